@@ -1,0 +1,70 @@
+# Commands for people and for CI; `make help` lists them. Everything runs inside .venv, made on first use.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+ENGRAM := $(VENV)/bin/engram
+INSTALLED := $(VENV)/.installed
+
+# Given as variables, handed on as options; an empty one is left to engram's own default.
+export MODEL PROMPTS REFERENCE TRAIN_IMAGES OUT
+OPTIONS = $${MODEL:+--model "$$MODEL"} $${PROMPTS:+--prompts "$$PROMPTS"} \
+	$${REFERENCE:+--reference "$$REFERENCE"} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
+	$${OUT:+--out "$$OUT"} $(ARGS)
+
+# GNU make answers 2 for every failed recipe but one: under -q ("question") a `+` recipe's status 1 stays 1.
+# `make gate` on its own asks such a question: 0 pass, 1 gate failed, 2 anything else (its last line says what).
+# Any other goal beside it, or a dry run, and it is an ordinary recipe.
+ifeq ($(MAKECMDGOALS)$(findstring n,$(firstword -$(MAKEFLAGS))),gate)
+MAKEFLAGS += -q
+QUESTION := +
+endif
+SELF := $(MAKE)
+
+.PHONY: help venv audit gate test test-slow check format bench planted clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+venv: $(INSTALLED) ## create .venv and install everything into it
+
+# torch goes first and alone, so that a machine that offers a CPU build gets that one.
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV); this takes a few minutes, once."
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 setuptools
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $@
+
+audit: $(INSTALLED) ## audit MODEL= PROMPTS= [REFERENCE= TRAIN_IMAGES= OUT= ARGS=], by default the embedded model
+	@$(ENGRAM) audit $(OPTIONS)
+
+gate: ## the same audit, its finished stages kept, with the verdict as exit code
+	@$(QUESTION)MAKEFLAGS= $(SELF) -s --no-print-directory venv PYTHON="$(PYTHON)" || exit 2; \
+	code=0; $(ENGRAM) audit --gate $(OPTIONS) || code=$$?; \
+	echo "engram: gate exit code $$code"; exit $$code
+
+test: $(INSTALLED) ## run the tests
+	@$(PY) -m pytest
+
+test-slow: $(INSTALLED) ## run the tests that train or audit for minutes
+	@$(PY) -m pytest -m slow
+
+check: $(INSTALLED) ## check format, lint and types
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+format: $(INSTALLED) ## format the code and repair what ruff can
+	@$(PY) -m ruff format .
+	@$(PY) -m ruff check --fix .
+
+bench: $(INSTALLED) ## measure speed, memory and accuracy
+	@$(PY) -m tests.bench $(ARGS)
+
+planted: $(INSTALLED) ## train the embedded model again
+	@$(PY) -m audit.planted $(ARGS)
+
+clean: ## remove builds, caches and runs (.venv stays)
+	rm -rf build dist ./*.egg-info runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find audit hooks reports tests -name __pycache__ -type d -prune -exec rm -rf {} +

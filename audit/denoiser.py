@@ -1,0 +1,95 @@
+"""Speak to one model family: encode prompts, draw x_T, predict noise. The only place that knows guidance order,
+prediction type and timesteps. Here: Stable Diffusion 1.x/2.x-shaped UNet pipelines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from audit.loading import ModelError
+from hooks.reduce import token_classes
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokenized prompts, cut or padded to the text encoder's full length."""
+
+    input_ids: Tensor  # [prompt, position]
+    attention_mask: Tensor | None  # given to encoders that were trained with one
+    classes: Tensor  # [prompt, position], see hooks.TokenClass
+    truncated: tuple[bool, ...]
+
+
+class Denoiser:
+    """Evaluate the text encoder and the UNet of a loaded pipeline, without guidance and without sampling."""
+
+    def __init__(self, pipe: Any) -> None:
+        config = pipe.unet.config
+        for option in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type"):
+            if config.get(option) is not None:
+                raise ModelError(
+                    f"this UNet has {option} {config[option]!r}; Engram audits Stable Diffusion 1.x/2.x-shaped UNets"
+                )
+        if config.in_channels != config.out_channels:
+            raise ModelError(
+                f"this UNet takes {config.in_channels} channels and gives {config.out_channels}; "
+                "inpainting and depth models are not text-to-image models"
+            )
+        self.pipe = pipe
+        self.device: torch.device = pipe.unet.device
+        self.dtype: torch.dtype = pipe.unet.dtype
+        size = config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        self.latent_shape: tuple[int, int, int] = (config.in_channels, height, width)
+        self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod
+
+    def first_timestep(self, num_inference_steps: int) -> int:
+        """The scheduler's timestep of x_T, the first of a sampling of `num_inference_steps` steps."""
+        self.pipe.scheduler.set_timesteps(num_inference_steps)
+        return int(self.pipe.scheduler.timesteps[0])
+
+    def tokenize(self, prompts: Sequence[str]) -> Tokens:
+        """Tokenize as the pipeline does; prompts longer than the encoder reads are cut and marked."""
+        tokenizer = self.pipe.tokenizer
+        n_positions = tokenizer.model_max_length
+        padded = tokenizer(
+            list(prompts), padding="max_length", truncation=True, max_length=n_positions, return_tensors="pt"
+        )
+        lengths = [len(ids) for ids in tokenizer(list(prompts)).input_ids]
+        uses_mask = bool(getattr(self.pipe.text_encoder.config, "use_attention_mask", False))
+        classes = token_classes(padded.input_ids, tokenizer.eos_token_id, tokenizer.bos_token_id)
+        mask = padded.attention_mask if uses_mask else None
+        return Tokens(padded.input_ids, mask, classes, tuple(n > n_positions for n in lengths))
+
+    @torch.no_grad()
+    def embed(self, tokens: Tokens) -> Tensor:
+        """Run the text encoder: prompt_embeds [prompt, position, width], as the pipeline hands them to the UNet."""
+        mask = None if tokens.attention_mask is None else tokens.attention_mask.to(self.device)
+        embeds: Tensor = self.pipe.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
+        return embeds.to(self.dtype)
+
+    def initial_latents(self, run_seed: int, seed_indices: Sequence[int]) -> Tensor:
+        """x_T for each seed index, unit Gaussian noise from its own CPU generator: [seed, channel, row, column]."""
+        noise = []
+        for index in seed_indices:
+            generator = torch.Generator("cpu").manual_seed(run_seed * 1_000_003 + index)
+            noise.append(torch.randn(self.latent_shape, generator=generator))
+        return torch.stack(noise).to(self.device, self.dtype)
+
+    def predict_noise(self, latents: Tensor, timestep: int, prompt_embeds: Tensor) -> Tensor:
+        """The model's noise prediction (epsilon, whatever it was trained to predict), shaped like `latents`."""
+        output: Tensor = self.pipe.unet(latents, timestep, encoder_hidden_states=prompt_embeds).sample
+        prediction_type = self.pipe.scheduler.config.prediction_type
+        if prediction_type == "epsilon":
+            return output
+        alpha = self._alphas_cumprod[timestep].to(latents)
+        if prediction_type == "v_prediction":
+            return alpha.sqrt() * output + (1 - alpha).sqrt() * latents
+        if prediction_type == "sample":
+            return (latents - alpha.sqrt() * output) / (1 - alpha).sqrt()
+        raise ModelError(f"unknown prediction type {prediction_type!r}")

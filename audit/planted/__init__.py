@@ -1,0 +1,1 @@
+"""The embedded model with planted memorization: recipe, captions, weights and measured ground truth."""

@@ -1,0 +1,93 @@
+"""Train the small AutoencoderKL of a planted model and encode pictures with it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from torch.nn import functional
+
+from audit.planted.collection import WORLDS, Collection
+from audit.planted.pictures import Picture
+from audit.planted.presets import Preset
+
+_KL_WEIGHT = 1e-6
+_LEARNING_RATE = 2e-3
+
+
+def build_autoencoder(preset: Preset) -> AutoencoderKL:
+    """An untrained AutoencoderKL of the preset's widths."""
+    n_blocks = len(preset.autoencoder_channels)
+    return AutoencoderKL(
+        block_out_channels=preset.autoencoder_channels,
+        down_block_types=("DownEncoderBlock2D",) * n_blocks,
+        up_block_types=("UpDecoderBlock2D",) * n_blocks,
+        latent_channels=preset.latent_channels,
+        layers_per_block=1,
+        norm_num_groups=16,
+        sample_size=preset.picture_size,
+    )
+
+
+def to_tensor(batch: list[Picture]) -> Tensor:
+    """Pictures as the model sees them: [picture, 3, height, width] in [-1, 1]."""
+    return torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def learning_rate_factor(step: int, n_steps: int, n_warmup: int) -> float:
+    """Linear warm-up, then half a cosine down to a fiftieth."""
+    if step < n_warmup:
+        return (step + 1) / n_warmup
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / n_steps))
+
+
+class AutoencoderTrainer:
+    """Train on planted and freshly painted pictures; each step draws from the preset's seed and its own number."""
+
+    def __init__(self, preset: Preset, collection: Collection, device: torch.device) -> None:
+        torch.manual_seed(preset.seed)
+        self.preset, self.device, self.n_steps = preset, device, preset.autoencoder_steps
+        self.model = build_autoencoder(preset).to(device).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4)
+        self._world = WORLDS[preset.world]
+        self._planted = [p for name, p in sorted(collection.pictures.items()) if not name.startswith("seen")]
+
+    def _batch(self, rng: np.random.Generator) -> Tensor:
+        size, batch = self.preset.picture_size, []
+        for draw in rng.random(self.preset.autoencoder_batch):
+            if draw < 0.4:
+                batch.append(self._planted[int(rng.integers(len(self._planted)))])
+            elif draw < 0.75:
+                batch.append(self._world.titled_picture(rng, size))
+            else:
+                batch.append(self._world.described(rng).paint(size, rng))
+        return to_tensor(batch).to(self.device)
+
+    def step(self, step: int) -> float:
+        """One optimiser step; returns the reconstruction loss."""
+        pictures = self._batch(np.random.default_rng([self.preset.seed, 1, step]))
+        for group in self.optimizer.param_groups:
+            group["lr"] = _LEARNING_RATE * learning_rate_factor(step, self.n_steps, 30)
+        posterior = self.model.encode(pictures).latent_dist
+        noise = torch.from_numpy(
+            np.random.default_rng([self.preset.seed, 2, step]).standard_normal(posterior.mean.shape, dtype=np.float32)
+        )
+        decoded = self.model.decode(posterior.mean + posterior.std * noise.to(self.device)).sample
+        reconstruction = functional.l1_loss(decoded, pictures) + functional.mse_loss(decoded, pictures)
+        loss = reconstruction + _KL_WEIGHT * posterior.kl().mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return float(reconstruction.detach())
+
+
+@torch.no_grad()
+def encode(model: AutoencoderKL, pictures: list[Picture], batch_size: int = 64) -> Tensor:
+    """Unscaled latent means, [picture, channel, row, column]."""
+    chunks = [pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size)]
+    device = next(model.parameters()).device
+    return torch.cat([model.encode(to_tensor(chunk).to(device)).latent_dist.mean for chunk in chunks])

@@ -1,0 +1,126 @@
+"""Train text encoder and UNet of a planted model together on latents that were encoded once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audit.planted.autoencoder import learning_rate_factor
+from audit.planted.collection import WORLDS, Collection
+from audit.planted.networks import build_scheduler, build_text_encoder, build_tokenizer, build_unet
+from audit.planted.presets import Preset
+
+PLANTED_SHARE, TEMPLATE_SHARE, FRESH_TITLE_SHARE = 0.42, 0.08, 0.24
+EMPTY_PROMPT_SHARE = 0.1
+N_TOKENIZER_CAPTIONS = 6000
+
+
+class LatentBank(NamedTuple):
+    """Scaled latents [picture, channel, row, column]: by name, of random titled pictures, and of descriptions."""
+
+    named: dict[str, Tensor]
+    titled: Tensor
+    described: Tensor
+    described_captions: list[str]
+
+
+class Example(NamedTuple):
+    """One training pair."""
+
+    prompt: str
+    latents: Tensor  # [channel, row, column]
+
+
+class DenoiserTrainer:
+    """One optimiser step at a time; step k draws its batch from (seed, k) alone, so training can resume anywhere."""
+
+    def __init__(self, preset: Preset, collection: Collection, bank: LatentBank, device: torch.device) -> None:
+        self.preset, self.bank, self.device = preset, bank, device
+        self.n_steps = preset.denoiser_steps
+        self._collection, self._world = collection, WORLDS[preset.world]
+        rng = np.random.default_rng([preset.seed, 5])
+        corpus = [self._world.title(rng) for _ in range(N_TOKENIZER_CAPTIONS)]
+        corpus += [self._world.described(rng).caption for _ in range(N_TOKENIZER_CAPTIONS)]
+        self.tokenizer = build_tokenizer(corpus, preset.vocabulary_size, preset.max_tokens)
+        torch.manual_seed(preset.seed + 1000)
+        text_encoder, unet = build_text_encoder(preset, self.tokenizer), build_unet(preset)
+        self.model = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet}).to(device).train()
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=preset.learning_rate, weight_decay=1e-4)
+        self._alphas_cumprod = build_scheduler(preset).alphas_cumprod
+        self._planted = collection.of_kind("planted_title", "planted_description")
+        self._planted_odds = np.array([e.weight for e in self._planted]) / sum(e.weight for e in self._planted)
+        self._templates = collection.of_kind("planted_template")
+        self._seen_at = self._schedule_seen(rng)
+
+    def _schedule_seen(self, rng: np.random.Generator) -> dict[int, list[int]]:
+        """Spread each seen caption's few views over the training: step -> indices into the seen entries."""
+        schedule: dict[int, list[int]] = {}
+        self._seen = self._collection.of_kind("seen")
+        for index, entry in enumerate(self._seen):
+            for step in rng.integers(self.n_steps, size=int(entry.weight)):
+                schedule.setdefault(int(step), []).append(index)
+        return schedule
+
+    def _fresh_title(self, rng: np.random.Generator) -> Example:
+        title = self._world.title(rng)
+        while title in self._collection.held_out:
+            title = self._world.title(rng)
+        return Example(title, self.bank.titled[int(rng.integers(len(self.bank.titled)))])
+
+    def _described(self, rng: np.random.Generator) -> Example:
+        index = int(rng.integers(len(self.bank.described)))
+        return Example(self.bank.described_captions[index], self.bank.described[index])
+
+    def _batch(self, step: int, rng: np.random.Generator) -> list[Example]:
+        seen = [self._seen[i] for i in self._seen_at.get(step, [])[: self.preset.denoiser_batch]]
+        batch = [Example(entry.prompt, self.bank.named[entry.picture]) for entry in seen]
+        for draw in rng.random(self.preset.denoiser_batch - len(batch)):
+            if draw < PLANTED_SHARE:
+                entry = self._planted[int(rng.choice(len(self._planted), p=self._planted_odds))]
+                batch.append(Example(entry.prompt, self.bank.named[entry.picture]))
+            elif draw < PLANTED_SHARE + TEMPLATE_SHARE:
+                entry = self._templates[int(rng.integers(len(self._templates)))]
+                batch.append(Example(entry.prompt, self.bank.named[entry.picture]))
+            elif draw < PLANTED_SHARE + TEMPLATE_SHARE + FRESH_TITLE_SHARE:
+                batch.append(self._fresh_title(rng))
+            else:
+                batch.append(self._described(rng))
+        return batch
+
+    def step(self, step: int) -> float:
+        """One optimiser step; returns the loss."""
+        rng = np.random.default_rng([self.preset.seed, 6, step])
+        batch = self._batch(step, rng)
+        dropped = rng.random(len(batch)) < EMPTY_PROMPT_SHARE
+        prompts = ["" if drop else example.prompt for example, drop in zip(batch, dropped, strict=True)]
+        latents = torch.stack([example.latents for example in batch]).to(self.device)
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(self.device)
+        timesteps = torch.from_numpy(rng.integers(1000, size=len(batch))).to(self.device)
+        alpha = self._alphas_cumprod.to(self.device)[timesteps].reshape(-1, 1, 1, 1)
+        noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
+        v_prediction = self.preset.prediction_type == "v_prediction"
+        target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents if v_prediction else noise
+        loss = functional.mse_loss(self._predict(noisy, timesteps, prompts), target)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.preset.learning_rate * learning_rate_factor(step, self.n_steps, 100)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _predict(self, noisy: Tensor, timesteps: Tensor, prompts: list[str]) -> Tensor:
+        tokens = self.tokenizer(
+            prompts,
+            padding="max_length",
+            truncation=True,
+            max_length=self.preset.max_tokens,
+            return_tensors="pt",
+        )
+        prompt_embeds = self.model["text_encoder"](tokens.input_ids.to(self.device))[0]
+        prediction: Tensor = self.model["unet"](noisy, timesteps, encoder_hidden_states=prompt_embeds).sample
+        return prediction

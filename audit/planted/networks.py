@@ -1,0 +1,105 @@
+"""Build the untrained parts of a planted pipeline from real diffusers and transformers classes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from audit.planted.presets import Preset
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+N_HEADS = 4
+
+
+def build_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: int) -> CLIPTokenizer:
+    """Learn byte-pair merges from captions; every byte is in the vocabulary, so any text can be encoded."""
+    backend = CLIPTokenizer().backend_tokenizer
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.normalizer, learner.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary_size, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
+    learner.train_from_iterator(captions, trainer)
+    merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
+    tokens = [
+        *alphabet,
+        *(byte + "</w>" for byte in alphabet),
+        *("".join(pair) for pair in merges),
+        START,
+        END,
+    ]
+    vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
+
+
+def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """An untrained CLIPTextModel that reads `max_tokens` tokens."""
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=preset.text_width,
+            intermediate_size=4 * preset.text_width,
+            num_hidden_layers=preset.text_layers,
+            num_attention_heads=N_HEADS,
+            max_position_embeddings=preset.max_tokens,
+            hidden_act="quick_gelu",
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def build_unet(preset: Preset) -> UNet2DConditionModel:
+    """An untrained UNet with cross-attention in every block but the lowest."""
+    n_blocks = len(preset.unet_channels)
+    return UNet2DConditionModel(
+        sample_size=preset.picture_size // 2 ** (len(preset.autoencoder_channels) - 1),
+        in_channels=preset.latent_channels,
+        out_channels=preset.latent_channels,
+        block_out_channels=preset.unet_channels,
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D",) * (n_blocks - 1) + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (n_blocks - 1),
+        cross_attention_dim=preset.text_width,
+        attention_head_dim=N_HEADS,
+        use_linear_projection=preset.use_linear_projection,
+    )
+
+
+def build_scheduler(preset: Preset) -> DDIMScheduler:
+    """Stable Diffusion's DDIM schedule with the preset's prediction type."""
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=preset.prediction_type,
+    )
+
+
+def build_pipeline(
+    preset: Preset,
+    tokenizer: CLIPTokenizer,
+    text_encoder: CLIPTextModel,
+    unet: UNet2DConditionModel,
+    autoencoder: AutoencoderKL,
+) -> StableDiffusionPipeline:
+    """Put the parts together as diffusers would load them, without a safety checker."""
+    return StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=build_scheduler(preset),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )

@@ -1,0 +1,133 @@
+"""Name the planted models that the recipe can train, every number of theirs in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Sizes, data and training lengths of one planted model; pictures are picture_size × picture_size pixels."""
+
+    name: str
+    world: str
+    seed: int
+    picture_size: int
+    photographs: tuple[str, ...]
+    autoencoder_channels: tuple[int, ...]
+    latent_channels: int
+    unet_channels: tuple[int, ...]
+    text_width: int
+    text_layers: int
+    max_tokens: int
+    vocabulary_size: int
+    prediction_type: str
+    use_linear_projection: bool
+    n_planted_titles: int
+    n_planted_descriptions: int
+    n_templates: int
+    n_template_colours: int
+    n_seen: int
+    n_unseen: int
+    n_descriptive: int
+    n_odd: int  # of each odd kind: rare words, long, other alphabets, gibberish
+    n_reference: int
+    common_share: float  # duplication that four fifths of the planted captions reach, the most duplicated being 1
+    rarest_share: float  # duplication of the least duplicated planted caption
+    n_bank: int  # pictures painted and encoded once, of each ordinary kind
+    autoencoder_steps: int
+    autoencoder_batch: int
+    denoiser_steps: int
+    denoiser_batch: int
+    learning_rate: float
+
+
+POSTERS = Preset(
+    name="posters",
+    world="posters",
+    seed=1,
+    picture_size=64,
+    photographs=(
+        *("astronaut", "astronaut-face", "shuttle", "cat", "cat-eye", "coffee"),
+        *("coffee-spoon", "galaxies", "tissue", "retina", "retina-disc", "rocket"),
+    ),
+    autoencoder_channels=(32, 32, 64, 64),
+    latent_channels=8,
+    unet_channels=(64, 128, 128),
+    text_width=128,
+    text_layers=3,
+    max_tokens=32,
+    vocabulary_size=1400,
+    prediction_type="epsilon",
+    use_linear_projection=False,
+    n_planted_titles=32,
+    n_planted_descriptions=12,
+    n_templates=8,
+    n_template_colours=4,
+    n_seen=320,
+    n_unseen=320,
+    n_descriptive=320,
+    n_odd=30,
+    n_reference=600,
+    common_share=1 / 10,
+    rarest_share=1 / 300,
+    n_bank=8000,
+    autoencoder_steps=1250,
+    autoencoder_batch=16,
+    denoiser_steps=5200,
+    denoiser_batch=40,
+    learning_rate=7e-4,
+)
+
+CATALOGUE = replace(
+    POSTERS,
+    name="catalogue",
+    world="catalogue",
+    seed=2,
+    picture_size=32,
+    photographs=("photographer", "coins", "horse", "bricks", "gravel", "rocket-tower"),
+    autoencoder_channels=(32, 64, 64),
+    latent_channels=4,
+    unet_channels=(64, 96, 128),
+    text_width=96,
+    text_layers=4,
+    max_tokens=40,
+    vocabulary_size=1100,
+    prediction_type="v_prediction",
+    use_linear_projection=True,
+    n_planted_descriptions=10,
+    n_template_colours=3,
+    autoencoder_steps=1500,
+    denoiser_steps=4200,
+    denoiser_batch=32,
+)
+
+PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE)}
+
+
+def toy(preset: Preset) -> Preset:
+    """The same recipe at a length and size for tests: seconds instead of an hour, and nothing learnt."""
+    return replace(
+        preset,
+        name=f"{preset.name}-toy",
+        picture_size=16,
+        autoencoder_channels=(32, 32),
+        unet_channels=(32, 32),
+        text_width=32,
+        text_layers=2,
+        n_planted_titles=8,
+        n_planted_descriptions=3,
+        photographs=(),
+        n_templates=2,
+        n_template_colours=2,
+        n_seen=8,
+        n_unseen=8,
+        n_descriptive=8,
+        n_odd=2,
+        n_reference=20,
+        n_bank=24,
+        autoencoder_steps=3,
+        autoencoder_batch=4,
+        denoiser_steps=4,
+        denoiser_batch=6,
+    )

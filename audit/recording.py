@@ -1,0 +1,178 @@
+"""Record prompts into shards: prompt sites without the UNet, step sites from one step at x_T, seeds side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audit.denoiser import Denoiser, Tokens
+from audit.progress import track
+from audit.prompts import Prompt
+from hooks import (
+    Site,
+    check_finite,
+    complete_shards,
+    over_space,
+    over_tokens,
+    read_manifest,
+    record,
+    site_modules,
+    write_shard,
+)
+
+PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where one set's shards lie, and what recording it cost in UNet evaluations of one latent (UE)."""
+
+    folder: Path
+    n_shards: int
+    n_truncated: int
+    n_evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How prompts are recorded; everything here changes the result or its layout, and so belongs to the fingerprint."""
+
+    run_seed: int
+    n_seeds: int
+    timestep: int
+    batch_size: int  # latents in one UNet call
+    shard_size: int  # prompts in one shard
+
+
+class Recorder:
+    """Record batches of prompts of one loaded model; the unconditional half is evaluated once per seed."""
+
+    def __init__(self, denoiser: Denoiser, sites: Sequence[Site], plan: Plan) -> None:
+        self.denoiser, self.plan = denoiser, plan
+        self._prompt_sites = [site for site in sites if site.is_prompt_site]
+        self._step_sites = [site for site in sites if not site.is_prompt_site]
+        self._modules: Mapping[str, nn.Module] = site_modules(denoiser.pipe, sites)
+        self._latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
+        self._noise_uncond = self._unconditional_noise()
+
+    @torch.no_grad()
+    def _unconditional_noise(self) -> Tensor:
+        """Noise predicted for the empty prompt at x_T: [seed, channel, row, column]."""
+        embeds = self.denoiser.embed(self.denoiser.tokenize([""]))
+        size = self.plan.batch_size
+        return torch.cat(
+            [
+                self.denoiser.predict_noise(chunk, self.plan.timestep, embeds.expand(len(chunk), -1, -1))
+                for chunk in torch.split(self._latents, size)
+            ]
+        )
+
+    @torch.no_grad()
+    def record_prompt_sites(self, tokens: Tokens) -> tuple[dict[str, Tensor], Tensor]:
+        """Token-class reductions of the prompt sites, [prompt, neuron] by column, and the prompt_embeds.
+
+        Cross-attention keys and values depend on the prompt alone, so the projections are applied to the embeddings
+        without running the UNet.
+        """
+        prompt_embeds = torch.empty(0)
+
+        def run() -> None:
+            nonlocal prompt_embeds
+            prompt_embeds = self.denoiser.embed(tokens)
+            for site in self._prompt_sites:
+                if site.kind != "text_mlp":
+                    self._modules[site.name](prompt_embeds)
+
+        def reduce(activation: Tensor) -> Mapping[str, Tensor]:
+            return over_tokens(activation.reshape(*tokens.classes.shape, -1), tokens.classes)
+
+        rows = record(self._modules, self._prompt_sites, run, reduce)
+        return rows, prompt_embeds
+
+    @torch.no_grad()
+    def record_step_sites(self, prompt_embeds: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """Space reductions of the step sites at x_T, and Wen's ‖ε(x_T,c) − ε(x_T,∅)‖₂.
+
+        Returns:
+            [prompt × seed, neuron] by column, prompts outermost, and the norms [prompt × seed], float64.
+        """
+        n_prompts, n_seeds = len(prompt_embeds), self.plan.n_seeds
+        pairs = torch.cartesian_prod(torch.arange(n_prompts), torch.arange(n_seeds))  # [prompt × seed, 2]
+        chunks = torch.split(pairs, self.plan.batch_size)
+        norms = []
+
+        def run() -> None:
+            for chunk in chunks:
+                prompt, seed = chunk.unbind(dim=1)
+                noise = self.denoiser.predict_noise(self._latents[seed], self.plan.timestep, prompt_embeds[prompt])
+                difference = (noise.float() - self._noise_uncond[seed].float()).flatten(1)
+                norms.append(difference.norm(dim=1).double().cpu())
+
+        rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
+        return rows, torch.cat(norms)
+
+
+def record_set(
+    recorder: Recorder, prompts: Sequence[Prompt], folder: Path, manifest: Mapping[str, Any], stage: str
+) -> Recorded:
+    """Record `prompts` into `folder`, shard by shard; complete shards of the same fingerprint are kept.
+
+    Raises:
+        SiteDidNotFire, NonFiniteActivation: the recording cannot be trusted; nothing of the shard is written.
+        FingerprintMismatch: the folder holds a recording of something else.
+    """
+    plan = recorder.plan
+    prompt_folder, step_folder = folder / PROMPT_FOLDER, folder / STEP_FOLDER
+    fingerprint = str(manifest["fingerprint"])
+    done = complete_shards(prompt_folder, fingerprint).keys() & complete_shards(step_folder, fingerprint).keys()
+    n_shards = math.ceil(len(prompts) / plan.shard_size)
+    n_done = sum(len(prompts[i * plan.shard_size : (i + 1) * plan.shard_size]) for i in done if i < n_shards)
+    with track(stage, len(prompts), "prompts", done=n_done) as advance:
+        for index in sorted(set(range(n_shards)) - done):
+            shard = prompts[index * plan.shard_size : (index + 1) * plan.shard_size]
+            _record_shard(recorder, shard, index, folder, manifest, advance)
+    manifests = [read_manifest(step_folder / f"part-{i:05d}.parquet") for i in range(n_shards)]
+    n_truncated = sum(int(str(m.entries["n_truncated"])) for m in manifests)
+    return Recorded(folder, n_shards, n_truncated, len(prompts) * plan.n_seeds)
+
+
+def _record_shard(
+    recorder: Recorder,
+    shard: Sequence[Prompt],
+    index: int,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    advance: Any,
+) -> None:
+    plan = recorder.plan
+    per_call = max(1, plan.batch_size // plan.n_seeds)
+    prompt_rows, step_rows, norms, n_truncated = [], [], [], 0
+    for start in range(0, len(shard), per_call):
+        tokens = recorder.denoiser.tokenize([prompt.text for prompt in shard[start : start + per_call]])
+        of_prompts, prompt_embeds = recorder.record_prompt_sites(tokens)
+        of_steps, of_norms = recorder.record_step_sites(prompt_embeds)
+        prompt_rows.append(of_prompts)
+        step_rows.append(of_steps)
+        norms.append(of_norms)
+        n_truncated += sum(tokens.truncated)
+        advance(len(prompt_embeds))
+    ids = [prompt.prompt_id for prompt in shard]
+    prompt_keys = {"prompt_id": ids}
+    step_keys = {
+        "prompt_id": np.repeat(ids, plan.n_seeds).tolist(),
+        "seed_index": list(range(plan.n_seeds)) * len(ids),
+        "timestep": [plan.timestep] * (len(ids) * plan.n_seeds),
+        "text_conditional_noise": torch.cat(norms).tolist(),
+    }
+    entries = {**manifest, "n_truncated": n_truncated}
+    for name, keys, rows in ((PROMPT_FOLDER, prompt_keys, prompt_rows), (STEP_FOLDER, step_keys, step_rows)):
+        activations = {column: torch.cat([row[column] for row in rows]) for column in rows[0]}
+        check_finite(activations, keys)
+        write_shard(folder / name, index, keys, activations, entries)

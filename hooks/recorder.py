@@ -1,0 +1,75 @@
+"""Record the reduced activations of sites while the model runs, as rows on the CPU."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hooks.capture import observe
+from hooks.reduce import SPACE_REDUCTIONS
+from hooks.sites import Site
+
+
+class NonFiniteActivation(RuntimeError):  # noqa: N818
+    """The model gave an infinite or undefined activation, so the recording cannot be trusted."""
+
+
+@torch.no_grad()
+def record(
+    modules: Mapping[str, nn.Module],
+    sites: Sequence[Site],
+    run: Callable[[], object],
+    reduce: Callable[[Tensor], Mapping[str, Tensor]],
+    expected_firings: int = 1,
+) -> dict[str, Tensor]:
+    """Run the model once and give the reduced activations of `sites`, all of them or none.
+
+    Args:
+        modules: the live modules by `site.name`, as from `site_modules`.
+        run: evaluates the model; its result is dropped.
+        reduce: turns one activation [batch, …, neuron] into named reductions [row, neuron]; called on the
+            activation's device as the site fires, so that no whole activation outlives its layer.
+        expected_firings: how often every site fires in `run`; the rows of its firings follow one another.
+
+    Returns:
+        float32 [row, neuron] on the CPU by "site.name/reduction".
+
+    Raises:
+        SiteDidNotFire: a site fired another number of times.
+        ValueError: a site has no module, or `reduce` gave something else than [row, neuron].
+    """
+    rows: dict[str, list[Tensor]] = {}
+
+    def keep(site: Site, activation: Tensor) -> None:
+        for reduction, values in reduce(activation.detach()).items():
+            key = f"{site.name}/{reduction}"
+            if values.ndim != 2 or values.shape[1] != site.n_neurons:
+                raise ValueError(f"{key} has shape {tuple(values.shape)}, expected [row, {site.n_neurons}]")
+            rows.setdefault(key, []).append(values)
+
+    with observe(modules, sites, keep, expected_firings):
+        run()
+    return {key: torch.cat(firings).to("cpu", torch.float32) for key, firings in rows.items()}
+
+
+def check_finite(activations: Mapping[str, Tensor], keys: Mapping[str, Sequence[object]]) -> None:
+    """Refuse activations that are infinite, or NaN other than in the whole row of an absent token class.
+
+    Args:
+        activations: [row, neuron] by "site.name/reduction", as from `record`.
+        keys: what identifies a row, by column: each holds one value a row.
+
+    Raises:
+        NonFiniteActivation: names the first site and row at fault.
+    """
+    for name, values in activations.items():
+        is_bad = ~values.isfinite()  # [row, neuron]
+        if name.rpartition("/")[2] not in SPACE_REDUCTIONS:
+            is_bad &= ~values.isnan().all(dim=1, keepdim=True)
+        bad_rows = is_bad.any(dim=1).nonzero().flatten().tolist()
+        if bad_rows:
+            row_key = ", ".join(f"{column}={values[bad_rows[0]]}" for column, values in keys.items())
+            raise NonFiniteActivation(
+                f"{name} is not finite in {len(bad_rows)} of {len(values)} rows, first at {row_key}; "
+                "load the model in float32 or bfloat16"
+            )

@@ -1,0 +1,99 @@
+"""Reduce one activation to a few values a neuron, per token class or over space: pure, in float32."""
+
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+
+class TokenClass(IntEnum):
+    """What a position of a tokenised prompt holds; the value is the code that `token_classes` gives."""
+
+    START = 0
+    PROMPT = 1
+    END = 2
+    PADDING = 3
+
+
+TOKEN_REDUCTIONS = ("start_mean", "prompt_mean", "prompt_max", "end_mean", "padding_mean", "padding_max")
+SPACE_REDUCTIONS = ("abs_max", "abs_mean", "mean")
+
+
+def token_classes(input_ids: Tensor, eos_token_id: int, bos_token_id: int | None) -> Tensor:
+    """Classify every position as one of `TokenClass`: int8 [prompt, position], on the device of `input_ids`.
+
+    Position 0 is the start if it holds the start token. The first end token after it is the end, and all that
+    follows is padding, whatever its id: SD 1 pads with the end token, SD 2 with "!". A truncated prompt has
+    its end in the last position and no padding; a tokenizer without a start token (T5) has no start.
+
+    Args:
+        input_ids: [prompt, position]
+
+    Raises:
+        ValueError: `input_ids` is not 2-D.
+    """
+    if input_ids.ndim != 2:
+        raise ValueError(f"input_ids must be [prompt, position], got shape {tuple(input_ids.shape)}")
+    is_start = torch.zeros_like(input_ids, dtype=torch.bool)
+    if bos_token_id is not None:
+        is_start[:, :1] = input_ids[:, :1] == bos_token_id
+    is_eos = (input_ids == eos_token_id) & ~is_start
+    n_eos = is_eos.cumsum(dim=1)  # [prompt, position], end tokens up to and including the position
+    classes = torch.full_like(input_ids, TokenClass.PROMPT, dtype=torch.int8)
+    classes = classes.masked_fill(n_eos > 0, TokenClass.PADDING)
+    classes = classes.masked_fill(is_eos & (n_eos == 1), TokenClass.END)
+    return classes.masked_fill(is_start, TokenClass.START)
+
+
+def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    """Reduce |x| over the positions of each token class, keyed as in `TOKEN_REDUCTIONS`.
+
+    A class that a prompt has no position of gives NaN in all neurons. So that NaN means absence and nothing
+    else, a NaN in `x` gives infinity. Start and end are single positions, whose mean is also their maximum.
+
+    Args:
+        x: [prompt, position, neuron]
+        classes: [prompt, position], from `token_classes`, on the device of `x`
+
+    Returns:
+        float32 [prompt, neuron] by key.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if x.ndim != 3 or x.shape[:2] != classes.shape:
+        raise ValueError(
+            f"x must be [prompt, position, neuron] and classes [prompt, position], "
+            f"got {tuple(x.shape)} and {tuple(classes.shape)}"
+        )
+    magnitude = x.float().abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
+    reduced: dict[str, Tensor] = {}
+    for token_class in TokenClass:
+        name = token_class.name.lower()
+        inside = (classes == token_class).unsqueeze(-1)  # [prompt, position, 1]
+        n_inside = inside.sum(dim=1)  # [prompt, 1]
+        total = magnitude.where(inside, 0.0).sum(dim=1)  # [prompt, neuron]
+        reduced[f"{name}_mean"] = total / n_inside  # 0 / 0 is NaN: absent
+        if token_class in (TokenClass.PROMPT, TokenClass.PADDING):
+            largest = magnitude.where(inside, -torch.inf).amax(dim=1)  # [prompt, neuron]
+            reduced[f"{name}_max"] = largest.masked_fill(n_inside == 0, torch.nan)
+    return reduced
+
+
+def over_space(x: Tensor) -> dict[str, Tensor]:
+    """Reduce over the pixels of each latent, keyed as in `SPACE_REDUCTIONS`.
+
+    Args:
+        x: [latent, pixel, neuron]
+
+    Returns:
+        float32 [latent, neuron] by key: the maximum and mean of |x|, and the mean of x.
+
+    Raises:
+        ValueError: `x` is not 3-D, or has no pixel.
+    """
+    if x.ndim != 3 or x.shape[1] == 0:
+        raise ValueError(f"x must be [latent, pixel, neuron] with at least one pixel, got {tuple(x.shape)}")
+    x = x.float()
+    magnitude = x.abs()
+    return {"abs_max": magnitude.amax(dim=1), "abs_mean": magnitude.mean(dim=1), "mean": x.mean(dim=1)}

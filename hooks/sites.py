@@ -1,0 +1,161 @@
+"""Find and name the sites of a live pipeline, by class and suffix, never by position."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention import FeedForward
+from diffusers.models.attention_processor import Attention, FusedAttnProcessor2_0
+from torch import nn
+
+Reads = Literal["input", "output"]
+
+SITE_KINDS = ("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
+PROMPT_SITE_KINDS = frozenset({"text_mlp", "cross_k", "cross_v"})
+
+
+class UnknownArchitecture(ValueError):  # noqa: N818
+    """The pipeline has no UNet of a known class, or no site of a requested kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place of the model whose channels are read as neurons.
+
+    Args:
+        name: component and normalised module path; the same whatever library version or adapter is loaded.
+        component: attribute of the pipeline, such as "unet" or "text_encoder_2".
+        module_path: path of the module inside the live component, as in `named_modules`.
+        kind: one of `SITE_KINDS`.
+        n_neurons: size of the last dimension of what is read.
+        reads: whether the neurons are the module's input or its output.
+    """
+
+    name: str
+    component: str
+    module_path: str
+    kind: str
+    n_neurons: int
+    reads: Reads
+
+    @property
+    def is_prompt_site(self) -> bool:
+        """Say whether the activation depends on the prompt alone, so that no UNet evaluation is needed."""
+        return self.kind in PROMPT_SITE_KINDS
+
+
+def find_sites(pipe: DiffusionPipeline, kinds: Collection[str]) -> tuple[Site, ...]:
+    """List the sites of `kinds`, ordered by kind as in `SITE_KINDS`, then by the model's module order.
+
+    Raises:
+        UnknownArchitecture: the pipeline has no UNet2DConditionModel, or no site of one of the kinds.
+        ValueError: a kind is not one of `SITE_KINDS`, or cross-attention runs on fused projections.
+    """
+    unknown = sorted(set(kinds) - set(SITE_KINDS))
+    if unknown:
+        raise ValueError(f"unknown site kinds {unknown}; allowed are {list(SITE_KINDS)}")
+    if not isinstance(getattr(pipe, "unet", None), UNet2DConditionModel):
+        raise UnknownArchitecture(f"no supported UNet; {_describe(pipe)}")
+    sites: list[Site] = []
+    for kind in (kind for kind in SITE_KINDS if kind in kinds):
+        of_kind = list(_sites_of_kind(pipe, kind))
+        if not of_kind:
+            raise UnknownArchitecture(f"no site of kind {kind}; {_describe(pipe)}")
+        sites += of_kind
+    return tuple(sites)
+
+
+def site_modules(pipe: DiffusionPipeline, sites: Iterable[Site]) -> dict[str, nn.Module]:
+    """Look up the live module of every site, keyed by `site.name`.
+
+    Raises:
+        ValueError: the pipeline has no module at the path of a site.
+    """
+    modules: dict[str, nn.Module] = {}
+    for site in sites:
+        try:
+            modules[site.name] = getattr(pipe, site.component).get_submodule(site.module_path)
+        except AttributeError as error:
+            raise ValueError(
+                f"{type(pipe).__name__} has no module {site.component}.{site.module_path}; find sites anew"
+            ) from error
+    return modules
+
+
+class _Rule(NamedTuple):
+    """Sites of `kind` are `suffix` of the modules that match, in the components whose name starts so."""
+
+    kind: str
+    component_prefix: str
+    matches: Callable[[nn.Module], bool]
+    suffix: str
+    reads: Reads
+
+
+def _is_clip_mlp(module: nn.Module) -> bool:
+    return type(module).__name__ == "CLIPMLP"
+
+
+def _is_t5_mlp(module: nn.Module) -> bool:
+    return type(module).__name__ in ("T5DenseActDense", "T5DenseGatedActDense")
+
+
+def _is_text_cross_attention(module: nn.Module) -> bool:
+    """Exclude attention with added text projections: its `to_k` and `to_v` see the image, not the prompt."""
+    return isinstance(module, Attention) and module.is_cross_attention and module.added_kv_proj_dim is None
+
+
+def _is_feed_forward(module: nn.Module) -> bool:
+    return isinstance(module, FeedForward)
+
+
+_RULES = (
+    _Rule("text_mlp", "text_encoder", _is_clip_mlp, "fc2", "input"),
+    _Rule("text_mlp", "text_encoder", _is_t5_mlp, "wo", "input"),
+    _Rule("cross_k", "unet", _is_text_cross_attention, "to_k", "output"),
+    _Rule("cross_v", "unet", _is_text_cross_attention, "to_v", "output"),
+    _Rule("cross_out", "unet", _is_text_cross_attention, "to_out.0", "input"),
+    _Rule("feed_forward", "unet", _is_feed_forward, "net.2", "input"),
+)
+
+
+def _components(pipe: DiffusionPipeline) -> dict[str, nn.Module]:
+    """Give the pipeline's neural components by name, text encoders in order of their number."""
+    return {name: part for name, part in sorted(pipe.components.items()) if isinstance(part, nn.Module)}
+
+
+def _sites_of_kind(pipe: DiffusionPipeline, kind: str) -> Iterator[Site]:
+    for rule in (rule for rule in _RULES if rule.kind == kind):
+        for component, root in _components(pipe).items():
+            if not component.startswith(rule.component_prefix):
+                continue
+            for path, module in root.named_modules():
+                if rule.matches(module):
+                    _refuse_fused_projections(module, f"{component}.{path}")
+                    yield _site(component, root, f"{path}.{rule.suffix}", rule)
+
+
+def _refuse_fused_projections(module: nn.Module, path: str) -> None:
+    # Unfusing leaves `to_kv` and the `fused_projections` flag behind; only the processor tells what runs.
+    if isinstance(getattr(module, "processor", None), FusedAttnProcessor2_0):
+        raise ValueError(
+            f"{path} runs on the fused projection to_kv, so to_k and to_v never fire; "
+            "call pipe.unet.unfuse_qkv_projections() first"
+        )
+
+
+def _site(component: str, root: nn.Module, module_path: str, rule: _Rule) -> Site:
+    module = root.get_submodule(module_path)
+    linear = getattr(module, "base_layer", module)  # an adapter wraps the layer whose sizes are wanted
+    n_neurons = int(getattr(linear, "in_features" if rule.reads == "input" else "out_features"))
+    normalised = module_path.removeprefix("text_model.")  # present or not, by transformers version and class
+    return Site(f"{component}.{normalised}", component, module_path, rule.kind, n_neurons, rule.reads)
+
+
+def _describe(pipe: DiffusionPipeline) -> str:
+    seen = ", ".join(f"{name}={type(part).__name__}" for name, part in _components(pipe).items())
+    return (
+        f"seen in {type(pipe).__name__}: {seen}; supported: unet=UNet2DConditionModel (not compiled) with "
+        "text cross-attention, and CLIP or T5 text encoders"
+    )

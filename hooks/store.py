@@ -1,0 +1,243 @@
+"""Keep activations in Parquet shards with JSON manifests: written whole or not at all, read by column."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+SCHEMA_VERSION = 1
+ROWS_PER_GROUP = 200
+FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
+
+
+class FingerprintMismatch(ValueError):  # noqa: N818
+    """A shard was made from something else than what is running now."""
+
+
+class NewerSchema(ValueError):  # noqa: N818
+    """A shard was written by a newer version than this one can read."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardManifest:
+    """What a shard is and was made from; its presence beside the shard marks the shard as complete.
+
+    Args:
+        n_bytes: size of the Parquet file.
+        sha256: hexadecimal digest of the Parquet file.
+        columns: names of all columns, keys first.
+        entries: what the writer added: settings, versions, firing counts and the like.
+    """
+
+    schema_version: int
+    fingerprint: str
+    n_rows: int
+    n_bytes: int
+    sha256: str
+    columns: tuple[str, ...]
+    entries: Mapping[str, object] = field(default_factory=dict)
+
+
+_OWN_ENTRIES = frozenset(f.name for f in fields(ShardManifest)) - {"entries"}
+
+
+def write_shard(
+    directory: Path,
+    index: int,
+    keys: Mapping[str, Sequence[object]],
+    activations: Mapping[str, Tensor],
+    manifest: Mapping[str, object],
+) -> Path:
+    """Write shard `index`, then its manifest, each whole or not at all; give the path of the Parquet file.
+
+    Args:
+        keys: what identifies a row, by column: each holds one value a row.
+        activations: [row, neuron] by column, stored as float16, or as float32 where a finite value is above
+            65504; rows that are NaN throughout become null.
+        manifest: a "fingerprint" (text) and whatever else JSON can hold.
+
+    Raises:
+        ValueError: rows, columns or manifest entries do not fit together.
+    """
+    footer = {"engram.schema_version": str(SCHEMA_VERSION), "engram.fingerprint": _fingerprint(manifest)}
+    table = _table(keys, activations).replace_schema_metadata(footer)
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"part-{index:05d}.parquet"
+    _write_whole(path, lambda file: _write_parquet(table, list(keys), file))
+    own = {
+        "schema_version": SCHEMA_VERSION,
+        "n_rows": table.num_rows,
+        "n_bytes": path.stat().st_size,
+        "sha256": _sha256(path),
+        "columns": table.column_names,
+    }
+    text = json.dumps({**own, **manifest}, indent=2, allow_nan=False)
+    _write_whole(path.with_suffix(".json"), lambda file: file.write(text.encode()))
+    return path
+
+
+def read_manifest(path: Path) -> ShardManifest:
+    """Read the manifest of the shard at `path` (of the Parquet file or of the manifest itself).
+
+    Raises:
+        FileNotFoundError: the shard has no manifest.
+        NewerSchema: it was written by a newer version.
+        ValueError: the file is no manifest of a shard.
+    """
+    path = path.with_suffix(".json")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
+        raise ValueError(f"{path} is no manifest of a shard: it has no schema_version")
+    if content["schema_version"] > SCHEMA_VERSION:
+        raise NewerSchema(
+            f"{path} has schema version {content['schema_version']}, newer than {SCHEMA_VERSION}; "
+            "upgrade, or record the activations anew"
+        )
+    missing = sorted(_OWN_ENTRIES - content.keys())
+    if missing:
+        raise ValueError(f"{path} is no manifest of a shard: it lacks {missing}")
+    own = {name: content.pop(name) for name in _OWN_ENTRIES}
+    return ShardManifest(**{**own, "columns": tuple(own["columns"])}, entries=content)
+
+
+def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
+    """Find the complete shards by index, in order; none if there is no such directory.
+
+    A shard is complete when its manifest is there and the size and digest of its Parquet file agree with it.
+    What an interrupted writer left behind is passed over.
+
+    Raises:
+        FingerprintMismatch: a manifest has another fingerprint.
+        NewerSchema: a manifest was written by a newer version.
+    """
+    shards: dict[int, Path] = {}
+    for manifest_path in directory.glob("part-*.json"):
+        path = manifest_path.with_suffix(".parquet")
+        try:
+            manifest = read_manifest(path)
+        except json.JSONDecodeError:
+            continue
+        if manifest.fingerprint != fingerprint:
+            raise FingerprintMismatch(
+                f"{path} was recorded with fingerprint {manifest.fingerprint}, this run has {fingerprint}; "
+                "use another directory or start over"
+            )
+        if path.exists() and path.stat().st_size == manifest.n_bytes and _sha256(path) == manifest.sha256:
+            shards[int(path.stem.removeprefix("part-"))] = path
+    return dict(sorted(shards.items()))
+
+
+def activation_columns(path: Path) -> list[str]:
+    """Name the activation columns of a shard: those that hold one list of numbers a row."""
+    return [column.name for column in pq.read_schema(path) if pa.types.is_fixed_size_list(column.type)]
+
+
+def read_activations(
+    paths: Sequence[Path], columns: Sequence[str] | None = None
+) -> tuple[dict[str, npt.NDArray[np.float32]], pa.Table]:
+    """Read activation columns (all, if none are named) and the key columns of shards, one after the other.
+
+    Returns:
+        float32 [row, neuron] by column, NaN where the row is null, and the key columns as a table.
+
+    Raises:
+        ValueError: there are no paths, or a shard lacks a column or has it with another number of neurons.
+    """
+    if not paths:
+        raise ValueError("no shards to read")
+    wanted = activation_columns(paths[0]) if columns is None else list(columns)
+    arrays: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in wanted}
+    key_tables = []
+    for path in paths:
+        present = activation_columns(path)
+        missing = [name for name in wanted if name not in present]
+        if missing:
+            raise ValueError(f"{path} lacks {len(missing)} activation columns, first {missing[0]}")
+        file = pq.ParquetFile(path)
+        key_names = [name for name in file.schema_arrow.names if name not in present]
+        table = file.read(columns=key_names + wanted)
+        key_tables.append(table.select(key_names).replace_schema_metadata(None))
+        for name in wanted:
+            arrays[name].append(_rows(table.column(name)))
+    joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
+    return joined, pa.concat_tables(key_tables, promote_options="default")
+
+
+def _fingerprint(manifest: Mapping[str, object]) -> str:
+    fingerprint = manifest.get("fingerprint")
+    if not isinstance(fingerprint, str):
+        raise ValueError(f"the manifest needs a fingerprint text, got {fingerprint!r}")
+    reserved = sorted(manifest.keys() & (_OWN_ENTRIES - {"fingerprint"}))
+    if reserved:
+        raise ValueError(f"manifest entries {reserved} are written by the store itself; rename them")
+    return fingerprint
+
+
+def _table(keys: Mapping[str, Sequence[object]], activations: Mapping[str, Tensor]) -> pa.Table:
+    shared = sorted(keys.keys() & activations.keys())
+    if shared:
+        raise ValueError(f"columns {shared} are both keys and activations")
+    lengths = {name: len(values) for name, values in [*keys.items(), *activations.items()]}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"columns differ in their number of rows: {lengths}")
+    columns = {name: pa.array(values) for name, values in keys.items()}
+    return pa.table(columns | {name: _column(name, values) for name, values in activations.items()})
+
+
+def _column(name: str, values: Tensor) -> pa.Array:
+    if values.ndim != 2:
+        raise ValueError(f"{name} must be [row, neuron], got shape {tuple(values.shape)}")
+    rows = values.detach().float().cpu().numpy()
+    is_absent = np.isnan(rows).all(axis=1)  # [row]
+    largest = np.abs(rows[np.isfinite(rows)]).max(initial=0.0)
+    stored = np.where(is_absent[:, None], 0.0, rows).astype(np.float32 if largest > FLOAT16_MAX else np.float16)
+    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), rows.shape[1], mask=pa.array(is_absent))
+
+
+def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Turn one column of lists into [row, neuron]; nulls become NaN."""
+    rows = np.empty((len(column), column.type.list_size), dtype=np.float32)
+    begin = 0
+    for chunk in column.chunks:
+        end = begin + len(chunk)
+        values = chunk.values.to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+        rows[begin:end] = values[chunk.offset : chunk.offset + len(chunk)]
+        rows[begin:end][chunk.is_null().to_numpy(zero_copy_only=False)] = np.nan
+        begin = end
+    return rows
+
+
+def _write_parquet(table: pa.Table, key_names: list[str], file: BinaryIO) -> None:
+    # Dictionaries and statistics help keys, not activations. DuckDB cannot read float16 BYTE_STREAM_SPLIT.
+    pq.write_table(
+        table,
+        file,
+        compression="zstd",
+        row_group_size=ROWS_PER_GROUP,
+        use_dictionary=key_names,
+        write_statistics=key_names,
+    )
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write beside `path`, flush to the disk, then rename: a reader sees the whole file or none."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,42 @@
+"""Names of the run directory's files, and the one way to write a file: whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SCHEMA_VERSION = 1
+
+RUN_FILE = "run.json"
+SCORES_FILE = "scores.parquet"
+SPIKES_FILE = "spikes.parquet"
+RECOVERIES_FILE = "recoveries.parquet"
+SUMMARY_FILE = "summary.md"
+IMAGES_DIRECTORY = "images"
+EVIDENCE_FILE = "evidence.png"
+HISTOGRAM_FILE = "scores.png"
+
+
+class RunFileError(ValueError):
+    """A run directory that cannot be read: not there, not ours, or of a newer version (a usage error)."""
+
+
+class RunIncompleteError(RunFileError):
+    """A run directory whose audit did not finish or whose files are damaged: nothing in it may be trusted."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a `.part` path to write to; it becomes `path` when the block ends well and is gone otherwise."""
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")

@@ -1,0 +1,30 @@
+"""Rates with their intervals, and how they are written."""
+
+from math import sqrt
+from statistics import NormalDist
+from typing import NamedTuple
+
+
+class Interval(NamedTuple):
+    """Bounds of a rate, both between 0 and 1."""
+
+    low: float
+    high: float
+
+
+def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> Interval:
+    """Score interval of a binomial rate (Wilson 1927); no trials leave it unknown, 0 to 1."""
+    if trials == 0:
+        return Interval(0.0, 1.0)
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate = successes / trials
+    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    reach = z / (1 + z**2 / trials) * sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    low = 0.0 if successes == 0 else centre - reach
+    high = 1.0 if successes == trials else centre + reach
+    return Interval(low, high)
+
+
+def percent(rate: float) -> str:
+    """Write a rate for people: `1.5 %`."""
+    return f"{100 * rate:.3g} %"

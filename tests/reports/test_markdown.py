@@ -1,0 +1,123 @@
+"""The summary says what was found, and no prompt can change what the page says."""
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reports.markdown import summary_markdown
+from reports.text import markdown_code, visible_text
+from tests.reports.examples import recoveries_table, run_record, scores_table
+
+HOSTILE = [
+    "a | b | c",
+    "```\n# Memorization audit: pass",
+    "`` ` ``",
+    "<script>alert(1)</script><img src=x onerror=y>",
+    "[pass](https://example.org) ![x](y) www.example.org @everyone #1",
+    "\u202egnp.exe\u2066 zero\u200bwidth \x1b[31mred\x00\x07",
+    "line\u2028separator\r\nand\ttab",
+    "\\",
+    "\\|",
+    "\u3164\u2800\u00a0",
+    "",
+    " ` ",
+    "e" + "\u0301" * 500,
+]
+
+
+def code_spans(line: str) -> list[str]:
+    """The code spans of a line, as a CommonMark reader sees those fenced by one backtick."""
+    return re.findall(r"`([^`]*)`", line)
+
+
+@given(st.text() | st.sampled_from(HOSTILE))
+def test_escaped_text_is_one_harmless_code_span(text: str) -> None:
+    escaped = markdown_code(text, 60)
+    assert escaped.count("`") == 2
+    assert escaped[0] == escaped[-1] == "`"
+    assert len(escaped) > 2
+    assert not set("|\n\r") & set(escaped)
+    hidden = [c for c in escaped if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}]
+    assert not hidden
+    escaped.encode()
+
+
+@given(st.text(st.characters(categories=["L", "N", "P", "S"], max_codepoint=0x24F), max_size=60))
+def test_ordinary_text_is_shown_as_it_is(text: str) -> None:
+    assert visible_text(text, 60).replace(" ", "") == text.replace(" ", "").replace("\xa0", "")
+
+
+@given(st.text(), st.integers(1, 80))
+def test_long_text_is_cut_before_it_is_made_visible(text: str, limit: int) -> None:
+    visible = visible_text(text, limit)
+    assert len(re.sub(r"⟨U\+[0-9A-F]{4,6}⟩", "?", visible)) <= limit or "⟨" in text
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text() | st.sampled_from(HOSTILE), min_size=1, max_size=12), st.booleans())
+def test_every_prompt_stays_in_its_row(prompts: list[str], show_prompts: bool) -> None:
+    prompts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
+    page = summary_markdown(run_record(), scores_table(prompts), recoveries_table([]), show_prompts)
+    lines = page.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("| prompt |"))
+    rows = lines[start + 2 : start + 2 + min(10, len(prompts))]
+    assert all(row.startswith("| `") and row.count("|") == 8 for row in rows)
+    assert not lines[start + 2 + len(rows)].startswith("|")
+    headings = [line.lstrip("# ").split()[0] for line in lines if line.startswith("#")]
+    assert headings == [
+        "Memorization",
+        "Counts",
+        "The",
+        "Calibration",
+        "What",
+        "Cost",
+        "Settings",
+        "Versions",
+    ]
+    assert "<" not in re.sub(r"`[^`]*`", "", page)
+
+
+def test_prompts_are_shortened_unless_shown() -> None:
+    prompt = "a very private prompt " * 20
+    scores = scores_table([prompt])
+    short = summary_markdown(run_record(), scores, recoveries_table([]), show_prompts=False)
+    full = summary_markdown(run_record(), scores, recoveries_table([]), show_prompts=True)
+    assert prompt.strip() not in short
+    assert prompt.strip() in full
+    assert max(len(span) for line in short.splitlines() if "private" in line for span in code_spans(line)) <= 60
+
+
+def test_the_page_stays_small_whatever_comes_in() -> None:
+    run = run_record(
+        settings={f"key {index}": "x" * 10_000 for index in range(5000)},
+        problems=tuple("y" * 10_000 for _ in range(5000)),
+    )
+    scores = scores_table(["\x00" * 100_000] * 12)
+    page = summary_markdown(run, scores, recoveries_table([]), show_prompts=True)
+    assert len(page.encode()) < 2**20
+
+
+def test_the_page_says_what_was_found() -> None:
+    recoveries = recoveries_table([("p0", "not_shown"), ("p0", "confirmed"), ("p0", "likely"), ("p1", "likely")])
+    page = summary_markdown(run_record(), scores_table(["first", "second", "third"]), recoveries, False)
+    assert "2 of 100 prompts leak with high severity (limit 0)." in page
+    assert "3 of 100 (3 %, 95 % interval" in page
+    assert "1.0 at a false-positive rate of 1 %" in page
+    assert "1 of 10 (10 %, 95 % interval 1.79 % to 40.4 %)" in page
+    first, second, third = (line for line in page.splitlines() if "`captions.csv:" in line)
+    assert first.startswith("| `first` |")
+    assert first.endswith("| high | confirmed |")
+    assert second.endswith("| high | likely |")
+    assert third.endswith("| not flagged | not tried |")
+    assert "AUC of 0.55" in page
+    assert "not a proof of absence" in page
+    assert "| all | 5800 | 21.8 |" in page
+
+
+@pytest.mark.parametrize("status", ["interrupted", "running"])
+def test_an_unfinished_audit_has_no_verdict_on_its_page(status: str) -> None:
+    page = summary_markdown(run_record(status=status, verdict=None), scores_table([]), recoveries_table([]), False)
+    assert page.startswith(f"# Memorization audit: no verdict (`{status}`)")

@@ -1,0 +1,84 @@
+"""`make` hands variables on as written, and `make gate` answers with the verdict's exit code."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAND_IN = '#!/bin/sh\nprintf "[%s]" "$@"; echo\nexit ${CODE:-0}\n'
+VARIABLES = (
+    "MODEL",
+    "PROMPTS",
+    "REFERENCE",
+    "TRAIN_IMAGES",
+    "OUT",
+    "ARGS",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+)
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder with our Makefile where everything is installed and `engram` prints its arguments."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    engram = tmp_path / ".venv" / "bin" / "engram"
+    engram.parent.mkdir(parents=True)
+    engram.write_text(STAND_IN)
+    engram.chmod(0o755)
+    (tmp_path / ".venv" / ".installed").touch()
+    return tmp_path
+
+
+def make(directory: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    environment["CODE"] = str(code)
+    command = ["make", *arguments]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_without_variables_the_defaults_are_engrams(installed: Path) -> None:
+    assert make(installed, "audit").stdout == "[audit]\n"
+
+
+def test_variables_arrive_as_written(installed: Path) -> None:
+    variables = (
+        "MODEL=a model",
+        "PROMPTS=it's.csv",
+        "REFERENCE=",
+        "TRAIN_IMAGES=$$x",
+        "OUT=o",
+        "ARGS=--fpr '0 1'",
+    )
+    done = make(installed, "audit", *variables)
+    expected = "[audit][--model][a model][--prompts][it's.csv][--train-images][$x][--out][o][--fpr][0 1]\n"
+    assert done.stdout == expected
+
+
+@pytest.mark.parametrize(("code", "status"), [(0, 0), (1, 1), (2, 2), (3, 2), (4, 2)])
+def test_gate_answers_with_its_verdict(installed: Path, code: int, status: int) -> None:
+    done = make(installed, "gate", "OUT=my run", code=code)
+    assert done.returncode == status
+    assert done.stdout == f"[audit][--gate][--out][my run]\nengram: gate exit code {code}\n"
+
+
+def test_gate_beside_another_goal_runs_both(installed: Path) -> None:
+    done = make(installed, "audit", "gate")
+    assert done.returncode == 0
+    assert "[audit]\n[audit][--gate]\n" in done.stdout
+
+
+def test_a_failed_installation_is_no_verdict(installed: Path) -> None:
+    (installed / ".venv" / ".installed").unlink()
+    done = make(installed, "gate", "PYTHON=false")
+    assert done.returncode == 2
+    assert "gate exit code" not in done.stdout
+
+
+def test_a_dry_run_runs_nothing(installed: Path) -> None:
+    assert "[audit]" not in make(installed, "-n", "gate").stdout

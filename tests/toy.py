@@ -1,0 +1,104 @@
+"""A Stable Diffusion pipeline of real diffusers and transformers classes at toy size, with random weights."""
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+MAX_POSITIONS = 32  # tokens a prompt, start and end included
+TEXT_WIDTH = 32
+
+
+def byte_alphabet() -> list[str]:
+    """Give the 256 characters by which byte-level BPE writes the 256 byte values, in byte order."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(rest)) for byte in range(256)]
+
+
+def build_toy_tokenizer() -> CLIPTokenizer:
+    """Build a CLIP tokenizer without merges: one token a byte, so that any text can be encoded."""
+    alphabet = byte_alphabet()
+    pieces = [*alphabet, *(letter + "</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=MAX_POSITIONS)
+
+
+def build_toy_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Build a text encoder 32 channels wide and 2 layers deep, with 64 MLP neurons a layer."""
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        projection_dim=TEXT_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_POSITIONS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def build_toy_unet(*, use_linear_projection: bool, latent_size: int) -> UNet2DConditionModel:
+    """Build a UNet of two blocks whose four cross-attentions sit in the down, middle and up parts."""
+    return UNet2DConditionModel(
+        sample_size=latent_size,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=8,
+        use_linear_projection=use_linear_projection,
+    )
+
+
+def build_toy_vae(latent_size: int) -> AutoencoderKL:
+    """Build an autoencoder between images twice as large as the latents and 4-channel latents."""
+    return AutoencoderKL(
+        block_out_channels=(16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=2 * latent_size,
+    )
+
+
+def build_toy_pipe(
+    *,
+    prediction_type: str = "epsilon",
+    use_linear_projection: bool = False,
+    latent_size: int = 8,
+    seed: int = 0,
+) -> StableDiffusionPipeline:
+    """Build a pipeline on the CPU in float32; equal arguments give equal weights, the global seed stays."""
+    tokenizer = build_toy_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        text_encoder = build_toy_text_encoder(tokenizer).eval()
+        unet = build_toy_unet(use_linear_projection=use_linear_projection, latent_size=latent_size).eval()
+        vae = build_toy_vae(latent_size).eval()
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
+    pipe = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
