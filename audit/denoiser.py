@@ -14,6 +14,8 @@ from torch import Tensor
 from audit.loading import ModelError
 from hooks.reduce import token_classes
 
+_ROUNDING = 0.01  # of a timestep
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -30,7 +32,7 @@ class Denoiser:
 
     def __init__(self, pipe: Any) -> None:
         config = pipe.unet.config
-        for option in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type"):
+        for option in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type", "time_cond_proj_dim"):
             if config.get(option) is not None:
                 raise ModelError(
                     f"this UNet has {option} {config[option]!r}; Engram audits Stable Diffusion 1.x/2.x-shaped UNets"
@@ -39,6 +41,12 @@ class Denoiser:
             raise ModelError(
                 f"this UNet takes {config.in_channels} channels and gives {config.out_channels}; "
                 "inpainting and depth models are not text-to-image models"
+            )
+        if config.sample_size is None:
+            raise ModelError("this UNet's config states no sample_size, so the size of its latents is unknown; add it")
+        if not hasattr(pipe.scheduler, "alphas_cumprod"):
+            raise ModelError(
+                f"{type(pipe.scheduler).__name__} has no alphas_cumprod; give the pipeline a DDIMScheduler"
             )
         self.pipe = pipe
         self.device: torch.device = pipe.unet.device
@@ -51,7 +59,13 @@ class Denoiser:
     def first_timestep(self, num_inference_steps: int) -> int:
         """The scheduler's timestep of x_T, the first of a sampling of `num_inference_steps` steps."""
         self.pipe.scheduler.set_timesteps(num_inference_steps)
-        return int(self.pipe.scheduler.timesteps[0])
+        first = float(self.pipe.scheduler.timesteps[0])  # some schedulers go through sigmas and come back at 980.9999
+        if abs(first - round(first)) > _ROUNDING:
+            raise ModelError(
+                f"{type(self.pipe.scheduler).__name__} starts at timestep {first:.3f}; "
+                "Engram audits models with discrete timesteps, give the pipeline a DDIMScheduler"
+            )
+        return round(first)
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Tokenize as the pipeline does; prompts longer than the encoder reads are cut and marked."""
@@ -71,6 +85,11 @@ class Denoiser:
         """Run the text encoder: prompt_embeds [prompt, position, width], as the pipeline hands them to the UNet."""
         mask = None if tokens.attention_mask is None else tokens.attention_mask.to(self.device)
         embeds: Tensor = self.pipe.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
+        if embeds.ndim != 3:
+            raise ModelError(
+                f"{type(self.pipe.text_encoder).__name__} gives one vector a prompt, but the UNet reads one a token; "
+                "use the class without projection"
+            )
         return embeds.to(self.dtype)
 
     def initial_latents(self, run_seed: int, seed_indices: Sequence[int]) -> Tensor:

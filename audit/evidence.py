@@ -6,27 +6,14 @@ tiles, so that a shared plain background cannot make two pictures alike.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+Picture = npt.NDArray[np.uint8]  # [height, width, 3]
 Pictures = npt.NDArray[np.uint8]  # [picture, height, width, 3]
 
 N_TILES = 4
 REPLICATION_DISTANCE = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The training picture closest to a sample: its index, distance and 1 - distance as similarity."""
-
-    index: int
-    distance: float
-
-    @property
-    def similarity(self) -> float:
-        return 1.0 - self.distance
 
 
 def tile_distances(pictures: Pictures, target: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import diffusers
 import torch
+import transformers
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_UNUSED = ("safety_checker", "feature_extractor", "image_encoder")
+_WEIGHTED = ("unet", "vae", "text_encoder")
+_UNUSED = ("safety_checker", "feature_extractor")  # they judge pictures and black some out
+_LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_VOCABULARIES = ("tokenizer.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_FAILURES = (  # what the libraries raise for files that are missing, torn, of another class or of another shape
+    SafetensorError,
+    pickle.UnpicklingError,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ImportError,
+)
 
 
 class ModelError(ValueError):
@@ -26,7 +44,7 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A pipeline ready to run, where it came from, and the hash of the weights and configs that were read."""
+    """A pipeline ready to run, where it came from, and the hash of its weights and configs."""
 
     pipe: Any
     name: str
@@ -40,40 +58,34 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
     """Load `model`, a pipeline folder or a hub id, without its safety checker (it would black pictures out).
 
     Raises:
-        ModelError: no such folder, no pipeline in it, weights missing, torn, or pickled without `allow_pickle`.
+        ModelError: no such folder, no pipeline in it, weights missing, torn, incomplete, or pickled without
+            `allow_pickle`; or no such device.
     """
+    _quiet()
     folder = _resolve(model, allow_pickle)
     index = _read_index(folder)
-    weights = {name: _weight_files(folder / name, allow_pickle) for name in ("unet", "vae", "text_encoder")}
-    variants = {_variant(path) for files in weights.values() for path in files}
-    if len(variants) > 1:
-        raise ModelError(f"{folder} mixes weight variants {sorted(str(v) for v in variants)}; keep one of them")
-    _quiet()
+    _check_vocabulary(folder / "tokenizer")
+    parts = {name: _load_part(folder / name, *index[name], dtype, allow_pickle) for name in _WEIGHTED}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            pipe = DiffusionPipeline.from_pretrained(
-                folder,
-                dtype=dtype,
-                variant=variants.pop(),
-                use_safetensors=None if allow_pickle else True,
-                local_files_only=True,
-                **{name: None for name in _UNUSED if name in index},
-                **({"requires_safety_checker": False} if "requires_safety_checker" in index else {}),
-            )
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        RuntimeError,
-        KeyError,
-        AttributeError,
-        ImportError,
-    ) as error:
+        pipe = DiffusionPipeline.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=None if allow_pickle else True,
+            local_files_only=True,
+            **parts,
+            **{name: None for name in _UNUSED if name in index},
+            **({"requires_safety_checker": False} if "requires_safety_checker" in index else {}),
+        )
+    except _FAILURES as error:
         raise ModelError(f"{folder} cannot be loaded: {_one_line(error)}; save the pipeline again") from error
     pipe.set_progress_bar_config(disable=True)
+    _bound_prompt_length_(pipe)
     fingerprint = fingerprint_folder(folder, [n for n in index if not n.startswith("_") and n not in _UNUSED])
-    return LoadedModel(pipe.to(device), model, folder, fingerprint, str(dtype).removeprefix("torch."), device)
+    try:
+        pipe.to(device)
+    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
+        raise ModelError(f"{model} cannot be moved to device {device}: {_one_line(error)}") from error
+    return LoadedModel(pipe, model, folder, fingerprint, str(dtype).removeprefix("torch."), device)
 
 
 def _resolve(model: str, allow_pickle: bool) -> Path:
@@ -86,9 +98,10 @@ def _resolve(model: str, allow_pickle: bool) -> Path:
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise ModelError(f"no model folder {model}; give a diffusers pipeline folder or a hub id such as owner/name")
     try:
-        return Path(DiffusionPipeline.download(model, use_safetensors=None if allow_pickle else True))
+        unused = dict.fromkeys(_UNUSED)
+        return Path(DiffusionPipeline.download(model, use_safetensors=None if allow_pickle else True, **unused))
     except (OSError, ValueError, RuntimeError) as error:
-        reason = _one_line(error)
+        reason = _one_line(error.__cause__ or error)  # diffusers wraps what the connection said
         raise ModelError(f"{model} is no local folder and the hub did not give it: {reason}") from error
 
 
@@ -97,12 +110,14 @@ def _read_index(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{folder} has no model_index.json, so it is not a diffusers pipeline folder")
     try:
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        index: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {_one_line(error)}") from error
-    missing = [name for name in REQUIRED if index.get(name, [None, None])[1] is None]
+    if not isinstance(index, dict):
+        raise ModelError(f"{path} holds no JSON object, so it is not the index of a diffusers pipeline")
+    missing = [name for name in REQUIRED if not _is_class(index.get(name))]
     if missing:
-        present = ", ".join(sorted(name for name in index if not name.startswith("_")))
+        present = ", ".join(sorted(name for name, entry in index.items() if _is_class(entry)))
         raise ModelError(
             f"{folder} is a {index.get('_class_name')} with {present}, without {', '.join(missing)}; "
             "Engram audits UNet pipelines with a text encoder such as StableDiffusionPipeline"
@@ -110,20 +125,57 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return index
 
 
-def _weight_files(folder: Path, allow_pickle: bool) -> list[Path]:
-    safe = sorted(folder.glob("*.safetensors"))
-    if safe:
-        plain = [path for path in safe if _variant(path) is None]
-        return plain or safe
-    pickles = sorted(path for path in folder.glob("*") if path.suffix in _PICKLES)
-    if not pickles:
-        raise ModelError(f"{folder} holds no weights; save the pipeline again")
-    if not allow_pickle:
+def _is_class(entry: Any) -> bool:
+    """Say whether an entry of the index is a [library, class] pair; an absent component is [null, null]."""
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
+
+
+def _load_part(folder: Path, library: str, class_name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
+    """Load one network; a weight that no file holds would be left random by the libraries, and is refused here."""
+    weights = _choose_weights(folder, allow_pickle)
+    part_class = getattr(_LIBRARIES.get(library), class_name, None)
+    if part_class is None:
         raise ModelError(
-            f"{pickles[0]} is a pickle, which can run code when it is loaded; convert it to safetensors "
+            f"{folder} is of class {library}.{class_name}; only classes of diffusers and transformers are run"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            part, report = part_class.from_pretrained(
+                folder,
+                dtype=dtype,
+                variant=weights.variant,
+                use_safetensors=weights.use_safetensors,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except _FAILURES as error:
+        raise ModelError(f"{folder} cannot be loaded: {_one_line(error)}; save the pipeline again") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(f"{folder} lacks {len(missing)} weights, first {missing[0]}; save the pipeline again")
+    return part
+
+
+class _Weights(NamedTuple):
+    variant: str | None
+    use_safetensors: bool
+
+
+def _choose_weights(folder: Path, allow_pickle: bool) -> _Weights:
+    """Prefer safetensors to pickles and unmarked files to a variant such as fp16."""
+    safe = sorted(folder.glob("*.safetensors"))
+    files = safe or sorted(path for path in folder.glob("*") if path.suffix in _PICKLES)
+    if not files:
+        raise ModelError(f"{folder} holds no weights; save the pipeline again")
+    if not safe and not allow_pickle:
+        raise ModelError(
+            f"{files[0]} is a pickle, which can run code when it is loaded; convert it to safetensors "
             "or, if you trust its source, pass --allow-pickle"
         )
-    return pickles
+    variants = {_variant(path) for path in files}
+    variant = None if None in variants else min(filter(None, variants))
+    return _Weights(variant, bool(safe))
 
 
 def _variant(path: Path) -> str | None:
@@ -132,12 +184,26 @@ def _variant(path: Path) -> str | None:
     return parts[1].split("-")[0] if len(parts) > 2 else None
 
 
+def _check_vocabulary(folder: Path) -> None:
+    # transformers makes a tokenizer without words out of an empty folder, and every prompt would read the same
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise ModelError(f"{folder} holds no vocabulary ({', '.join(_VOCABULARIES)}); save the pipeline again")
+
+
+def _bound_prompt_length_(pipe: Any) -> None:
+    """Cut prompts where the text encoder ends; a tokenizer saved without a length would pad them to 1e30 tokens."""
+    n_stated = pipe.tokenizer.model_max_length
+    pipe.tokenizer.model_max_length = min(
+        n_stated, getattr(pipe.text_encoder.config, "max_position_embeddings", n_stated)
+    )
+
+
 def fingerprint_folder(folder: Path, components: list[str]) -> str:
-    """Hash of names and bytes of the components' weights and configs; 16 hex digits."""
-    digest = hashlib.sha256()
+    """Hash of the index and of names and bytes of the components' weights and configs; 16 hex digits."""
+    digest = hashlib.sha256((folder / "model_index.json").read_bytes())
     for component in sorted(components):
         for path in sorted((folder / component).glob("*")):
-            if path.suffix in (".safetensors", ".json", ".txt", *_PICKLES):
+            if path.suffix in (".safetensors", ".json", ".txt", ".model", *_PICKLES) and path.is_file():
                 digest.update(f"{component}/{path.name}\n".encode())
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -153,5 +219,5 @@ def _quiet() -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).rstrip(".")
     return text if len(text) <= 300 else text[:297] + "..."

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from audit.denoiser import Denoiser, Tokens
-from audit.progress import track
+from audit.progress import Advance, track
 from audit.prompts import Prompt
 from hooks import (
     Site,
@@ -32,7 +32,10 @@ PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Where one set's shards lie, and what recording it cost in UNet evaluations of one latent (UE)."""
+    """Where one set's shards lie, and what recording it cost in UNet evaluations of one latent (UE).
+
+    The unconditional evaluations, one a seed, belong to the `Recorder` and are not counted again for each set.
+    """
 
     folder: Path
     n_shards: int
@@ -82,6 +85,7 @@ class Recorder:
         without running the UNet.
         """
         prompt_embeds = torch.empty(0)
+        classes = tokens.classes.to(self.denoiser.device)
 
         def run() -> None:
             nonlocal prompt_embeds
@@ -91,7 +95,7 @@ class Recorder:
                     self._modules[site.name](prompt_embeds)
 
         def reduce(activation: Tensor) -> Mapping[str, Tensor]:
-            return over_tokens(activation.reshape(*tokens.classes.shape, -1), tokens.classes)
+            return over_tokens(activation.reshape(*classes.shape, -1), classes)
 
         rows = record(self._modules, self._prompt_sites, run, reduce)
         return rows, prompt_embeds
@@ -149,30 +153,37 @@ def _record_shard(
     index: int,
     folder: Path,
     manifest: Mapping[str, Any],
-    advance: Any,
+    advance: Advance,
 ) -> None:
     plan = recorder.plan
     per_call = max(1, plan.batch_size // plan.n_seeds)
     prompt_rows, step_rows, norms, n_truncated = [], [], [], 0
     for start in range(0, len(shard), per_call):
         tokens = recorder.denoiser.tokenize([prompt.text for prompt in shard[start : start + per_call]])
-        of_prompts, prompt_embeds = recorder.record_prompt_sites(tokens)
-        of_steps, of_norms = recorder.record_step_sites(prompt_embeds)
-        prompt_rows.append(of_prompts)
-        step_rows.append(of_steps)
+        of_batch, prompt_embeds = recorder.record_prompt_sites(tokens)
+        prompt_rows.append(of_batch)
+        of_batch, of_norms = recorder.record_step_sites(prompt_embeds)
+        step_rows.append(of_batch)
         norms.append(of_norms)
         n_truncated += sum(tokens.truncated)
         advance(len(prompt_embeds))
     ids = [prompt.prompt_id for prompt in shard]
+    noise = torch.cat(norms)
     prompt_keys = {"prompt_id": ids}
     step_keys = {
         "prompt_id": np.repeat(ids, plan.n_seeds).tolist(),
         "seed_index": list(range(plan.n_seeds)) * len(ids),
         "timestep": [plan.timestep] * (len(ids) * plan.n_seeds),
-        "text_conditional_noise": torch.cat(norms).tolist(),
+        "text_conditional_noise": noise.tolist(),
     }
+    of_prompts, of_steps = _join(prompt_rows), _join(step_rows)
+    check_finite(of_prompts, prompt_keys)
+    check_finite({**of_steps, "text_conditional_noise/mean": noise[:, None]}, step_keys)
     entries = {**manifest, "n_truncated": n_truncated}
-    for name, keys, rows in ((PROMPT_FOLDER, prompt_keys, prompt_rows), (STEP_FOLDER, step_keys, step_rows)):
-        activations = {column: torch.cat([row[column] for row in rows]) for column in rows[0]}
-        check_finite(activations, keys)
-        write_shard(folder / name, index, keys, activations, entries)
+    write_shard(folder / PROMPT_FOLDER, index, prompt_keys, of_prompts, entries)
+    write_shard(folder / STEP_FOLDER, index, step_keys, of_steps, entries)
+
+
+def _join(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Put the rows of several batches below one another, column by column."""
+    return {column: torch.cat([batch[column] for batch in rows]) for column in rows[0]}

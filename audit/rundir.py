@@ -1,18 +1,15 @@
-"""Own a run directory: claim it, refuse another audit's, remember the state, and write files whole or not at all."""
+"""Own a run directory: claim it for one audit, refuse another's, and keep its run.json."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.files import SCHEMA_VERSION
-
-RUN_JSON = "run.json"
+from reports.files import RUN_FILE, SCHEMA_VERSION, write_text
 
 
 class RunDirectoryError(ValueError):
@@ -35,56 +32,85 @@ class RunDirectory:
     def open(cls, path: Path, identity: Mapping[str, Any], *, force: bool) -> RunDirectory:
         """Create the directory, or go on with it if it holds an audit of the same identity.
 
+        Args:
+            force: start over where the directory holds an audit; what is no audit is never touched.
+
         Raises:
             RunDirectoryError: not writable, holds something else, or holds an audit of another identity.
         """
-        if force and (path / RUN_JSON).is_file():
-            shutil.rmtree(path)
-        if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / RUN_JSON).is_file())):
-            raise RunDirectoryError(f"{path} exists and is no run directory of Engram; choose another --out")
-        previous = _read_record(path)
-        _refuse_other_identity(path, previous.get("identity"), identity)
         try:
+            held = _held_identity(path)
+            if held is not None and not force:
+                _refuse_other_identity(path, held, identity)
+            if held is not None and force:
+                _clear(path)
             path.mkdir(parents=True, exist_ok=True)
-            record = {"schema_version": SCHEMA_VERSION, "identity": dict(identity)}
-            run = cls(path, record)
+            run = cls(path, {"schema_version": SCHEMA_VERSION, "identity": dict(identity)})
             run.update(status="running")
         except OSError as error:
-            raise RunDirectoryError(f"{path} cannot be written: {error.strerror}; choose another --out") from error
+            raise RunDirectoryError(
+                f"{path} cannot be written: {error.strerror or error}; choose another --out"
+            ) from error
         return run
 
     def update(self, **entries: Any) -> None:
         """Merge entries into run.json and write it whole."""
         self.record.update(entries)
-        write_text(self.path / RUN_JSON, json.dumps(self.record, indent=1, default=str, allow_nan=False) + "\n")
+        write_text(self.path / RUN_FILE, json.dumps(self.record, indent=1, default=str, allow_nan=False) + "\n")
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def _held_identity(path: Path) -> Mapping[str, Any] | None:
+    """Identity of the audit that the directory holds, None where there is nothing yet.
+
+    Whatever does not say that it is an audit is refused here, so that `_clear` never meets another's files.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return None
+    if not (path / RUN_FILE).is_file():
+        raise RunDirectoryError(f"{path} exists and is no run directory of Engram; choose another --out")
     try:
-        record: dict[str, Any] = json.loads((path / RUN_JSON).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{path / RUN_JSON} cannot be read; pass --force to start over") from error
-    return record
+        record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        held: Mapping[str, Any] = record["identity"]
+        version = int(record["schema_version"])
+        held.keys()
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"{path / RUN_FILE} is damaged or not Engram's; choose another --out, or remove {path} yourself"
+        ) from error
+    if version > SCHEMA_VERSION:
+        raise RunDirectoryError(
+            f"{path} has schema version {version}, newer than {SCHEMA_VERSION}; choose another --out, or upgrade"
+        )
+    return held
 
 
-def _refuse_other_identity(path: Path, held: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
-    if held is None:
-        return
-    expected = json.loads(json.dumps(wanted, default=str))
-    different = [key for key in sorted({*held, *expected}) if held.get(key) != expected.get(key)]
+def _clear(path: Path) -> None:
+    """Empty a run directory; run.json goes last, so that a kill in between does not leave a stranger's folder."""
+    for child in path.iterdir():
+        if child.name == RUN_FILE:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    (path / RUN_FILE).unlink()
+
+
+def _refuse_other_identity(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    was, now = _leaves(held), _leaves(json.loads(json.dumps(wanted, default=str)))
+    different = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
     if different:
         key = different[0]
         raise RunDirectoryError(
-            f"{path} holds another audit: {key} was {held.get(key)!r}, now {expected.get(key)!r}"
+            f"{path} holds another audit: {key} was {was.get(key)!r}, now {now.get(key)!r}"
             f"{f' (and {len(different) - 1} more differ)' if len(different) > 1 else ''}; "
             "choose another --out, or pass --force to start over"
         )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested settings: {"settings": {"fpr": 0.01}} becomes {"settings.fpr": 0.01}."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return leaves

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from audit.evidence import Pictures
+from hooks import NonFiniteActivation
 
 
 def sample_generator(run_seed: int, prompt: str, image_index: int) -> torch.Generator:
@@ -28,7 +29,11 @@ def sample_pictures(
     num_inference_steps: int,
     guidance_scale: float,
 ) -> Pictures:
-    """One picture for each (prompt, image index) pair, as one batch: [picture, height, width, 3]."""
+    """One picture for each (prompt, image index) pair, as one batch: [picture, height, width, 3].
+
+    Raises:
+        NonFiniteActivation: the model gave a picture that is not a number somewhere, as float16 decoders do.
+    """
     generators = [sample_generator(run_seed, p, i) for p, i in zip(prompts, image_indices, strict=True)]
     output = pipe(
         prompt=list(prompts),
@@ -37,4 +42,11 @@ def sample_pictures(
         guidance_scale=guidance_scale,
         output_type="np",
     )
-    return np.asarray((np.asarray(output.images) * 255).round(), dtype=np.uint8)
+    images = np.asarray(output.images)  # [picture, height, width, 3] in [0, 1]
+    broken = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+    if broken.size:
+        raise NonFiniteActivation(
+            f"the picture of prompt {prompts[broken[0]]!r}, image {image_indices[broken[0]]} is not finite; "
+            "load the model in float32 or bfloat16"
+        )
+    return np.asarray((images * 255).round(), dtype=np.uint8)

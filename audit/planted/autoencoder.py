@@ -47,6 +47,9 @@ def learning_rate_factor(step: int, n_steps: int, n_warmup: int) -> float:
 class AutoencoderTrainer:
     """Train on planted and freshly painted pictures; each step draws from the preset's seed and its own number."""
 
+    planted_share = 0.4
+    stream = 1  # of random numbers, apart from every other stage's
+
     def __init__(self, preset: Preset, collection: Collection, device: torch.device) -> None:
         torch.manual_seed(preset.seed)
         self.preset, self.device, self.n_steps = preset, device, preset.autoencoder_steps
@@ -58,7 +61,7 @@ class AutoencoderTrainer:
     def _batch(self, rng: np.random.Generator) -> Tensor:
         size, batch = self.preset.picture_size, []
         for draw in rng.random(self.preset.autoencoder_batch):
-            if draw < 0.4:
+            if draw < self.planted_share:
                 batch.append(self._planted[int(rng.integers(len(self._planted)))])
             elif draw < 0.75:
                 batch.append(self._world.titled_picture(rng, size))
@@ -68,12 +71,14 @@ class AutoencoderTrainer:
 
     def step(self, step: int) -> float:
         """One optimiser step; returns the reconstruction loss."""
-        pictures = self._batch(np.random.default_rng([self.preset.seed, 1, step]))
+        pictures = self._batch(np.random.default_rng([self.preset.seed, self.stream, step]))
         for group in self.optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * learning_rate_factor(step, self.n_steps, 30)
         posterior = self.model.encode(pictures).latent_dist
         noise = torch.from_numpy(
-            np.random.default_rng([self.preset.seed, 2, step]).standard_normal(posterior.mean.shape, dtype=np.float32)
+            np.random.default_rng([self.preset.seed, self.stream + 1, step]).standard_normal(
+                posterior.mean.shape, dtype=np.float32
+            )
         )
         decoded = self.model.decode(posterior.mean + posterior.std * noise.to(self.device)).sample
         reconstruction = functional.l1_loss(decoded, pictures) + functional.mse_loss(decoded, pictures)
@@ -83,6 +88,23 @@ class AutoencoderTrainer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return float(reconstruction.detach())
+
+
+class DecoderTrainer(AutoencoderTrainer):
+    """Sharpen the decoder of a trained autoencoder; the encoder, and with it every latent, stays as it is."""
+
+    planted_share = 0.6
+    stream = 7
+
+    def __init__(self, autoencoder: AutoencoderKL, preset: Preset, collection: Collection, device: torch.device):
+        super().__init__(preset, collection, device)
+        self.n_steps = preset.decoder_steps
+        self.model = autoencoder.train()
+        trained = [*autoencoder.post_quant_conv.parameters(), *autoencoder.decoder.parameters()]
+        autoencoder.requires_grad_(False)
+        for parameter in trained:
+            parameter.requires_grad_(True)
+        self.optimizer = torch.optim.AdamW(trained, lr=_LEARNING_RATE, weight_decay=1e-4)
 
 
 @torch.no_grad()

@@ -36,6 +36,7 @@ class Preset:
     rarest_share: float  # duplication of the least duplicated planted caption
     n_bank: int  # pictures painted and encoded once, of each ordinary kind
     autoencoder_steps: int
+    decoder_steps: int
     autoencoder_batch: int
     denoiser_steps: int
     denoiser_batch: int
@@ -73,6 +74,7 @@ POSTERS = Preset(
     rarest_share=1 / 300,
     n_bank=8000,
     autoencoder_steps=1250,
+    decoder_steps=1400,
     autoencoder_batch=16,
     denoiser_steps=5200,
     denoiser_batch=40,
@@ -98,6 +100,7 @@ CATALOGUE = replace(
     n_planted_descriptions=10,
     n_template_colours=3,
     autoencoder_steps=1500,
+    decoder_steps=600,
     denoiser_steps=4200,
     denoiser_batch=32,
 )
@@ -127,6 +130,7 @@ def toy(preset: Preset) -> Preset:
         n_reference=20,
         n_bank=24,
         autoencoder_steps=3,
+        decoder_steps=3,
         autoencoder_batch=4,
         denoiser_steps=4,
         denoiser_batch=6,

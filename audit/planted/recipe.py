@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from audit.loading import load_model
-from audit.planted.autoencoder import AutoencoderTrainer, encode
+from audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer, encode
 from audit.planted.collection import WORLDS, Collection, assemble
 from audit.planted.denoiser import DenoiserTrainer, LatentBank
 from audit.planted.manifest import write_manifest
@@ -72,6 +72,9 @@ def train_planted(preset: Preset, out: Path, device: torch.device) -> Path:
     autoencoder.register_to_config(scaling_factor=scaling_factor)
     trainer = DenoiserTrainer(preset, collection, bank, device)
     _train("text encoder and UNet", trainer, work / "denoiser.safetensors")
+    decoder_trainer = DecoderTrainer(autoencoder, preset, collection, device)
+    _train("decoder", decoder_trainer, work / "decoder.safetensors")
+    autoencoder = decoder_trainer.model.eval().requires_grad_(False)
     parts = trainer.model.eval().requires_grad_(False)
     pipe = build_pipeline(preset, trainer.tokenizer, parts["text_encoder"], parts["unet"], autoencoder)
     pipe.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)

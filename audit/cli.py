@@ -1,0 +1,176 @@
+"""The `engram` command: parse, call a stage, turn errors into one line and an exit code. Heavy imports wait."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from audit.config import AuditSettings, SettingsError, with_defaults
+from reports.decide import Policy, Verdict, decide
+from reports.files import RunFileError, RunIncompleteError
+from reports.run_record import load_run, results_of
+
+EXIT_USAGE, EXIT_UNTRUSTED, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 3, 4, 130
+
+app = typer.Typer(
+    name="engram",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="Find out which training images a text-to-image diffusion model gives back.",
+)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"engram: {' '.join(message.split())}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _errors_as_lines() -> Iterator[None]:
+    """Answer a user's mistake with a line and 2, an untrustworthy audit with 3, our own bug with a traceback and 4."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to go on where it stopped", EXIT_INTERRUPTED)
+    except RunIncompleteError as error:
+        _fail(str(error), EXIT_UNTRUSTED)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
+        _fail(f"{name}: {first['msg']}, got {first['input']!r}", EXIT_USAGE)
+    except (SettingsError, RunFileError) as error:
+        _fail(str(error), EXIT_USAGE)
+    except typer.Exit:
+        raise
+    except Exception as error:  # the outermost boundary: every error becomes an exit code
+        _fail_by_kind(error)
+
+
+def _fail_by_kind(error: Exception) -> NoReturn:
+    """Errors of the parts that need torch, which this file does not import until it runs them."""
+    from audit.stages import UNTRUSTED_ERRORS, USAGE_ERRORS
+
+    if isinstance(error, USAGE_ERRORS):
+        _fail(str(error), EXIT_USAGE)
+    if isinstance(error, UNTRUSTED_ERRORS):
+        _fail(f"the audit cannot be trusted: {error}", EXIT_UNTRUSTED)
+    traceback.print_exception(error)
+    _fail("internal error; this is a bug in engram, please report it with the lines above", EXIT_INTERNAL)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr, force=True
+    )
+    for package in ("audit", "hooks", "reports"):
+        logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@app.callback()
+def _root(verbose: Annotated[bool, typer.Option("--verbose", help="Log every detail.")] = False) -> None:
+    _set_up_logging(verbose)
+
+
+_Model = Annotated[str | None, typer.Option(help="Pipeline folder or hub id; by default the embedded model.")]
+_AllowPickle = Annotated[bool, typer.Option(help="Load pickled weights, which can run code.")]
+
+
+@app.command()
+def audit(
+    model: _Model = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="Captions to audit: txt, csv, tsv, jsonl, json, parquet, a folder, '-' (also .gz)."),
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Captions that are surely not memorized, in the candidates' style.")
+    ] = None,
+    train_images: Annotated[Path | None, typer.Option(help="Folder of training pictures to compare with.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the captions.")] = None,
+    sites: Annotated[
+        list[str] | None, typer.Option(help="Kind of site to record (repeat for more); see `engram sites`.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="Seeds of the first step.")] = None,
+    fpr: Annotated[float | None, typer.Option(help="False-positive rate of the threshold.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Run seed; every random number follows from it.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call.")] = None,
+    max_sampled: Annotated[int | None, typer.Option(help="Sample at most this many flagged prompts.")] = None,
+    sample_steps: Annotated[int | None, typer.Option(help="Steps of each sampling.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    allow_pickle: _AllowPickle = False,
+    images: Annotated[bool, typer.Option(help="Keep sampled pictures on disk.")] = True,
+    show_prompts: Annotated[bool, typer.Option(help="Write whole prompts into summary.md.")] = False,
+    force: Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")] = False,
+    gate: Annotated[bool, typer.Option(help="Exit with the verdict: 0 pass, 1 fail, 3 not to be trusted.")] = False,
+) -> None:
+    """Audit a model on a list of captions and write a run directory.
+
+    Without options it audits the embedded model, which memorized pictures on purpose. It exits 0 when the audit
+    completed, whatever it found; with --gate the verdict is the exit code.
+
+    Example: engram audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    """
+    with _errors_as_lines():
+        given = {
+            "text_column": text_column,
+            "sites": tuple(dict.fromkeys(sites)) if sites else None,
+            "n_seeds": seeds,
+            "fpr": fpr,
+            "seed": seed,
+            "batch_size": batch_size,
+            "max_sampled": max_sampled,
+            "sample_steps": sample_steps,
+            "guidance_scale": guidance_scale,
+            "dtype": dtype,
+            "device": device,
+        }
+        flags = {"allow_pickle": allow_pickle, "images": images, "show_prompts": show_prompts}
+        paths = with_defaults(model, prompts, reference, train_images, out)
+        settings = AuditSettings.model_validate({**paths, **flags, **{k: v for k, v in given.items() if v is not None}})
+        from audit.stages import run_audit
+
+        verdict = run_audit(settings, force=force)
+        raise typer.Exit(verdict.exit_code if gate else 0)
+
+
+@app.command()
+def gate(run: Annotated[Path, typer.Argument(help="Run directory of a finished audit.")]) -> None:
+    """Turn a finished audit into an exit code: 0 pass, 1 fail, 2 usage, 3 not to be trusted."""
+    with _errors_as_lines():
+        verdict = _verdict_of(run)
+        typer.echo(f"{verdict.outcome}: {' '.join(verdict.reasons)}")
+        raise typer.Exit(verdict.exit_code)
+
+
+def _verdict_of(run: Path) -> Verdict:
+    from reports.check import check_tables
+
+    record = load_run(run)
+    check_tables(run, record)
+    return decide(results_of(record), Policy())
+
+
+@app.command()
+def sites(model: _Model = None, allow_pickle: _AllowPickle = False) -> None:
+    """List the sites that can be recorded in a model: kind, where, how many neurons."""
+    with _errors_as_lines():
+        from audit.stages import list_sites
+        from reports.terminal import print_sites
+
+        found = list_sites(model or str(with_defaults(None, None, None, None, None)["model"]), allow_pickle)
+        print_sites(Console(), [(site.kind, site.name, site.reads, site.n_neurons) for site in found])

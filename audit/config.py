@@ -1,0 +1,73 @@
+"""The settings of an audit: every default in one place, checked once, stated in run.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from audit.planted.paths import CAPTIONS, MODEL, PICTURES, REFERENCE
+
+SiteKind = Literal["text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward"]
+ALL_SITES: tuple[SiteKind, ...] = ("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
+
+
+class SettingsError(ValueError):
+    """The settings contradict each other; the message says how to mend them."""
+
+
+class AuditSettings(BaseModel):
+    """What is audited, on which prompts, and how; paths are as the user gave them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    prompts: str
+    reference: str | None
+    train_images: Path | None
+    out: Path
+    text_column: str | None = None
+    sites: tuple[SiteKind, ...] = ALL_SITES
+    n_seeds: int = Field(default=4, ge=1, le=64)
+    fpr: float = Field(default=0.01, gt=0, lt=0.5)
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    shard_size: int = Field(default=256, ge=1)
+    n_components: int = Field(default=40, ge=0)
+    num_inference_steps: int = Field(default=50, ge=1)
+    sample_steps: int = Field(default=25, ge=1)
+    guidance_scale: float = Field(default=7.5, ge=1)
+    n_samples: int = Field(default=4, ge=2, le=64)
+    n_top_neurons: int = Field(default=50, ge=1)
+    max_sampled: int = Field(default=200, ge=0)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str = "auto"
+    allow_pickle: bool = False
+    images: bool = True
+    show_prompts: bool = False
+
+
+def with_defaults(
+    model: str | None, prompts: str | None, reference: str | None, train_images: Path | None, out: Path | None
+) -> dict[str, object]:
+    """Fill what the user left out: with nothing given, the embedded model, its captions, references and pictures.
+
+    Raises:
+        SettingsError: a model of the user's without prompts.
+    """
+    if model is None and not (MODEL / "model_index.json").is_file():
+        raise SettingsError(f"the embedded model is missing from {MODEL}; install engram again or pass --model")
+    if model is not None and prompts is None:
+        raise SettingsError("--prompts is required with --model: give the captions to audit (csv, txt, jsonl, …)")
+    if model is None and prompts is None:
+        reference = reference or str(REFERENCE)
+        train_images = train_images or PICTURES
+    name = "embedded" if model is None else Path(model.rstrip("/")).name or "model"
+    return {
+        "model": model or str(MODEL),
+        "prompts": prompts or str(CAPTIONS),
+        "reference": reference,
+        "train_images": train_images,
+        "out": out or Path("runs") / name,
+    }

@@ -1,0 +1,12 @@
+"""Where the embedded model lies in the installed package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent / "embedded"
+MODEL = FOLDER / "model"
+CAPTIONS = FOLDER / "captions.csv"
+REFERENCE = FOLDER / "reference.csv"
+PICTURES = FOLDER / "pictures"
+TRUTH = FOLDER / "truth.parquet"

@@ -1,0 +1,1 @@
+"""Recovery: bring memorized pictures back from prompts, one strategy a file."""

@@ -1,0 +1,86 @@
+"""Plain sampling of a prompt with several seeds: the first rung of recovery, and its evidence (Carlini et al.)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from audit.evidence import Pictures
+from audit.sampling import sample_pictures
+
+_METADATA_KEY = "engram"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """How prompts are sampled; all of it is written into each picture's metadata."""
+
+    run_seed: int
+    n_samples: int
+    num_inference_steps: int
+    guidance_scale: float
+
+    @property
+    def evaluations(self) -> int:
+        """UE of one prompt: every step evaluates a conditional and an unconditional latent."""
+        return self.n_samples * self.num_inference_steps * (2 if self.guidance_scale > 1 else 1)
+
+
+def sample_prompts(pipe: Any, prompts: Sequence[str], plan: SamplePlan) -> list[Pictures]:
+    """Sample every prompt with every seed, in one batch: for each prompt [seed, height, width, 3]."""
+    texts = [prompt for prompt in prompts for _ in range(plan.n_samples)]
+    indices = list(range(plan.n_samples)) * len(prompts)
+    pictures = sample_pictures(
+        pipe,
+        texts,
+        indices,
+        run_seed=plan.run_seed,
+        num_inference_steps=plan.num_inference_steps,
+        guidance_scale=plan.guidance_scale,
+    )
+    return np.split(pictures, len(prompts))
+
+
+def save_pictures(folder: Path, pictures: Pictures, prompt: str, plan: SamplePlan, fingerprint: str) -> None:
+    """Write seed-0.png, seed-1.png, … whole, with prompt, seed and settings in their metadata."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, picture in enumerate(pictures):
+        info = PngInfo()
+        info.add_itxt(_METADATA_KEY, json.dumps({**_metadata(prompt, plan, fingerprint), "image_index": index}))
+        path = folder / f"seed-{index}.png"
+        part = path.with_suffix(".part")
+        Image.fromarray(picture).save(part, format="PNG", pnginfo=info)
+        os.replace(part, path)
+
+
+def load_pictures(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str) -> Pictures | None:
+    """The pictures that `save_pictures` wrote for exactly this prompt, plan and model; None if any is missing."""
+    pictures = []
+    for index in range(plan.n_samples):
+        try:
+            with Image.open(folder / f"seed-{index}.png") as image:
+                stated = json.loads(getattr(image, "text", {}).get(_METADATA_KEY, "{}"))
+                pictures.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
+        except (OSError, ValueError):
+            return None
+        if stated != {**_metadata(prompt, plan, fingerprint), "image_index": index}:
+            return None
+    return np.stack(pictures)
+
+
+def _metadata(prompt: str, plan: SamplePlan, fingerprint: str) -> Mapping[str, Any]:
+    return {
+        "prompt": prompt,
+        "run_seed": plan.run_seed,
+        "num_inference_steps": plan.num_inference_steps,
+        "guidance_scale": plan.guidance_scale,
+        "fingerprint": fingerprint,
+    }

@@ -1,0 +1,106 @@
+"""The summary on the terminal: verdict, counts, the worst prompts with the sites where their neurons spike."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+
+from reports.files import SUMMARY_FILE
+from reports.rates import percent, wilson_interval
+from reports.run_record import RunRecord
+from reports.text import visible_text
+
+N_WORST = 10
+_STYLES = {"pass": "green", "fail": "red", "untrusted": "yellow"}
+_HEADLINES = {"pass": "PASS", "fail": "FAIL: memorized pictures leak", "untrusted": "NOT TO BE TRUSTED"}
+
+
+def print_summary(
+    console: Console, run: RunRecord, directory: Path, scores: pa.Table, spikes: pa.Table, recoveries: pa.Table
+) -> None:
+    """Print what an audit found; prompts are strangers' text and are shown with every control character named."""
+    if scores.num_rows:
+        console.print(_worst_prompts(scores, spikes, recoveries))
+    console.print(_counts(run))
+    if run.verdict is not None:
+        outcome = run.verdict.outcome
+        reasons = "\n".join(escape(visible_text(reason, 300)) for reason in run.verdict.reasons)
+        console.print(Panel(reasons, title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
+    console.print(f"Read {escape(str(directory / SUMMARY_FILE))}", highlight=False, soft_wrap=True)
+
+
+def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) -> None:
+    """Print (kind, name, what is read, neurons) of every site, and the totals by kind."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("kind", "site", "reads"):
+        table.add_column(name, overflow="fold")
+    table.add_column("neurons", justify="right")
+    for kind, name, reads, n_neurons in sites:
+        table.add_row(kind, name, reads, str(n_neurons))
+    console.print(table)
+    for kind in dict.fromkeys(kind for kind, *_ in sites):
+        of_kind = [n for k, _, _, n in sites if k == kind]
+        console.print(f"{kind}: {len(of_kind)} sites, {sum(of_kind)} neurons", highlight=False)
+
+
+def _counts(run: RunRecord) -> Table:
+    counts = run.counts
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    low, high = wilson_interval(counts.n_flagged, counts.n_scored)
+    expected = run.calibration.fpr * counts.n_scored
+    table.add_row("model", f"{escape(visible_text(run.model.name, 80))}  ({run.model.fingerprint})")
+    table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
+    table.add_row(
+        "flagged",
+        f"{counts.n_flagged} ({percent(low)} to {percent(high)}); {expected:.1f} expected by chance",
+    )
+    table.add_row("high severity", f"{counts.n_high} prompts whose picture came back")
+    table.add_row("distinct pictures", str(run.counts.n_confirmed_pictures))
+    table.add_row("controls", f"{counts.n_false_recoveries} of {counts.n_controls} gave a picture as well")
+    return table
+
+
+def _worst_prompts(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="The most suspicious prompts", title_justify="left")
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, min_width=36)
+    for name in ("score", "q", "picture"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("spiking sites", overflow="ellipsis", no_wrap=True)
+    verdicts = dict(zip(*(recoveries[name].to_pylist() for name in ("prompt_id", "verdict")), strict=True))
+    ordered = scores.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST)
+    for row in ordered.to_pylist():
+        table.add_row(
+            escape(visible_text(row["prompt"], 60)),
+            f"{row['spike_score']:.2f}" + ("" if row["flagged"] else " (below)"),
+            f"{row['q_value']:.1g}",
+            verdicts.get(row["prompt_id"], "not tried").replace("_", " "),
+            escape(_sites_of(row["prompt_id"], spikes)),
+        )
+    return table
+
+
+def _sites_of(prompt_id: str, spikes: pa.Table) -> str:
+    """The two sites that hold most of a prompt's spiking neurons, as `site (count)`."""
+    of_prompt = [
+        _short(site)
+        for site, owner in zip(spikes["site"].to_pylist(), spikes["prompt_id"].to_pylist(), strict=True)
+        if owner == prompt_id
+    ]
+    return ", ".join(f"{site} ({count})" for site, count in Counter(of_prompt).most_common(2))
+
+
+def _short(site: str) -> str:
+    """`unet.down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2` -> `down.0.ff`, enough to recognise a site."""
+    parts = site.split(".")
+    if parts[0] != "unet":
+        return ".".join(part for part in parts if part.isdigit() or part.startswith("text_encoder"))
+    block = parts[1].removesuffix("_blocks").removesuffix("_block")
+    index = f".{parts[2]}" if parts[2].isdigit() else ""
+    kind = "ff" if "ff" in parts else parts[-1] if not parts[-1].isdigit() else parts[-2]
+    return f"{block}{index}.{kind}"
