@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]  # [prompt, neuron]
 
-Z_CLIP = 10.0
+Z_CLIP = 30.0
 """z-scores are clipped here before components are fitted or removed, so that no single spike shapes a direction."""
 
 MAD_TO_DEVIATION = 1.4826

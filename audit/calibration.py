@@ -18,6 +18,7 @@ from audit.baseline import Baseline, Matrix, fit_baseline
 Vector = npt.NDArray[np.float64]  # [prompt]
 
 N_FOLDS = 5
+MIN_REFERENCE = 4
 TAIL_SHARE = 0.1
 _MIN_TAIL = 10
 _FAR_OUT = 6.0  # in interquartile ranges of log scores; Tukey's "far out" is 3
@@ -45,8 +46,8 @@ def cross_fit(activations: Matrix, n_components: int) -> tuple[npt.NDArray[np.in
     Raises:
         ValueError: fewer than four prompts: no fold would leave two to fit on.
     """
-    if len(activations) < 4:
-        raise ValueError(f"calibration needs at least 4 reference prompts, got {len(activations)}; give more")
+    if len(activations) < MIN_REFERENCE:
+        raise ValueError(f"calibration needs at least {MIN_REFERENCE} prompts, got {len(activations)}; give more")
     folds = fold_of(len(activations))
     return folds, [fit_baseline(activations[folds != fold], n_components) for fold in range(folds.max() + 1)]
 
@@ -95,12 +96,15 @@ def q_values(p: Vector) -> Vector:
 
 
 def threshold_at(null: NullDistribution, fpr: float) -> float:
-    """Smallest score whose p-value is at most `fpr`: never the nearest point, so the rate is never exceeded."""
+    """Smallest score whose p-value is at most `fpr`: never the nearest point, so the rate is never exceeded.
+
+    Infinite where no score is that rare: too few reference prompts to rank so low, and no tail to go on.
+    """
     n = len(null.scores)
     n_allowed = int(np.floor(fpr * (n + 1) + 1e-9))
     if n_allowed >= 1:
         return float(np.nextafter(null.scores[n - n_allowed], np.inf))
     if null.tail_scale == 0:
-        return float(np.nextafter(null.scores[-1], np.inf))
+        return float("inf")
     beyond = null.tail_start + stats.genpareto.isf(fpr / null.tail_share, null.tail_shape, 0, null.tail_scale)
     return float(max(beyond, np.nextafter(null.scores[-1], np.inf)))

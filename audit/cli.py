@@ -6,10 +6,10 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -19,8 +19,13 @@ from audit.config import AuditSettings, SettingsError, with_defaults
 from reports.decide import Policy, Verdict, decide
 from reports.files import RunFileError, RunIncompleteError
 from reports.run_record import load_run, results_of
+from reports.text import visible_text
 
 EXIT_USAGE, EXIT_UNTRUSTED, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 3, 4, 130
+
+_UsageError: Any = typer.BadParameter.__base__  # typer carries its own click, whose names are private
+_OPTION_OF_FIELD = {"n_seeds": "seeds", "n_samples": "samples"}
+_LONGEST_LINE = 1000  # characters of an error message, which may quote a stranger's file
 
 app = typer.Typer(
     name="engram",
@@ -32,7 +37,7 @@ app = typer.Typer(
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"engram: {' '.join(message.split())}", err=True)
+    typer.echo(f"engram: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
     raise typer.Exit(code)
 
 
@@ -47,8 +52,9 @@ def _errors_as_lines() -> Iterator[None]:
         _fail(str(error), EXIT_UNTRUSTED)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        name = "--" + "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        _fail(f"{name}: {first['msg']}, got {first['input']!r}", EXIT_USAGE)
+        field = str(first["loc"][0])
+        option = _OPTION_OF_FIELD.get(field, field).replace("_", "-")
+        _fail(f"--{option}: {first['msg']}, got {first['input']!r}", EXIT_USAGE)
     except (SettingsError, RunFileError) as error:
         _fail(str(error), EXIT_USAGE)
     except typer.Exit:
@@ -83,13 +89,14 @@ def _root(verbose: Annotated[bool, typer.Option("--verbose", help="Log every det
     _set_up_logging(verbose)
 
 
-_Model = Annotated[str | None, typer.Option(help="Pipeline folder or hub id; by default the embedded model.")]
+_MODEL_HELP = "Pipeline folder or hub id; by default the embedded model."
 _AllowPickle = Annotated[bool, typer.Option(help="Load pickled weights, which can run code.")]
 
 
 @app.command()
 def audit(
-    model: _Model = None,
+    context: typer.Context,
+    model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,
     prompts: Annotated[
         str | None,
         typer.Option(help="Captions to audit: txt, csv, tsv, jsonl, json, parquet, a folder, '-' (also .gz)."),
@@ -100,14 +107,18 @@ def audit(
     train_images: Annotated[Path | None, typer.Option(help="Folder of training pictures to compare with.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the captions.")] = None,
+    reference_column: Annotated[str | None, typer.Option(help="Column of the reference captions.")] = None,
     sites: Annotated[
         list[str] | None, typer.Option(help="Kind of site to record (repeat for more); see `engram sites`.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Seeds of the first step.")] = None,
+    n_seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds of the first step.")] = None,
     fpr: Annotated[float | None, typer.Option(help="False-positive rate of the threshold.")] = None,
     seed: Annotated[int | None, typer.Option(help="Run seed; every random number follows from it.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call.")] = None,
+    shard_size: Annotated[int | None, typer.Option(help="Prompts recorded before they are saved.")] = None,
+    max_store_gib: Annotated[float | None, typer.Option(help="Refuse to record more than this.")] = None,
     max_sampled: Annotated[int | None, typer.Option(help="Sample at most this many flagged prompts.")] = None,
+    n_samples: Annotated[int | None, typer.Option("--samples", help="Pictures sampled of a prompt.")] = None,
     sample_steps: Annotated[int | None, typer.Option(help="Steps of each sampling.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
@@ -126,26 +137,20 @@ def audit(
     Example: engram audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
     """
     with _errors_as_lines():
-        given = {
-            "text_column": text_column,
-            "sites": tuple(dict.fromkeys(sites)) if sites else None,
-            "n_seeds": seeds,
-            "fpr": fpr,
-            "seed": seed,
-            "batch_size": batch_size,
-            "max_sampled": max_sampled,
-            "sample_steps": sample_steps,
-            "guidance_scale": guidance_scale,
-            "dtype": dtype,
-            "device": device,
-        }
-        flags = {"allow_pickle": allow_pickle, "images": images, "show_prompts": show_prompts}
-        paths = with_defaults(model, prompts, reference, train_images, out)
-        settings = AuditSettings.model_validate({**paths, **flags, **{k: v for k, v in given.items() if v is not None}})
+        settings = _settings(context.params)
         from audit.stages import run_audit
 
         verdict = run_audit(settings, force=force)
         raise typer.Exit(verdict.exit_code if gate else 0)
+
+
+def _settings(given: Mapping[str, Any]) -> AuditSettings:
+    """Settings from the options of `audit`, which are named like them; what was not given keeps its default."""
+    paths = with_defaults(*(given[name] for name in ("model", "prompts", "reference", "train_images", "out")))
+    chosen = {name: given[name] for name in AuditSettings.model_fields if given.get(name) not in (None, (), [])}
+    if "sites" in chosen:
+        chosen["sites"] = tuple(dict.fromkeys(chosen["sites"]))
+    return AuditSettings.model_validate({**chosen, **paths})
 
 
 @app.command()
@@ -166,7 +171,9 @@ def _verdict_of(run: Path) -> Verdict:
 
 
 @app.command()
-def sites(model: _Model = None, allow_pickle: _AllowPickle = False) -> None:
+def sites(
+    model: Annotated[str | None, typer.Argument(help=_MODEL_HELP)] = None, allow_pickle: _AllowPickle = False
+) -> None:
     """List the sites that can be recorded in a model: kind, where, how many neurons."""
     with _errors_as_lines():
         from audit.stages import list_sites
@@ -174,3 +181,14 @@ def sites(model: _Model = None, allow_pickle: _AllowPickle = False) -> None:
 
         found = list_sites(model or str(with_defaults(None, None, None, None, None)["model"]), allow_pickle)
         print_sites(Console(), [(site.kind, site.name, site.reads, site.n_neurons) for site in found])
+
+
+def main() -> None:
+    """Run the command line; an option that does not exist or cannot be read is one line, too."""
+    try:
+        code = app(standalone_mode=False)
+    except _UsageError as error:
+        code = EXIT_USAGE
+        if message := error.format_message():  # without arguments it is empty: the help was shown
+            typer.echo(f"engram: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
+    sys.exit(code)

@@ -28,16 +28,18 @@ class AuditSettings(BaseModel):
     train_images: Path | None
     out: Path
     text_column: str | None = None
+    reference_column: str | None = None
     sites: tuple[SiteKind, ...] = ALL_SITES
     n_seeds: int = Field(default=4, ge=1, le=64)
     fpr: float = Field(default=0.01, gt=0, lt=0.5)
     seed: int = Field(default=0, ge=0)
     batch_size: int = Field(default=32, ge=1)
     shard_size: int = Field(default=256, ge=1)
-    n_components: int = Field(default=40, ge=0)
+    max_store_gib: float = Field(default=20.0, gt=0)
+    n_components: int = Field(default=10, ge=0)
     num_inference_steps: int = Field(default=50, ge=1)
     sample_steps: int = Field(default=25, ge=1)
-    guidance_scale: float = Field(default=7.5, ge=1)
+    guidance_scale: float = Field(default=3.0, ge=1)
     n_samples: int = Field(default=4, ge=2, le=64)
     n_top_neurons: int = Field(default=50, ge=1)
     max_sampled: int = Field(default=200, ge=0)

@@ -30,19 +30,16 @@ class Outcome:
 def judge(pictures: Pictures, training: TrainingImages | None) -> Outcome:
     """Judge one prompt's samples [seed, height, width, 3].
 
-    confirmed: a sample is a near-duplicate of a training picture. likely: no training pictures were given, and at least
-    three quarters of the seeds give one picture. not_shown: neither.
+    confirmed: a sample is a near-duplicate of a training picture. likely: none is, but at least three quarters of the
+    seeds give one picture. not_shown: neither.
     """
     agreement = seed_agreement(pictures)
-    if training is None:
-        verdict = "likely" if agreement >= AGREEING_SHARE else "not_shown"
-        return Outcome(medoid(pictures), agreement, None, verdict)
-    found = training.nearest(pictures)
-    best = int(np.argmin([nearest.distance for nearest in found]))
-    if found[best].distance <= REPLICATION_DISTANCE:
-        return Outcome(best, agreement, found[best], "confirmed")
-    verdict = "likely" if agreement >= AGREEING_SHARE else "not_shown"
-    return Outcome(medoid(pictures), agreement, found[medoid(pictures)], verdict)
+    found = training.nearest(pictures) if training is not None else [None] * len(pictures)
+    distances = [nearest.distance if nearest else np.inf for nearest in found]
+    closest, typical = int(np.argmin(distances)), medoid(pictures)
+    if distances[closest] <= REPLICATION_DISTANCE:
+        return Outcome(closest, agreement, found[closest], "confirmed")
+    return Outcome(typical, agreement, found[typical], "likely" if agreement >= AGREEING_SHARE else "not_shown")
 
 
 def severity(flagged: bool, q_value: float, outcome: Outcome | None) -> str:

@@ -65,7 +65,7 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
     folder = _resolve(model, allow_pickle)
     index = _read_index(folder)
     _check_vocabulary(folder / "tokenizer")
-    parts = {name: _load_part(folder / name, *index[name], dtype, allow_pickle) for name in _WEIGHTED}
+    parts = {name: _load_part(folder / name, index[name], dtype, allow_pickle) for name in _WEIGHTED}
     try:
         pipe = DiffusionPipeline.from_pretrained(
             folder,
@@ -130,10 +130,11 @@ def _is_class(entry: Any) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
 
 
-def _load_part(folder: Path, library: str, class_name: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
+def _load_part(folder: Path, entry: tuple[str, str], dtype: torch.dtype, allow_pickle: bool) -> Any:
     """Load one network; a weight that no file holds would be left random by the libraries, and is refused here."""
     weights = _choose_weights(folder, allow_pickle)
-    part_class = getattr(_LIBRARIES.get(library), class_name, None)
+    library, class_name = entry
+    part_class: Any = getattr(_LIBRARIES.get(library), class_name, None)
     if part_class is None:
         raise ModelError(
             f"{folder} is of class {library}.{class_name}; only classes of diffusers and transformers are run"

@@ -16,6 +16,8 @@ from audit.denoiser import Denoiser, Tokens
 from audit.progress import Advance, track
 from audit.prompts import Prompt
 from hooks import (
+    SPACE_REDUCTIONS,
+    TOKEN_REDUCTIONS,
     Site,
     check_finite,
     complete_shards,
@@ -121,6 +123,13 @@ class Recorder:
 
         rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
         return rows, torch.cat(norms)
+
+
+def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
+    """Bytes of float16 activations before compression: prompt sites a prompt, step sites a prompt and seed."""
+    of_prompt = sum(site.n_neurons for site in sites if site.is_prompt_site) * len(TOKEN_REDUCTIONS)
+    of_step = sum(site.n_neurons for site in sites if not site.is_prompt_site) * len(SPACE_REDUCTIONS)
+    return 2 * n_prompts * (of_prompt + n_seeds * of_step)
 
 
 def record_set(

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from audit.evidence import Pictures
+from audit.evidence import Picture, Pictures
 from audit.findings import Outcome, group_findings, judge
 from audit.progress import track
 from audit.prompts import Prompt
-from audit.recover.sample import SamplePlan, load_pictures, sample_prompts, save_pictures
+from audit.recover.sample import SamplePlan, load_pictures, picture_name, sample_prompts, save_pictures
 from audit.training_images import TrainingImages
 from reports.files import IMAGES_DIRECTORY
-
-_LATENTS_AT_ONCE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +51,63 @@ def sample_all(
     fingerprint: str,
     training: TrainingImages | None,
     keep_images: bool,
+    batch_size: int,
 ) -> list[Sampled]:
-    """Sample flagged and control prompts, a few at a time; pictures already on disk from the same plan are kept."""
+    """Sample flagged and control prompts; pictures already on disk from the same plan and model are kept.
+
+    Of each prompt only the picture that stands for it stays in memory.
+
+    Args:
+        batch_size: pictures in one call of the pipeline.
+    """
     flagged, controls = positions
     order = [*flagged, *controls]
-    pictures: dict[int, Pictures] = {}
-    for position in order:
-        found = load_pictures(_folder(run, prompts[position]), prompts[position].text, plan, fingerprint)
-        if found is not None:
-            pictures[position] = found
-    missing = [position for position in order if position not in pictures]
-    per_call = max(1, _LATENTS_AT_ONCE // plan.n_samples)
-    with track("sampling", len(order), "prompts", done=len(pictures)) as advance:
-        for start in range(0, len(missing), per_call):
-            chunk = missing[start : start + per_call]
-            for position, sampled in zip(
-                chunk, sample_prompts(pipe, [prompts[i].text for i in chunk], plan), strict=True
-            ):
-                pictures[position] = sampled
-                if keep_images:
-                    save_pictures(_folder(run, prompts[position]), sampled, prompts[position].text, plan, fingerprint)
+    folders = {position: run / IMAGES_DIRECTORY / prompts[position].prompt_id for position in order}
+    outcomes: dict[int, Outcome] = {}
+    best: dict[int, Picture] = {}
+    per_call = max(1, batch_size // plan.n_samples)
+    with track("sampling", len(order), "prompts") as advance:
+        for start in range(0, len(order), per_call):
+            chunk = order[start : start + per_call]
+            texts = {folders[position]: prompts[position].text for position in chunk}
+            all_pictures = _sample_chunk(pipe, texts, plan, fingerprint, keep_images)
+            for position, pictures in zip(chunk, all_pictures, strict=True):
+                outcomes[position] = judge(pictures, training)
+                best[position] = pictures[outcomes[position].best]
             advance(len(chunk))
-    outcomes = {position: judge(pictures[position], training) for position in order}
-    numbers = group_findings([outcomes[i] for i in flagged], [pictures[i][outcomes[i].best] for i in flagged])
-    results = [
-        Sampled(position, False, outcomes[position], number, None)
-        for position, number in zip(flagged, numbers, strict=True)
+    numbers = group_findings([outcomes[i] for i in flagged], [best[i] for i in flagged])
+    findings = dict(zip(flagged, numbers, strict=True))
+    return [
+        Sampled(
+            position,
+            is_control=position not in findings,
+            outcome=outcomes[position],
+            finding=findings.get(position),
+            image_path=_relative(run, folders[position], outcomes[position].best) if keep_images else None,
+        )
+        for position in order
     ]
-    results += [Sampled(position, True, outcomes[position], None, None) for position in controls]
-    if not keep_images:
-        return results
-    return [replace(s, image_path=_best_path(run, prompts[s.position], s.outcome)) for s in results]
 
 
-def _folder(run: Path, prompt: Prompt) -> Path:
-    return run / IMAGES_DIRECTORY / prompt.prompt_id
+def _sample_chunk(
+    pipe: Any, texts: Mapping[Path, str], plan: SamplePlan, fingerprint: str, keep_images: bool
+) -> list[Pictures]:
+    """Pictures of a few prompts, each with the folder where it is kept: from there, or else sampled."""
+    found = {folder: load_pictures(folder, text, plan, fingerprint) for folder, text in texts.items()}
+    missing = [folder for folder, pictures in found.items() if pictures is None]
+    if missing:
+        sampled = sample_prompts(pipe, [texts[folder] for folder in missing], plan)
+        for folder, pictures in zip(missing, sampled, strict=True):
+            found[folder] = pictures
+            if keep_images:
+                save_pictures(folder, pictures, texts[folder], plan, fingerprint)
+    return [pictures for pictures in found.values() if pictures is not None]
+
+
+def _relative(run: Path, folder: Path, index: int) -> str:
+    return (folder / picture_name(index)).relative_to(run).as_posix()
 
 
 def sample_paths(run: Path, prompt: Prompt, n_samples: int) -> tuple[Path, ...]:
     """Where the samples of a prompt are kept."""
-    return tuple(_folder(run, prompt) / f"seed-{index}.png" for index in range(n_samples))
-
-
-def _best_path(run: Path, prompt: Prompt, outcome: Outcome) -> str:
-    return (_folder(run, prompt) / f"seed-{outcome.best}.png").relative_to(run).as_posix()
+    return tuple(run / IMAGES_DIRECTORY / prompt.prompt_id / picture_name(index) for index in range(n_samples))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from audit.baseline import Baseline, Matrix, fit_baseline, z_scores
 from audit.calibration import cross_fit, fit_null, fold_of, p_values, q_values, threshold_at
-from audit.detectors.spikes import GROUP_WEIGHTS, SCORED_REDUCTIONS, spike_scores
+from audit.detectors.spikes import SCORED_REDUCTIONS, SPIKE_SCORE_KIND, spike_scores
 from audit.detectors.text_conditional_noise import text_conditional_noise
 from audit.recording import PROMPT_FOLDER, STEP_FOLDER
 from hooks import Site, read_activations
@@ -194,14 +194,12 @@ def score_candidates(
 
 
 def combine(groups: Sequence[GroupScores]) -> tuple[Vector, Vector]:
-    """Weighted mean of the group scores, each in units of its 99th reference percentile: candidates', reference's.
+    """The spike score, of candidates and of reference prompts: mean of the group scores that make it.
 
-    Raises:
-        ValueError: none of the recorded sites takes part in the spike score.
+    Each is taken in units of its 99th reference percentile, so that a score above 1 is rare among clean prompts.
     """
-    weighted = [group for group in groups if GROUP_WEIGHTS[group.kind] > 0] or list(groups)
-    weights = np.array([GROUP_WEIGHTS[group.kind] or 1.0 for group in weighted])
-    units = [max(float(np.quantile(group.reference, 0.99)), 1e-9) for group in weighted]
-    of_candidates = np.stack([group.candidates / unit for group, unit in zip(weighted, units, strict=True)])
-    of_reference = np.stack([group.reference / unit for group, unit in zip(weighted, units, strict=True)])
-    return weights @ of_candidates / weights.sum(), weights @ of_reference / weights.sum()
+    chosen = [group for group in groups if group.kind == SPIKE_SCORE_KIND] or list(groups)
+    units = [max(float(np.quantile(group.reference, 0.99)), 1e-9) for group in chosen]
+    of_candidates = np.mean([g.candidates / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
+    of_reference = np.mean([g.reference / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
+    return of_candidates, of_reference

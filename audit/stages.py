@@ -8,24 +8,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from audit.config import AuditSettings
+from audit.account import Inputs, Results, finite_threshold, library_versions, run_record
+from audit.calibration import MIN_REFERENCE
+from audit.config import AuditSettings, SettingsError
 from audit.denoiser import Denoiser
 from audit.findings import severity
-from audit.loading import LoadedModel, ModelError, load_model
+from audit.loading import ModelError, load_model
 from audit.prompts import PromptFileError, PromptSet, read_prompts
-from audit.recording import Plan, Recorded, Recorder, record_set
+from audit.recording import Plan, Recorded, Recorder, estimate_bytes, record_set
 from audit.recover.sample import SamplePlan
 from audit.recovering import Sampled, choose, sample_all, sample_paths
 from audit.rundir import RunDirectory, RunDirectoryError, fingerprint_of
 from audit.scoring import Scored, Shards, score_candidates, top_spikes
 from audit.tables import recoveries_table, scores_table, spikes_table
-from audit.text_null import text_only_auc
 from audit.training_images import TrainingImages, TrainingImagesError, open_training_images
 from hooks import (
     SITE_KINDS,
@@ -42,7 +42,6 @@ from reports.files import (
     EVIDENCE_FILE,
     HISTOGRAM_FILE,
     RECOVERIES_FILE,
-    SCHEMA_VERSION,
     SCORES_FILE,
     SPIKES_FILE,
     SUMMARY_FILE,
@@ -50,7 +49,7 @@ from reports.files import (
 )
 from reports.markdown import summary_markdown
 from reports.panels import PanelRow, evidence_panel, score_histogram
-from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, load_run, results_of
+from reports.run_record import load_run, results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
 from reports.terminal import print_summary
 
@@ -67,30 +66,10 @@ USAGE_ERRORS = (
 )
 UNTRUSTED_ERRORS = (SiteDidNotFire, NonFiniteActivation)
 
-_LIBRARIES = ("engram", "torch", "diffusers", "transformers", "numpy")
-_NOT_IN_IDENTITY = {"out", "show_prompts", "device", "allow_pickle"}
-
-
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """What one audit works on."""
-
-    settings: AuditSettings
-    loaded: LoadedModel
-    sites: tuple[Site, ...]
-    candidates: PromptSet
-    reference: PromptSet | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Results:
-    """What the stages found."""
-
-    recorded: dict[str, Recorded]
-    scored: Scored
-    sampled: tuple[Sampled, ...]
-    evaluations_per_sampled: int
-    severities: tuple[str, ...]
+_NOT_IN_IDENTITY = {
+    *("model", "prompts", "reference", "out"),  # known by their hashes, or where results go
+    *("show_prompts", "device", "allow_pickle", "max_store_gib"),
+}
 
 
 @dataclass(slots=True)
@@ -121,13 +100,15 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     torch.set_flush_denormal(True)
     watch = _Stopwatch()
     candidates = read_prompts(settings.prompts, settings.text_column)
-    reference = read_prompts(settings.reference) if settings.reference else None
+    reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
+    _check_reference_size(reference or candidates)
     with watch.stage("load"):
         device = _device(settings.device)
         dtype = _dtype(settings.dtype, device)
         loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
         denoiser = Denoiser(loaded.pipe)
-        inputs = _Inputs(settings, loaded, find_sites(loaded.pipe, settings.sites), candidates, reference)
+        inputs = Inputs(settings, loaded, find_sites(loaded.pipe, settings.sites), candidates, reference)
+    _check_store_size(inputs)
     run = RunDirectory.open(settings.out, _identity(inputs), force=force)
     logger.info("%s (%s, %s on %s)", loaded.name, loaded.fingerprint, loaded.dtype, loaded.device)
     logger.info("%d prompts, results in %s", len(candidates.prompts), run.path)
@@ -141,7 +122,27 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
         raise
 
 
-def _run_stages(inputs: _Inputs, denoiser: Denoiser, run: RunDirectory, watch: _Stopwatch) -> Verdict:
+def _check_reference_size(reference: PromptSet) -> None:
+    if len(reference.prompts) < MIN_REFERENCE:
+        raise SettingsError(
+            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {reference.source} has "
+            f"{len(reference.prompts)}; give more with --reference"
+        )
+
+
+def _check_store_size(inputs: Inputs) -> None:
+    """Refuse to fill a disk: dense activations of a large model and many prompts run into terabytes."""
+    settings = inputs.settings
+    n_prompts = len(inputs.candidates.prompts) + (len(inputs.reference.prompts) if inputs.reference else 0)
+    gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
+    if gib > settings.max_store_gib:
+        raise SettingsError(
+            f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
+            "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
+        )
+
+
+def _run_stages(inputs: Inputs, denoiser: Denoiser, run: RunDirectory, watch: _Stopwatch) -> Verdict:
     settings = inputs.settings
     with watch.stage("record"):
         recorded = _record(inputs, denoiser, run)
@@ -159,11 +160,11 @@ def _run_stages(inputs: _Inputs, denoiser: Denoiser, run: RunDirectory, watch: _
             severity(bool(flag), float(q), outcomes.get(position))
             for position, (flag, q) in enumerate(zip(scored.flagged, scored.q_value, strict=True))
         )
-    results = _Results(recorded, scored, tuple(sampled), evaluations, severities)
+    results = Results(recorded, scored, tuple(sampled), evaluations, severities)
     return _write(inputs, results, shards["candidates"], run, watch)
 
 
-def _record(inputs: _Inputs, denoiser: Denoiser, run: RunDirectory) -> dict[str, Recorded]:
+def _record(inputs: Inputs, denoiser: Denoiser, run: RunDirectory) -> dict[str, Recorded]:
     recorder = Recorder(denoiser, inputs.sites, _plan(inputs.settings, denoiser))
     recorded = {}
     for name, prompts in (("reference", inputs.reference), ("candidates", inputs.candidates)):
@@ -175,7 +176,7 @@ def _record(inputs: _Inputs, denoiser: Denoiser, run: RunDirectory) -> dict[str,
     return recorded
 
 
-def _sample(inputs: _Inputs, run: RunDirectory, scored: Scored) -> tuple[list[Sampled], int]:
+def _sample(inputs: Inputs, run: RunDirectory, scored: Scored) -> tuple[list[Sampled], int]:
     """Sample flagged prompts and controls; also the UE that one prompt costs."""
     settings, pipe = inputs.settings, inputs.loaded.pipe
     plan = SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
@@ -186,6 +187,7 @@ def _sample(inputs: _Inputs, run: RunDirectory, scored: Scored) -> tuple[list[Sa
         fingerprint=inputs.loaded.fingerprint,
         training=_training_images(settings, pipe) if positions[0] else None,
         keep_images=settings.images,
+        batch_size=settings.batch_size,
     )
     return sampled, plan.evaluations
 
@@ -197,7 +199,7 @@ def _training_images(settings: AuditSettings, pipe: Any) -> TrainingImages | Non
     return open_training_images(settings.train_images, height, width)
 
 
-def _write(inputs: _Inputs, results: _Results, candidates: Shards, run: RunDirectory, watch: _Stopwatch) -> Verdict:
+def _write(inputs: Inputs, results: Results, candidates: Shards, run: RunDirectory, watch: _Stopwatch) -> Verdict:
     """Write tables, figures, summary.md and run.json, and print the summary."""
     prompts, scored = inputs.candidates.prompts, results.scored
     flagged = [position for position, flag in enumerate(scored.flagged) if flag]
@@ -210,7 +212,7 @@ def _write(inputs: _Inputs, results: _Results, candidates: Shards, run: RunDirec
         write_table(run.path / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)
         write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
         _draw(inputs, results, run)
-    record = _run_record(inputs, results, watch)
+    record = run_record(inputs, results, run.path, watch.seconds)
     verdict = decide(results_of(record), Policy())
     run.update(**{**asdict(record), "verdict": asdict(verdict)})
     finished = load_run(run.path)
@@ -219,10 +221,13 @@ def _write(inputs: _Inputs, results: _Results, candidates: Shards, run: RunDirec
     return verdict
 
 
-def _draw(inputs: _Inputs, results: _Results, run: RunDirectory) -> None:
+def _draw(inputs: Inputs, results: Results, run: RunDirectory) -> None:
     scored = results.scored
     score_histogram(
-        scored.reference_score.tolist(), scored.spike_score.tolist(), scored.threshold, run.path / HISTOGRAM_FILE
+        scored.reference_score.tolist(),
+        scored.spike_score.tolist(),
+        finite_threshold(scored),
+        run.path / HISTOGRAM_FILE,
     )
     heads: dict[int, Sampled] = {}
     for sampled in results.sampled:
@@ -243,60 +248,6 @@ def _draw(inputs: _Inputs, results: _Results, run: RunDirectory) -> None:
         evidence_panel(rows, run.path / EVIDENCE_FILE)
 
 
-def _run_record(inputs: _Inputs, results: _Results, watch: _Stopwatch) -> RunRecord:
-    settings, scored, reference = inputs.settings, results.scored, inputs.reference
-    return RunRecord(
-        schema_version=SCHEMA_VERSION,
-        status="complete",
-        model=ModelIdentity(inputs.loaded.name, inputs.loaded.fingerprint),
-        settings=settings.model_dump(mode="json"),
-        inputs={"prompts": _described(inputs.candidates), "reference": _described(reference) if reference else None},
-        calibration=Calibration(
-            fpr=settings.fpr,
-            threshold=scored.threshold,
-            n_reference=len(scored.reference_score),
-            reference_source=reference.source if reference else "the candidates themselves",
-            style_auc=_style_auc(inputs, scored),
-        ),
-        counts=_counts(inputs, results),
-        evaluations={
-            "record": sum(recorded.n_evaluations for recorded in results.recorded.values()) + settings.n_seeds,
-            "sample": len(results.sampled) * results.evaluations_per_sampled,
-        },
-        timings=watch.seconds,
-        versions=_versions(),
-        problems=(),
-        verdict=None,
-    )
-
-
-def _counts(inputs: _Inputs, results: _Results) -> Counts:
-    candidates, sampled = inputs.candidates, results.sampled
-    confirmed = {s.finding for s in sampled if not s.is_control and s.outcome.verdict == "confirmed"}
-    controls = [s for s in sampled if s.is_control]
-    return Counts(
-        n_rows=candidates.n_rows,
-        n_empty=candidates.n_empty,
-        n_truncated=results.recorded["candidates"].n_truncated,
-        n_prompts=len(candidates.prompts),
-        n_scored=len(results.scored.spike_score),
-        n_flagged=int(results.scored.flagged.sum()),
-        n_high=results.severities.count("high"),
-        n_confirmed_pictures=len(confirmed),
-        n_controls=len(controls),
-        n_false_recoveries=sum(s.outcome.verdict != "not_shown" for s in controls),
-    )
-
-
-def _style_auc(inputs: _Inputs, scored: Scored) -> float | None:
-    """How well words alone tell flagged prompts from the reference, or from the unflagged where there is none."""
-    texts = [prompt.text for prompt in inputs.candidates.prompts]
-    flagged = [text for text, flag in zip(texts, scored.flagged, strict=True) if flag]
-    clean = [text for text, flag in zip(texts, scored.flagged, strict=True) if not flag]
-    against = [prompt.text for prompt in inputs.reference.prompts] if inputs.reference else clean
-    return text_only_auc(flagged, against, inputs.settings.seed)
-
-
 def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
     return Plan(
         run_seed=settings.seed,
@@ -307,7 +258,7 @@ def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
     )
 
 
-def _identity(inputs: _Inputs) -> dict[str, Any]:
+def _identity(inputs: Inputs) -> dict[str, Any]:
     """Everything that shapes the results, for telling one audit from another."""
     return {
         "model_fingerprint": inputs.loaded.fingerprint,
@@ -316,23 +267,8 @@ def _identity(inputs: _Inputs) -> dict[str, Any]:
         "prompts_sha256": inputs.candidates.sha256,
         "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
         "settings": inputs.settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY),
-        "versions": _versions(),
+        "versions": library_versions(),
     }
-
-
-def _described(prompts: PromptSet) -> dict[str, Any]:
-    return {
-        "source": prompts.source,
-        "sha256": prompts.sha256,
-        "text_column": prompts.text_column,
-        "n_rows": prompts.n_rows,
-        "n_empty": prompts.n_empty,
-        "n_duplicates": prompts.n_duplicates,
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _LIBRARIES}
 
 
 def _device(device: str) -> str:

@@ -1,31 +1,36 @@
 """Hold the run directory's tables against run.json, so that a truncated or edited run is never trusted."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.compute as pc
 
-from reports.files import RECOVERIES_FILE, SCORES_FILE, SPIKES_FILE, RunIncompleteError
+from reports.files import RECOVERIES_FILE, SCORES_FILE, SPIKES_FILE, RunIncompleteError, sha256_of
 from reports.run_record import RunRecord
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
 
 
 def check_tables(directory: Path, run: RunRecord) -> None:
-    """Read every table and compare its counts with run.json.
+    """Compare every table with run.json, its bytes first, so that a damaged file is never parsed, then its counts.
 
     Raises:
-        RunIncompleteError: a table is missing, damaged, or tells another story than run.json.
+        RunIncompleteError: a table is missing, damaged, of another run, or tells another story than run.json.
     """
+    for name in (SCORES_FILE, SPIKES_FILE, RECOVERIES_FILE):
+        _check_bytes(directory / name, run.tables)
     scores = read_table(directory / SCORES_FILE, scores_schema(()))
     recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
     read_table(directory / SPIKES_FILE, SPIKES_SCHEMA)
     counts = run.counts
     is_high = pc.equal(scores["severity"], "high")
+    is_false = pc.and_(recoveries["is_control"], pc.not_equal(recoveries["verdict"], "not_shown"))
     confirmed = pc.and_(pc.invert(recoveries["is_control"]), pc.equal(recoveries["verdict"], "confirmed"))
     found = {
         "scored prompts": (counts.n_scored, scores.num_rows),
         "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
         "prompts of high severity": (counts.n_high, pc.sum(is_high).as_py() or 0),
         "controls": (counts.n_controls, pc.sum(recoveries["is_control"]).as_py() or 0),
+        "controls with a picture": (counts.n_false_recoveries, pc.sum(is_false).as_py() or 0),
         "distinct pictures": (
             counts.n_confirmed_pictures,
             len(pc.unique(recoveries.filter(confirmed)["finding_id"])),
@@ -36,3 +41,10 @@ def check_tables(directory: Path, run: RunRecord) -> None:
             raise RunIncompleteError(
                 f"{directory}: run.json states {stated} {what}, the tables hold {counted}; run the audit again"
             )
+
+
+def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:
+    if not path.is_file():
+        raise RunIncompleteError(f"{path} does not exist; finish the audit by running it again")
+    if sha256_of(path) != tables.get(path.name):
+        raise RunIncompleteError(f"{path} is not the file that run.json describes; run the audit again")

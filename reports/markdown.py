@@ -105,10 +105,11 @@ def _calibration(run: RunRecord) -> list[str]:
         else "The words alone tell flagged from reference prompts with an AUC of "
         f"{calibration.style_auc:.2f} (0.5: not at all, 1: entirely)."
     )
+    threshold = "No threshold" if calibration.threshold is None else f"Threshold {calibration.threshold:.4g}"
     return [
         "## Calibration",
         "",
-        f"Threshold {calibration.threshold:.4g} for a false-positive rate of {percent(calibration.fpr)}, "
+        f"{threshold} for a false-positive rate of {percent(calibration.fpr)}, "
         f"from {calibration.n_reference} reference prompts ({source}). {style}",
     ]
 

@@ -60,18 +60,21 @@ def evidence_panel(rows: Sequence[PanelRow], path: Path) -> None:
     _save(figure, path)
 
 
-def score_histogram(reference: Sequence[float], candidates: Sequence[float], threshold: float, path: Path) -> None:
+def score_histogram(
+    reference: Sequence[float], candidates: Sequence[float], threshold: float | None, path: Path
+) -> None:
     """Draw the scores of reference and candidate prompts over one another, with the threshold, as a PNG."""
     groups = [[score for score in scores if isfinite(score)] for scores in (reference, candidates)]
     figure = Figure(figsize=(7, 3.2), dpi=_DPI, facecolor="white", layout="constrained")
     axes = figure.add_subplot()
-    scores = [*groups[0], *groups[1], threshold]
+    scores = [*groups[0], *groups[1], *([] if threshold is None else [threshold])]
     low, high = min(scores), max(scores)
     edges = [low + (high - low or 1.0) * step / 60 for step in range(61)]
     names = (f"reference prompts ({len(groups[0])})", f"candidate prompts ({len(groups[1])})")
     for group, name, color in zip(groups, names, (_CALM, _LEAK), strict=True):
         axes.hist(group, bins=edges, label=name, color=color, alpha=0.6)
-    axes.axvline(threshold, color=_INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3g}")
+    if threshold is not None:
+        axes.axvline(threshold, color=_INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3g}")
     axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter("{x:.0f}")
     axes.set_ylim(bottom=0)

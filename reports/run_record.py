@@ -26,11 +26,12 @@ class ModelIdentity:
 class Calibration:
     """What the scores were calibrated on and where the threshold lies.
 
+    `threshold` is None where the reference is too small to show so low a rate: then nothing can be flagged.
     `style_auc` is how well the words alone tell flagged prompts from reference prompts; None if not measured.
     """
 
     fpr: float
-    threshold: float
+    threshold: float | None
     n_reference: Count
     reference_source: str
     style_auc: float | None
@@ -54,7 +55,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """The whole of `run.json`; `evaluations` are UNet evaluations and `timings` seconds, each by stage."""
+    """The whole of `run.json`.
+
+    `evaluations` are UNet evaluations and `timings` seconds, each by stage; `tables` are the SHA-256 of the tables'
+    files, by file name.
+    """
 
     schema_version: int
     status: str
@@ -66,6 +71,7 @@ class RunRecord:
     evaluations: Mapping[str, Count]
     timings: Mapping[str, float]
     versions: Mapping[str, str]
+    tables: Mapping[str, str]
     problems: tuple[str, ...]
     verdict: Verdict | None
 

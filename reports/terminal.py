@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from reports.files import SUMMARY_FILE
 from reports.rates import percent, wilson_interval
@@ -30,9 +30,9 @@ def print_summary(
     console.print(_counts(run))
     if run.verdict is not None:
         outcome = run.verdict.outcome
-        reasons = "\n".join(escape(visible_text(reason, 300)) for reason in run.verdict.reasons)
-        console.print(Panel(reasons, title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
-    console.print(f"Read {escape(str(directory / SUMMARY_FILE))}", highlight=False, soft_wrap=True)
+        reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)
+        console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
+    console.print(Text(f"Read {visible_text(str(directory / SUMMARY_FILE), 1000)}"), soft_wrap=True)
 
 
 def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) -> None:
@@ -42,7 +42,7 @@ def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) ->
         table.add_column(name, overflow="fold")
     table.add_column("neurons", justify="right")
     for kind, name, reads, n_neurons in sites:
-        table.add_row(kind, name, reads, str(n_neurons))
+        table.add_row(kind, Text(name), reads, str(n_neurons))
     console.print(table)
     for kind in dict.fromkeys(kind for kind, *_ in sites):
         of_kind = [n for k, _, _, n in sites if k == kind]
@@ -54,14 +54,14 @@ def _counts(run: RunRecord) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     low, high = wilson_interval(counts.n_flagged, counts.n_scored)
     expected = run.calibration.fpr * counts.n_scored
-    table.add_row("model", f"{escape(visible_text(run.model.name, 80))}  ({run.model.fingerprint})")
+    table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
     table.add_row(
         "flagged",
         f"{counts.n_flagged} ({percent(low)} to {percent(high)}); {expected:.1f} expected by chance",
     )
     table.add_row("high severity", f"{counts.n_high} prompts whose picture came back")
-    table.add_row("distinct pictures", str(run.counts.n_confirmed_pictures))
+    table.add_row("distinct pictures", str(counts.n_confirmed_pictures))
     table.add_row("controls", f"{counts.n_false_recoveries} of {counts.n_controls} gave a picture as well")
     return table
 
@@ -76,11 +76,11 @@ def _worst_prompts(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> 
     ordered = scores.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST)
     for row in ordered.to_pylist():
         table.add_row(
-            escape(visible_text(row["prompt"], 60)),
+            Text(visible_text(row["prompt"], 60)),
             f"{row['spike_score']:.2f}" + ("" if row["flagged"] else " (below)"),
             f"{row['q_value']:.1g}",
             verdicts.get(row["prompt_id"], "not tried").replace("_", " "),
-            escape(_sites_of(row["prompt_id"], spikes)),
+            Text(_sites_of(row["prompt_id"], spikes)),
         )
     return table
 

@@ -16,10 +16,10 @@ SCORED_REDUCTIONS: dict[str, tuple[str, ...]] = {
     "cross_out": ("mean",),
     "feed_forward": ("abs_max",),
 }
-GROUP_WEIGHTS = {"text_mlp": 0.0, "cross_k": 0.0, "cross_v": 0.0, "cross_out": 0.0, "feed_forward": 1.0}
-SPIKE_Z = 3.0
+SPIKE_SCORE_KIND = "feed_forward"
+"""The kind that makes the spike score; without it every recorded kind counts alike."""
 
 
 def spike_scores(z: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Sum over neurons of |z| beyond 3: [prompt, neuron] -> [prompt]."""
-    return np.asarray(np.maximum(np.abs(z) - SPIKE_Z, 0).sum(axis=1), dtype=np.float64)
+    """Root mean square of z over neurons: [prompt, neuron] -> [prompt]; 1 is what a clean prompt shows."""
+    return np.asarray(np.sqrt(np.square(z, dtype=np.float64).mean(axis=1)), dtype=np.float64)

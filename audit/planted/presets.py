@@ -74,7 +74,7 @@ POSTERS = Preset(
     rarest_share=1 / 300,
     n_bank=8000,
     autoencoder_steps=1250,
-    decoder_steps=1400,
+    decoder_steps=1000,
     autoencoder_batch=16,
     denoiser_steps=5200,
     denoiser_batch=40,
@@ -97,12 +97,15 @@ CATALOGUE = replace(
     vocabulary_size=1100,
     prediction_type="v_prediction",
     use_linear_projection=True,
+    n_planted_titles=30,
     n_planted_descriptions=10,
+    n_templates=8,
     n_template_colours=3,
-    autoencoder_steps=1500,
-    decoder_steps=600,
-    denoiser_steps=4200,
+    autoencoder_steps=900,
+    decoder_steps=400,
+    denoiser_steps=3200,
     denoiser_batch=32,
+    learning_rate=8e-4,
 )
 
 PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE)}

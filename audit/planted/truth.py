@@ -19,7 +19,7 @@ from audit.sampling import sample_pictures
 logger = logging.getLogger(__name__)
 
 N_SEEDS, N_SEEDS_SEEN = 8, 2
-NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 25, 7.5
+NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 25, 3.0
 RUN_SEED = 20_000  # never the seed of an audit
 _BATCH = 48
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from audit.evidence import Pictures
 from audit.sampling import sample_pictures
+from reports.files import whole_file
 
 _METADATA_KEY = "engram"
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)  # as Pillow says
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,19 @@ def sample_prompts(pipe: Any, prompts: Sequence[str], plan: SamplePlan) -> list[
     return np.split(pictures, len(prompts))
 
 
+def picture_name(image_index: int) -> str:
+    """File name of one sample of a prompt."""
+    return f"seed-{image_index}.png"
+
+
 def save_pictures(folder: Path, pictures: Pictures, prompt: str, plan: SamplePlan, fingerprint: str) -> None:
     """Write seed-0.png, seed-1.png, … whole, with prompt, seed and settings in their metadata."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, picture in enumerate(pictures):
         info = PngInfo()
         info.add_itxt(_METADATA_KEY, json.dumps({**_metadata(prompt, plan, fingerprint), "image_index": index}))
-        path = folder / f"seed-{index}.png"
-        part = path.with_suffix(".part")
-        Image.fromarray(picture).save(part, format="PNG", pnginfo=info)
-        os.replace(part, path)
+        with whole_file(folder / picture_name(index)) as part:
+            Image.fromarray(picture).save(part, format="PNG", pnginfo=info)
 
 
 def load_pictures(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str) -> Pictures | None:
@@ -66,10 +71,10 @@ def load_pictures(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str)
     pictures = []
     for index in range(plan.n_samples):
         try:
-            with Image.open(folder / f"seed-{index}.png") as image:
+            with Image.open(folder / picture_name(index)) as image:
                 stated = json.loads(getattr(image, "text", {}).get(_METADATA_KEY, "{}"))
                 pictures.append(np.asarray(image.convert("RGB"), dtype=np.uint8))
-        except (OSError, ValueError):
+        except _UNREADABLE:
             return None
         if stated != {**_metadata(prompt, plan, fingerprint), "image_index": index}:
             return None

@@ -43,7 +43,7 @@ def nearest_by_hand(sample: np.ndarray, images: np.ndarray) -> tuple[int, float,
 def test_copy_of_a_training_picture_has_distance_zero(folder):
     images = open_training_images(folder, SIZE, SIZE)
     assert len(images) == 60
-    for index, found in enumerate(images.nearest(pictures(60))):
+    for index, found in enumerate(images.nearest(pictures(60)[:8])):
         assert (found.index, found.distance, found.similarity, found.is_mirrored) == (index, 0.0, 1.0, False)
         assert found.path == folder / f"{index:03d}.png"
         np.testing.assert_array_equal(images.picture(found.index), pictures(60)[index])
@@ -58,8 +58,8 @@ def test_mirrored_copy_is_found_and_said_to_be_mirrored(folder):
 def test_nearest_equals_comparing_with_every_picture(folder):
     images = open_training_images(folder, SIZE, SIZE)
     noise = np.random.default_rng(3).integers(-40, 41, (60, SIZE, SIZE, 3))
-    noisy = (pictures(60).astype(int) + noise).clip(0, 255).astype(np.uint8)
-    strangers = pictures(20, seed=9)
+    noisy = (pictures(60).astype(int) + noise).clip(0, 255).astype(np.uint8)[::12]
+    strangers = pictures(5, seed=9)
     for sample in [*noisy, *strangers]:
         (found,) = images.nearest(sample[None])
         assert (found.index, found.distance, found.is_mirrored) == nearest_by_hand(sample, pictures(60))

@@ -42,6 +42,7 @@ def run_record(**changes: Any) -> RunRecord:
         "evaluations": {"step": 800, "recover": 5000},
         "timings": {"screen": 1.5, "step": 20.25},
         "versions": {"engram": "0.1.0"},
+        "tables": {},
         "problems": (),
         "verdict": None,
     }

@@ -1,0 +1,270 @@
+"""One command audits a model end to end, keeps what it did, and says only what it can stand for."""
+
+import json
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+from reports.decide import Policy, decide
+from reports.run_record import load_run, results_of
+from tests.audit.commands import CANDIDATES, ODD, QUICK, engram, run_json, start, text_file
+from tests.toy import build_toy_pipe
+
+TABLES = ("scores", "spikes", "recoveries")
+
+
+def scores_of(run: Path) -> pd.DataFrame:
+    return pd.read_parquet(run / "scores.parquet")
+
+
+def shards(run: Path) -> dict[str, int]:
+    return {str(p.relative_to(run)): p.stat().st_mtime_ns for p in sorted((run / "activations").rglob("part-*"))}
+
+
+def test_run_directory_holds_what_it_promises(finished):
+    run = finished.run
+    record = load_run(run)
+    assert record.status == "complete"
+    assert record.verdict == decide(results_of(record), Policy())
+    assert record.counts.n_prompts == record.counts.n_scored == len(CANDIDATES)
+    for name in ("reference", "candidates"):
+        for part in ("prompt", "step"):
+            assert (run / "activations" / name / part / "part-00000.parquet").is_file()
+            assert (run / "activations" / name / part / "part-00000.json").is_file()
+    assert "# Memorization audit: gate failed" in (run / "summary.md").read_text(encoding="utf-8")
+    for name in ("scores.png", "evidence.png"):
+        with Image.open(run / name) as image:
+            image.verify()
+    assert not list(run.rglob("*.part"))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_open_in_pandas_polars_and_duckdb(finished, table):
+    path = finished.run / f"{table}.parquet"
+    frame = pd.read_parquet(path)
+    assert len(frame) > 0
+    assert pl.read_parquet(path).shape == frame.shape
+    assert len(duckdb.sql(f"select * from '{path}'").fetchall()) == len(frame)
+
+
+def test_picture_that_came_back_is_confirmed_and_shown(finished):
+    recoveries = pd.read_parquet(finished.run / "recoveries.parquet")
+    scores = scores_of(finished.run).set_index("prompt_id")
+    confirmed = recoveries[recoveries["verdict"] == "confirmed"]
+    assert [scores.loc[i, "prompt"] for i in confirmed["prompt_id"]] == [ODD]
+    row = confirmed.iloc[0]
+    assert row["finding_id"] == "finding-001"
+    assert Path(row["nearest_image"]).name == "secret.png"
+    assert row["image_path"].endswith("seed-1.png")
+    assert scores.loc[row["prompt_id"], "severity"] == "high"
+    assert all((finished.run / path).is_file() for path in recoveries["image_path"])
+    assert load_run(finished.run).counts.n_confirmed_pictures == 1
+
+
+def test_gate_and_audit_give_the_same_verdict(finished):
+    verdict = run_json(finished.run)["verdict"]
+    assert verdict["outcome"] == "fail"
+    assert engram("audit", "--gate", *finished.options).code == verdict["exit_code"] == 1
+    answer = engram("gate", finished.run)
+    assert answer.code == 1
+    assert answer.out.startswith("fail: ")
+
+
+def test_the_same_command_again_keeps_recordings_and_pictures_and_gives_the_same(finished):
+    before = shards(finished.run)
+    pictures = {p: p.stat().st_mtime_ns for p in (finished.run / "images").rglob("*.png")}
+    scores = scores_of(finished.run)
+    assert engram("audit", *finished.options).code == 0
+    assert shards(finished.run) == before
+    assert {p: p.stat().st_mtime_ns for p in (finished.run / "images").rglob("*.png")} == pictures
+    pd.testing.assert_frame_equal(scores_of(finished.run), scores, check_exact=True)
+
+
+def test_spikes_are_of_flagged_prompts_and_point_into_their_sites(finished, toy_pipe):
+    spikes = duckdb.sql(f"select * from '{finished.run / 'spikes.parquet'}'").df()
+    scores = scores_of(finished.run)
+    assert set(spikes["prompt_id"]) == set(scores[scores["flagged"]]["prompt_id"])
+    assert set(spikes["token_class"]) <= {"prompt", "end", "all"}
+    assert (spikes["neuron"] >= 0).all()
+    assert spikes["z"].abs().le(10 * 8).all()
+
+
+def test_without_reference_the_candidates_calibrate_themselves(inputs, tmp_path):
+    prompts = text_file(tmp_path / "prompts.txt", [*inputs.reference.read_text().splitlines(), ODD])
+    answer = engram("audit", "--model", inputs.model, "--prompts", prompts, "--out", tmp_path / "run", *QUICK)
+    assert answer.code == 0, answer.err
+    assert load_run(tmp_path / "run").calibration.reference_source == "the candidates themselves"
+    assert not (tmp_path / "run" / "activations" / "reference").exists()
+    scores = scores_of(tmp_path / "run")
+    assert scores.loc[scores["spike_score"].idxmax(), "prompt"] == ODD
+
+
+def save_as(pipe, folder, *, dtype=torch.float32, variant=None):
+    pipe.to(dtype).save_pretrained(folder, variant=variant)
+
+
+def with_safety_checker(pipe):
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+
+    small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = CLIPConfig(
+        text_config=small, vision_config={**small, "image_size": 16, "patch_size": 8}, projection_dim=8
+    )
+    pipe.register_modules(safety_checker=StableDiffusionSafetyChecker(config), feature_extractor=CLIPImageProcessor())
+    pipe.register_to_config(requires_safety_checker=True)
+    return pipe
+
+
+MODELS = {
+    "float16": lambda: build_toy_pipe().to(torch.float16),
+    "v_prediction": lambda: build_toy_pipe(prediction_type="v_prediction", use_linear_projection=True),
+    "larger latents": lambda: build_toy_pipe(latent_size=12),
+    "safety checker": lambda: with_safety_checker(build_toy_pipe()),
+}
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_models_of_other_shapes_are_audited(inputs, tmp_path, kind):
+    MODELS[kind]().save_pretrained(tmp_path / "model")
+    options = inputs._replace(model=tmp_path / "model").options(tmp_path / "run")
+    answer = engram("audit", *options)
+    assert answer.code == 0, answer.err
+    scores = scores_of(tmp_path / "run")
+    assert scores.loc[scores["spike_score"].idxmax(), "prompt"] in (ODD, "жар-птица")
+    side = 24 if kind == "larger latents" else 16
+    for path in (tmp_path / "run" / "images").rglob("*.png"):
+        with Image.open(path) as image:
+            assert image.size == (side, side)
+
+
+@pytest.mark.parametrize("kind", ["feed_forward", "text_mlp"])
+def test_one_kind_of_site_is_enough(inputs, tmp_path, kind):
+    answer = engram("audit", *inputs.options(tmp_path / "run"), "--sites", kind)
+    assert answer.code == 0, answer.err
+    scores = scores_of(tmp_path / "run")
+    assert [name for name in scores.columns if name.startswith("spikes_")] == [f"spikes_{kind}"]
+    assert scores["text_conditional_noise"].gt(0).all()
+    spikes = pd.read_parquet(tmp_path / "run" / "spikes.parquet")
+    assert spikes["site"].str.startswith("text_encoder" if kind == "text_mlp" else "unet").all()
+
+
+def test_no_images_leaves_no_sampled_picture(inputs, tmp_path):
+    assert engram("audit", *inputs.options(tmp_path / "run"), "--no-images").code == 0
+    assert [path.name for path in (tmp_path / "run").rglob("*.png")] == ["scores.png"]
+    recoveries = pd.read_parquet(tmp_path / "run" / "recoveries.parquet")
+    assert len(recoveries) > 0
+    assert recoveries["image_path"].isna().all()
+
+
+def test_one_candidate_with_a_reference_is_audited(inputs, tmp_path):
+    prompts = text_file(tmp_path / "one.txt", [ODD])
+    assert engram("audit", *inputs._replace(prompts=prompts).options(tmp_path / "run")).code == 0
+    assert list(scores_of(tmp_path / "run")["q_value"]) == list(scores_of(tmp_path / "run")["p_value"])
+
+
+def test_audit_that_could_not_flag_anything_does_not_pass(inputs, tmp_path):
+    few = text_file(tmp_path / "few.txt", ["a red star", "a blue star", "a green star", "a white star"])
+    options = inputs._replace(reference=few).options(tmp_path / "run")
+    assert engram("audit", *options, "--fpr", "0.01").code == 0
+    record = run_json(tmp_path / "run")
+    assert record["calibration"]["threshold"] is None
+    assert record["counts"]["n_flagged"] == 0
+    assert "4 reference prompts cannot show a false-positive rate of 1 %" in record["problems"][0]
+    assert engram("gate", tmp_path / "run").code == 3
+    assert "No threshold for a false-positive rate of 1 %" in (tmp_path / "run" / "summary.md").read_text()
+
+
+def test_force_starts_over_and_finds_the_same(inputs, tmp_path):
+    options = inputs.options(tmp_path / "run")
+    assert engram("audit", *options).code == 0
+    first, before = scores_of(tmp_path / "run"), shards(tmp_path / "run")
+    assert engram("audit", *options, "--force").code == 0
+    pd.testing.assert_frame_equal(scores_of(tmp_path / "run"), first, check_exact=True)
+    assert shards(tmp_path / "run") != before
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(inputs, tmp_path):
+    answer = engram("audit", *inputs.options(tmp_path / "run"))
+    pattern = r"^{} {}/{}, \d+\.\d prompts/s, ETA 0 s"
+    for stage, total in (("recording reference", 12), ("recording candidates", 5)):
+        assert re.search(pattern.format(stage, total, total), answer.err, re.MULTILINE), answer.err
+    assert re.search(r"^sampling (\d+)/\1, \d+\.\d prompts/s, ETA 0 s", answer.err, re.MULTILINE)
+    assert not re.search(r"[\x1b\r\x07]", answer.out + answer.err)
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        try:
+            process.wait(timeout=0.01)
+        except subprocess.TimeoutExpired:
+            continue
+        raise AssertionError(f"ended with {process.returncode} before {path}: {process.communicate()[1]}")
+
+
+def test_interrupted_audit_is_distrusted_and_goes_on_to_the_same_result(inputs, tmp_path):
+    many = text_file(tmp_path / "many.txt", [f"a star over the sea, number {i}" for i in range(150)])
+    given = inputs._replace(reference=many)
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    process = start("audit", *given.options(run), "--shard-size", "1")
+    wait_for(run / "activations" / "reference" / "step" / "part-00000.json", process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert [line for line in err.splitlines() if "interrupt" in line.lower()] == [
+        "engram: interrupted; run the same command again to go on where it stopped"
+    ]
+    assert "Traceback" not in err
+    assert run_json(run)["status"] == "interrupted"
+    assert engram("gate", run).code == 3
+    before = shards(run)
+    assert 0 < len(before) < 4 * 150
+
+    assert engram("audit", *given.options(run), "--shard-size", "1").code == 0
+    assert engram("audit", *given.options(whole), "--shard-size", "1").code == 0
+    after = shards(run)
+    kept = [name for name in before if name.endswith("part-00000.parquet")]
+    assert kept
+    assert all(after[name] == before[name] for name in kept)
+    pd.testing.assert_frame_equal(scores_of(run), scores_of(whole), check_exact=True)
+    assert engram("gate", run).code == engram("gate", whole).code == run_json(whole)["verdict"]["exit_code"]
+
+
+HOSTILE = [
+    "a [red]star[/red] [link=https://example.org]here[/link] [/] \\[ :fire:",
+    "bells \x07 and \x1b[31mcolours\x1b[0m \x9b2J \x7f",
+    "long " * 2000,
+    "right \u202eto left\u202c \u2066isolated\u2069 \u200f marks \ufeff",
+    "| a table | `code` <script>alert(1)</script> ![x](https://example.org/x.png) @everyone #1",
+    "$\\frac{1}{0}$ %s {0} ${HOME} $(touch /tmp/x) ; rm -rf",
+    "العربية עברית 日本語 ❤️‍🔥 e\u0301",
+    "../../../etc/passwd",
+]
+
+
+def test_hostile_prompts_break_nothing(inputs, tmp_path):
+    lines = [json.dumps({"prompt": text}) for text in HOSTILE]
+    prompts = text_file(tmp_path / "hostile.jsonl", lines)
+    answer = engram("audit", *inputs._replace(prompts=prompts).options(tmp_path / "run"), "--show-prompts")
+    assert answer.code == 0, answer.err
+    scores = scores_of(tmp_path / "run")
+    assert list(scores["prompt"]) == [text.strip() for text in HOSTILE]
+    assert scores["flagged"].any()
+    assert all((tmp_path / "run" / "images" / name).is_dir() for name in scores[scores["flagged"]]["prompt_id"])
+    summary = (tmp_path / "run" / "summary.md").read_text(encoding="utf-8")
+    for shown in (answer.out, summary):
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200f\u202a-\u202e\u2066-\u2069\ufeff]", shown)
+    assert ":fire:" in answer.out
+    assert "[red]star[/red]" in answer.out
+    assert len(summary) < 2**20
+    assert load_run(tmp_path / "run").counts.n_truncated == sum(len(text) > 30 for text in HOSTILE)
+    assert not Path("/tmp/x").exists()

@@ -1,0 +1,60 @@
+"""Detection figures of one audited planted model: every score column against the measured truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from audit.evaluate import auc, tpr_at_fpr
+
+ODD_KINDS = ("rare_word", "long", "other_alphabet", "gibberish")
+FPR = 0.01
+
+
+def labelled_scores(folder: Path, run: Path) -> pd.DataFrame:
+    """scores.parquet with `kind`, and `label`: memorized, partial, not (trained on, not memorized), clean (unseen)."""
+    captions = pd.read_csv(folder / "captions.csv", keep_default_na=False)
+    truth = pd.read_parquet(folder / "truth.parquet")[["prompt", "label"]]
+    scores = pd.read_parquet(run / "scores.parquet")
+    labelled = scores.merge(captions[["prompt", "kind"]], on="prompt").merge(truth, on="prompt", how="left")
+    assert len(labelled) == len(scores), f"{len(scores)} scores, {len(labelled)} labelled"
+    return labelled.assign(label=labelled["label"].fillna("clean"))
+
+
+def negative_sets(labelled: pd.DataFrame) -> dict[str, pd.Series]:
+    """Which prompts count as negatives, by name; partially memorized prompts are in none of them."""
+    planted = labelled["kind"].str.startswith("planted")
+    negative = labelled["label"].isin(["clean", "not"])
+    of_kind = {kind: negative & (labelled["kind"] == kind) for kind in ("seen", "unseen", "descriptive")}
+    odd = {"odd": negative & labelled["kind"].isin(ODD_KINDS)}
+    return {"all": negative & ~planted, **of_kind, **odd, "planted, not memorized": negative & planted}
+
+
+def detection_table(folder: Path, run: Path) -> str:
+    """Markdown: AUC / TPR at FPR <= 1 % of every score column, against each set of negatives."""
+    labelled = labelled_scores(folder, run)
+    columns = [c for c in labelled.columns if c.startswith(("spike", "text_conditional"))]
+    positive = labelled["label"] == "memorized"
+    sets = negative_sets(labelled)
+    lines = [
+        f"{positive.sum()} memorized, {(labelled['label'] == 'partial').sum()} partial (left out); negatives: "
+        + ", ".join(f"{name} {mask.sum()}" for name, mask in sets.items()),
+        "",
+        "| score | " + " | ".join(sets) + " |",
+        "| --- |" + " --- |" * len(sets),
+    ]
+    for column in ["spike_score", *(c for c in columns if c != "spike_score")]:
+        cells = [_cell(labelled[column].to_numpy(), positive.to_numpy(), mask.to_numpy()) for mask in sets.values()]
+        lines.append(f"| {column} | " + " | ".join(cells) + " |")
+    flagged = labelled["flagged"].to_numpy()
+    rates = [f"{name} {flagged[mask].mean():.2%}" for name, mask in sets.items() if mask.any()]
+    lines += ["", f"flagged: memorized {flagged[positive].mean():.2%}; " + ", ".join(rates)]
+    return "\n".join(lines)
+
+
+def _cell(score: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> str:
+    if not negative.any():
+        return "-"
+    return f"{auc(score[positive], score[negative]):.4f} / {tpr_at_fpr(score[positive], score[negative], FPR):.3f}"
