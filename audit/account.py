@@ -11,6 +11,7 @@ import numpy as np
 
 from audit.config import AuditSettings
 from audit.loading import LoadedModel
+from audit.planted.paths import MODEL
 from audit.prompts import PromptSet
 from audit.recording import Recorded
 from audit.recovering import Sampled
@@ -52,7 +53,7 @@ def run_record(inputs: Inputs, results: Results, run: Path, timings: dict[str, f
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         status="complete",
-        model=ModelIdentity(inputs.loaded.name, inputs.loaded.fingerprint),
+        model=ModelIdentity(display_name(settings.model), inputs.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
         inputs={"prompts": _described(inputs.candidates), "reference": _described(reference) if reference else None},
         calibration=Calibration(
@@ -73,6 +74,11 @@ def run_record(inputs: Inputs, results: Results, run: Path, timings: dict[str, f
         problems=_problems(scored, settings.fpr),
         verdict=None,
     )
+
+
+def display_name(model: str) -> str:
+    """The model as the user named it; the embedded one by that word, not by where it was installed."""
+    return "embedded" if Path(model) == MODEL else model
 
 
 def finite_threshold(scored: Scored) -> float | None:

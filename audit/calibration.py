@@ -61,8 +61,10 @@ def fit_null(scores: Vector, *, contaminated: bool) -> NullDistribution:
             the bulk are then left out first.
     """
     if contaminated:
-        low, high = np.quantile(np.log1p(np.maximum(scores, 0)), [0.25, 0.75])
-        scores = scores[np.log1p(np.maximum(scores, 0)) <= high + _FAR_OUT * max(high - low, 1e-9)]
+        positive = np.log1p(scores[scores > 0])
+        if 2 * len(positive) >= len(scores):  # where most scores are zero, every other one would lie far outside
+            low, high = np.quantile(positive, [0.25, 0.75])
+            scores = scores[np.log1p(np.maximum(scores, 0)) <= high + _FAR_OUT * max(high - low, 1e-9)]
     ordered = np.sort(scores.astype(np.float64))
     n_tail = max(_MIN_TAIL, int(TAIL_SHARE * len(ordered)))
     if len(ordered) <= n_tail or ordered[-1] <= ordered[-n_tail - 1]:

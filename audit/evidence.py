@@ -14,6 +14,10 @@ Pictures = npt.NDArray[np.uint8]  # [picture, height, width, 3]
 
 N_TILES = 4
 REPLICATION_DISTANCE = 0.2
+"""A sample this near to a training picture replicates it: decoding blurs, so a copy is not exact."""
+
+AGREEMENT_DISTANCE = 0.1
+"""Samples of two seeds this near show one picture; decoding blurs both alike, so less is allowed than above."""
 
 
 def tile_distances(pictures: Pictures, target: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -32,7 +36,7 @@ def pairwise_distances(pictures: Pictures) -> npt.NDArray[np.float64]:
     return np.stack([tile_distances(pictures, picture) for picture in pictures])
 
 
-def seed_agreement(pictures: Pictures, limit: float = REPLICATION_DISTANCE) -> float:
+def seed_agreement(pictures: Pictures, limit: float = AGREEMENT_DISTANCE) -> float:
     """Share of seeds in the largest group of pictures that lie within `limit` of one of them; 1/n when none agree."""
     return float((pairwise_distances(pictures) <= limit).sum(axis=1).max() / len(pictures))
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from audit.account import Inputs, Results, finite_threshold, library_versions, run_record
+from audit.account import Inputs, Results, display_name, finite_threshold, library_versions, run_record
 from audit.calibration import MIN_REFERENCE
 from audit.config import AuditSettings, SettingsError
 from audit.denoiser import Denoiser
@@ -102,6 +102,8 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     candidates = read_prompts(settings.prompts, settings.text_column)
     reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     _check_reference_size(reference or candidates)
+    if settings.train_images is not None and not settings.train_images.is_dir():
+        raise SettingsError(f"no folder {settings.train_images}; give --train-images a folder of training pictures")
     with watch.stage("load"):
         device = _device(settings.device)
         dtype = _dtype(settings.dtype, device)
@@ -110,7 +112,7 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
         inputs = Inputs(settings, loaded, find_sites(loaded.pipe, settings.sites), candidates, reference)
     _check_store_size(inputs)
     run = RunDirectory.open(settings.out, _identity(inputs), force=force)
-    logger.info("%s (%s, %s on %s)", loaded.name, loaded.fingerprint, loaded.dtype, loaded.device)
+    logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
     logger.info("%d prompts, results in %s", len(candidates.prompts), run.path)
     try:
         return _run_stages(inputs, denoiser, run, watch)
@@ -244,6 +246,7 @@ def _draw(inputs: Inputs, results: Results, run: RunDirectory) -> None:
         )
         for head in heads.values()
     ]
+    (run.path / EVIDENCE_FILE).unlink(missing_ok=True)  # of an earlier try with other training pictures
     if rows and inputs.settings.images:
         evidence_panel(rows, run.path / EVIDENCE_FILE)
 

@@ -67,11 +67,10 @@ def _counts(run: RunRecord) -> Table:
 
 
 def _worst_prompts(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title="The most suspicious prompts", title_justify="left")
-    table.add_column("prompt", overflow="ellipsis", no_wrap=True, min_width=36)
-    for name in ("score", "q", "picture"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("spiking sites", overflow="ellipsis", no_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, expand=True, title="The most suspicious prompts", title_justify="left")
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=1)
+    for name, width in (("score", 12), ("q", 7), ("picture", 9), ("spiking sites", 32)):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
     verdicts = dict(zip(*(recoveries[name].to_pylist() for name in ("prompt_id", "verdict")), strict=True))
     ordered = scores.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST)
     for row in ordered.to_pylist():

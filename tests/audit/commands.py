@@ -43,6 +43,8 @@ def engram(*arguments: object) -> Answer:
     finally:
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
     return Answer(result.exit_code, result.stdout, result.stderr)
 
 

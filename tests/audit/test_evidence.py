@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from audit.evidence import N_TILES, REPLICATION_DISTANCE, medoid, pairwise_distances, seed_agreement, tile_distances
+from audit.evidence import AGREEMENT_DISTANCE, N_TILES, medoid, pairwise_distances, seed_agreement, tile_distances
 
 
 def random_pictures(n: int, height: int = 16, width: int = 16, seed: int = 0) -> np.ndarray:
@@ -80,7 +80,7 @@ def test_agreement_is_the_share_of_the_largest_group():
 
 def test_agreement_counts_what_lies_within_the_limit():
     grey = np.full((2, 16, 16, 3), 100, np.uint8)
-    levels = REPLICATION_DISTANCE * 255
+    levels = AGREEMENT_DISTANCE * 255
     for step, agreement in ((math.floor(levels) - 1, 1.0), (math.ceil(levels) + 1, 0.5)):
         grey[1] = 100 + step
         assert seed_agreement(grey) == agreement

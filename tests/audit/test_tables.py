@@ -1,0 +1,82 @@
+"""Results lie in the tables as the schemas say, row by row where they belong."""
+
+import numpy as np
+import pytest
+
+from audit.findings import Outcome
+from audit.prompts import Prompt
+from audit.recovering import Sampled
+from audit.scoring import Column, Scored, Spike
+from audit.tables import TIER_RECOVER, TIER_STEP, recoveries_table, scores_table, spikes_table
+from audit.training_images import Nearest
+from hooks import Site
+from reports.schema import (
+    RECOVERIES_SCHEMA,
+    RECOVERY_VERDICTS,
+    SEVERITIES,
+    SPIKES_SCHEMA,
+    read_table,
+    scores_schema,
+    write_table,
+)
+
+PROMPTS = [Prompt(f"id{i}", f"prompt {i}", "p.csv", 2 * i + 2, i + 1) for i in range(3)]
+NEAREST = Nearest(4, "secret.png", 0.05, False)
+SAMPLED = [
+    Sampled(2, False, Outcome(1, 1.0, NEAREST, "confirmed"), 0, "images/id2/seed-1.png"),
+    Sampled(0, True, Outcome(0, 0.5, None, "not_shown"), None, None),
+]
+
+
+@pytest.fixture
+def scored() -> Scored:
+    score = np.array([1.0, 2.0, 9.0])
+    detectors = {"spikes_feed_forward": score, "text_conditional_noise": score[::-1].copy()}
+    p = np.array([0.5, 0.25, 0.001])
+    return Scored(detectors, score, p, 2 * p, score > 5, 5.0, score, ())
+
+
+def test_scores_have_a_row_a_prompt_in_their_order(scored, tmp_path):
+    table = scores_table(PROMPTS, scored, ["none", "none", "high"], SAMPLED)
+    write_table(tmp_path / "s.parquet", table, scores_schema(list(scored.detectors)), {})
+    rows = read_table(tmp_path / "s.parquet", scores_schema(list(scored.detectors))).to_pylist()
+    assert [row["prompt_id"] for row in rows] == ["id0", "id1", "id2"]
+    assert [row["source_row"] for row in rows] == [2, 4, 6]
+    assert [row["n_duplicates"] for row in rows] == [1, 2, 3]
+    assert [row["tier"] for row in rows] == [TIER_RECOVER, TIER_STEP, TIER_RECOVER]
+    assert [row["text_conditional_noise"] for row in rows] == [9.0, 2.0, 1.0]
+    assert [row["flagged"] for row in rows] == [False, False, True]
+    assert {row["severity"] for row in rows} <= set(SEVERITIES)
+
+
+def test_spikes_name_site_neuron_and_token_class():
+    text = Site("text_encoder.layers.0.mlp.fc2", "text_encoder", "layers.0.mlp.fc2", "text_mlp", 64, "input")
+    step = Site("unet.mid_block.ff.net.2", "unet", "mid_block.ff.net.2", "feed_forward", 256, "input")
+    spikes = {2: [Spike(Column(step, "abs_max"), 7, 4.5, 9.0), Spike(Column(text, "end_mean"), 3, -1.0, -8.0)], 1: []}
+    table = spikes_table(PROMPTS, spikes)
+    assert table.schema.equals(SPIKES_SCHEMA)
+    rows = table.to_pylist()
+    assert [(row["prompt_id"], row["site"], row["neuron"]) for row in rows] == [
+        ("id2", step.name, 7),
+        ("id2", text.name, 3),
+    ]
+    assert [row["token_class"] for row in rows] == ["all", "end"]
+    assert [row["z"] for row in rows] == [9.0, -8.0]
+
+
+def test_recoveries_tell_flagged_from_controls():
+    table = recoveries_table(PROMPTS, SAMPLED, 100)
+    assert table.schema.equals(RECOVERIES_SCHEMA)
+    found, control = table.to_pylist()
+    assert (found["finding_id"], found["kind"], found["nearest_image"]) == ("finding-001", "verbatim", "secret.png")
+    assert found["similarity"] == NEAREST.similarity
+    assert control["is_control"]
+    nothing = ("finding_id", "image_path", "nearest_image", "similarity", "kind")
+    assert all(control[name] is None for name in nothing)
+    assert {found["verdict"], control["verdict"]} <= set(RECOVERY_VERDICTS)
+
+
+def test_no_findings_are_tables_without_rows():
+    assert spikes_table(PROMPTS, {}).num_rows == 0
+    assert recoveries_table(PROMPTS, [], 100).num_rows == 0
+    assert recoveries_table(PROMPTS, [], 100).schema.equals(RECOVERIES_SCHEMA)

@@ -1,0 +1,86 @@
+"""The terminal says what was found, and strangers' text cannot move, colour or mark anything on it."""
+
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from reports.run_record import RunRecord
+from reports.terminal import print_sites, print_summary
+from tests.reports.examples import recoveries_table, run_record, scores_table, spikes_table
+
+HOSTILE = [
+    "[red]red[/red] [/] \\[bold] [link=https://example.org]here[/link]",
+    "\x1b[31mred\x1b[0m \x07\r\n\t\x9b2J",
+    "x" * 10_000,
+    "\u202eright to left\u2066\u200f",
+    ":fire: \\",
+]
+
+
+def shown(prompts: list[str], *, width: int = 140, color: bool = False, **changes: Any) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=color, color_system="standard" if color else None)
+    run = changes.pop("run", None) or run_record(**changes)
+    recoveries = recoveries_table([("p0", "confirmed"), ("p1", "not_shown")])
+    print_summary(console, run, Path("runs/[red]mine"), scores_table(prompts), spikes_table(), recoveries)
+    return out.getvalue()
+
+
+def test_summary_says_verdict_counts_and_where_neurons_spike() -> None:
+    text = shown(["a red star", "the sea", "a hill"])
+    assert "FAIL: memorized pictures leak" in text
+    assert "100 scored, 2 empty, 1 cut by tokenizer" in text
+    assert "1 of 10 gave a picture as well" in text
+    assert re.search(r"a red star +3\.00 +0\.01 +confirmed", text)
+    assert re.search(r"a hill +1\.00 \(below\) +0\.01 +not tried", text)
+    assert "Read runs/[red]mine/summary.md" in text
+
+
+@pytest.mark.parametrize("prompt", HOSTILE)
+def test_hostile_prompts_are_shown_and_do_nothing(prompt: str) -> None:
+    text = shown([prompt, "the sea"])
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200f\u202a-\u202e\u2066-\u2069]", text)
+    assert len(text.splitlines()) == len(shown(["a red star", "the sea"]).splitlines())
+    assert "the sea" in text
+
+
+def test_markup_and_emoji_codes_stay_text() -> None:
+    text = shown(["[red]red[/red] :fire:", "the sea"])
+    assert "[red]red[/red] :fire:" in text
+    model = replace(run_record().model, name="[bold]model[/bold] \x1b]0;title\x07")
+    assert "[bold]model[/bold] ⟨U+001B⟩]0;title⟨U+0007⟩" in shown(["a"], run=replace(run_record(), model=model))
+
+
+def test_reasons_are_text() -> None:
+    text = shown(["a"], problems=("site [red]ff[/red] did not fire",))
+    assert "NOT TO BE TRUSTED" in text
+    assert "site [red]ff[/red] did not fire" in text
+
+
+def test_prompts_cannot_colour_a_terminal_that_has_colours() -> None:
+    plain, hostile = (shown([prompt, "the sea"], color=True) for prompt in ("a" * 20, "[red]aaaa[/red] \x1b[31m"))
+    assert re.findall(r"\x1b\[[\d;]*m", hostile) == re.findall(r"\x1b\[[\d;]*m", plain)
+
+
+@pytest.mark.parametrize("width", [20, 80, 300])
+def test_any_width_will_do(width: int) -> None:
+    assert max(map(len, shown(HOSTILE[:3], width=width).splitlines()[:-1])) <= width
+
+
+def test_no_prompts_and_no_verdict_are_shown_too() -> None:
+    run: RunRecord = run_record(verdict=None)
+    assert "The most suspicious prompts" not in shown([], run=run)
+
+
+def test_sites_are_listed_with_totals() -> None:
+    out = io.StringIO()
+    sites = [("cross_k", "unet.mid.[red]", "output", 64), ("cross_k", "unet.up", "output", 32), ("ff", "x", "input", 8)]
+    print_sites(Console(file=out, width=100), sites)
+    assert "unet.mid.[red]" in out.getvalue()
+    assert "cross_k: 2 sites, 96 neurons" in out.getvalue()
+    assert "ff: 1 sites, 8 neurons" in out.getvalue()
