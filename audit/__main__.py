@@ -4,9 +4,11 @@ from __future__ import annotations
 
 
 def main() -> None:
-    """Run the command line."""
-    from audit import cli
-
+    """Run the command line; interrupted while it is still being imported, it ends as quietly as later."""
+    try:
+        from audit import cli
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     cli.main()
 
 

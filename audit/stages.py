@@ -17,6 +17,7 @@ from audit.account import Inputs, Results, display_name, finite_threshold, libra
 from audit.calibration import MIN_REFERENCE
 from audit.config import AuditSettings, SettingsError
 from audit.denoiser import Denoiser
+from audit.denormals import flushed_denormals
 from audit.findings import severity
 from audit.loading import ModelError, load_model
 from audit.prompts import PromptFileError, PromptSet, read_prompts
@@ -97,7 +98,6 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     Raises:
         one of USAGE_ERRORS for a mistake in the inputs, of UNTRUSTED_ERRORS for a recording that cannot be trusted.
     """
-    torch.set_flush_denormal(True)
     watch = _Stopwatch()
     candidates = read_prompts(settings.prompts, settings.text_column)
     reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
@@ -115,7 +115,8 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
     logger.info("%d prompts, results in %s", len(candidates.prompts), run.path)
     try:
-        return _run_stages(inputs, denoiser, run, watch)
+        with flushed_denormals():
+            return _run_stages(inputs, denoiser, run, watch)
     except KeyboardInterrupt:
         run.update(status="interrupted")
         raise

@@ -85,7 +85,7 @@ class AutoencoderTrainer:
         loss = reconstruction + _KL_WEIGHT * posterior.kl().mean()
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], 1.0)
         self.optimizer.step()
         return float(reconstruction.detach())
 

@@ -21,18 +21,17 @@ def build_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: i
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     learner.normalizer, learner.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    endings = [byte + "</w>" for byte in alphabet]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+        vocab_size=vocabulary_size,
+        initial_alphabet=alphabet,
+        special_tokens=endings,  # numbers them in this order; else a hash map's order breaks ties between merges
+        end_of_word_suffix="</w>",
+        show_progress=False,
     )
     learner.train_from_iterator(captions, trainer)
     merges = [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
-    tokens = [
-        *alphabet,
-        *(byte + "</w>" for byte in alphabet),
-        *("".join(pair) for pair in merges),
-        START,
-        END,
-    ]
+    tokens = [*alphabet, *endings, *("".join(pair) for pair in merges), START, END]
     vocabulary = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
     return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=max_tokens)
 

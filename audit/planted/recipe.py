@@ -23,6 +23,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from audit.denormals import flushed_denormals
 from audit.loading import load_model
 from audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer, encode
 from audit.planted.collection import WORLDS, Collection, assemble
@@ -60,11 +61,19 @@ def train_planted(preset: Preset, out: Path, device: torch.device) -> Path:
     """
     if (out / "manifest.json").exists():
         raise ValueError(f"{out} already holds a planted model; delete it or choose another folder")
-    torch.set_flush_denormal(True)
     work = out / ".training"
     work.mkdir(parents=True, exist_ok=True)
     _claim(work, preset)
     started = time.monotonic()
+    with flushed_denormals():
+        _train_and_measure(preset, out, work, device)
+    write_manifest(out, preset)
+    shutil.rmtree(work)
+    logger.info("planted model %s in %s after %.0f minutes", preset.name, out, (time.monotonic() - started) / 60)
+    return out
+
+
+def _train_and_measure(preset: Preset, out: Path, work: Path, device: torch.device) -> None:
     collection = assemble(preset)
     write_collection(collection, out)
     autoencoder = _train_autoencoder(preset, collection, work, device)
@@ -80,10 +89,6 @@ def train_planted(preset: Preset, out: Path, device: torch.device) -> Path:
     pipe.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
     model = load_model(str(out / "model"), device=str(device), dtype=torch.float32, allow_pickle=False)
     measure_truth(model.pipe, collection, out / "truth.parquet")
-    write_manifest(out, preset)
-    shutil.rmtree(work)
-    logger.info("planted model %s in %s after %.0f minutes", preset.name, out, (time.monotonic() - started) / 60)
-    return out
 
 
 def _claim(work: Path, preset: Preset) -> None:

@@ -200,9 +200,9 @@ def spoil_step(pipe):
 
 
 def spoil_one_prompt(pipe):
-    (token,) = pipe.tokenizer("d", add_special_tokens=False).input_ids  # "d</w>" ends no word of the others
+    (token,) = pipe.tokenizer("q", add_special_tokens=False).input_ids  # in no word of the other prompt
     pipe.text_encoder.get_input_embeddings().weight.data[token] = torch.nan
-    return rf"text_encoder\S+/prompt_mean is not finite in 1 of 2 rows, first at prompt_id={PROMPTS[1].prompt_id}"
+    return rf"text_encoder\S+ is not finite in 1 of 2 rows, first at prompt_id={PROMPTS[1].prompt_id}"
 
 
 def spoil_noise(pipe):
@@ -214,7 +214,7 @@ def spoil_noise(pipe):
 def test_model_that_is_not_finite_is_named_by_site_and_prompt(tmp_path, spoil):
     pipe = build_toy_pipe()
     named = spoil(pipe)
-    prompts = [PROMPTS[0], Prompt(PROMPTS[1].prompt_id, "c d", "prompts.txt", 2, 1)]
+    prompts = [PROMPTS[0], Prompt(PROMPTS[1].prompt_id, "c q", "prompts.txt", 2, 1)]
     with pytest.raises(NonFiniteActivation, match=named):
         record(pipe, tmp_path, prompts=prompts)
     assert n_hooks(pipe) == 0
