@@ -117,6 +117,21 @@ def score_group(
     return GroupScores(kind, columns, np.concatenate(by_shard), out_of_fold, tuple(baselines))
 
 
+def baseline_arrays(groups: Sequence[GroupScores]) -> dict[str, npt.NDArray[np.float32]]:
+    """Location [neuron], scale [neuron] and components [component, neuron] by `kind/fold/name`, neurons by column."""
+    return {
+        f"{group.kind}/{fold}/{name}": np.ascontiguousarray(getattr(baseline, name))
+        for group in groups
+        for fold, baseline in enumerate(group.baselines)
+        for name in ("location", "scale", "components")
+    }
+
+
+def baseline_columns(groups: Sequence[GroupScores]) -> dict[str, str]:
+    """Which columns of the shards a kind's neurons are, in their order, by kind."""
+    return {group.kind: " ".join(column.name for column in group.columns) for group in groups}
+
+
 def _gather(matrices: Iterator[Matrix], limit: int | None) -> Matrix:
     gathered: list[Matrix] = []
     for matrix in matrices:

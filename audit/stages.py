@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from safetensors.numpy import save_file
 
 from audit.account import Inputs, Results, display_name, finite_threshold, library_versions, run_record
 from audit.calibration import MIN_REFERENCE
@@ -25,7 +26,7 @@ from audit.recording import Plan, Recorded, Recorder, estimate_bytes, record_set
 from audit.recover.sample import SamplePlan
 from audit.recovering import Sampled, choose, sample_all, sample_paths
 from audit.rundir import RunDirectory, RunDirectoryError, fingerprint_of
-from audit.scoring import Scored, Shards, score_candidates, top_spikes
+from audit.scoring import Scored, Shards, baseline_arrays, baseline_columns, score_candidates, top_spikes
 from audit.tables import recoveries_table, scores_table, spikes_table
 from audit.training_images import TrainingImages, TrainingImagesError, open_training_images
 from hooks import (
@@ -40,12 +41,14 @@ from hooks import (
 )
 from reports.decide import Policy, Verdict, decide
 from reports.files import (
+    BASELINE_FILE,
     EVIDENCE_FILE,
     HISTOGRAM_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
     SPIKES_FILE,
     SUMMARY_FILE,
+    whole_file,
     write_text,
 )
 from reports.markdown import summary_markdown
@@ -210,6 +213,8 @@ def _write(inputs: Inputs, results: Results, candidates: Shards, run: RunDirecto
         spikes = spikes_table(prompts, top_spikes(scored.groups, candidates, flagged, inputs.settings.n_top_neurons))
         scores = scores_table(prompts, scored, results.severities, results.sampled)
         recoveries = recoveries_table(prompts, results.sampled, results.evaluations_per_sampled)
+        with whole_file(run.path / BASELINE_FILE) as part:
+            save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))
         footer = {"model_fingerprint": inputs.loaded.fingerprint}
         write_table(run.path / SCORES_FILE, scores, scores_schema(list(scored.detectors)), footer)
         write_table(run.path / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)

@@ -9,6 +9,7 @@ from pathlib import Path
 SCHEMA_VERSION = 1
 
 RUN_FILE = "run.json"
+BASELINE_FILE = "baseline.safetensors"
 SCORES_FILE = "scores.parquet"
 SPIKES_FILE = "spikes.parquet"
 RECOVERIES_FILE = "recoveries.parquet"
