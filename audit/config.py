@@ -32,7 +32,7 @@ class AuditSettings(BaseModel):
     sites: tuple[SiteKind, ...] = ALL_SITES
     n_seeds: int = Field(default=4, ge=1, le=64)
     fpr: float = Field(default=0.01, gt=0, lt=0.5)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     batch_size: int = Field(default=32, ge=1)
     shard_size: int = Field(default=256, ge=1)
     max_store_gib: float = Field(default=20.0, gt=0)

@@ -23,7 +23,7 @@ def build_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: i
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     endings = [byte + "</w>" for byte in alphabet]
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary_size,
+        vocab_size=vocabulary_size + len(endings),
         initial_alphabet=alphabet,
         special_tokens=endings,  # numbers them in this order; else a hash map's order breaks ties between merges
         end_of_word_suffix="</w>",

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 from typer.testing import CliRunner
 
 from audit.cli import app
@@ -90,3 +91,13 @@ def digests(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def scores_of(run: Path) -> pd.DataFrame:
+    """`scores.parquet` of a run directory."""
+    return pd.read_parquet(run / "scores.parquet")
+
+
+def shards(run: Path) -> dict[str, int]:
+    """When each recorded file of a run directory was last written, in nanoseconds."""
+    return {str(p.relative_to(run)): p.stat().st_mtime_ns for p in sorted((run / "activations").rglob("part-*"))}

@@ -39,7 +39,7 @@ def train() -> Train:
     learn = denoiser.build_tokenizer
 
     def learn_once(corpus: Sequence[str], vocabulary_size: int, max_tokens: int) -> CLIPTokenizer:
-        """Learning takes seconds, and test_the_same_captions_give_the_same_tokenizer shows that it varies."""
+        """Learning takes seconds, and test_the_same_captions_give_the_same_tokenizer shows that it does not vary."""
         if vocabulary_size not in tokenizers:
             tokenizers[vocabulary_size] = learn(corpus, vocabulary_size, max_tokens)
         return tokenizers[vocabulary_size]
