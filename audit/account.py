@@ -88,7 +88,7 @@ def finite_threshold(scored: Scored) -> float | None:
 
 def _problems(scored: Scored, fpr: float) -> tuple[str, ...]:
     """Why nothing could have been flagged: an audit that cannot fail must not pass."""
-    if np.isfinite(scored.threshold):
+    if finite_threshold(scored) is not None:
         return ()
     return (
         f"{len(scored.reference_score)} reference prompts cannot show a false-positive rate of {percent(fpr)}; "

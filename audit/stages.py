@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ from reports.files import (
 )
 from reports.markdown import summary_markdown
 from reports.panels import PanelRow, evidence_panel, score_histogram
-from reports.run_record import load_run, results_of
+from reports.run_record import results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
 from reports.terminal import print_summary
 
@@ -222,8 +222,8 @@ def _write(inputs: Inputs, results: Results, candidates: Shards, run: RunDirecto
         _draw(inputs, results, run)
     record = run_record(inputs, results, run.path, watch.seconds)
     verdict = decide(results_of(record), Policy())
-    run.update(**{**asdict(record), "verdict": asdict(verdict)})
-    finished = load_run(run.path)
+    finished = replace(record, verdict=verdict)
+    run.update(**asdict(finished))
     write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, inputs.settings.show_prompts))
     print_summary(Console(width=None if sys.stdout.isatty() else 120), finished, run.path, scores, spikes, recoveries)
     return verdict
