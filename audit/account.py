@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,68 +11,84 @@ from typing import Any
 import numpy as np
 
 from audit.config import AuditSettings
+from audit.detecting import Detected
+from audit.flagging import Scored
 from audit.loading import LoadedModel
 from audit.planted.paths import MODEL
-from audit.prompts import PromptSet
+from audit.prompts import Prompt, PromptSet
 from audit.recording import Recorded
 from audit.recovering import Sampled
-from audit.scoring import Scored
-from audit.text_null import text_only_auc
+from audit.style import text_only_auc
 from hooks import Site
 from reports.files import RECOVERIES_FILE, SCHEMA_VERSION, SCORES_FILE, SPIKES_FILE, sha256_of
 from reports.rates import percent
-from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord
+from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration
 
 _LIBRARIES = ("engram", "torch", "diffusers", "transformers", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What one audit works on."""
+    """What one audit works on.
+
+    Args:
+        candidates: those that reach the UNet, all of them unless tier 0 left some out.
+        saved: the reference's recording where it comes from a saved calibration.
+        left_out: candidates that tier 0 left out, and the tier-0 score of every candidate by prompt_id.
+    """
 
     settings: AuditSettings
     loaded: LoadedModel
     sites: tuple[Site, ...]
     candidates: PromptSet
     reference: PromptSet | None
+    saved: Recorded | None
+    left_out: tuple[Prompt, ...] = ()
+    screen_scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def n_prompts(self) -> int:
+        """Distinct prompts of the prompt file."""
+        return len(self.candidates.prompts) + len(self.left_out)
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What the stages found."""
+    """What the stages found, and the UE that recording took."""
 
     recorded: dict[str, Recorded]
-    scored: Scored
+    recording_evaluations: int
+    detected: Detected
     sampled: tuple[Sampled, ...]
     evaluations_per_sampled: int
     severities: tuple[str, ...]
 
+    @property
+    def scored(self) -> Scored:
+        """What the detectors say of the candidates."""
+        return self.detected.scored
 
-def run_record(inputs: Inputs, results: Results, run: Path, timings: dict[str, float]) -> RunRecord:
+
+def run_record(inputs: Inputs, results: Results, run: Path, timings: Mapping[str, float]) -> RunRecord:
     """The content of run.json, its verdict still open; the tables in `run` are written already."""
-    settings, scored, reference = inputs.settings, results.scored, inputs.reference
+    settings, reference = inputs.settings, inputs.reference
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         status="complete",
         model=ModelIdentity(display_name(settings.model), inputs.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
         inputs={"prompts": _described(inputs.candidates), "reference": _described(reference) if reference else None},
-        calibration=Calibration(
-            fpr=settings.fpr,
-            threshold=finite_threshold(scored),
-            n_reference=len(scored.reference_score),
-            reference_source=reference.source if reference else "the candidates themselves",
-            style_auc=_style_auc(inputs, scored),
-        ),
+        calibration=_calibration(inputs, results),
         counts=_counts(inputs, results),
         evaluations={
-            "record": sum(recorded.n_evaluations for recorded in results.recorded.values()) + settings.n_seeds,
+            "record": results.recording_evaluations,
             "sample": len(results.sampled) * results.evaluations_per_sampled,
         },
         timings=timings,
         versions=library_versions(),
         tables={name: sha256_of(run / name) for name in (SCORES_FILE, SPIKES_FILE, RECOVERIES_FILE)},
-        problems=_problems(scored, settings.fpr),
+        warnings=_warnings(inputs, results.detected),
+        problems=_problems(inputs, results.detected),
         verdict=None,
     )
 
@@ -81,19 +98,55 @@ def display_name(model: str) -> str:
     return "embedded" if Path(model) == MODEL else model
 
 
-def finite_threshold(scored: Scored) -> float | None:
-    """The threshold, or None where the reference cannot show so low a false-positive rate."""
-    return scored.threshold if np.isfinite(scored.threshold) else None
-
-
-def _problems(scored: Scored, fpr: float) -> tuple[str, ...]:
-    """Why nothing could have been flagged: an audit that cannot fail must not pass."""
-    if finite_threshold(scored) is not None:
-        return ()
-    return (
-        f"{len(scored.reference_score)} reference prompts cannot show a false-positive rate of {percent(fpr)}; "
-        f"give at least {int(np.ceil(1 / fpr)) - 1}, or raise --fpr.",
+def _calibration(inputs: Inputs, results: Results) -> Calibration:
+    settings, reference, scored = inputs.settings, inputs.reference, results.scored
+    return Calibration(
+        fpr=settings.fpr,
+        threshold=scored.finite_threshold,
+        n_reference=len(scored.reference_score),
+        reference_source=reference.source if reference else "the candidates themselves",
+        style_auc=_style_auc(inputs, scored),
+        style_shift=results.detected.style_shift,
+        max_style_shift=settings.max_style_shift,
+        pooled=results.detected.pooled,
+        styles=tuple(
+            StyleCalibration(
+                on_reference=style.on_reference,
+                n_calibrating=style.n_calibrating,
+                n_candidates=style.n_candidates,
+                threshold=style.threshold if np.isfinite(style.threshold) else None,
+                tail_shape=style.null.tail_shape,
+                tail_error=style.null.tail_error,
+            )
+            for style in scored.styles
+        ),
     )
+
+
+def _warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
+    """What a reader of the result has to know; with --strict reasons to distrust it."""
+    if inputs.reference is None:
+        return ("There is no reference: the candidates calibrated themselves, as if memorized ones were rare.",)
+    if detected.style_shift is not None and detected.pooled:
+        return (
+            f"The reference is of another style than the candidates: words alone tell them apart with an AUC of "
+            f"{detected.style_shift:.2f} (limit {inputs.settings.max_style_shift:g}). The candidates helped to "
+            "calibrate; give a reference in their style.",
+        )
+    return ()
+
+
+def _problems(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
+    """Why the result is not to be trusted: an audit that cannot fail must not pass."""
+    settings, scored = inputs.settings, detected.scored
+    problems = list(_warnings(inputs, detected)) if settings.strict else []
+    if scored.finite_threshold is None:
+        fewest = min(style.n_calibrating for style in scored.styles if not np.isfinite(style.threshold))
+        problems.append(
+            f"{fewest} reference prompts cannot show a false-positive rate of {percent(settings.fpr)}; "
+            f"give at least {int(np.ceil(1 / settings.fpr)) - 1}, or raise --fpr."
+        )
+    return tuple(problems)
 
 
 def _counts(inputs: Inputs, results: Results) -> Counts:
@@ -104,8 +157,9 @@ def _counts(inputs: Inputs, results: Results) -> Counts:
         n_rows=candidates.n_rows,
         n_empty=candidates.n_empty,
         n_truncated=results.recorded["candidates"].n_truncated,
-        n_prompts=len(candidates.prompts),
-        n_scored=len(results.scored.spike_score),
+        n_prompts=inputs.n_prompts,
+        n_scored=len(results.scored.spike_score) + len(inputs.left_out),
+        n_left_out=len(inputs.left_out),
         n_flagged=int(results.scored.flagged.sum()),
         n_high=results.severities.count("high"),
         n_confirmed_pictures=len(confirmed),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import linalg
 
 Matrix = npt.NDArray[np.float32]  # [prompt, neuron]
 
@@ -17,6 +18,7 @@ Z_CLIP = 30.0
 """z-scores are clipped here before components are fitted or removed, so that no single spike shapes a direction."""
 
 MAD_TO_DEVIATION = 1.4826
+_ROUNDING = 2.0**-9  # two steps of float16, relative to the magnitude
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ def fit_baseline(activations: Matrix, n_components: int) -> Baseline:
     """Fit location (median), scale (median absolute deviation) and leading components over prompts.
 
     Median and MAD keep memorized prompts among the reference from widening the scale. A neuron whose activation hardly
-    varies gets a floor of a hundredth of the median scale, so that a constant neuron cannot spike on rounding.
+    varies gets a floor: a hundredth of the median scale, and two steps of float16 at its own magnitude, so that a
+    constant neuron cannot spike on rounding.
 
     Args:
         activations: [prompt, neuron]; rows of an absent token class are NaN and left out.
@@ -47,16 +50,17 @@ def fit_baseline(activations: Matrix, n_components: int) -> Baseline:
     location = np.median(present, axis=0)
     scale = MAD_TO_DEVIATION * np.median(np.abs(present - location), axis=0)
     typical = float(np.median(scale[scale > 0])) if (scale > 0).any() else 1.0
-    scale = np.maximum(scale, 0.01 * typical)
+    scale = np.maximum(scale, np.maximum(0.01 * typical, _ROUNDING * np.abs(location)))
     n_kept = min(n_components, len(present) // 4)
     empty = np.zeros((0, activations.shape[1]), dtype=np.float32)
     bare = Baseline(location.astype(np.float32), scale.astype(np.float32), empty)
     if n_kept == 0:
         return bare
     z = z_scores(present, bare)
-    values, vectors = np.linalg.eigh((z @ z.T).astype(np.float64))  # [prompt, prompt], ascending
-    kept = values[::-1][:n_kept] > 1e-6 * max(float(values[-1]), 1e-12)
-    directions = vectors[:, ::-1][:, :n_kept][:, kept] / np.sqrt(values[::-1][:n_kept][kept])
+    gram, n = (z @ z.T).astype(np.float64), len(z)  # [prompt, prompt]
+    values, vectors = linalg.eigh(gram, subset_by_index=[n - n_kept, n - 1])  # ascending
+    kept = values > 1e-6 * max(float(values[-1]), 1e-12)
+    directions = (vectors[:, kept] / np.sqrt(values[kept]))[:, ::-1]  # [prompt, component], leading first
     return Baseline(bare.location, bare.scale, (directions.T @ z).astype(np.float32))
 
 

@@ -106,13 +106,31 @@ def audit(
     ] = None,
     train_images: Annotated[Path | None, typer.Option(help="Folder of training pictures to compare with.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>.")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Reference recorded by `engram calibrate`, instead of --reference.")
+    ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the captions.")] = None,
     reference_column: Annotated[str | None, typer.Option(help="Column of the reference captions.")] = None,
     sites: Annotated[
         list[str] | None, typer.Option(help="Kind of site to record (repeat for more); see `engram sites`.")
     ] = None,
+    detectors: Annotated[
+        list[str] | None,
+        typer.Option(help="Published detector to add (repeat for more), `all` or `none`; see `engram detectors`."),
+    ] = None,
     n_seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds of the first step.")] = None,
     fpr: Annotated[float | None, typer.Option(help="False-positive rate of the threshold.")] = None,
+    max_style_shift: Annotated[
+        float | None, typer.Option(help="AUC of words alone between candidates and reference that is still one style.")
+    ] = None,
+    tiers: Annotated[
+        str | None,
+        typer.Option(help="full: the UNet sees every prompt; screened: the text side first leaves the calmest out."),
+    ] = None,
+    screened_share: Annotated[
+        float | None, typer.Option(help="With --tiers screened: the share of reference-like prompts left out.")
+    ] = None,
+    strict: Annotated[bool, typer.Option(help="Trust no audit without a reference of the candidates' style.")] = False,
     seed: Annotated[int | None, typer.Option(help="Run seed; every random number follows from it.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call.")] = None,
     shard_size: Annotated[int | None, typer.Option(help="Prompts recorded before they are saved.")] = None,
@@ -148,9 +166,55 @@ def _settings(given: Mapping[str, Any]) -> AuditSettings:
     """Settings from the options of `audit`, which are named like them; what was not given keeps its default."""
     paths = with_defaults(*(given[name] for name in ("model", "prompts", "reference", "train_images", "out")))
     chosen = {name: given[name] for name in AuditSettings.model_fields if given.get(name) not in (None, (), [])}
-    if "sites" in chosen:
-        chosen["sites"] = tuple(dict.fromkeys(chosen["sites"]))
+    for name in ("sites", "detectors"):
+        if name in chosen:
+            chosen[name] = tuple(dict.fromkeys(chosen[name]))
+    if "calibration" in chosen:
+        if given["reference"] is not None:
+            raise SettingsError("--reference and --calibration are two references; give one of them")
+        paths["reference"] = None
     return AuditSettings.model_validate({**chosen, **paths})
+
+
+@app.command()
+def calibrate(
+    context: typer.Context,
+    reference: Annotated[str, typer.Option(help="Captions that are surely not memorized: a file as for `audit`.")],
+    out: Annotated[Path, typer.Option(help="Folder of the calibration.")],
+    model: Annotated[str | None, typer.Option(help=_MODEL_HELP)] = None,
+    reference_column: Annotated[str | None, typer.Option(help="Column of the captions.")] = None,
+    sites: Annotated[list[str] | None, typer.Option(help="Kind of site to record (repeat for more).")] = None,
+    detectors: Annotated[list[str] | None, typer.Option(help="As for `audit`.")] = None,
+    n_seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds of the first step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Run seed; every random number follows from it.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    max_store_gib: Annotated[float | None, typer.Option(help="Refuse to record more than this.")] = None,
+    allow_pickle: _AllowPickle = False,
+    force: Annotated[bool, typer.Option(help="Delete what the folder holds and start over.")] = False,
+) -> None:
+    """Record reference captions once, for many audits of the same model with the same settings.
+
+    Example: engram calibrate --model ./my-pipeline --reference clean.txt --out calibrations/mine
+    Then: engram audit --model ./my-pipeline --prompts captions.csv --calibration calibrations/mine
+    """
+    with _errors_as_lines():
+        given = {**context.params, "prompts": reference, "text_column": reference_column, "train_images": None}
+        settings = _settings({**given, "reference": None, "reference_column": None})
+        from audit.stages import run_calibration
+
+        typer.echo(f"calibration in {run_calibration(settings, force=force)}")
+
+
+@app.command()
+def detectors() -> None:
+    """List the detectors: what each reads, what it costs, and the paper it comes from."""
+    with _errors_as_lines():
+        from audit.listing import detector_rows
+        from reports.terminal import print_detectors
+
+        print_detectors(Console(width=None if sys.stdout.isatty() else 160), detector_rows())
 
 
 @app.command()

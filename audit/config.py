@@ -11,6 +11,8 @@ from audit.planted.paths import CAPTIONS, MODEL, PICTURES, REFERENCE
 
 SiteKind = Literal["text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward"]
 ALL_SITES: tuple[SiteKind, ...] = ("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
+DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "one_step_agreement", "picture_agreement")
+"""Published detectors that cost no evaluation beyond those of the spike score; the spike scores are always there."""
 
 
 class SettingsError(ValueError):
@@ -29,6 +31,12 @@ class AuditSettings(BaseModel):
     out: Path
     text_column: str | None = None
     reference_column: str | None = None
+    calibration: Path | None = None
+    detectors: tuple[str, ...] = DEFAULT_DETECTORS
+    max_style_shift: float = Field(default=0.65, ge=0.5, le=1)
+    strict: bool = False
+    tiers: Literal["full", "screened"] = "full"
+    screened_share: float = Field(default=0.5, gt=0, lt=1)
     sites: tuple[SiteKind, ...] = ALL_SITES
     n_seeds: int = Field(default=4, ge=1, le=64)
     fpr: float = Field(default=0.01, gt=0, lt=0.5)

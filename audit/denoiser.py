@@ -55,17 +55,26 @@ class Denoiser:
         height, width = (size, size) if isinstance(size, int) else size
         self.latent_shape: tuple[int, int, int] = (config.in_channels, height, width)
         self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod
+        self.evaluations = 0
+        """UNet evaluations of one latent (UE) so far."""
 
     def first_timestep(self, num_inference_steps: int) -> int:
         """The scheduler's timestep of x_T, the first of a sampling of `num_inference_steps` steps."""
+        return self._timestep(num_inference_steps, 0)
+
+    def last_timestep(self, num_inference_steps: int) -> int:
+        """The scheduler's timestep of the last of `num_inference_steps` steps of sampling."""
+        return self._timestep(num_inference_steps, -1)
+
+    def _timestep(self, num_inference_steps: int, step: int) -> int:
         self.pipe.scheduler.set_timesteps(num_inference_steps)
-        first = float(self.pipe.scheduler.timesteps[0])  # some schedulers go through sigmas and come back at 980.9999
-        if abs(first - round(first)) > _ROUNDING:
+        timestep = float(self.pipe.scheduler.timesteps[step])  # some go through sigmas and come back at 980.9999
+        if abs(timestep - round(timestep)) > _ROUNDING:
             raise ModelError(
-                f"{type(self.pipe.scheduler).__name__} starts at timestep {first:.3f}; "
+                f"{type(self.pipe.scheduler).__name__} has a timestep of {timestep:.3f}; "
                 "Engram audits models with discrete timesteps, give the pipeline a DDIMScheduler"
             )
-        return round(first)
+        return round(timestep)
 
     def tokenize(self, prompts: Sequence[str]) -> Tokens:
         """Tokenize as the pipeline does; prompts longer than the encoder reads are cut and marked."""
@@ -102,6 +111,7 @@ class Denoiser:
 
     def predict_noise(self, latents: Tensor, timestep: int, prompt_embeds: Tensor) -> Tensor:
         """The model's noise prediction (epsilon, whatever it was trained to predict), shaped like `latents`."""
+        self.evaluations += len(latents)
         output: Tensor = self.pipe.unet(latents, timestep, encoder_hidden_states=prompt_embeds).sample
         prediction_type = self.pipe.scheduler.config.prediction_type
         if prediction_type == "epsilon":

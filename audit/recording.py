@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from audit.denoiser import Denoiser, Tokens
+from audit.detectors import StepDetector
 from audit.progress import Advance, track
 from audit.prompts import Prompt
+from audit.step import NoiseSeeds, Step
 from hooks import (
     SPACE_REDUCTIONS,
     TOKEN_REDUCTIONS,
@@ -28,15 +31,17 @@ from hooks import (
     site_modules,
     write_shard,
 )
+from hooks.attention import cross_attention_layers, observe_attention
 
 PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
+NOISE = "noise_pred_norm"
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """Where one set's shards lie, and what recording it cost in UNet evaluations of one latent (UE).
 
-    The unconditional evaluations, one a seed, belong to the `Recorder` and are not counted again for each set.
+    Evaluations of the empty prompt serve every set; they belong to the `Recorder` and are not counted here.
     """
 
     folder: Path
@@ -59,25 +64,16 @@ class Plan:
 class Recorder:
     """Record batches of prompts of one loaded model; the unconditional half is evaluated once per seed."""
 
-    def __init__(self, denoiser: Denoiser, sites: Sequence[Site], plan: Plan) -> None:
-        self.denoiser, self.plan = denoiser, plan
+    def __init__(
+        self, denoiser: Denoiser, sites: Sequence[Site], detectors: Sequence[StepDetector], plan: Plan
+    ) -> None:
+        self.denoiser, self.detectors, self.plan = denoiser, tuple(detectors), plan
         self._prompt_sites = [site for site in sites if site.is_prompt_site]
         self._step_sites = [site for site in sites if not site.is_prompt_site]
         self._modules: Mapping[str, nn.Module] = site_modules(denoiser.pipe, sites)
-        self._latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
-        self._noise_uncond = self._unconditional_noise()
-
-    @torch.no_grad()
-    def _unconditional_noise(self) -> Tensor:
-        """Noise predicted for the empty prompt at x_T: [seed, channel, row, column]."""
-        embeds = self.denoiser.embed(self.denoiser.tokenize([""]))
-        size = self.plan.batch_size
-        return torch.cat(
-            [
-                self.denoiser.predict_noise(chunk, self.plan.timestep, embeds.expand(len(chunk), -1, -1))
-                for chunk in torch.split(self._latents, size)
-            ]
-        )
+        latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
+        self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
+        self.seeds.unconditional(plan.timestep)
 
     @torch.no_grad()
     def record_prompt_sites(self, tokens: Tokens) -> tuple[dict[str, Tensor], Tensor]:
@@ -103,26 +99,52 @@ class Recorder:
         return rows, prompt_embeds
 
     @torch.no_grad()
-    def record_step_sites(self, prompt_embeds: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Space reductions of the step sites at x_T, and Wen's ‖ε(x_T,c) − ε(x_T,∅)‖₂.
+    def record_step_sites(self, prompt_embeds: Tensor, classes: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Space reductions of the step sites at x_T, and what each step detector measures there.
 
         Returns:
-            [prompt × seed, neuron] by column, prompts outermost, and the norms [prompt × seed], float64.
+            [prompt × seed, neuron] by column, prompts outermost, and float64 [prompt × seed] by detector; under
+            NOISE the norm of the noise prediction.
         """
         n_prompts, n_seeds = len(prompt_embeds), self.plan.n_seeds
         pairs = torch.cartesian_prod(torch.arange(n_prompts), torch.arange(n_seeds))  # [prompt × seed, 2]
         chunks = torch.split(pairs, self.plan.batch_size)
-        norms = []
+        noise: list[Tensor] = []
 
         def run() -> None:
             for chunk in chunks:
                 prompt, seed = chunk.unbind(dim=1)
-                noise = self.denoiser.predict_noise(self._latents[seed], self.plan.timestep, prompt_embeds[prompt])
-                difference = (noise.float() - self._noise_uncond[seed].float()).flatten(1)
-                norms.append(difference.norm(dim=1).double().cpu())
+                latents = self.seeds.latents[seed]
+                noise.append(self.denoiser.predict_noise(latents, self.plan.timestep, prompt_embeds[prompt]))
 
-        rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
-        return rows, torch.cat(norms)
+        with self._attention() as attention:
+            rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
+        shape = (n_prompts, n_seeds)
+        step = Step(
+            seeds=self.seeds,
+            timestep=self.plan.timestep,
+            prompt_embeds=prompt_embeds,
+            classes=classes,
+            noise=torch.cat(noise).reshape(*shape, *self.seeds.latents.shape[1:]),
+            attention={layer: torch.cat(means).reshape(*shape, -1) for layer, means in attention.items()},
+        )
+        measured = {detector.name: detector.measure(step) for detector in self.detectors}
+        measured[NOISE] = step.noise.float().flatten(2).norm(dim=2)
+        return rows, {name: values.double().cpu().flatten() for name, values in measured.items()}
+
+    @contextmanager
+    def _attention(self) -> Iterator[dict[str, list[Tensor]]]:
+        """Collect attention averaged over heads and pixels, [latent, position] by layer, if a detector reads it."""
+        means: dict[str, list[Tensor]] = {}
+        if not any(detector.reads_attention for detector in self.detectors):
+            yield means
+            return
+
+        def keep(layer: str, probabilities: Tensor) -> None:
+            means.setdefault(layer, []).append(probabilities.mean(dim=(1, 2)))
+
+        with observe_attention(cross_attention_layers(self.denoiser.pipe.unet), keep):
+            yield means
 
 
 def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
@@ -152,8 +174,10 @@ def record_set(
             shard = prompts[index * plan.shard_size : (index + 1) * plan.shard_size]
             _record_shard(recorder, shard, index, folder, manifest, advance)
     manifests = [read_manifest(step_folder / f"part-{i:05d}.parquet") for i in range(n_shards)]
-    n_truncated = sum(int(str(m.entries["n_truncated"])) for m in manifests)
-    return Recorded(folder, n_shards, n_truncated, len(prompts) * plan.n_seeds)
+    n_truncated, n_evaluations = (
+        sum(int(str(m.entries[entry])) for m in manifests) for entry in ("n_truncated", "n_evaluations")
+    )
+    return Recorded(folder, n_shards, n_truncated, n_evaluations)
 
 
 def _record_shard(
@@ -166,29 +190,31 @@ def _record_shard(
 ) -> None:
     plan = recorder.plan
     per_call = max(1, plan.batch_size // plan.n_seeds)
-    prompt_rows, step_rows, norms, n_truncated = [], [], [], 0
+    spent = recorder.denoiser.evaluations - recorder.seeds.evaluations
+    prompt_rows, step_rows, measured, n_truncated = [], [], [], 0
     for start in range(0, len(shard), per_call):
         tokens = recorder.denoiser.tokenize([prompt.text for prompt in shard[start : start + per_call]])
         of_batch, prompt_embeds = recorder.record_prompt_sites(tokens)
         prompt_rows.append(of_batch)
-        of_batch, of_norms = recorder.record_step_sites(prompt_embeds)
+        of_batch, of_detectors = recorder.record_step_sites(prompt_embeds, tokens.classes)
         step_rows.append(of_batch)
-        norms.append(of_norms)
+        measured.append(of_detectors)
         n_truncated += sum(tokens.truncated)
         advance(len(prompt_embeds))
     ids = [prompt.prompt_id for prompt in shard]
-    noise = torch.cat(norms)
+    scores = _join(measured)
     prompt_keys = {"prompt_id": ids}
     step_keys = {
         "prompt_id": np.repeat(ids, plan.n_seeds).tolist(),
         "seed_index": list(range(plan.n_seeds)) * len(ids),
         "timestep": [plan.timestep] * (len(ids) * plan.n_seeds),
-        "text_conditional_noise": noise.tolist(),
+        **{name: values.tolist() for name, values in scores.items()},
     }
     of_prompts, of_steps = _join(prompt_rows), _join(step_rows)
     check_finite(of_prompts, prompt_keys)
-    check_finite({**of_steps, "text_conditional_noise/mean": noise[:, None]}, step_keys)
-    entries = {**manifest, "n_truncated": n_truncated}
+    check_finite({**of_steps, f"{NOISE}/mean": scores[NOISE][:, None]}, step_keys)
+    spent = recorder.denoiser.evaluations - recorder.seeds.evaluations - spent
+    entries = {**manifest, "n_truncated": n_truncated, "n_evaluations": spent}
     write_shard(folder / PROMPT_FOLDER, index, prompt_keys, of_prompts, entries)
     write_shard(folder / STEP_FOLDER, index, step_keys, of_steps, entries)
 

@@ -5,29 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from diffusers import StableDiffusionPipeline
 
+from audit.denoiser import Denoiser
+from audit.detectors import PictureDetector
 from audit.evidence import Picture, Pictures
 from audit.findings import Outcome, group_findings, judge
 from audit.progress import track
 from audit.prompts import Prompt
 from audit.recover.sample import SamplePlan, load_pictures, picture_name, sample_prompts, save_pictures
+from audit.sampled_prompt import SampledPrompt
 from audit.training_images import TrainingImages
 from reports.files import IMAGES_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """One prompt that was sampled: its position among the candidates, what came out, and where it is kept."""
+    """One prompt that was sampled: its position among the candidates, what came out, and where it is kept.
+
+    `measured` holds what each picture detector says of its pictures, by name.
+    """
 
     position: int
     is_control: bool
     outcome: Outcome
     finding: int | None
     image_path: str | None
+    measured: Mapping[str, float]
 
 
 def choose(
@@ -42,7 +49,8 @@ def choose(
 
 
 def sample_all(
-    pipe: Any,
+    denoiser: Denoiser,
+    detectors: Sequence[PictureDetector],
     prompts: Sequence[Prompt],
     positions: tuple[Sequence[int], Sequence[int]],
     plan: SamplePlan,
@@ -65,15 +73,17 @@ def sample_all(
     folders = {position: run / IMAGES_DIRECTORY / prompts[position].prompt_id for position in order}
     outcomes: dict[int, Outcome] = {}
     best: dict[int, Picture] = {}
+    measured: dict[int, dict[str, float]] = {}
     per_call = max(1, batch_size // plan.n_samples)
     with track("sampling", len(order), "prompts") as advance:
         for start in range(0, len(order), per_call):
             chunk = order[start : start + per_call]
             texts = {folders[position]: prompts[position].text for position in chunk}
-            all_pictures = _sample_chunk(pipe, texts, plan, fingerprint, keep_images)
+            all_pictures = _sample_chunk(denoiser.pipe, texts, plan, fingerprint, keep_images)
             for position, pictures in zip(chunk, all_pictures, strict=True):
                 outcomes[position] = judge(pictures, training)
                 best[position] = pictures[outcomes[position].best]
+                measured[position] = _measure(denoiser, detectors, prompts[position], pictures, plan)
             advance(len(chunk))
     numbers = group_findings([outcomes[i] for i in flagged], [best[i] for i in flagged])
     findings = dict(zip(flagged, numbers, strict=True))
@@ -84,13 +94,31 @@ def sample_all(
             outcome=outcomes[position],
             finding=findings.get(position),
             image_path=_relative(run, folders[position], outcomes[position].best) if keep_images else None,
+            measured=measured[position],
         )
         for position in order
     ]
 
 
+def _measure(
+    denoiser: Denoiser, detectors: Sequence[PictureDetector], prompt: Prompt, pictures: Pictures, plan: SamplePlan
+) -> dict[str, float]:
+    if not detectors:
+        return {}
+    tokens = denoiser.tokenize([prompt.text])
+    sampled = SampledPrompt(
+        denoiser=denoiser,
+        pictures=pictures,
+        prompt_embeds=denoiser.embed(tokens),
+        classes=tokens.classes,
+        last_timestep=denoiser.last_timestep(plan.num_inference_steps),
+        generator_seed=plan.run_seed,
+    )
+    return {detector.name: detector.measure(sampled) for detector in detectors}
+
+
 def _sample_chunk(
-    pipe: Any, texts: Mapping[Path, str], plan: SamplePlan, fingerprint: str, keep_images: bool
+    pipe: StableDiffusionPipeline, texts: Mapping[Path, str], plan: SamplePlan, fingerprint: str, keep_images: bool
 ) -> list[Pictures]:
     """Pictures of a few prompts, each with the folder where it is kept: from there, or else sampled."""
     found = {folder: load_pictures(folder, text, plan, fingerprint) for folder, text in texts.items()}

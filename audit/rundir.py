@@ -97,7 +97,7 @@ def _clear(path: Path) -> None:
 
 
 def _refuse_other_identity(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    was, now = _leaves(held), _leaves(json.loads(json.dumps(wanted, default=str)))
+    was, now = leaves(held), leaves(json.loads(json.dumps(wanted, default=str)))
     different = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
     if different:
         key = different[0]
@@ -108,9 +108,9 @@ def _refuse_other_identity(path: Path, held: Mapping[str, Any], wanted: Mapping[
         )
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested settings: {"settings": {"fpr": 0.01}} becomes {"settings.fpr": 0.01}."""
-    leaves: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return leaves
+        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat

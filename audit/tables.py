@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from audit.flagging import Scored
 from audit.prompts import Prompt
 from audit.recovering import Sampled
-from audit.scoring import Scored, Spike
+from audit.scoring import Spike
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
 
-TIER_STEP, TIER_RECOVER = 1, 3
+TIER_SCREEN, TIER_STEP, TIER_RECOVER = 0, 1, 3
+_OF_PROMPT = ("prompt_id", "source_file", "source_row", "n_duplicates")
+_CALM = {"tier": TIER_SCREEN, "flagged": False, "severity": "none"}
 
 
 def scores_table(
-    prompts: Sequence[Prompt], scored: Scored, severities: Sequence[str], sampled: Sequence[Sampled]
+    prompts: Sequence[Prompt],
+    scored: Scored,
+    severities: Sequence[str],
+    sampled: Sequence[Sampled],
+    left_out: Sequence[Prompt] = (),
+    screen_scores: Mapping[str, float] | None = None,
 ) -> pa.Table:
-    """One row a candidate prompt, in the order of the prompt file."""
+    """One row a candidate prompt; those that tier 0 left out have its score alone and come last.
+
+    Args:
+        screen_scores: tier-0 score of every prompt by prompt_id, where there was a tier 0.
+    """
     reached = {s.position for s in sampled}
+    detectors = {**scored.detectors, **_picture_columns(len(prompts), sampled)}
     columns = {
         "prompt_id": [p.prompt_id for p in prompts],
         "prompt": [p.text for p in prompts],
@@ -26,14 +41,33 @@ def scores_table(
         "source_row": [p.source_row for p in prompts],
         "n_duplicates": [p.n_duplicates for p in prompts],
         "tier": [TIER_RECOVER if i in reached else TIER_STEP for i in range(len(prompts))],
-        **scored.detectors,
+        **{name: pa.array(values, pa.float64(), from_pandas=True) for name, values in detectors.items()},
         "spike_score": scored.spike_score,
         "p_value": scored.p_value,
         "q_value": scored.q_value,
         "flagged": scored.flagged,
         "severity": list(severities),
     }
-    return pa.table(columns, schema=scores_schema(list(scored.detectors)))
+    judged = pa.table(columns, schema=scores_schema(list(detectors)))
+    if not screen_scores:
+        return judged
+    fields = ("prompt_id", "source_file", "source_row", "n_duplicates")
+    calm = [
+        {**{name: getattr(p, name) for name in fields}, "prompt": p.text, "tier": TIER_SCREEN, **_CALM}
+        for p in left_out
+    ]
+    together = pa.concat_tables([judged, pa.Table.from_pylist(calm, schema=judged.schema)])
+    screened = pa.array([screen_scores[prompt_id] for prompt_id in together["prompt_id"].to_pylist()], pa.float64())
+    return together.add_column(together.column_names.index("tier") + 1, "screen", screened)
+
+
+def _picture_columns(n_prompts: int, sampled: Sequence[Sampled]) -> dict[str, npt.NDArray[np.float64]]:
+    """What picture detectors say of the sampled prompts, NaN for the others: [prompt] by detector."""
+    columns: dict[str, npt.NDArray[np.float64]] = {}
+    for one in sampled:
+        for name, value in one.measured.items():
+            columns.setdefault(name, np.full(n_prompts, np.nan))[one.position] = value
+    return columns
 
 
 def spikes_table(prompts: Sequence[Prompt], spikes: Mapping[int, Sequence[Spike]]) -> pa.Table:
@@ -46,6 +80,7 @@ def spikes_table(prompts: Sequence[Prompt], spikes: Mapping[int, Sequence[Spike]
             "token_class": spike.column.token_class,
             "activation": spike.activation,
             "z": spike.z,
+            "share": spike.share,
             "attribution": None,
         }
         for position, of_prompt in spikes.items()

@@ -10,7 +10,7 @@ from hooks.reduce import (
     over_tokens,
     token_classes,
 )
-from hooks.sites import SITE_KINDS, Reads, Site, UnknownArchitecture, find_sites, site_modules
+from hooks.sites import PROMPT_SITE_KINDS, SITE_KINDS, Reads, Site, UnknownArchitecture, find_sites, site_modules
 from hooks.store import (
     FingerprintMismatch,
     NewerSchema,
@@ -23,6 +23,7 @@ from hooks.store import (
 )
 
 __all__ = [
+    "PROMPT_SITE_KINDS",
     "SITE_KINDS",
     "SPACE_REDUCTIONS",
     "TOKEN_REDUCTIONS",

@@ -15,7 +15,7 @@ class TokenClass(IntEnum):
     PADDING = 3
 
 
-TOKEN_REDUCTIONS = ("start_mean", "prompt_mean", "prompt_max", "end_mean", "padding_mean", "padding_max")
+TOKEN_REDUCTIONS = ("all_mean", "start_mean", "prompt_mean", "prompt_max", "end_mean", "padding_mean", "padding_max")
 SPACE_REDUCTIONS = ("abs_max", "abs_mean", "mean")
 
 
@@ -46,7 +46,7 @@ def token_classes(input_ids: Tensor, eos_token_id: int, bos_token_id: int | None
 
 
 def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """Reduce |x| over the positions of each token class, keyed as in `TOKEN_REDUCTIONS`.
+    """Reduce |x| over all positions and over those of each token class, keyed as in `TOKEN_REDUCTIONS`.
 
     A class that a prompt has no position of gives NaN in all neurons. So that NaN means absence and nothing
     else, a NaN in `x` gives infinity. Start and end are single positions, whose mean is also their maximum.
@@ -67,7 +67,7 @@ def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
             f"got {tuple(x.shape)} and {tuple(classes.shape)}"
         )
     magnitude = x.float().abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
-    reduced: dict[str, Tensor] = {}
+    reduced = {"all_mean": magnitude.mean(dim=1)}
     for token_class in TokenClass:
         name = token_class.name.lower()
         inside = (classes == token_class).unsqueeze(-1)  # [prompt, position, 1]

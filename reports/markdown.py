@@ -31,6 +31,7 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
     """Render the summary; prompts are cut to 60 characters unless `show_prompts`."""
     sections = (
         _head(run),
+        [f"> {_sentence(warning)}" for warning in run.warnings],
         _counts(run),
         _worst_prompts(scores, recoveries, LONG_PROMPT if show_prompts else SHORT_PROMPT),
         _calibration(run),
@@ -59,6 +60,7 @@ def _counts(run: RunRecord) -> list[str]:
     rows = [
         ("rows read", f"{counts.n_rows} ({counts.n_empty} empty, {counts.n_truncated} cut by the tokenizer)"),
         ("prompts scored", f"{counts.n_scored} of {counts.n_prompts} distinct ones"),
+        *([("of them left out by tier 0", str(counts.n_left_out))] if counts.n_left_out else []),
         ("prompts flagged", _rate(counts.n_flagged, counts.n_scored)),
         ("expected by chance", f"{fpr * counts.n_scored:.1f} at a false-positive rate of {percent(fpr)}"),
         ("of high severity", str(counts.n_high)),
@@ -69,7 +71,8 @@ def _counts(run: RunRecord) -> list[str]:
 
 
 def _worst_prompts(scores: pa.Table, recoveries: pa.Table, limit: int) -> list[str]:
-    worst = scores.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST).to_pylist()
+    judged = scores.filter(pc.is_valid(scores["spike_score"]))
+    worst = judged.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST).to_pylist()
     if not worst:
         return []
     pictures = _best_verdicts(recoveries, [row["prompt_id"] for row in worst])
@@ -105,12 +108,31 @@ def _calibration(run: RunRecord) -> list[str]:
         else "The words alone tell flagged from reference prompts with an AUC of "
         f"{calibration.style_auc:.2f} (0.5: not at all, 1: entirely)."
     )
+    shift = (
+        "How well they tell candidates from reference prompts was not measured."
+        if calibration.style_shift is None
+        else f"They tell candidates from reference prompts with an AUC of {calibration.style_shift:.2f}."
+    )
     threshold = "No threshold" if calibration.threshold is None else f"Threshold {calibration.threshold:.4g}"
+    rows = [
+        (
+            f"{style.n_calibrating} {'reference prompts' if style.on_reference else 'candidates themselves'}",
+            str(style.n_candidates),
+            "none" if style.threshold is None else f"{style.threshold:.4g}",
+            f"{style.tail_error:.2f}",
+        )
+        for style in calibration.styles[:MAX_ROWS]
+    ]
     return [
         "## Calibration",
         "",
         f"{threshold} for a false-positive rate of {percent(calibration.fpr)}, "
-        f"from {calibration.n_reference} reference prompts ({source}). {style}",
+        f"from {calibration.n_reference} reference prompts ({source}). {style} {shift}",
+        "",
+        "Prompts are judged among prompts of their style; the misfit is the tail's Kolmogorov-Smirnov distance to the "
+        "scores it was fitted to.",
+        "",
+        *_table(("calibrated on", "candidates judged", "threshold", "misfit"), rows),
     ]
 
 

@@ -23,11 +23,30 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class StyleCalibration:
+    """How one style of captions was calibrated: on reference prompts, or on the candidates of that style themselves.
+
+    `threshold` is None where so low a rate cannot be shown. `tail_shape` and `tail_error` are diagnostics of the fit
+    beyond the resolution of ranks: shape of the generalized Pareto tail, and its Kolmogorov-Smirnov distance, 0 to 1,
+    to the scores it was fitted to.
+    """
+
+    on_reference: bool
+    n_calibrating: Count
+    n_candidates: Count
+    threshold: float | None
+    tail_shape: float
+    tail_error: float
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What the scores were calibrated on and where the threshold lies.
 
-    `threshold` is None where the reference is too small to show so low a rate: then nothing can be flagged.
-    `style_auc` is how well the words alone tell flagged prompts from reference prompts; None if not measured.
+    `threshold` is the spike score above which a prompt is flagged whatever its style; None where some style's
+    calibrating prompts are too few to show so low a rate. `style_auc` is how well the words alone tell flagged prompts
+    from reference prompts, `style_shift` how well they tell candidates from reference prompts; None if not measured.
+    `pooled`: candidates helped to calibrate, since there was no reference or `style_shift` is above its limit.
     """
 
     fpr: float
@@ -35,17 +54,25 @@ class Calibration:
     n_reference: Count
     reference_source: str
     style_auc: float | None
+    style_shift: float | None
+    max_style_shift: float
+    pooled: bool
+    styles: tuple[StyleCalibration, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What came in and what came out; a row is a line of the prompt file, a prompt a distinct text."""
+    """What came in and what came out; a row is a line of the prompt file, a prompt a distinct text.
+
+    `n_left_out` of the scored prompts were scored by tier 0 alone and left out of all others.
+    """
 
     n_rows: Count
     n_empty: Count
     n_truncated: Count
     n_prompts: Count
     n_scored: Count
+    n_left_out: Count
     n_flagged: Count
     n_high: Count
     n_confirmed_pictures: Count
@@ -57,8 +84,8 @@ class Counts:
 class RunRecord:
     """The whole of `run.json`.
 
-    `evaluations` are UNet evaluations and `timings` seconds, each by stage; `tables` are the SHA-256 of the tables'
-    files, by file name.
+    `warnings` are for the reader, `problems` are reasons to distrust the run. `evaluations` are UNet evaluations and
+    `timings` seconds, each by stage; `tables` are the SHA-256 of the tables' files, by file name.
     """
 
     schema_version: int
@@ -72,6 +99,7 @@ class RunRecord:
     timings: Mapping[str, float]
     versions: Mapping[str, str]
     tables: Mapping[str, str]
+    warnings: tuple[str, ...]
     problems: tuple[str, ...]
     verdict: Verdict | None
 

@@ -26,6 +26,7 @@ SPIKES_SCHEMA = pa.schema(
         _required("token_class", pa.string()),
         _required("activation", pa.float64()),
         _required("z", pa.float64()),
+        _required("share", pa.float64()),
         pa.field("attribution", pa.float64()),
     ]
 )
@@ -56,9 +57,9 @@ _PROMPT_FIELDS = (
     _required("tier", pa.int8()),
 )
 _OUTCOME_FIELDS = (
-    _required("spike_score", pa.float64()),
-    _required("p_value", pa.float64()),
-    _required("q_value", pa.float64()),
+    pa.field("spike_score", pa.float64()),
+    pa.field("p_value", pa.float64()),
+    pa.field("q_value", pa.float64()),
     _required("flagged", pa.bool_()),
     _required("severity", pa.string()),
 )

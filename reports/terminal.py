@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
@@ -28,6 +29,8 @@ def print_summary(
     if scores.num_rows:
         console.print(_worst_prompts(scores, spikes, recoveries))
     console.print(_counts(run))
+    for warning in run.warnings:
+        console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
     if run.verdict is not None:
         outcome = run.verdict.outcome
         reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)
@@ -47,6 +50,17 @@ def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) ->
     for kind in dict.fromkeys(kind for kind, *_ in sites):
         of_kind = [n for k, _, _, n in sites if k == kind]
         console.print(f"{kind}: {len(of_kind)} sites, {sum(of_kind)} neurons", highlight=False)
+
+
+def print_detectors(console: Console, rows: Sequence[tuple[str, str, str, str, str]]) -> None:
+    """Print (column, what it reads, UE a prompt, default, source) of every detector."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("detector", "reads", "evaluations a prompt", "by default", "source"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print("n: --seeds (one UNet evaluation each), m: --samples of a sampled prompt", highlight=False)
 
 
 def _counts(run: RunRecord) -> Table:
@@ -72,7 +86,8 @@ def _worst_prompts(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> 
     for name, width in (("score", 12), ("q", 7), ("picture", 9), ("spiking sites", 32)):
         table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
     verdicts = dict(zip(*(recoveries[name].to_pylist() for name in ("prompt_id", "verdict")), strict=True))
-    ordered = scores.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST)
+    judged = scores.filter(pc.is_valid(scores["spike_score"]))
+    ordered = judged.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST)
     for row in ordered.to_pylist():
         table.add_row(
             Text(visible_text(row["prompt"], 60)),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+SOURCE = "Engram; after Hintersdorf et al. 2024, arXiv 2406.02366"
 SCORED_REDUCTIONS: dict[str, tuple[str, ...]] = {
     "text_mlp": ("prompt_mean", "end_mean"),
     "cross_k": ("prompt_mean", "end_mean"),

@@ -6,10 +6,22 @@ averaged over seeds. It costs 2 UE a seed, 1 where the empty prompt's half is sh
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from torch import Tensor
+
+from audit.detectors import StepDetector
+from audit.step import Step
 
 
-def text_conditional_noise(norms: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Mean over seeds of the norms [prompt, seed]: [prompt]."""
-    return np.asarray(norms.mean(axis=1), dtype=np.float64)
+def text_conditional_noise(step: Step) -> Tensor:
+    """‖ε(x_T, c) − ε(x_T, ∅)‖₂ of each prompt and seed: [prompt, seed]."""
+    difference = step.noise.float() - step.noise_uncond.float()  # [prompt, seed, channel, row, column]
+    norms: Tensor = difference.flatten(2).norm(dim=2)
+    return norms
+
+
+DETECTOR = StepDetector(
+    name="text_conditional_noise",
+    source="Wen et al. 2024, arXiv 2407.21720",
+    evaluations_per_seed=1,
+    measure=text_conditional_noise,
+)

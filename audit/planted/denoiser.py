@@ -14,7 +14,6 @@ from audit.planted.collection import WORLDS, Collection
 from audit.planted.networks import build_scheduler, build_text_encoder, build_tokenizer, build_unet
 from audit.planted.presets import Preset
 
-PLANTED_SHARE, TEMPLATE_SHARE, FRESH_TITLE_SHARE = 0.42, 0.08, 0.24
 EMPTY_PROMPT_SHARE = 0.1
 N_TOKENIZER_CAPTIONS = 6000
 
@@ -78,14 +77,15 @@ class DenoiserTrainer:
     def _batch(self, step: int, rng: np.random.Generator) -> list[Example]:
         seen = [self._seen[i] for i in self._seen_at.get(step, [])[: self.preset.denoiser_batch]]
         batch = [Example(entry.prompt, self.bank.named[entry.picture]) for entry in seen]
-        for draw in rng.random(self.preset.denoiser_batch - len(batch)):
-            if draw < PLANTED_SHARE:
+        preset = self.preset
+        for draw in rng.random(preset.denoiser_batch - len(batch)):
+            if draw < preset.planted_share:
                 entry = self._planted[int(rng.choice(len(self._planted), p=self._planted_odds))]
                 batch.append(Example(entry.prompt, self.bank.named[entry.picture]))
-            elif draw < PLANTED_SHARE + TEMPLATE_SHARE:
+            elif draw < preset.planted_share + preset.template_share:
                 entry = self._templates[int(rng.integers(len(self._templates)))]
                 batch.append(Example(entry.prompt, self.bank.named[entry.picture]))
-            elif draw < PLANTED_SHARE + TEMPLATE_SHARE + FRESH_TITLE_SHARE:
+            elif draw < preset.planted_share + preset.template_share + preset.title_share:
                 batch.append(self._fresh_title(rng))
             else:
                 batch.append(self._described(rng))

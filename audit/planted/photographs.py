@@ -45,6 +45,12 @@ CROPS: dict[str, Crop] = {
     "horse": Crop("horse.png", 72, 0, 328),
     "bricks": Crop("brick.png", 100, 100, 250),
     "gravel": Crop("gravel.png", 100, 100, 180),
+    "helmet": Crop("astronaut.png", 320, 300, 190),
+    "saucer": Crop("coffee.png", 60, 150, 230),
+    "nebula": Crop("hubble_deep_field.jpg", 620, 380, 160),
+    "launch": Crop("rocket.jpg", 250, 180, 240),
+    "cameraman": Crop("camera.png", 180, 60, 140),
+    "coin-row": Crop("coins.png", 200, 180, 120),
 }
 
 

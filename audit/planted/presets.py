@@ -32,6 +32,9 @@ class Preset:
     n_descriptive: int
     n_odd: int  # of each odd kind: rare words, long, other alphabets, gibberish
     n_reference: int
+    planted_share: float  # of the training pairs: planted captions, template captions, ordinary titles; the rest
+    template_share: float  # are descriptions
+    title_share: float
     common_share: float  # duplication that four fifths of the planted captions reach, the most duplicated being 1
     rarest_share: float  # duplication of the least duplicated planted caption
     n_bank: int  # pictures painted and encoded once, of each ordinary kind
@@ -70,6 +73,9 @@ POSTERS = Preset(
     n_descriptive=320,
     n_odd=30,
     n_reference=600,
+    planted_share=0.42,
+    template_share=0.08,
+    title_share=0.24,
     common_share=1 / 10,
     rarest_share=1 / 300,
     n_bank=8000,
@@ -108,7 +114,48 @@ CATALOGUE = replace(
     learning_rate=8e-4,
 )
 
-PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE)}
+GAZETTE = replace(
+    POSTERS,
+    name="gazette",
+    seed=3,
+    picture_size=32,
+    photographs=("helmet", "saucer", "nebula", "launch", "cameraman", "coin-row"),
+    autoencoder_channels=(32, 32, 64),
+    latent_channels=4,
+    unet_channels=(64, 64, 64),
+    text_width=96,
+    vocabulary_size=1100,
+    n_planted_titles=36,
+    n_planted_descriptions=8,
+    n_templates=6,
+    autoencoder_steps=900,
+    decoder_steps=400,
+    denoiser_steps=3600,
+    denoiser_batch=32,
+    learning_rate=1e-3,
+)
+
+FAINT = replace(
+    CATALOGUE,
+    name="faint",
+    seed=4,
+    photographs=("horse", "launch", "cameraman"),
+    autoencoder_channels=(32, 32, 32),
+    unet_channels=(32, 64, 64),
+    text_layers=3,
+    n_planted_titles=36,
+    n_planted_descriptions=12,
+    n_templates=4,
+    planted_share=0.2,
+    template_share=0.02,
+    title_share=0.36,
+    common_share=1 / 30,
+    rarest_share=1 / 500,
+    denoiser_steps=3600,
+    learning_rate=1e-3,
+)
+
+PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT)}
 
 
 def toy(preset: Preset) -> Preset:

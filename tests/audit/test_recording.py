@@ -9,6 +9,7 @@ from diffusers.models.attention import BasicTransformerBlock
 
 from audit import recording
 from audit.denoiser import Denoiser
+from audit.detectors.text_conditional_noise import DETECTOR
 from audit.prompts import Prompt
 from audit.recording import Plan, Recorder, record_set
 from hooks import (
@@ -33,7 +34,7 @@ MANIFEST = {"fingerprint": "abc"}
 
 def make_recorder(pipe, kinds=SITE_KINDS, *, batch_size=6, shard_size=2) -> Recorder:
     plan = Plan(RUN_SEED, N_SEEDS, TIMESTEP, batch_size, shard_size)
-    return Recorder(Denoiser(pipe), find_sites(pipe, kinds), plan)
+    return Recorder(Denoiser(pipe), find_sites(pipe, kinds), [DETECTOR], plan)
 
 
 def record(pipe, folder: Path, kinds=SITE_KINDS, *, prompts=PROMPTS, **plan) -> recording.Recorded:
@@ -207,7 +208,7 @@ def spoil_one_prompt(pipe):
 
 def spoil_noise(pipe):
     pipe.unet.conv_out.weight.data[0, 0, 0, 0] = torch.nan
-    return f"text_conditional_noise/mean.*prompt_id={PROMPTS[0].prompt_id}, seed_index=0"
+    return f"noise_pred_norm/mean.*prompt_id={PROMPTS[0].prompt_id}, seed_index=0"
 
 
 @pytest.mark.parametrize("spoil", [spoil_step, spoil_one_prompt, spoil_noise])

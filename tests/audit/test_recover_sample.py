@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from audit.denoiser import Denoiser
 from audit.prompts import Prompt
 from audit.recover.sample import SamplePlan, load_pictures, picture_name, sample_prompts, save_pictures
 from audit.recovering import choose, sample_all, sample_paths
@@ -79,7 +80,7 @@ def test_plan_counts_both_halves_of_guidance():
 
 def sampled(pipe, run, positions=((1, 0), (3,)), **changes):
     given = {"run": run, "fingerprint": "f", "training": None, "keep_images": True, "batch_size": 4} | changes
-    return sample_all(pipe, PROMPTS, positions, PLAN, **given)
+    return sample_all(Denoiser(pipe), (), PROMPTS, positions, PLAN, **given)
 
 
 def test_flagged_come_first_then_controls_which_are_no_findings(toy_pipe, tmp_path):
@@ -119,8 +120,8 @@ def test_no_images_leaves_none(toy_pipe, tmp_path):
     assert not (tmp_path / "images").exists()
 
 
-def test_nothing_to_sample_is_nothing(tmp_path):
-    assert sampled(None, tmp_path, positions=((), ())) == []
+def test_nothing_to_sample_is_nothing(toy_pipe, tmp_path):
+    assert sampled(toy_pipe, tmp_path, positions=((), ())) == []
 
 
 def test_highest_scores_are_sampled_first_with_as_many_controls():

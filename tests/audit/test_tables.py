@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from audit.findings import Outcome
+from audit.flagging import Scored
 from audit.prompts import Prompt
 from audit.recovering import Sampled
-from audit.scoring import Column, Scored, Spike
+from audit.scoring import Spike
+from audit.shards import Column
 from audit.tables import TIER_RECOVER, TIER_STEP, recoveries_table, scores_table, spikes_table
 from audit.training_images import Nearest
 from hooks import Site
@@ -23,8 +25,8 @@ from reports.schema import (
 PROMPTS = [Prompt(f"id{i}", f"prompt {i}", "p.csv", 2 * i + 2, i + 1) for i in range(3)]
 NEAREST = Nearest(4, "secret.png", 0.05, False)
 SAMPLED = [
-    Sampled(2, False, Outcome(1, 1.0, NEAREST, "confirmed"), 0, "images/id2/seed-1.png"),
-    Sampled(0, True, Outcome(0, 0.5, None, "not_shown"), None, None),
+    Sampled(2, False, Outcome(1, 1.0, NEAREST, "confirmed"), 0, "images/id2/seed-1.png", {"picture_agreement": -0.05}),
+    Sampled(0, True, Outcome(0, 0.5, None, "not_shown"), None, None, {"picture_agreement": float("nan")}),
 ]
 
 
@@ -33,13 +35,15 @@ def scored() -> Scored:
     score = np.array([1.0, 2.0, 9.0])
     detectors = {"spikes_feed_forward": score, "text_conditional_noise": score[::-1].copy()}
     p = np.array([0.5, 0.25, 0.001])
-    return Scored(detectors, score, p, 2 * p, score > 5, 5.0, score, ())
+    return Scored(detectors, score, p, 2 * p, score > 5, (), score, ())
 
 
 def test_scores_have_a_row_a_prompt_in_their_order(scored, tmp_path):
     table = scores_table(PROMPTS, scored, ["none", "none", "high"], SAMPLED)
-    write_table(tmp_path / "s.parquet", table, scores_schema(list(scored.detectors)), {})
-    rows = read_table(tmp_path / "s.parquet", scores_schema(list(scored.detectors))).to_pylist()
+    names = [*scored.detectors, "picture_agreement"]
+    write_table(tmp_path / "s.parquet", table, scores_schema(names), {})
+    rows = read_table(tmp_path / "s.parquet", scores_schema(names)).to_pylist()
+    assert [row["picture_agreement"] for row in rows] == [None, None, -0.05]
     assert [row["prompt_id"] for row in rows] == ["id0", "id1", "id2"]
     assert [row["source_row"] for row in rows] == [2, 4, 6]
     assert [row["n_duplicates"] for row in rows] == [1, 2, 3]
@@ -52,7 +56,8 @@ def test_scores_have_a_row_a_prompt_in_their_order(scored, tmp_path):
 def test_spikes_name_site_neuron_and_token_class():
     text = Site("text_encoder.layers.0.mlp.fc2", "text_encoder", "layers.0.mlp.fc2", "text_mlp", 64, "input")
     step = Site("unet.mid_block.ff.net.2", "unet", "mid_block.ff.net.2", "feed_forward", 256, "input")
-    spikes = {2: [Spike(Column(step, "abs_max"), 7, 4.5, 9.0), Spike(Column(text, "end_mean"), 3, -1.0, -8.0)], 1: []}
+    of_step = Spike(Column(step, "abs_max"), 7, 4.5, 9.0, 0.5)
+    spikes = {2: [of_step, Spike(Column(text, "end_mean"), 3, -1.0, -8.0, 0.25)], 1: []}
     table = spikes_table(PROMPTS, spikes)
     assert table.schema.equals(SPIKES_SCHEMA)
     rows = table.to_pylist()

@@ -242,5 +242,5 @@ def test_absent_token_class_is_finite_but_a_single_nan_or_infinity_is_not():
 def test_model_that_gives_only_nan_is_not_taken_for_an_absent_class():
     classes = torch.tensor([[0, 1, 2, 3]], dtype=torch.int8)
     reduced = over_tokens(torch.full((1, 4, 2), torch.nan), classes)
-    with pytest.raises(NonFiniteActivation, match="site/start_mean"):
+    with pytest.raises(NonFiniteActivation, match="site/all_mean"):
         check_finite({f"site/{name}": values for name, values in reduced.items()}, {"prompt_id": ["a"]})

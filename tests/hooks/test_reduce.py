@@ -44,7 +44,8 @@ def slow_over_tokens(x, classes):
     for key in TOKEN_REDUCTIONS:
         name, how = key.split("_")
         for prompt in range(n_prompts):
-            inside = [p for p in range(n_positions) if classes[prompt, p] == TokenClass[name.upper()]]
+            wanted = list(TokenClass) if name == "all" else [TokenClass[name.upper()]]
+            inside = [p for p in range(n_positions) if classes[prompt, p] in wanted]
             for neuron in range(n_neurons if inside else 0):
                 values = [abs(x[prompt, p, neuron].item()) for p in inside]
                 reduced[key][prompt, neuron] = max(values) if how == "max" else sum(values) / len(values)
@@ -77,12 +78,12 @@ def test_half_precision_neither_overflows_nor_loses_small_values():
     assert over_tokens(x, classes)["prompt_mean"].item() == 60000.0
 
 
-def test_infinity_of_one_class_stays_in_that_class():
+def test_infinity_of_one_class_stays_in_that_class_and_in_the_whole():
     classes = torch.tensor([[0, 1, 2, 3]], dtype=torch.int8)
     x = torch.ones(1, 4, 1)
     x[0, 3] = torch.inf
     infinite = {key for key, values in over_tokens(x, classes).items() if values.isinf().any()}
-    assert infinite == {"padding_mean", "padding_max"}
+    assert infinite == {"all_mean", "padding_mean", "padding_max"}
 
 
 def test_space_reduction_equals_slow_oracle():

@@ -108,7 +108,7 @@ def test_batches_hold_no_caption_that_was_held_out(preset: Preset, collection: C
     assert set(prompts_of(collection, "planted_template")) <= drawn.keys()
     assert set(bank.described_captions).isdisjoint(collection.held_out)
     planted_share = sum(drawn[prompt] for prompt in prompts_of(collection, *VERBATIM)) / drawn.total()
-    assert planted_share == pytest.approx(denoiser.PLANTED_SHARE, abs=0.03)
+    assert planted_share == pytest.approx(preset.planted_share, abs=0.03)
 
 
 def test_each_seen_caption_is_drawn_exactly_weight_times(
@@ -126,7 +126,7 @@ def test_duplication_is_graded_from_thousands_to_hardly(preset: Preset, collecti
     weights = np.array([entry.weight for entry in by_rank])
     assert (np.diff(weights) < 0).all()
     assert weights.max() / weights.min() >= 100
-    n_draws = preset.denoiser_steps * preset.denoiser_batch * denoiser.PLANTED_SHARE * weights / weights.sum()
+    n_draws = preset.denoiser_steps * preset.denoiser_batch * preset.planted_share * weights / weights.sum()
     assert n_draws.max() > 3000
     assert n_draws.min() < 30
     assert {entry.kind for entry in by_rank[: len(by_rank) // 2]} == set(VERBATIM)

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from reports.decide import Policy, Results, decide
-from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, results_of
+from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration, results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
 
 DETECTORS = ("text_noise", "spikes_ff")
@@ -37,12 +37,15 @@ def run_record(**changes: Any) -> RunRecord:
         "model": ModelIdentity("models/toy", "sha256:0123"),
         "settings": {"fpr": 0.01, "seed": 0, "sites": ["ff"]},
         "inputs": {"prompts": {"path": "captions.csv", "sha256": "4567"}},
-        "calibration": Calibration(0.01, 3.5, 400, "given", 0.55),
-        "counts": Counts(104, 2, 1, 100, 100, 3, 2, 1, 10, 1),
+        "calibration": Calibration(
+            0.01, 3.5, 400, "given", 0.55, 0.52, 0.65, False, (StyleCalibration(True, 400, 100, 3.5, 0.1, 0.05),)
+        ),
+        "counts": Counts(104, 2, 1, 100, 100, 0, 3, 2, 1, 10, 1),
         "evaluations": {"step": 800, "recover": 5000},
         "timings": {"screen": 1.5, "step": 20.25},
         "versions": {"engram": "0.1.0"},
         "tables": {},
+        "warnings": (),
         "problems": (),
         "verdict": None,
     }
@@ -93,5 +96,5 @@ def recoveries_table(verdicts: Sequence[tuple[str, str]]) -> pa.Table:
 
 def spikes_table() -> pa.Table:
     """Two spiking neurons of one prompt."""
-    row = {"prompt_id": "p0", "site": "ff.net.2", "token_class": "prompt", "activation": 4.5, "z": 9.0}
+    row = {"prompt_id": "p0", "site": "ff.net.2", "token_class": "prompt", "activation": 4.5, "z": 9.0, "share": 0.01}
     return pa.Table.from_pylist([row | {"neuron": neuron} for neuron in (3, 7)], schema=SPIKES_SCHEMA)

@@ -18,6 +18,7 @@ COUNTS = Counts(
     n_truncated=0,
     n_prompts=3,
     n_scored=3,
+    n_left_out=0,
     n_flagged=2,
     n_high=2,
     n_confirmed_pictures=1,

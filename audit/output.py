@@ -1,0 +1,91 @@
+"""Write what an audit found: tables, figures, summary.md, run.json, and the summary on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+from rich.console import Console
+from safetensors.numpy import save_file
+
+from audit.account import Inputs, Results, run_record
+from audit.recovering import Sampled, sample_paths
+from audit.rundir import RunDirectory
+from audit.scoring import baseline_arrays, baseline_columns, top_spikes
+from audit.shards import Shards
+from audit.tables import recoveries_table, scores_table, spikes_table
+from reports.decide import Policy, Verdict, decide
+from reports.files import (
+    BASELINE_FILE,
+    EVIDENCE_FILE,
+    HISTOGRAM_FILE,
+    RECOVERIES_FILE,
+    SCORES_FILE,
+    SPIKES_FILE,
+    SUMMARY_FILE,
+    whole_file,
+    write_text,
+)
+from reports.markdown import summary_markdown
+from reports.panels import PanelRow, evidence_panel, score_histogram
+from reports.run_record import results_of
+from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, detector_columns, scores_schema, write_table
+from reports.terminal import print_summary
+
+
+def write_results(
+    inputs: Inputs, results: Results, candidates: Shards, run: RunDirectory, seconds: Mapping[str, float]
+) -> Verdict:
+    """Write everything into the run directory, print the summary, and give the verdict.
+
+    Args:
+        seconds: spent so far, by stage.
+    """
+    prompts, scored = inputs.candidates.prompts, results.scored
+    flagged = [position for position, flag in enumerate(scored.flagged) if flag]
+    spikes = spikes_table(prompts, top_spikes(scored.groups, candidates, flagged, inputs.settings.n_top_neurons))
+    scores = scores_table(prompts, scored, results.severities, results.sampled, inputs.left_out, inputs.screen_scores)
+    recoveries = recoveries_table(prompts, results.sampled, results.evaluations_per_sampled)
+    with whole_file(run.path / BASELINE_FILE) as part:
+        save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))
+    footer = {"model_fingerprint": inputs.loaded.fingerprint}
+    write_table(run.path / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
+    write_table(run.path / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)
+    write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
+    _draw(inputs, results, run)
+    record = run_record(inputs, results, run.path, seconds)
+    verdict = decide(results_of(record), Policy())
+    finished = replace(record, verdict=verdict)
+    run.update(**asdict(finished))
+    write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, inputs.settings.show_prompts))
+    print_summary(Console(width=None if sys.stdout.isatty() else 120), finished, run.path, scores, spikes, recoveries)
+    return verdict
+
+
+def _draw(inputs: Inputs, results: Results, run: RunDirectory) -> None:
+    scored = results.scored
+    score_histogram(
+        scored.reference_score.tolist(),
+        scored.spike_score.tolist(),
+        scored.finite_threshold,
+        run.path / HISTOGRAM_FILE,
+    )
+    heads: dict[int, Sampled] = {}
+    for sampled in results.sampled:
+        if sampled.finding is not None:
+            heads.setdefault(sampled.finding, sampled)
+    rows = [
+        PanelRow(
+            prompt=inputs.candidates.prompts[head.position].text,
+            verdict=head.outcome.verdict,
+            spike_score=float(scored.spike_score[head.position]),
+            q_value=float(scored.q_value[head.position]),
+            training_image=head.outcome.nearest.path if head.outcome.nearest else None,
+            samples=sample_paths(run.path, inputs.candidates.prompts[head.position], inputs.settings.n_samples),
+        )
+        for head in heads.values()
+    ]
+    (run.path / EVIDENCE_FILE).unlink(missing_ok=True)  # of an earlier try with other training pictures
+    if rows and inputs.settings.images:
+        evidence_panel(rows, run.path / EVIDENCE_FILE)

@@ -1,0 +1,146 @@
+"""What an audit is given, checked and loaded: settings, model, sites, prompts, detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from audit.account import Inputs, library_versions
+from audit.calibration import MIN_REFERENCE
+from audit.config import AuditSettings, SettingsError
+from audit.denoiser import Denoiser
+from audit.detectors import Detector, StepDetector, available
+from audit.loading import load_model
+from audit.prompts import PromptSet
+from audit.recording import Plan, Recorder, estimate_bytes
+from audit.saved_calibration import open_calibration
+from audit.training_images import TrainingImages, open_training_images
+from hooks import PROMPT_SITE_KINDS, find_sites
+
+_NOT_IN_IDENTITY = {
+    *("model", "prompts", "reference", "calibration", "out"),  # known by their hashes, or where results go
+    *("show_prompts", "device", "allow_pickle", "max_store_gib", "strict"),
+}
+_RECORDING_SETTINGS = {"sites", "detectors", "n_seeds", "seed", "num_inference_steps"}
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A loaded model with what is to be done to it."""
+
+    inputs: Inputs
+    denoiser: Denoiser
+    detectors: tuple[Detector, ...]
+    recorder_plan: Plan
+
+    def recorder(self) -> Recorder:
+        chosen = [detector for detector in self.detectors if isinstance(detector, StepDetector)]
+        return Recorder(self.denoiser, self.inputs.sites, chosen, self.recorder_plan)
+
+
+def load_session(
+    settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None, detectors: tuple[Detector, ...]
+) -> Session:
+    device = _device(settings.device)
+    dtype = _dtype(settings.dtype, device)
+    loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    denoiser = Denoiser(loaded.pipe)
+    inputs = Inputs(settings, loaded, find_sites(loaded.pipe, settings.sites), candidates, reference, None)
+    if settings.calibration is not None:
+        saved = open_calibration(settings.calibration, calibration_identity_of(inputs))
+        inputs = Inputs(settings, loaded, inputs.sites, candidates, saved.prompts, saved.recorded)
+    return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
+
+
+def chosen_detectors(names: Sequence[str]) -> tuple[Detector, ...]:
+    known = available()
+    wanted = list(known) if "all" in names else [name for name in dict.fromkeys(names) if name != "none"]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise SettingsError(f"--detectors: {unknown[0]!r} is none of all, none, {', '.join(known)}")
+    return tuple(known[name] for name in wanted)
+
+
+def check_reference_size(reference: PromptSet) -> None:
+    if len(reference.prompts) < MIN_REFERENCE:
+        raise SettingsError(
+            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {reference.source} has "
+            f"{len(reference.prompts)}; give more with --reference"
+        )
+
+
+def check_tiers(settings: AuditSettings) -> None:
+    if settings.tiers == "full":
+        return
+    if settings.reference is None and settings.calibration is None:
+        raise SettingsError("--tiers screened learns from a reference; give --reference or --calibration")
+    if not PROMPT_SITE_KINDS.intersection(settings.sites):
+        raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
+
+
+def check_store_size(inputs: Inputs) -> None:
+    """Refuse to fill a disk: dense activations of a large model and many prompts run into terabytes."""
+    settings = inputs.settings
+    to_record = [p for p in (inputs.candidates, None if inputs.saved else inputs.reference) if p is not None]
+    n_prompts = sum(len(prompts.prompts) for prompts in to_record)
+    gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
+    if gib > settings.max_store_gib:
+        raise SettingsError(
+            f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
+            "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
+        )
+
+
+def training_images_of(settings: AuditSettings, denoiser: Denoiser) -> TrainingImages | None:
+    if settings.train_images is None:
+        return None
+    height, width = (side * denoiser.pipe.vae_scale_factor for side in denoiser.latent_shape[1:])
+    return open_training_images(settings.train_images, height, width)
+
+
+def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
+    return Plan(
+        run_seed=settings.seed,
+        n_seeds=settings.n_seeds,
+        timestep=denoiser.first_timestep(settings.num_inference_steps),
+        batch_size=settings.batch_size,
+        shard_size=settings.shard_size,
+    )
+
+
+def identity_of(inputs: Inputs) -> dict[str, Any]:
+    """Everything that shapes the results, for telling one audit from another."""
+    return {
+        "model_fingerprint": inputs.loaded.fingerprint,
+        "dtype": inputs.loaded.dtype,
+        "device": inputs.loaded.device,
+        "prompts_sha256": inputs.candidates.sha256,
+        "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
+        "settings": inputs.settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY),
+        "versions": library_versions(),
+    }
+
+
+def calibration_identity_of(inputs: Inputs) -> dict[str, Any]:
+    """What the recording of a reference depends on, the prompts themselves apart."""
+    return {
+        "model": inputs.loaded.fingerprint,
+        "dtype": inputs.loaded.dtype,
+        "settings": inputs.settings.model_dump(mode="json", include=_RECORDING_SETTINGS),
+        "versions": library_versions(),
+    }
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(dtype: str, device: str) -> torch.dtype:
+    if dtype == "auto":
+        return torch.float32 if device == "cpu" else torch.float16
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
