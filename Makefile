@@ -21,10 +21,10 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate test test-slow check format bench planted clean
+.PHONY: help venv audit gate test test-slow check format bench bench-detect planted clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(INSTALLED) ## create .venv and install everything into it
 
@@ -61,6 +61,9 @@ format: $(INSTALLED) ## format the code and repair what ruff can
 
 bench: $(INSTALLED) ## measure speed, memory and accuracy
 	@$(PY) -m tests.bench $(ARGS)
+
+bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as one page
+	@$(PY) -m tests.bench.detection $(ARGS)
 
 planted: $(INSTALLED) ## train the embedded model again
 	@$(PY) -m audit.planted $(ARGS)

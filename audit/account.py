@@ -20,7 +20,7 @@ from audit.recording import Recorded
 from audit.recovering import Sampled
 from audit.style import text_only_auc
 from hooks import Site
-from reports.files import RECOVERIES_FILE, SCHEMA_VERSION, SCORES_FILE, SPIKES_FILE, sha256_of
+from reports.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
 from reports.rates import percent
 from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration
 
@@ -86,7 +86,7 @@ def run_record(inputs: Inputs, results: Results, run: Path, timings: Mapping[str
         },
         timings=timings,
         versions=library_versions(),
-        tables={name: sha256_of(run / name) for name in (SCORES_FILE, SPIKES_FILE, RECOVERIES_FILE)},
+        tables={name: sha256_of(run / name) for name in TABLE_FILES},
         warnings=_warnings(inputs, results.detected),
         problems=_problems(inputs, results.detected),
         verdict=None,

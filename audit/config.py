@@ -50,6 +50,7 @@ class AuditSettings(BaseModel):
     guidance_scale: float = Field(default=3.0, ge=1)
     n_samples: int = Field(default=4, ge=2, le=64)
     n_top_neurons: int = Field(default=50, ge=1)
+    min_group_prompts: int = Field(default=3, ge=2)
     max_sampled: int = Field(default=200, ge=0)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     device: str = "auto"

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 from rich.console import Console
 from safetensors.numpy import save_file
 
 from audit.account import Inputs, Results, run_record
+from audit.neuron_groups import (
+    MAX_P_VALUE,
+    MIN_JACCARD,
+    ListedNeuron,
+    NeuronGroup,
+    group_neurons,
+    neuron_groups_table,
+)
 from audit.recovering import Sampled, sample_paths
 from audit.rundir import RunDirectory
-from audit.scoring import baseline_arrays, baseline_columns, top_spikes
+from audit.scoring import Spike, baseline_arrays, baseline_columns, top_spikes
 from audit.shards import Shards
-from audit.tables import recoveries_table, scores_table, spikes_table
+from audit.tables import finding_id, recoveries_table, scores_table, spikes_table
 from reports.decide import Policy, Verdict, decide
 from reports.files import (
     BASELINE_FILE,
     EVIDENCE_FILE,
     HISTOGRAM_FILE,
+    NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
     SPIKES_FILE,
@@ -28,6 +37,7 @@ from reports.files import (
     write_text,
 )
 from reports.markdown import summary_markdown
+from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.panels import PanelRow, evidence_panel, score_histogram
 from reports.run_record import results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, detector_columns, scores_schema, write_table
@@ -44,7 +54,9 @@ def write_results(
     """
     prompts, scored = inputs.candidates.prompts, results.scored
     flagged = [position for position, flag in enumerate(scored.flagged) if flag]
-    spikes = spikes_table(prompts, top_spikes(scored.groups, candidates, flagged, inputs.settings.n_top_neurons))
+    n_top = inputs.settings.n_top_neurons
+    of_flagged = top_spikes(scored.groups, candidates, flagged, n_top)
+    spikes = spikes_table(prompts, of_flagged)
     scores = scores_table(prompts, scored, results.severities, results.sampled, inputs.left_out, inputs.screen_scores)
     recoveries = recoveries_table(prompts, results.sampled, results.evaluations_per_sampled)
     with whole_file(run.path / BASELINE_FILE) as part:
@@ -53,6 +65,8 @@ def write_results(
     write_table(run.path / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
     write_table(run.path / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
+    shared = _neuron_groups(inputs, results, of_flagged, candidates)
+    write_table(run.path / NEURON_GROUPS_FILE, neuron_groups_table(shared), NEURON_GROUPS_SCHEMA, footer)
     _draw(inputs, results, run)
     record = run_record(inputs, results, run.path, seconds)
     verdict = decide(results_of(record), Policy())
@@ -61,6 +75,30 @@ def write_results(
     write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, inputs.settings.show_prompts))
     print_summary(Console(width=None if sys.stdout.isatty() else 120), finished, run.path, scores, spikes, recoveries)
     return verdict
+
+
+def _neuron_groups(
+    inputs: Inputs, results: Results, of_flagged: Mapping[int, Sequence[Spike]], candidates: Shards
+) -> tuple[NeuronGroup, ...]:
+    """Neurons that spike together in several flagged prompts, the controls showing what caption style explains."""
+    prompts, groups = inputs.candidates.prompts, results.scored.groups
+    controls = [sampled.position for sampled in results.sampled if sampled.is_control]
+    of_controls = top_spikes(groups, candidates, controls, inputs.settings.n_top_neurons)
+    return group_neurons(
+        {prompts[position].prompt_id: _listed(spikes) for position, spikes in of_flagged.items()},
+        n_neurons=sum(column.site.n_neurons for group in groups for column in group.columns),
+        min_prompts=inputs.settings.min_group_prompts,
+        min_jaccard=MIN_JACCARD,
+        max_p_value=MAX_P_VALUE,
+        unflagged={prompts[position].prompt_id: _listed(spikes) for position, spikes in of_controls.items()},
+        findings={
+            prompts[s.position].prompt_id: finding_id(s.finding) for s in results.sampled if s.finding is not None
+        },
+    )
+
+
+def _listed(spikes: Sequence[Spike]) -> list[ListedNeuron]:
+    return [ListedNeuron(s.column.site.name, s.neuron, s.column.token_class, s.z) for s in spikes]
 
 
 def _draw(inputs: Inputs, results: Results, run: RunDirectory) -> None:

@@ -76,7 +76,8 @@ class _Stopwatch:
     def stage(self, name: str) -> Iterator[None]:
         started = time.monotonic()
         yield
-        self.seconds[name] = round(time.monotonic() - started, 3)
+        spent = self.seconds.get(name, 0.0) + time.monotonic() - started
+        self.seconds[name] = round(spent, 3)
 
 
 def list_sites(model: str, allow_pickle: bool) -> tuple[Site, ...]:
@@ -155,7 +156,7 @@ def _run_stages(session: Session, run: RunDirectory, watch: _Stopwatch) -> Verdi
         with watch.stage("screen"):
             session = _screen(session, recorder, recorded["reference"])
     inputs = session.inputs
-    with watch.stage("record candidates"):
+    with watch.stage("record"):
         recorded |= _record(session, recorder, run, {"candidates": inputs.candidates})
     with watch.stage("detect"):
         detected = _detect(session, recorded)

@@ -89,11 +89,16 @@ def spikes_table(prompts: Sequence[Prompt], spikes: Mapping[int, Sequence[Spike]
     return pa.Table.from_pylist(rows, schema=SPIKES_SCHEMA)
 
 
+def finding_id(finding: int) -> str:
+    """Name of a distinct picture, numbered from 0."""
+    return f"finding-{finding + 1:03d}"
+
+
 def recoveries_table(prompts: Sequence[Prompt], sampled: Sequence[Sampled], evaluations: int) -> pa.Table:
     """One row a sampled prompt, flagged and control."""
     rows = [
         {
-            "finding_id": None if s.finding is None else f"finding-{s.finding + 1:03d}",
+            "finding_id": None if s.finding is None else finding_id(s.finding),
             "prompt_id": prompts[s.position].prompt_id,
             "is_control": s.is_control,
             "strategy": "sample",

@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from reports.files import RECOVERIES_FILE, SCORES_FILE, SPIKES_FILE, RunIncompleteError, sha256_of
+from reports.files import (
+    NEURON_GROUPS_FILE,
+    RECOVERIES_FILE,
+    SCORES_FILE,
+    SPIKES_FILE,
+    TABLE_FILES,
+    RunIncompleteError,
+    sha256_of,
+)
+from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.run_record import RunRecord
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
 
@@ -16,17 +25,19 @@ def check_tables(directory: Path, run: RunRecord) -> None:
     Raises:
         RunIncompleteError: a table is missing, damaged, of another run, or tells another story than run.json.
     """
-    for name in (SCORES_FILE, SPIKES_FILE, RECOVERIES_FILE):
+    for name in TABLE_FILES:
         _check_bytes(directory / name, run.tables)
     scores = read_table(directory / SCORES_FILE, scores_schema(()))
     recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
     read_table(directory / SPIKES_FILE, SPIKES_SCHEMA)
+    read_table(directory / NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA)
     counts = run.counts
     is_high = pc.equal(scores["severity"], "high")
     is_false = pc.and_(recoveries["is_control"], pc.not_equal(recoveries["verdict"], "not_shown"))
     confirmed = pc.and_(pc.invert(recoveries["is_control"]), pc.equal(recoveries["verdict"], "confirmed"))
     found = {
         "scored prompts": (counts.n_scored, scores.num_rows),
+        "prompts left out by tier 0": (counts.n_left_out, pc.sum(pc.equal(scores["tier"], 0)).as_py() or 0),
         "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
         "prompts of high severity": (counts.n_high, pc.sum(is_high).as_py() or 0),
         "controls": (counts.n_controls, pc.sum(recoveries["is_control"]).as_py() or 0),

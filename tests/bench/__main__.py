@@ -8,18 +8,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from audit.planted.paths import FOLDER
 from tests.bench.detect import detection_table
-
-SECOND_PRESET = Path(__file__).parent / "planted" / "catalogue"
+from tests.bench.models import MODELS
 
 
 def main() -> None:
     """Print one table a planted model: AUC and TPR of every detector column, by kind of negative."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="*", type=Path, default=[FOLDER, SECOND_PRESET], help="planted model folders")
+    parser.add_argument(
+        "folders", nargs="*", type=Path, default=list(MODELS.values())[:2], help="planted model folders"
+    )
     parser.add_argument("--self", action="store_true", help="without reference prompts")
     arguments = parser.parse_args()
     for folder in arguments.folders:
@@ -30,12 +31,13 @@ def main() -> None:
             print(detection_table(folder, Path(out) / "run"))
 
 
-def audit(folder: Path, out: Path, *, with_reference: bool) -> float:
+def audit(folder: Path, out: Path, *, with_reference: bool, options: Sequence[str] = ()) -> float:
     """Audit a planted model in a process of its own; returns the seconds it took."""
     command = [sys.executable, "-m", "audit", "audit", "--model", str(folder / "model"), "--out", str(out)]
     command += ["--prompts", str(folder / "captions.csv"), "--train-images", str(folder / "pictures")]
     if with_reference:
         command += ["--reference", str(folder / "reference.csv")]
+    command += options
     started = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.monotonic() - started

@@ -74,11 +74,12 @@ def test_the_same_preset_gives_the_same_collection(preset: Preset, collection: C
     assert all(np.array_equal(again.pictures[name], collection.pictures[name]) for name in again.pictures)
 
 
-def test_there_are_captions_of_every_kind(collection: Collection) -> None:
+def test_there_are_captions_of_every_kind(preset: Preset, collection: Collection) -> None:
     n_of_kind = Counter(entry.kind for entry in collection.entries)
     assert n_of_kind.keys() == {*PLANTED_KINDS, "seen", "unseen", "descriptive", *ODD}
     assert sum(n_of_kind[kind] for kind in VERBATIM) >= 40
-    assert len({entry.picture[: len("template-00")] for entry in collection.of_kind("planted_template")}) >= 8
+    families = {entry.picture[: len("template-00")] for entry in collection.of_kind("planted_template")}
+    assert len(families) == preset.n_templates >= 4
     assert min(n_of_kind[kind] for kind in ("seen", "unseen", "descriptive")) >= 300
     assert sum(n_of_kind[kind] for kind in ODD) >= 100
     assert len(collection.reference) >= 600
@@ -127,7 +128,7 @@ def test_duplication_is_graded_from_thousands_to_hardly(preset: Preset, collecti
     assert (np.diff(weights) < 0).all()
     assert weights.max() / weights.min() >= 100
     n_draws = preset.denoiser_steps * preset.denoiser_batch * preset.planted_share * weights / weights.sum()
-    assert n_draws.max() > 3000
+    assert n_draws.max() > 2000
     assert n_draws.min() < 30
     assert {entry.kind for entry in by_rank[: len(by_rank) // 2]} == set(VERBATIM)
 

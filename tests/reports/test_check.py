@@ -7,7 +7,16 @@ import pyarrow as pa
 import pytest
 
 from reports.check import check_tables
-from reports.files import RECOVERIES_FILE, SCORES_FILE, SPIKES_FILE, RunIncompleteError, sha256_of
+from reports.files import (
+    NEURON_GROUPS_FILE,
+    RECOVERIES_FILE,
+    SCORES_FILE,
+    SPIKES_FILE,
+    TABLE_FILES,
+    RunIncompleteError,
+    sha256_of,
+)
+from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.run_record import Counts, RunRecord
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
 from tests.reports.examples import DETECTORS, run_record, scores_table, spikes_table
@@ -51,7 +60,8 @@ def run(tmp_path: Path) -> RunRecord:
     write_table(tmp_path / SCORES_FILE, scores_table(["a", "b", "c"]), scores_schema(DETECTORS), {})
     write_table(tmp_path / SPIKES_FILE, spikes_table(), SPIKES_SCHEMA, {})
     write_table(tmp_path / RECOVERIES_FILE, recoveries(), RECOVERIES_SCHEMA, {})
-    tables = {name: sha256_of(tmp_path / name) for name in (SCORES_FILE, SPIKES_FILE, RECOVERIES_FILE)}
+    write_table(tmp_path / NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA.empty_table(), NEURON_GROUPS_SCHEMA, {})
+    tables = {name: sha256_of(tmp_path / name) for name in TABLE_FILES}
     return run_record(counts=COUNTS, tables=tables)
 
 
@@ -60,7 +70,8 @@ def test_tables_that_agree_are_trusted(tmp_path: Path, run: RunRecord) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["n_scored", "n_flagged", "n_high", "n_confirmed_pictures", "n_controls", "n_false_recoveries"]
+    "name",
+    ["n_scored", "n_left_out", "n_flagged", "n_high", "n_confirmed_pictures", "n_controls", "n_false_recoveries"],
 )
 @pytest.mark.parametrize("change", [-1, 1])
 def test_every_count_that_the_verdict_uses_is_held_against_the_tables(
@@ -72,7 +83,7 @@ def test_every_count_that_the_verdict_uses_is_held_against_the_tables(
         check_tables(tmp_path, edited)
 
 
-@pytest.mark.parametrize("name", [SCORES_FILE, SPIKES_FILE, RECOVERIES_FILE])
+@pytest.mark.parametrize("name", TABLE_FILES)
 def test_table_that_is_missing_torn_or_another_is_distrusted(tmp_path: Path, run: RunRecord, name: str) -> None:
     content = (tmp_path / name).read_bytes()
     for spoilt in (b"", content[:-1], content + b"\0", content[:99] + b"\xff" + content[100:]):

@@ -1,0 +1,10 @@
+"""The planted models that benchmarks run on: where they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audit.planted.paths import FOLDER
+
+_PLANTED = Path(__file__).parent / "planted"
+MODELS = {"embedded": FOLDER, **{name: _PLANTED / name for name in ("catalogue", "gazette", "faint")}}
