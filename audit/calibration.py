@@ -22,11 +22,13 @@ Vector = npt.NDArray[np.float64]  # [prompt]
 N_FOLDS = 5
 MIN_REFERENCE = 4
 TAIL_SHARE = 0.1
-_MIN_TAIL = 10
+_MIN_TAIL, _MIN_CENSORED_TAIL = 10, 5
 BULK_SHARE = 0.7
 """Of prompts that calibrate themselves, this share is taken as it is; the tail is fitted to those above."""
-FENCE = 4.0
-"""Up to this many times the distance from the median to the third quartile, above the median (of roots of scores)."""
+FENCE = 5.0
+"""Up to this many times the distance from the median to the third quartile, above the median."""
+TAIL_POWER = 0.3
+"""Scores to this power have a tail that falls off exponentially, as found on clean captions of the planted models."""
 _SMALLEST_P = 1e-12
 
 
@@ -40,7 +42,7 @@ class NullDistribution:
         tail_start: score at which the tail starts.
         tail_share: share of clean prompts above it.
         tail_shape, tail_scale: of the generalized Pareto distribution of the excess; scale 0 is no tail.
-        tail_power: the excess is taken between powers of scores: 1 is the scores themselves, ½ their square roots.
+        tail_power: the excess is taken between scores to this power; 1 is the scores themselves.
         tail_error: Kolmogorov-Smirnov distance between the tail and the scores it was fitted to, 0 to 1.
     """
 
@@ -87,14 +89,21 @@ def fit_null(scores: Vector, *, contaminated: bool) -> NullDistribution:
         contaminated: some of the prompts may be memorized (candidates that calibrate themselves).
     """
     ordered = np.sort(scores.astype(np.float64))
-    return (_censored_null(ordered) if contaminated else None) or _clean_null(ordered)
+    if contaminated:
+        return _censored_null(ordered) or _ranks_alone(ordered)
+    return _clean_null(ordered)
+
+
+def _ranks_alone(ordered: Vector) -> NullDistribution:
+    """No tail: nothing is rarer than one in as many as there are, and a memorized prompt among few hides itself."""
+    return NullDistribution(ordered, len(ordered), float(ordered[-1]), 1 / (len(ordered) + 1), 0.0, 0.0, 1.0, 0.0)
 
 
 def _clean_null(ordered: Vector) -> NullDistribution:
     """All scores, continued beyond the largest by a tail fitted to their largest tenth."""
     n_tail = max(_MIN_TAIL, int(TAIL_SHARE * len(ordered)))
     if len(ordered) <= n_tail or ordered[-1] <= ordered[-n_tail - 1]:
-        return NullDistribution(ordered, len(ordered), float(ordered[-1]), 1 / (len(ordered) + 1), 0.0, 0.0, 1.0, 0.0)
+        return _ranks_alone(ordered)
     start = float(ordered[-n_tail - 1])
     excess = ordered[-n_tail:] - start
     shape, _, scale = stats.genpareto.fit(excess, floc=0)
@@ -106,23 +115,25 @@ def _clean_null(ordered: Vector) -> NullDistribution:
 
 
 def _censored_null(ordered: Vector) -> NullDistribution | None:
-    """The bulk, continued by an exponential tail fitted between the bulk and a fence; None where there is no spread.
+    """The bulk, continued by an exponential tail fitted between the bulk and a fence; None where too few lie there.
 
     Scores beyond the fence are not looked at: clean or memorized, they do not shape the tail.
     """
-    roots = np.sqrt(np.maximum(ordered, 0))
+    roots = np.maximum(ordered, 0) ** TAIL_POWER
     median, quartile, start = np.quantile(roots, [0.5, 0.75, BULK_SHARE])
     fence = median + FENCE * (quartile - median)
     excess = roots[(roots > start) & (roots <= fence)] - start
     reach = fence - start
-    if len(excess) < _MIN_TAIL or reach <= 0:
+    if len(excess) < _MIN_CENSORED_TAIL or reach <= 0:
         return None
     rate = _truncated_rate(float(excess.mean()), reach)
     n_tail = len(excess) / -np.expm1(-rate * reach)
     bulk = ordered[roots <= start]
     n_clean = len(bulk) + n_tail
     error = float(stats.kstest(excess, lambda x: np.expm1(-rate * x) / np.expm1(-rate * reach)).statistic)
-    return NullDistribution(bulk, n_clean, float(start**2), n_tail / n_clean, 0.0, 1 / rate, 0.5, error)
+    return NullDistribution(
+        bulk, n_clean, float(start ** (1 / TAIL_POWER)), n_tail / n_clean, 0.0, 1 / rate, TAIL_POWER, error
+    )
 
 
 def _truncated_rate(mean: float, reach: float) -> float:

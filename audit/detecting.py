@@ -50,13 +50,17 @@ def detect(
     fpr: float,
     max_style_shift: float,
     seed: int,
+    all_texts: Sequence[str] | None = None,
 ) -> Detected:
     """Score and flag every candidate.
+
+    `all_texts` are the candidates' texts with those that tier 0 left out, whose style counts as well.
 
     With a reference of the candidates' style, the reference alone says what is usual. Without one, or where words
     alone tell the two sets apart with an AUC above `max_style_shift`, the candidates help.
     """
-    shift = _style_shift(candidates.texts, reference.texts, seed) if reference is not None else None
+    texts = candidates.texts if all_texts is None else all_texts
+    shift = _style_shift(texts, reference.texts, seed) if reference is not None else None
     pooled = reference is None or (shift is not None and shift > max_style_shift)
     of_reference = reference.shards if reference is not None else None
     groups = score_groups(sites, candidates.shards, of_reference, n_components=n_components, pooled=pooled)

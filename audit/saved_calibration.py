@@ -14,8 +14,9 @@ from typing import Any
 import pandas as pd
 
 from audit.prompts import Prompt, PromptSet
-from audit.recording import Recorded
+from audit.recording import PROMPT_FOLDER, STEP_FOLDER, Recorded
 from audit.rundir import leaves
+from hooks import complete_shards, read_manifest
 from reports.files import SCHEMA_VERSION, whole_file, write_text
 
 _PROMPT_FIELDS = [field.name for field in fields(Prompt)]
@@ -34,7 +35,9 @@ class SavedCalibration:
     recorded: Recorded
 
 
-def save_calibration(folder: Path, identity: Mapping[str, Any], prompts: PromptSet, recorded: Recorded) -> None:
+def save_calibration(
+    folder: Path, identity: Mapping[str, Any], prompts: PromptSet, recorded: Recorded, fingerprint: str
+) -> None:
     """Write prompts.parquet and, as the mark that all is there, calibration.json beside the recorded shards."""
     with whole_file(folder / PROMPTS_FILE) as part:
         pd.DataFrame([asdict(prompt) for prompt in prompts.prompts]).to_parquet(part, index=False)
@@ -43,6 +46,7 @@ def save_calibration(folder: Path, identity: Mapping[str, Any], prompts: PromptS
         "schema_version": SCHEMA_VERSION,
         "identity": dict(identity),
         "prompts": described,
+        "fingerprint": fingerprint,
         "shards": recorded.folder.relative_to(folder).as_posix(),
         "n_shards": recorded.n_shards,
         "n_truncated": recorded.n_truncated,
@@ -59,7 +63,7 @@ def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibrat
     path = folder / CALIBRATION_FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        version, held = int(content["schema_version"]), content["identity"]
+        version, held = int(content["schema_version"]), dict(content["identity"])
         table = pd.read_parquet(folder / PROMPTS_FILE)
         prompts = PromptSet(
             prompts=tuple(Prompt(*row) for row in table[_PROMPT_FIELDS].itertuples(index=False)), **content["prompts"]
@@ -72,7 +76,21 @@ def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibrat
     if version > SCHEMA_VERSION:
         raise CalibrationError(f"{path} has schema version {version}, newer than {SCHEMA_VERSION}; upgrade engram")
     _refuse_other(folder, held, identity)
+    _check_shards(path, recorded, str(content["fingerprint"]), len(prompts.prompts))
     return SavedCalibration(prompts, recorded)
+
+
+def _check_shards(path: Path, recorded: Recorded, fingerprint: str, n_prompts: int) -> None:
+    """Every shard has to be there, whole, of this recording, and together they hold every prompt."""
+    for half in (PROMPT_FOLDER, STEP_FOLDER):
+        shards = complete_shards(recorded.folder / half, fingerprint)
+        n_rows = sum(read_manifest(shard).n_rows for shard in shards.values())
+        whole = sorted(shards) == list(range(recorded.n_shards)) and n_rows >= n_prompts > 0
+        if not whole or n_rows % n_prompts or (half == PROMPT_FOLDER and n_rows != n_prompts):
+            raise CalibrationError(
+                f"{path} is damaged ({len(shards)} whole {half} shards with {n_rows} rows, "
+                f"expected {recorded.n_shards} for {n_prompts} prompts); calibrate again"
+            )
 
 
 def _refuse_other(folder: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ Vector = npt.NDArray[np.float64]
 MAX_SELF_REFERENCE = 2000
 """At most this many candidates are held in memory where they help to learn the baseline."""
 
-SET_ASIDE = 0.1
+SET_ASIDE = 0.15
 """This share of the candidates, the highest scores of a first pass, is left out of the baselines of the second."""
 
 

@@ -123,7 +123,8 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     with _status_of(run), flushed_denormals():
         recorded = _record(session, session.recorder(), run, {"reference": prompts})["reference"]
     identity = calibration_identity_of(session.inputs)
-    save_calibration(run.path, identity, prompts, recorded)
+    fingerprint = _set_fingerprint(run, "reference")
+    save_calibration(run.path, identity, prompts, recorded, fingerprint)
     run.update(status="calibration")
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
     return run.path
@@ -182,12 +183,18 @@ def _screen(session: Session, recorder: Recorder, reference: Recorded) -> Sessio
     )
     prompts = inputs.candidates.prompts
     scores = screen_prompts(screen, recorder, prompts)
-    going_on = tuple(p for p, score in zip(prompts, scores, strict=True) if score >= screen.threshold)
-    left_out = tuple(p for p, score in zip(prompts, scores, strict=True) if score < screen.threshold)
+    threshold = min(screen.threshold, float(scores.max()))  # the loudest always goes on
+    going_on = tuple(p for p, score in zip(prompts, scores, strict=True) if score >= threshold)
+    left_out = tuple(p for p, score in zip(prompts, scores, strict=True) if score < threshold)
     logger.info("tier 0 leaves out %d of %d prompts", len(left_out), len(prompts))
     by_id = {prompt.prompt_id: float(score) for prompt, score in zip(prompts, scores, strict=True)}
     candidates = replace(inputs.candidates, prompts=going_on)
     return replace(session, inputs=replace(inputs, candidates=candidates, left_out=left_out, screen_scores=by_id))
+
+
+def _set_fingerprint(run: RunDirectory, name: str) -> str:
+    """What ties the shards of one recorded set to its run."""
+    return fingerprint_of({**run.record["identity"], "set": name})
 
 
 def _record(
@@ -196,8 +203,7 @@ def _record(
     recorded = {}
     for name, prompts in sets.items():
         if prompts is not None:
-            fingerprint = fingerprint_of({**run.record["identity"], "set": name})
-            manifest = {"fingerprint": fingerprint, **run.record["identity"]}
+            manifest = {"fingerprint": _set_fingerprint(run, name), **run.record["identity"]}
             folder = run.path / "activations" / name
             recorded[name] = record_set(recorder, prompts.prompts, folder, manifest, f"recording {name}")
     return recorded
@@ -223,6 +229,7 @@ def _detect(session: Session, recorded: dict[str, Recorded]) -> Detected:
         fpr=settings.fpr,
         max_style_shift=settings.max_style_shift,
         seed=settings.seed,
+        all_texts=[prompt.text for prompt in (*inputs.candidates.prompts, *inputs.left_out)],
     )
 
 

@@ -12,6 +12,7 @@ from audit.baseline import Baseline, fit_baseline, z_scores
 from audit.detectors.spikes import SCORED_REDUCTIONS
 from audit.evaluate import auc, tpr_at_fpr
 from audit.shards import Column, Shards
+from audit.style import group_by_style
 from tests.bench.recorded import N_SEEDS, Planted, record_planted
 
 FPR = 0.01
@@ -34,6 +35,7 @@ class Choice:
     n_components: int = 10
     statistic: str = ROOT_MEAN_SQUARE
     mean_and_deviation: bool = False
+    by_style: bool = False
 
 
 def score(planted: Planted, choice: Choice) -> np.ndarray:
@@ -48,10 +50,22 @@ def score(planted: Planted, choice: Choice) -> np.ndarray:
             shards = Shards(whole._folder, whole._n_shards, whole._n_seeds, choice.n_seeds)
             planted.cache[key] = shards.matrix(columns)
         activations = planted.cache[key]
-        baseline = _fit(activations[~planted.captions], choice)
-        of_kind = STATISTICS[choice.statistic](z_scores(activations, baseline))
+        of_kind = np.empty(len(activations))
+        for rows in _styles(planted) if choice.by_style else [np.ones(len(activations), dtype=bool)]:
+            baseline = _fit(activations[rows & ~planted.captions], choice)
+            of_kind[rows] = STATISTICS[choice.statistic](z_scores(activations[rows], baseline))
         scores.append(of_kind / np.quantile(of_kind[~planted.captions], 0.99))
     return np.mean(scores, axis=0)
+
+
+def _styles(planted: Planted) -> list[np.ndarray]:
+    """Rows of each style group of the reference; candidates of a style of their own go to the first."""
+    texts = planted.rows["prompt"].to_numpy()
+    groups = group_by_style(texts[~planted.captions].tolist(), texts[planted.captions].tolist())
+    of_row = np.empty(len(texts), dtype=int)
+    of_row[~planted.captions] = groups.of_reference
+    of_row[planted.captions] = np.where(groups.strange, 0, groups.of_candidates)
+    return [of_row == group for group in range(groups.n_reference_groups)]
 
 
 def _fit(reference: np.ndarray, choice: Choice) -> Baseline:
@@ -78,6 +92,7 @@ CHOICES: Mapping[str, Choice] = {
     **{f"residual: {n} components removed": Choice(n_components=n) for n in (5, 20, 40)},
     **{f"statistic: {name}": Choice(statistic=name) for name in STATISTICS if name != ROOT_MEAN_SQUARE},
     "baseline: mean and standard deviation": Choice(mean_and_deviation=True),
+    "baseline: one for each style of captions": Choice(by_style=True),
 }
 TIMESTEPS = {"timestep: 751 (of 1,000; default 981)": 4, "timestep: 501": 2}  # by steps of sampling
 

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from audit.detectors import StepDetector, available
+from audit.detectors import Detector, PictureDetector, StepDetector, available
 from audit.evaluate import auc, tpr_at_fpr
-from audit.listing import evaluations
 from audit.recording import STEP_FOLDER
 from audit.shards import Shards
 from hooks import SITE_KINDS
@@ -94,7 +93,7 @@ def _detectors(name: str, folder: Path, run: Path) -> list[str]:
     positive = (rows["label"] == "memorized").to_numpy()
     sets = {kind: mask.to_numpy() for kind, mask in negative_sets(rows).items()}
     columns = ["spike_score", *detector_columns(_schema(run))]
-    costs = {detector: evaluations(d).replace("n", "4").replace("m", "4") for detector, d in available().items()}
+    costs = {detector: _cost(d) for detector, d in available().items()}
     table = []
     for column in sorted(columns, key=lambda c: -_rank(rows[c].to_numpy(), positive, sets["all"])):
         values = rows[column].to_numpy(dtype=float)
@@ -115,6 +114,13 @@ def _detectors(name: str, folder: Path, run: Path) -> list[str]:
         f"{flagged[sets['all']].mean():.2%} of all negatives.",
         *_table(["detector", "UE a prompt", "TPR at 0.1 %", *sets], table),
     ]
+
+
+def _cost(detector: Detector) -> str:
+    """UE a prompt with four seeds and four pictures."""
+    if isinstance(detector, PictureDetector):
+        return f"sampling + {4 * detector.evaluations_per_picture}"
+    return str(4 * detector.evaluations_per_seed)
 
 
 def _schema(run: Path) -> object:

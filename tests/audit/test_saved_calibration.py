@@ -1,0 +1,240 @@
+"""A reference recorded once serves every audit of that model and those settings, and no other."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from reports.run_record import load_run
+from tests.audit.commands import ODD, QUICK, REFERENCE, digests, engram, run_json, scores_of, text_file
+from tests.audit.test_cli import refused
+from tests.toy import build_toy_pipe
+
+N_SEEDS = 2
+FAST = (*QUICK, "--max-sampled", "0")
+
+
+class Calibrated(NamedTuple):
+    """A finished calibration, and an audit with --reference of the same file."""
+
+    folder: Path
+    run: Path
+
+
+@pytest.fixture(scope="module")
+def calibrated(inputs, tmp_path_factory) -> Calibrated:
+    """Leave both as they were."""
+    made = Calibrated(*(tmp_path_factory.mktemp("calibrated") / name for name in ("calibration", "run")))
+    given = ("--model", inputs.model, "--reference", inputs.reference, "--seeds", N_SEEDS)
+    answer = engram("calibrate", *given, "--out", made.folder)
+    assert answer.code == 0, answer.err
+    assert answer.out == f"calibration in {made.folder}\n"
+    assert engram("audit", *inputs.options(made.run), "--max-sampled", "0").code == 0
+    return made
+
+
+@pytest.fixture
+def spoilt(calibrated, tmp_path) -> Path:
+    """A copy of the calibration, to spoil."""
+    return Path(shutil.copytree(calibrated.folder, tmp_path / "calibration"))
+
+
+def options(inputs, calibration: Path, out: Path, *more: object) -> tuple[object, ...]:
+    return ("--model", inputs.model, "--prompts", inputs.prompts, "--calibration", calibration, "--out", out, *more)
+
+
+def test_audit_with_a_calibration_equals_one_with_its_reference(inputs, calibrated, tmp_path):
+    answer = engram("audit", *options(inputs, calibrated.folder, tmp_path / "run", *FAST))
+    assert answer.code == 0, answer.err
+    pd.testing.assert_frame_equal(scores_of(tmp_path / "run"), scores_of(calibrated.run), check_exact=True)
+    assert load_run(tmp_path / "run").calibration == load_run(calibrated.run).calibration
+    assert run_json(tmp_path / "run")["inputs"]["reference"]["source"] == str(inputs.reference)
+    assert engram("gate", tmp_path / "run").code == engram("gate", calibrated.run).code
+
+
+def test_calibration_is_read_and_not_recorded_again(inputs, calibrated, tmp_path):
+    before = digests(calibrated.folder)
+    answer = engram("audit", *options(inputs, calibrated.folder, tmp_path / "run", *FAST))
+    assert answer.code == 0, answer.err
+    assert "recording reference" not in answer.err
+    assert not (tmp_path / "run" / "activations" / "reference").exists()
+    assert digests(calibrated.folder) == before
+    whole, own = (run_json(run)["evaluations"] for run in (calibrated.run, tmp_path / "run"))
+    assert whole["record"] - own["record"] == len(REFERENCE) * N_SEEDS
+    assert whole["sample"] == own["sample"] == 0
+
+
+def test_calibrating_twice_records_once(inputs, spoilt):
+    before = digests(spoilt)
+    given = ("--model", inputs.model, "--reference", inputs.reference, "--seeds", N_SEEDS)
+    assert engram("calibrate", *given, "--out", spoilt).code == 0
+    assert digests(spoilt) == before
+
+
+def test_moved_calibration_is_as_good(inputs, spoilt, calibrated, tmp_path):
+    moved = spoilt.rename(tmp_path / "moved")
+    assert engram("audit", *options(inputs, moved, tmp_path / "run", *FAST)).code == 0
+    pd.testing.assert_frame_equal(scores_of(tmp_path / "run"), scores_of(calibrated.run), check_exact=True)
+
+
+def test_audits_of_other_prompts_rates_and_batches_share_a_calibration(inputs, calibrated, tmp_path):
+    prompts = text_file(tmp_path / "other.txt", ["a red hill", ODD])
+    given = options(inputs._replace(prompts=prompts), calibrated.folder, tmp_path / "run", "--seeds", N_SEEDS)
+    answer = engram("audit", *given, "--fpr", "0.1", "--batch-size", "4", "--max-sampled", "0")
+    assert answer.code == 0, answer.err
+    assert load_run(tmp_path / "run").calibration.n_reference == len(REFERENCE)
+
+
+OTHER_SETTINGS = {
+    "run seed": (("--seed", "7"), "settings.seed 0, this audit has 7"),
+    "number of seeds": (("--seeds", "3"), "settings.n_seeds 2, this audit has 3"),
+    "sites": (
+        ("--sites", "feed_forward", "--sites", "cross_v"),
+        "'cross_out', 'feed_forward'], this audit has ['feed_forward', 'cross_v']",
+    ),
+    "detectors": (("--detectors", "nemo"), "'picture_agreement'], this audit has ['nemo']"),
+    "dtype": (("--dtype", "bfloat16"), "dtype 'float32', this audit has 'bfloat16'"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_SETTINGS)
+def test_calibration_of_other_settings_is_refused_with_both_values(inputs, calibrated, tmp_path, kind):
+    changes, expected = OTHER_SETTINGS[kind]
+    given = options(inputs, calibrated.folder, tmp_path / "run", *FAST, *changes)
+    assert f"{calibrated.folder} was calibrated with " in (line := refused("audit", *given))
+    assert expected in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_calibration_of_another_model_is_refused_with_both_fingerprints(inputs, calibrated, tmp_path):
+    build_toy_pipe(seed=1).save_pretrained(tmp_path / "other")
+    line = refused("audit", *options(inputs._replace(model=tmp_path / "other"), calibrated.folder, tmp_path / "run"))
+    was, now = re.search(r"with model '(\w+)', this audit has '(\w+)'", line).groups()
+    assert was == run_json(calibrated.run)["model"]["fingerprint"] != now
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_differences_are_counted(inputs, calibrated, tmp_path):
+    given = options(inputs, calibrated.folder, tmp_path / "run", *FAST, "--seed", "7", "--seeds", "3")
+    assert "(and 1 more differ)" in refused("audit", *given)
+
+
+def test_two_references_are_refused(inputs, calibrated, tmp_path):
+    given = options(inputs, calibrated.folder, tmp_path / "run", *FAST)
+    assert "give one of them" in refused("audit", *given, "--reference", inputs.reference)
+    assert not (tmp_path / "run").exists()
+
+
+def edit(**entries: object) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        content = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        (folder / "calibration.json").write_text(json.dumps(content | entries), encoding="utf-8")
+
+    return spoil
+
+
+def replace(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def tear(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200]) and None
+
+
+def flip_a_byte(name: str) -> Callable[[Path], None]:
+    def spoil(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 0x10
+        (folder / name).write_bytes(content)
+
+    return spoil
+
+
+def drop_prompts(folder: Path) -> None:
+    pd.read_parquet(folder / "prompts.parquet").iloc[:3].to_parquet(folder / "prompts.parquet")
+
+
+STEP_SHARD = "activations/reference/step/part-00000.parquet"
+SPOILERS = {
+    "no calibration.json": (remove("calibration.json"), "holds no finished calibration"),
+    "no prompts": (remove("prompts.parquet"), "holds no finished calibration"),
+    "torn calibration.json": (tear("calibration.json"), "is damaged"),
+    "empty calibration.json": (replace("calibration.json", b"\n"), "is damaged"),
+    "a list": (replace("calibration.json", b"[]"), "is damaged"),
+    "a bare object": (replace("calibration.json", b"{}"), "is damaged"),
+    "not UTF-8": (replace("calibration.json", b"\xff\xfe"), "is damaged"),
+    "torn prompts": (tear("prompts.parquet"), "is damaged"),
+    "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "is damaged"),
+    "version is text": (edit(schema_version="new"), "is damaged"),
+    "prompts described by nothing": (edit(prompts=None), "is damaged"),
+    "newer": (edit(schema_version=99), "99, newer than 1; upgrade engram"),
+}
+UNNOTICED = {
+    "identity is text": edit(identity="mine"),
+    "no identity": edit(identity=None),
+    "no shard": remove(STEP_SHARD),
+    "torn shard": tear(STEP_SHARD),
+    "bit flip in a shard": flip_a_byte(STEP_SHARD),
+    "more shards than there are": edit(n_shards=7),
+    "no shards": edit(n_shards=0),
+    "shards elsewhere": edit(shards="nowhere"),
+    "fewer prompts than rows": drop_prompts,
+}
+
+
+@pytest.mark.parametrize("kind", SPOILERS)
+def test_damaged_calibration_is_one_line(inputs, spoilt, tmp_path, kind):
+    spoil, expected = SPOILERS[kind]
+    spoil(spoilt)
+    assert expected in refused("audit", *options(inputs, spoilt, tmp_path / "run", *FAST))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", UNNOTICED)
+def test_calibration_of_damaged_shards_is_one_line(inputs, spoilt, tmp_path, kind):
+    UNNOTICED[kind](spoilt)
+    refused("audit", *options(inputs, spoilt, tmp_path / "run", *FAST))
+
+
+def test_what_is_no_calibration_is_one_line(inputs, calibrated, tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path, calibrated.run):
+        line = refused("audit", *options(inputs, folder, tmp_path / "run", *FAST))
+        assert "make one with engram calibrate" in line
+    assert "calibrate again" in refused("audit", *options(inputs, inputs.prompts, tmp_path / "run", *FAST))
+
+
+def test_calibration_is_no_audit(inputs, spoilt):
+    before = digests(spoilt)
+    assert refused("gate", spoilt, code=3)
+    assert "choose another --out" in refused("audit", *inputs.options(spoilt))
+    assert digests(spoilt) == before
+
+
+def test_calibration_needs_enough_prompts_and_a_folder_of_its_own(inputs, finished, tmp_path):
+    few = text_file(tmp_path / "few.txt", ["a", "b", "c"])
+    given = ("calibrate", "--model", inputs.model, "--seeds", N_SEEDS)
+    assert "has 3" in refused(*given, "--reference", few, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    before = digests(finished.run)
+    assert "choose another --out" in refused(*given, "--reference", inputs.reference, "--out", finished.run)
+    assert digests(finished.run) == before
+
+
+def test_calibration_of_other_prompts_does_not_overwrite(inputs, spoilt, tmp_path):
+    before = digests(spoilt)
+    other = text_file(tmp_path / "other.txt", REFERENCE[1:])
+    given = ("calibrate", "--model", inputs.model, "--seeds", N_SEEDS, "--reference", other, "--out", spoilt)
+    assert "prompts_sha256 was" in refused(*given)
+    assert digests(spoilt) == before
+    assert engram(*given, "--force").code == 0
+    table = pd.read_parquet(spoilt / "prompts.parquet")
+    assert table["text"].tolist() == REFERENCE[1:]
