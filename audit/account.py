@@ -18,7 +18,7 @@ from audit.planted.paths import MODEL
 from audit.prompts import Prompt, PromptSet
 from audit.recording import Recorded
 from audit.recovering import Sampled
-from audit.style import text_only_auc
+from audit.style import MIN_PROMPTS, text_only_auc
 from hooks import Site
 from reports.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
 from reports.rates import percent
@@ -61,6 +61,7 @@ class Results:
     detected: Detected
     sampled: tuple[Sampled, ...]
     evaluations_per_sampled: int
+    picture_detectors: tuple[str, ...]
     severities: tuple[str, ...]
 
     @property
@@ -140,6 +141,8 @@ def _problems(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     """Why the result is not to be trusted: an audit that cannot fail must not pass."""
     settings, scored = inputs.settings, detected.scored
     problems = list(_warnings(inputs, detected)) if settings.strict else []
+    if settings.strict and inputs.reference is not None and detected.style_shift is None:
+        problems.append(f"Whether the reference has the candidates' style cannot be told below {MIN_PROMPTS} prompts.")
     if scored.finite_threshold is None:
         fewest = min(style.n_calibrating for style in scored.styles if not np.isfinite(style.threshold))
         problems.append(

@@ -57,7 +57,15 @@ def write_results(
     n_top = inputs.settings.n_top_neurons
     of_flagged = top_spikes(scored.groups, candidates, flagged, n_top)
     spikes = spikes_table(prompts, of_flagged)
-    scores = scores_table(prompts, scored, results.severities, results.sampled, inputs.left_out, inputs.screen_scores)
+    scores = scores_table(
+        prompts,
+        scored,
+        results.severities,
+        results.sampled,
+        results.picture_detectors,
+        inputs.left_out,
+        inputs.screen_scores,
+    )
     recoveries = recoveries_table(prompts, results.sampled, results.evaluations_per_sampled)
     with whole_file(run.path / BASELINE_FILE) as part:
         save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))

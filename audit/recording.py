@@ -41,7 +41,7 @@ NOISE = "noise_pred_norm"
 class Recorded:
     """Where one set's shards lie, and what recording it cost in UNet evaluations of one latent (UE).
 
-    Evaluations of the empty prompt serve every set; they belong to the `Recorder` and are not counted here.
+    Evaluations of the empty prompt at x_T serve every set; they belong to the `Recorder` and are not counted here.
     """
 
     folder: Path
@@ -74,6 +74,8 @@ class Recorder:
         latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
         self.seeds.unconditional(plan.timestep)
+        self.initial_evaluations = len(latents)
+        """UE of the empty prompt at x_T, which serve every prompt."""
 
     @torch.no_grad()
     def record_prompt_sites(self, tokens: Tokens) -> tuple[dict[str, Tensor], Tensor]:
@@ -190,7 +192,7 @@ def _record_shard(
 ) -> None:
     plan = recorder.plan
     per_call = max(1, plan.batch_size // plan.n_seeds)
-    spent = recorder.denoiser.evaluations - recorder.seeds.evaluations
+    spent = recorder.denoiser.evaluations
     prompt_rows, step_rows, measured, n_truncated = [], [], [], 0
     for start in range(0, len(shard), per_call):
         tokens = recorder.denoiser.tokenize([prompt.text for prompt in shard[start : start + per_call]])
@@ -213,7 +215,7 @@ def _record_shard(
     of_prompts, of_steps = _join(prompt_rows), _join(step_rows)
     check_finite(of_prompts, prompt_keys)
     check_finite({**of_steps, f"{NOISE}/mean": scores[NOISE][:, None]}, step_keys)
-    spent = recorder.denoiser.evaluations - recorder.seeds.evaluations - spent
+    spent = recorder.denoiser.evaluations - spent
     entries = {**manifest, "n_truncated": n_truncated, "n_evaluations": spent}
     write_shard(folder / PROMPT_FOLDER, index, prompt_keys, of_prompts, entries)
     write_shard(folder / STEP_FOLDER, index, step_keys, of_steps, entries)

@@ -10,9 +10,9 @@ import torch
 
 from audit.account import Inputs, library_versions
 from audit.calibration import MIN_REFERENCE
-from audit.config import AuditSettings, SettingsError
+from audit.config import DEFAULT_DETECTORS, AuditSettings, SettingsError
 from audit.denoiser import Denoiser
-from audit.detectors import Detector, StepDetector, available
+from audit.detectors import Detector, NeuronDetector, StepDetector, available
 from audit.loading import load_model
 from audit.prompts import PromptSet
 from audit.recording import Plan, Recorder, estimate_bytes
@@ -55,13 +55,21 @@ def load_session(
     return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
 
 
-def chosen_detectors(names: Sequence[str]) -> tuple[Detector, ...]:
+def chosen_detectors(names: Sequence[str], sites: Sequence[str]) -> tuple[Detector, ...]:
+    """The detectors of these names; one chosen by name has to find its sites among those recorded."""
     known = available()
-    wanted = list(known) if "all" in names else [name for name in dict.fromkeys(names) if name != "none"]
-    unknown = [name for name in wanted if name not in known]
+    unknown = [name for name in names if name not in {"all", "none", *known}]
     if unknown:
         raise SettingsError(f"--detectors: {unknown[0]!r} is none of all, none, {', '.join(known)}")
-    return tuple(known[name] for name in wanted)
+    wanted = known if "all" in names else [name for name in dict.fromkeys(names) if name != "none"]
+    detectors = tuple(known[name] for name in wanted)
+    by_name = "all" not in names and tuple(names) != DEFAULT_DETECTORS
+    for detector in detectors:
+        if by_name and isinstance(detector, NeuronDetector) and detector.kind not in sites:
+            raise SettingsError(
+                f"--detectors {detector.name} reads {detector.kind} neurons; add --sites {detector.kind}"
+            )
+    return detectors
 
 
 def check_reference_size(reference: PromptSet) -> None:

@@ -100,7 +100,7 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     if settings.train_images is not None and not settings.train_images.is_dir():
         raise SettingsError(f"no folder {settings.train_images}; give --train-images a folder of training pictures")
     check_tiers(settings)
-    detectors = chosen_detectors(settings.detectors)
+    detectors = chosen_detectors(settings.detectors, settings.sites)
     with watch.stage("load"):
         session = load_session(settings, candidates, reference, detectors)
     check_store_size(session.inputs)
@@ -116,7 +116,7 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     """Record the prompts of `settings` as a reference for later audits; returns the folder they lie in."""
     prompts = read_prompts(settings.prompts, settings.text_column)
     check_reference_size(prompts)
-    session = load_session(settings, prompts, None, chosen_detectors(settings.detectors))
+    session = load_session(settings, prompts, None, chosen_detectors(settings.detectors, settings.sites))
     check_store_size(session.inputs)
     run = RunDirectory.open(settings.out, identity_of(session.inputs), force=force)
     (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
@@ -169,9 +169,10 @@ def _run_stages(session: Session, run: RunDirectory, watch: _Stopwatch) -> Verdi
             severity(bool(flag), float(q), outcomes.get(position))
             for position, (flag, q) in enumerate(zip(scored.flagged, scored.q_value, strict=True))
         )
+    pictured = tuple(d.name for d in session.detectors if isinstance(d, PictureDetector))
     candidates = _shards(recorded["candidates"], inputs)
-    spent = sum(r.n_evaluations for r in recorded.values()) + recorder.seeds.evaluations
-    results = Results(recorded, spent, detected, tuple(sampled), evaluations, severities)
+    spent = sum(r.n_evaluations for r in recorded.values()) + recorder.initial_evaluations
+    results = Results(recorded, spent, detected, tuple(sampled), evaluations, pictured, severities)
     return write_results(inputs, results, candidates, run, watch.seconds)
 
 
@@ -229,8 +230,14 @@ def _detect(session: Session, recorded: dict[str, Recorded]) -> Detected:
         fpr=settings.fpr,
         max_style_shift=settings.max_style_shift,
         seed=settings.seed,
-        all_texts=[prompt.text for prompt in (*inputs.candidates.prompts, *inputs.left_out)],
+        all_texts=_all_texts(inputs),
     )
+
+
+def _all_texts(inputs: Inputs) -> list[str]:
+    """Every candidate's text in the order of the prompt file, those that tier 0 left out among them."""
+    texts = {prompt.prompt_id: prompt.text for prompt in (*inputs.candidates.prompts, *inputs.left_out)}
+    return [texts[prompt_id] for prompt_id in inputs.screen_scores or texts]
 
 
 def _sample(session: Session, run: RunDirectory, detected: Detected) -> tuple[list[Sampled], int]:

@@ -20,11 +20,6 @@ class NoiseSeeds:
     batch_size: int
     _unconditional: dict[int, Tensor] = field(default_factory=dict)
 
-    @property
-    def evaluations(self) -> int:
-        """UE spent on the empty prompt so far; they serve every prompt."""
-        return len(self.latents) * len(self._unconditional)
-
     @torch.no_grad()
     def unconditional(self, timestep: int) -> Tensor:
         """Noise predicted for the empty prompt at x_T, as if it were the latents of `timestep`: like `latents`."""

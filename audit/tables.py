@@ -24,16 +24,18 @@ def scores_table(
     scored: Scored,
     severities: Sequence[str],
     sampled: Sequence[Sampled],
+    picture_detectors: Sequence[str] = (),
     left_out: Sequence[Prompt] = (),
     screen_scores: Mapping[str, float] | None = None,
 ) -> pa.Table:
     """One row a candidate prompt; those that tier 0 left out have its score alone and come last.
 
     Args:
+        picture_detectors: those with a column, which is null for prompts that were not sampled.
         screen_scores: tier-0 score of every prompt by prompt_id, where there was a tier 0.
     """
     reached = {s.position for s in sampled}
-    detectors = {**scored.detectors, **_picture_columns(len(prompts), sampled)}
+    detectors = {**scored.detectors, **_picture_columns(len(prompts), sampled, picture_detectors)}
     columns = {
         "prompt_id": [p.prompt_id for p in prompts],
         "prompt": [p.text for p in prompts],
@@ -61,12 +63,14 @@ def scores_table(
     return together.add_column(together.column_names.index("tier") + 1, "screen", screened)
 
 
-def _picture_columns(n_prompts: int, sampled: Sequence[Sampled]) -> dict[str, npt.NDArray[np.float64]]:
+def _picture_columns(
+    n_prompts: int, sampled: Sequence[Sampled], names: Sequence[str]
+) -> dict[str, npt.NDArray[np.float64]]:
     """What picture detectors say of the sampled prompts, NaN for the others: [prompt] by detector."""
-    columns: dict[str, npt.NDArray[np.float64]] = {}
+    columns = {name: np.full(n_prompts, np.nan) for name in names}
     for one in sampled:
         for name, value in one.measured.items():
-            columns.setdefault(name, np.full(n_prompts, np.nan))[one.position] = value
+            columns[name][one.position] = value
     return columns
 
 

@@ -32,6 +32,8 @@ MIXTURES = [  # reference scenes, reference titles, candidate scenes, candidate 
     (80, 0, 20, 320),
     (150, 150, 20, 20),
     (150, 150, 5, 0),
+    (300, 20, 10, 5),
+    (0, 0, 300, 10),
     (8, 0, 10, 40),
     (0, 0, 5, 0),
     (0, 0, 160, 150),

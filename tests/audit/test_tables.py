@@ -39,7 +39,7 @@ def scored() -> Scored:
 
 
 def test_scores_have_a_row_a_prompt_in_their_order(scored, tmp_path):
-    table = scores_table(PROMPTS, scored, ["none", "none", "high"], SAMPLED)
+    table = scores_table(PROMPTS, scored, ["none", "none", "high"], SAMPLED, ["picture_agreement"])
     names = [*scored.detectors, "picture_agreement"]
     write_table(tmp_path / "s.parquet", table, scores_schema(names), {})
     rows = read_table(tmp_path / "s.parquet", scores_schema(names)).to_pylist()

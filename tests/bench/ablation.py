@@ -19,9 +19,9 @@ FPR = 0.01
 ROOT_MEAN_SQUARE = "root mean square"
 STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     ROOT_MEAN_SQUARE: lambda z: np.sqrt((z**2).mean(axis=1)),
-    "number with |z| > 3": lambda z: (np.abs(z) > 3).mean(axis=1) + 1e-6 * np.abs(z).mean(axis=1),
-    "mean of the 20 largest |z|": lambda z: np.sort(np.abs(z), axis=1)[:, -20:].mean(axis=1),
-    "mean of the 200 largest |z|": lambda z: np.sort(np.abs(z), axis=1)[:, -200:].mean(axis=1),
+    "number of neurons beyond z = 3": lambda z: (np.abs(z) > 3).mean(axis=1) + 1e-6 * np.abs(z).mean(axis=1),
+    "mean of the 20 largest z": lambda z: np.sort(np.abs(z), axis=1)[:, -20:].mean(axis=1),
+    "mean of the 200 largest z": lambda z: np.sort(np.abs(z), axis=1)[:, -200:].mean(axis=1),
 }
 
 
