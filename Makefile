@@ -45,7 +45,7 @@ gate: ## the same audit, its finished stages kept, with the verdict as exit code
 	echo "engram: gate exit code $$code"; exit $$code
 
 test: $(INSTALLED) ## run the tests
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED) ## run the tests that train or audit for minutes
 	@$(PY) -m pytest -m slow

@@ -177,7 +177,7 @@ def test_unets_that_read_more_than_latents_and_text_are_refused(option, value, r
 def test_schedulers_without_discrete_timesteps_are_refused():
     pipe = build_toy_pipe(prediction_type="v_prediction")
     pipe.scheduler = EulerDiscreteScheduler.from_config(pipe.scheduler.config, timestep_type="continuous")
-    with pytest.raises(ModelError, match="EulerDiscreteScheduler starts at timestep 0"):
+    with pytest.raises(ModelError, match="EulerDiscreteScheduler has a timestep of 0"):
         Denoiser(pipe).first_timestep(10)
     pipe.scheduler = FlowMatchEulerDiscreteScheduler()
     with pytest.raises(ModelError, match="FlowMatchEulerDiscreteScheduler has no alphas_cumprod"):
