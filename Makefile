@@ -7,7 +7,7 @@ ENGRAM := $(VENV)/bin/engram
 INSTALLED := $(VENV)/.installed
 
 # Given as variables, handed on as options; an empty one is left to engram's own default.
-export MODEL PROMPTS REFERENCE TRAIN_IMAGES OUT
+export MODEL PROMPTS REFERENCE TRAIN_IMAGES OUT BUDGET
 OPTIONS = $${MODEL:+--model "$$MODEL"} $${PROMPTS:+--prompts "$$PROMPTS"} \
 	$${REFERENCE:+--reference "$$REFERENCE"} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
 	$${OUT:+--out "$$OUT"} $(ARGS)
@@ -21,7 +21,8 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate test test-slow check format bench bench-detect planted clean
+.PHONY: help venv audit gate discover test test-slow check format bench bench-detect bench-recover bench-discover \
+	bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -44,6 +45,10 @@ gate: ## the same audit, its finished stages kept, with the verdict as exit code
 	code=0; $(ENGRAM) audit --gate $(OPTIONS) || code=$$?; \
 	echo "engram: gate exit code $$code"; exit $$code
 
+discover: $(INSTALLED) ## search MODEL= for memorized pictures without captions, BUDGET= UNet evaluations
+	@$(ENGRAM) discover --budget $${BUDGET:-20000} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
+	$${OUT:+--out "$$OUT"} $(ARGS) $${MODEL:+"$$MODEL"}
+
 test: $(INSTALLED) ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
@@ -64,6 +69,15 @@ bench: $(INSTALLED) ## measure speed, memory and accuracy
 
 bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as one page
 	@$(PY) -m tests.bench.detection $(ARGS)
+
+bench-recover: $(INSTALLED) ## measure recovery against the truth, and captions known in part
+	@$(PY) -m tests.bench.recover $(ARGS)
+
+bench-discover: $(INSTALLED) ## measure blind search against other searches, curves as a picture
+	@$(PY) -m tests.bench.discover $(ARGS)
+
+bench-verdict: $(INSTALLED) ## fit the verdict and measure its precision on models left out
+	@$(PY) -m tests.bench.verdict $(ARGS)
 
 planted: $(INSTALLED) ## train the embedded model again
 	@$(PY) -m audit.planted $(ARGS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from audit.config import AuditSettings
 from audit.detecting import Detected
@@ -17,11 +18,12 @@ from audit.loading import LoadedModel
 from audit.planted.paths import MODEL
 from audit.prompts import Prompt, PromptSet
 from audit.recording import Recorded
-from audit.recovering import Sampled
+from audit.recovering import Recovered
 from audit.style import MIN_PROMPTS, text_only_auc
 from hooks import Site
 from reports.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
-from reports.rates import percent
+from reports.rates import percent, rate_of
+from reports.recoveries import recovery_counts
 from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration
 
 _LIBRARIES = ("engram", "torch", "diffusers", "transformers", "numpy")
@@ -54,13 +56,13 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What the stages found, and the UE that recording took."""
+    """What the stages found, and the UE that recording and the picture detectors took."""
 
     recorded: dict[str, Recorded]
     recording_evaluations: int
     detected: Detected
-    sampled: tuple[Sampled, ...]
-    evaluations_per_sampled: int
+    recovered: tuple[Recovered, ...]
+    evaluations_of_detectors: int
     picture_detectors: tuple[str, ...]
     severities: tuple[str, ...]
 
@@ -70,9 +72,12 @@ class Results:
         return self.detected.scored
 
 
-def run_record(inputs: Inputs, results: Results, run: Path, timings: Mapping[str, float]) -> RunRecord:
+def run_record(
+    inputs: Inputs, results: Results, recoveries: pa.Table, run: Path, timings: Mapping[str, float]
+) -> RunRecord:
     """The content of run.json, its verdict still open; the tables in `run` are written already."""
     settings, reference = inputs.settings, inputs.reference
+    counts = _counts(inputs, results, recoveries)
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         status="complete",
@@ -80,10 +85,12 @@ def run_record(inputs: Inputs, results: Results, run: Path, timings: Mapping[str
         settings=settings.model_dump(mode="json"),
         inputs={"prompts": _described(inputs.candidates), "reference": _described(reference) if reference else None},
         calibration=_calibration(inputs, results),
-        counts=_counts(inputs, results),
+        counts=counts,
+        false_recovery=rate_of(counts.n_false_recoveries, counts.n_controls),
         evaluations={
             "record": results.recording_evaluations,
-            "sample": len(results.sampled) * results.evaluations_per_sampled,
+            "recover": sum(rung.evaluations for one in results.recovered for rung in one.rungs),
+            **({"detect_pictures": n} if (n := results.evaluations_of_detectors) else {}),
         },
         timings=timings,
         versions=library_versions(),
@@ -152,10 +159,8 @@ def _problems(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def _counts(inputs: Inputs, results: Results) -> Counts:
-    candidates, sampled = inputs.candidates, results.sampled
-    confirmed = {s.finding for s in sampled if not s.is_control and s.outcome.verdict == "confirmed"}
-    controls = [s for s in sampled if s.is_control]
+def _counts(inputs: Inputs, results: Results, recoveries: pa.Table) -> Counts:
+    candidates, counted = inputs.candidates, recovery_counts(recoveries)
     return Counts(
         n_rows=candidates.n_rows,
         n_empty=candidates.n_empty,
@@ -165,9 +170,11 @@ def _counts(inputs: Inputs, results: Results) -> Counts:
         n_left_out=len(inputs.left_out),
         n_flagged=int(results.scored.flagged.sum()),
         n_high=results.severities.count("high"),
-        n_confirmed_pictures=len(confirmed),
-        n_controls=len(controls),
-        n_false_recoveries=sum(s.outcome.verdict != "not_shown" for s in controls),
+        n_confirmed_pictures=counted.n_confirmed_pictures,
+        n_recovered=counted.n_recovered,
+        recovered_by=counted.recovered_by,
+        n_controls=counted.n_controls,
+        n_false_recoveries=counted.n_false_recoveries,
     )
 
 

@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from audit.config import AuditSettings, SettingsError, with_defaults
+from audit.config import AuditSettings, DiscoverSettings, SettingsError, with_defaults
 from reports.decide import Policy, Verdict, decide
 from reports.files import RunFileError, RunIncompleteError
 from reports.run_record import load_run, results_of
@@ -24,7 +24,13 @@ from reports.text import visible_text
 EXIT_USAGE, EXIT_UNTRUSTED, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 3, 4, 130
 
 _UsageError: Any = typer.BadParameter.__base__  # typer carries its own click, whose names are private
-_OPTION_OF_FIELD = {"n_seeds": "seeds", "n_samples": "samples"}
+_OPTION_OF_FIELD = {
+    "n_seeds": "seeds",
+    "n_samples": "samples",
+    "strategies": "strategy",
+    "n_starts": "starts",
+    "learning_rate": "rate",
+}
 _LONGEST_LINE = 1000  # characters of an error message, which may quote a stranger's file
 
 app = typer.Typer(
@@ -94,6 +100,9 @@ def _root(verbose: Annotated[bool, typer.Option("--verbose", help="Log every det
 
 
 _MODEL_HELP = "Pipeline folder or hub id; by default the embedded model."
+_TRAIN_IMAGES_HELP = "Training pictures to compare with: a folder, an imagefolder, .tar shards, or an index."
+_DESCRIPTOR_HELP = "Learnt descriptor to compare pictures with as well: sscd-disc-large, sscd-disc-mixup, dinov2."
+_WEIGHTS_HELP = "Its weights: a TorchScript file (SSCD) or a transformers folder (DINOv2)."
 _AllowPickle = Annotated[bool, typer.Option(help="Load pickled weights, which can run code.")]
 
 
@@ -108,7 +117,10 @@ def audit(
     reference: Annotated[
         str | None, typer.Option(help="Captions that are surely not memorized, in the candidates' style.")
     ] = None,
-    train_images: Annotated[Path | None, typer.Option(help="Folder of training pictures to compare with.")] = None,
+    train_images: Annotated[Path | None, typer.Option(help=_TRAIN_IMAGES_HELP)] = None,
+    descriptor: Annotated[str | None, typer.Option(help=_DESCRIPTOR_HELP)] = None,
+    descriptor_weights: Annotated[Path | None, typer.Option(help=_WEIGHTS_HELP)] = None,
+    descriptor_sha256: Annotated[str | None, typer.Option(help="Refuse weights of another hash.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>.")] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Reference recorded by `engram calibrate`, instead of --reference.")
@@ -143,10 +155,28 @@ def audit(
     n_samples: Annotated[int | None, typer.Option("--samples", help="Pictures sampled of a prompt.")] = None,
     sample_steps: Annotated[int | None, typer.Option(help="Steps of each sampling.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling.")] = None,
+    strategies: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy", help="Rung of the ladder of recovery (repeat for more): sample, ascend, cyclic, known_image."
+        ),
+    ] = None,
+    ascend_restarts: Annotated[int | None, typer.Option(help="Ascents of a prompt, at most.")] = None,
+    ascend_steps: Annotated[int | None, typer.Option(help="Steps of each ascent.")] = None,
+    ascend_rate: Annotated[float | None, typer.Option(help="Learning rate of the first ascent.")] = None,
+    ascend_radius: Annotated[
+        float | None, typer.Option(help="How far the first ascent may move a token, in units of its norm.")
+    ] = None,
+    ascend_neurons: Annotated[int | None, typer.Option(help="Spiking neurons that are climbed.")] = None,
+    ascend_kind: Annotated[str | None, typer.Option(help="Their kind: feed_forward or cross_out.")] = None,
+    ascend_variable: Annotated[str | None, typer.Option(help="What moves: token_embeddings or prompt_embeds.")] = None,
+    checkpointing: Annotated[
+        bool, typer.Option(help="Take less memory and more time for ascents (gradient checkpointing).")
+    ] = False,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     allow_pickle: _AllowPickle = False,
-    images: Annotated[bool, typer.Option(help="Keep sampled pictures on disk.")] = True,
+    images: Annotated[bool, typer.Option(help="Keep pictures on disk.")] = True,
     show_prompts: Annotated[bool, typer.Option(help="Write whole prompts into summary.md.")] = False,
     force: Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")] = False,
     gate: Annotated[bool, typer.Option(help="Exit with the verdict: 0 pass, 1 fail, 3 not to be trusted.")] = False,
@@ -170,7 +200,7 @@ def _settings(given: Mapping[str, Any]) -> AuditSettings:
     """Settings from the options of `audit`, which are named like them; what was not given keeps its default."""
     paths = with_defaults(*(given[name] for name in ("model", "prompts", "reference", "train_images", "out")))
     chosen = {name: given[name] for name in AuditSettings.model_fields if given.get(name) not in (None, (), [])}
-    for name in ("sites", "detectors"):
+    for name in ("sites", "detectors", "strategies"):
         if name in chosen:
             chosen[name] = tuple(dict.fromkeys(chosen[name]))
     if "calibration" in chosen:
@@ -209,6 +239,92 @@ def calibrate(
         from audit.stages import run_calibration
 
         typer.echo(f"calibration in {run_calibration(settings, force=force)}")
+
+
+@app.command()
+def discover(
+    context: typer.Context,
+    model: Annotated[str | None, typer.Argument(help=_MODEL_HELP)] = None,
+    budget: Annotated[int | None, typer.Option(help="UNet evaluations to spend at most.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Minutes after which no new round begins.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>-discovery.")] = None,
+    train_images: Annotated[Path | None, typer.Option(help=_TRAIN_IMAGES_HELP)] = None,
+    descriptor: Annotated[str | None, typer.Option(help=_DESCRIPTOR_HELP)] = None,
+    descriptor_weights: Annotated[Path | None, typer.Option(help=_WEIGHTS_HELP)] = None,
+    descriptor_sha256: Annotated[str | None, typer.Option(help="Refuse weights of another hash.")] = None,
+    n_starts: Annotated[int | None, typer.Option("--starts", help="Starts of a round.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of each ascent.")] = None,
+    learning_rate: Annotated[float | None, typer.Option("--rate", help="Learning rate of the ascents.")] = None,
+    radius: Annotated[
+        float | None, typer.Option(help="How far an ascent may move a token, in units of its norm.")
+    ] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after so many rounds without a new picture.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Run seed; every random number follows from it.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Starts in one UNet call.")] = None,
+    checkpointing: Annotated[
+        bool, typer.Option(help="Take less memory and more time (gradient checkpointing).")
+    ] = False,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    allow_pickle: _AllowPickle = False,
+    images: Annotated[
+        bool, typer.Option(help="Keep pictures on disk; without them an interrupted search starts anew.")
+    ] = True,
+    force: Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")] = False,
+) -> None:
+    """Search a model for memorized pictures without any caption.
+
+    Findings are printed as they are verified; the same command goes on where it was interrupted. The search ends when
+    its budget is spent or round after round brings nothing new.
+
+    Example: engram discover ./my-pipeline --budget 80000 --out runs/found
+    """
+    with _errors_as_lines():
+        settings = _discover_settings(context.params)
+        from audit.discovering import run_discovery
+
+        run_discovery(settings, force=force)
+
+
+def _discover_settings(given: Mapping[str, Any]) -> DiscoverSettings:
+    """Settings from the options of `discover`, which are named like them; what was not given keeps its default."""
+    embedded = with_defaults(None, None, None, None, None) if given["model"] is None else None
+    model = given["model"] if embedded is None else str(embedded["model"])
+    name = "embedded" if embedded is not None else Path(model.rstrip("/")).name or "model"
+    chosen = {key: given[key] for key in DiscoverSettings.model_fields if given.get(key) is not None}
+    if embedded is not None:
+        chosen.setdefault("train_images", embedded["train_images"])
+    chosen.setdefault("train_images", None)
+    return DiscoverSettings.model_validate(
+        {**chosen, "model": model, "out": given["out"] or Path("runs") / f"{name}-discovery"}
+    )
+
+
+@app.command()
+def index(
+    source: Annotated[Path, typer.Argument(help="A folder, an imagefolder, a .tar or a folder of .tar shards.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the index.")],
+    aspect: Annotated[float, typer.Option(help="Width over height of the pictures that the audited model makes.")] = 1,
+    descriptor: Annotated[str | None, typer.Option(help=_DESCRIPTOR_HELP)] = None,
+    descriptor_weights: Annotated[Path | None, typer.Option(help=_WEIGHTS_HELP)] = None,
+    descriptor_sha256: Annotated[str | None, typer.Option(help="Refuse weights of another hash.")] = None,
+) -> None:
+    """Hash training pictures once, for audits that compare with millions of them.
+
+    Example: engram index shards/ indexes/mine
+    Then: engram audit ... --train-images indexes/mine
+    """
+    with _errors_as_lines():
+        if (descriptor is None) != (descriptor_weights is None):
+            raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
+        from audit.training.descriptors import load_descriptor
+        from audit.training_images import build_index
+
+        learnt = None
+        if descriptor is not None and descriptor_weights is not None:
+            learnt = load_descriptor(descriptor_weights, descriptor, descriptor_sha256)
+        n_pictures = build_index(source, out, aspect=aspect, descriptor=learnt)
+        typer.echo(f"{n_pictures} pictures in {out}")
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from audit.planted.paths import CAPTIONS, MODEL, PICTURES, REFERENCE
 
 SiteKind = Literal["text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward"]
+Strategy = Literal["sample", "ascend", "cyclic", "known_image"]
 ALL_SITES: tuple[SiteKind, ...] = ("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
 DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "one_step_agreement", "picture_agreement")
 """Published detectors that cost no evaluation beyond those of the spike score; the spike scores are always there."""
@@ -51,12 +52,59 @@ class AuditSettings(BaseModel):
     n_samples: int = Field(default=4, ge=2, le=64)
     n_top_neurons: int = Field(default=50, ge=1)
     min_group_prompts: int = Field(default=3, ge=2)
+    descriptor: str | None = None
+    descriptor_weights: Path | None = None
+    descriptor_sha256: str | None = None
     max_sampled: int = Field(default=200, ge=0)
+    strategies: tuple[Strategy, ...] = ("sample", "ascend", "cyclic")
+    ascend_restarts: int = Field(default=2, ge=1, le=64)
+    ascend_steps: int = Field(default=20, ge=1, le=1000)
+    ascend_rate: float = Field(default=0.005, gt=0)
+    ascend_radius: float = Field(default=0.3, gt=0)
+    ascend_neurons: int = Field(default=50, ge=1)
+    ascend_kind: Literal["feed_forward", "cross_out"] = "feed_forward"
+    ascend_variable: Literal["token_embeddings", "prompt_embeds"] = "token_embeddings"
+    checkpointing: bool = False
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     device: str = "auto"
     allow_pickle: bool = False
     images: bool = True
     show_prompts: bool = False
+
+
+class DiscoverSettings(BaseModel):
+    """A search for memorized pictures without captions: of which model, within what budget, and how."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    train_images: Path | None
+    out: Path
+    descriptor: str | None = None
+    descriptor_weights: Path | None = None
+    descriptor_sha256: str | None = None
+    budget: int | None = Field(default=None, ge=1)
+    minutes: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    batch_size: int = Field(default=48, ge=1)
+    n_starts: int = Field(default=48, ge=1)
+    steps: int = Field(default=15, ge=1, le=1000)
+    learning_rate: float = Field(default=0.01, gt=0)
+    radius: float = Field(default=0.5, gt=0)
+    seen_share: float = Field(default=0.1, gt=0, le=1)
+    n_highest: int = Field(default=20, ge=1)
+    n_reference: int = Field(default=400, ge=8)
+    n_components: int = Field(default=10, ge=0)
+    n_samples: int = Field(default=3, ge=2, le=64)
+    sample_steps: int = Field(default=15, ge=2)
+    num_inference_steps: int = Field(default=50, ge=1)
+    patience: int = Field(default=5, ge=1)
+    kind: Literal["feed_forward", "cross_out"] = "feed_forward"
+    checkpointing: bool = False
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str = "auto"
+    allow_pickle: bool = False
+    images: bool = True
 
 
 def with_defaults(

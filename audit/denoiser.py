@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audit.loading import ModelError
 from hooks.reduce import token_classes
+from hooks.substitute import substitute
 
 _ROUNDING = 0.01  # of a timestep
 
@@ -25,6 +28,11 @@ class Tokens:
     attention_mask: Tensor | None  # given to encoders that were trained with one
     classes: Tensor  # [prompt, position], see hooks.TokenClass
     truncated: tuple[bool, ...]
+
+    def rows(self, chosen: slice) -> Tokens:
+        """Some of the prompts."""
+        mask = None if self.attention_mask is None else self.attention_mask[chosen]
+        return Tokens(self.input_ids[chosen], mask, self.classes[chosen], self.truncated[chosen])
 
 
 class Denoiser:
@@ -92,6 +100,25 @@ class Denoiser:
     @torch.no_grad()
     def embed(self, tokens: Tokens) -> Tensor:
         """Run the text encoder: prompt_embeds [prompt, position, width], as the pipeline hands them to the UNet."""
+        return self._encode(tokens)
+
+    @torch.no_grad()
+    def token_embeddings(self, tokens: Tokens) -> Tensor:
+        """What the text encoder reads, one vector a token, positions not added: [prompt, position, width]."""
+        embeddings: Tensor = self._token_embedding(tokens.input_ids.to(self.device))
+        return embeddings
+
+    def embed_from(self, token_embeddings: Tensor, tokens: Tokens) -> Tensor:
+        """prompt_embeds as from `embed`, of changed `token_embeddings`, to which gradients flow back."""
+        with substitute(self._token_embedding, token_embeddings):
+            return self._encode(tokens)
+
+    @property
+    def _token_embedding(self) -> nn.Module:
+        module: nn.Module = self.pipe.text_encoder.get_input_embeddings()
+        return module
+
+    def _encode(self, tokens: Tokens) -> Tensor:
         mask = None if tokens.attention_mask is None else tokens.attention_mask.to(self.device)
         embeds: Tensor = self.pipe.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
         if embeds.ndim != 3:
@@ -109,14 +136,51 @@ class Denoiser:
             noise.append(torch.randn(self.latent_shape, generator=generator))
         return torch.stack(noise).to(self.device, self.dtype)
 
-    def predict_noise(self, latents: Tensor, timestep: int, prompt_embeds: Tensor) -> Tensor:
-        """The model's noise prediction (epsilon, whatever it was trained to predict), shaped like `latents`."""
+    def noise(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Unit Gaussian latents, one from each CPU generator: [latent, channel, row, column]."""
+        drawn = [torch.randn(self.latent_shape, generator=generator) for generator in generators]
+        return torch.stack(drawn).to(self.device, self.dtype)
+
+    @property
+    def n_timesteps(self) -> int:
+        """Timesteps of training, the scheduler's t being below it."""
+        return len(self._alphas_cumprod)
+
+    @torch.no_grad()
+    def encode_pictures(self, pictures: npt.NDArray[np.uint8]) -> Tensor:
+        """Latents of pictures [picture, height, width, 3], the mode of the encoder's distribution: [picture, channel,
+        row, column]."""
+        vae = self.pipe.vae
+        pixels = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1  # [picture, 3, height, width]
+        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode().float()
+        latents = (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor
+        return torch.as_tensor(latents).to(self.device, self.dtype)
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> npt.NDArray[np.uint8]:
+        """Pictures of latents: [picture, height, width, 3]."""
+        vae = self.pipe.vae
+        scaled = latents.float() / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
+        pixels = vae.decode(scaled.to(vae.device, vae.dtype)).sample.float().clamp(-1, 1)
+        return np.asarray(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+
+    def noised(self, latents: Tensor, noise: Tensor, timesteps: int | Tensor) -> Tensor:
+        """Latents with noise [latent, channel, row, column] at one timestep, or at one each: like `noise`."""
+        alpha = self._alphas_cumprod.to(noise.device, torch.float32)[timesteps].reshape(-1, 1, 1, 1)
+        return (alpha.sqrt() * latents.float() + (1 - alpha).sqrt() * noise.float()).to(self.dtype)
+
+    def predict_noise(self, latents: Tensor, timestep: int | Tensor, prompt_embeds: Tensor) -> Tensor:
+        """The model's noise prediction (epsilon, whatever it was trained to predict), shaped like `latents`.
+
+        Args:
+            timestep: one for all latents, or one each, [latent].
+        """
         self.evaluations += len(latents)
         output: Tensor = self.pipe.unet(latents, timestep, encoder_hidden_states=prompt_embeds).sample
         prediction_type = self.pipe.scheduler.config.prediction_type
         if prediction_type == "epsilon":
             return output
-        alpha = self._alphas_cumprod[timestep].to(latents)
+        alpha = self._alphas_cumprod.to(latents)[timestep].reshape(-1, 1, 1, 1)
         if prediction_type == "v_prediction":
             return alpha.sqrt() * output + (1 - alpha).sqrt() * latents
         if prediction_type == "sample":

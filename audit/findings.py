@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from audit.evidence import REPLICATION_DISTANCE, Picture, Pictures, medoid, seed_agreement, tile_distances
+from audit.fixed_part import FixedPart, fixed_part
+from audit.recover.signs import Signs
+from audit.recover.verdict import confidence_of, verdict_of
+from audit.training.templates import template_match
 from audit.training_images import Nearest, TrainingImages
-
-AGREEING_SHARE = 0.75
-"""Share of seeds that must give one picture before a prompt counts as recalling it."""
 
 FALSE_DISCOVERY_RATE = 0.1
 """Flagged prompts with a q-value up to this are of medium severity even if no picture came back."""
@@ -19,27 +20,90 @@ FALSE_DISCOVERY_RATE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What sampling one prompt showed; `best` is the index of the sample that stands for it."""
+    """What one prompt showed at one rung.
+
+    Args:
+        best: index of the picture that stands for it.
+        agreement: share of the pictures that show one picture.
+        nearest: the training picture nearest to the best; None without training pictures.
+        confidence: probability that the pictures show a memory, from their signs alone; None where too few agree.
+        verdict: confirmed, likely or not_shown.
+    """
 
     best: int
     agreement: float
     nearest: Nearest | None
-    verdict: str  # confirmed | likely | not_shown
+    confidence: float | None
+    verdict: str
+
+    @property
+    def kind(self) -> str | None:
+        """verbatim or template, of the training picture that came back; None where none did."""
+        return self.nearest.kind if self.nearest is not None and self.verdict != "not_shown" else None
 
 
-def judge(pictures: Pictures, training: TrainingImages | None) -> Outcome:
-    """Judge one prompt's samples [seed, height, width, 3].
+MIN_AGREEMENT = {"confirmed": 0.5, "likely": 0.75}
+"""Share of seeds that must give one picture before a prompt counts as recalling it."""
 
-    confirmed: a sample is a near-duplicate of a training picture. likely: none is, but at least three quarters of the
-    seeds give one picture. not_shown: neither.
+MIN_KINSHIP = 0.6
+"""What an ascent reached is the prompt's own from this cosine on: on the embedded model it was 0.53 to 0.95, mean 0.75,
+where the right picture came out of a caption with two words replaced, and 0.16 to 0.61, mean 0.27, where a clean
+caption was driven to a stranger's memory."""
+
+MIN_COPIES = 0.5
+"""Share of the pictures of an ascent or of drifting samples that must copy a training picture: among many prompts
+that are pushed about, one sample of one of them meets a memory by chance."""
+
+
+def judge(
+    pictures: Pictures,
+    training: TrainingImages | None,
+    signs: Signs | None,
+    *,
+    kinship: float | None = None,
+    is_blind: bool = False,
+    is_pushed: bool = False,
+) -> Outcome:
+    """Judge one prompt's pictures [seed, height, width, 3].
+
+    With training pictures, confirmed is what copies one of them; a part in common, or the signs, make an outcome likely
+    at most: the pictures given may not be all. Without them the signs decide alone.
+
+    Args:
+        signs: None where too few of the pictures agree to look for any.
+        kinship: of what an ascent reached to the prompt; below `MIN_KINSHIP` the picture, memory or not, is another's.
+        is_pushed: the pictures are not plain samples; then `MIN_COPIES` of them have to copy a training picture.
+        is_blind: no prompt is judged but what a search came upon; then the signs suffice without `MIN_AGREEMENT`.
     """
     agreement = seed_agreement(pictures)
     found = training.nearest(pictures) if training is not None else [None] * len(pictures)
-    distances = [nearest.distance if nearest else np.inf for nearest in found]
+    distances = [n.distance if n is not None and n.kind == "verbatim" else np.inf for n in found]
+    copies = float(np.isfinite(distances).mean())
     closest, typical = int(np.argmin(distances)), medoid(pictures)
-    if distances[closest] <= REPLICATION_DISTANCE:
-        return Outcome(closest, agreement, found[closest], "confirmed")
-    return Outcome(typical, agreement, found[typical], "likely" if agreement >= AGREEING_SHARE else "not_shown")
+    confidence = confidence_of(signs) if signs is not None else None
+    if kinship is not None and kinship < MIN_KINSHIP:
+        return Outcome(typical, agreement, found[typical], confidence, "not_shown")
+    if copies > 0 and (not is_pushed or copies >= MIN_COPIES):
+        return Outcome(closest, agreement, found[closest], confidence, "confirmed")
+    template = _template(pictures[typical], fixed_part(pictures), training, found[typical])
+    if template is not None:
+        return Outcome(typical, agreement, template, confidence, "likely")
+    verdict = verdict_of(confidence) if confidence is not None else "not_shown"
+    if not is_blind and agreement < MIN_AGREEMENT.get(verdict, 0):
+        verdict = "not_shown"
+    if training is not None and verdict == "confirmed":
+        verdict = "likely"
+    return Outcome(typical, agreement, found[typical], confidence, verdict)
+
+
+def _template(
+    picture: Picture, part: FixedPart, training: TrainingImages | None, nearest: Nearest | None
+) -> Nearest | None:
+    """The nearest training picture, if the part of the picture that every seed gives alike is that picture's."""
+    if training is None or nearest is None or not part.is_a_part:
+        return None
+    match = template_match(picture, training.picture(nearest.index), part.mask)
+    return replace(nearest, kind="template", distance=match.distance) if match.is_match else None
 
 
 def severity(flagged: bool, q_value: float, outcome: Outcome | None) -> str:

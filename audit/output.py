@@ -18,7 +18,7 @@ from audit.neuron_groups import (
     group_neurons,
     neuron_groups_table,
 )
-from audit.recovering import Sampled, sample_paths
+from audit.recovering import Recovered, sample_paths
 from audit.rundir import RunDirectory
 from audit.scoring import Spike, baseline_arrays, baseline_columns, top_spikes
 from audit.shards import Shards
@@ -61,12 +61,12 @@ def write_results(
         prompts,
         scored,
         results.severities,
-        results.sampled,
+        results.recovered,
         results.picture_detectors,
         inputs.left_out,
         inputs.screen_scores,
     )
-    recoveries = recoveries_table(prompts, results.sampled, results.evaluations_per_sampled)
+    recoveries = recoveries_table(prompts, results.recovered)
     with whole_file(run.path / BASELINE_FILE) as part:
         save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))
     footer = {"model_fingerprint": inputs.loaded.fingerprint}
@@ -76,7 +76,7 @@ def write_results(
     shared = _neuron_groups(inputs, results, of_flagged, candidates)
     write_table(run.path / NEURON_GROUPS_FILE, neuron_groups_table(shared), NEURON_GROUPS_SCHEMA, footer)
     _draw(inputs, results, run)
-    record = run_record(inputs, results, run.path, seconds)
+    record = run_record(inputs, results, recoveries, run.path, seconds)
     verdict = decide(results_of(record), Policy())
     finished = replace(record, verdict=verdict)
     run.update(**asdict(finished))
@@ -90,7 +90,7 @@ def _neuron_groups(
 ) -> tuple[NeuronGroup, ...]:
     """Neurons that spike together in several flagged prompts, the controls showing what caption style explains."""
     prompts, groups = inputs.candidates.prompts, results.scored.groups
-    controls = [sampled.position for sampled in results.sampled if sampled.is_control]
+    controls = [one.position for one in results.recovered if one.is_control]
     of_controls = top_spikes(groups, candidates, controls, inputs.settings.n_top_neurons)
     return group_neurons(
         {prompts[position].prompt_id: _listed(spikes) for position, spikes in of_flagged.items()},
@@ -100,7 +100,7 @@ def _neuron_groups(
         max_p_value=MAX_P_VALUE,
         unflagged={prompts[position].prompt_id: _listed(spikes) for position, spikes in of_controls.items()},
         findings={
-            prompts[s.position].prompt_id: finding_id(s.finding) for s in results.sampled if s.finding is not None
+            prompts[s.position].prompt_id: finding_id(s.finding) for s in results.recovered if s.finding is not None
         },
     )
 
@@ -117,21 +117,28 @@ def _draw(inputs: Inputs, results: Results, run: RunDirectory) -> None:
         scored.finite_threshold,
         run.path / HISTOGRAM_FILE,
     )
-    heads: dict[int, Sampled] = {}
-    for sampled in results.sampled:
-        if sampled.finding is not None:
-            heads.setdefault(sampled.finding, sampled)
-    rows = [
-        PanelRow(
-            prompt=inputs.candidates.prompts[head.position].text,
-            verdict=head.outcome.verdict,
-            spike_score=float(scored.spike_score[head.position]),
-            q_value=float(scored.q_value[head.position]),
-            training_image=head.outcome.nearest.path if head.outcome.nearest else None,
-            samples=sample_paths(run.path, inputs.candidates.prompts[head.position], inputs.settings.n_samples),
-        )
-        for head in heads.values()
-    ]
+    heads: dict[int, Recovered] = {}
+    for one in results.recovered:
+        if one.finding is not None:
+            heads.setdefault(one.finding, one)
+    rows = [_panel_row(inputs, results, run, head) for head in heads.values()]
     (run.path / EVIDENCE_FILE).unlink(missing_ok=True)  # of an earlier try with other training pictures
     if rows and inputs.settings.images:
         evidence_panel(rows, run.path / EVIDENCE_FILE)
+
+
+def _panel_row(inputs: Inputs, results: Results, run: RunDirectory, head: Recovered) -> PanelRow:
+    best, prompt = head.best, inputs.candidates.prompts[head.position]
+    return PanelRow(
+        prompt=prompt.text,
+        verdict=best.outcome.verdict,
+        strategy=best.strategy,
+        spike_score=float(results.scored.spike_score[head.position]),
+        q_value=float(results.scored.q_value[head.position]),
+        confidence=best.outcome.confidence,
+        evaluations=sum(rung.evaluations for rung in head.rungs),
+        training_image=best.training_picture,
+        samples=sample_paths(run.path, prompt, inputs.settings.n_samples),
+        recovered=run.path / best.image_path if best.image_path else None,
+        mask=run.path / best.mask_path if best.mask_path else None,
+    )

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import StableDiffusionImg2ImgPipeline
+from PIL import Image
+from torch import Tensor
 
 from audit.evidence import Pictures
 from hooks import NonFiniteActivation
@@ -34,19 +37,89 @@ def sample_pictures(
     Raises:
         NonFiniteActivation: the model gave a picture that is not a number somewhere, as float16 decoders do.
     """
-    generators = [sample_generator(run_seed, p, i) for p, i in zip(prompts, image_indices, strict=True)]
     output = pipe(
         prompt=list(prompts),
-        generator=generators,
+        generator=[sample_generator(run_seed, p, i) for p, i in zip(prompts, image_indices, strict=True)],
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
         output_type="np",
     )
-    images = np.asarray(output.images)  # [picture, height, width, 3] in [0, 1]
-    broken = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+    names = [f"prompt {p!r}, image {i}" for p, i in zip(prompts, image_indices, strict=True)]
+    return _as_pictures(output.images, names)
+
+
+@torch.no_grad()
+def sample_embeds(
+    pipe: Any,
+    prompt_embeds: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    num_inference_steps: int,
+    guidance_scale: float,
+    batch_size: int,
+) -> Pictures:
+    """One picture of each row of prompt_embeds [picture, position, width], its x_T drawn by its CPU generator.
+
+    One picture costs `num_inference_steps` UE, twice that with a guidance above 1.
+
+    Raises:
+        NonFiniteActivation: as `sample_pictures`.
+    """
+    parts = []
+    for first in range(0, len(generators), batch_size):
+        rows = slice(first, first + batch_size)
+        output = pipe(
+            prompt_embeds=prompt_embeds[rows].to(pipe.unet.device, pipe.unet.dtype),
+            generator=list(generators[rows]),
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            output_type="np",
+        )
+        parts.append(_as_pictures(output.images, [f"start {i}" for i in range(first, first + len(output.images))]))
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def renoise_pictures(
+    pipe: Any,
+    pictures: Pictures,
+    prompt_embeds: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    num_inference_steps: int,
+    strength: float,
+    batch_size: int,
+) -> Pictures:
+    """Noise each picture part of the way (`strength`, 1 is pure noise) and denoise it again without guidance.
+
+    One picture costs `num_inference_steps` × `strength` UE.
+    """
+    repaint = StableDiffusionImg2ImgPipeline(
+        **{name: part for name, part in pipe.components.items() if name != "image_encoder"},
+        requires_safety_checker=False,
+    )
+    repaint.set_progress_bar_config(disable=True)
+    parts = []
+    for first in range(0, len(generators), batch_size):
+        rows = slice(first, first + batch_size)
+        output = repaint(
+            image=[Image.fromarray(picture) for picture in pictures[rows]],
+            prompt_embeds=prompt_embeds[rows].to(pipe.unet.device, pipe.unet.dtype),
+            generator=list(generators[rows]),
+            num_inference_steps=num_inference_steps,
+            strength=strength,
+            guidance_scale=1.0,
+            output_type="np",
+        )
+        parts.append(_as_pictures(output.images, [f"picture {i}" for i in range(first, first + len(output.images))]))
+    return np.concatenate(parts)
+
+
+def _as_pictures(images: Any, names: Sequence[str]) -> Pictures:
+    array = np.asarray(images)  # [picture, height, width, 3] in [0, 1]
+    broken = np.flatnonzero(~np.isfinite(array).all(axis=(1, 2, 3)))
     if broken.size:
         raise NonFiniteActivation(
-            f"the picture of prompt {prompts[broken[0]]!r}, image {image_indices[broken[0]]} is not finite; "
-            "load the model in float32 or bfloat16"
+            f"the picture of {names[broken[0]]} is not finite; load the model in float32 or bfloat16"
         )
-    return np.asarray((images * 255).round(), dtype=np.uint8)
+    return np.asarray((array * 255).round(), dtype=np.uint8)

@@ -10,19 +10,20 @@ import torch
 
 from audit.account import Inputs, library_versions
 from audit.calibration import MIN_REFERENCE
-from audit.config import DEFAULT_DETECTORS, AuditSettings, SettingsError
+from audit.config import DEFAULT_DETECTORS, AuditSettings, DiscoverSettings, SettingsError
 from audit.denoiser import Denoiser
 from audit.detectors import Detector, NeuronDetector, StepDetector, available
 from audit.loading import load_model
 from audit.prompts import PromptSet
 from audit.recording import Plan, Recorder, estimate_bytes
 from audit.saved_calibration import open_calibration
+from audit.training.descriptors import load_descriptor
 from audit.training_images import TrainingImages, open_training_images
 from hooks import PROMPT_SITE_KINDS, find_sites
 
 _NOT_IN_IDENTITY = {
     *("model", "prompts", "reference", "calibration", "out"),  # known by their hashes, or where results go
-    *("show_prompts", "device", "allow_pickle", "max_store_gib", "strict"),
+    *("show_prompts", "device", "allow_pickle", "max_store_gib", "descriptor_weights", "strict"),
 }
 _RECORDING_SETTINGS = {"sites", "detectors", "n_seeds", "seed", "num_inference_steps"}
 
@@ -44,8 +45,8 @@ class Session:
 def load_session(
     settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None, detectors: tuple[Detector, ...]
 ) -> Session:
-    device = _device(settings.device)
-    dtype = _dtype(settings.dtype, device)
+    device = device_of(settings.device)
+    dtype = dtype_of(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     denoiser = Denoiser(loaded.pipe)
     inputs = Inputs(settings, loaded, find_sites(loaded.pipe, settings.sites), candidates, reference, None)
@@ -89,6 +90,19 @@ def check_tiers(settings: AuditSettings) -> None:
         raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
 
 
+def check_strategies(settings: AuditSettings) -> None:
+    """Every strategy that was chosen has what it needs."""
+    if "sample" not in settings.strategies:
+        raise SettingsError("--strategy: every ladder starts with sample; add it")
+    if "known_image" in settings.strategies and settings.train_images is None:
+        raise SettingsError("--strategy known_image pulls at training pictures; give --train-images")
+    if "ascend" in settings.strategies and settings.ascend_kind not in settings.sites:
+        raise SettingsError(
+            f"--strategy ascend climbs {settings.ascend_kind} neurons; add --sites {settings.ascend_kind}, "
+            "or leave ascend out with --strategy sample"
+        )
+
+
 def check_store_size(inputs: Inputs) -> None:
     """Refuse to fill a disk: dense activations of a large model and many prompts run into terabytes."""
     settings = inputs.settings
@@ -102,11 +116,29 @@ def check_store_size(inputs: Inputs) -> None:
         )
 
 
-def training_images_of(settings: AuditSettings, denoiser: Denoiser) -> TrainingImages | None:
+def check_training_images(settings: AuditSettings | DiscoverSettings) -> None:
+    source = settings.train_images
+    if source is not None and not source.exists():
+        raise SettingsError(f"no {source}; give --train-images a folder, a .tar or an index of training pictures")
+    if (settings.descriptor is None) != (settings.descriptor_weights is None):
+        raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
+    if settings.descriptor is not None and source is None:
+        raise SettingsError("--descriptor compares with training pictures; give --train-images")
+
+
+def training_images_of(settings: AuditSettings | DiscoverSettings, denoiser: Denoiser) -> TrainingImages | None:
     if settings.train_images is None:
         return None
+    descriptor = None
+    if settings.descriptor is not None and settings.descriptor_weights is not None:
+        descriptor = load_descriptor(settings.descriptor_weights, settings.descriptor, settings.descriptor_sha256)
+    return open_training_images(settings.train_images, *picture_size(denoiser), descriptor)
+
+
+def picture_size(denoiser: Denoiser) -> tuple[int, int]:
+    """Height and width of the model's pictures."""
     height, width = (side * denoiser.pipe.vae_scale_factor for side in denoiser.latent_shape[1:])
-    return open_training_images(settings.train_images, height, width)
+    return height, width
 
 
 def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
@@ -142,13 +174,13 @@ def calibration_identity_of(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _device(device: str) -> str:
+def device_of(device: str) -> str:
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _dtype(dtype: str, device: str) -> torch.dtype:
+def dtype_of(dtype: str, device: str) -> torch.dtype:
     if dtype == "auto":
         return torch.float32 if device == "cpu" else torch.float16
     return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from audit.account import Inputs, Results, display_name
-from audit.config import AuditSettings, SettingsError
+from audit.config import AuditSettings
 from audit.denormals import flushed_denormals
 from audit.detecting import Detected, RecordedSet, detect
 from audit.detectors import PictureDetector
@@ -21,8 +21,7 @@ from audit.loading import ModelError, load_model
 from audit.output import write_results
 from audit.prompts import PromptFileError, PromptSet, read_prompts
 from audit.recording import Recorded, Recorder, record_set
-from audit.recover.sample import SamplePlan
-from audit.recovering import Sampled, choose, sample_all
+from audit.recovery_stage import recover_flagged
 from audit.rundir import RunDirectory, RunDirectoryError, fingerprint_of
 from audit.saved_calibration import CALIBRATION_FILE, CalibrationError, save_calibration
 from audit.screening import fit_screen, screen_prompts
@@ -31,11 +30,12 @@ from audit.session import (
     calibration_identity_of,
     check_reference_size,
     check_store_size,
+    check_strategies,
     check_tiers,
+    check_training_images,
     chosen_detectors,
     identity_of,
     load_session,
-    training_images_of,
 )
 from audit.shards import Shards
 from audit.training_images import TrainingImagesError
@@ -97,9 +97,9 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     if settings.calibration is None:
         check_reference_size(reference or candidates)
-    if settings.train_images is not None and not settings.train_images.is_dir():
-        raise SettingsError(f"no folder {settings.train_images}; give --train-images a folder of training pictures")
+    check_training_images(settings)
     check_tiers(settings)
+    check_strategies(settings)
     detectors = chosen_detectors(settings.detectors, settings.sites)
     with watch.stage("load"):
         session = load_session(settings, candidates, reference, detectors)
@@ -161,19 +161,27 @@ def _run_stages(session: Session, run: RunDirectory, watch: _Stopwatch) -> Verdi
         recorded |= _record(session, recorder, run, {"candidates": inputs.candidates})
     with watch.stage("detect"):
         detected = _detect(session, recorded)
-    with watch.stage("sample"):
-        sampled, evaluations = _sample(session, run, detected)
-        outcomes = {s.position: s.outcome for s in sampled}
-        scored = detected.scored
-        severities = tuple(
-            severity(bool(flag), float(q), outcomes.get(position))
-            for position, (flag, q) in enumerate(zip(scored.flagged, scored.q_value, strict=True))
-        )
-    pictured = tuple(d.name for d in session.detectors if isinstance(d, PictureDetector))
-    candidates = _shards(recorded["candidates"], inputs)
+    shards = _shards(recorded["candidates"], inputs)
+    with watch.stage("recover"):
+        recovered = recover_flagged(session, run, detected, shards, _set_fingerprint(run, "recovery"))
+    verdicts = {one.position: one.best.outcome for one in recovered}
+    severities = tuple(
+        severity(bool(flag), float(q), verdicts.get(position))
+        for position, (flag, q) in enumerate(zip(detected.scored.flagged, detected.scored.q_value, strict=True))
+    )
+    pictured = [detector for detector in session.detectors if isinstance(detector, PictureDetector)]
+    measuring = sum(detector.evaluations_per_picture for detector in pictured) * inputs.settings.n_samples
     spent = sum(r.n_evaluations for r in recorded.values()) + recorder.initial_evaluations
-    results = Results(recorded, spent, detected, tuple(sampled), evaluations, pictured, severities)
-    return write_results(inputs, results, candidates, run, watch.seconds)
+    results = Results(
+        recorded,
+        spent,
+        detected,
+        tuple(recovered),
+        measuring * len(recovered),
+        tuple(detector.name for detector in pictured),
+        severities,
+    )
+    return write_results(inputs, results, shards, run, watch.seconds)
 
 
 def _screen(session: Session, recorder: Recorder, reference: Recorded) -> Session:
@@ -238,20 +246,3 @@ def _all_texts(inputs: Inputs) -> list[str]:
     """Every candidate's text in the order of the prompt file, those that tier 0 left out among them."""
     texts = {prompt.prompt_id: prompt.text for prompt in (*inputs.candidates.prompts, *inputs.left_out)}
     return [texts[prompt_id] for prompt_id in inputs.screen_scores or texts]
-
-
-def _sample(session: Session, run: RunDirectory, detected: Detected) -> tuple[list[Sampled], int]:
-    """Sample flagged prompts and controls; also the UE that one prompt costs."""
-    inputs, settings, scored = session.inputs, session.inputs.settings, detected.scored
-    plan = SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
-    positions = choose(scored.spike_score, scored.flagged, settings.max_sampled, settings.seed)
-    chosen = [detector for detector in session.detectors if isinstance(detector, PictureDetector)]
-    sampled = sample_all(
-        *(session.denoiser, chosen, inputs.candidates.prompts, positions, plan),
-        run=run.path,
-        fingerprint=inputs.loaded.fingerprint,
-        training=training_images_of(settings, session.denoiser) if positions[0] else None,
-        keep_images=settings.images,
-        batch_size=settings.batch_size,
-    )
-    return sampled, plan.evaluations + settings.n_samples * sum(d.evaluations_per_picture for d in chosen)

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from audit.findings import Outcome
 from audit.flagging import Scored
 from audit.prompts import Prompt
-from audit.recovering import Sampled
+from audit.recovering import Recovered
 from audit.scoring import Spike
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
 
@@ -23,7 +24,7 @@ def scores_table(
     prompts: Sequence[Prompt],
     scored: Scored,
     severities: Sequence[str],
-    sampled: Sequence[Sampled],
+    recovered: Sequence[Recovered],
     picture_detectors: Sequence[str] = (),
     left_out: Sequence[Prompt] = (),
     screen_scores: Mapping[str, float] | None = None,
@@ -34,8 +35,8 @@ def scores_table(
         picture_detectors: those with a column, which is null for prompts that were not sampled.
         screen_scores: tier-0 score of every prompt by prompt_id, where there was a tier 0.
     """
-    reached = {s.position for s in sampled}
-    detectors = {**scored.detectors, **_picture_columns(len(prompts), sampled, picture_detectors)}
+    reached = {one.position for one in recovered}
+    detectors = {**scored.detectors, **_picture_columns(len(prompts), recovered, picture_detectors)}
     columns = {
         "prompt_id": [p.prompt_id for p in prompts],
         "prompt": [p.text for p in prompts],
@@ -64,11 +65,11 @@ def scores_table(
 
 
 def _picture_columns(
-    n_prompts: int, sampled: Sequence[Sampled], names: Sequence[str]
+    n_prompts: int, recovered: Sequence[Recovered], names: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float64]]:
     """What picture detectors say of the sampled prompts, NaN for the others: [prompt] by detector."""
     columns = {name: np.full(n_prompts, np.nan) for name in names}
-    for one in sampled:
+    for one in recovered:
         for name, value in one.measured.items():
             columns[name][one.position] = value
     return columns
@@ -98,23 +99,35 @@ def finding_id(finding: int) -> str:
     return f"finding-{finding + 1:03d}"
 
 
-def recoveries_table(prompts: Sequence[Prompt], sampled: Sequence[Sampled], evaluations: int) -> pa.Table:
-    """One row a sampled prompt, flagged and control."""
+def recoveries_table(prompts: Sequence[Prompt], recovered: Sequence[Recovered]) -> pa.Table:
+    """One row a rung that a prompt, flagged or control, was tried on, in the order of trying."""
     rows = [
         {
-            "finding_id": None if s.finding is None else finding_id(s.finding),
-            "prompt_id": prompts[s.position].prompt_id,
-            "is_control": s.is_control,
-            "strategy": "sample",
-            "restart": 0,
-            "evaluations": evaluations,
-            "seed_agreement": s.outcome.agreement,
-            "verdict": s.outcome.verdict,
-            "image_path": s.image_path,
-            "nearest_image": None if s.outcome.nearest is None else str(s.outcome.nearest.path),
-            "similarity": None if s.outcome.nearest is None else s.outcome.nearest.similarity,
-            "kind": "verbatim" if s.outcome.verdict == "confirmed" else None,
+            **recovery_row(rung.outcome),
+            "finding_id": finding_id(one.finding) if rung is one.best and one.finding is not None else None,
+            "prompt_id": prompts[one.position].prompt_id,
+            "is_control": one.is_control,
+            "strategy": rung.strategy,
+            "restart": rung.restart,
+            "evaluations": rung.evaluations,
+            "image_path": rung.image_path,
+            "mask_path": rung.mask_path,
+            "fixed_share": rung.fixed_share,
         }
-        for s in sampled
+        for one in recovered
+        for rung in one.rungs
     ]
     return pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA)
+
+
+def recovery_row(outcome: Outcome) -> dict[str, object]:
+    """What an outcome says of itself, by column of the recoveries."""
+    nearest = outcome.nearest
+    return {
+        "seed_agreement": outcome.agreement,
+        "verdict": outcome.verdict,
+        "confidence": outcome.confidence,
+        "nearest_image": None if nearest is None else str(nearest.path),
+        "similarity": None if nearest is None else nearest.similarity,
+        "kind": outcome.kind,
+    }

@@ -1,46 +1,50 @@
-"""Find the training picture nearest to a sample: a shortlist from small descriptors, then the exact tile distance.
+"""Find the training picture nearest to a sample: of the same framing, mirrored, cropped, shifted or in part.
 
-The descriptor of a picture is its 8 x 8 block means, two by two in every tile of `audit.evidence`. A block mean
-forgets detail, so the distance between two descriptors is never above the distance between their pictures: reading
-pictures in the order of that bound can stop as soon as it passes the best distance found.
+A small set is searched twice. First by block means: the distance between those of two pictures is never above the
+tile distance between the pictures, so that reading pictures in the order of that bound can stop early. Then, as in
+an index on disk, by the hashes of windows: the shortlist is aligned with the sample and compared exactly.
 
-Limits: what is found is a picture of the same framing, upright or mirrored. Crops, other rotations, changed colours
-and paraphrases of a training picture are not; that takes a learnt descriptor. At most `SHORTLIST` pictures are read
-for each orientation of a sample, so that an unremarkable sample, to which many pictures are about equally far, gets
-one of the nearest pictures rather than provably the nearest. The bound is exact for sides that are multiples of 8.
+Limits: rotations, changed colours and paraphrases take a learnt descriptor. A sample that copies nothing gets one of
+the nearest pictures, not provably the nearest. The bound is exact for sides that are multiples of 8.
 """
 
 from __future__ import annotations
 
-import logging
-import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
-from audit.evidence import N_TILES, Pictures, tile_distances
-from audit.progress import track
+from audit.evidence import Pictures, tile_distances
+from audit.training.blocks import BlockMeans, describe, lower_bounds
+from audit.training.descriptors import Descriptor
+from audit.training.embeddings import Embedded, brute_force, faiss_search, open_embeddings, write_embeddings
+from audit.training.index import Entry, ImageIndex, Paths, index_in_memory, is_index, open_index, write_index
+from audit.training.matching import FINE_SIDE, Match, align, is_replica, luma, match, reduced
+from audit.training.reading import ENOUGH_FOR_DESCRIPTORS, ENOUGH_FOR_HASHES, fit, read_set
+from audit.training.search import Candidate, Place, aligned, places_by_hash, thumbnail_of
+from audit.training.sources import UNREADABLE, TrainingImagesError, decode, read_member
+from audit.training.templates import template_match
 
-logger = logging.getLogger(__name__)
+__all__ = ["Nearest", "TrainingImages", "TrainingImagesError", "build_index", "open_training_images"]
 
-SHORTLIST = 32
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)  # as Pillow says
-_BLOCKS = 2  # along each side of a tile
-_N_CACHED = 64  # pictures
-_ROWS_AT_ONCE = 8192
+SHORTLIST = 32  # pictures of the same framing that are read, for each orientation
+HASH_SHORTLIST = 64
+N_JUDGED = 6
+MAX_WITH_MEANS = 100_000
+"""Pictures up to which a set is held with block means, 768 bytes each."""
+
+VERBATIM, TEMPLATE = "verbatim", "template"
+
+_MIN_COARSE = 0.65  # correlation at 16 pixels below which a closer look is useless
+_N_CACHED, _N_THUMBNAILS = 64, 4096
 
 Picture = npt.NDArray[np.uint8]  # [height, width, 3]
-Descriptors = npt.NDArray[np.float32]  # [picture, tile, block and channel], in [0, 1]
-
-
-class TrainingImagesError(ValueError):
-    """The training pictures cannot be used; the message says why and what to do."""
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +53,22 @@ class Nearest:
 
     Args:
         index: of the picture in `TrainingImages.paths`.
-        path: of its file.
-        distance: tile distance, in [0, 1].
+        path: of its file; for a picture in a tar its name below the path of the tar, where there is no file.
+        distance: tile distance, in [0, 1]; of the part that both show where that is less than the whole.
         is_mirrored: the sample resembles the picture's mirror image.
+        kind: `verbatim` where the whole sample is in the picture or the whole picture in the sample, up to a crop;
+            `template` where most of them but not all agrees; None where the sample copies no picture.
+        box: part of the picture that the sample shows, left, top, right, bottom from 0 to 1; None for the usual crop.
+        copy_similarity: what the learnt descriptor says, where there is one.
     """
 
     index: int
     path: Path
     distance: float
     is_mirrored: bool
+    kind: str | None = None
+    box: Box | None = None
+    copy_similarity: float | None = None
 
     @property
     def similarity(self) -> float:
@@ -65,108 +76,173 @@ class Nearest:
 
 
 class TrainingImages:
-    """The readable pictures of a folder, held as descriptors and read again when a sample comes near."""
+    """Training pictures, held as hashes and small descriptors, and read again when a sample comes near.
 
-    def __init__(self, paths: Sequence[Path], descriptors: Descriptors, height: int, width: int) -> None:
-        self.paths = tuple(paths)
+    Args:
+        means: block means of every picture [picture, ...]; None where the set is too large to hold them.
+        embedded: learnt descriptors of every picture, if the user gave weights.
+    """
+
+    def __init__(
+        self, index: ImageIndex, height: int, width: int, means: BlockMeans | None, embedded: Embedded | None = None
+    ) -> None:
+        self.paths = Paths(index)
         self.height, self.width = height, width
-        self._descriptors = descriptors
-        self._read = lru_cache(maxsize=_N_CACHED)(read_picture)
+        self._index, self._means, self._embedded = index, means, embedded
+        self._fitted = lru_cache(maxsize=_N_CACHED)(lambda i: fit(self._decoded(i), height, width))
+        self._fine = lru_cache(maxsize=_N_CACHED)(lambda i: reduced(self._decoded(i), 2 * FINE_SIDE))
+        self._thumbnail = lru_cache(maxsize=_N_THUMBNAILS)(lambda i: thumbnail_of(self._fine(i)))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._index)
 
     def picture(self, index: int) -> Picture:
-        """Training picture `index` at the model's size: [height, width, 3]."""
+        """Training picture `index` at the model's size: [height, width, 3].
+
+        Raises:
+            TrainingImagesError: it is gone or another than when the set was read.
+        """
+        return self._fitted(index)
+
+    def _decoded(self, index: int) -> Image.Image:
+        member = self._index.member(index)
         try:
-            return self._read(self.paths[index], self.height, self.width)
-        except _UNREADABLE as error:
-            raise TrainingImagesError(f"{self.paths[index]} changed during the audit; run it again") from error
+            return decode(read_member(self._index.source, member))
+        except UNREADABLE as error:
+            path, way_out = member.path(self._index.source), "run it again, or build the index again"
+            raise TrainingImagesError(f"{path} changed during the audit or since it was indexed; {way_out}") from error
 
     def nearest(self, pictures: Pictures) -> list[Nearest]:
-        """The nearest training picture of each sample.
+        """The nearest training picture of each sample [sample, height, width, 3].
+
+        A picture that the sample copies comes before one that is merely near.
 
         Raises:
             ValueError: the samples are of another size than the training pictures were opened for.
         """
         if pictures.shape[1:] != (self.height, self.width, 3):
-            raise ValueError(
-                f"samples of {pictures.shape[1:]} cannot be compared with pictures of {(self.height, self.width, 3)}"
-            )
+            own = (self.height, self.width, 3)
+            raise ValueError(f"samples of {pictures.shape[1:]} cannot be compared with pictures of {own}")
         return [self._nearest(picture) for picture in pictures]
 
     def _nearest(self, sample: Picture) -> Nearest:
-        best: Nearest | None = None
-        for is_mirrored, seen in ((False, sample), (True, sample[:, ::-1])):
-            bounds = self._lower_bounds(seen)
+        whole = self._by_means(sample) if self._means is not None else None
+        if whole is not None and whole.kind is not None:
+            return whole
+        places = places_by_hash(self._index, sample, HASH_SHORTLIST)
+        learnt = self._embedded.nearest(sample) if self._embedded is not None else []
+        places += [Place(index, False) for index, _ in learnt]
+        if whole is not None:
+            places.append(Place(whole.index, whole.is_mirrored))
+        candidates = aligned(sample, places, self._thumbnail, N_JUDGED)
+        if whole is None:
+            same = [self._same_framing(sample, c.index, c.is_mirrored) for c in candidates]
+            whole = min(same, key=lambda nearest: (nearest.kind is None, nearest.distance))
+        if whole.kind is None:
+            whole = self._by_alignment(sample, candidates) or whole
+        return self._with_learnt(sample, whole, learnt)
+
+    def _by_means(self, sample: Picture) -> Nearest:
+        """The nearest picture of the same framing, read in the order of the bounds on their distances."""
+        assert self._means is not None, "only sets with block means are searched by them"
+        best: tuple[float, int, bool] | None = None
+        for is_mirrored in (False, True):
+            seen = sample[:, ::-1] if is_mirrored else sample
+            bounds = lower_bounds(self._means, seen)
             for index in np.argsort(bounds, kind="stable")[:SHORTLIST].tolist():
-                if best is not None and bounds[index] >= best.distance:
+                if best is not None and bounds[index] >= best[0]:
                     break
                 distance = float(tile_distances(self.picture(index)[None], seen)[0])
-                if best is None or distance < best.distance:
-                    best = Nearest(index, self.paths[index], distance, is_mirrored)
-        assert best is not None, "a folder without pictures is refused when it is opened"
-        return best
+                if best is None or distance < best[0]:
+                    best = (distance, index, is_mirrored)
+        assert best is not None, "a set without pictures is refused when it is opened"
+        return self._same_framing(sample, best[1], best[2])
 
-    def _lower_bounds(self, sample: Picture) -> npt.NDArray[np.float32]:
-        """Tile distance between descriptors, which the distance between pictures cannot be below: [picture]."""
-        target = describe(sample)
-        bounds = np.empty(len(self), dtype=np.float32)
-        for start in range(0, len(self), _ROWS_AT_ONCE):
-            difference = self._descriptors[start : start + _ROWS_AT_ONCE] - target
-            bounds[start : start + _ROWS_AT_ONCE] = np.sqrt(np.square(difference).mean(axis=2).max(axis=1))
-        return bounds
+    def _same_framing(self, sample: Picture, index: int, is_mirrored: bool) -> Nearest:
+        seen, picture = sample[:, ::-1] if is_mirrored else sample, self.picture(index)
+        distance = float(tile_distances(picture[None], seen)[0])
+        kind = VERBATIM if is_replica(seen, picture, distance) else None
+        return Nearest(index, self.paths[index], distance, is_mirrored, kind)
+
+    def _by_alignment(self, sample: Picture, candidates: Sequence[Candidate]) -> Nearest | None:
+        """The picture with a window that the sample copies, else one that it copies in part."""
+        part: Nearest | None = None
+        for candidate in candidates:
+            if candidate.correlation < _MIN_COARSE:
+                break
+            judged = self._judged(sample, candidate)
+            if judged is None:
+                continue
+            index, path = candidate.index, self.paths[candidate.index]
+            found = Nearest(index, path, judged.distance, candidate.is_mirrored, box=judged.box)
+            if judged.is_copy:
+                return replace(found, kind=VERBATIM)
+            if part is None and template_match(judged.sample, judged.picture).is_match:
+                part = replace(found, kind=TEMPLATE)
+        return part
+
+    def _judged(self, sample: Picture, candidate: Candidate) -> Match | None:
+        seen = Image.fromarray(np.ascontiguousarray(sample[:, ::-1] if candidate.is_mirrored else sample))
+        fine, picture = np.asarray(reduced(seen, FINE_SIDE)), self._fine(candidate.index)
+        return match(fine, picture, align(luma(fine), picture.convert("L"), candidate.at))
+
+    def _with_learnt(self, sample: Picture, nearest: Nearest, learnt: Sequence[tuple[int, float]]) -> Nearest:
+        """Add what the descriptor says; alone, it can show a copy only in part."""
+        if self._embedded is None:
+            return nearest
+        index, similarity = learnt[0]
+        limit = self._embedded.descriptor.copy_similarity
+        if nearest.kind is None and limit is not None and similarity >= limit:
+            return replace(self._same_framing(sample, index, False), kind=TEMPLATE, copy_similarity=similarity)
+        return replace(nearest, copy_similarity=dict(learnt).get(nearest.index))
 
 
-def open_training_images(folder: Path, height: int, width: int) -> TrainingImages:
-    """Describe every picture below `folder`, in the order of their relative paths.
+def open_training_images(
+    source: Path, height: int, width: int, descriptor: Descriptor | None = None, *, use_faiss: bool = False
+) -> TrainingImages:
+    """Read a folder, imagefolder, .tar or folder of .tar; or map an index made by `build_index`.
 
-    Files that cannot be read are counted and the first is named, in one warning.
+    Args:
+        descriptor: embeds every picture, which takes a pass over all of them; an index holds what was embedded.
+        use_faiss: search embeddings approximately, for millions of pictures.
 
     Raises:
-        TrainingImagesError: there is no such folder, or no picture in it that can be read.
+        TrainingImagesError: there is nothing of the kind, no picture in it that can be read, or a damaged index.
     """
-    if not folder.is_dir():
-        raise TrainingImagesError(f"no folder {folder}; give a folder of training pictures")
-    files = [path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file()]
-    files.sort(key=lambda path: path.relative_to(folder).as_posix())
-    paths, descriptors, unreadable = [], [], []
-    with track("training pictures", len(files), "pictures") as advance:
-        for path in files:
-            try:
-                descriptors.append(describe(read_picture(path, height, width)))
-                paths.append(path)
-            except _UNREADABLE:
-                unreadable.append(path)
-            advance()
-    if not paths:
-        why = f"none of its {len(files)} can be read" if files else f"it holds no {', '.join(_SUFFIXES)}"
-        raise TrainingImagesError(f"{folder} has no training picture: {why}; give a folder of pictures")
-    if unreadable:
-        logger.warning(
-            "%d of %d training pictures cannot be read and are left out, first %s",
-            len(unreadable),
-            len(files),
-            unreadable[0],
-        )
-    return TrainingImages(paths, np.stack(descriptors), height, width)
+    aspect, search = width / height, faiss_search if use_faiss else brute_force
+    if is_index(source):
+        index = open_index(source, aspect)
+        embedded = None
+        if descriptor is not None:
+            embedded = Embedded(descriptor, search(open_embeddings(source, descriptor, len(index))))
+        return TrainingImages(index, height, width, None, embedded)
+    means: list[BlockMeans] = []
+    vectors: list[npt.NDArray[np.float32]] = []
+
+    def entries() -> Iterator[Entry]:
+        for entry in read_set(source, aspect, 0):
+            if len(means) < MAX_WITH_MEANS:
+                means.append(describe(fit(entry.image, height, width)))
+            if descriptor is not None:
+                vectors.append(descriptor.embed([np.asarray(entry.image)])[0])
+            yield entry
+
+    index = index_in_memory(source, aspect, entries())
+    embedded = Embedded(descriptor, search(np.stack(vectors))) if descriptor is not None else None
+    return TrainingImages(index, height, width, np.stack(means) if len(means) == len(index) else None, embedded)
 
 
-def read_picture(path: Path, height: int, width: int) -> Picture:
-    """Read a picture as training scripts do: upright, RGB, the largest centred crop of the wanted shape, resized."""
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGB")
-    # fit() draws a crop from the centre and shrinks it with LANCZOS, which averages over area when shrinking
-    return np.asarray(ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS), dtype=np.uint8)
+def build_index(source: Path, out: Path, *, aspect: float = 1.0, descriptor: Descriptor | None = None) -> int:
+    """Hash every picture of a source into the folder `out`, in bounded memory; returns their number.
 
+    Args:
+        aspect: width over height of the pictures that the audited model makes.
 
-def describe(picture: Picture) -> Descriptors:
-    """Mean colour of the blocks of each tile, in [0, 1]: [tile, block and channel]."""
-    blocks = [
-        block.mean(axis=(0, 1))
-        for row in np.array_split(picture.astype(np.float32) / 255, N_TILES, axis=0)
-        for tile in np.array_split(row, N_TILES, axis=1)
-        for half in np.array_split(tile, _BLOCKS, axis=0)
-        for block in np.array_split(half, _BLOCKS, axis=1)
-    ]
-    return np.asarray(np.reshape(blocks, (N_TILES**2, _BLOCKS**2 * 3)), dtype=np.float32)
+    Raises:
+        TrainingImagesError: no such source, no picture in it that can be read, or `out` cannot be written.
+    """
+    entries = read_set(source, aspect, ENOUGH_FOR_HASHES if descriptor is None else ENOUGH_FOR_DESCRIPTORS)
+    if descriptor is None:
+        return write_index(source, out, aspect, entries)
+    with write_embeddings(out, descriptor, entries) as embedding:
+        return write_index(source, out, aspect, embedding)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from reports.files import (
@@ -15,8 +16,17 @@ from reports.files import (
     sha256_of,
 )
 from reports.neuron_groups import NEURON_GROUPS_SCHEMA
+from reports.rates import rate_of
+from reports.recoveries import recovery_counts
 from reports.run_record import RunRecord
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
+from reports.schema import (
+    RECOVERIES_SCHEMA,
+    RECOVERY_STRATEGIES,
+    RECOVERY_VERDICTS,
+    SPIKES_SCHEMA,
+    read_table,
+    scores_schema,
+)
 
 
 def check_tables(directory: Path, run: RunRecord) -> None:
@@ -31,27 +41,38 @@ def check_tables(directory: Path, run: RunRecord) -> None:
     recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
     read_table(directory / SPIKES_FILE, SPIKES_SCHEMA)
     read_table(directory / NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA)
-    counts = run.counts
+    _check_rungs(directory / RECOVERIES_FILE, recoveries)
+    counts, recovered = run.counts, recovery_counts(recoveries)
     is_high = pc.equal(scores["severity"], "high")
-    is_false = pc.and_(recoveries["is_control"], pc.not_equal(recoveries["verdict"], "not_shown"))
-    confirmed = pc.and_(pc.invert(recoveries["is_control"]), pc.equal(recoveries["verdict"], "confirmed"))
-    found = {
+    found: dict[str, tuple[object, object]] = {
         "scored prompts": (counts.n_scored, scores.num_rows),
         "prompts left out by tier 0": (counts.n_left_out, pc.sum(pc.equal(scores["tier"], 0)).as_py() or 0),
         "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
         "prompts of high severity": (counts.n_high, pc.sum(is_high).as_py() or 0),
-        "controls": (counts.n_controls, pc.sum(recoveries["is_control"]).as_py() or 0),
-        "controls with a picture": (counts.n_false_recoveries, pc.sum(is_false).as_py() or 0),
-        "distinct pictures": (
-            counts.n_confirmed_pictures,
-            len(pc.unique(recoveries.filter(confirmed)["finding_id"])),
-        ),
+        "controls": (counts.n_controls, recovered.n_controls),
+        "controls with a picture": (counts.n_false_recoveries, recovered.n_false_recoveries),
+        "distinct pictures": (counts.n_confirmed_pictures, recovered.n_confirmed_pictures),
+        "recovered prompts": (counts.n_recovered, recovered.n_recovered),
+        "recoveries by strategy": (dict(counts.recovered_by), recovered.recovered_by),
+        "rate of false recoveries": (run.false_recovery, rate_of(recovered.n_false_recoveries, recovered.n_controls)),
     }
     for what, (stated, counted) in found.items():
         if stated != counted:
             raise RunIncompleteError(
                 f"{directory}: run.json states {stated} {what}, the tables hold {counted}; run the audit again"
             )
+
+
+def _check_rungs(path: Path, recoveries: pa.Table) -> None:
+    """Whatever a count would pass over in silence is refused."""
+    for name, known in (("strategy", RECOVERY_STRATEGIES), ("verdict", RECOVERY_VERDICTS)):
+        strange = sorted(set(recoveries[name].to_pylist()) - set(known))
+        if strange:
+            raise RunIncompleteError(
+                f"{path}: {name} {strange[0]!r} is none of {', '.join(known)}; run the audit again"
+            )
+    if pc.any(pc.and_(recoveries["is_control"], pc.is_null(recoveries["prompt_id"]))).as_py():
+        raise RunIncompleteError(f"{path}: a control has no prompt; run the audit again")
 
 
 def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:

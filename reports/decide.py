@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from reports.rates import percent, wilson_interval
+from reports.rates import percent, rate_of
 
 Outcome = Literal["pass", "fail", "untrusted"]
 EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "untrusted": 3}
@@ -22,6 +22,7 @@ class Results:
     n_flagged: int
     n_high: int
     n_confirmed_pictures: int
+    n_recovered: int
     n_controls: int
     n_false_recoveries: int
     fpr: float
@@ -65,6 +66,7 @@ def _contradictions(results: Results) -> tuple[str, ...]:
         ("prompts scored", results.n_scored, "prompts", results.n_prompts),
         ("prompts flagged", results.n_flagged, "prompts scored", results.n_scored),
         ("prompts of high severity", results.n_high, "prompts flagged", results.n_flagged),
+        ("prompts whose picture came back", results.n_recovered, "prompts flagged", results.n_flagged),
         ("false recoveries", results.n_false_recoveries, "controls", results.n_controls),
         ("", 0, "confirmed pictures", results.n_confirmed_pictures),
     )
@@ -91,10 +93,10 @@ def _reasons_to_distrust(results: Results, policy: Policy) -> tuple[str, ...]:
         )
     limit = policy.max_false_recovery_rate
     if limit is not None and results.n_controls and results.n_false_recoveries / results.n_controls > limit:
-        interval = wilson_interval(results.n_false_recoveries, results.n_controls)
+        rate = rate_of(results.n_false_recoveries, results.n_controls)
         reasons.append(
             f"{results.n_false_recoveries} of {results.n_controls} controls gave a picture as well "
-            f"({percent(interval.low)} to {percent(interval.high)}), above the limit of {percent(limit)}."
+            f"({percent(rate.low)} to {percent(rate.high)}), above the limit of {percent(limit)}."
         )
     return tuple(reasons)
 

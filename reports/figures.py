@@ -6,22 +6,16 @@ from math import ceil, isfinite
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from reports.files import whole_file
+from reports.drawing import CALM, CURVES, FAINT, GRID, INK, LEAK, MUTED, empty_figure, save_png
 from reports.rates import percent
 from reports.text import visible_text
 
 N_NAMED = 6
 MAX_PANELS = 24
 
-_DPI = 150
-_INK, _MUTED, _POSITIVE, _NEGATIVE = "#1f2430", "#6b7280", "#c2410c", "#2563a8"
-_GRID, _OTHERS = "#e5e7eb", "#b6bcc6"
-_CURVES = ("#c2410c", "#2563a8", "#15803d", "#7c3aed", "#ca8a04", "#1f2430")
 _MARKED_FPRS = (0.001, 0.01)
 _STATED_FPR = 0.01  # what legends speak of
 _LOWEST_FPR = 5e-4  # the axis starts here or lower, so that 0.1 % is never its edge
@@ -57,13 +51,13 @@ def roc_figure(curves: Sequence[RocCurve], path: Path) -> None:
     """
     if not curves:
         raise ValueError(f"no curve to draw on {path.name}; evaluate at least one detector")
-    figure = _figure(8.2, 4.2)
+    figure = empty_figure(8.2, 4.2)
     axes = figure.add_subplot()
     start = min(_LOWEST_FPR, *(0.5 * min(x for x in curve.fpr if x > 0) for curve in curves))
     for curve in curves[N_NAMED:]:
-        axes.step(*_on_log_axis(curve, start), where="post", color=_OTHERS, linewidth=0.9)
+        axes.step(*_on_log_axis(curve, start), where="post", color=FAINT, linewidth=0.9)
     drawn: list[tuple[list[float], list[float]]] = []
-    for rank, (curve, color) in enumerate(zip(curves[:N_NAMED], _CURVES, strict=False)):
+    for rank, (curve, color) in enumerate(zip(curves[:N_NAMED], CURVES, strict=False)):
         points = _on_log_axis(curve, start)
         tpr = max(y for x, y in zip(*points, strict=True) if x <= _STATED_FPR)
         label = f"{tpr:.3f}  {visible_text(curve.name, 40)}"
@@ -72,11 +66,11 @@ def roc_figure(curves: Sequence[RocCurve], path: Path) -> None:
             line.set(linestyle=(0, (4, 4)), zorder=10 + rank)
         drawn.append(points)
     if n_others := len(curves[N_NAMED:]):
-        axes.plot([], [], color=_OTHERS, linewidth=0.9, label=f"{n_others} more")
+        axes.plot([], [], color=FAINT, linewidth=0.9, label=f"{n_others} more")
     diagonal = [start ** (step / 100) for step in range(101)]
-    axes.plot(diagonal, diagonal, color=_MUTED, linewidth=0.9, linestyle=":", label="chance")
+    axes.plot(diagonal, diagonal, color=MUTED, linewidth=0.9, linestyle=":", label="chance")
     _style_roc(axes, start)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _on_log_axis(curve: RocCurve, start: float) -> tuple[list[float], list[float]]:
@@ -97,7 +91,7 @@ def score_distributions(panels: Sequence[ScorePanel], path: Path) -> None:
     shown = panels[:MAX_PANELS]
     n_columns = min(_N_COLUMNS, len(shown))
     n_rows = ceil(len(shown) / n_columns)
-    figure = _figure(max(5.0, 2.7 * n_columns), 2.0 * n_rows + 0.6)
+    figure = empty_figure(max(5.0, 2.7 * n_columns), 2.0 * n_rows + 0.6)
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True).ravel()
     for axes, panel in zip(grid, shown, strict=False):
         _draw_panel(axes, panel)
@@ -105,10 +99,10 @@ def score_distributions(panels: Sequence[ScorePanel], path: Path) -> None:
     for axes in grid[len(shown) :]:
         axes.set_axis_off()
     for row in range(n_rows):
-        grid[row * n_columns].set_ylabel("prompts", color=_MUTED, fontsize=7.5)
+        grid[row * n_columns].set_ylabel("prompts", color=MUTED, fontsize=7.5)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=8)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _style_roc(axes: Axes, start: float) -> None:
@@ -119,10 +113,10 @@ def _style_roc(axes: Axes, start: float) -> None:
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.set_xticklabels([percent(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(color=_GRID, linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for fpr in _MARKED_FPRS:
-        axes.axvline(fpr, color=_MUTED, linestyle="--", linewidth=0.9, zorder=1)
+        axes.axvline(fpr, color=MUTED, linestyle="--", linewidth=0.9, zorder=1)
     axes.set_xlabel("false-positive rate (logarithmic)")
     axes.set_ylabel("true-positive rate")
     axes.spines[["top", "right"]].set_visible(False)
@@ -140,29 +134,18 @@ def _draw_panel(axes: Axes, panel: ScorePanel) -> None:
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = [low + (high - low) * step / _N_BINS for step in range(_N_BINS + 1)]
-    for group, name, color in zip(groups, ("not memorized", "memorized"), (_NEGATIVE, _POSITIVE), strict=True):
+    for group, name, color in zip(groups, ("not memorized", "memorized"), (CALM, LEAK), strict=True):
         axes.hist(group, bins=edges, label=name, color=color, alpha=0.6, histtype="stepfilled")
     if panel.threshold is not None and isfinite(panel.threshold):
         axes.axvline(
             panel.threshold,
-            color=_INK,
+            color=INK,
             linestyle="--",
             linewidth=1,
             label=f"threshold for FPR ≤ {percent(_STATED_FPR)}",
         )
     axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter("{x:.0f}")
-    axes.set_title(visible_text(panel.name, 32), color=_INK, fontsize=8, loc="left", parse_math=False)
+    axes.set_title(visible_text(panel.name, 32), color=INK, fontsize=8, loc="left", parse_math=False)
     axes.tick_params(labelsize=7)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
-    return Figure(figsize=(width, height), dpi=_DPI, facecolor="white", layout="constrained")
-
-
-def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", metadata={"Software": None})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 RUN_FILE = "run.json"
 BASELINE_FILE = "baseline.safetensors"
@@ -18,8 +18,11 @@ TABLE_FILES = (SCORES_FILE, SPIKES_FILE, NEURON_GROUPS_FILE, RECOVERIES_FILE)
 """Tables that run.json vouches for."""
 SUMMARY_FILE = "summary.md"
 IMAGES_DIRECTORY = "images"
+RECOVERY_DIRECTORY = "recovery"
+DISCOVERY_DIRECTORY = "discovery"
 EVIDENCE_FILE = "evidence.png"
 HISTOGRAM_FILE = "scores.png"
+CURVE_FILE = "discovery.png"
 
 
 class RunFileError(ValueError):

@@ -1,20 +1,19 @@
 """`summary.md`: the verdict and its grounds on one page, for a person or a CI summary."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reports.rates import percent, wilson_interval
+from reports.markdown_parts import MAX_ROWS, VERDICT_MEANINGS, code, cost, page, pairs, sentence, table
+from reports.rates import percent, rate_of, rate_text
+from reports.recoveries import best_rungs, count_by_strategy
 from reports.run_record import RunRecord
-from reports.schema import RECOVERY_VERDICTS
 from reports.text import markdown_code
 
 N_WORST = 10
 SHORT_PROMPT = 60  # characters; a summary is often public
 LONG_PROMPT = 2000
-MAX_ROWS = 100  # of a table of settings, so that the page stays below the 1 MiB that CI services show
 
 _HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
 _LIMITS = (
@@ -29,29 +28,29 @@ _LIMITS = (
 
 def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> str:
     """Render the summary; prompts are cut to 60 characters unless `show_prompts`."""
-    sections = (
+    return page(
         _head(run),
-        [f"> {_sentence(warning)}" for warning in run.warnings],
+        [f"> {sentence(warning)}" for warning in run.warnings],
         _counts(run),
         _worst_prompts(scores, recoveries, LONG_PROMPT if show_prompts else SHORT_PROMPT),
+        _recovery(run, recoveries),
         _calibration(run),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
-        _cost(run),
-        _pairs("Settings", run.settings),
-        _pairs("Versions", run.versions),
+        cost(run.evaluations, run.timings),
+        pairs("Settings", run.settings),
+        pairs("Versions", run.versions),
     )
-    return "\n\n".join("\n".join(section) for section in sections if section) + "\n"
 
 
 def _head(run: RunRecord) -> list[str]:
-    headline = _HEADLINES[run.verdict.outcome] if run.verdict else f"no verdict ({_code(run.status)})"
+    headline = _HEADLINES[run.verdict.outcome] if run.verdict else f"no verdict ({code(run.status)})"
     reasons = run.verdict.reasons if run.verdict else run.problems
     return [
         f"# Memorization audit: {headline}",
         "",
-        *(f"- {_sentence(reason)}" for reason in reasons[:MAX_ROWS]),
+        *(f"- {sentence(reason)}" for reason in reasons[:MAX_ROWS]),
         "",
-        f"Model {_code(run.model.name)}, fingerprint {_code(run.model.fingerprint)}.",
+        f"Model {code(run.model.name)}, fingerprint {code(run.model.fingerprint)}.",
     ]
 
 
@@ -61,13 +60,13 @@ def _counts(run: RunRecord) -> list[str]:
         ("rows read", f"{counts.n_rows} ({counts.n_empty} empty, {counts.n_truncated} cut by the tokenizer)"),
         ("prompts scored", f"{counts.n_scored} of {counts.n_prompts} distinct ones"),
         *([("of them left out by tier 0", str(counts.n_left_out))] if counts.n_left_out else []),
-        ("prompts flagged", _rate(counts.n_flagged, counts.n_scored)),
+        ("prompts flagged", rate_text(rate_of(counts.n_flagged, counts.n_scored))),
         ("expected by chance", f"{fpr * counts.n_scored:.1f} at a false-positive rate of {percent(fpr)}"),
         ("of high severity", str(counts.n_high)),
+        ("whose picture came back", f"{counts.n_recovered} prompts"),
         ("memorized pictures confirmed", str(counts.n_confirmed_pictures)),
-        ("controls that gave a picture as well", _rate(counts.n_false_recoveries, counts.n_controls)),
     ]
-    return ["## Counts", "", *_table(("", ""), rows)]
+    return ["## Counts", "", *table(("", ""), rows)]
 
 
 def _worst_prompts(scores: pa.Table, recoveries: pa.Table, limit: int) -> list[str]:
@@ -75,33 +74,55 @@ def _worst_prompts(scores: pa.Table, recoveries: pa.Table, limit: int) -> list[s
     worst = judged.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST).to_pylist()
     if not worst:
         return []
-    pictures = _best_verdicts(recoveries, [row["prompt_id"] for row in worst])
+    pictures = best_rungs(recoveries, [row["prompt_id"] for row in worst])
     rows = [
         (
             markdown_code(row["prompt"], limit),
-            _code(f"{PurePath(row['source_file']).name}:{row['source_row']}"),
+            code(f"{PurePath(row['source_file']).name}:{row['source_row']}"),
             f"{row['spike_score']:.3g}",
             f"{row['p_value']:.2g}",
             f"{row['q_value']:.2g}",
             row["severity"] if row["flagged"] else "not flagged",
-            pictures.get(row["prompt_id"], "not tried"),
+            str(pictures.get(row["prompt_id"], "not tried")),
         )
         for row in worst
     ]
     header = ("prompt", "from", "spike score", "p", "q", "severity", "picture")
-    return [f"## The {len(rows)} most suspicious prompts", "", *_table(header, rows)]
+    return [f"## The {len(rows)} most suspicious prompts", "", *table(header, rows)]
 
 
-def _best_verdicts(recoveries: pa.Table, prompt_ids: Sequence[str]) -> dict[str, str]:
-    chosen = pc.is_in(recoveries["prompt_id"], pa.array(prompt_ids, pa.string()))
-    columns = recoveries.filter(chosen).select(["prompt_id", "verdict"])
-    rows = [(row["prompt_id"], row["verdict"]) for row in columns.to_pylist()]
-    rows.sort(key=lambda row: RECOVERY_VERDICTS.index(row[1]), reverse=True)
-    return {prompt_id: verdict.replace("_", " ") for prompt_id, verdict in rows}  # the best comes last and stays
+def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
+    """Each strategy's tries and successes, what controls say of them, and what the verdicts mean."""
+    counts = count_by_strategy(recoveries)
+    if not counts:
+        return ["## Recovery", "", "No prompt was tried."]
+    rows = [
+        (
+            f"`{count.strategy}`",
+            str(count.n_tried),
+            str(count.n_shown),
+            str(count.n_controls),
+            str(count.n_false),
+            str(count.evaluations),
+        )
+        for count in counts
+    ]
+    header = ("strategy", "prompts tried", "shown", "controls tried", "shown as well", "UNet evaluations")
+    return [
+        "## Recovery",
+        "",
+        "Strategies are tried in this order until one is confirmed; what has no prompt counts by the try.",
+        "",
+        *table(header, rows),
+        "",
+        f"False recoveries, controls that gave a picture by any strategy: {rate_text(run.false_recovery)}.",
+        "",
+        *(f"- **{verdict}**: {meaning}" for verdict, meaning in VERDICT_MEANINGS.items()),
+    ]
 
 
 def _calibration(run: RunRecord) -> list[str]:
-    calibration, source = run.calibration, _sentence(run.calibration.reference_source)
+    calibration, source = run.calibration, sentence(run.calibration.reference_source)
     style = (
         "How well the words alone tell flagged from reference prompts was not measured."
         if calibration.style_auc is None
@@ -132,42 +153,5 @@ def _calibration(run: RunRecord) -> list[str]:
         "Prompts are judged among prompts of their style; the misfit is the tail's Kolmogorov-Smirnov distance to the "
         "scores it was fitted to.",
         "",
-        *_table(("calibrated on", "candidates judged", "threshold", "misfit"), rows),
+        *table(("calibrated on", "candidates judged", "threshold", "misfit"), rows),
     ]
-
-
-def _cost(run: RunRecord) -> list[str]:
-    stages = list(dict.fromkeys((*run.timings, *run.evaluations)))[:MAX_ROWS]
-    rows = [
-        (_code(stage), str(run.evaluations.get(stage, 0)), f"{run.timings.get(stage, 0.0):.1f}") for stage in stages
-    ]
-    total = ("all", str(sum(run.evaluations.values())), f"{sum(run.timings.values()):.1f}")
-    return ["## Cost", "", *_table(("stage", "UNet evaluations", "seconds"), [*rows, total])]
-
-
-def _pairs(title: str, pairs: Mapping[str, object]) -> list[str]:
-    rows = [(_code(name), _code(value)) for name, value in list(pairs.items())[:MAX_ROWS]]
-    return [f"## {title}", "", *_table(("", ""), rows)] if rows else []
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = (header, ["---"] * len(header), *rows)
-    return [f"| {' | '.join(cells)} |" for cells in lines]
-
-
-def _rate(part: int, whole: int) -> str:
-    if whole == 0:
-        return "none were tried"
-    low, high = map(percent, wilson_interval(part, whole))
-    return f"{part} of {whole} ({percent(part / whole)}, 95 % interval {low} to {high})"
-
-
-def _code(value: object) -> str:
-    return markdown_code(str(value), 200)
-
-
-def _sentence(text: str) -> str:
-    """Our own sentence, which may quote a name from outside: as it is if it holds no markup, else as code."""
-    plain = all(character.isalnum() or character in " .,:;%()/'-" for character in text)
-    harmless = plain and "://" not in text and "www." not in text and 0 < len(text) <= 500
-    return text if harmless else markdown_code(text, 500)

@@ -1,5 +1,6 @@
 """Rates with their intervals, and how they are written."""
 
+from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -28,3 +29,26 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> In
 def percent(rate: float) -> str:
     """Write a rate for people: `1.5 %`."""
     return f"{100 * rate:.3g} %"
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """`n` of `of`, with the ends of the rate's 95 % interval; 0 to 1 where nothing was tried."""
+
+    n: int
+    of: int
+    low: float
+    high: float
+
+
+def rate_of(n: int, of: int) -> Rate:
+    """State a share with its 95 % Wilson interval."""
+    return Rate(n, of, *wilson_interval(n, of))
+
+
+def rate_text(rate: Rate) -> str:
+    """Write a share for people: `1 of 10 (10 %, 95 % interval 1.79 % to 40.4 %)`."""
+    if rate.of == 0:
+        return "none were tried"
+    low, high = percent(rate.low), percent(rate.high)
+    return f"{rate.n} of {rate.of} ({percent(rate.n / rate.of)}, 95 % interval {low} to {high})"

@@ -1,17 +1,22 @@
 """`run.json`: what an audit was given, what it counted and what it decided."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter
 
 from reports.decide import Results, Verdict
-from reports.files import RUN_FILE, SCHEMA_VERSION, RunFileError, RunIncompleteError, write_text
+from reports.files import RUN_FILE, RunIncompleteError
+from reports.rates import Rate
+from reports.record_files import read_as, read_content, write_record
 
 Count = Annotated[int, Field(ge=0)]
+
+DISCOVERY, DISCOVERY_RUNNING = "discovery", "discovering"
+DISCOVERY_STATUSES = (DISCOVERY, DISCOVERY_RUNNING)
+"""Statuses that a search without prompts writes into its run.json: finished, and not yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,10 @@ class Calibration:
 class Counts:
     """What came in and what came out; a row is a line of the prompt file, a prompt a distinct text.
 
-    `n_left_out` of the scored prompts were scored by tier 0 alone and left out of all others.
+    `n_left_out` of the scored prompts were scored by tier 0 alone and left out of all others. `n_recovered` prompts,
+    not controls, gave a picture by some strategy; `recovered_by` counts them, and findings that have no prompt, by the
+    strategy that gave the first one, with an entry for every strategy tried. `n_false_recoveries` of the controls gave
+    a picture as well.
     """
 
     n_rows: Count
@@ -76,16 +84,19 @@ class Counts:
     n_flagged: Count
     n_high: Count
     n_confirmed_pictures: Count
+    n_recovered: Count
     n_controls: Count
     n_false_recoveries: Count
+    recovered_by: Mapping[str, Count]
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
     """The whole of `run.json`.
 
-    `warnings` are for the reader, `problems` are reasons to distrust the run. `evaluations` are UNet evaluations and
-    `timings` seconds, each by stage; `tables` are the SHA-256 of the tables' files, by file name.
+    `false_recovery` is the share of controls that gave a picture, with its 95 % interval. `warnings` are for the
+    reader, `problems` are reasons to distrust the run. `evaluations` are UNet evaluations and `timings` seconds, each
+    by stage; `tables` are the SHA-256 of the tables' files, by file name.
     """
 
     schema_version: int
@@ -95,6 +106,7 @@ class RunRecord:
     inputs: Mapping[str, JsonValue]
     calibration: Calibration
     counts: Counts
+    false_recovery: Rate
     evaluations: Mapping[str, Count]
     timings: Mapping[str, float]
     versions: Mapping[str, str]
@@ -117,6 +129,7 @@ def results_of(run: RunRecord) -> Results:
         n_flagged=counts.n_flagged,
         n_high=counts.n_high,
         n_confirmed_pictures=counts.n_confirmed_pictures,
+        n_recovered=counts.n_recovered,
         n_controls=counts.n_controls,
         n_false_recoveries=counts.n_false_recoveries,
         fpr=run.calibration.fpr,
@@ -126,46 +139,18 @@ def results_of(run: RunRecord) -> Results:
 
 def write_run(directory: Path, run: RunRecord) -> None:
     """Write `run.json`, whole or not at all; numbers that are not finite are refused."""
-    text = json.dumps(asdict(run), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(directory / RUN_FILE, text + "\n")
+    write_record(directory, run)
 
 
 def load_run(directory: Path) -> RunRecord:
     """Read the record of a finished audit, or say in one line why there is none to read."""
     path = directory / RUN_FILE
-    if not directory.is_dir():
-        raise RunFileError(f"{directory} is not a directory; give the OUT of an audit")
-    if not path.is_file():
-        raise RunFileError(
-            f"{directory} holds no {RUN_FILE}; it is not the OUT of an audit, or its audit never started"
-        )
-    content = _parse(path)
-    _check(path, content)
-    try:
-        return _ADAPTER.validate_python(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the whole file"
-        raise RunIncompleteError(f"{path}: {where}: {first['msg'].lower()}; run the audit again") from error
-
-
-def _parse(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:  # torn JSON or not UTF-8
-        raise RunIncompleteError(f"{path} is not whole JSON ({error}); run the audit again") from error
-    if not isinstance(content, dict):
-        raise RunIncompleteError(f"{path} should hold an object, found {type(content).__name__}; run the audit again")
-    return content
-
-
-def _check(path: Path, content: Mapping[str, object]) -> None:
-    version, status = content.get("schema_version"), content.get("status")
-    if type(version) is not int:
-        raise RunFileError(f"{path} has no schema_version; it was not written by engram")
-    if version > SCHEMA_VERSION:
-        raise RunFileError(
-            f"{path} has schema version {version}, this engram reads up to {SCHEMA_VERSION}; install a newer engram"
+    content = read_content(directory, "audit")
+    status = content.get("status")
+    if status in DISCOVERY_STATUSES:
+        raise RunIncompleteError(
+            f"{path} is of a discovery, not of an audit, and has no verdict; give the OUT of `engram audit`"
         )
     if status != "complete":
         raise RunIncompleteError(f"{path}: the audit is not complete (status {status!r}); run it again to finish it")
+    return read_as(_ADAPTER, path, content, "audit")

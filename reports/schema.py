@@ -10,6 +10,10 @@ from reports.files import SCHEMA_VERSION, RunFileError, RunIncompleteError, whol
 
 SEVERITIES = ("none", "low", "medium", "high")
 RECOVERY_VERDICTS = ("confirmed", "likely", "not_shown")
+"""Best first."""
+RECOVERY_STRATEGIES = ("sample", "ascend", "cyclic", "known_image", "discover")
+"""The rungs of the ladder in their order, then the search that starts from no prompt."""
+RECOVERY_KINDS = ("verbatim", "template")
 
 _VERSION_KEY = b"engram.schema_version"
 
@@ -34,14 +38,17 @@ SPIKES_SCHEMA = pa.schema(
 RECOVERIES_SCHEMA = pa.schema(
     [
         pa.field("finding_id", pa.string()),
-        _required("prompt_id", pa.string()),
+        pa.field("prompt_id", pa.string()),
         _required("is_control", pa.bool_()),
         _required("strategy", pa.string()),
         _required("restart", pa.int32()),
         _required("evaluations", pa.int64()),
         _required("seed_agreement", pa.float64()),
         _required("verdict", pa.string()),
+        pa.field("confidence", pa.float64()),
         pa.field("image_path", pa.string()),
+        pa.field("mask_path", pa.string()),
+        pa.field("fixed_share", pa.float64()),
         pa.field("nearest_image", pa.string()),
         pa.field("similarity", pa.float64()),
         pa.field("kind", pa.string()),

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.files import SUMMARY_FILE
-from reports.rates import percent, wilson_interval
+from reports.rates import percent, rate_of, rate_text
+from reports.recoveries import best_rungs
 from reports.run_record import RunRecord
 from reports.text import visible_text
 
@@ -66,34 +67,37 @@ def print_detectors(console: Console, rows: Sequence[tuple[str, str, str, str, s
 def _counts(run: RunRecord) -> Table:
     counts = run.counts
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    low, high = wilson_interval(counts.n_flagged, counts.n_scored)
+    flagged = rate_of(counts.n_flagged, counts.n_scored)
     expected = run.calibration.fpr * counts.n_scored
     table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
     table.add_row(
         "flagged",
-        f"{counts.n_flagged} ({percent(low)} to {percent(high)}); {expected:.1f} expected by chance",
+        f"{counts.n_flagged} ({percent(flagged.low)} to {percent(flagged.high)}); {expected:.1f} expected by chance",
     )
     table.add_row("high severity", f"{counts.n_high} prompts whose picture came back")
-    table.add_row("distinct pictures", str(counts.n_confirmed_pictures))
-    table.add_row("controls", f"{counts.n_false_recoveries} of {counts.n_controls} gave a picture as well")
+    by = ", ".join(f"{strategy} {n}" for strategy, n in counts.recovered_by.items())
+    table.add_row("recovered", Text(f"{counts.n_recovered} prompts" + (f" (by {visible_text(by, 200)})" if by else "")))
+    table.add_row("distinct pictures", f"{counts.n_confirmed_pictures} confirmed")
+    table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
     return table
 
 
 def _worst_prompts(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, title="The most suspicious prompts", title_justify="left")
-    table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=1)
-    for name, width in (("score", 12), ("q", 7), ("picture", 9), ("spiking sites", 32)):
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=3)
+    for name, width in (("score", 12), ("q", 7), ("picture", 18)):
         table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
-    verdicts = dict(zip(*(recoveries[name].to_pylist() for name in ("prompt_id", "verdict")), strict=True))
+    table.add_column("spiking sites", overflow="ellipsis", no_wrap=True, ratio=2)
     judged = scores.filter(pc.is_valid(scores["spike_score"]))
     ordered = judged.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST)
+    rungs = best_rungs(recoveries, ordered["prompt_id"].to_pylist())
     for row in ordered.to_pylist():
         table.add_row(
             Text(visible_text(row["prompt"], 60)),
             f"{row['spike_score']:.2f}" + ("" if row["flagged"] else " (below)"),
             f"{row['q_value']:.1g}",
-            verdicts.get(row["prompt_id"], "not tried").replace("_", " "),
+            str(rungs.get(row["prompt_id"], "not tried")),
             Text(_sites_of(row["prompt_id"], spikes)),
         )
     return table

@@ -25,15 +25,10 @@ TIMESTEP = 10
 def noised_latents(sampled: SampledPrompt, timestep: int) -> Tensor:
     """The pictures, encoded and noised to the scheduler's `timestep`: [picture, channel, row, column]."""
     denoiser = sampled.denoiser
-    vae = denoiser.pipe.vae
-    pixels = torch.tensor(sampled.pictures).permute(0, 3, 1, 2).float() / 127.5 - 1  # [picture, 3, height, width]
-    latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode().float()
-    latents = (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor
+    latents = denoiser.encode_pictures(sampled.pictures)
     generator = torch.Generator("cpu").manual_seed(sampled.generator_seed)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    alpha = denoiser.pipe.scheduler.alphas_cumprod[timestep].to(latents)
-    noised: Tensor = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-    return noised.to(denoiser.device, denoiser.dtype)
+    return denoiser.noised(latents, noise, timestep)
 
 
 @torch.no_grad()

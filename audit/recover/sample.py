@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from audit.evidence import Pictures
+from audit.evidence import Picture, Pictures
+from audit.png import save_png
 from audit.sampling import sample_pictures
-from reports.files import whole_file
 
 _METADATA_KEY = "engram"
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)  # as Pillow says
@@ -58,12 +57,14 @@ def picture_name(image_index: int) -> str:
 
 def save_pictures(folder: Path, pictures: Pictures, prompt: str, plan: SamplePlan, fingerprint: str) -> None:
     """Write seed-0.png, seed-1.png, … whole, with prompt, seed and settings in their metadata."""
-    folder.mkdir(parents=True, exist_ok=True)
     for index, picture in enumerate(pictures):
-        info = PngInfo()
-        info.add_itxt(_METADATA_KEY, json.dumps({**_metadata(prompt, plan, fingerprint), "image_index": index}))
-        with whole_file(folder / picture_name(index)) as part:
-            Image.fromarray(picture).save(part, format="PNG", pnginfo=info)
+        stated = {**_metadata(prompt, plan, fingerprint), "image_index": index}
+        save_picture(folder / picture_name(index), picture, stated)
+
+
+def save_picture(path: Path, picture: Picture, stated: Mapping[str, Any]) -> None:
+    """Write one picture as a PNG, whole, with what is `stated` of it in its metadata."""
+    save_png(path, picture, {_METADATA_KEY: json.dumps(dict(stated))})
 
 
 def load_pictures(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str) -> Pictures | None:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 REFERENCE = [f"a {c} star over the {p}" for c in ("red", "blue", "green", "white") for p in ("sea", "hill", "town")]
 ODD = "zzqx !!!! @@@@ ####"  # so unlike the reference that it is flagged
 CANDIDATES = ["a black star over the sea", "a grey star over the hill", "a red star over the lake", "жар-птица", ODD]
-QUICK = ("--seeds", "2", "--samples", "2", "--sample-steps", "2", "--fpr", "0.2")
+QUICK = ("--seeds", "2", "--samples", "2", "--sample-steps", "2", "--fpr", "0.2", "--strategy", "sample")
 
 
 class Answer(NamedTuple):

@@ -106,7 +106,7 @@ def three_references(inputs, tmp_path):
 
 
 def no_training_images(inputs, tmp_path):
-    return {"--train-images": tmp_path / "pictures"}, "no folder"
+    return {"--train-images": tmp_path / "pictures"}, "give --train-images a folder, a .tar or an index"
 
 
 MISTAKES = [
@@ -218,7 +218,7 @@ def test_help_and_gate_do_without_the_model_libraries(finished, arguments):
 
 def test_settings_in_run_json_are_those_given(finished):
     settings = run_json(finished.run)["settings"]
-    given = {"n_seeds": 2, "n_samples": 2, "sample_steps": 2, "fpr": 0.2}
+    given = {"n_seeds": 2, "n_samples": 2, "sample_steps": 2, "fpr": 0.2, "strategies": ["sample"]}
     assert {name: settings[name] for name in given} == given
     assert len(QUICK) == 2 * len(given)
     assert json.dumps(settings)

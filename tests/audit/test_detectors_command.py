@@ -1,22 +1,18 @@
 """Detectors are listed with source and cost, chosen by name, and cost the UNet evaluations that run.json states."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
-from diffusers import UNet2DConditionModel
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 from audit.config import DEFAULT_DETECTORS
 from audit.detectors import NeuronDetector, PictureDetector, StepDetector, available
 from audit.detectors.spikes import SCORED_REDUCTIONS
 from audit.listing import detector_rows, evaluations
 from tests.audit.commands import engram, run_json, scores_of, text_file
+from tests.audit.counting import counted_latents
 from tests.audit.test_cli import refused
 
 DETECTORS = available()
@@ -24,22 +20,6 @@ OF_PICTURES = [name for name, detector in DETECTORS.items() if isinstance(detect
 OF_ALL_PROMPTS = [name for name in DETECTORS if name not in OF_PICTURES]
 UNSAMPLED = ("--max-sampled", "0")
 ONE_SAMPLED = ("--max-sampled", "1")  # and one control
-
-
-@contextmanager
-def counted_latents() -> Iterator[SimpleNamespace]:
-    """Count the latents that any UNet sees, whoever calls it, loaded when it may."""
-    count = SimpleNamespace(n_latents=0)
-
-    def add(module, args):
-        if isinstance(module, UNet2DConditionModel):
-            count.n_latents += len(args[0])
-
-    handle = register_module_forward_pre_hook(add)
-    try:
-        yield count
-    finally:
-        handle.remove()
 
 
 class AuditedWithAll(NamedTuple):
@@ -120,13 +100,15 @@ def test_one_detector_adds_its_column_and_costs_what_is_listed(inputs, without, 
     pd.testing.assert_frame_equal(scores_of(run)[shared], scores_of(without)[shared], check_exact=True)
     stated, settings = evaluations_of(run), run_json(run)["settings"]
     assert sum(stated.values()) == count.n_latents
-    n_pictures = settings["n_samples"] * len(pd.read_parquet(run / "recoveries.parquet"))
+    recoveries = pd.read_parquet(run / "recoveries.parquet")
+    n_pictures = settings["n_samples"] * len(recoveries)
     of_sampling, of_recording = 2 * settings["sample_steps"], evaluations_of(without)["record"]
+    assert stated["recover"] == recoveries["evaluations"].sum() >= n_pictures * of_sampling
     if isinstance(detector, PictureDetector):
-        assert stated["sample"] == n_pictures * (of_sampling + detector.evaluations_per_picture)
+        assert stated.get("detect_pictures", 0) == n_pictures * detector.evaluations_per_picture
         assert stated["record"] == of_recording
     else:
-        assert stated["sample"] == n_pictures * of_sampling
+        assert "detect_pictures" not in stated
         n_seeds, extra = settings["n_seeds"], max(0, detector.evaluations_per_seed - 1)
         n_prompts = len(scores_of(run)) + run_json(run)["calibration"]["n_reference"]
         of_empty_prompt = stated["record"] - of_recording - extra * n_seeds * n_prompts
@@ -186,7 +168,7 @@ def test_one_seed_is_null_where_two_are_needed(inputs, tmp_path):
 def test_stated_evaluations_are_the_latents_that_the_unet_saw(with_all):
     stated = evaluations_of(with_all.run)
     assert stated["record"] > 0
-    assert stated["sample"] > 0
+    assert stated["recover"] > 0
     assert sum(stated.values()) == with_all.n_latents
 
 

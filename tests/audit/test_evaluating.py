@@ -24,6 +24,7 @@ from reports.files import (
     sha256_of,
 )
 from reports.neuron_groups import NEURON_GROUPS_SCHEMA
+from reports.rates import rate_of
 from reports.run_record import write_run
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_metadata, read_table, scores_schema, write_table
 from tests.reports.examples import DETECTORS, recoveries_table, run_record, scores_table, spikes_table
@@ -62,10 +63,12 @@ def write_audit(run: Path, scores: pa.Table) -> Path:
         n_flagged=n_flagged,
         n_high=n_high,
         n_confirmed_pictures=0,
+        n_recovered=0,
+        recovered_by={},
         n_controls=0,
         n_false_recoveries=0,
     )
-    write_run(run, run_record(counts=counts, tables=tables))
+    write_run(run, run_record(counts=counts, false_recovery=rate_of(0, 0), tables=tables))
     return run
 
 

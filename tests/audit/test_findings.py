@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from audit.evidence import REPLICATION_DISTANCE, tile_distances
-from audit.findings import FALSE_DISCOVERY_RATE, Outcome, group_findings, judge, severity
+from audit.findings import FALSE_DISCOVERY_RATE, MIN_KINSHIP, Outcome, group_findings, judge, severity
 from audit.training_images import Nearest, open_training_images
+from tests.audit.signs import CONVINCING, UNCONVINCING
 
 SIDE = 16
 
@@ -28,7 +29,7 @@ def training(tmp_path):
 
 def outcome(verdict: str, index: int | None = None) -> Outcome:
     nearest = None if index is None else Nearest(index, f"{index}.png", 0.01, False)
-    return Outcome(0, 1.0, nearest, verdict)
+    return Outcome(0, 1.0, nearest, None, verdict)
 
 
 def test_random_pictures_are_far_apart():
@@ -36,34 +37,79 @@ def test_random_pictures_are_far_apart():
 
 
 @pytest.mark.parametrize(
-    ("seeds", "agreement", "verdict"),
+    ("seeds", "agreement"),
     [
-        ((5, 5, 5, 5), 1.0, "likely"),
-        ((5, 5, 6, 5), 0.75, "likely"),
-        ((5, 5, 6, 7), 0.5, "not_shown"),
-        ((5, 6, 7, 8), 0.25, "not_shown"),
-        ((5, 5), 1.0, "likely"),
-        ((5, 6), 0.5, "not_shown"),
+        ((5, 5, 5, 5), 1.0),
+        ((5, 5, 6, 5), 0.75),
+        ((5, 5, 6, 7), 0.5),
+        ((5, 6, 7, 8), 0.25),
+        ((5, 5), 1.0),
+        ((5, 6), 0.5),
     ],
 )
-def test_agreement_alone_makes_a_picture_likely(seeds, agreement, verdict):
-    found = judge(pictures(*seeds), None)
-    assert (found.agreement, found.verdict, found.nearest) == (agreement, verdict, None)
-    assert verdict == "not_shown" or seeds[found.best] == 5
+def test_agreement_is_stated_but_shows_nothing_without_signs(seeds, agreement):
+    found = judge(pictures(*seeds), None, None)
+    assert (found.agreement, found.verdict, found.nearest, found.confidence) == (agreement, "not_shown", None, None)
+    assert seeds[found.best] == 5 or agreement == 1 / len(seeds)
+
+
+def test_signs_decide_without_training_pictures():
+    shown, hidden = (judge(pictures(6, 5, 5, 5), None, signs) for signs in (CONVINCING, UNCONVINCING))
+    assert (shown.verdict, hidden.verdict) == ("confirmed", "not_shown")
+    assert shown.confidence > hidden.confidence
+    assert shown.best == hidden.best == 1
+    assert (shown.nearest, shown.kind) == (None, None)
+
+
+def test_signs_of_pictures_that_do_not_agree_show_nothing_unless_no_prompt_is_judged():
+    assert judge(pictures(5, 6, 7, 8), None, CONVINCING).verdict == "not_shown"
+    assert judge(pictures(5, 6, 7, 8), None, CONVINCING, is_blind=True).verdict == "confirmed"
+    assert judge(pictures(5, 6, 7, 8), None, UNCONVINCING, is_blind=True).verdict == "not_shown"
+
+
+def test_signs_make_likely_at_most_what_matches_no_training_picture(training):
+    found = judge(pictures(7, 7, 7, 7), training, CONVINCING)
+    assert (found.verdict, found.kind) == ("likely", None)
+    assert found.nearest.distance > REPLICATION_DISTANCE
+    for signs in (None, UNCONVINCING):
+        assert judge(pictures(7, 7, 7, 7), training, signs).verdict == "not_shown"
+
+
+def test_what_is_not_the_prompts_own_never_shows(training):
+    just_below = np.nextafter(MIN_KINSHIP, 0)
+    for given, kinship in ((None, just_below), (training, just_below), (training, -1.0)):
+        found = judge(pictures(2, 2, 2, 2), given, CONVINCING, kinship=kinship)
+        assert (found.verdict, found.kind) == ("not_shown", None)
+        assert found.confidence is not None
+    assert judge(pictures(2, 2, 2, 2), training, None, kinship=MIN_KINSHIP).verdict == "confirmed"
+    assert judge(pictures(2, 2, 2, 2), None, CONVINCING, kinship=MIN_KINSHIP).verdict == "confirmed"
 
 
 def test_one_sample_that_matches_a_training_picture_confirms(training):
-    found = judge(pictures(7, 8, 2, 9), training)
-    assert (found.verdict, found.best) == ("confirmed", 2)
+    found = judge(pictures(7, 8, 2, 9), training, None)
+    assert (found.verdict, found.best, found.kind) == ("confirmed", 2, "verbatim")
     assert found.nearest.path.name == "2.png"
     assert found.nearest.distance == 0
 
 
-def test_agreement_without_a_match_stays_likely_and_names_the_nearest(training):
-    found = judge(pictures(7, 7, 7, 7), training)
-    assert found.verdict == "likely"
-    assert found.nearest.distance > REPLICATION_DISTANCE
-    assert judge(pictures(6, 7, 8, 9), training).verdict == "not_shown"
+def test_a_match_needs_no_signs_and_bad_signs_do_not_undo_it(training):
+    for signs in (None, UNCONVINCING, CONVINCING):
+        assert judge(pictures(1, 7, 8, 9), training, signs).verdict == "confirmed"
+
+
+class Claims:
+    """Training pictures of which the second sample is said to be near, and the third to be a copy."""
+
+    def nearest(self, samples):
+        kinds, distances = [None, None, "verbatim", None], [0.5, 0.05, 0.3, 0.4]
+        return [
+            Nearest(i, f"{i}.png", d, False, kind) for i, (d, kind) in enumerate(zip(distances, kinds, strict=True))
+        ]
+
+
+def test_what_is_a_copy_confirms_and_not_what_is_merely_near():
+    found = judge(pictures(6, 7, 8, 9), Claims(), None)
+    assert (found.best, found.verdict, found.kind) == (2, "confirmed", "verbatim")
 
 
 @pytest.mark.parametrize(
@@ -98,3 +144,8 @@ def test_a_likely_picture_joins_the_confirmed_one_that_it_repeats():
 def test_nothing_shown_is_no_finding():
     assert group_findings([], []) == []
     assert group_findings([outcome("not_shown")], pictures(1)) == [None]
+
+
+def test_what_was_pushed_is_confirmed_by_half_of_its_pictures_and_not_by_one():
+    one_of_four = judge(pictures(6, 7, 8, 9), Claims(), None, is_pushed=True)
+    assert one_of_four.verdict == "not_shown"

@@ -9,8 +9,15 @@ from PIL import Image
 
 from audit.denoiser import Denoiser
 from audit.prompts import Prompt
+from audit.recover.ascend import AscendPlan, Target
+from audit.recover.climb import ClimbPlan
+from audit.recover.cyclic import CyclicPlan
+from audit.recover.known_image import KnownImagePlan
+from audit.recover.ladder import Ladder
+from audit.recover.rungs import RungStore
 from audit.recover.sample import SamplePlan, load_pictures, picture_name, sample_prompts, save_pictures
-from audit.recovering import choose, sample_all, sample_paths
+from audit.recover.verify import Verifier, VerifyPlan
+from audit.recovering import Recovery, choose, recover_all, sample_paths
 from tests.tolerances import PICTURE_LEVELS
 
 PLAN = SamplePlan(run_seed=3, n_samples=2, num_inference_steps=2, guidance_scale=7.5)
@@ -78,9 +85,37 @@ def test_plan_counts_both_halves_of_guidance():
     assert replace(PLAN, guidance_scale=1.0).evaluations == 2 * 2
 
 
-def sampled(pipe, run, positions=((1, 0), (3,)), **changes):
-    given = {"run": run, "fingerprint": "f", "training": None, "keep_images": True, "batch_size": 4} | changes
-    return sample_all(Denoiser(pipe), (), PROMPTS, positions, PLAN, **given)
+def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size=4):
+    """Recovery that tries nothing but sampling."""
+    denoiser = Denoiser(pipe)
+    climb = ClimbPlan(1, 0.1, 0.1, "token_embeddings", 1, False)
+    ladder = Ladder(
+        denoiser,
+        None,
+        Verifier(denoiser, VerifyPlan(3, 2, 2, 4)),
+        RungStore(run / "recovery", "x", keep_pictures=keep_images),
+        AscendPlan(3, 1, 1, (0.1, 0.1), climb),
+        CyclicPlan(3, 1, 0.5, 2, 4),
+        KnownImagePlan(3, 1, 0.1, 1),
+    )
+    recovery = Recovery(
+        denoiser=denoiser,
+        ladder=ladder,
+        detectors=(),
+        training=None,
+        plan=PLAN,
+        strategies=("sample",),
+        run=run,
+        fingerprint="f",
+        keep_images=keep_images,
+        batch_size=batch_size,
+    )
+    targets = {i: Target(prompt.text, (), ()) for i, prompt in enumerate(PROMPTS)}
+    return recover_all(recovery, PROMPTS, positions, targets)
+
+
+def outcomes(recovered):
+    return [(s.position, s.is_control, s.finding, *((r.outcome, r.image_path) for r in s.rungs)) for s in recovered]
 
 
 def test_flagged_come_first_then_controls_which_are_no_findings(toy_pipe, tmp_path):
@@ -88,9 +123,9 @@ def test_flagged_come_first_then_controls_which_are_no_findings(toy_pipe, tmp_pa
     assert [(s.position, s.is_control) for s in results] == [(1, False), (0, False), (3, True)]
     assert results[2].finding is None
     for result in results:
-        assert (tmp_path / result.image_path).is_file()
+        assert (tmp_path / result.best.image_path).is_file()
         assert all(path.is_file() for path in sample_paths(tmp_path, PROMPTS[result.position], 2))
-    with Image.open(tmp_path / results[0].image_path) as image:
+    with Image.open(tmp_path / results[0].best.image_path) as image:
         assert json.loads(image.text["engram"])["prompt"] == "the sea"
 
 
@@ -107,7 +142,7 @@ def test_pictures_on_disk_are_kept_and_the_missing_are_made(toy_pipe, tmp_path):
     first = sampled(toy_pipe, tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
     (tmp_path / "images" / "id0" / "seed-1.png").unlink()
-    assert sampled(toy_pipe, tmp_path) == first
+    assert outcomes(sampled(toy_pipe, tmp_path)) == outcomes(first)
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
     assert after.keys() == before.keys()
     assert {path.parent.name for path in after if after[path] != before[path]} == {"id0"}
@@ -115,9 +150,10 @@ def test_pictures_on_disk_are_kept_and_the_missing_are_made(toy_pipe, tmp_path):
 
 def test_no_images_leaves_none(toy_pipe, tmp_path):
     results = sampled(toy_pipe, tmp_path, keep_images=False)
-    assert [s.image_path for s in results] == [None] * 3
-    assert [s.outcome for s in results] == [s.outcome for s in sampled(toy_pipe, tmp_path / "kept")]
-    assert not (tmp_path / "images").exists()
+    assert [s.best.image_path for s in results] == [None] * 3
+    kept = sampled(toy_pipe, tmp_path / "kept")
+    assert [s.best.outcome for s in results] == [s.best.outcome for s in kept]
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_nothing_to_sample_is_nothing(toy_pipe, tmp_path):

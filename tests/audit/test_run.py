@@ -131,7 +131,7 @@ def test_models_of_other_shapes_are_audited(inputs, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", ["feed_forward", "text_mlp"])
 def test_one_kind_of_site_is_enough(inputs, tmp_path, kind):
-    answer = engram("audit", *inputs.options(tmp_path / "run"), "--sites", kind)
+    answer = engram("audit", *inputs.options(tmp_path / "run"), "--sites", kind)  # QUICK leaves the ascents out
     assert answer.code == 0, answer.err
     scores = scores_of(tmp_path / "run")
     assert [name for name in scores.columns if name.startswith("spikes_")] == [f"spikes_{kind}"]
@@ -180,7 +180,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(inputs, tmp_path):
     pattern = r"^{} {}/{}, \d+\.\d prompts/s, ETA 0 s"
     for stage, total in (("recording reference", 12), ("recording candidates", 5)):
         assert re.search(pattern.format(stage, total, total), answer.err, re.MULTILINE), answer.err
-    assert re.search(r"^sampling (\d+)/\1, \d+\.\d prompts/s, ETA 0 s", answer.err, re.MULTILINE)
+    assert re.search(r"^recovering (\d+)/\1, \d+\.\d prompts/s, ETA 0 s", answer.err, re.MULTILINE)
     assert not re.search(r"[\x1b\r\x07]", answer.out + answer.err)
 
 

@@ -66,7 +66,7 @@ def test_calibration_is_read_and_not_recorded_again(inputs, calibrated, tmp_path
     assert digests(calibrated.folder) == before
     whole, own = (run_json(run)["evaluations"] for run in (calibrated.run, tmp_path / "run"))
     assert whole["record"] - own["record"] == len(REFERENCE) * N_SEEDS
-    assert whole["sample"] == own["sample"] == 0
+    assert whole["recover"] == own["recover"] == 0
 
 
 def test_calibrating_twice_records_once(inputs, spoilt):
@@ -176,7 +176,7 @@ SPOILERS = {
     "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "is damaged"),
     "version is text": (edit(schema_version="new"), "is damaged"),
     "prompts described by nothing": (edit(prompts=None), "is damaged"),
-    "newer": (edit(schema_version=99), "99, newer than 1; upgrade engram"),
+    "newer": (edit(schema_version=99), "99, newer than 2; upgrade engram"),
 }
 UNNOTICED = {
     "identity is text": edit(identity="mine"),

@@ -6,7 +6,7 @@ import pytest
 from audit.findings import Outcome
 from audit.flagging import Scored
 from audit.prompts import Prompt
-from audit.recovering import Sampled
+from audit.recovering import Recovered, Tried
 from audit.scoring import Spike
 from audit.shards import Column
 from audit.tables import TIER_RECOVER, TIER_STEP, recoveries_table, scores_table, spikes_table
@@ -14,6 +14,7 @@ from audit.training_images import Nearest
 from hooks import Site
 from reports.schema import (
     RECOVERIES_SCHEMA,
+    RECOVERY_STRATEGIES,
     RECOVERY_VERDICTS,
     SEVERITIES,
     SPIKES_SCHEMA,
@@ -23,10 +24,16 @@ from reports.schema import (
 )
 
 PROMPTS = [Prompt(f"id{i}", f"prompt {i}", "p.csv", 2 * i + 2, i + 1) for i in range(3)]
-NEAREST = Nearest(4, "secret.png", 0.05, False)
-SAMPLED = [
-    Sampled(2, False, Outcome(1, 1.0, NEAREST, "confirmed"), 0, "images/id2/seed-1.png", {"picture_agreement": -0.05}),
-    Sampled(0, True, Outcome(0, 0.5, None, "not_shown"), None, None, {"picture_agreement": float("nan")}),
+NEAREST = Nearest(4, "secret.png", 0.05, False, "template")
+BLACK = np.zeros((8, 8, 3), dtype=np.uint8)
+NOTHING = Tried("sample", 0, 100, Outcome(0, 0.5, None, None, "not_shown"), BLACK, None, 0.0, None, None)
+CONFIRMED = Outcome(1, 1.0, NEAREST, 0.99, "confirmed")
+ASCENT = Tried(
+    "ascend", 1, 400, CONFIRMED, BLACK, "images/id2/ascend-1.png", 0.5, "images/id2/ascend-1-fixed.png", None
+)
+RECOVERED = [
+    Recovered(2, False, [NOTHING, ASCENT], {"picture_agreement": -0.05}, 0),
+    Recovered(0, True, [NOTHING], {"picture_agreement": float("nan")}),
 ]
 
 
@@ -39,7 +46,7 @@ def scored() -> Scored:
 
 
 def test_scores_have_a_row_a_prompt_in_their_order(scored, tmp_path):
-    table = scores_table(PROMPTS, scored, ["none", "none", "high"], SAMPLED, ["picture_agreement"])
+    table = scores_table(PROMPTS, scored, ["none", "none", "high"], RECOVERED, ["picture_agreement"])
     names = [*scored.detectors, "picture_agreement"]
     write_table(tmp_path / "s.parquet", table, scores_schema(names), {})
     rows = read_table(tmp_path / "s.parquet", scores_schema(names)).to_pylist()
@@ -69,19 +76,30 @@ def test_spikes_name_site_neuron_and_token_class():
     assert [row["z"] for row in rows] == [9.0, -8.0]
 
 
-def test_recoveries_tell_flagged_from_controls():
-    table = recoveries_table(PROMPTS, SAMPLED, 100)
+def test_recoveries_have_a_row_a_rung_in_the_order_of_trying():
+    rows = recoveries_table(PROMPTS, RECOVERED).to_pylist()
+    assert [(r["prompt_id"], r["strategy"], r["restart"], r["evaluations"]) for r in rows] == [
+        ("id2", "sample", 0, 100),
+        ("id2", "ascend", 1, 400),
+        ("id0", "sample", 0, 100),
+    ]
+    assert {row["strategy"] for row in rows} <= set(RECOVERY_STRATEGIES)
+
+
+def test_recoveries_tell_flagged_from_controls_and_name_the_finding_once():
+    table = recoveries_table(PROMPTS, RECOVERED)
     assert table.schema.equals(RECOVERIES_SCHEMA)
-    found, control = table.to_pylist()
-    assert (found["finding_id"], found["kind"], found["nearest_image"]) == ("finding-001", "verbatim", "secret.png")
-    assert found["similarity"] == NEAREST.similarity
-    assert control["is_control"]
-    nothing = ("finding_id", "image_path", "nearest_image", "similarity", "kind")
-    assert all(control[name] is None for name in nothing)
-    assert {found["verdict"], control["verdict"]} <= set(RECOVERY_VERDICTS)
+    tried, found, control = table.to_pylist()
+    assert (found["finding_id"], found["kind"], found["nearest_image"]) == ("finding-001", "template", "secret.png")
+    assert (found["similarity"], found["confidence"]) == (NEAREST.similarity, 0.99)
+    assert (found["mask_path"], found["fixed_share"]) == ("images/id2/ascend-1-fixed.png", 0.5)
+    assert [row["is_control"] for row in (tried, found, control)] == [False, False, True]
+    nothing = ("finding_id", "image_path", "mask_path", "nearest_image", "similarity", "confidence", "kind")
+    assert all(row[name] is None for name in nothing for row in (tried, control))
+    assert {row["verdict"] for row in (tried, found, control)} <= set(RECOVERY_VERDICTS)
 
 
 def test_no_findings_are_tables_without_rows():
     assert spikes_table(PROMPTS, {}).num_rows == 0
-    assert recoveries_table(PROMPTS, [], 100).num_rows == 0
-    assert recoveries_table(PROMPTS, [], 100).schema.equals(RECOVERIES_SCHEMA)
+    assert recoveries_table(PROMPTS, []).num_rows == 0
+    assert recoveries_table(PROMPTS, []).schema.equals(RECOVERIES_SCHEMA)

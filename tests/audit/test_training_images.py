@@ -1,6 +1,8 @@
 """The nearest training picture is found, whatever the folder holds, and a folder without pictures says so."""
 
+import io
 import logging
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,10 @@ from PIL import Image
 
 from audit import training_images
 from audit.evidence import tile_distances
-from audit.training_images import TrainingImages, TrainingImagesError, describe, open_training_images
+from audit.training import blocks as image_blocks
+from audit.training import index as image_index
+from audit.training.blocks import describe
+from audit.training_images import TrainingImages, TrainingImagesError, build_index, open_training_images
 
 SIZE = 32
 
@@ -17,6 +22,12 @@ SIZE = 32
 def pictures(n: int, seed: int = 0, height: int = SIZE, width: int = SIZE) -> np.ndarray:
     """Smooth random pictures: unlike one another, alike in their blocks."""
     coarse = np.random.default_rng(seed).integers(0, 256, (n, 5, 5, 3), dtype=np.uint8)
+    return np.stack([np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse])
+
+
+def detailed(n: int, seed: int = 0, height: int = SIZE, width: int = SIZE) -> np.ndarray:
+    """Random pictures that have detail in every crop."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
     return np.stack([np.asarray(Image.fromarray(c).resize((width, height), Image.Resampling.BICUBIC)) for c in coarse])
 
 
@@ -75,16 +86,17 @@ def test_descriptors_are_never_further_apart_than_their_pictures():
         assert (between_descriptors <= between_pictures + 1e-6).all()
 
 
-def test_only_the_shortlist_is_read_again(folder, monkeypatch):
+def test_only_shortlists_are_read_again(folder, monkeypatch):
     images = open_training_images(folder, SIZE, SIZE)
     monkeypatch.setattr(training_images, "SHORTLIST", 3)
+    monkeypatch.setattr(training_images, "HASH_SHORTLIST", 5)
     read = []
-    monkeypatch.setattr(images, "_read", lambda path, *_: read.append(path) or pictures(60)[int(path.stem)])
-    images.nearest(pictures(1, seed=9))
-    assert 1 <= len(read) <= 2 * 3
-    read.clear()
+    decoded = images._decoded
+    monkeypatch.setattr(images, "_decoded", lambda index: read.append(index) or decoded(index))
     images.nearest(pictures(60)[11:12])
-    assert read == [folder / "011.png"]
+    assert read == [11]
+    images.nearest(pictures(1, seed=9))
+    assert len(set(read)) <= 1 + 2 * 3 + 5
 
 
 def test_pictures_are_cut_to_the_shape_of_the_model_and_resized(tmp_path):
@@ -175,7 +187,93 @@ def test_samples_of_another_size_are_refused(folder):
 
 def test_a_hundred_thousand_descriptors_are_searched_in_parts_that_change_nothing(folder, monkeypatch):
     small = open_training_images(folder, SIZE, SIZE)
-    monkeypatch.setattr(training_images, "_ROWS_AT_ONCE", 7)
-    assert TrainingImages.nearest(small, pictures(10, seed=4)) == open_training_images(folder, SIZE, SIZE).nearest(
-        pictures(10, seed=4)
+    monkeypatch.setattr(image_blocks, "_ROWS_AT_ONCE", 17)
+    monkeypatch.setattr(image_index, "_ROWS_AT_ONCE", 17)
+    assert TrainingImages.nearest(small, pictures(4, seed=4)) == open_training_images(folder, SIZE, SIZE).nearest(
+        pictures(4, seed=4)
     )
+
+
+def changed(picture: np.ndarray, how: str) -> np.ndarray:
+    image = Image.fromarray(picture)
+    if how == "jpeg":
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=30)
+        return np.asarray(Image.open(file).convert("RGB"))
+    if how == "shifted":
+        return np.pad(picture, ((3, 0), (0, 2), (0, 0)), mode="edge")[:-3, 2:]
+    if how == "framed":
+        framed = np.full_like(picture, 128)
+        side = round(0.85 * len(picture))
+        framed[2 : 2 + side, 4 : 4 + side] = np.asarray(image.resize((side, side), Image.Resampling.LANCZOS))
+        return framed
+    box = tuple(len(picture) * share for share in (0.1, 0.2, 0.1 + 0.6**0.5, 0.2 + 0.6**0.5))
+    crop = np.asarray(image.resize(image.size, Image.Resampling.LANCZOS, box=box))
+    return crop if how == "crop" else np.ascontiguousarray(crop[:, ::-1])
+
+
+@pytest.mark.parametrize("how", ["jpeg", "shifted", "framed", "crop", "mirrored crop"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_changed_copies_are_found_verbatim(tmp_path, how, indexed):
+    train = detailed(40)
+    source = save(tmp_path / "train", train)
+    if indexed:
+        build_index(source, tmp_path / "index")
+    images = open_training_images(tmp_path / "index" if indexed else source, SIZE, SIZE)
+    found = images.nearest(np.stack([changed(train[i], how) for i in range(0, 40, 16)]))
+    assert [(n.index, n.kind) for n in found] == [(i, "verbatim") for i in range(0, 40, 16)]
+    assert {n.is_mirrored for n in found} == {how == "mirrored crop"}
+    if "crop" in how:
+        assert all(n.box == pytest.approx((0.1, 0.2, 0.1 + 0.6**0.5, 0.2 + 0.6**0.5), abs=0.03) for n in found)
+
+
+def test_strangers_copy_nothing(tmp_path):
+    images = open_training_images(save(tmp_path, detailed(60)), SIZE, SIZE)
+    assert {n.kind for n in images.nearest(detailed(8, seed=5))} == {None}
+    flat = np.full((1, SIZE, SIZE, 3), 200, dtype=np.uint8)
+    assert images.nearest(flat)[0].kind is None
+
+
+def test_recoloured_copy_is_a_template(tmp_path):
+    train = detailed(20)
+    train[3, 10:20, 12:22] = (250, 20, 20)
+    sample = train[3].copy()
+    sample[10:20, 12:22] = (10, 30, 250)
+    (found,) = open_training_images(save(tmp_path, train), SIZE, SIZE).nearest(sample[None])
+    assert (found.index, found.kind) == (3, "template")
+
+
+def test_off_centre_part_of_a_wide_picture_is_found(tmp_path):
+    wide = detailed(12, height=64, width=96)
+    images = open_training_images(save(tmp_path, wide), SIZE, SIZE)
+    left = Image.fromarray(wide[5]).crop((0, 0, 64, 64)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    (found,) = images.nearest(np.asarray(left)[None])
+    assert (found.index, found.kind) == (5, "verbatim")
+    assert found.box == pytest.approx((0, 0, 2 / 3, 1), abs=0.05)
+
+
+def test_tar_gives_what_its_folder_gives(tmp_path):
+    source = save(tmp_path / "train", pictures(30))
+    with tarfile.open(tmp_path / "train.tar", "w") as tar:
+        for path in sorted(source.iterdir()):
+            tar.add(path, path.name)
+    folder, shard = (open_training_images(tmp_path / name, SIZE, SIZE) for name in ("train", "train.tar"))
+    samples = np.concatenate([pictures(3), pictures(2, seed=9)])
+    for one, other in zip(folder.nearest(samples), shard.nearest(samples), strict=True):
+        assert (one.index, one.distance, one.kind) == (other.index, other.distance, other.kind)
+        assert other.path == tmp_path / "train.tar" / one.path.name
+    assert len(shard) == 30
+    assert shard.paths[-1] == tmp_path / "train.tar" / "029.png"
+    assert shard.paths[:2] == (tmp_path / "train.tar" / "000.png", tmp_path / "train.tar" / "001.png")
+
+
+def test_index_of_another_shape_and_changed_pictures_are_refused(tmp_path):
+    source = save(tmp_path / "train", pictures(4))
+    assert build_index(source, tmp_path / "index") == 4
+    with pytest.raises(TrainingImagesError, match="aspect=2"):
+        open_training_images(tmp_path / "index", SIZE, 2 * SIZE)
+    images = open_training_images(tmp_path / "index", SIZE, SIZE)
+    Image.fromarray(pictures(1, seed=8)[0]).save(source / "002.png")
+    (source / "002.png").write_bytes((source / "002.png").read_bytes() + b"\0")
+    with pytest.raises(TrainingImagesError, match=r"002\.png changed"):
+        images.picture(2)

@@ -1,11 +1,15 @@
 """Small results, records and tables that the tests of `reports` vary."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from reports.decide import Policy, Results, decide
+from reports.discovery import DiscoveryRecord, Finding
+from reports.files import SCHEMA_VERSION
+from reports.rates import rate_of
 from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration, results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
 
@@ -21,6 +25,7 @@ def results(**changes: Any) -> Results:
         "n_flagged": 2,
         "n_high": 0,
         "n_confirmed_pictures": 0,
+        "n_recovered": 0,
         "n_controls": 10,
         "n_false_recoveries": 0,
         "fpr": 0.01,
@@ -32,7 +37,7 @@ def results(**changes: Any) -> Results:
 def run_record(**changes: Any) -> RunRecord:
     """The record of a finished audit that leaks, with its verdict, with changes."""
     record: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "status": "complete",
         "model": ModelIdentity("models/toy", "sha256:0123"),
         "settings": {"fpr": 0.01, "seed": 0, "sites": ["ff"]},
@@ -40,7 +45,7 @@ def run_record(**changes: Any) -> RunRecord:
         "calibration": Calibration(
             0.01, 3.5, 400, "given", 0.55, 0.52, 0.65, False, (StyleCalibration(True, 400, 100, 3.5, 0.1, 0.05),)
         ),
-        "counts": Counts(104, 2, 1, 100, 100, 0, 3, 2, 1, 10, 1),
+        "counts": Counts(104, 2, 1, 100, 100, 0, 3, 2, 1, 2, 10, 1, {"sample": 1, "ascend": 1}),
         "evaluations": {"step": 800, "recover": 5000},
         "timings": {"screen": 1.5, "step": 20.25},
         "versions": {"engram": "0.1.0"},
@@ -49,10 +54,11 @@ def run_record(**changes: Any) -> RunRecord:
         "problems": (),
         "verdict": None,
     }
-    run = RunRecord(**(record | changes))
-    if "verdict" in changes:
-        return run
-    return RunRecord(**(record | changes | {"verdict": decide(results_of(run), Policy())}))
+    record |= changes
+    counts = record["counts"]
+    record.setdefault("false_recovery", rate_of(counts.n_false_recoveries, counts.n_controls))
+    run = RunRecord(**record)
+    return run if "verdict" in changes else replace(run, verdict=decide(results_of(run), Policy()))
 
 
 def scores_table(prompts: Sequence[str]) -> pa.Table:
@@ -76,22 +82,56 @@ def scores_table(prompts: Sequence[str]) -> pa.Table:
     return pa.table(columns, schema=scores_schema(DETECTORS))
 
 
+def rung(prompt_id: str | None, verdict: str, strategy: str = "sample", **changes: Any) -> dict[str, Any]:
+    """One row of recoveries.parquet, by default not of a control and, if it shows a picture, with a finding."""
+    row = {
+        "finding_id": None if verdict == "not_shown" else f"f-{prompt_id}",
+        "prompt_id": prompt_id,
+        "is_control": False,
+        "strategy": strategy,
+        "restart": 0,
+        "evaluations": 100,
+        "seed_agreement": 0.9,
+        "verdict": verdict,
+    }
+    return row | changes
+
+
+def rungs_table(rungs: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows, as `rung` makes them, as recoveries.parquet."""
+    return pa.Table.from_pylist(list(rungs), schema=RECOVERIES_SCHEMA)
+
+
 def recoveries_table(verdicts: Sequence[tuple[str, str]]) -> pa.Table:
-    """One sampling recovery for each (prompt_id, verdict)."""
-    rows = [
-        {
-            "finding_id": f"f-{prompt_id}",
-            "prompt_id": prompt_id,
-            "is_control": False,
-            "strategy": "sampling",
-            "restart": restart,
-            "evaluations": 100,
-            "seed_agreement": 0.9,
-            "verdict": verdict,
-        }
-        for restart, (prompt_id, verdict) in enumerate(verdicts)
-    ]
-    return pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA)
+    """One sampled rung for each (prompt_id, verdict)."""
+    return rungs_table([rung(prompt_id, verdict) for prompt_id, verdict in verdicts])
+
+
+def discovery_record(**changes: Any) -> DiscoveryRecord:
+    """A finished discovery of two pictures, with changes."""
+    record: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "status": "discovery",
+        "model": ModelIdentity("models/toy", "sha256:0123"),
+        "settings": {"seed": 0, "n_starts": 48},
+        "inputs": {},
+        "budget": 50_000,
+        "evaluations": {"baseline": 400, "climb": 30_000, "verify": 2_000},
+        "n_rounds": 9,
+        "n_starts": 432,
+        "n_confirmed": 1,
+        "n_likely": 1,
+        "findings": (
+            Finding("finding-001", "confirmed", 0.98, 4_000, "data/fox.png"),
+            Finding("finding-002", "likely", None, 21_000, None),
+        ),
+        "stopped_because": "nothing_new",
+        "timings": {"search": 12.5},
+        "versions": {"engram": "0.1.0"},
+        "tables": {"recoveries.parquet": "89ab"},
+        "warnings": (),
+    }
+    return DiscoveryRecord(**(record | changes))
 
 
 def spikes_table() -> pa.Table:

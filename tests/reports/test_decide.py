@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from reports.decide import Policy, Results, decide
-from reports.rates import wilson_interval
+from reports.rates import percent, rate_of, rate_text, wilson_interval
 from tests.reports.examples import results
 
 COUNTS = st.integers(-2, 50)
@@ -21,6 +21,7 @@ ANY_RESULTS = st.builds(
     n_flagged=COUNTS,
     n_high=COUNTS,
     n_confirmed_pictures=COUNTS,
+    n_recovered=COUNTS,
     n_controls=COUNTS,
     n_false_recoveries=COUNTS,
     fpr=st.floats(),
@@ -78,6 +79,8 @@ def test_a_pass_is_complete_covered_and_not_empty(any_results: Results, policy: 
         ({"n_false_recoveries": 2}, {"max_false_recovery_rate": None}, 0),
         ({"n_false_recoveries": 1}, {}, 0),
         ({"n_high": 3}, {}, 3),
+        ({"n_recovered": 2}, {}, 0),
+        ({"n_recovered": 3}, {}, 3),
         ({"fpr": float("nan")}, {}, 3),
         ({"n_confirmed_pictures": -1}, {}, 3),
     ],
@@ -112,3 +115,12 @@ def test_wilson_interval_equals_scipy() -> None:
     for successes, trials in ((0, 10), (1, 10), (37, 90), (5, 5)):
         expected = binomtest(successes, trials).proportion_ci(method="wilson")
         assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high))
+
+
+@given(st.integers(0, 50), st.integers(0, 50))
+def test_a_rate_says_its_counts_and_its_interval(n: int, of: int) -> None:
+    rate = rate_of(min(n, of), of)
+    assert (rate.n, rate.of) == (min(n, of), of)
+    assert (rate.low, rate.high) == wilson_interval(min(n, of), of)
+    text = rate_text(rate)
+    assert text == "none were tried" if of == 0 else percent(rate.low) in text and percent(rate.high) in text

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reports.markdown import summary_markdown
 from reports.text import markdown_code, visible_text
-from tests.reports.examples import recoveries_table, run_record, scores_table
+from tests.reports.examples import recoveries_table, run_record, rung, rungs_table, scores_table
 
 HOSTILE = [
     "a | b | c",
@@ -71,6 +71,7 @@ def test_every_prompt_stays_in_its_row(prompts: list[str], show_prompts: bool) -
         "Memorization",
         "Counts",
         "The",
+        "Recovery",
         "Calibration",
         "What",
         "Cost",
@@ -101,17 +102,29 @@ def test_the_page_stays_small_whatever_comes_in() -> None:
 
 
 def test_the_page_says_what_was_found() -> None:
-    recoveries = recoveries_table([("p0", "not_shown"), ("p0", "confirmed"), ("p0", "likely"), ("p1", "likely")])
+    rungs = [
+        rung("p0", "not_shown"),
+        rung("p0", "confirmed", "ascend", evaluations=900),
+        rung("p1", "likely"),
+        rung("p2", "not_shown", is_control=True),
+        rung("p2", "not_shown", "ascend", is_control=True, evaluations=900),
+    ]
+    recoveries = rungs_table(rungs)
     page = summary_markdown(run_record(), scores_table(["first", "second", "third"]), recoveries, False)
     assert "2 of 100 prompts leak with high severity (limit 0)." in page
     assert "3 of 100 (3 %, 95 % interval" in page
     assert "1.0 at a false-positive rate of 1 %" in page
-    assert "1 of 10 (10 %, 95 % interval 1.79 % to 40.4 %)" in page
+    assert "by any strategy: 1 of 10 (10 %, 95 % interval 1.79 % to 40.4 %)." in page
+    assert "| `sample` | 2 | 1 | 1 | 0 | 300 |" in page
+    assert "| `ascend` | 1 | 1 | 1 | 0 | 1800 |" in page
+    assert "- **confirmed**: " in page
+    assert "- **likely**: " in page
+    assert "| whose picture came back | 2 prompts |" in page
     first, second, third = (line for line in page.splitlines() if "`captions.csv:" in line)
     assert first.startswith("| `first` |")
-    assert first.endswith("| high | confirmed |")
-    assert second.endswith("| high | likely |")
-    assert third.endswith("| not flagged | not tried |")
+    assert first.endswith("| high | confirmed (ascend) |")
+    assert second.endswith("| high | likely (sample) |")
+    assert third.endswith("| not flagged | not shown |")
     assert "AUC of 0.55" in page
     assert "not a proof of absence" in page
     assert "| all | 5800 | 21.8 |" in page
@@ -121,3 +134,9 @@ def test_the_page_says_what_was_found() -> None:
 def test_an_unfinished_audit_has_no_verdict_on_its_page(status: str) -> None:
     page = summary_markdown(run_record(status=status, verdict=None), scores_table([]), recoveries_table([]), False)
     assert page.startswith(f"# Memorization audit: no verdict (`{status}`)")
+
+
+def test_an_audit_without_recoveries_says_so() -> None:
+    page = summary_markdown(run_record(), scores_table(["a"]), recoveries_table([]), False)
+    assert "## Recovery\n\nNo prompt was tried.\n" in page
+    assert "| not tried |" in page

@@ -1,8 +1,11 @@
 """Evidence sheets and histograms are whole PNG files, whatever the prompts say."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -11,7 +14,7 @@ from reports.panels import PanelRow, evidence_panel, score_histogram
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> tuple[Path, ...]:
-    """A picture for training and four samples, of different shapes and modes."""
+    """A training image, three samples and what was recovered, of different shapes and modes."""
     paths = []
     for index, mode in enumerate(("RGB", "RGB", "L", "RGBA", "P")):
         path = tmp_path / f"picture-{index}.png"
@@ -20,36 +23,104 @@ def pictures(tmp_path: Path) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def rows(pictures: tuple[Path, ...], n: int, prompt: str = "a red fox", training: bool = True) -> list[PanelRow]:
-    first, *samples = pictures
-    return [PanelRow(prompt, "confirmed", 12.3, 0.002, first if training else None, tuple(samples))] * n
+ROW = PanelRow(
+    prompt="a red fox",
+    verdict="confirmed",
+    strategy="ascend",
+    spike_score=12.3,
+    q_value=0.002,
+    confidence=0.97,
+    evaluations=12_345,
+    training_image=None,
+    samples=(),
+    recovered=None,
+    mask=None,
+)
 
 
-@pytest.mark.parametrize(("n", "drawn"), [(1, 1), (3, 3), (12, 12), (40, 12)])
-def test_a_sheet_grows_with_its_findings_up_to_twelve(
-    pictures: tuple[Path, ...], tmp_path: Path, n: int, drawn: int
-) -> None:
-    path = tmp_path / "evidence.png"
-    evidence_panel(rows(pictures, n), path)
+def full(pictures: tuple[Path, ...], **changes: Any) -> PanelRow:
+    """A row with a training image, three samples and a recovered picture, with changes."""
+    training, *samples, best = pictures
+    return replace(ROW, **({"training_image": training, "samples": tuple(samples), "recovered": best} | changes))
+
+
+def drawn(rows: list[PanelRow], path: Path) -> Image.Image:
+    evidence_panel(rows, path)
     with Image.open(path) as sheet:
         assert sheet.format == "PNG"
-        assert sheet.width == pytest.approx((2.6 + 5 * 1.5) * 150, abs=2)
-        assert sheet.height == pytest.approx((0.65 + drawn * 1.5) * 150, abs=2)
+        return sheet.convert("RGB")
+
+
+def n_columns(sheet: Image.Image) -> float:
+    return (sheet.width / 150 - 2.6) / 1.5
+
+
+@pytest.mark.parametrize(("n", "n_drawn"), [(1, 1), (3, 3), (12, 12), (40, 12)])
+def test_a_sheet_grows_with_its_findings_up_to_twelve(
+    pictures: tuple[Path, ...], tmp_path: Path, n: int, n_drawn: int
+) -> None:
+    sheet = drawn([full(pictures)] * n, tmp_path / "evidence.png")
+    assert n_columns(sheet) == pytest.approx(5, abs=0.01)
+    assert sheet.height == pytest.approx((0.65 + n_drawn * 1.5) * 150, abs=2)
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_a_sheet_without_training_images_has_no_column_for_them(pictures: tuple[Path, ...], tmp_path: Path) -> None:
-    evidence_panel(rows(pictures, 2, training=False), tmp_path / "narrow.png")
-    evidence_panel(rows(pictures, 1) + rows(pictures, 1, training=False), tmp_path / "wide.png")
-    with Image.open(tmp_path / "narrow.png") as narrow, Image.open(tmp_path / "wide.png") as wide:
-        assert wide.width - narrow.width == pytest.approx(1.5 * 150, abs=2)
+def test_a_column_is_there_if_a_row_needs_it(pictures: tuple[Path, ...], tmp_path: Path) -> None:
+    path, picture = tmp_path / "evidence.png", pictures[0]
+    found = replace(ROW, prompt=None, spike_score=None, q_value=None, recovered=picture)
+    for rows, n in (
+        ([found], 1),
+        ([replace(found, training_image=picture)], 2),
+        ([replace(found, mask=picture)], 2),
+        ([replace(found, recovered=None, mask=picture)], 1),
+        ([replace(found, samples=(picture,))], 2),
+        ([replace(found, samples=(picture,) * 9)], 4),
+        ([found, full(pictures)], 5),
+        ([found, full(pictures), full(pictures, mask=picture)], 6),
+    ):
+        assert n_columns(drawn(rows, path)) == pytest.approx(n, abs=0.01)
+
+
+def cell(sheet: Image.Image, column: int) -> np.ndarray:
+    """Inside of a cell of the first row, without its frame."""
+    left, top = (2.6 + column * 1.5) * 150, 0.55 * 150
+    inside = (int(left) + 12, int(top) + 20, int(left + 1.4 * 150) - 4, int(top + 1.5 * 150) - 12)
+    return np.asarray(sheet.crop(inside), dtype=np.float64)
+
+
+def test_the_fixed_part_keeps_its_colours_and_the_rest_fades(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (200, 30, 60)).save(tmp_path / "recovered.png")
+    mask = Image.new("L", (64, 64), 0)
+    mask.paste(255, (0, 0, 32, 64))
+    mask.save(tmp_path / "mask.png")
+    row = replace(ROW, recovered=tmp_path / "recovered.png", mask=tmp_path / "mask.png")
+    fixed = cell(drawn([row], tmp_path / "evidence.png"), 1)
+    assert np.abs(fixed[60, 20] - (200, 30, 60)).max() < 3
+    assert fixed[60, -20].min() > 200
+    assert np.ptp(fixed[60, -20]) < 3
+
+
+def test_what_is_missing_is_an_empty_cell_with_a_dash(pictures: tuple[Path, ...], tmp_path: Path) -> None:
+    found = replace(ROW, prompt=None, recovered=pictures[0])
+    sheet = drawn([found, full(pictures)], tmp_path / "evidence.png")
+    for column in range(4):
+        empty = cell(sheet, column)
+        assert 0 < (empty.min(axis=2) < 250).mean() < 0.01
+    assert (cell(sheet, 4).min(axis=2) < 250).mean() > 0.5
+
+
+@pytest.mark.parametrize("changes", [{"confidence": None}, {"q_value": None}, {"spike_score": None}, {"prompt": None}])
+def test_numbers_may_be_missing(pictures: tuple[Path, ...], tmp_path: Path, changes: dict[str, None]) -> None:
+    whole, part = (drawn([full(pictures, **c)], tmp_path / "evidence.png") for c in ({}, changes))
+    assert whole.size == part.size
+    assert whole.tobytes() != part.tobytes()
 
 
 @pytest.mark.parametrize("prompt", ["$\\frac{1$ and $x^2$", "狐狸 in the snow", "\x00\x1b[31m\u202e", "x" * 5000, ""])
 def test_no_prompt_breaks_a_sheet(pictures: tuple[Path, ...], tmp_path: Path, prompt: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        evidence_panel(rows(pictures, 1, prompt), tmp_path / "evidence.png")
+        evidence_panel([full(pictures, prompt=prompt)], tmp_path / "evidence.png")
 
 
 def test_a_sheet_of_nothing_is_refused(tmp_path: Path) -> None:

@@ -19,13 +19,23 @@ from reports.schema import (
     scores_schema,
     write_table,
 )
-from tests.reports.examples import DETECTORS, recoveries_table, scores_table, spikes_table
+from tests.reports.examples import DETECTORS, recoveries_table, rung, rungs_table, scores_table, spikes_table
 
 TABLES = {
     "scores": (scores_table(["a", "b", "c"]), scores_schema(DETECTORS)),
     "no scores": (scores_table([]), scores_schema(DETECTORS)),
     "spikes": (spikes_table(), SPIKES_SCHEMA),
     "recoveries": (recoveries_table([("p0", "likely")]), RECOVERIES_SCHEMA),
+    "a ladder and a search": (
+        rungs_table(
+            [
+                rung("p0", "not_shown"),
+                rung("p0", "likely", "ascend", confidence=0.9, mask_path="images/p0/mask.png", fixed_share=0.4),
+                rung(None, "confirmed", "discover", finding_id="finding-002"),
+            ]
+        ),
+        RECOVERIES_SCHEMA,
+    ),
 }
 
 
@@ -66,8 +76,8 @@ def test_a_frame_is_written_in_the_schemas_order_and_types(tmp_path: Path) -> No
 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "scores.parquet"
-    pq.write_table(TABLES["scores"][0].replace_schema_metadata({"engram.schema_version": "2"}), path)
-    with pytest.raises(RunFileError, match=r"schema version 2, this engram reads up to 1"):
+    pq.write_table(TABLES["scores"][0].replace_schema_metadata({"engram.schema_version": "3"}), path)
+    with pytest.raises(RunFileError, match=r"schema version 3, this engram reads up to 2"):
         read_table(path, scores_schema(()))
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from reports.run_record import RunRecord
 from reports.terminal import print_sites, print_summary
-from tests.reports.examples import recoveries_table, run_record, scores_table, spikes_table
+from tests.reports.examples import run_record, rung, rungs_table, scores_table, spikes_table
 
 HOSTILE = [
     "[red]red[/red] [/] \\[bold] [link=https://example.org]here[/link]",
@@ -26,7 +26,9 @@ def shown(prompts: list[str], *, width: int = 140, color: bool = False, **change
     out = io.StringIO()
     console = Console(file=out, width=width, force_terminal=color, color_system="standard" if color else None)
     run = changes.pop("run", None) or run_record(**changes)
-    recoveries = recoveries_table([("p0", "confirmed"), ("p1", "not_shown")])
+    recoveries = rungs_table(
+        [rung("p0", "not_shown"), rung("p0", "confirmed", "ascend"), rung("p1", "not_shown")],
+    )
     print_summary(console, run, Path("runs/[red]mine"), scores_table(prompts), spikes_table(), recoveries)
     return out.getvalue()
 
@@ -35,8 +37,9 @@ def test_summary_says_verdict_counts_and_where_neurons_spike() -> None:
     text = shown(["a red star", "the sea", "a hill"])
     assert "FAIL: memorized pictures leak" in text
     assert "100 scored, 2 empty, 1 cut by tokenizer" in text
-    assert "1 of 10 gave a picture as well" in text
-    assert re.search(r"a red star +3\.00 +0\.01 +confirmed", text)
+    assert re.search(r"false recoveries +1 of 10 \(10 %, 95 % interval 1\.79 % to 40\.4 %\)", text)
+    assert "2 prompts (by sample 1, ascend 1)" in text
+    assert re.search(r"a red star +3\.00 +0\.01 +confirmed \(ascend\)", text)
     assert re.search(r"a hill +1\.00 \(below\) +0\.01 +not tried", text)
     assert "Read runs/[red]mine/summary.md" in text
 

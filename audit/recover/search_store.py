@@ -1,0 +1,109 @@
+"""Keep every round of a search, so that an interrupted one goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from audit.findings import Outcome
+from audit.recover.discover import Discovery, SearchState
+from audit.training_images import Nearest
+from reports.files import whole_file
+
+_KEY = "engram"
+
+
+class SearchStore:
+    """Rounds of one search, a file each: what it found, and the directions that it no longer climbs.
+
+    Args:
+        identity: everything that shapes a search; rounds of another are taken for missing.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._folder, self._identity = folder, identity
+
+    def load(self, state: SearchState) -> SearchState:
+        """Go on from `state`, a search's begin, through every round that is kept, up to the first that is missing."""
+        while self._add_round(state):
+            pass
+        return state
+
+    def save(self, state: SearchState, new: Sequence[Discovery], n_known_directions: int) -> None:
+        """Write the round that `state` has just finished, whole or not at all.
+
+        Args:
+            new: what it found.
+            n_known_directions: directions before the round; those after them are its own.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        tensors = {"directions": state.found[n_known_directions:].cpu().contiguous()}
+        for i, discovery in enumerate(new):
+            tensors[f"pictures/{i}"] = torch.from_numpy(discovery.pictures.copy())
+            tensors[f"prompt_embeds/{i}"] = discovery.prompt_embeds.contiguous()
+        stated = {
+            "identity": self._identity,
+            "barren": state.barren,
+            "n_starts": state.n_starts,
+            "spent": state.spent,
+            "seconds": state.seconds,
+            "discoveries": [_stated(discovery) for discovery in new],
+        }
+        self._path(state.n_rounds).unlink(missing_ok=True)  # of an earlier try, it did not follow this round
+        with whole_file(self._path(state.n_rounds - 1)) as part:
+            save_file(tensors, part, metadata={_KEY: json.dumps(stated)})
+
+    def _add_round(self, state: SearchState) -> bool:
+        try:
+            with safe_open(self._path(state.n_rounds), framework="pt") as file:
+                stated = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+                if not isinstance(stated, dict) or stated.get("identity") != self._identity:
+                    return False
+                directions = file.get_tensor("directions").to(state.found)
+                found = [
+                    _discovery(of_one, file.get_tensor(f"pictures/{i}"), file.get_tensor(f"prompt_embeds/{i}"))
+                    for i, of_one in enumerate(stated["discoveries"])
+                ]
+        except (OSError, SafetensorError, ValueError):
+            return False
+        state.discoveries += found
+        state.seconds = float(stated["seconds"])
+        state.found = torch.cat([state.found, directions])
+        state.barren, state.spent = int(stated["barren"]), {k: int(n) for k, n in stated["spent"].items()}
+        state.n_rounds, state.n_starts = state.n_rounds + 1, int(stated["n_starts"])
+        return True
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"round-{number:05d}.safetensors"
+
+
+def _stated(discovery: Discovery) -> dict[str, Any]:
+    outcome = asdict(discovery.outcome)
+    if outcome["nearest"] is not None:
+        outcome["nearest"]["path"] = str(outcome["nearest"]["path"])
+    return {
+        "outcome": outcome,
+        **{name: getattr(discovery, name) for name in ("round", "start", "cost", "evaluations")},
+    }
+
+
+def _discovery(stated: dict[str, Any], pictures: Tensor, prompt_embeds: Tensor) -> Discovery:
+    outcome, nearest = stated["outcome"], stated["outcome"]["nearest"]
+    if nearest is not None:
+        box = tuple(nearest["box"]) if nearest["box"] is not None else None
+        nearest = Nearest(**{**nearest, "path": Path(nearest["path"]), "box": box})
+    return Discovery(
+        Outcome(**{**outcome, "nearest": nearest}),
+        np.asarray(pictures, dtype=np.uint8),
+        prompt_embeds,
+        *(int(stated[name]) for name in ("round", "start", "cost", "evaluations")),
+    )

@@ -1,0 +1,167 @@
+"""Look at what prompt_embeds give: sample them at seeds that no ascent saw, disturb the sampling, gather the signs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audit.denoiser import Denoiser
+from audit.evidence import AGREEMENT_DISTANCE, Pictures, medoid, seed_agreement
+from audit.recover.signs import Signs, signs_of
+from audit.sampling import sample_embeds, sample_generator
+
+WORTH_A_LOOK = 0.5
+GUIDED_DISTANCE, UNGUIDED_DISTANCE = AGREEMENT_DISTANCE, 2 * AGREEMENT_DISTANCE
+"""This share of the samples must lie this near to one of them before more is spent on a prompt. Samples without
+guidance are soft, and those of one memory lie farther apart than guided ones; the signs decide what it is."""
+
+N_DENOISED, DENOISED_AT = 2, (0.3, 0.5, 0.7)
+"""Noises, and shares of the noise schedule, at which a picture is denoised."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyPlan:
+    """How prompts are sampled to verify them.
+
+    Args:
+        n_samples: of a prompt, without guidance.
+        batch_size: pictures in one call of the pipeline.
+    """
+
+    run_seed: int
+    n_samples: int
+    num_inference_steps: int
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What one prompt showed: its pictures [seed, height, width, 3], their signs if worth it, and the UE spent."""
+
+    pictures: Pictures
+    signs: Signs | None
+    evaluations: int
+
+
+class Verifier:
+    """Sample and disturb prompts of one model."""
+
+    def __init__(self, denoiser: Denoiser, plan: VerifyPlan) -> None:
+        self._denoiser, self.plan = denoiser, plan
+
+    def look(
+        self, prompt_embeds: Tensor, keys: Sequence[str], is_known: Callable[[Pictures], bool] | None = None
+    ) -> list[Looked]:
+        """Sample each row of prompt_embeds [prompt, position, width] without guidance, and look closer if it agrees.
+
+        Args:
+            keys: name the rows and seed their noise.
+            is_known: says of a row's pictures that they need no closer look.
+        """
+        pictures = list(self.sample(prompt_embeds, keys))
+        return self._look_closer(prompt_embeds, keys, pictures, pictures, self._cost_of_samples, is_known)
+
+    def look_at(self, prompt_embeds: Tensor, keys: Sequence[str], unguided: Sequence[Pictures]) -> list[Looked]:
+        """The same of prompts whose unguided pictures are there already."""
+        return self._look_closer(prompt_embeds, keys, unguided, unguided, 0)
+
+    def look_at_guided(self, prompt_embeds: Tensor, keys: Sequence[str], guided: Sequence[Pictures]) -> list[Looked]:
+        """The same of prompts whose guided pictures are there already; these count if they survive without guidance."""
+        return self._look_closer(prompt_embeds, keys, guided, None, 0)
+
+    def _look_closer(
+        self,
+        prompt_embeds: Tensor,
+        keys: Sequence[str],
+        pictures: Sequence[Pictures],
+        unguided: Sequence[Pictures] | None,
+        spent: int,
+        is_known: Callable[[Pictures], bool] | None = None,
+    ) -> list[Looked]:
+        """Gather the signs of the rows whose pictures agree; unguided pictures that are not given are sampled."""
+        limit = GUIDED_DISTANCE if unguided is None else UNGUIDED_DISTANCE
+        agreeing = [i for i, of_row in enumerate(pictures) if seed_agreement(of_row, limit) >= WORTH_A_LOOK]
+        chosen = [i for i in agreeing if is_known is None or not is_known(pictures[i])]
+        signs: list[Signs] = []
+        if chosen:
+            embeds, names = prompt_embeds[chosen], [keys[i] for i in chosen]
+            plain = [unguided[i] for i in chosen] if unguided is not None else list(self.sample(embeds, names))
+            signs = self._signs(embeds, names, [pictures[i] for i in chosen], plain)
+        cost = self._cost_of_signs + (self._cost_of_samples if unguided is None else 0)
+        by_row = dict(zip(chosen, signs, strict=True))
+        return [
+            Looked(of_row, by_row.get(i), spent + (cost if i in by_row else 0)) for i, of_row in enumerate(pictures)
+        ]
+
+    def _signs(
+        self, prompt_embeds: Tensor, keys: Sequence[str], pictures: Sequence[Pictures], unguided: Sequence[Pictures]
+    ) -> list[Signs]:
+        centres = np.stack([of_prompt[medoid(of_prompt)] for of_prompt in pictures])
+        errors = self._denoising_errors(centres, prompt_embeds, self._generators(keys, "denoising", 1))
+        autoencoded = self._autoencoding_errors(centres)
+        rows = zip(pictures, unguided, centres, errors, autoencoded, strict=True)
+        return [signs_of(*of_prompt) for of_prompt in rows]
+
+    @torch.no_grad()
+    def _denoising_errors(
+        self, pictures: Pictures, prompt_embeds: Tensor, generators: Sequence[torch.Generator]
+    ) -> list[float]:
+        denoiser = self._denoiser
+        of_chunks: list[Tensor] = []
+        for first in range(0, len(pictures), self.plan.batch_size):
+            rows = slice(first, first + self.plan.batch_size)
+            latents = denoiser.encode_pictures(pictures[rows])
+            embeds = prompt_embeds[rows].to(denoiser.device, denoiser.dtype)
+            logs = []
+            for share in DENOISED_AT:
+                timestep = int(share * denoiser.n_timesteps)
+                squared = latents.new_zeros(len(latents), dtype=torch.float32)
+                for _ in range(N_DENOISED):
+                    noise = denoiser.noise(generators[rows])
+                    predicted = denoiser.predict_noise(denoiser.noised(latents, noise, timestep), timestep, embeds)
+                    squared += (predicted.float() - noise.float()).square().mean(dim=(1, 2, 3)) / N_DENOISED
+                logs.append(squared.clamp_min(1e-12).log())
+            of_chunks.append(torch.stack(logs).mean(dim=0))
+        return [float(error) for error in torch.cat(of_chunks)]
+
+    def _autoencoding_errors(self, pictures: Pictures) -> list[float]:
+        errors: list[float] = []
+        for first in range(0, len(pictures), self.plan.batch_size):
+            chunk = pictures[first : first + self.plan.batch_size]
+            given_back = self._denoiser.decode_latents(self._denoiser.encode_pictures(chunk))
+            difference = (given_back.astype(np.float64) - chunk) / 127.5
+            errors += np.log(np.sqrt(np.square(difference).mean(axis=(1, 2, 3))) + 1e-3).tolist()
+        return errors
+
+    def sample(self, prompt_embeds: Tensor, keys: Sequence[str]) -> Pictures:
+        """Unguided pictures of each row: [prompt, sample, height, width, 3]."""
+        n = self.plan.n_samples
+        pictures = sample_embeds(
+            self._denoiser.pipe,
+            prompt_embeds.repeat_interleave(n, dim=0),
+            self._generators(keys, "sample", n),
+            num_inference_steps=self.plan.num_inference_steps,
+            guidance_scale=1.0,
+            batch_size=self.plan.batch_size,
+        )
+        return pictures.reshape(len(keys), n, *pictures.shape[1:])
+
+    @property
+    def most_evaluations(self) -> int:
+        """UE of one row of prompt_embeds that is looked at closely."""
+        return self._cost_of_samples + self._cost_of_signs
+
+    @property
+    def _cost_of_samples(self) -> int:
+        return self.plan.n_samples * self.plan.num_inference_steps
+
+    @property
+    def _cost_of_signs(self) -> int:
+        return len(DENOISED_AT) * N_DENOISED
+
+    def _generators(self, keys: Sequence[str], purpose: str, n: int) -> list[torch.Generator]:
+        return [sample_generator(self.plan.run_seed, f"{purpose}\n{key}", i) for key in keys for i in range(n)]

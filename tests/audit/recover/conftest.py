@@ -1,0 +1,40 @@
+"""Neurons of the toy pipeline with a baseline from a dozen captions."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from audit.baseline import Baseline, fit_baseline
+from audit.denoiser import Denoiser
+from audit.recover.neurons import NeuronScores, activations_of
+from audit.scoring import columns_of
+from audit.shards import Column
+from hooks import find_sites
+
+CAPTIONS = [f"a {colour} {thing}" for colour in ("red", "blue", "pale", "dark") for thing in ("star", "sea", "hill")]
+TIMESTEP = 981
+
+
+class Scored(NamedTuple):
+    """z-scores of a pipeline's feed-forward neurons, and what they were made from."""
+
+    denoiser: Denoiser
+    columns: tuple[Column, ...]
+    baseline: Baseline
+    scores: NeuronScores
+
+
+def scored_of(pipe) -> Scored:
+    denoiser = Denoiser(pipe)
+    columns = columns_of("feed_forward", find_sites(pipe, ["feed_forward"]))
+    generator = torch.Generator().manual_seed(0)
+    activations = activations_of(denoiser, columns, TIMESTEP, denoiser.tokenize(CAPTIONS), generator, batch_size=5)
+    baseline = fit_baseline(activations, n_components=2)
+    return Scored(denoiser, columns, baseline, NeuronScores(denoiser, columns, TIMESTEP, baseline))
+
+
+@pytest.fixture(scope="session")
+def scored(toy_pipe) -> Scored:
+    """Of the pipeline that tests share."""
+    return scored_of(toy_pipe)

@@ -1,0 +1,46 @@
+"""Samples are noised and denoised again and again, each on its own."""
+
+import numpy as np
+import pytest
+
+from audit.denoiser import Denoiser
+from audit.recover.cyclic import CyclicPlan, cycle
+from tests.audit.counting import counted_latents
+from tests.tolerances import PICTURE_LEVELS
+
+PLAN = CyclicPlan(run_seed=0, n_cycles=2, strength=0.6, num_inference_steps=4, batch_size=3)
+PICTURES = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def drift(toy_pipe):
+    denoiser = Denoiser(toy_pipe)
+    embeds = denoiser.embed(denoiser.tokenize(["a red star", "жар-птица"])).cpu()
+
+    def of(rows=slice(None), plan=PLAN):
+        return cycle(denoiser, list(PICTURES[rows]), embeds[rows], ["a", "b"][rows], plan)
+
+    return of
+
+
+def test_pictures_drift_and_cost_what_the_plan_says(drift):
+    with counted_latents() as count:
+        drifted = drift()
+    assert count.n_latents == 2 * PLAN.evaluations(n_samples=2)
+    assert np.shape(drifted) == PICTURES.shape
+    assert drifted[0].dtype == np.uint8
+    assert np.abs(np.stack(drifted).astype(int) - PICTURES).max() > 20
+    once = drift(plan=CyclicPlan(0, 1, 0.6, 4, 3))
+    assert np.abs(np.stack(drifted).astype(int) - np.stack(once)).max() > PICTURE_LEVELS
+
+
+def test_a_prompt_does_not_depend_on_the_others(drift):
+    together, again, (alone,) = drift(), drift(), drift(slice(1, 2))
+    np.testing.assert_array_equal(again, together)
+    assert np.abs(alone.astype(int) - together[1]).max() <= PICTURE_LEVELS
+
+
+def test_the_pipeline_is_left_as_it_was(drift, toy_pipe):
+    parts = dict(toy_pipe.components)
+    drift()
+    assert all(toy_pipe.components[name] is part for name, part in parts.items())

@@ -1,0 +1,50 @@
+"""The confidence follows each sign in its direction, and the verdict follows the confidence."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from audit.recover.signs import Signs, signs_of
+from audit.recover.verdict import CONFIRMED_AT, LIKELY_AT, WEIGHTS, confidence_of, verdict_of
+from reports.schema import RECOVERY_VERDICTS
+from tests.audit.signs import CONVINCING, NEUTRAL, UNCONVINCING
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Signs)])
+def test_confidence_is_monotone_in_each_sign(name):
+    values = np.linspace(-30, 30, 200)
+    confidences = np.array([confidence_of(replace(NEUTRAL, **{name: float(value)})) for value in values])
+    weight = WEIGHTS.get(name, 0.0)
+    assert (np.diff(confidences) * np.sign(weight) >= 0).all()
+    assert (confidences[0] == confidences[-1]) == (weight == 0)
+
+
+def test_confidence_is_a_probability_however_wild_the_signs():
+    for size in (1.0, 1e3, 1e308):
+        for signs in (CONVINCING, UNCONVINCING):
+            wild = {name: getattr(signs, name) * size / 100 for name in WEIGHTS}
+            assert 0 <= confidence_of(replace(signs, **wild)) <= 1
+    assert confidence_of(CONVINCING) > 0.99
+    assert confidence_of(UNCONVINCING) < 0.01
+
+
+def test_verdicts_rise_with_confidence():
+    found = [verdict_of(confidence) for confidence in np.linspace(1, 0, 101)]
+    assert list(dict.fromkeys(found)) == list(RECOVERY_VERDICTS)
+    assert found == sorted(found, key=RECOVERY_VERDICTS.index)
+    assert 0 < LIKELY_AT < CONFIRMED_AT < 1
+    assert (verdict_of(CONFIRMED_AT), verdict_of(LIKELY_AT)) == ("confirmed", "likely")
+
+
+def picture(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+def test_what_comes_back_without_guidance_has_the_smaller_sign():
+    same, other = np.stack([picture()] * 2), np.stack([picture(1), picture(2)])
+    steady, drifting = (signs_of(same, unguided, picture(), -3.0, -2.0) for unguided in (same, other))
+    assert steady.survival == pytest.approx(np.log(0.01))
+    assert drifting.survival > steady.survival
+    assert steady.agreement == drifting.agreement == 1.0 > signs_of(other, same, picture(), 0, 0).agreement
+    assert (steady.denoising_error, steady.autoencoding_error) == (-3.0, -2.0)

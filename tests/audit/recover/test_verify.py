@@ -1,0 +1,85 @@
+"""A verifier samples at its own seeds, looks closer only where samples agree, and counts what it spends."""
+
+import numpy as np
+import pytest
+
+from audit.denoiser import Denoiser
+from audit.recover.verify import Verifier, VerifyPlan
+from audit.sampling import sample_embeds, sample_generator
+from tests.audit.counting import counted_latents
+from tests.tolerances import PICTURE_LEVELS
+
+PLAN = VerifyPlan(run_seed=3, n_samples=4, num_inference_steps=3, batch_size=5)
+KEYS = ["a", "b"]
+
+
+@pytest.fixture(scope="module")
+def denoiser(toy_pipe) -> Denoiser:
+    return Denoiser(toy_pipe)
+
+
+@pytest.fixture(scope="module")
+def verifier(denoiser) -> Verifier:
+    return Verifier(denoiser, PLAN)
+
+
+@pytest.fixture(scope="module")
+def embeds(denoiser):
+    return denoiser.embed(denoiser.tokenize(["a red star", "zzqx !!!! @@@@ ####"])).cpu()
+
+
+def picture(seed):
+    return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+AGREEING, DISAGREEING = np.stack([picture(0)] * 4), np.stack([picture(i) for i in range(4)])
+
+
+def test_samples_are_unguided_and_each_depends_on_its_key_alone(verifier, embeds, toy_pipe):
+    found = verifier.sample(embeds, KEYS)
+    assert found.shape == (2, 4, 16, 16, 3)
+    generators = [sample_generator(3, "sample\nb", i) for i in range(4)]
+    expected = sample_embeds(
+        toy_pipe, embeds[1:].expand(4, -1, -1), generators, num_inference_steps=3, guidance_scale=1.0, batch_size=4
+    )
+    assert np.abs(found[1].astype(int) - expected).max() <= PICTURE_LEVELS
+    assert np.abs(verifier.sample(embeds[1:], ["c"])[0].astype(int) - expected).max() > PICTURE_LEVELS
+
+
+def test_only_pictures_that_agree_are_looked_at_closely_and_paid_for(verifier, embeds):
+    for look in (verifier.look_at, verifier.look_at_guided):
+        with counted_latents() as count:
+            looked = look(embeds, KEYS, [DISAGREEING, AGREEING])
+        assert [one.signs is not None for one in looked] == [False, True]
+        assert looked[0].evaluations == 0
+        assert looked[1].evaluations == count.n_latents > 0
+        np.testing.assert_array_equal(looked[0].pictures, DISAGREEING)
+        assert looked[1].signs.agreement == 1.0
+    assert verifier.look_at(embeds, KEYS, [AGREEING] * 2)[0].signs.survival == pytest.approx(np.log(0.01))
+
+
+def test_guided_pictures_that_agree_have_to_survive_without_guidance(verifier, embeds):
+    plain, guided = (look(embeds, KEYS, [AGREEING] * 2) for look in (verifier.look_at, verifier.look_at_guided))
+    for without, with_guidance in zip(plain, guided, strict=True):
+        assert with_guidance.signs.survival > without.signs.survival
+        assert with_guidance.signs.denoising_error == without.signs.denoising_error
+        assert with_guidance.evaluations - without.evaluations == PLAN.n_samples * PLAN.num_inference_steps
+
+
+def test_what_is_known_already_is_not_looked_at(verifier, embeds):
+    with counted_latents() as count:
+        looked = verifier.look(embeds, KEYS, is_known=lambda pictures: True)
+    assert [one.signs for one in looked] == [None, None]
+    assert sum(one.evaluations for one in looked) == count.n_latents == 2 * 4 * 3
+    looked = verifier.look(embeds, KEYS)
+    assert all(one.evaluations in (12, verifier.most_evaluations) for one in looked)
+
+
+def test_signs_do_not_depend_on_their_batch(verifier, denoiser, embeds):
+    pictures = [np.stack([picture(i)] * 2) for i in range(2)]
+    together = verifier.look_at(embeds, KEYS, pictures)
+    for i, one in enumerate(together):
+        (alone,) = verifier.look_at(embeds[i : i + 1], [KEYS[i]], [pictures[i]])
+        for name in ("survival", "denoising_error", "autoencoding_error"):
+            assert getattr(alone.signs, name) == pytest.approx(getattr(one.signs, name), abs=0.01)
+    assert together[0].signs.autoencoding_error != together[1].signs.autoencoding_error

@@ -1,0 +1,158 @@
+"""Outcomes of planted models whose truth is known, with their signs: what a verdict is fitted on and tested with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from audit.baseline import fit_baseline
+from audit.config import AuditSettings, DiscoverSettings
+from audit.denoiser import Denoiser
+from audit.evidence import REPLICATION_DISTANCE, Pictures, tile_distances
+from audit.loading import load_model
+from audit.planted.paths import FOLDER
+from audit.recover.ascend import Target, ascend
+from audit.recover.climb import climb
+from audit.recover.neurons import HighestNeurons, NeuronScores, activations_of
+from audit.recover.starts import neutral_tokens
+from audit.recover.verify import Looked, Verifier
+from audit.recovery_settings import ascend_plan, search_plan, verify_plan
+from audit.sampling import sample_embeds, sample_generator
+from audit.scoring import columns_of
+from audit.shards import Column
+from hooks import find_sites
+
+SETTINGS = AuditSettings(model="", prompts="", reference=None, train_images=None, out=Path(), batch_size=64)
+SEARCH = DiscoverSettings(model="", train_images=None, out=Path())
+
+
+class Truth:
+    """The planted pictures of a model and which of them it memorized."""
+
+    def __init__(self, folder: Path) -> None:
+        truth = pd.read_parquet(folder / "truth.parquet")
+        planted = truth[truth["kind"].str.startswith("planted")]
+        self.captions = planted.reset_index(drop=True)
+        files = {path.stem: path for path in (folder / "pictures").rglob("*.png")}
+        self.names = list(dict.fromkeys(planted["picture"]))
+        self.pictures = np.stack([np.asarray(Image.open(files[name]).convert("RGB")) for name in self.names])
+        self.memorized = set(planted.loc[planted["label"] == "memorized", "picture"])
+        self.partial = set(planted.loc[planted["label"] == "partial", "picture"])
+
+    def shown(self, pictures: Pictures) -> str | None:
+        """The planted picture that at least half of the samples replicate; None if there is none."""
+        distances = np.stack([tile_distances(pictures, picture) for picture in self.pictures])  # [planted, sample]
+        nearest, is_replica = distances.argmin(axis=0), distances.min(axis=0) <= REPLICATION_DISTANCE
+        if is_replica.mean() < 0.5:
+            return None
+        return self.names[int(np.bincount(nearest[is_replica]).argmax())]
+
+    def shows(self, pictures: Pictures, name: str) -> bool:
+        """Whether at least half of the samples replicate this very picture."""
+        distances = tile_distances(pictures, self.pictures[self.names.index(name)])
+        return bool((distances <= REPLICATION_DISTANCE).mean() >= 0.5)
+
+
+@dataclasses.dataclass
+class Bench:
+    """A planted model ready for recovery: its neurons scored against its own reference captions."""
+
+    folder: Path
+    denoiser: Denoiser
+    truth: Truth
+    columns: tuple[Column, ...]
+    scores: NeuronScores
+    captions: pd.DataFrame
+
+    @property
+    def preset(self) -> str:
+        """Name of the preset that the model was trained by."""
+        return {FOLDER.name: "posters"}.get(self.folder.name, self.folder.name)
+
+
+def open_bench(folder: Path, seed: int = 0) -> Bench:
+    """Load a planted model and fit the baseline of its feed-forward neurons, one noise a reference caption."""
+    pipe = load_model(str(folder / "model"), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
+    denoiser = Denoiser(pipe)
+    columns = columns_of("feed_forward", find_sites(pipe, ["feed_forward"]))
+    reference = pd.read_csv(folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
+    timestep = denoiser.first_timestep(50)
+    tokens = denoiser.tokenize(reference)
+    activations = activations_of(denoiser, columns, timestep, tokens, sample_generator(seed, "bench", 0), 64)
+    scores = NeuronScores(denoiser, columns, timestep, fit_baseline(activations, 10))
+    captions = pd.read_csv(folder / "captions.csv", keep_default_na=False)
+    return Bench(folder, denoiser, Truth(folder), columns, scores, captions)
+
+
+def targets_of(bench: Bench, captions: Sequence[str], n_neurons: int, seed: int = 0) -> list[Target]:
+    """The neurons that spike most for each caption, as an audit finds them: mean of four seeds. 4 UE a caption."""
+    latents = bench.denoiser.initial_latents(seed, range(4))
+    targets = []
+    for first in range(0, len(captions), 64):
+        chunk = list(captions[first : first + 64])
+        z = bench.scores.mean_over_noise(bench.denoiser.embed(bench.denoiser.tokenize(chunk)), latents)
+        index = z.abs().topk(n_neurons, dim=1).indices
+        for caption, of_caption, sign in zip(chunk, index.tolist(), z.gather(1, index).sign().tolist(), strict=True):
+            targets.append(Target(caption, tuple(of_caption), tuple(sign)))
+    return targets
+
+
+def sample_guided(bench: Bench, embeds: Tensor, keys: Sequence[str], n: int, steps: int, guidance: float) -> Pictures:
+    """Guided samples of each row: [row, sample, height, width, 3]."""
+    pictures = sample_embeds(
+        bench.denoiser.pipe,
+        embeds.repeat_interleave(n, dim=0),
+        [sample_generator(0, f"bench\n{key}", i) for key in keys for i in range(n)],
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        batch_size=64,
+    )
+    return pictures.reshape(len(keys), n, *pictures.shape[1:])
+
+
+def outcomes(folder: Path, n_clean: int = 60, n_starts: int = 32, n_ascents: int = 24) -> pd.DataFrame:
+    """Signs and truth of one model's outcomes: captions, blind starts, ascents from clean captions."""
+    bench = open_bench(folder)
+    rng = np.random.default_rng(0)
+    clean = bench.captions[~bench.captions["kind"].str.startswith("planted")]["prompt"].to_numpy()
+    clean = rng.choice(clean, size=n_clean + n_ascents, replace=False).tolist()
+    denoiser, verifier = bench.denoiser, Verifier(bench.denoiser, verify_plan(SETTINGS))
+    planted = bench.truth.captions["prompt"].tolist()
+    frames = []
+    for source, texts in (("planted caption", planted), ("clean caption", clean[:n_clean])):
+        embeds = denoiser.embed(denoiser.tokenize(texts))
+        guided = sample_guided(bench, embeds, texts, 4, 20, 3.0)
+        frames.append(_frame(bench, source, verifier.look_at_guided(embeds, texts, list(guided))))
+    found = torch.zeros(0, bench.scores.n_neurons)
+    for radius in (0.5, 1.0):
+        generator = sample_generator(0, "bench starts", int(10 * radius))
+        plan = search_plan(SEARCH)
+        seen = (torch.rand(n_starts, bench.scores.n_neurons, generator=generator) < plan.seen_share).float()
+        objective = HighestNeurons(bench.scores, plan.n_highest, seen, found)
+        tokens = neutral_tokens(denoiser, n_starts, generator)
+        noise = [sample_generator(0, f"bench noise {radius}", i) for i in range(n_starts)]
+        climbed = climb(denoiser, tokens, objective, dataclasses.replace(plan.climb, radius=radius), noise)
+        keys = [f"blind {radius} {i}" for i in range(n_starts)]
+        frames.append(_frame(bench, f"blind, radius {radius}", verifier.look(climbed.prompt_embeds, keys)))
+    gentle = ascend_plan(SETTINGS)
+    bold = dataclasses.replace(gentle, climb=dataclasses.replace(gentle.climb, learning_rate=0.01, radius=0.5))
+    targets = targets_of(bench, clean[n_clean:], SETTINGS.ascend_neurons)
+    climbed = ascend(denoiser, bench.scores, targets, 0, bold)
+    frames.append(_frame(bench, "ascent from clean", verifier.look(climbed.prompt_embeds, clean[n_clean:])))
+    return pd.concat(frames, ignore_index=True).assign(model=folder.name)
+
+
+def _frame(bench: Bench, source: str, looked: Sequence[Looked]) -> pd.DataFrame:
+    rows = []
+    for one in looked:
+        signs = dataclasses.asdict(one.signs) if one.signs is not None else {}
+        shown = bench.truth.shown(one.pictures)
+        rows.append({"source": source, "is_memory": shown is not None, "looked": bool(signs), **signs})
+    return pd.DataFrame(rows)

@@ -1,0 +1,35 @@
+"""`make bench-recover`: audits without training pictures held against the truth, and captions known in part."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from audit.denormals import flushed_denormals
+from tests.bench.audited import audit_blind, judge_run
+from tests.bench.models import MODELS
+from tests.bench.outcomes import open_bench
+from tests.bench.partial import CASES, HEADER, partial_captions
+
+
+def main() -> None:
+    """Print what the ladder recovers on each model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path("runs/bench-recover"))
+    parser.add_argument("--part", choices=("audits", "partial", "all"), default="all")
+    parser.add_argument("models", nargs="*", default=list(MODELS))
+    arguments = parser.parse_args()
+    for name in arguments.models:
+        if arguments.part != "partial":
+            audit_blind(MODELS[name], arguments.work / name)
+            print(judge_run(MODELS[name], arguments.work / name), flush=True)
+        if arguments.part != "audits":
+            print(f"{name}\n{HEADER}")
+            bench = open_bench(MODELS[name])
+            for how, n in CASES:
+                with flushed_denormals():
+                    print(partial_captions(bench, how, n).line(f"{how} {n or ''}".strip()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""Searches for memorized pictures to hold the blind one against, all verified alike and counted in UE.
+
+random prompts: sampled from the training distribution itself, planted captions apart. Wen's norm, and the variance of
+z of `to_v` neurons (the public gradient experiment), as the objective of the same ascent. A discrete prompt search in
+the manner of MemBench: words are replaced one at a time to raise Wen's norm; its masked language
+model is replaced by the tokenizer's whole words, drawn evenly, since none can be downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audit.baseline import fit_baseline
+from audit.evidence import Pictures
+from audit.planted.collection import WORLDS
+from audit.planted.presets import PRESETS
+from audit.recover.climb import BACKWARD_COST, climb
+from audit.recover.discover import Search
+from audit.recover.starts import neutral_tokens, random_captions, whole_words
+from audit.recover.verify import Looked, Verifier
+from audit.recovery_settings import search_plan, search_verify_plan
+from audit.sampling import sample_generator
+from hooks import find_sites, observe, site_modules
+from tests.bench.outcomes import SEARCH, Bench
+
+Curve = list[tuple[int, int]]
+"""Points (UE, distinct memorized pictures)."""
+
+N_STARTS = 48
+_PROPOSALS, _SWEEPS, _TEMPERATURE = 8, 18, 0.02
+
+
+class Tally:
+    """Distinct memorized pictures that were shown, over the UE spent."""
+
+    def __init__(self, bench: Bench, budget: int) -> None:
+        self.bench, self.budget = bench, budget
+        self.verifier = Verifier(bench.denoiser, search_verify_plan(SEARCH))
+        self.names: set[str] = set()
+        self.curve: Curve = []
+        self.evaluations = 0
+
+    def spend(self, n: int) -> None:
+        self.evaluations += n
+
+    def see(self, prompt_embeds: Tensor, keys: Sequence[str]) -> None:
+        """Sample rows without guidance, as the blind search does, and count what they show."""
+        for pictures in self.verifier.sample(prompt_embeds, keys):
+            self.spend(SEARCH.n_samples * SEARCH.sample_steps)
+            self.add(self.bench.truth.shown(pictures), self.evaluations)
+
+    def add(self, name: str | None, evaluations: int) -> None:
+        if name in self.bench.truth.memorized and name not in self.names and evaluations <= self.budget:
+            self.names.add(str(name))
+            self.curve.append((evaluations, len(self.names)))
+
+    @property
+    def is_open(self) -> bool:
+        return self.evaluations < self.budget
+
+
+def ours(bench: Bench, budget: int) -> tuple[Tally, Search]:
+    """The product's own search; what it reports is judged by the truth, not by its verdict."""
+    tally = Tally(bench, budget)
+    search = Search(bench.denoiser, bench.columns, tally.verifier, None, search_plan(SEARCH))
+    state = search.begin()
+    for new in search.rounds(state, budget):
+        for discovery in new:
+            tally.add(bench.truth.shown(discovery.pictures), discovery.evaluations)
+        print(f"  {state.evaluations} UE, {len(state.discoveries)} reported, {len(tally.names)} memorized", flush=True)
+    tally.evaluations = state.evaluations
+    return tally, search
+
+
+class _Watching(Verifier):
+    """Counts what comes out of every start, whatever the verdict will be."""
+
+    tally: Tally
+
+    def look(
+        self, prompt_embeds: Tensor, keys: Sequence[str], is_known: Callable[[Pictures], bool] | None = None
+    ) -> list[Looked]:
+        looked = super().look(prompt_embeds, keys, is_known)
+        climbed = (1 + BACKWARD_COST) * SEARCH.steps
+        for one in looked:
+            self.tally.spend(climbed + one.evaluations)
+            self.tally.add(self.tally.bench.truth.shown(one.pictures), self.tally.evaluations)
+        return looked
+
+
+def ours_before_the_verdict(bench: Bench, budget: int) -> Tally:
+    """The product's own search; every start counts that shows a memorized picture, as those of the others do."""
+    tally = Tally(bench, budget)
+    watching = _Watching(bench.denoiser, search_verify_plan(SEARCH))
+    watching.tally = tally
+    search = Search(bench.denoiser, bench.columns, watching, None, search_plan(SEARCH))
+    tally.spend(SEARCH.n_reference)
+    for _ in search.rounds(search.begin(), budget):
+        print(f"  {tally.evaluations} UE, {len(tally.names)} memorized", flush=True)
+    return tally
+
+
+def random_prompts(bench: Bench, budget: int) -> Tally:
+    """Captions of the training distribution, half of each style."""
+    tally, preset = Tally(bench, budget), PRESETS[bench.preset]
+    world, rng, number = WORLDS[preset.world], np.random.default_rng(0), 0
+    planted = set(bench.truth.captions["prompt"])
+    while tally.is_open:
+        drawn = [world.title(rng) if i % 2 else world.described(rng).caption for i in range(N_STARTS)]
+        captions = [caption for caption in drawn if caption not in planted]
+        embeds = bench.denoiser.embed(bench.denoiser.tokenize(captions))
+        tally.see(embeds, [f"random {number} {i}" for i in range(len(captions))])
+        number += 1
+    return tally
+
+
+def _ascents(
+    bench: Bench, budget: int, objective: Callable[[Tensor, Tensor, slice], Tensor], without_gradient: int = 0
+) -> Tally:
+    """The same ascent with another objective, which spends so many UE a step and start without a gradient."""
+    tally, plan, number = Tally(bench, budget), search_plan(SEARCH), 0
+    while tally.is_open:
+        tokens = neutral_tokens(bench.denoiser, N_STARTS, sample_generator(1, "starts", number))
+        noise = [sample_generator(1, f"noise {i}", number) for i in range(N_STARTS)]
+        climbed = climb(bench.denoiser, tokens, objective, plan.climb, noise)
+        tally.spend((climbed.evaluations + without_gradient * plan.climb.n_steps) * N_STARTS)
+        tally.see(climbed.prompt_embeds, [f"ascent {number} {i}" for i in range(N_STARTS)])
+        number += 1
+    return tally
+
+
+def wens_norm(bench: Bench, budget: int) -> Tally:
+    """Wen's text-conditional noise as the objective of the ascent."""
+    timestep, denoiser = bench.denoiser.first_timestep(50), bench.denoiser
+    empty = denoiser.embed(denoiser.tokenize([""]))
+
+    def objective(latents: Tensor, prompt_embeds: Tensor, _rows: slice) -> Tensor:
+        with torch.no_grad():
+            plain = denoiser.predict_noise(latents, timestep, empty.expand(len(latents), -1, -1))
+        denoiser.evaluations -= len(latents)  # counted apart: no gradient goes through it
+        noise = denoiser.predict_noise(latents, timestep, prompt_embeds)
+        return (noise - plain).flatten(1).norm(dim=1)
+
+    return _ascents(bench, budget, objective, without_gradient=1)
+
+
+def variance_of_z(bench: Bench, budget: int) -> Tally:
+    """The public experiment: variance over neurons of the z-scores of `to_v`, as the objective of the ascent."""
+    denoiser = bench.denoiser
+    sites = find_sites(denoiser.pipe, ["cross_v"])
+    modules = site_modules(denoiser.pipe, sites)
+
+    def read(prompt_embeds: Tensor) -> Tensor:
+        values: list[Tensor] = []
+        with observe(modules, sites, lambda _site, activation: values.append(activation.abs().mean(dim=1))):
+            for site in sites:
+                modules[site.name](prompt_embeds)
+        return torch.cat(values, dim=1)
+
+    tokens = neutral_tokens(denoiser, SEARCH.n_reference, sample_generator(1, "reference", 0))
+    with torch.no_grad():
+        baseline = fit_baseline(read(denoiser.embed(tokens)).numpy(), 0)
+    location, scale = torch.tensor(baseline.location), torch.tensor(baseline.scale)
+
+    def objective(latents: Tensor, prompt_embeds: Tensor, _rows: slice) -> Tensor:
+        denoiser.evaluations += len(latents)  # costs no UNet; counted as if it did, which is what the others pay
+        return ((read(prompt_embeds) - location) / scale).var(dim=1)
+
+    return _ascents(bench, budget, objective)
+
+
+def discrete_search(bench: Bench, budget: int) -> Tally:
+    """Chains of captions whose words are replaced one at a time; each is sampled at its end, and begun anew."""
+    tally, denoiser = Tally(bench, budget), bench.denoiser
+    timestep, words, number = denoiser.first_timestep(50), whole_words(bench.denoiser.pipe.tokenizer), 0
+    empty = denoiser.embed(denoiser.tokenize([""]))
+    rng = np.random.default_rng(0)
+
+    def score(captions: Sequence[str], generator: torch.Generator) -> Tensor:
+        latents = denoiser.noise([generator]).expand(len(captions), *denoiser.latent_shape)
+        with torch.no_grad():
+            plain = denoiser.predict_noise(latents[:1], timestep, empty)
+            noise = denoiser.predict_noise(latents, timestep, denoiser.embed(denoiser.tokenize(captions)))
+        tally.spend(len(captions) + 1)
+        return (noise - plain).flatten(1).square().mean(dim=1)
+
+    while tally.is_open:
+        chains = random_captions(denoiser, N_STARTS // 4, sample_generator(2, "chains", number))
+        for sweep in range(_SWEEPS):
+            proposals = [[chain, *_replacements(chain, words, rng)] for chain in chains]
+            scores = score([c for of_chain in proposals for c in of_chain], sample_generator(2, f"{number}", sweep))
+            weights = torch.softmax(scores.reshape(len(chains), -1) / _TEMPERATURE, dim=1).numpy().astype(float)
+            chosen = [int(rng.choice(len(w), p=w / w.sum())) for w in weights]
+            chains = [of_chain[i] for of_chain, i in zip(proposals, chosen, strict=True)]
+        embeds = denoiser.embed(denoiser.tokenize(chains))
+        tally.see(embeds, [f"chain {number} {i}" for i in range(len(chains))])
+        number += 1
+    return tally
+
+
+def _replacements(caption: str, words: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
+    """The caption with one word, at a place drawn once, replaced by each of a few."""
+    parts = caption.split()
+    place = int(rng.integers(len(parts)))
+    for _ in range(_PROPOSALS - 1):
+        yield " ".join([*parts[:place], words[int(rng.integers(len(words)))], *parts[place + 1 :]])
+
+
+SEARCHES: dict[str, Callable[[Bench, int], Tally]] = {
+    "spiking neurons (ours)": lambda bench, budget: ours(bench, budget)[0],
+    "ours, before the verdict": ours_before_the_verdict,
+    "random prompts": random_prompts,
+    "Wen's norm": wens_norm,
+    "variance of z": variance_of_z,
+    "discrete search": discrete_search,
+}
