@@ -40,6 +40,15 @@ def test_a_prompt_does_not_depend_on_the_others(drift):
     assert np.abs(alone.astype(int) - together[1]).max() <= PICTURE_LEVELS
 
 
+def test_each_prompt_sample_and_turn_has_noise_of_its_own(toy_pipe):
+    denoiser, same = Denoiser(toy_pipe), np.repeat(PICTURES[:1, :1], 2, axis=1)
+    embeds = denoiser.embed(denoiser.tokenize(["a red star"] * 2)).cpu()
+    once = CyclicPlan(0, 1, 0.6, 4, 4)
+    drifted = np.concatenate(cycle(denoiser, [same[0]] * 2, embeds, ["a", "b"], once))
+    for i, picture in enumerate(drifted):
+        assert all(np.abs(picture.astype(int) - other).max() > PICTURE_LEVELS for other in drifted[:i])
+
+
 def test_the_pipeline_is_left_as_it_was(drift, toy_pipe):
     parts = dict(toy_pipe.components)
     drift()
