@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,16 +20,38 @@ class SettingsError(ValueError):
     """The settings contradict each other; the message says how to mend them."""
 
 
-class AuditSettings(BaseModel):
-    """What is audited, on which prompts, and how; paths are as the user gave them."""
+class ModelSettings(BaseModel):
+    """Which model is examined, on what, and against which training pictures; paths are as the user gave them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    prompts: str
-    reference: str | None
     train_images: Path | None
     out: Path
+    descriptor: str | None = None
+    descriptor_weights: Path | None = None
+    descriptor_sha256: str | None = None
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    num_inference_steps: int = Field(default=50, ge=1)
+    n_components: int = Field(default=10, ge=0)
+    checkpointing: bool = False
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str = "auto"
+    allow_pickle: bool = False
+    images: bool = True
+
+
+def _default_strategies(given: dict[str, Any]) -> tuple[Strategy, ...]:
+    """The whole ladder but for known pictures; without ascents where no site is recorded that they could climb."""
+    can_ascend = given.get("ascend_kind") in given.get("sites", ())
+    return ("sample", "ascend", "cyclic") if can_ascend else ("sample", "cyclic")
+
+
+class AuditSettings(ModelSettings):
+    """What is audited, on which prompts, and how."""
+
+    prompts: str
+    reference: str | None
     text_column: str | None = None
     reference_column: str | None = None
     calibration: Path | None = None
@@ -41,22 +63,15 @@ class AuditSettings(BaseModel):
     sites: tuple[SiteKind, ...] = ALL_SITES
     n_seeds: int = Field(default=4, ge=1, le=64)
     fpr: float = Field(default=0.01, gt=0, lt=0.5)
-    seed: int = Field(default=0, ge=0, lt=2**31)
     batch_size: int = Field(default=32, ge=1)
     shard_size: int = Field(default=256, ge=1)
     max_store_gib: float = Field(default=20.0, gt=0)
-    n_components: int = Field(default=10, ge=0)
-    num_inference_steps: int = Field(default=50, ge=1)
     sample_steps: int = Field(default=25, ge=1)
     guidance_scale: float = Field(default=3.0, ge=1)
     n_samples: int = Field(default=4, ge=2, le=64)
     n_top_neurons: int = Field(default=50, ge=1)
     min_group_prompts: int = Field(default=3, ge=2)
-    descriptor: str | None = None
-    descriptor_weights: Path | None = None
-    descriptor_sha256: str | None = None
     max_sampled: int = Field(default=200, ge=0)
-    strategies: tuple[Strategy, ...] = ("sample", "ascend", "cyclic")
     ascend_restarts: int = Field(default=2, ge=1, le=64)
     ascend_steps: int = Field(default=20, ge=1, le=1000)
     ascend_rate: float = Field(default=0.005, gt=0)
@@ -64,28 +79,15 @@ class AuditSettings(BaseModel):
     ascend_neurons: int = Field(default=50, ge=1)
     ascend_kind: Literal["feed_forward", "cross_out"] = "feed_forward"
     ascend_variable: Literal["token_embeddings", "prompt_embeds"] = "token_embeddings"
-    checkpointing: bool = False
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    device: str = "auto"
-    allow_pickle: bool = False
-    images: bool = True
+    strategies: tuple[Strategy, ...] = Field(default_factory=_default_strategies)
     show_prompts: bool = False
 
 
-class DiscoverSettings(BaseModel):
+class DiscoverSettings(ModelSettings):
     """A search for memorized pictures without captions: of which model, within what budget, and how."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    train_images: Path | None
-    out: Path
-    descriptor: str | None = None
-    descriptor_weights: Path | None = None
-    descriptor_sha256: str | None = None
     budget: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    seed: int = Field(default=0, ge=0, lt=2**31)
     batch_size: int = Field(default=48, ge=1)
     n_starts: int = Field(default=48, ge=1)
     steps: int = Field(default=15, ge=1, le=1000)
@@ -94,17 +96,10 @@ class DiscoverSettings(BaseModel):
     seen_share: float = Field(default=0.1, gt=0, le=1)
     n_highest: int = Field(default=20, ge=1)
     n_reference: int = Field(default=400, ge=8)
-    n_components: int = Field(default=10, ge=0)
     n_samples: int = Field(default=3, ge=2, le=64)
     sample_steps: int = Field(default=15, ge=2)
-    num_inference_steps: int = Field(default=50, ge=1)
     patience: int = Field(default=5, ge=1)
     kind: Literal["feed_forward", "cross_out"] = "feed_forward"
-    checkpointing: bool = False
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    device: str = "auto"
-    allow_pickle: bool = False
-    images: bool = True
 
 
 def with_defaults(

@@ -41,6 +41,11 @@ def seed_agreement(pictures: Pictures, limit: float = AGREEMENT_DISTANCE) -> flo
     return float((pairwise_distances(pictures) <= limit).sum(axis=1).max() / len(pictures))
 
 
+def agrees(agreement: float, n_pictures: int, share: float) -> bool:
+    """Whether a `seed_agreement` reaches a share of the pictures, and of at least two: one agrees with itself."""
+    return agreement >= share and agreement * n_pictures > 1.5
+
+
 def medoid(pictures: Pictures) -> int:
     """Index of the picture with the smallest total distance to the others."""
     return int(pairwise_distances(pictures).sum(axis=1).argmin())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from audit.evidence import REPLICATION_DISTANCE, Picture, Pictures, medoid, seed_agreement, tile_distances
+from audit.evidence import REPLICATION_DISTANCE, Picture, Pictures, agrees, medoid, seed_agreement, tile_distances
 from audit.fixed_part import FixedPart, fixed_part
 from audit.recover.signs import Signs
 from audit.recover.verdict import confidence_of, verdict_of
@@ -16,6 +16,19 @@ from audit.training_images import Nearest, TrainingImages
 
 FALSE_DISCOVERY_RATE = 0.1
 """Flagged prompts with a q-value up to this are of medium severity even if no picture came back."""
+
+
+MIN_AGREEMENT = {"confirmed": 0.5, "likely": 0.75}
+"""Share of seeds that must give one picture before a prompt counts as recalling it."""
+
+MIN_KINSHIP = 0.75
+"""What an ascent reached is the prompt's own from this cosine on. In audits of the embedded model it was 0.81 to 0.96
+where a flagged caption's own picture came out, and up to 0.70 where a caption was driven to a stranger's memory. Of
+captions known in part, about half of the pictures that come out lie below it: they stay not_shown in the table."""
+
+MIN_COPIES = 0.5
+"""Share of the pictures of an ascent or of drifting samples that must copy a training picture: among many prompts
+that are pushed about, one sample of one of them meets a memory by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +53,6 @@ class Outcome:
     def kind(self) -> str | None:
         """verbatim or template, of the training picture that came back; None where none did."""
         return self.nearest.kind if self.nearest is not None and self.verdict != "not_shown" else None
-
-
-MIN_AGREEMENT = {"confirmed": 0.5, "likely": 0.75}
-"""Share of seeds that must give one picture before a prompt counts as recalling it."""
-
-MIN_KINSHIP = 0.6
-"""What an ascent reached is the prompt's own from this cosine on: on the embedded model it was 0.53 to 0.95, mean 0.75,
-where the right picture came out of a caption with two words replaced, and 0.16 to 0.61, mean 0.27, where a clean
-caption was driven to a stranger's memory."""
-
-MIN_COPIES = 0.5
-"""Share of the pictures of an ascent or of drifting samples that must copy a training picture: among many prompts
-that are pushed about, one sample of one of them meets a memory by chance."""
 
 
 def judge(
@@ -89,7 +89,7 @@ def judge(
     if template is not None:
         return Outcome(typical, agreement, template, confidence, "likely")
     verdict = verdict_of(confidence) if confidence is not None else "not_shown"
-    if not is_blind and agreement < MIN_AGREEMENT.get(verdict, 0):
+    if not is_blind and not agrees(agreement, len(pictures), MIN_AGREEMENT.get(verdict, 0)):
         verdict = "not_shown"
     if training is not None and verdict == "confirmed":
         verdict = "likely"

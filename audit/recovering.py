@@ -66,10 +66,6 @@ class Recovered:
         order = ("not_shown", "likely", "confirmed")
         return max(self.rungs, key=lambda rung: order.index(rung.outcome.verdict))
 
-    @property
-    def is_shown(self) -> bool:
-        return self.best.outcome.verdict != "not_shown"
-
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -188,9 +184,9 @@ class _Prompt:
             "prompt": self.prompt.text,
             "strategy": rung.strategy,
             "restart": rung.restart,
-            "run_seed": self.recovery.plan.run_seed,
             "evaluations": rung.evaluations,
             "fingerprint": self.recovery.fingerprint,
+            **self.recovery.ladder.settings_of(rung.strategy, rung.restart),
         }
 
     def _save_mask(self, part: FixedPart, name: str) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,18 +65,17 @@ def sample_embeds(
     Raises:
         NonFiniteActivation: as `sample_pictures`.
     """
-    parts = []
-    for first in range(0, len(generators), batch_size):
-        rows = slice(first, first + batch_size)
-        output = pipe(
+
+    def call(rows: slice) -> Any:
+        return pipe(
             prompt_embeds=prompt_embeds[rows].to(pipe.unet.device, pipe.unet.dtype),
             generator=list(generators[rows]),
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             output_type="np",
         )
-        parts.append(_as_pictures(output.images, [f"start {i}" for i in range(first, first + len(output.images))]))
-    return np.concatenate(parts)
+
+    return _in_batches(call, len(generators), batch_size, "start")
 
 
 @torch.no_grad()
@@ -99,10 +98,9 @@ def renoise_pictures(
         requires_safety_checker=False,
     )
     repaint.set_progress_bar_config(disable=True)
-    parts = []
-    for first in range(0, len(generators), batch_size):
-        rows = slice(first, first + batch_size)
-        output = repaint(
+
+    def call(rows: slice) -> Any:
+        return repaint(
             image=[Image.fromarray(picture) for picture in pictures[rows]],
             prompt_embeds=prompt_embeds[rows].to(pipe.unet.device, pipe.unet.dtype),
             generator=list(generators[rows]),
@@ -111,7 +109,16 @@ def renoise_pictures(
             guidance_scale=1.0,
             output_type="np",
         )
-        parts.append(_as_pictures(output.images, [f"picture {i}" for i in range(first, first + len(output.images))]))
+
+    return _in_batches(call, len(generators), batch_size, "picture")
+
+
+def _in_batches(call: Callable[[slice], Any], n: int, batch_size: int, what: str) -> Pictures:
+    """Pictures of `n` rows, which the pipeline is called with some at a time; `what` a row is called in errors."""
+    parts = []
+    for first in range(0, n, batch_size):
+        images = call(slice(first, first + batch_size)).images
+        parts.append(_as_pictures(images, [f"{what} {first + i}" for i in range(len(images))]))
     return np.concatenate(parts)
 
 

@@ -10,7 +10,7 @@ import torch
 
 from audit.account import Inputs, library_versions
 from audit.calibration import MIN_REFERENCE
-from audit.config import DEFAULT_DETECTORS, AuditSettings, DiscoverSettings, SettingsError
+from audit.config import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError
 from audit.denoiser import Denoiser
 from audit.detectors import Detector, NeuronDetector, StepDetector, available
 from audit.loading import load_model
@@ -116,7 +116,7 @@ def check_store_size(inputs: Inputs) -> None:
         )
 
 
-def check_training_images(settings: AuditSettings | DiscoverSettings) -> None:
+def check_training_images(settings: ModelSettings) -> None:
     source = settings.train_images
     if source is not None and not source.exists():
         raise SettingsError(f"no {source}; give --train-images a folder, a .tar or an index of training pictures")
@@ -126,7 +126,7 @@ def check_training_images(settings: AuditSettings | DiscoverSettings) -> None:
         raise SettingsError("--descriptor compares with training pictures; give --train-images")
 
 
-def training_images_of(settings: AuditSettings | DiscoverSettings, denoiser: Denoiser) -> TrainingImages | None:
+def training_images_of(settings: ModelSettings, denoiser: Denoiser) -> TrainingImages | None:
     if settings.train_images is None:
         return None
     descriptor = None

@@ -38,6 +38,13 @@ class AscendPlan:
     far: tuple[float, float]
     climb: ClimbPlan
 
+    def climb_of(self, restart: int) -> ClimbPlan:
+        """How this restart climbs."""
+        if restart == 0:
+            return self.climb
+        learning_rate, radius = self.far
+        return replace(self.climb, learning_rate=learning_rate, radius=radius)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -64,9 +71,8 @@ def ascend(
         torch.tensor([target.neurons for target in targets], device=device),
         torch.tensor([target.signs for target in targets], device=device),
     )
-    learning_rate, radius = plan.far if restart else (plan.climb.learning_rate, plan.climb.radius)
-    of_restart = replace(plan.climb, learning_rate=learning_rate, radius=radius)
-    return climb(denoiser, tokens, objective, of_restart, generators, free_positions(denoiser, tokens, starts))
+    free = free_positions(denoiser, tokens, starts)
+    return climb(denoiser, tokens, objective, plan.climb_of(restart), generators, free)
 
 
 def kinship(

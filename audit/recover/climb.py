@@ -53,7 +53,7 @@ class Climbed:
 
     Args:
         prompt_embeds: [start, position, width], on the CPU in float32.
-        objective: before the first update and at the last step: [start] each.
+        first, last: the objective before the first update and at the last step, [start] each.
         evaluations: UE of one start.
     """
 
@@ -116,7 +116,8 @@ def _climb_batch(
         forward = denoiser.evaluations
         value = objective(denoiser.noise(generators), embed(), rows)  # [start]
         denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - forward)
-        (moved.grad,) = torch.autograd.grad(-value.float().sum(), [moved])
+        (gradient,) = torch.autograd.grad(-value.float().sum(), [moved])
+        moved.grad = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # a start that overflows stays where it is
         adam.step()
         with torch.no_grad():
             step = moved - start

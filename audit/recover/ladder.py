@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
 from audit.denoiser import Denoiser
 from audit.evidence import Pictures
 from audit.recover.ascend import N_KINSHIP, AscendPlan, Target, ascend, kinship
+from audit.recover.climb import ClimbPlan
 from audit.recover.cyclic import CyclicPlan, cycle
 from audit.recover.known_image import KnownImagePlan, pull_out
 from audit.recover.neurons import NeuronScores
@@ -34,6 +36,12 @@ class Climber:
     target: Target
     known: Pictures | None
 
+    def key_of(self, strategy: str) -> str:
+        """Names its rungs of a strategy; those that pull at a picture belong to that picture."""
+        if strategy != "known_image" or self.known is None:
+            return self.key
+        return f"{self.key}/{hashlib.sha256(self.known.tobytes()).hexdigest()[:16]}"
+
 
 class Ladder:
     """The strategies of one run; `rungs` names those to try, in order, as (strategy, restart)."""
@@ -56,6 +64,16 @@ class Ladder:
         for strategy in STRATEGIES[1:]:
             if strategy in strategies:
                 yield from ((strategy, i) for i in range(self._ascent.n_restarts if strategy == "ascend" else 1))
+
+    def settings_of(self, strategy: str, restart: int) -> dict[str, object]:
+        """How pictures of a later rung were made, to be stated beside them."""
+        plans: Mapping[str, ClimbPlan | CyclicPlan | KnownImagePlan] = {
+            "ascend": self._ascent.climb_of(restart),
+            "cyclic": self._cycles,
+            "known_image": self._known,
+        }
+        sampled = {f"sampling_{name}": value for name, value in asdict(self._verifier.plan).items()}
+        return {"run_seed": self._ascent.run_seed, **asdict(plans[strategy]), **sampled}
 
     def sampled(self, climbers: Sequence[Climber], guided: Sequence[Pictures], cost: int) -> list[Rung]:
         """The first rung, of pictures that were sampled at a `cost` of so many UE a prompt."""
@@ -87,11 +105,12 @@ class Ladder:
         self, climbers: Sequence[Climber], strategy: str, restart: int, make: Callable[[Sequence[int]], list[Rung]]
     ) -> list[Rung]:
         """Rungs from the store, the missing ones made at once and stored."""
-        found = {i: self._store.load(climber.key, strategy, restart) for i, climber in enumerate(climbers)}
+        keys = [climber.key_of(strategy) for climber in climbers]
+        found = {i: self._store.load(key, strategy, restart) for i, key in enumerate(keys)}
         missing = [i for i, rung in found.items() if rung is None]
         if missing:
             for i, rung in zip(missing, make(missing), strict=True):
-                self._store.save(climbers[i].key, rung)
+                self._store.save(keys[i], rung)
                 found[i] = rung
         return [rung for rung in found.values() if rung is not None]
 

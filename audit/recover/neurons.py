@@ -15,9 +15,6 @@ from audit.denoiser import Denoiser, Tokens
 from audit.shards import Column
 from hooks import Site, observe, over_space, record, site_modules
 
-CLIMBED_KINDS = ("feed_forward", "cross_out")
-"""Kinds of site that an ascent can read: those that see the latents."""
-
 
 class NeuronScores:
     """z-scores of all neurons of `columns` at x_T, with gradients; soft where a recorded z is clipped.
@@ -53,10 +50,7 @@ class NeuronScores:
             for reduction, values in over_space(activation).items()
         }
         activations = torch.cat([read[column.name] for column in self._columns], dim=1)  # [latent, neuron]
-        return self.without(Z_CLIP * torch.tanh((activations - self._location) / (self._scale * Z_CLIP)))
-
-    def without(self, z: Tensor) -> Tensor:
-        """z-scores [prompt, neuron] with the directions of style removed."""
+        z = Z_CLIP * torch.tanh((activations - self._location) / (self._scale * Z_CLIP))
         return z - (z @ self._components.T) @ self._components
 
     def mean_over_noise(self, prompt_embeds: Tensor, latents: Tensor) -> Tensor:

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from audit.evidence import Pictures
 from audit.recover.signs import Signs
-from reports.files import whole_file
-
-_KEY = "engram"
+from audit.tensor_file import read_tensors, write_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,34 +55,25 @@ class RungStore:
 
     def load(self, key: str, strategy: str, restart: int) -> Rung | None:
         """The rung that `save` wrote for the same key; None if there is none, or none that can be read."""
-        path = self._path(key, f"{strategy}-{restart}")
-        try:
-            with safe_open(path, framework="pt") as file:
-                stated: Mapping[str, Any] = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-                if stated.get("identity") != self._identity or "pictures" not in file.keys():  # noqa: SIM118
-                    return None
-                pictures = np.asarray(file.get_tensor("pictures"), dtype=np.uint8)
-                embeds = file.get_tensor("prompt_embeds")
-        except (OSError, SafetensorError, ValueError):
+        kept = read_tensors(self._path(key, f"{strategy}-{restart}"), self._identity)
+        if kept is None:
             return None
+        tensors, stated = kept
         signs = Signs(**stated["signs"]) if stated["signs"] is not None else None
-        return Rung(strategy, restart, int(stated["evaluations"]), pictures, signs, embeds, stated["kinship"])
+        pictures, evaluations = np.asarray(tensors["pictures"], dtype=np.uint8), int(stated["evaluations"])
+        return Rung(strategy, restart, evaluations, pictures, signs, tensors["prompt_embeds"], stated["kinship"])
 
     def save(self, key: str, rung: Rung) -> None:
         """Write one rung, whole or not at all."""
         if not self._keep_pictures:
             return
-        path = self._path(key, rung.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
         stated = {
-            "identity": self._identity,
             "evaluations": rung.evaluations,
             "kinship": rung.kinship,
             "signs": asdict(rung.signs) if rung.signs is not None else None,
         }
-        tensors = {"pictures": torch.from_numpy(rung.pictures.copy()), "prompt_embeds": rung.prompt_embeds.contiguous()}
-        with whole_file(path) as part:
-            save_file(tensors, part, metadata={_KEY: json.dumps(stated)})
+        tensors = {"pictures": torch.from_numpy(rung.pictures.copy()), "prompt_embeds": rung.prompt_embeds}
+        write_tensors(self._path(key, rung.name), tensors, self._identity, stated)
 
     def _path(self, key: str, name: str) -> Path:
         return self._folder / key / f"{name}.safetensors"

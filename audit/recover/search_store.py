@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,16 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from audit.findings import Outcome
 from audit.recover.discover import Discovery, SearchState
+from audit.tensor_file import read_tensors, write_tensors
 from audit.training_images import Nearest
-from reports.files import whole_file
-
-_KEY = "engram"
 
 
 class SearchStore:
@@ -45,13 +40,11 @@ class SearchStore:
             new: what it found.
             n_known_directions: directions before the round; those after them are its own.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        tensors = {"directions": state.found[n_known_directions:].cpu().contiguous()}
+        tensors = {"directions": state.found[n_known_directions:]}
         for i, discovery in enumerate(new):
             tensors[f"pictures/{i}"] = torch.from_numpy(discovery.pictures.copy())
-            tensors[f"prompt_embeds/{i}"] = discovery.prompt_embeds.contiguous()
+            tensors[f"prompt_embeds/{i}"] = discovery.prompt_embeds
         stated = {
-            "identity": self._identity,
             "barren": state.barren,
             "n_starts": state.n_starts,
             "spent": state.spent,
@@ -59,25 +52,19 @@ class SearchStore:
             "discoveries": [_stated(discovery) for discovery in new],
         }
         self._path(state.n_rounds).unlink(missing_ok=True)  # of an earlier try, it did not follow this round
-        with whole_file(self._path(state.n_rounds - 1)) as part:
-            save_file(tensors, part, metadata={_KEY: json.dumps(stated)})
+        write_tensors(self._path(state.n_rounds - 1), tensors, self._identity, stated)
 
     def _add_round(self, state: SearchState) -> bool:
-        try:
-            with safe_open(self._path(state.n_rounds), framework="pt") as file:
-                stated = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-                if not isinstance(stated, dict) or stated.get("identity") != self._identity:
-                    return False
-                directions = file.get_tensor("directions").to(state.found)
-                found = [
-                    _discovery(of_one, file.get_tensor(f"pictures/{i}"), file.get_tensor(f"prompt_embeds/{i}"))
-                    for i, of_one in enumerate(stated["discoveries"])
-                ]
-        except (OSError, SafetensorError, ValueError):
+        kept = read_tensors(self._path(state.n_rounds), self._identity)
+        if kept is None:
             return False
-        state.discoveries += found
+        tensors, stated = kept
+        state.discoveries += [
+            _discovery(of_one, tensors[f"pictures/{i}"], tensors[f"prompt_embeds/{i}"])
+            for i, of_one in enumerate(stated["discoveries"])
+        ]
         state.seconds = float(stated["seconds"])
-        state.found = torch.cat([state.found, directions])
+        state.found = torch.cat([state.found, tensors["directions"].to(state.found)])
         state.barren, state.spent = int(stated["barren"]), {k: int(n) for k, n in stated["spent"].items()}
         state.n_rounds, state.n_starts = state.n_rounds + 1, int(stated["n_starts"])
         return True

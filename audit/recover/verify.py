@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from audit.denoiser import Denoiser
-from audit.evidence import AGREEMENT_DISTANCE, Pictures, medoid, seed_agreement
+from audit.evidence import AGREEMENT_DISTANCE, Pictures, agrees, medoid, seed_agreement
 from audit.recover.signs import Signs, signs_of
 from audit.sampling import sample_embeds, sample_generator
 
@@ -84,7 +84,8 @@ class Verifier:
     ) -> list[Looked]:
         """Gather the signs of the rows whose pictures agree; unguided pictures that are not given are sampled."""
         limit = GUIDED_DISTANCE if unguided is None else UNGUIDED_DISTANCE
-        agreeing = [i for i, of_row in enumerate(pictures) if seed_agreement(of_row, limit) >= WORTH_A_LOOK]
+        shares = [seed_agreement(of_row, limit) for of_row in pictures]
+        agreeing = [i for i, share in enumerate(shares) if agrees(share, len(pictures[i]), WORTH_A_LOOK)]
         chosen = [i for i in agreeing if is_known is None or not is_known(pictures[i])]
         signs: list[Signs] = []
         if chosen:
@@ -101,41 +102,38 @@ class Verifier:
         self, prompt_embeds: Tensor, keys: Sequence[str], pictures: Sequence[Pictures], unguided: Sequence[Pictures]
     ) -> list[Signs]:
         centres = np.stack([of_prompt[medoid(of_prompt)] for of_prompt in pictures])
-        errors = self._denoising_errors(centres, prompt_embeds, self._generators(keys, "denoising", 1))
-        autoencoded = self._autoencoding_errors(centres)
-        rows = zip(pictures, unguided, centres, errors, autoencoded, strict=True)
-        return [signs_of(*of_prompt) for of_prompt in rows]
+        generators = self._generators(keys, "denoising", 1)
+        denoised: list[float] = []
+        autoencoded: list[float] = []
+        for first in range(0, len(centres), self.plan.batch_size):
+            rows = slice(first, first + self.plan.batch_size)
+            latents = self._denoiser.encode_pictures(centres[rows])
+            denoised += self._denoising_errors(latents, prompt_embeds[rows], generators[rows])
+            autoencoded += self._autoencoding_errors(latents, centres[rows])
+        rows_of_signs = zip(pictures, unguided, centres, denoised, autoencoded, strict=True)
+        return [signs_of(*of_prompt) for of_prompt in rows_of_signs]
 
     @torch.no_grad()
     def _denoising_errors(
-        self, pictures: Pictures, prompt_embeds: Tensor, generators: Sequence[torch.Generator]
+        self, latents: Tensor, prompt_embeds: Tensor, generators: Sequence[torch.Generator]
     ) -> list[float]:
         denoiser = self._denoiser
-        of_chunks: list[Tensor] = []
-        for first in range(0, len(pictures), self.plan.batch_size):
-            rows = slice(first, first + self.plan.batch_size)
-            latents = denoiser.encode_pictures(pictures[rows])
-            embeds = prompt_embeds[rows].to(denoiser.device, denoiser.dtype)
-            logs = []
-            for share in DENOISED_AT:
-                timestep = int(share * denoiser.n_timesteps)
-                squared = latents.new_zeros(len(latents), dtype=torch.float32)
-                for _ in range(N_DENOISED):
-                    noise = denoiser.noise(generators[rows])
-                    predicted = denoiser.predict_noise(denoiser.noised(latents, noise, timestep), timestep, embeds)
-                    squared += (predicted.float() - noise.float()).square().mean(dim=(1, 2, 3)) / N_DENOISED
-                logs.append(squared.clamp_min(1e-12).log())
-            of_chunks.append(torch.stack(logs).mean(dim=0))
-        return [float(error) for error in torch.cat(of_chunks)]
+        embeds = prompt_embeds.to(denoiser.device, denoiser.dtype)
+        logs = []
+        for share in DENOISED_AT:
+            timestep = int(share * denoiser.n_timesteps)
+            squared = latents.new_zeros(len(latents), dtype=torch.float32)
+            for _ in range(N_DENOISED):
+                noise = denoiser.noise(generators)
+                predicted = denoiser.predict_noise(denoiser.noised(latents, noise, timestep), timestep, embeds)
+                squared += (predicted.float() - noise.float()).square().mean(dim=(1, 2, 3)) / N_DENOISED
+            logs.append(squared.clamp_min(1e-12).log())
+        return [float(error) for error in torch.stack(logs).mean(dim=0)]
 
-    def _autoencoding_errors(self, pictures: Pictures) -> list[float]:
-        errors: list[float] = []
-        for first in range(0, len(pictures), self.plan.batch_size):
-            chunk = pictures[first : first + self.plan.batch_size]
-            given_back = self._denoiser.decode_latents(self._denoiser.encode_pictures(chunk))
-            difference = (given_back.astype(np.float64) - chunk) / 127.5
-            errors += np.log(np.sqrt(np.square(difference).mean(axis=(1, 2, 3))) + 1e-3).tolist()
-        return errors
+    def _autoencoding_errors(self, latents: Tensor, pictures: Pictures) -> list[float]:
+        difference = (self._denoiser.decode_latents(latents).astype(np.float64) - pictures) / 127.5
+        errors = np.sqrt(np.square(difference).mean(axis=(1, 2, 3))) + 1e-3
+        return [float(error) for error in np.log(errors)]
 
     def sample(self, prompt_embeds: Tensor, keys: Sequence[str]) -> Pictures:
         """Unguided pictures of each row: [prompt, sample, height, width, 3]."""

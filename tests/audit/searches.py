@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
@@ -74,15 +73,17 @@ class ToldVerifier(Verifier):
         if keys[0].startswith(f"round {self._interrupted_in} "):
             raise KeyboardInterrupt
         looked = super().look(prompt_embeds, keys, is_known)
-        return [self._told(key, one, is_known) for key, one in zip(keys, looked, strict=True)]
+        return [
+            replace(one, signs=MEMORY if key in self._shown and one.signs is not None else None)
+            for key, one in zip(keys, looked, strict=True)
+        ]
 
-    def _told(self, key: str, looked: Looked, is_known: Callable[[Pictures], bool] | None) -> Looked:
-        if key not in self._shown:
-            return replace(looked, signs=None)
-        pictures = np.empty_like(looked.pictures)
-        pictures[:] = self._shown[key]
-        known = is_known is not None and is_known(pictures)
-        return replace(looked, pictures=pictures, signs=None if known else MEMORY)
+    def sample(self, prompt_embeds: torch.Tensor, keys: Sequence[str]) -> Pictures:
+        pictures = super().sample(prompt_embeds, keys)
+        for row, key in enumerate(keys):
+            if key in self._shown:
+                pictures[row] = self._shown[key]
+        return pictures
 
 
 def quick(**changes: Any) -> DiscoverSettings:

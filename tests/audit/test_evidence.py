@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from audit.evidence import AGREEMENT_DISTANCE, N_TILES, medoid, pairwise_distances, seed_agreement, tile_distances
+from audit.evidence import (
+    AGREEMENT_DISTANCE,
+    N_TILES,
+    agrees,
+    medoid,
+    pairwise_distances,
+    seed_agreement,
+    tile_distances,
+)
 
 
 def random_pictures(n: int, height: int = 16, width: int = 16, seed: int = 0) -> np.ndarray:
@@ -84,3 +92,11 @@ def test_agreement_counts_what_lies_within_the_limit():
     for step, agreement in ((math.floor(levels) - 1, 1.0), (math.ceil(levels) + 1, 0.5)):
         grey[1] = 100 + step
         assert seed_agreement(grey) == agreement
+
+
+@pytest.mark.parametrize(
+    ("agreement", "n", "share", "expected"),
+    [(0.5, 2, 0.5, False), (1.0, 2, 0.5, True), (0.5, 4, 0.5, True), (0.25, 4, 0.25, False), (0.75, 4, 0.8, False)],
+)
+def test_one_picture_agrees_with_nothing_but_itself(agreement, n, share, expected):
+    assert agrees(agreement, n, share) is expected

@@ -68,6 +68,9 @@ def test_every_rungs_picture_states_its_prompt_seed_and_settings(climbed):
             assert {"image_index", "num_inference_steps", "guidance_scale"} <= stated.keys()
         else:
             assert (stated["strategy"], stated["restart"]) == (row.strategy, row.restart)
+            assert {"sampling_n_samples", "sampling_num_inference_steps"} <= stated.keys()
+            made_by = {"n_steps", "learning_rate", "radius"} if row.strategy == "ascend" else {"n_cycles", "strength"}
+            assert made_by <= stated.keys()
 
 
 def test_evaluations_are_the_latents_that_the_unet_saw_and_two_for_each_backward_pass(climbed):
@@ -110,12 +113,22 @@ def settings(**changes):
         ({"strategies": ("ascend",)}, "every ladder starts with sample"),
         ({"strategies": ("sample", "known_image")}, "give --train-images"),
         ({"sites": ("text_mlp",), "strategies": ("sample", "ascend")}, "add --sites feed_forward, or leave ascend out"),
-        ({"sites": ("feed_forward",), "ascend_kind": "cross_out"}, "add --sites cross_out"),
+        (
+            {"sites": ("feed_forward",), "ascend_kind": "cross_out", "strategies": ("sample", "ascend")},
+            "add --sites cross_out",
+        ),
     ],
 )
 def test_a_strategy_without_what_it_needs_is_refused(changes, reason):
     with pytest.raises(SettingsError, match=reason):
         check_strategies(settings(**changes))
+
+
+def test_ascents_are_left_out_of_the_default_where_nothing_is_recorded_that_they_could_climb():
+    assert settings().strategies == ("sample", "ascend", "cyclic")
+    text_only = settings(sites=("text_mlp",))
+    assert text_only.strategies == ("sample", "cyclic")
+    check_strategies(text_only)
 
 
 def test_strategies_that_have_what_they_need_are_not_refused():

@@ -202,3 +202,18 @@ def test_half_precision_climbs_as_well(dtype, variable):
     assert climbed.prompt_embeds.dtype == climbed.last.dtype == torch.float32
     assert climbed.prompt_embeds.isfinite().all()
     assert (climbed.last > climbed.first).all()
+
+
+def test_a_start_whose_gradient_overflows_stays_and_the_others_climb(toy_pipe):
+    scored = scored_of(toy_pipe)
+    objective = first_neurons(scored)
+
+    def broken(latents, embeds, rows):
+        values = objective(latents, embeds, rows)
+        return values * torch.tensor([1.0, float("nan"), 1.0])
+
+    tokens = scored.denoiser.tokenize(PROMPTS)
+    whole = climb(scored.denoiser, tokens, objective, PLAN, generators()).prompt_embeds
+    reached = climb(scored.denoiser, tokens, broken, PLAN, generators()).prompt_embeds
+    torch.testing.assert_close(reached[[0, 2]], whole[[0, 2]])
+    torch.testing.assert_close(reached[1], scored.denoiser.embed(tokens)[1].float())

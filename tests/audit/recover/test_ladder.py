@@ -203,3 +203,11 @@ def test_each_rungs_picture_is_kept_and_says_what_it_is_of(recover, tmp_path):
                 assert (stated["strategy"], stated["restart"]) == (rung.strategy, rung.restart)
                 assert stated["evaluations"] == rung.evaluations
             assert rung.mask_path is None or (tmp_path / "run" / rung.mask_path).is_file()
+
+
+def test_a_picture_is_pulled_out_anew_when_another_is_known(recover):
+    first, again, other = (recover(known=known) for known in (NOISE, NOISE, 255 - NOISE))
+    pulled = [[one.rungs[-1].picture for one in recovered] for recovered in (first, again, other)]
+    np.testing.assert_array_equal(pulled[1], pulled[0])
+    assert all(one.rungs[-1].strategy == "known_image" for one in other)
+    assert any((a != b).any() for a, b in zip(pulled[0], pulled[2], strict=True))
