@@ -1,6 +1,9 @@
-"""Instruments on the model: find its sites, watch or record them, reduce and store what they did."""
+"""Instruments on the model: find its sites, watch, record or edit them, reduce and store what they did."""
 
+from hooks.ablate import By, ablate, replace_neurons
 from hooks.capture import SiteDidNotFire, capture, observe
+from hooks.neuron_set import NeuronSet, load_neurons, save_neurons, sites_of
+from hooks.patching import Recording, patch, record_neurons
 from hooks.recorder import NonFiniteActivation, check_finite, record
 from hooks.reduce import (
     SPACE_REDUCTIONS,
@@ -27,27 +30,37 @@ __all__ = [
     "SITE_KINDS",
     "SPACE_REDUCTIONS",
     "TOKEN_REDUCTIONS",
+    "By",
     "FingerprintMismatch",
+    "NeuronSet",
     "NewerSchema",
     "NonFiniteActivation",
     "Reads",
+    "Recording",
     "ShardManifest",
     "Site",
     "SiteDidNotFire",
     "TokenClass",
     "UnknownArchitecture",
+    "ablate",
     "activation_columns",
     "capture",
     "check_finite",
     "complete_shards",
     "find_sites",
+    "load_neurons",
     "observe",
     "over_space",
     "over_tokens",
+    "patch",
     "read_activations",
     "read_manifest",
     "record",
+    "record_neurons",
+    "replace_neurons",
+    "save_neurons",
     "site_modules",
+    "sites_of",
     "token_classes",
     "write_shard",
 ]

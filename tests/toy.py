@@ -1,8 +1,14 @@
 """A Stable Diffusion pipeline of real diffusers and transformers classes at toy size, with random weights."""
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 MAX_POSITIONS = 32  # tokens a prompt, start and end included
 TEXT_WIDTH = 32
@@ -99,6 +105,31 @@ def build_toy_pipe(
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def build_toy_xl_pipe(*, latent_size: int = 8, seed: int = 0) -> StableDiffusionXLPipeline:
+    """Build a Stable Diffusion XL pipeline: two text encoders side by side, their pooled text and sizes added."""
+    toy = build_toy_pipe(latent_size=latent_size, seed=seed)
+    n_time_ids, time_width = 6, 8
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        second = CLIPTextModelWithProjection(CLIPTextConfig(**toy.text_encoder.config.to_dict())).eval()
+        config = {name: value for name, value in toy.unet.config.items() if not name.startswith("_")} | {
+            "cross_attention_dim": 2 * TEXT_WIDTH,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": time_width,
+            "projection_class_embeddings_input_dim": n_time_ids * time_width + TEXT_WIDTH,
+        }
+        unet = UNet2DConditionModel(**config).eval()
+    pipe = StableDiffusionXLPipeline(
+        **{name: toy.components[name] for name in ("vae", "text_encoder", "tokenizer", "scheduler")},
+        unet=unet,
+        text_encoder_2=second,
+        tokenizer_2=toy.tokenizer,
+        add_watermarker=False,
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe

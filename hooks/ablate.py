@@ -1,0 +1,163 @@
+"""Edit neurons while the model runs, with plain hooks that leave nothing behind."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from hooks.capture import N_NAMED, SiteDidNotFire
+from hooks.neuron_set import NeuronSet, sites_of
+from hooks.response import Response, Values
+from hooks.sites import Site, site_modules
+
+By = Literal["unconditional", "mean", "zero"]
+
+
+@contextmanager
+def edit_sites(
+    modules: Mapping[str, nn.Module], sites: Sequence[Site], edit: Callable[[Site, Tensor], Tensor | None]
+) -> Iterator[None]:
+    """Put what `edit` makes of each site's activation in its place; None leaves it as it is.
+
+    Raises:
+        ValueError: a site is not among `modules`; raised before any hook is set.
+        SiteDidNotFire: on a clean exit, a site never fired.
+    """
+    unknown = [site.name for site in sites if site.name not in modules]
+    if unknown:
+        raise ValueError(f"no module given for {len(unknown)} sites: {', '.join(unknown[:N_NAMED])}")
+    fired: set[str] = set()
+
+    def on_input(site: Site, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        fired.add(site.name)
+        changed = edit(site, args[0])
+        return None if changed is None else (changed, *args[1:])
+
+    def on_output(site: Site, _module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        fired.add(site.name)
+        return edit(site, output)
+
+    with ExitStack() as stack:
+        for site in sites:
+            module = modules[site.name]
+            if site.reads == "input":
+                stack.callback(module.register_forward_pre_hook(partial(on_input, site)).remove)
+            else:
+                stack.callback(module.register_forward_hook(partial(on_output, site)).remove)
+        yield
+    check_fired(sites, fired)
+
+
+def check_fired(sites: Sequence[Site], fired: set[str]) -> None:
+    """Refuse a run in which a site never fired, so that an edit of it did nothing.
+
+    Raises:
+        SiteDidNotFire: a site is not among `fired`.
+    """
+    silent = [site.name for site in sites if site.name not in fired]
+    if silent:
+        raise SiteDidNotFire(
+            f"{len(silent)} of {len(sites)} sites did not fire, so their neurons were not touched, first "
+            f"{', '.join(silent[:N_NAMED])}; a compiled model, fused projections, or prompt_embeds given in place "
+            "of a prompt do this"
+        )
+
+
+def edited(activation: Tensor, neurons: Sequence[int], values: Tensor) -> Tensor:
+    """Give a copy of `activation` [batch, position, neuron] with `values` at `neurons`, differentiable in both.
+
+    Args:
+        values: broadcastable to [batch, position, chosen]; cast to the activation's dtype.
+    """
+    index = torch.tensor(neurons, dtype=torch.long, device=activation.device)
+    values = values.to(activation).expand(*activation.shape[:-1], len(neurons))
+    return activation.index_copy(-1, index, values)
+
+
+@contextmanager
+def replace_neurons(
+    modules: Mapping[str, nn.Module], sites: Sequence[Site], neurons: Mapping[str, Sequence[int]], values: Values
+) -> Iterator[None]:
+    """Put `values` in place of the chosen neurons of every site, at each of its firings.
+
+    Gradients flow through what is not replaced, and into `values` where they have a graph.
+
+    Args:
+        modules: the live modules by `site.name`, as from `site_modules`.
+        neurons: the chosen neurons by `site.name`.
+        values: called with a site and its activation [batch, position, neuron]; gives what is broadcastable to
+            [batch, position, chosen].
+
+    Raises:
+        ValueError: a site has no module, no entry in `neurons`, or fewer neurons than chosen; raised before any
+            hook is set.
+        SiteDidNotFire: on a clean exit, a site never fired.
+    """
+    for site in sites:
+        if site.name not in neurons:
+            raise ValueError(f"no neurons chosen for {site.name}; choose some, or leave the site out")
+        outside = [neuron for neuron in neurons[site.name] if not 0 <= neuron < site.n_neurons]
+        if outside:
+            raise ValueError(f"{site.name} has {site.n_neurons} neurons, there is no neuron {outside[0]}")
+
+    def edit(site: Site, activation: Tensor) -> Tensor:
+        return edited(activation, neurons[site.name], values(site, activation))
+
+    with edit_sites(modules, sites, edit):
+        yield
+
+
+@contextmanager
+def ablate(pipe: DiffusionPipeline, neurons: NeuronSet, by: By) -> Iterator[None]:
+    """Take neurons out of the response to the prompt, in every `pipe(...)` call while the context is open.
+
+    Put it around the pipeline's own call: only there is known which rows are conditional. The edit holds at
+    every denoising step. UNet sites are edited in the conditional half of a guided batch, and throughout without
+    guidance. Text-encoder sites are edited in every row that is not the empty prompt, so the default negative
+    prompt stays as it was while one with words in it is edited too.
+
+    Args:
+        by: what stands in. "unconditional": the unconditional half at the same position and step; in a text
+            encoder the empty prompt's activation at the same position. "mean": `neurons.means`. "zero": 0.
+
+    Raises:
+        ValueError: the pipeline has no such neurons, or `by` is "mean" and the set has no means, or, as the UNet
+            runs, `by` is "unconditional" and there is no guidance.
+        SiteDidNotFire: on a clean exit, a site never fired.
+    """
+    sites = sites_of(pipe, neurons)
+    check_by(neurons, by)
+    response = Response(pipe, sites)
+    values = ablation_values(response, neurons, by)
+    with response.watched(), replace_neurons(site_modules(pipe, sites), sites, neurons.neurons, values):
+        yield
+
+
+def check_by(neurons: NeuronSet, by: By) -> None:
+    """Refuse what cannot stand in for `neurons`."""
+    if by not in get_args(By):
+        raise ValueError(f"cannot ablate by {by!r}; choose one of {list(get_args(By))}")
+    if by == "mean" and neurons.means is None:
+        raise ValueError('the neuron set has no means; add the reference means, or ablate by "unconditional" or "zero"')
+
+
+def ablation_values(response: Response, neurons: NeuronSet, by: By) -> Values:
+    """Give what stands in for ablated neurons, as for `replace_neurons`; see `ablate`."""
+
+    def values(site: Site, activation: Tensor) -> Tensor:
+        numbers = list(neurons.neurons[site.name])
+        chosen = activation[..., numbers]  # [batch, position, neuron] -> [batch, position, chosen]
+        if by == "unconditional":
+            standing = response.unconditional(site, activation)[..., numbers]
+        elif by == "mean":
+            assert neurons.means is not None
+            standing = chosen.new_tensor(neurons.means[site.name])  # [chosen]
+        else:
+            standing = chosen.new_zeros(())
+        return response.replaced(site, chosen, standing)
+
+    return values

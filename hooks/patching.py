@@ -1,0 +1,111 @@
+"""Carry neurons from one run into another: record their activations, and play them back firing by firing."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from diffusers import DiffusionPipeline
+from torch import Tensor
+
+from hooks.ablate import edit_sites, replace_neurons
+from hooks.capture import N_NAMED
+from hooks.neuron_set import NeuronSet, sites_of
+from hooks.response import Response
+from hooks.sites import Site, site_modules
+
+_SAME_CALL = "call the pipeline once, with the steps, batch and size of the recorded call"
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What neurons did in response to a prompt.
+
+    Args:
+        neurons: the neurons recorded.
+        firings: by `site.name`, one [batch, position, chosen] a firing, detached, on the model's device and in
+            its dtype. The batch is the conditional half of a guided one.
+    """
+
+    neurons: NeuronSet
+    firings: Mapping[str, list[Tensor]]
+
+
+@contextmanager
+def record_neurons(pipe: DiffusionPipeline, neurons: NeuronSet) -> Iterator[Recording]:
+    """Record neurons in the `pipe(...)` call inside the context; the recording fills as the pipeline runs.
+
+    Encodes of the empty prompt alone, such as the default negative prompt's, are passed over.
+
+    Raises:
+        ValueError: the pipeline has no such neurons.
+        SiteDidNotFire: on a clean exit, a site never fired.
+    """
+    sites = sites_of(pipe, neurons)
+    response = Response(pipe, sites)
+    recording = Recording(neurons, {site.name: [] for site in sites})
+
+    def keep(site: Site, activation: Tensor) -> None:
+        answer = response.of(site, activation[..., list(neurons.neurons[site.name])])
+        if answer is not None:
+            recording.firings[site.name].append(answer.detach().clone())  # not a view of both halves
+
+    with response.watched(), edit_sites(site_modules(pipe, sites), sites, keep):
+        yield recording
+
+
+@contextmanager
+def patch(pipe: DiffusionPipeline, recording: Recording) -> Iterator[None]:
+    """Put recorded activations into the response of the `pipe(...)` call inside the context, firing by firing.
+
+    The unconditional half and encodes of the empty prompt stay. Call the pipeline once, with as many steps,
+    images and pixels as in the recorded call.
+
+    Raises:
+        ValueError: the pipeline has no such neurons, or the run differs from the recorded one in its number of
+            firings, rows or positions.
+        SiteDidNotFire: on a clean exit, a site never fired.
+    """
+    sites = sites_of(pipe, recording.neurons)
+    playback = Playback(Response(pipe, sites), recording)
+    modules = site_modules(pipe, sites)
+    with playback.response.watched(), replace_neurons(modules, sites, recording.neurons.neurons, playback.values):
+        yield
+    playback.check_finished()
+
+
+class Playback:
+    """Gives the firings of a recording one after the other, as values for `replace_neurons`."""
+
+    def __init__(self, response: Response, recording: Recording) -> None:
+        self.response = response
+        self._recording = recording
+        self._n_played = dict.fromkeys(recording.firings, 0)
+
+    def values(self, site: Site, activation: Tensor) -> Tensor:
+        """Give what stands in for the recorded neurons at this firing of `site`."""
+        chosen = activation[..., list(self._recording.neurons.neurons[site.name])]
+        answer = self.response.of(site, chosen)
+        if answer is None:
+            return chosen
+        firings, n_played = self._recording.firings[site.name], self._n_played[site.name]
+        if n_played == len(firings):
+            raise ValueError(f"{site.name} was recorded {len(firings)} times and fires again; {_SAME_CALL}")
+        self._n_played[site.name] += 1
+        recorded = firings[n_played]
+        if recorded.shape != answer.shape:
+            raise ValueError(
+                f"{site.name} was recorded as [batch, position, chosen] = {tuple(recorded.shape)}, "
+                f"here it is {tuple(answer.shape)}; {_SAME_CALL}"
+            )
+        return self.response.replaced(site, chosen, recorded)
+
+    def check_finished(self) -> None:
+        """Refuse a run that ended before the recording did."""
+        firings = self._recording.firings
+        unplayed = [name for name, n_played in self._n_played.items() if n_played < len(firings[name])]
+        if unplayed:
+            named = ", ".join(
+                f"{name} was recorded {len(firings[name])} times and fired {self._n_played[name]} times"
+                for name in unplayed[:N_NAMED]
+            )
+            raise ValueError(f"{named}; {_SAME_CALL}")

@@ -1,0 +1,145 @@
+"""Tell which part of an activation answers the prompt, and which the empty prompt, while a pipeline runs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from diffusers import DiffusionPipeline
+from torch import Tensor, nn
+
+from hooks.capture import capture, observe
+from hooks.sites import Site, site_modules
+
+Values = Callable[[Site, Tensor], Tensor]
+"""Given a site and its activation, what stands in place of the chosen neurons: [batch, position, chosen] or less."""
+
+
+class GuidedBatch(NamedTuple):
+    """The halves of a batch; without guidance the unconditional half has no rows."""
+
+    unconditional: Tensor
+    conditional: Tensor
+
+
+def split_guidance(activation: Tensor, is_guided: bool) -> GuidedBatch:
+    """Split what a UNet site computed: diffusers stacks [unconditional; conditional] along the batch.
+
+    Raises:
+        ValueError: the batch is guided and cannot be halved.
+    """
+    if is_guided and len(activation) % 2:
+        raise ValueError(
+            f"a guided batch is [unconditional; conditional], this one has {len(activation)} rows; "
+            "run the pipeline's own call, which stacks both"
+        )
+    n_unconditional = len(activation) // 2 if is_guided else 0
+    return GuidedBatch(activation[:n_unconditional], activation[n_unconditional:])
+
+
+class Response:
+    """The response of a pipeline to its prompt, at UNet sites and at text-encoder sites.
+
+    In the UNet it is the conditional half of a guided batch, and the whole batch without guidance. A text
+    encoder encodes the prompt and the negative prompt in separate calls that look alike; what tells them apart
+    is the empty prompt, the default negative one: rows of exactly its tokens are no response. A negative prompt
+    with words in it counts as a prompt.
+    """
+
+    def __init__(self, pipe: DiffusionPipeline, sites: Sequence[Site]) -> None:
+        """Encode the empty prompt once, if any of `sites` is in a text encoder."""
+        self._pipe = pipe
+        text_sites = [site for site in sites if not _in_unet(site)]
+        self.embeddings: dict[str, nn.Module] = {
+            site.component: getattr(pipe, site.component).get_input_embeddings() for site in text_sites
+        }
+        self._empty_ids: dict[str, Tensor] = {}
+        self._empty: dict[str, Tensor] = {}
+        self._is_prompt: dict[str, Tensor] = {}
+        if text_sites:
+            self._encode_empty_prompt(text_sites)
+
+    @torch.no_grad()
+    def _encode_empty_prompt(self, text_sites: Sequence[Site]) -> None:
+        def keep(site: Site, activation: Tensor) -> None:
+            self._empty[site.name] = activation  # [1, position, neuron]
+
+        modules = site_modules(self._pipe, text_sites)
+        with capture(self.embeddings, "input") as given, observe(modules, text_sites, keep):
+            self._pipe.encode_prompt(
+                prompt="",
+                device=self._pipe._execution_device,  # where the UNet's inputs go, also under offload
+                num_images_per_prompt=1,
+                do_classifier_free_guidance=False,
+            )
+        self._empty_ids = {component: ids for component, (ids,) in given.items()}
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Follow what the text encoders are given, with plain hooks on their input embeddings."""
+
+        def note(component: str, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            self.begin_encode(component, args[0])
+
+        with ExitStack() as stack:
+            for component, embedding in self.embeddings.items():
+                stack.callback(embedding.register_forward_pre_hook(partial(note, component)).remove)
+            yield
+
+    def begin_encode(self, component: str, input_ids: Tensor) -> None:
+        """Take note of the tokens [batch, position] that a text encoder starts to encode."""
+        empty_ids = self._empty_ids[component].to(input_ids.device)  # [1, position]
+        if input_ids.shape[1] == empty_ids.shape[1]:
+            is_prompt = (input_ids != empty_ids).any(dim=1)
+        else:
+            is_prompt = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
+        self._is_prompt[component] = is_prompt[:, None, None]  # [batch] -> [batch, 1, 1]
+
+    def of(self, site: Site, activation: Tensor) -> Tensor | None:
+        """Give the rows that answer the prompt: a half or the whole; nothing where all encoded are empty prompts."""
+        if _in_unet(site):
+            return split_guidance(activation, self._is_guided).conditional
+        return activation if self._is_prompt[site.component].any() else None
+
+    def replaced(self, site: Site, chosen: Tensor, values: Tensor) -> Tensor:
+        """Put `values` where `chosen` answers the prompt and leave the rest.
+
+        Args:
+            chosen: [batch, position, chosen], activations of the chosen neurons.
+            values: broadcastable to the rows of `chosen` that answer the prompt.
+        """
+        values = values.to(chosen)
+        if _in_unet(site):
+            unconditional, conditional = split_guidance(chosen, self._is_guided)
+            return torch.cat([unconditional, values.expand_as(conditional)])
+        return torch.where(self._is_prompt[site.component].to(chosen.device), values, chosen)
+
+    def unconditional(self, site: Site, activation: Tensor) -> Tensor:
+        """Give what stands for no prompt: the unconditional half, or the empty prompt's encode [1, position, neuron].
+
+        Raises:
+            ValueError: the UNet runs without guidance.
+        """
+        if not _in_unet(site):
+            return self._empty[site.name]
+        if not self._is_guided:
+            raise ValueError(
+                "ablating by the unconditional activation needs guidance; "
+                'call the pipeline with guidance_scale above 1, or ablate by "mean" or "zero"'
+            )
+        return split_guidance(activation, True).unconditional
+
+    @property
+    def _is_guided(self) -> bool:
+        guided = getattr(self._pipe, "do_classifier_free_guidance", None)
+        if guided is None:  # diffusers keeps the scale from the start of the pipeline's own call
+            raise ValueError(
+                f"{type(self._pipe).__name__} has not been called, so whether the batch is guided is unknown; "
+                "call the pipeline, not its UNet"
+            )
+        return bool(guided)
+
+
+def _in_unet(site: Site) -> bool:
+    return site.component == "unet"
