@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from audit.evidence import REPLICATION_DISTANCE, tile_distances
+from audit.evidence import REPLICATION_DISTANCE, Picture, tile_distances
 from reports.rates import wilson_interval
 from tests.bench.outcomes import Truth
 
@@ -29,16 +29,19 @@ def judge_run(folder: Path, run: Path) -> str:
     rows = pd.read_parquet(run / "recoveries.parquet")
     scores = pd.read_parquet(run / "scores.parquet")[["prompt_id", "prompt", "flagged"]]
     rows = rows.merge(scores, on="prompt_id")
-    rows["shown"] = [_planted(truth, run / path) for path in rows["image_path"]]
+    recovered = [_read(run / path) for path in rows["image_path"]]
+    rows["shown"] = [_planted(truth, picture) for picture in recovered]
     planted = truth.captions.merge(scores, on="prompt")
     flagged = planted[planted["flagged"]]
+    own = dict(zip(flagged["prompt"], flagged["picture"], strict=True))
+    rows["own"] = [_own(truth, own.get(p), picture) for p, picture in zip(rows["prompt"], recovered, strict=True)]
     tried, controls = rows[~rows["is_control"]], rows[rows["is_control"]]
     lines = [f"{folder.name}: {len(flagged)} planted captions flagged, {controls['prompt_id'].nunique()} controls"]
     for label in ("memorized", "partial"):
         wanted = set(flagged.loc[flagged["label"] == label, "picture"])
         for name, part in (("sample", tried[tried["strategy"] == "sample"]), ("ladder", tried)):
-            found = wanted & set(part["shown"].dropna())
-            verified = wanted & set(part.loc[part["verdict"] != "not_shown", "shown"].dropna())
+            found = wanted & set(part["own"].dropna())
+            verified = wanted & set(part.loc[part["verdict"] != "not_shown", "own"].dropna())
             lines.append(
                 f"  {label} pictures of flagged captions, {name}: {len(found)} of {len(wanted)} came out, "
                 f"{len(verified)} with a verdict"
@@ -57,9 +60,20 @@ def judge_run(folder: Path, run: Path) -> str:
     return "\n".join(lines)
 
 
-def _planted(truth: Truth, path: Path) -> str | None:
-    """The planted picture that a recovered one replicates."""
+def _read(path: Path) -> Picture:
     with Image.open(path) as image:
-        picture = np.asarray(image.convert("RGB"))
+        return np.asarray(image.convert("RGB"))
+
+
+def _own(truth: Truth, name: str | None, picture: Picture) -> str | None:
+    """The planted picture of the caption, if the one recovered from it replicates that."""
+    if name is None:
+        return None
+    distance = tile_distances(picture[None], truth.pictures[truth.names.index(name)])[0]
+    return name if distance <= REPLICATION_DISTANCE else None
+
+
+def _planted(truth: Truth, picture: Picture) -> str | None:
+    """The planted picture that a recovered one replicates, the nearest of them."""
     distances = tile_distances(truth.pictures, picture)
     return truth.names[int(distances.argmin())] if distances.min() <= REPLICATION_DISTANCE else None
