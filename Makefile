@@ -22,7 +22,7 @@ endif
 SELF := $(MAKE)
 
 .PHONY: help venv audit gate discover test test-slow check format bench bench-detect bench-recover bench-discover \
-	bench-verdict planted clean
+	bench-localize bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -75,6 +75,9 @@ bench-recover: $(INSTALLED) ## measure recovery against the truth, and captions 
 
 bench-discover: $(INSTALLED) ## measure blind search against other searches, curves as a picture
 	@$(PY) -m tests.bench.discover $(ARGS)
+
+bench-localize: $(INSTALLED) ## measure levers by attribution, z-score, NeMo and at random
+	@$(PY) -m tests.bench.localize $(ARGS)
 
 bench-verdict: $(INSTALLED) ## fit the verdict and measure its precision on models left out
 	@$(PY) -m tests.bench.verdict $(ARGS)

@@ -102,6 +102,32 @@ class DiscoverSettings(ModelSettings):
     kind: Literal["feed_forward", "cross_out"] = "feed_forward"
 
 
+class LocalizeSettings(BaseModel):
+    """Which memories of a finished audit are localized, how levers are chosen and how they are tested."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    run: Path
+    prompts: tuple[str, ...] = ()
+    kind: SiteKind = "cross_v"
+    share: float = Field(default=0.2, gt=0, le=1)
+    minimal: bool = False
+    n_checks: int = Field(default=5, ge=1, le=20)
+    by: Literal["unconditional", "mean", "zero"] = "unconditional"
+    max_prompts: int = Field(default=16, ge=1)
+    n_controls: int = Field(default=2, ge=0)
+    n_seeds: int = Field(default=2, ge=1, le=64)
+    n_points: int = Field(default=4, ge=1, le=64)
+    n_samples: int = Field(default=4, ge=2, le=64)
+    sample_steps: int = Field(default=25, ge=1)
+    guidance_scale: float = Field(default=3.0, gt=1)
+    again: bool = True
+    show_prompts: bool = False
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    batch_size: int = Field(default=32, ge=1)
+    device: str = "auto"
+
+
 def with_defaults(
     model: str | None, prompts: str | None, reference: str | None, train_images: Path | None, out: Path | None
 ) -> dict[str, object]:
@@ -125,3 +151,24 @@ def with_defaults(
         "train_images": train_images,
         "out": out or Path("runs") / name,
     }
+
+
+class AblateSettings(BaseModel):
+    """Which neurons of which model are ablated, how, and the prompts sampled with and without them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    neurons: Path
+    prompt: tuple[str, ...] = Field(min_length=1)
+    out: Path
+    by: Literal["unconditional", "mean", "zero"] = "unconditional"
+    engine: Literal["hooks", "nnsight"] = "hooks"
+    n_samples: int = Field(default=4, ge=2, le=64)
+    sample_steps: int = Field(default=25, ge=1)
+    guidance_scale: float = Field(default=3.0, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    batch_size: int = Field(default=32, ge=1)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    device: str = "auto"
+    allow_pickle: bool = False

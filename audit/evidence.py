@@ -41,6 +41,11 @@ def seed_agreement(pictures: Pictures, limit: float = AGREEMENT_DISTANCE) -> flo
     return float((pairwise_distances(pictures) <= limit).sum(axis=1).max() / len(pictures))
 
 
+def seed_diversity(pictures: Pictures) -> float:
+    """Median distance between two of the pictures [seed, height, width, 3]."""
+    return float(np.median(pairwise_distances(pictures)[np.triu_indices(len(pictures), k=1)]))
+
+
 def agrees(agreement: float, n_pictures: int, share: float) -> bool:
     """Whether a `seed_agreement` reaches a share of the pictures, and of at least two: one agrees with itself."""
     return agreement >= share and agreement * n_pictures > 1.5

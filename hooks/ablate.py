@@ -112,17 +112,18 @@ def replace_neurons(
 
 
 @contextmanager
-def ablate(pipe: DiffusionPipeline, neurons: NeuronSet, by: By) -> Iterator[None]:
+def ablate(pipe: DiffusionPipeline, neurons: NeuronSet, by: By, is_guided: bool | None = None) -> Iterator[None]:
     """Take neurons out of the response to the prompt, in every `pipe(...)` call while the context is open.
 
-    Put it around the pipeline's own call: only there is known which rows are conditional. The edit holds at
-    every denoising step. UNet sites are edited in the conditional half of a guided batch, and throughout without
-    guidance. Text-encoder sites are edited in every row that is not the empty prompt, so the default negative
-    prompt stays as it was while one with words in it is edited too.
+    Put it around the pipeline's own call, which says whether its batch is guided; who calls the UNet itself says
+    so with `is_guided`. The edit holds at every denoising step. UNet sites are edited in the conditional half of a
+    guided batch, and throughout without guidance. Text-encoder sites are edited in every row that is not the empty
+    prompt, so the default negative prompt stays as it was while one with words in it is edited too.
 
     Args:
         by: what stands in. "unconditional": the unconditional half at the same position and step; in a text
             encoder the empty prompt's activation at the same position. "mean": `neurons.means`. "zero": 0.
+        is_guided: whether the UNet's batches are [unconditional; conditional]; None asks the pipeline.
 
     Raises:
         ValueError: the pipeline has no such neurons, or `by` is "mean" and the set has no means, or, as the UNet
@@ -131,7 +132,7 @@ def ablate(pipe: DiffusionPipeline, neurons: NeuronSet, by: By) -> Iterator[None
     """
     sites = sites_of(pipe, neurons)
     check_by(neurons, by)
-    response = Response(pipe, sites)
+    response = Response(pipe, sites, is_guided)
     values = ablation_values(response, neurons, by)
     with response.watched(), replace_neurons(site_modules(pipe, sites), sites, neurons.neurons, values):
         yield

@@ -47,9 +47,13 @@ class Response:
     with words in it counts as a prompt.
     """
 
-    def __init__(self, pipe: DiffusionPipeline, sites: Sequence[Site]) -> None:
-        """Encode the empty prompt once, if any of `sites` is in a text encoder."""
-        self._pipe = pipe
+    def __init__(self, pipe: DiffusionPipeline, sites: Sequence[Site], is_guided: bool | None = None) -> None:
+        """Encode the empty prompt once, if any of `sites` is in a text encoder.
+
+        Args:
+            is_guided: whether the UNet's batches are guided; None asks the pipeline at each firing.
+        """
+        self._pipe, self._guided = pipe, is_guided
         text_sites = [site for site in sites if not _in_unet(site)]
         self.embeddings: dict[str, nn.Module] = {
             site.component: getattr(pipe, site.component).get_input_embeddings() for site in text_sites
@@ -132,7 +136,9 @@ class Response:
 
     @property
     def _is_guided(self) -> bool:
-        guided = getattr(self._pipe, "do_classifier_free_guidance", None)
+        guided = self._guided
+        if guided is None:
+            guided = getattr(self._pipe, "do_classifier_free_guidance", None)
         if guided is None:  # diffusers keeps the scale from the start of the pipeline's own call
             raise ValueError(
                 f"{type(self._pipe).__name__} has not been called, so whether the batch is guided is unknown; "

@@ -1,0 +1,69 @@
+"""`engram ablate`: what a model gives without some of its neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from audit.cli.app import app, errors_as_lines
+from audit.cli.options import MODEL_HELP, AllowPickle
+from audit.config import AblateSettings, SettingsError, with_defaults
+
+
+@app.command()
+def ablate(
+    context: typer.Context,
+    neurons: Annotated[Path, typer.Option(help="JSON file of the neurons, as hooks.save_neurons writes it.")],
+    prompt: Annotated[list[str], typer.Option(help="Prompt to sample with and without them (repeat for more).")],
+    out: Annotated[Path, typer.Option(help="Folder of the results.")],
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="What stands in for a neuron: unconditional (its value for the empty prompt; the default), "
+            "mean (as the file states), or zero."
+        ),
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="What edits the model: hooks (the default) or nnsight; both do the same.")
+    ] = None,
+    n_samples: Annotated[int | None, typer.Option("--samples", help="Pictures of a prompt, one a seed.")] = None,
+    sample_steps: Annotated[int | None, typer.Option(help="Steps of each sampling.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Run seed; with that of an audit the seeds are the audit's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures in one call of the pipeline.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    allow_pickle: AllowPickle = False,
+    force: Annotated[bool, typer.Option(help="Delete what the folder holds and start over.")] = False,
+) -> None:
+    """Sample prompts before and after ablating neurons, at the same seeds, and measure what changed.
+
+    Writes the pictures, a panel of each prompt, ablation.md and ablation.parquet.
+    Where a memorized picture gives way to others, the neurons bring it out.
+    The same command goes on where it was interrupted.
+
+    Example: engram ablate ./my-pipeline --neurons levers.json --prompt "a red fox" --out runs/fox
+    """
+    with errors_as_lines():
+        settings = _ablate_settings(context.params)
+        from audit.ablating import run_ablation
+
+        run_ablation(settings, force=force)
+
+
+def _ablate_settings(given: Mapping[str, Any]) -> AblateSettings:
+    """Settings from the options of `ablate`, which are named like them; what was not given keeps its default."""
+    if not all(prompt.strip() for prompt in given["prompt"]):
+        raise SettingsError("--prompt is blank; give a prompt with words in it, the empty one answers to no neuron")
+    try:
+        "".join(given["prompt"]).encode()
+    except UnicodeEncodeError as error:  # bytes that the shell handed on as they were
+        raise SettingsError("--prompt is not UTF-8; give it in the encoding of the terminal") from error
+    chosen = {key: given[key] for key in AblateSettings.model_fields if given.get(key) is not None}
+    if given["model"] is None:
+        chosen["model"] = with_defaults(None, None, None, None, None)["model"]
+    return AblateSettings.model_validate({**chosen, "prompt": tuple(dict.fromkeys(given["prompt"]))})

@@ -1,0 +1,1 @@
+"""Which neurons recall a memory: attribution, a choice of levers, and their causal test."""

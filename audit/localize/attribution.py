@@ -1,0 +1,147 @@
+"""Attribution of the model's response to a prompt, to its neurons and to its words, from one backward pass.
+
+The response J is the norm of the text-conditional noise ‖ε_c − ε_∅‖ at x_T (Wen et al., ICLR 2024). A neuron's
+attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over seeds, with the gradient averaged along the
+straight path of token embeddings from the empty prompt to the prompt (integrated gradients, arXiv 1703.01365, and
+conductance, arXiv 1805.12233): at the prompt itself the response is saturated and the gradient points elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from audit.denoiser import Denoiser, Tokens
+from audit.recover.climb import BACKWARD_COST, frozen_parameters
+from hooks import Site, observe, site_modules
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionPlan:
+    """How a response is attributed.
+
+    Args:
+        timestep: the scheduler's t of x_T.
+        n_seeds: noises that it is averaged over.
+        n_points: of the path from the empty prompt, the prompt itself being the last.
+        batch_size: latents in one UNet call.
+    """
+
+    run_seed: int
+    timestep: int
+    n_seeds: int
+    n_points: int
+    batch_size: int
+
+    @property
+    def evaluations(self) -> int:
+        """UE of one prompt; the empty prompt's `n_seeds` are spent once for all."""
+        return (1 + BACKWARD_COST) * self.n_seeds * self.n_points
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What one prompt's response is made of.
+
+    Args:
+        response: J at the prompt, mean over seeds.
+        neurons: by `site.name`, attribution of each neuron: [neuron].
+        positions: by `site.name` of sites that see the text, attribution of each position: [position].
+        tokens: attribution of each input token's difference from the empty prompt's: [position].
+    """
+
+    response: float
+    neurons: Mapping[str, Tensor]
+    positions: Mapping[str, Tensor]
+    tokens: Tensor
+
+
+class Attributor:
+    """Attributes responses of one model to the neurons of `sites`."""
+
+    def __init__(self, denoiser: Denoiser, sites: Sequence[Site], plan: AttributionPlan) -> None:
+        self._denoiser, self._sites, self._plan = denoiser, tuple(sites), plan
+        self._modules = site_modules(denoiser.pipe, sites)
+        self._latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
+        empty = denoiser.tokenize([""])
+        self._empty_embeddings = denoiser.token_embeddings(empty).float()  # [1, position, width]
+        self._baseline: dict[str, Tensor] = {}  # [seed or 1, position, neuron] by site.name
+        with torch.no_grad(), observe(self._modules, self._sites, self._keep_baseline):
+            embeds = denoiser.embed(empty).expand(plan.n_seeds, -1, -1)
+            self._empty_noise = denoiser.predict_noise(self._latents, plan.timestep, embeds).float()
+
+    def _keep_baseline(self, site: Site, activation: Tensor) -> None:
+        self._baseline[site.name] = activation.float()
+
+    def attribute(self, prompts: Sequence[str]) -> list[Attribution]:
+        """Attribute each prompt's response; prompts do not influence one another."""
+        plan = self._plan
+        per_call = max(1, plan.batch_size // (plan.n_seeds * plan.n_points))
+        attributions: list[Attribution] = []
+        with frozen_parameters(self._denoiser.pipe):
+            for first in range(0, len(prompts), per_call):
+                attributions += self._attribute_batch(prompts[first : first + per_call])
+        return attributions
+
+    def _attribute_batch(self, prompts: Sequence[str]) -> list[Attribution]:
+        """Rows of the text encoder are [prompt, point], rows of the UNet [prompt, point, seed]."""
+        plan, denoiser, n = self._plan, self._denoiser, len(prompts)
+        tokens = denoiser.tokenize([prompt for prompt in prompts for _ in range(plan.n_points)])
+        difference = denoiser.token_embeddings(tokens).float() - self._empty_embeddings
+        shares = torch.arange(1, plan.n_points + 1, device=difference.device) / plan.n_points
+        path = (self._empty_embeddings + shares.repeat(n)[:, None, None] * difference).requires_grad_()
+        activations: dict[str, Tensor] = {}
+
+        def keep(site: Site, activation: Tensor) -> None:
+            activations[site.name] = activation
+
+        forward = denoiser.evaluations
+        with observe(self._modules, self._sites, keep):
+            response = self._response(path, tokens)  # [prompt, point, seed]
+        denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - forward)
+        *of_sites, of_path = torch.autograd.grad(response.sum(), [*(activations[s.name] for s in self._sites), path])
+        at_prompt = response[:, -1].detach().mean(dim=1)
+        of_tokens = (
+            (difference * of_path.float()).sum(dim=2).reshape(n, plan.n_points, -1).mean(dim=1)
+        )  # [prompt, position]
+        parts = [
+            self._of_site(site, activations[site.name].detach(), gradient, n)
+            for site, gradient in zip(self._sites, of_sites, strict=True)
+        ]
+        return [
+            Attribution(
+                response=float(at_prompt[i]),
+                neurons={s.name: part[i].sum(dim=0).cpu() for s, part in zip(self._sites, parts, strict=True)},
+                positions={
+                    s.name: part[i].sum(dim=1).cpu()
+                    for s, part in zip(self._sites, parts, strict=True)
+                    if s.is_prompt_site
+                },
+                tokens=(of_tokens[i] / plan.n_seeds).cpu(),
+            )
+            for i in range(n)
+        ]
+
+    def _response(self, path: Tensor, tokens: Tokens) -> Tensor:
+        """J of every point of the path and every seed: [prompt, point, seed]."""
+        plan, denoiser = self._plan, self._denoiser
+        embeds = denoiser.embed_from(path, tokens)
+        n_rows = len(embeds)
+        latents = self._latents.repeat(n_rows, 1, 1, 1)
+        noise = denoiser.predict_noise(latents, plan.timestep, embeds.repeat_interleave(plan.n_seeds, dim=0))
+        difference = noise.float() - self._empty_noise.repeat(n_rows, 1, 1, 1)
+        norm: Tensor = difference.flatten(1).norm(dim=1)
+        return norm.reshape(-1, plan.n_points, plan.n_seeds)
+
+    def _of_site(self, site: Site, activation: Tensor, gradient: Tensor, n_prompts: int) -> Tensor:
+        """Attribution [prompt, position, neuron] from activations and gradients of all rows."""
+        n_points, n_seeds = self._plan.n_points, self._plan.n_seeds
+        seeds_here = len(activation) // (n_prompts * n_points)  # 1 in a text encoder, which sees no noise
+        shape = (n_prompts, n_points, seeds_here, *activation.shape[1:])
+        baseline = self._baseline[site.name][:seeds_here]  # the text encoder repeats one row
+        moved = activation.float().reshape(shape)[:, -1] - baseline  # [prompt, seed, position, neuron]
+        mean_gradient = gradient.float().reshape(shape).mean(dim=1)
+        return (moved * mean_gradient).sum(dim=1) / n_seeds

@@ -1,0 +1,218 @@
+"""`make bench-localize`: levers by attribution, z-score, NeMo and at random, on planted models whose truth is known."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from audit.config import LocalizeSettings
+from audit.denormals import flushed_denormals
+from audit.evidence import Picture
+from audit.localize.again import recovered_again
+from audit.localize.attribution import AttributionPlan, Attributor
+from audit.localize.effects import SamplingPlan, is_erased, n_replicating, sample_edited
+from audit.localize.levers import Ranked, neuron_set_of, rank_neurons
+from audit.localize.localizer import LeverPlan, Localized, Localizer
+from audit.memories import Memory
+from audit.recover.known_image import MAX_STEPS, KnownImagePlan, pull_out
+from audit.sampling import sample_embeds, sample_generator
+from hooks import By, NeuronSet, Site, ablate, find_sites, site_modules
+from reports.rates import rate_of, rate_text
+from tests.bench.models import MODELS
+from tests.bench.nemo import NemoStatistics, find_nemo_neurons, fit_statistics
+from tests.bench.outcomes import Bench, open_bench
+
+SETTINGS = LocalizeSettings(run=Path())
+PULL = KnownImagePlan(0, MAX_STEPS, 0.1, 8)
+SAMPLING = SamplingPlan(0, SETTINGS.n_samples, SETTINGS.sample_steps, SETTINGS.guidance_scale, SETTINGS.n_samples)
+N_CLEAN, N_HOLDOUT = 32, 100
+
+
+def main() -> None:
+    """Print a page a model."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=int, default=4, help="peers and costly tests take every so many memories")
+    parser.add_argument("models", nargs="*", default=["embedded", "catalogue"])
+    arguments = parser.parse_args()
+    for name in arguments.models:
+        with flushed_denormals():
+            for line in measure(open_bench(MODELS[name]), arguments.every):
+                print(f"{name}: {line}", flush=True)
+
+
+def memories_of(bench: Bench) -> list[Memory]:
+    """Every memorized caption with its planted picture."""
+    chosen = bench.truth.captions[bench.truth.captions["label"] == "memorized"]
+    pictures = {name: bench.truth.pictures[i] for i, name in enumerate(bench.truth.names)}
+    return [
+        Memory(f"{i:016x}", caption, name, pictures[name])
+        for i, (caption, name) in enumerate(zip(chosen["prompt"], chosen["picture"], strict=True))
+    ]
+
+
+def measure(bench: Bench, every: int) -> Iterator[str]:
+    """Lines of one model's page."""
+    denoiser, memories = bench.denoiser, memories_of(bench)
+    levers = find_sites(denoiser.pipe, [SETTINGS.kind])
+    clean = bench.captions.loc[bench.captions["kind"].isin(["unseen", "descriptive"]), "prompt"].tolist()
+    clean = np.random.default_rng(0).permutation(clean)[:N_CLEAN].tolist()
+    plan = AttributionPlan(0, denoiser.first_timestep(50), SETTINGS.n_seeds, SETTINGS.n_points, SETTINGS.batch_size)
+    attributor = Attributor(denoiser, levers, plan)
+    default = LeverPlan(SETTINGS.share, 0, SETTINGS.by, SAMPLING, SETTINGS.n_controls, None)
+    yield from _default_selection(bench, levers, attributor, clean, default, memories)
+    few = memories[::every]
+    yield from _peers(bench, levers, attributor, few, plan.evaluations)
+    minimal = dataclasses.replace(default, n_checks=SETTINGS.n_checks, n_controls=0)
+    localizer = Localizer(denoiser, levers, attributor, [], None, minimal, "bench")
+    fewest = [localizer.localize(memory) for memory in few]
+    yield _line("fewest levers, by bisection on other seeds", fewest)
+    sizes = [one.neurons.n_neurons for one in fewest]
+    yield f"fewest levers: median {np.median(sizes):.0f}, from {min(sizes)} to {max(sizes)}"
+    yield from _again(bench, levers, attributor, few)
+
+
+def _default_selection(
+    bench: Bench,
+    levers: Sequence[Site],
+    attributor: Attributor,
+    clean: Sequence[str],
+    plan: LeverPlan,
+    memories: Sequence[Memory],
+) -> Iterator[str]:
+    localizer = Localizer(bench.denoiser, levers, attributor, clean, None, plan, "bench")
+    found = [localizer.localize(memory) for memory in memories]
+    yield _line(f"default selection ({found[0].neurons.n_neurons} neurons)", found)
+    controls = [control for one in found for control in one.controls]
+    changed = sum(control.is_changed for control in controls)
+    ratio = np.mean([control.change / control.diversity for control in controls])
+    yield (
+        f"clean prompts changed more than seeds do: {rate_text(rate_of(changed, len(controls)))}; change is "
+        f"{ratio:.2f} of the seeds' diversity in the mean"
+    )
+    patched = sum(2 * (one.n_patched or 0) >= one.effect.n_samples for one in found)
+    yield f"memories brought into a clean prompt by patching: {patched} of {len(found)}"
+
+
+def _line(name: str, found: Sequence[Localized]) -> str:
+    erased = sum(one.effect.is_erased for one in found)
+    before, after = (np.median([one.effect.distance[i] for one in found]) for i in (0, 1))
+    spread = tuple(np.median([one.effect.diversity[i] for one in found]) for i in (0, 1))
+    response = np.median([one.effect.response for one in found])
+    return (
+        f"{name}: erased {rate_text(rate_of(erased, len(found)))}; distance {before:.2f} -> {after:.2f}, diversity "
+        f"{spread[0]:.2f} -> {spread[1]:.2f}, text-conditional noise x {response:.2f}"
+    )
+
+
+def _peers(
+    bench: Bench, levers: Sequence[Site], attributor: Attributor, memories: Sequence[Memory], evaluations: int
+) -> Iterator[str]:
+    denoiser = bench.denoiser
+    reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
+    statistics = fit_statistics(denoiser, reference[N_HOLDOUT:], reference[:N_HOLDOUT], 0)
+    erased: dict[str, list[bool]] = {}
+    sizes, costs = [], []
+    for number, memory in enumerate(memories):
+        (attribution,) = attributor.attribute([memory.prompt])
+        rankings = {
+            "attribution": rank_neurons(attribution.neurons, levers),
+            "z-score": _by_z_score(bench, levers, statistics, memory.prompt),
+            "random": _at_random(levers, number),
+        }
+        nemo = find_nemo_neurons(denoiser, memory.prompt, statistics, "seeds")
+        sizes.append(nemo.neurons.n_neurons)
+        costs.append(nemo.evaluations)
+        n_default = round(SETTINGS.share * sum(site.n_neurons for site in levers))
+        ways: list[tuple[str, NeuronSet, By]] = [
+            ("NeMo's number, NeMo", nemo.neurons, "unconditional"),
+            ("NeMo's number, NeMo (zeroed, as in the paper)", nemo.neurons, "zero"),
+        ]
+        for name, ranking in rankings.items():
+            ways.append((f"NeMo's number, {name}", neuron_set_of(ranking[: sizes[-1]], None, ""), "unconditional"))
+            ways += [
+                (f"{n} neurons, {name}", neuron_set_of(ranking[:n], None, ""), "unconditional")
+                for n in (n_default // 2, n_default)
+            ]
+        for name, neurons, by in ways:
+            erased.setdefault(name, []).append(_erases(bench, memory, neurons, by))
+    for name, of_way in sorted(erased.items()):
+        yield f"erased with {name}: {sum(of_way)} of {len(of_way)}"
+    yield f"NeMo chose {np.median(sizes):.0f} neurons in the median, from {min(sizes)} to {max(sizes)}"
+    yield (
+        f"UE a prompt to choose levers: attribution {evaluations}, NeMo {np.mean(costs):.0f} in the mean "
+        f"(from {min(costs)} to {max(costs)}), {np.mean(costs) / evaluations:.0f} times as many"
+    )
+
+
+def _erases(bench: Bench, memory: Memory, neurons: NeuronSet, by: By) -> bool:
+    if not neurons.n_neurons:
+        return False
+    sampled = sample_edited(bench.denoiser, memory.prompt, SAMPLING, ablate(bench.denoiser.pipe, neurons, by))
+    return is_erased(n_replicating(sampled.pictures, memory.picture), SAMPLING.n_samples)
+
+
+def _by_z_score(bench: Bench, levers: Sequence[Site], statistics: NemoStatistics, prompt: str) -> list[Ranked]:
+    """|z| of mean |to_v| against the reference captions, which needs no UNet."""
+    embeds = bench.denoiser.embed(bench.denoiser.tokenize([prompt]))
+    values = {}
+    with torch.no_grad():
+        for name, module in site_modules(bench.denoiser.pipe, levers).items():
+            own = module(embeds).float().abs().mean(dim=1)[0].double()
+            values[name] = ((own - statistics.mean[name]) / statistics.std[name].clamp_min(1e-9)).abs()
+    return rank_neurons(values, levers)
+
+
+def _at_random(levers: Sequence[Site], seed: int) -> list[Ranked]:
+    generator = torch.Generator().manual_seed(seed)
+    return rank_neurons({site.name: torch.rand(site.n_neurons, generator=generator) for site in levers}, levers)
+
+
+def _again(bench: Bench, levers: Sequence[Site], attributor: Attributor, memories: Sequence[Memory]) -> Iterator[str]:
+    """Dori's test on the ablated model, of memories and, as its control, of pictures that are not memorized."""
+    denoiser, n = bench.denoiser, round(SETTINGS.share * sum(site.n_neurons for site in levers))
+    back = {"memories": 0, "pictures of no memory": 0, "pictures of no memory, nothing ablated": 0}
+    strangers = _not_memorized(bench, len(memories))
+    for memory, stranger in zip(memories, strangers, strict=True):
+        (attribution,) = attributor.attribute([memory.prompt])
+        neurons = neuron_set_of(rank_neurons(attribution.neurons, levers)[:n], None, "")
+        for name, prompt, picture in (
+            ("memories", memory.prompt, memory.picture),
+            ("pictures of no memory", memory.prompt, stranger),
+        ):
+            count = recovered_again(denoiser, prompt, picture, neurons, SETTINGS.by, PULL, SAMPLING)
+            back[name] += 2 * count >= SAMPLING.n_samples
+        back["pictures of no memory, nothing ablated"] += _comes_out(bench, memory.prompt, stranger)
+    for name, count in back.items():
+        yield f"pulled out by {PULL.n_steps} steps after ablation, {name}: {count} of {len(memories)}"
+
+
+def _not_memorized(bench: Bench, n: int) -> list[Picture]:
+    """Planted pictures that no sample replicates; there may be fewer, then they repeat."""
+    truth = bench.truth
+    labels = truth.captions.groupby("picture")["label"].agg(set)
+    names = [name for name in truth.names if labels[name] == {"not"}]
+    return [truth.pictures[truth.names.index(names[i % len(names)])] for i in range(n)]
+
+
+def _comes_out(bench: Bench, prompt: str, picture: Picture) -> bool:
+    denoiser = bench.denoiser
+    embeds = pull_out(denoiser, picture[None], denoiser.embed(denoiser.tokenize([prompt])), prompt, PULL)
+    pictures = sample_embeds(
+        denoiser.pipe,
+        embeds.expand(SAMPLING.n_samples, -1, -1),
+        [sample_generator(0, f"bench\n{prompt}", i) for i in range(SAMPLING.n_samples)],
+        num_inference_steps=SAMPLING.num_inference_steps,
+        guidance_scale=SAMPLING.guidance_scale,
+        batch_size=SAMPLING.n_samples,
+    )
+    return 2 * n_replicating(pictures, picture) >= SAMPLING.n_samples
+
+
+if __name__ == "__main__":
+    main()
