@@ -110,19 +110,20 @@ class LocalizeSettings(BaseModel):
     run: Path
     prompts: tuple[str, ...] = ()
     kind: SiteKind = "cross_v"
-    share: float = Field(default=0.2, gt=0, le=1)
+    share: float = Field(default=0.25, gt=0, le=1)
     minimal: bool = False
     n_checks: int = Field(default=5, ge=1, le=20)
     by: Literal["unconditional", "mean", "zero"] = "unconditional"
     max_prompts: int = Field(default=16, ge=1)
     n_controls: int = Field(default=2, ge=0)
-    n_seeds: int = Field(default=2, ge=1, le=64)
+    n_seeds: int = Field(default=1, ge=1, le=64)
     n_points: int = Field(default=4, ge=1, le=64)
     n_samples: int = Field(default=4, ge=2, le=64)
     sample_steps: int = Field(default=25, ge=1)
     guidance_scale: float = Field(default=3.0, gt=1)
     again: bool = True
     show_prompts: bool = False
+    allow_pickle: bool = False
     seed: int = Field(default=0, ge=0, lt=2**31)
     batch_size: int = Field(default=32, ge=1)
     device: str = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,9 @@ def write_results(
     """Write all of it into `folder`, worst memory first, and print the counts."""
     levers = pa.Table.from_pylist([_lever_row(one, settings, denoiser) for one in found], schema=LEVERS_SCHEMA)
     tokens = pa.Table.from_pylist([row for one in found for row in _token_rows(one, denoiser)], schema=TOKENS_SCHEMA)
-    (folder / "neurons").mkdir(parents=True, exist_ok=True)
+    for name in ("neurons", "images"):  # of another selection; what is kept makes them again
+        shutil.rmtree(folder / name, ignore_errors=True)
+    (folder / "neurons").mkdir(parents=True)
     for one in found:
         save_neurons(folder / _neurons_path(one), one.neurons)
         _save_pictures(folder, one, settings)
@@ -94,7 +97,7 @@ def _token_rows(one: Localized, denoiser: Denoiser) -> list[dict[str, Any]]:
     """A row a position; `read` is what the cross-attention values of that position carry."""
     tokens = denoiser.tokenize([one.memory.prompt])
     names = denoiser.pipe.tokenizer.convert_ids_to_tokens(tokens.input_ids[0].tolist())
-    of_values = [x for name, x in one.attribution.positions.items() if name.endswith("to_v")]
+    of_values = [x for name, x in sorted(one.attribution.positions.items()) if name.endswith("to_v")]
     read = np.sum([x.numpy() for x in of_values], axis=0) if of_values else None
     return [
         {
@@ -112,7 +115,7 @@ def _token_rows(one: Localized, denoiser: Denoiser) -> list[dict[str, Any]]:
 def _attributions(found: Sequence[Localized]) -> pa.Table:
     parts = []
     for one in found:
-        for site, values in one.attribution.neurons.items():
+        for site, values in sorted(one.attribution.neurons.items()):  # kept ones come back in another order
             is_lever = np.zeros(len(values), dtype=bool)
             is_lever[list(one.neurons.neurons.get(site, ()))] = True
             columns = {
@@ -120,6 +123,9 @@ def _attributions(found: Sequence[Localized]) -> pa.Table:
                 "site": [site] * len(values),
                 "neuron": np.arange(len(values), dtype=np.int32),
                 "attribution": values.double().numpy(),
+                "excess": one.excess[site].double().numpy()
+                if site in one.excess
+                else pa.nulls(len(values), pa.float64()),
                 "is_lever": is_lever,
             }
             parts.append(pa.table(columns, schema=ATTRIBUTIONS_SCHEMA))

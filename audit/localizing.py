@@ -12,7 +12,7 @@ from audit.denoiser import Denoiser
 from audit.denormals import flushed_denormals
 from audit.loading import LoadedModel, load_model
 from audit.localization_output import write_results
-from audit.localize.attribution import AttributionPlan, Attributor
+from audit.localize.attribution import AttributionPlan, Attributor, mean_attribution
 from audit.localize.effects import SamplingPlan
 from audit.localize.kept import load_localized, save_localized
 from audit.localize.levers import reference_means
@@ -32,10 +32,12 @@ logger = logging.getLogger(__name__)
 N_CLEAN = 8
 """Clean prompts that controls are taken from."""
 
-N_FOR_MEANS = 64
+N_FOR_MEANS, N_USUAL = 64, 32
+"""Clean prompts that mean activations and mean attributions are taken over."""
+
 PULL_RATE, PULL_BATCH = 0.1, 8
 
-_NOT_IN_IDENTITY = {"run", "prompts", "max_prompts", "device", "batch_size"}
+_NOT_IN_IDENTITY = {"run", "prompts", "max_prompts", "show_prompts", "allow_pickle", "device", "batch_size"}
 
 
 def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
@@ -79,8 +81,7 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     device = device_of(settings.device)
     dtype = dtype_of(str(record.settings.get("dtype", "auto")), device)
     model = str(record.settings["model"])
-    allow_pickle = bool(record.settings.get("allow_pickle", False))
-    loaded = load_model(model, device=device, dtype=dtype, allow_pickle=allow_pickle)
+    loaded = load_model(model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
             f"{model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "
@@ -93,6 +94,11 @@ def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord
     levers = find_sites(denoiser.pipe, [settings.kind])
     timestep = denoiser.first_timestep(int(str(record.settings["num_inference_steps"])))
     clean = clean_prompts_of(settings.run, max(N_FOR_MEANS, N_CLEAN), settings.seed)
+    if not clean:
+        raise SettingsError(
+            f"every prompt of {settings.run} is flagged, and levers are told by what clean prompts do not need; "
+            "audit more prompts"
+        )
     means = None
     if settings.by == "mean":
         means = reference_means(denoiser, levers, clean, timestep, settings.seed, settings.batch_size)
@@ -108,7 +114,9 @@ def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord
     )
     attribution = AttributionPlan(settings.seed, timestep, settings.n_seeds, settings.n_points, settings.batch_size)
     attributor = Attributor(denoiser, _recordable(denoiser), attribution)
-    return Localizer(denoiser, levers, attributor, clean[:N_CLEAN], means, plan, fingerprint)
+    usual = mean_attribution(attributor.attribute(clean[-N_USUAL:]))
+    controls = clean[: N_CLEAN if settings.n_controls else 0]
+    return Localizer(denoiser, levers, attributor, controls, usual, means, plan, fingerprint)
 
 
 def _recordable(denoiser: Denoiser) -> Sequence[Site]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from reports.text import visible_text
 
 MAX_ROWS = 12
 _CELL, _CAPTION, _HEADER = 1.25, 2.6, 0.5  # inches
+_CAPTION_LETTERS = 36  # a line
 
 Pictures = npt.NDArray[np.uint8]  # [seed, height, width, 3]
 
@@ -41,7 +43,8 @@ def lever_panel(rows: Sequence[LeverRow], path: Path, n_seeds: int = 2) -> None:
         text = figure.add_subplot(grid[i, 0])
         text.axis("off")
         verdict = "erased" if row.is_erased else "not erased"
-        text.text(0, 0.55, visible_text(row.caption, 90), fontsize=8, color=INK, va="bottom", wrap=True)
+        caption = fill(visible_text(row.caption, 90), _CAPTION_LETTERS)
+        text.text(0, 0.55, caption, fontsize=8, color=INK, va="bottom", parse_math=False)
         text.text(0, 0.45, verdict, fontsize=8, color=CALM if row.is_erased else LEAK, va="top")
         pictures = [row.memory, *row.before[:n_seeds], *row.after[:n_seeds]]
         for j, (picture, name) in enumerate(zip(pictures, columns, strict=True)):
@@ -72,7 +75,8 @@ def layer_map(shares: npt.NDArray[np.float64], prompts: Sequence[str], sites: Se
     axes = figure.add_subplot()
     image = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0)
     axes.set_xticks(range(len(sites)), labels=names, rotation=90, fontsize=7, color=INK)
-    axes.set_yticks(range(len(prompts)), labels=[visible_text(p, 40) for p in prompts], fontsize=7, color=INK)
+    captions = [visible_text(prompt, 40) for prompt in prompts]
+    axes.set_yticks(range(len(prompts)), labels=captions, fontsize=7, color=INK, parse_math=False)
     axes.tick_params(length=0)
     axes.set_title("share of a prompt's response that each site carries", fontsize=9, color=INK, loc="left")
     bar = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02)

@@ -60,6 +60,7 @@ ATTRIBUTIONS_SCHEMA = pa.schema(
         _required("site", pa.string()),
         _required("neuron", pa.int32()),
         _required("attribution", pa.float64()),
+        pa.field("excess", pa.float64()),
         _required("is_lever", pa.bool_()),
     ]
 )
@@ -79,6 +80,7 @@ TOKENS_SCHEMA = pa.schema(
 class LocalizationCounts:
     """What stands at the head of the page, counted from `levers.parquet`."""
 
+    n_not_shown: int
     n_memories: int
     n_erased: int
     n_controls: int
@@ -97,8 +99,10 @@ class LocalizationCounts:
             if self.n_tried_again
             else "Recovery from the ablated model was not tried (--no-again)."
         )
+        left_out = f" {self.n_not_shown} more did not show in these samples." if self.n_not_shown else ""
+        erased = rate_text(rate_of(self.n_erased, self.n_memories))
         return (
-            f"Memories erased by replacing their levers: {rate_text(rate_of(self.n_erased, self.n_memories))}.",
+            f"Memories erased by replacing their levers: {erased}.{left_out}",
             again,
             f"Clean prompts that the same edit changed more than another seed does: "
             f"{rate_text(rate_of(self.n_controls_changed, self.n_controls))}.",
@@ -108,11 +112,15 @@ class LocalizationCounts:
 
 
 def count_levers(levers: pa.Table) -> LocalizationCounts:
-    """Count the rows of `levers.parquet`; a memory counts as back when half of the samples replicate it."""
-    rows = levers.to_pylist()
+    """Count the rows of `levers.parquet`; a memory counts as shown, or as back, when half of the samples replicate it.
+
+    Memories that the samples did not show before the ablation are left out.
+    """
+    rows = [row for row in levers.to_pylist() if 2 * row["n_replicating_before"] >= row["n_samples"]]
     again = [row for row in rows if row["n_recovered_again"] is not None]
     patched = [row for row in rows if row["n_patched"] is not None]
     return LocalizationCounts(
+        n_not_shown=levers.num_rows - len(rows),
         n_memories=len(rows),
         n_erased=sum(row["erased"] for row in rows),
         n_controls=sum(row["n_controls"] for row in rows),
@@ -127,7 +135,7 @@ def count_levers(levers: pa.Table) -> LocalizationCounts:
 def write_localization(
     folder: Path, levers: pa.Table, attributions: pa.Table, tokens: pa.Table, fingerprint: str
 ) -> None:
-    """Write the tables and the page, each whole or not at all."""
+    """Write the tables, each whole or not at all."""
     footer = {"model_fingerprint": fingerprint}
     write_table(folder / LEVERS_FILE, levers, LEVERS_SCHEMA, footer)
     write_table(folder / ATTRIBUTIONS_FILE, attributions, ATTRIBUTIONS_SCHEMA, footer)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
+from audit.cli.options import AllowPickle
 from audit.config import LocalizeSettings
 
 
@@ -45,6 +46,7 @@ def localize(
     show_prompts: Annotated[bool, typer.Option(help="Write whole prompts into localization.md.")] = False,
     seed: Annotated[int | None, typer.Option(help="Every random number follows from it.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call of the attribution.")] = None,
+    allow_pickle: AllowPickle = False,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
 ) -> None:
     """Find the neurons that bring memorized pictures out, and test them by replacing them.

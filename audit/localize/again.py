@@ -46,7 +46,7 @@ def recovered_again(
     with ablate(denoiser.pipe, neurons, by, is_guided=True):
         start = guided.embed(guided.tokenize([prompt]))
         embeds = pull_out(guided, memory[None], start, prompt, pull)
-    denoiser.evaluations += guided.evaluations + plan.evaluations
+    denoiser.evaluations += evaluations_again(pull, plan)
     with ablate(denoiser.pipe, neurons, by):
         pictures = sample_embeds(
             denoiser.pipe,
@@ -60,5 +60,5 @@ def recovered_again(
 
 
 def evaluations_again(pull: KnownImagePlan, plan: SamplingPlan) -> int:
-    """UE of `recovered_again`."""
-    return pull.evaluations + pull.n_steps * pull.batch_size + plan.evaluations
+    """UE of `recovered_again`: the pull is forward and backward through both halves."""
+    return 2 * pull.evaluations + plan.evaluations

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audit.denoiser import Denoiser, Tokens
 from audit.recover.climb import BACKWARD_COST, frozen_parameters
-from hooks import Site, observe, site_modules
+from hooks import NonFiniteActivation, Site, observe, site_modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,12 @@ class Attribution:
     neurons: Mapping[str, Tensor]
     positions: Mapping[str, Tensor]
     tokens: Tensor
+
+
+def mean_attribution(attributions: Sequence[Attribution]) -> dict[str, Tensor]:
+    """Mean over prompts, [neuron] by `site.name`."""
+    names = attributions[0].neurons
+    return {name: torch.stack([one.neurons[name] for one in attributions]).mean(dim=0) for name in names}
 
 
 class Attributor:
@@ -103,6 +109,8 @@ class Attributor:
             response = self._response(path, tokens)  # [prompt, point, seed]
         denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - forward)
         *of_sites, of_path = torch.autograd.grad(response.sum(), [*(activations[s.name] for s in self._sites), path])
+        if not all(gradient.isfinite().all() for gradient in (*of_sites, of_path)):
+            raise NonFiniteActivation("gradients are not finite; load the model in float32 or bfloat16")
         at_prompt = response[:, -1].detach().mean(dim=1)
         of_tokens = (
             (difference * of_path.float()).sum(dim=2).reshape(n, plan.n_points, -1).mean(dim=1)

@@ -72,7 +72,9 @@ class Effect:
 
     @property
     def is_erased(self) -> bool:
-        return is_erased(self.n_replicating[1], self.n_samples)
+        """Whether what at least half of the samples showed before is gone; what did not show cannot be erased."""
+        before, after = self.n_replicating
+        return 2 * before >= self.n_samples and is_erased(after, self.n_samples)
 
 
 @dataclass(frozen=True, slots=True)

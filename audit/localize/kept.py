@@ -22,6 +22,7 @@ def save_localized(path: Path, one: Localized, identity: str) -> None:
     attribution = one.attribution
     tensors = {f"neurons/{name}": values for name, values in attribution.neurons.items()}
     tensors |= {f"positions/{name}": values for name, values in attribution.positions.items()}
+    tensors |= {f"excess/{name}": values for name, values in one.excess.items()}
     tensors["tokens"] = attribution.tokens
     tensors["before"], tensors["after"] = torch.from_numpy(one.before.copy()), torch.from_numpy(one.after.copy())
     stated = {
@@ -44,7 +45,7 @@ def load_localized(path: Path, memory: Memory, identity: str) -> Localized | Non
     tensors, stated = kept
     parts = {
         part: {name.removeprefix(f"{part}/"): x for name, x in tensors.items() if name.startswith(f"{part}/")}
-        for part in ("neurons", "positions")
+        for part in ("neurons", "positions", "excess")
     }
     effect: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stated["effect"].items()
@@ -53,6 +54,7 @@ def load_localized(path: Path, memory: Memory, identity: str) -> Localized | Non
     return Localized(
         memory=memory,
         attribution=Attribution(stated["response"], parts["neurons"], parts["positions"], tensors["tokens"]),
+        excess=parts["excess"],
         neurons=NeuronSet(
             {name: tuple(chosen) for name, chosen in neurons["neurons"].items()},
             None if means is None else {name: tuple(values) for name, values in means.items()},

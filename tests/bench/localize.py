@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
 
 from audit.config import LocalizeSettings
 from audit.denormals import flushed_denormals
 from audit.evidence import Picture
 from audit.localize.again import recovered_again
-from audit.localize.attribution import AttributionPlan, Attributor
+from audit.localize.attribution import AttributionPlan, Attributor, mean_attribution
 from audit.localize.effects import SamplingPlan, is_erased, n_replicating, sample_edited
 from audit.localize.levers import Ranked, neuron_set_of, rank_neurons
 from audit.localize.localizer import LeverPlan, Localized, Localizer
@@ -25,24 +26,26 @@ from audit.sampling import sample_embeds, sample_generator
 from hooks import By, NeuronSet, Site, ablate, find_sites, site_modules
 from reports.rates import rate_of, rate_text
 from tests.bench.models import MODELS
-from tests.bench.nemo import NemoStatistics, find_nemo_neurons, fit_statistics
+from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_neurons, fit_statistics
 from tests.bench.outcomes import Bench, open_bench
 
 SETTINGS = LocalizeSettings(run=Path())
 PULL = KnownImagePlan(0, MAX_STEPS, 0.1, 8)
 SAMPLING = SamplingPlan(0, SETTINGS.n_samples, SETTINGS.sample_steps, SETTINGS.guidance_scale, SETTINGS.n_samples)
-N_CLEAN, N_HOLDOUT = 32, 100
+N_CLEAN, N_USUAL, N_HOLDOUT = 32, 32, 100
+PARTS = ("default", "peers", "fewest", "again")
 
 
 def main() -> None:
     """Print a page a model."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=4, help="peers and costly tests take every so many memories")
+    parser.add_argument("--part", choices=PARTS, action="append")
     parser.add_argument("models", nargs="*", default=["embedded", "catalogue"])
     arguments = parser.parse_args()
     for name in arguments.models:
         with flushed_denormals():
-            for line in measure(open_bench(MODELS[name]), arguments.every):
+            for line in measure(open_bench(MODELS[name]), arguments.every, arguments.part or PARTS):
                 print(f"{name}: {line}", flush=True)
 
 
@@ -56,36 +59,41 @@ def memories_of(bench: Bench) -> list[Memory]:
     ]
 
 
-def measure(bench: Bench, every: int) -> Iterator[str]:
+def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
     """Lines of one model's page."""
     denoiser, memories = bench.denoiser, memories_of(bench)
-    levers = find_sites(denoiser.pipe, [SETTINGS.kind])
-    clean = bench.captions.loc[bench.captions["kind"].isin(["unseen", "descriptive"]), "prompt"].tolist()
-    clean = np.random.default_rng(0).permutation(clean)[:N_CLEAN].tolist()
+    levers, few = find_sites(denoiser.pipe, [SETTINGS.kind]), memories[::every]
     plan = AttributionPlan(0, denoiser.first_timestep(50), SETTINGS.n_seeds, SETTINGS.n_points, SETTINGS.batch_size)
     attributor = Attributor(denoiser, levers, plan)
+    reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
+    usual = mean_attribution(attributor.attribute(reference[-N_USUAL:]))
     default = LeverPlan(SETTINGS.share, 0, SETTINGS.by, SAMPLING, SETTINGS.n_controls, None)
-    yield from _default_selection(bench, levers, attributor, clean, default, memories)
-    few = memories[::every]
-    yield from _peers(bench, levers, attributor, few, plan.evaluations)
-    minimal = dataclasses.replace(default, n_checks=SETTINGS.n_checks, n_controls=0)
-    localizer = Localizer(denoiser, levers, attributor, [], None, minimal, "bench")
-    fewest = [localizer.localize(memory) for memory in few]
-    yield _line("fewest levers, by bisection on other seeds", fewest)
-    sizes = [one.neurons.n_neurons for one in fewest]
-    yield f"fewest levers: median {np.median(sizes):.0f}, from {min(sizes)} to {max(sizes)}"
-    yield from _again(bench, levers, attributor, few)
+    if "default" in parts:
+        yield from _default_selection(bench, levers, attributor, usual, default, memories)
+    if "peers" in parts:
+        yield from _peers(bench, levers, attributor, usual, few, plan.evaluations)
+    if "fewest" in parts:
+        minimal = dataclasses.replace(default, n_checks=SETTINGS.n_checks, n_controls=0)
+        localizer = Localizer(denoiser, levers, attributor, [], usual, None, minimal, "bench")
+        fewest = [localizer.localize(memory) for memory in few]
+        yield _line("fewest levers, chosen by bisection on other seeds", fewest)
+        sizes = [one.neurons.n_neurons for one in fewest]
+        yield f"fewest levers: median {np.median(sizes):.0f}, from {min(sizes)} to {max(sizes)}"
+    if "again" in parts:
+        yield from _again(bench, levers, attributor, usual, few)
 
 
 def _default_selection(
     bench: Bench,
     levers: Sequence[Site],
     attributor: Attributor,
-    clean: Sequence[str],
+    usual: Mapping[str, Tensor],
     plan: LeverPlan,
     memories: Sequence[Memory],
 ) -> Iterator[str]:
-    localizer = Localizer(bench.denoiser, levers, attributor, clean, None, plan, "bench")
+    clean = bench.captions.loc[bench.captions["kind"].isin(["unseen", "descriptive"]), "prompt"].tolist()
+    clean = np.random.default_rng(0).permutation(clean)[:N_CLEAN].tolist()
+    localizer = Localizer(bench.denoiser, levers, attributor, clean, usual, None, plan, "bench")
     found = [localizer.localize(memory) for memory in memories]
     yield _line(f"default selection ({found[0].neurons.n_neurons} neurons)", found)
     controls = [control for one in found for control in one.controls]
@@ -111,43 +119,56 @@ def _line(name: str, found: Sequence[Localized]) -> str:
 
 
 def _peers(
-    bench: Bench, levers: Sequence[Site], attributor: Attributor, memories: Sequence[Memory], evaluations: int
+    bench: Bench,
+    levers: Sequence[Site],
+    attributor: Attributor,
+    usual: Mapping[str, Tensor],
+    memories: Sequence[Memory],
+    evaluations: int,
 ) -> Iterator[str]:
+    """NeMo as the paper describes it ("seeds") and as its code compares ("unedited"), and others at equal numbers."""
     denoiser = bench.denoiser
     reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
     statistics = fit_statistics(denoiser, reference[N_HOLDOUT:], reference[:N_HOLDOUT], 0)
+    n_default = round(SETTINGS.share * sum(site.n_neurons for site in levers))
     erased: dict[str, list[bool]] = {}
-    sizes, costs = [], []
+    found: dict[Comparison, list[NemoResult]] = {"seeds": [], "unedited": []}
     for number, memory in enumerate(memories):
         (attribution,) = attributor.attribute([memory.prompt])
         rankings = {
-            "attribution": rank_neurons(attribution.neurons, levers),
+            "attribution": rank_neurons({n: x - usual[n] for n, x in attribution.neurons.items()}, levers),
+            "attribution, clean prompts' not taken off": rank_neurons(attribution.neurons, levers),
             "z-score": _by_z_score(bench, levers, statistics, memory.prompt),
             "random": _at_random(levers, number),
         }
-        nemo = find_nemo_neurons(denoiser, memory.prompt, statistics, "seeds")
-        sizes.append(nemo.neurons.n_neurons)
-        costs.append(nemo.evaluations)
-        n_default = round(SETTINGS.share * sum(site.n_neurons for site in levers))
-        ways: list[tuple[str, NeuronSet, By]] = [
-            ("NeMo's number, NeMo", nemo.neurons, "unconditional"),
-            ("NeMo's number, NeMo (zeroed, as in the paper)", nemo.neurons, "zero"),
-        ]
-        for name, ranking in rankings.items():
-            ways.append((f"NeMo's number, {name}", neuron_set_of(ranking[: sizes[-1]], None, ""), "unconditional"))
-            ways += [
-                (f"{n} neurons, {name}", neuron_set_of(ranking[:n], None, ""), "unconditional")
-                for n in (n_default // 2, n_default)
-            ]
+        ways: list[tuple[str, NeuronSet, By]] = []
+        for comparison, of_comparison in found.items():
+            nemo = find_nemo_neurons(denoiser, memory.prompt, statistics, comparison)
+            of_comparison.append(nemo)
+            label = f"as many as NeMo ({comparison})"
+            ways.append((f"{label}: NeMo", nemo.neurons, "unconditional"))
+            ways.append((f"{label}: NeMo, zeroed as in the paper", nemo.neurons, "zero"))
+            ways += _best(label, rankings, nemo.neurons.n_neurons)
+        ways += _best(f"{n_default // 2} neurons", rankings, n_default // 2)
+        ways += _best(f"{n_default} neurons", rankings, n_default)
         for name, neurons, by in ways:
             erased.setdefault(name, []).append(_erases(bench, memory, neurons, by))
     for name, of_way in sorted(erased.items()):
         yield f"erased with {name}: {sum(of_way)} of {len(of_way)}"
-    yield f"NeMo chose {np.median(sizes):.0f} neurons in the median, from {min(sizes)} to {max(sizes)}"
-    yield (
-        f"UE a prompt to choose levers: attribution {evaluations}, NeMo {np.mean(costs):.0f} in the mean "
-        f"(from {min(costs)} to {max(costs)}), {np.mean(costs) / evaluations:.0f} times as many"
-    )
+    for comparison, results in found.items():
+        sizes, costs = [r.neurons.n_neurons for r in results], [r.evaluations for r in results]
+        yield (
+            f"NeMo ({comparison}): {np.median(sizes):.0f} neurons in the median, {min(sizes)} to {max(sizes)}; "
+            f"{np.mean(costs):.0f} UE a prompt in the mean, {min(costs)} to {max(costs)}: "
+            f"{np.mean(costs) / evaluations:.0f} times attribution's {evaluations}"
+        )
+
+
+def _best(label: str, rankings: Mapping[str, Sequence[Ranked]], n: int) -> list[tuple[str, NeuronSet, By]]:
+    return [
+        (f"{label}: {name}", neuron_set_of(of_name[:n], None, ""), "unconditional")
+        for name, of_name in rankings.items()
+    ]
 
 
 def _erases(bench: Bench, memory: Memory, neurons: NeuronSet, by: By) -> bool:
@@ -173,14 +194,21 @@ def _at_random(levers: Sequence[Site], seed: int) -> list[Ranked]:
     return rank_neurons({site.name: torch.rand(site.n_neurons, generator=generator) for site in levers}, levers)
 
 
-def _again(bench: Bench, levers: Sequence[Site], attributor: Attributor, memories: Sequence[Memory]) -> Iterator[str]:
+def _again(
+    bench: Bench,
+    levers: Sequence[Site],
+    attributor: Attributor,
+    usual: Mapping[str, Tensor],
+    memories: Sequence[Memory],
+) -> Iterator[str]:
     """Dori's test on the ablated model, of memories and, as its control, of pictures that are not memorized."""
     denoiser, n = bench.denoiser, round(SETTINGS.share * sum(site.n_neurons for site in levers))
     back = {"memories": 0, "pictures of no memory": 0, "pictures of no memory, nothing ablated": 0}
     strangers = _not_memorized(bench, len(memories))
     for memory, stranger in zip(memories, strangers, strict=True):
         (attribution,) = attributor.attribute([memory.prompt])
-        neurons = neuron_set_of(rank_neurons(attribution.neurons, levers)[:n], None, "")
+        own = {name: x - usual[name] for name, x in attribution.neurons.items()}
+        neurons = neuron_set_of(rank_neurons(own, levers)[:n], None, "")
         for name, prompt, picture in (
             ("memories", memory.prompt, memory.picture),
             ("pictures of no memory", memory.prompt, stranger),

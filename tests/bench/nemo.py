@@ -9,22 +9,23 @@ its README calls the paper's settings: 10 seeds; z-scores of mean |to_v| over al
 z threshold 5, lowered by 0.25 a round to 1; in every layer also the k largest mean |to_v|, k from 0, one more a round;
 difference scaled to [0, 1] a channel and compared by multi-scale SSIM, the largest comparison being the score; only
 seeds whose most similar other seed exceeds the threshold count; no guidance; 50 steps, of which the first; where even
-the lowest z threshold does not get the score down, refinement keeps the score reached; layers and neurons in reverse
-order of execution. The threshold is the mean plus one standard deviation over clean captions (0.428 on SD 1.4).
+the lowest z threshold does not get the score down, refinement keeps the score reached; layers in reverse order of
+execution. The threshold is the mean plus one standard deviation over clean captions (0.428 on SD 1.4).
 
-Two things can be compared, `Comparison`: "seeds", the differences of two seeds with the neurons deactivated, which is
-what the threshold is measured on and what the paper describes; "unedited", each seed's difference with and without
-deactivation, which is what their code computes against the same threshold.
+Two things can be compared, `Comparison`: "seeds", the differences of two seeds with the neurons deactivated, the
+statistic that the threshold is measured on; "unedited", each seed's difference with and without deactivation, which
+is what their code holds against that threshold.
 
 Ours: every cross-attention layer is searched (they leave out the up blocks, which are a place in one architecture);
-the threshold is of the same statistic as the score, the largest pair of a caption (README: all pairs); SSIM's window
-and number of scales are cut to small latents as in `audit.detectors.one_step_agreement`.
+the threshold is of the same statistic as the score, the largest pair of a caption (README: all pairs); a score equal to
+the threshold is low, also in refinement (there, they ask for less); SSIM's window and number of scales are cut
+to small latents as in `audit.detectors.one_step_agreement`.
 
 Not taken over from their code:
 - with guidance it swaps the conditional and unconditional halves (the default has none, nor have we: 1 UE a seed);
 - it runs the UNet at two timesteps without stepping the scheduler and scores the second, for x_T: twice the cost;
 - it denoises to read `to_v` of the prompt, which needs no UNet; it evaluates seeds that do not count;
-- a neuron chosen twice (by z and by size) is listed twice, and activating one copy of it always "succeeds";
+- a neuron chosen twice (by z and by size) is listed twice, and activating one copy of it changes nothing;
 - it stops before it tries the lowest z threshold, and for other steps than 0.25 by an equality that is never met;
 - hooks edit outputs in place and are left behind after an error; seeds are global; layers are found by position.
 """

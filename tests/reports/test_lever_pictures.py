@@ -1,0 +1,103 @@
+"""Pictures of a localization are whole PNG files, whatever the prompts and sites are called."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from reports.lever_pictures import LeverRow, _short, layer_map, lever_panel
+
+HOSTILE = "$x_{$ \\frac \n\x1b[31m\u202e жар-птица 猫 " + "long " * 60
+SIZES = (1, 4, 20)
+
+
+def noise(*shape: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def row(caption: str = "a red star", n_before: int = 4, size: int = 16, is_erased: bool = True) -> LeverRow:
+    return LeverRow(caption, is_erased, noise(size, size, 3), noise(n_before, size, size, 3), noise(4, size, size, 3))
+
+
+def opened(path: Path) -> tuple[int, int]:
+    """Size of a PNG that is whole and not blank."""
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        image.load()
+        assert any(low != high for low, high in image.convert("RGB").getextrema())
+        return image.size
+
+
+@pytest.mark.parametrize("n_rows", SIZES)
+def test_a_panel_grows_with_its_memories_up_to_twelve(tmp_path: Path, n_rows: int) -> None:
+    lever_panel([row()] * n_rows, tmp_path / "panel.png")
+    width, height = opened(tmp_path / "panel.png")
+    assert width == pytest.approx((2.6 + 5 * 1.25) * 150, abs=2)
+    assert height == pytest.approx((0.5 + min(n_rows, 12) * 1.25) * 150, abs=2)
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_a_panel_has_a_column_a_seed_before_and_after(tmp_path: Path, n_seeds: int) -> None:
+    lever_panel([row()], tmp_path / "panel.png", n_seeds)
+    width, _ = opened(tmp_path / "panel.png")
+    assert width == pytest.approx((2.6 + (1 + 2 * n_seeds) * 1.25) * 150, abs=2)
+
+
+def test_captions_are_drawn_whatever_they_say(tmp_path: Path) -> None:
+    rows = [row(HOSTILE), row("", is_erased=False), row("$\\frac{1}{$"), row("$$")]
+    lever_panel(rows, tmp_path / "panel.png")
+    opened(tmp_path / "panel.png")
+
+
+@pytest.mark.parametrize("n_prompts", SIZES)
+@pytest.mark.parametrize("n_sites", [1, 16])
+def test_a_map_has_a_row_a_prompt_and_a_column_a_site(tmp_path: Path, n_prompts: int, n_sites: int) -> None:
+    shares = np.random.default_rng(0).random((n_prompts, n_sites))
+    sites = [f"unet.down_blocks.{i}.attentions.0.transformer_blocks.0.attn2.to_v" for i in range(n_sites)]
+    layer_map(shares, [HOSTILE] * n_prompts, sites, tmp_path / "layers.png")
+    width, height = opened(tmp_path / "layers.png")
+    assert width == pytest.approx((4.6 + 0.34 * n_sites) * 150, abs=2)
+    assert height > (1.2 + 0.26 * n_prompts) * 150
+
+
+def test_a_map_of_no_response_is_drawn(tmp_path: Path) -> None:
+    layer_map(np.zeros((2, 3)), ["a", "b"], ["unet.a", "unet.b", "unet.c"], tmp_path / "layers.png")
+    opened(tmp_path / "layers.png")
+
+
+STABLE_DIFFUSION = [
+    *(f"unet.down_blocks.{i}.attentions.{j}.transformer_blocks.0.attn2.to_v" for i in range(3) for j in range(2)),
+    "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v",
+    *(f"unet.up_blocks.{i}.attentions.{j}.transformer_blocks.0.attn2.to_v" for i in range(1, 4) for j in range(3)),
+]
+
+
+@pytest.mark.parametrize(
+    "sites",
+    [
+        STABLE_DIFFUSION,
+        STABLE_DIFFUSION[:1],
+        STABLE_DIFFUSION[6:7],
+        [name.replace("attn2.to_v", "ff.net.2") for name in STABLE_DIFFUSION],
+        [name.replace("transformer_blocks.0", f"transformer_blocks.{i}") for name in STABLE_DIFFUSION for i in (0, 1)],
+        [f"text_encoder.encoder.layers.{i}.mlp.fc2" for i in range(12)],
+        [f"text_encoder{c}.encoder.layers.{i}.mlp.fc2" for c in ("", "_2") for i in range(12)],
+        ["unet.a.to_v", "unet.a.b.to_v"],
+    ],
+)
+def test_short_names_are_unique_and_none_is_empty(sites: list[str]) -> None:
+    names = _short(sites)
+    assert len(set(names)) == len(names) == len(sites)
+    assert all(name.strip() for name in names)
+    assert all(len(short) <= len(name) for short, name in zip(names, sites, strict=True))
+
+
+def test_short_names_say_where_in_the_unet() -> None:
+    names = _short(STABLE_DIFFUSION)
+    assert names[0].startswith("down 0.")
+    assert names[6].startswith("mid")
+    assert names[-1].startswith("up 3.")
+    assert max(map(len, names)) < 15
