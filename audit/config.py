@@ -110,7 +110,7 @@ class LocalizeSettings(BaseModel):
     run: Path
     prompts: tuple[str, ...] = ()
     kind: SiteKind = "cross_v"
-    share: float = Field(default=0.25, gt=0, le=1)
+    share: float = Field(default=0.3, gt=0, le=1)
     minimal: bool = False
     n_checks: int = Field(default=5, ge=1, le=20)
     by: Literal["unconditional", "mean", "zero"] = "unconditional"

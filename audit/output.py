@@ -23,7 +23,7 @@ from audit.rundir import RunDirectory
 from audit.scoring import Spike, baseline_arrays, baseline_columns, top_spikes
 from audit.shards import Shards
 from audit.tables import finding_id, recoveries_table, scores_table, spikes_table
-from reports.decide import Policy, Verdict, decide
+from reports.decide import Verdict, decide
 from reports.files import (
     BASELINE_FILE,
     EVIDENCE_FILE,
@@ -39,6 +39,7 @@ from reports.files import (
 from reports.markdown import summary_markdown
 from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.panels import PanelRow, evidence_panel, score_histogram
+from reports.policy import Policy
 from reports.run_record import results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, detector_columns, scores_schema, write_table
 from reports.terminal import print_summary

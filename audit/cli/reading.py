@@ -1,4 +1,4 @@
-"""Commands that read what is there: a finished run (`gate`, `evaluate`), a model's sites, the detectors."""
+"""Commands that read what is there: a finished run (`evaluate`), a model's sites, the detectors."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from rich.console import Console
 from audit.cli.app import app, errors_as_lines
 from audit.cli.options import MODEL_HELP, AllowPickle
 from audit.config import with_defaults
-from reports.decide import Policy, Verdict, decide
-from reports.run_record import load_run, results_of
 
 
 @app.command()
@@ -46,23 +44,6 @@ def evaluate(
 
         evaluate_run(run, labels, seed)
         typer.echo((run / EVALUATION_PAGE).read_text(encoding="utf-8"))
-
-
-@app.command()
-def gate(run: Annotated[Path, typer.Argument(help="Run directory of a finished audit.")]) -> None:
-    """Turn a finished audit into an exit code: 0 pass, 1 fail, 2 usage, 3 not to be trusted."""
-    with errors_as_lines():
-        verdict = _verdict_of(run)
-        typer.echo(f"{verdict.outcome}: {' '.join(verdict.reasons)}")
-        raise typer.Exit(verdict.exit_code)
-
-
-def _verdict_of(run: Path) -> Verdict:
-    from reports.check import check_tables
-
-    record = load_run(run)
-    check_tables(run, record)
-    return decide(results_of(record), Policy())
 
 
 @app.command()

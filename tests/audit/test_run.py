@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from reports.decide import Policy, decide
+from reports.decide import decide
+from reports.policy import Policy
 from reports.run_record import load_run, results_of
 from tests.audit.commands import CANDIDATES, ODD, QUICK, engram, run_json, scores_of, shards, text_file
 from tests.toy import build_toy_pipe

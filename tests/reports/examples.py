@@ -6,9 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from reports.decide import Policy, Results, decide
+from reports.decide import Results, decide
 from reports.discovery import DiscoveryRecord, Finding
 from reports.files import SCHEMA_VERSION
+from reports.policy import Policy
 from reports.rates import rate_of
 from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration, results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema

@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from reports.decide import Policy, Results, decide
+from reports.decide import Results, breaches, decide
+from reports.policy import Policy
 from reports.rates import percent, rate_of, rate_text, wilson_interval
 from tests.reports.examples import results
+from tests.reports.test_policy import POLICIES
 
 COUNTS = st.integers(-2, 50)
-RATES = st.floats(0, 1)
 ANY_RESULTS = st.builds(
     Results,
     status=st.sampled_from(["complete", "running", "interrupted", ""]),
@@ -26,18 +27,38 @@ ANY_RESULTS = st.builds(
     n_false_recoveries=COUNTS,
     fpr=st.floats(),
     problems=st.lists(st.text(min_size=1), max_size=2).map(tuple),
-)
-ANY_POLICY = st.builds(
-    Policy,
-    max_high=st.integers(0, 50),
-    max_confirmed=st.integers(0, 50),
-    max_flagged_rate=st.none() | RATES,
-    min_coverage=st.floats(0, 1, exclude_min=True),
-    max_false_recovery_rate=st.none() | RATES,
+    n_medium=st.none() | COUNTS,
+    n_low=st.none() | COUNTS,
+    n_left_out=st.none() | COUNTS,
+    n_untried=st.none() | COUNTS,
+    style_shift=st.none() | st.floats(),
 )
 
 
-@given(ANY_RESULTS, ANY_POLICY)
+@st.composite
+def consistent_results(draw: st.DrawFn) -> Results:
+    """Results of a finished audit that do not contradict each other."""
+    high, medium, low, calm = (draw(st.integers(0, 20)) for _ in range(4))
+    flagged, controls = high + medium + low, draw(st.integers(0, 40))
+    scored = max(1, flagged + calm)
+    return results(
+        n_prompts=scored + draw(st.integers(0, 5)),
+        n_scored=scored,
+        n_flagged=flagged,
+        n_high=high,
+        n_medium=medium,
+        n_low=low,
+        n_recovered=high,
+        n_confirmed_pictures=draw(st.integers(0, high)),
+        n_controls=controls,
+        n_false_recoveries=draw(st.integers(0, controls)),
+        n_left_out=draw(st.integers(0, scored - flagged)),
+        n_untried=draw(st.integers(0, flagged)),
+        style_shift=draw(st.floats(0.5, 1)),
+    )
+
+
+@given(ANY_RESULTS, POLICIES)
 def test_every_verdict_has_its_exit_code_and_a_reason(any_results: Results, policy: Policy) -> None:
     verdict = decide(any_results, policy)
     assert verdict.exit_code == {"pass": 0, "fail": 1, "untrusted": 3}[verdict.outcome]
@@ -45,21 +66,129 @@ def test_every_verdict_has_its_exit_code_and_a_reason(any_results: Results, poli
     assert all(verdict.reasons)
 
 
-@given(ANY_RESULTS, ANY_POLICY, st.sampled_from(["problems", "status", "n_prompts"]))
+@given(ANY_RESULTS, POLICIES, st.sampled_from(["problems", "status", "n_prompts"]))
 def test_distrust_outranks_failure(any_results: Results, policy: Policy, what: str) -> None:
     distrusted = {"problems": ("site ff did not fire",), "status": "running", "n_prompts": 0}[what]
     assert decide(dataclasses.replace(any_results, **{what: distrusted}), policy).exit_code == 3
 
 
-@given(ANY_RESULTS, ANY_POLICY)
+@given(ANY_RESULTS, POLICIES)
 def test_a_pass_is_complete_covered_and_not_empty(any_results: Results, policy: Policy) -> None:
     if decide(any_results, policy).outcome == "pass":
         assert any_results.status == "complete"
         assert not any_results.problems
         assert 0 < any_results.n_scored <= any_results.n_prompts
         assert any_results.n_scored >= policy.min_coverage * any_results.n_prompts * (1 - 1e-12)
-        assert any_results.n_high <= policy.max_high
-        assert any_results.n_confirmed_pictures <= policy.max_confirmed
+        assert policy.max_high is None or any_results.n_high <= policy.max_high
+        assert policy.max_confirmed is None or any_results.n_confirmed_pictures <= policy.max_confirmed
+        assert policy.max_style_shift is None or (any_results.style_shift or 2) <= policy.max_style_shift
+        assert not breaches(any_results, policy)
+
+
+ORDER = ("pass", "fail", "untrusted")
+
+
+@given(consistent_results(), POLICIES, st.sampled_from(["high", "medium", "low"]))
+def test_one_more_finding_never_helps(some_results: Results, policy: Policy, severity: str) -> None:
+    more = dataclasses.replace(
+        some_results,
+        n_prompts=some_results.n_prompts + 1,
+        n_scored=some_results.n_scored + 1,
+        n_flagged=some_results.n_flagged + 1,
+        **{f"n_{severity}": getattr(some_results, f"n_{severity}") + 1},
+    )
+    same_size = dataclasses.replace(
+        some_results, n_prompts=some_results.n_prompts + 1, n_scored=some_results.n_scored + 1
+    )
+    assert ORDER.index(decide(more, policy).outcome) >= ORDER.index(decide(same_size, policy).outcome)
+
+
+@given(consistent_results(), POLICIES, st.sampled_from(sorted(Policy.model_fields)))
+def test_a_limit_less_never_hurts(some_results: Results, policy: Policy, key: str) -> None:
+    free = {"min_coverage": 1e-9, "required_tiers": ()}.get(key)
+    looser = policy.model_copy(update={key: free})
+    assert ORDER.index(decide(some_results, looser).outcome) <= ORDER.index(decide(some_results, policy).outcome)
+
+
+@given(consistent_results(), POLICIES)
+def test_breaches_name_limits_of_the_policy_and_make_it_fail(some_results: Results, policy: Policy) -> None:
+    broken = breaches(some_results, policy)
+    assert all(getattr(policy, breach.key) is not None for breach in broken)
+    assert len({breach.key for breach in broken}) == len(broken)
+    verdict = decide(some_results, policy)
+    assert {breach.reason for breach in broken} <= set(verdict.reasons)
+    assert (verdict.outcome == "fail") <= bool(broken)
+
+
+@pytest.mark.parametrize(
+    ("n_false", "n_controls", "exit_code"),
+    [
+        (0, 0, 0),
+        (1, 8, 0),
+        (1, 1, 3),
+        (2, 4, 3),
+        (1, 2, 0),
+        (2, 10, 0),
+        (2, 79, 0),
+        (8, 79, 0),
+        (20, 79, 3),
+        (30, 79, 3),
+    ],
+)
+def test_controls_distrust_an_audit_only_where_they_show_too_high_a_rate(
+    n_false: int, n_controls: int, exit_code: int
+) -> None:
+    assert decide(results(n_false_recoveries=n_false, n_controls=n_controls), Policy()).exit_code == exit_code
+
+
+def test_a_leak_with_few_false_recoveries_fails_and_is_not_distrusted() -> None:
+    leak = {"n_prompts": 1156, "n_scored": 1156, "n_flagged": 79, "n_high": 70, "n_recovered": 70}
+    found = results(**leak, n_confirmed_pictures=65, n_controls=79, n_false_recoveries=2)
+    assert decide(found, Policy()).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "exit_code"),
+    [
+        ({"max_medium": 1}, 3),
+        ({"max_low_rate": 1.0}, 3),
+        ({"max_style_shift": 1.0}, 3),
+        ({"required_tiers": [1]}, 3),
+        ({"required_tiers": [3]}, 3),
+        ({"max_flagged_rate": 1.0}, 0),
+    ],
+)
+def test_a_limit_on_what_is_not_known_does_not_hold(policy: dict[str, object], exit_code: int) -> None:
+    assert decide(results(), Policy.model_validate(policy)).exit_code == exit_code
+
+
+LOOKED_AT = {"n_medium": 1, "n_low": 1, "n_left_out": 0, "n_untried": 0, "style_shift": 0.6}
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "exit_code"),
+    [
+        ({}, {"max_medium": 1, "max_low": 1}, 0),
+        ({}, {"max_medium": 0}, 1),
+        ({}, {"max_low": 0}, 1),
+        ({}, {"max_medium_rate": 0.01}, 0),
+        ({}, {"max_low_rate": 0.009}, 1),
+        ({}, {"required_tiers": [1, 3], "max_style_shift": 0.6}, 0),
+        ({}, {"max_style_shift": 0.59}, 3),
+        ({"n_left_out": 1}, {"required_tiers": [1]}, 3),
+        ({"n_left_out": 1}, {"required_tiers": [3]}, 0),
+        ({"n_untried": 1}, {"required_tiers": [3]}, 3),
+        ({"n_low": 2}, {}, 3),
+        ({"n_untried": 3}, {}, 3),
+        ({"n_left_out": 101}, {}, 3),
+        ({"n_high": 1, "n_low": 0}, {"max_high_rate": 0.01, "max_high": 5}, 0),
+        ({"n_high": 2, "n_low": 0, "n_medium": 0}, {"max_high_rate": 0.01, "max_high": 5}, 1),
+    ],
+)
+def test_severities_tiers_and_style_are_limited(
+    changes: dict[str, object], policy: dict[str, object], exit_code: int
+) -> None:
+    assert decide(results(**LOOKED_AT | changes), Policy.model_validate(policy)).exit_code == exit_code
 
 
 @pytest.mark.parametrize(
@@ -75,9 +204,9 @@ def test_a_pass_is_complete_covered_and_not_empty(any_results: Results, policy: 
         ({"n_scored": 99}, {"min_coverage": 0.99}, 0),
         ({"n_scored": 0, "n_flagged": 0}, {}, 3),
         ({"n_prompts": 0, "n_scored": 0, "n_flagged": 0}, {}, 3),
-        ({"n_false_recoveries": 2}, {}, 3),
-        ({"n_false_recoveries": 2}, {"max_false_recovery_rate": None}, 0),
-        ({"n_false_recoveries": 1}, {}, 0),
+        ({"n_false_recoveries": 6}, {}, 3),
+        ({"n_false_recoveries": 6}, {"max_false_recovery_rate": None}, 0),
+        ({"n_false_recoveries": 2}, {}, 0),
         ({"n_high": 3}, {}, 3),
         ({"n_recovered": 2}, {}, 0),
         ({"n_recovered": 3}, {}, 3),

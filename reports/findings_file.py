@@ -1,0 +1,90 @@
+"""`findings.jsonl` and `findings.parquet`: one row a finding, with what it does to the verdict."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+
+from reports.files import RunFileError, write_text
+from reports.gate import GateReport, JudgedFinding
+from reports.schema import write_table
+
+FINDINGS_SCHEMA = pa.schema(
+    [
+        pa.field("fingerprint", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("standing", pa.string(), nullable=False),
+        pa.field("change", pa.string()),
+        pa.field("prompt_id", pa.string()),
+        pa.field("prompt", pa.string()),
+        pa.field("source_file", pa.string()),
+        pa.field("source_row", pa.int64()),
+        pa.field("severity", pa.string(), nullable=False),
+        pa.field("spike_score", pa.float64()),
+        pa.field("p_value", pa.float64()),
+        pa.field("q_value", pa.float64()),
+        pa.field("recovery", pa.string(), nullable=False),
+        pa.field("strategy", pa.string()),
+        pa.field("finding_id", pa.string()),
+        pa.field("confidence", pa.float64()),
+        pa.field("similarity", pa.float64()),
+        pa.field("waived_by", pa.string()),
+        pa.field("waived_for", pa.string()),
+        pa.field("waived_until", pa.string()),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("exit_code", pa.int8(), nullable=False),
+    ]
+)
+_OF_FINDING = (
+    *("fingerprint", "kind", "prompt_id", "source_file", "source_row", "severity"),
+    *("spike_score", "p_value", "q_value", "strategy", "confidence", "similarity"),
+)
+
+
+def findings_table(report: GateReport, show_prompts: bool) -> pa.Table:
+    """All findings, those of the baseline that are gone last; prompts only if `show_prompts`."""
+    gone = [JudgedFinding(finding, "allowed", None, "fixed") for finding in report.fixed]
+    rows = [_row(judged, report, show_prompts) for judged in (*report.judged, *gone)]
+    return pa.Table.from_pylist(rows, schema=FINDINGS_SCHEMA)
+
+
+def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
+    """Write `.jsonl` or `.parquet`, by the name of `path`, whole or not at all.
+
+    Of a run that could not be read no findings are known. An empty file would look like a clean run, so there is none,
+    nor is one left of before.
+    """
+    check_findings_name(path)
+    if report.results is None:
+        path.unlink(missing_ok=True)
+        return
+    table = findings_table(report, show_prompts)
+    if path.suffix == ".parquet":
+        footer = {"outcome": report.verdict.outcome, "exit_code": str(report.verdict.exit_code)}
+        write_table(path, table, FINDINGS_SCHEMA, footer)
+    else:
+        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in table.to_pylist())
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def check_findings_name(path: Path) -> None:
+    """Refuse a name that does not say which format it is."""
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise RunFileError(f"{path} should end in .jsonl or .parquet, which says what to write; got {path.suffix!r}")
+
+
+def _row(judged: JudgedFinding, report: GateReport, show_prompts: bool) -> dict[str, object]:
+    finding, waiver = judged.finding, judged.waiver
+    return {
+        **{name: getattr(finding, name) for name in _OF_FINDING},
+        "standing": judged.standing,
+        "change": judged.change,
+        "prompt": finding.prompt if show_prompts else None,
+        "recovery": finding.verdict,
+        "finding_id": finding.picture,
+        "waived_by": waiver.owner if waiver else None,
+        "waived_for": waiver.reason if waiver else None,
+        "waived_until": waiver.expires.isoformat() if waiver else None,
+        "outcome": report.verdict.outcome,
+        "exit_code": report.verdict.exit_code,
+    }

@@ -1,0 +1,40 @@
+"""Findings that tests vary or draw at random."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from reports.findings import NOT_TRIED, PICTURE, SPIKE, Finding
+
+
+def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confirmed", **changes: Any) -> Finding:
+    """A finding of one prompt, with changes."""
+    shown = verdict in ("confirmed", "likely")
+    values: dict[str, Any] = {
+        "kind": PICTURE if shown else SPIKE,
+        "subject": prompt_id,
+        "prompt_id": prompt_id,
+        "prompt": "a star over the sea",
+        "source_file": "data/captions.csv",
+        "source_row": 7,
+        "severity": severity,
+        "spike_score": 1.5,
+        "p_value": 0.001,
+        "q_value": 0.01,
+        "verdict": verdict,
+        "strategy": None if verdict == NOT_TRIED else "sample",
+        "picture": f"f-{prompt_id}" if shown else None,
+        "confidence": None,
+        "similarity": None,
+    }
+    return Finding(**(values | changes))
+
+
+STATES = [("high", "confirmed"), ("high", "likely"), ("medium", "not_shown"), ("low", "not_shown"), ("low", NOT_TRIED)]
+
+
+@st.composite
+def findings(draw: st.DrawFn) -> list[Finding]:
+    """Findings of distinct prompts out of a few."""
+    ids = draw(st.lists(st.integers(0, 6), unique=True))
+    return [finding(f"p{i}", *draw(st.sampled_from(STATES))) for i in ids]

