@@ -167,16 +167,19 @@ def _keep_prompt(
         for index, picture in enumerate(sampled.pictures):
             stated = _stated(ablation, prompt, index, is_ablated=name == "after")
             save_picture(path / folder / name / picture_name(index), picture, stated)
+    of_all_seeds = {
+        "seed_diversity_before": seed_diversity(before.pictures),
+        "seed_diversity_after": seed_diversity(after.pictures),
+        "seed_agreement_before": seed_agreement(before.pictures),
+        "seed_agreement_after": seed_agreement(after.pictures),
+    }
     rows = [
         {
             "prompt_id": prompt_id,
             "prompt": prompt,
             "image_index": index,
             "tile_distance": float(tile_distances(after.pictures[index : index + 1], before.pictures[index])[0]),
-            "seed_diversity_before": seed_diversity(before.pictures),
-            "seed_diversity_after": seed_diversity(after.pictures),
-            "seed_agreement_before": seed_agreement(before.pictures),
-            "seed_agreement_after": seed_agreement(after.pictures),
+            **of_all_seeds,
             "text_conditional_noise_before": before.noise[index],
             "text_conditional_noise_after": after.noise[index],
             "before_path": f"{folder}/before/{picture_name(index)}",

@@ -16,7 +16,7 @@ from audit.config import LocalizeSettings
 from audit.denoiser import Denoiser
 from audit.localize.localizer import Localized
 from audit.recover.sample import save_picture
-from hooks import TokenClass, find_sites, save_neurons
+from hooks import Site, TokenClass, find_sites, save_neurons
 from reports.files import write_text
 from reports.lever_pictures import LeverRow, layer_map, lever_panel
 from reports.localization import (
@@ -38,7 +38,8 @@ def write_results(
     folder: Path, found: Sequence[Localized], settings: LocalizeSettings, denoiser: Denoiser, fingerprint: str
 ) -> LocalizationCounts:
     """Write all of it into `folder`, worst memory first, and print the counts."""
-    levers = pa.Table.from_pylist([_lever_row(one, settings, denoiser) for one in found], schema=LEVERS_SCHEMA)
+    sites = find_sites(denoiser.pipe, [settings.kind])
+    levers = pa.Table.from_pylist([_lever_row(one, settings, sites) for one in found], schema=LEVERS_SCHEMA)
     tokens = pa.Table.from_pylist([row for one in found for row in _token_rows(one, denoiser)], schema=TOKENS_SCHEMA)
     for name in ("neurons", "images"):  # of another selection; what is kept makes them again
         shutil.rmtree(folder / name, ignore_errors=True)
@@ -51,7 +52,7 @@ def write_results(
         [LeverRow(one.memory.prompt, one.effect.is_erased, one.memory.picture, one.before, one.after) for one in found],
         folder / PANEL_FILE,
     )
-    _draw_layers(folder / LAYERS_FILE, found, settings, denoiser)
+    _draw_layers(folder / LAYERS_FILE, found, sites)
     write_text(folder / LOCALIZATION_PAGE, localization_markdown(levers, tokens, settings.show_prompts))
     counts = count_levers(levers)
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -64,7 +65,7 @@ def _neurons_path(one: Localized) -> str:
     return f"neurons/{one.memory.prompt_id}.json"
 
 
-def _lever_row(one: Localized, settings: LocalizeSettings, denoiser: Denoiser) -> dict[str, Any]:
+def _lever_row(one: Localized, settings: LocalizeSettings, sites: Sequence[Site]) -> dict[str, Any]:
     effect, controls = one.effect, one.controls
     return {
         "prompt_id": one.memory.prompt_id,
@@ -73,7 +74,7 @@ def _lever_row(one: Localized, settings: LocalizeSettings, denoiser: Denoiser) -
         "kind": settings.kind,
         "replaced_by": settings.by,
         "n_neurons": one.neurons.n_neurons,
-        "n_neurons_of_kind": sum(site.n_neurons for site in find_sites(denoiser.pipe, [settings.kind])),
+        "n_neurons_of_kind": sum(site.n_neurons for site in sites),
         "erased": effect.is_erased,
         "n_samples": effect.n_samples,
         "n_replicating_before": effect.n_replicating[0],
@@ -148,8 +149,7 @@ def _save_pictures(folder: Path, one: Localized, settings: LocalizeSettings) -> 
             save_picture(folder / "images" / one.memory.prompt_id / f"{name}-{i}.png", picture, stated)
 
 
-def _draw_layers(path: Path, found: Sequence[Localized], settings: LocalizeSettings, denoiser: Denoiser) -> None:
-    sites = find_sites(denoiser.pipe, [settings.kind])
+def _draw_layers(path: Path, found: Sequence[Localized], sites: Sequence[Site]) -> None:
     carried = np.array([[max(float(one.attribution.neurons[s.name].sum()), 0.0) for s in sites] for one in found])
     shares = carried / np.maximum(carried.sum(axis=1, keepdims=True), 1e-30)
     layer_map(shares, [one.memory.prompt for one in found], [site.name for site in sites], path)

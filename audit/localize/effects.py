@@ -13,6 +13,7 @@ import torch
 from audit.ablated_samples import text_conditional_noise
 from audit.denoiser import Denoiser
 from audit.evidence import REPLICATION_DISTANCE, Picture, Pictures, seed_diversity, tile_distances
+from audit.recover.sample import SamplePlan
 from audit.sampling import sample_pictures
 from hooks import By, NeuronSet, Recording, ablate, capture, patch, record_neurons
 
@@ -21,23 +22,14 @@ ERASED_SHARE = 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingPlan:
+class SamplingPlan(SamplePlan):
     """How an effect is sampled; guidance is above 1, so that there is an unconditional half.
 
     Args:
         first_index: of the samples' seeds; levers are chosen with others than those they are tested with.
     """
 
-    run_seed: int
-    n_samples: int
-    num_inference_steps: int
-    guidance_scale: float
     first_index: int
-
-    @property
-    def evaluations(self) -> int:
-        """UE of one prompt."""
-        return 2 * self.n_samples * self.num_inference_steps
 
 
 @dataclass(frozen=True, slots=True)
