@@ -97,12 +97,12 @@ def check_tables(directory: Path, run: RunRecord) -> None:
         read_table(directory / name, schema)
     _check_rungs(directory / RECOVERIES_FILE, recoveries)
     counts, recovered = run.counts, recovery_counts(recoveries)
-    is_high = pc.equal(scores["severity"], "high")
+    severities, tiers = scores["severity"].to_pylist(), scores["tier"].to_pylist()  # a scalar of Arrow imports pandas
     found: dict[str, tuple[object, object]] = {
         "scored prompts": (counts.n_scored, scores.num_rows),
-        "prompts left out by tier 0": (counts.n_left_out, pc.sum(pc.equal(scores["tier"], 0)).as_py() or 0),
+        "prompts left out by tier 0": (counts.n_left_out, tiers.count(0)),
         "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
-        "prompts of high severity": (counts.n_high, pc.sum(is_high).as_py() or 0),
+        "prompts of high severity": (counts.n_high, severities.count("high")),
         "controls": (counts.n_controls, recovered.n_controls),
         "controls with a picture": (counts.n_false_recoveries, recovered.n_false_recoveries),
         "distinct pictures": (counts.n_confirmed_pictures, recovered.n_confirmed_pictures),
@@ -119,12 +119,11 @@ def check_tables(directory: Path, run: RunRecord) -> None:
 
 def _check_scores(path: Path, scores: pa.Table) -> None:
     """A prompt is judged once, by numbers, and its severity says whether it is flagged."""
-    ids, severities = scores["prompt_id"], scores["severity"].to_pylist()
-    if pc.count_distinct(ids).as_py() != len(ids):
+    ids, tiers, severities = (scores[name].to_pylist() for name in ("prompt_id", "tier", "severity"))
+    if len(set(ids)) != len(ids):
         raise RunIncompleteError(f"{path}: a prompt_id occurs twice; run the audit again")
-    judged = scores.filter(pc.not_equal(scores["tier"], 0))
     for name, highest in (("spike_score", float("inf")), ("p_value", 1.0), ("q_value", 1.0)):
-        values = judged[name].to_pylist()
+        values = [value for value, tier in zip(scores[name].to_pylist(), tiers, strict=True) if tier != 0]
         if not all(value is not None and math.isfinite(value) and value <= highest for value in values):
             raise RunIncompleteError(f"{path}: a {name} is no number that it can be; run the audit again")
     for flagged, severity in zip(scores["flagged"].to_pylist(), severities, strict=True):
@@ -148,7 +147,8 @@ def _check_tried(path: Path, recoveries: pa.Table, scores: pa.Table) -> None:
     for row in sorted(tried, key=lambda row: RECOVERY_VERDICTS.index(row["verdict"])):
         if row["prompt_id"] is not None and row["verdict"] != "not_shown":
             best.setdefault(row["prompt_id"], row["verdict"])
-    high = set(scores.filter(pc.equal(scores["severity"], "high"))["prompt_id"].to_pylist())
+    severities = zip(scores["prompt_id"].to_pylist(), scores["severity"].to_pylist(), strict=True)
+    high = {prompt_id for prompt_id, severity in severities if severity == "high"}
     of_best = all(row["verdict"] == best.get(row["prompt_id"]) for row in numbered if row["prompt_id"] is not None)
     alone = [row for row in tried if row["prompt_id"] is None and row["verdict"] != "not_shown"]
     if set(owners) != high or best.keys() != high or len(owners) != len(high) or not of_best:

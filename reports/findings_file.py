@@ -1,9 +1,12 @@
 """`findings.jsonl` and `findings.parquet`: one row a finding, with what it does to the verdict."""
 
+import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from reports.files import RunFileError, write_text
 from reports.gate import GateReport, JudgedFinding
@@ -41,11 +44,11 @@ _OF_FINDING = (
 )
 
 
-def findings_table(report: GateReport, show_prompts: bool) -> pa.Table:
+def finding_rows(report: GateReport, show_prompts: bool) -> list[dict[str, object]]:
     """All findings, those of the baseline that are gone last; prompts only if `show_prompts`."""
     gone = [JudgedFinding(finding, "allowed", None, "fixed") for finding in report.fixed]
-    rows = [_row(judged, report, show_prompts) for judged in (*report.judged, *gone)]
-    return pa.Table.from_pylist(rows, schema=FINDINGS_SCHEMA)
+    rows = (_row(judged, report, show_prompts) for judged in (*report.judged, *gone))
+    return [{name: row[name] for name in FINDINGS_SCHEMA.names} for row in rows]
 
 
 def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
@@ -58,13 +61,25 @@ def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
     if report.results is None:
         path.unlink(missing_ok=True)
         return
-    table = findings_table(report, show_prompts)
+    lines = _json_lines(finding_rows(report, show_prompts))
     if path.suffix == ".parquet":
         footer = {"outcome": report.verdict.outcome, "exit_code": str(report.verdict.exit_code)}
-        write_table(path, table, FINDINGS_SCHEMA, footer)
+        write_table(path, _table(lines), FINDINGS_SCHEMA, footer)
     else:
-        lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) for row in table.to_pylist())
-        write_text(path, "".join(f"{line}\n" for line in lines))
+        write_text(path, lines)
+
+
+def _json_lines(rows: Sequence[dict[str, object]]) -> str:
+    return "".join(f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n" for row in rows)
+
+
+def _table(lines: str) -> pa.Table:
+    """The lines as Arrow reads them: to build a table from Python values would import pandas, half a second."""
+    content = lines.encode()
+    if not content:
+        return FINDINGS_SCHEMA.empty_table()
+    whole = ReadOptions(use_threads=False, block_size=len(content))
+    return read_json(io.BytesIO(content), whole, ParseOptions(explicit_schema=FINDINGS_SCHEMA))
 
 
 def check_findings_name(path: Path) -> None:

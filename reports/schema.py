@@ -116,14 +116,18 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.is_file():
         raise RunIncompleteError(f"{path} does not exist; finish the audit by running it again")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError) as error:
+        with pq.ParquetFile(path) as file:  # pq.read_table imports pandas, and takes a folder `a=1` for a column
+            table = file.read()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
         raise RunIncompleteError(f"{path} is damaged ({_first_line(error)}); run the audit again") from error
     _check_version(path, (table.schema.metadata or {}).get(_VERSION_KEY))
     for field in schema:
         found = table.schema.field(field.name).type if field.name in table.column_names else None
         if found != field.type:
             raise RunFileError(f"{path}: column {field.name} should be {field.type}, found {found or 'none'}")
+        if not field.nullable and table[field.name].null_count:
+            raise RunIncompleteError(f"{path}: column {field.name} has rows without a value; run the audit again")
     return table
 
 
