@@ -1,7 +1,7 @@
 """The verdict: one pure function from what an audit found to pass, fail or not to be trusted."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from reports.policy import FLAGGED_SEVERITIES, Policy
@@ -58,15 +58,21 @@ class Breach(NamedTuple):
     reason: str
 
 
-def decide(results: Results, policy: Policy) -> Verdict:
-    """Judge `results` by `policy`; distrust outranks failure, an empty or unfinished audit never passes."""
+def decide(results: Results, policy: Policy, counted: Results | None = None) -> Verdict:
+    """Judge an audit by `policy`; distrust outranks failure, an empty or unfinished audit never passes.
+
+    Args:
+        results: the whole audit, which is trusted or not whatever was waived of it.
+        counted: what limits are held against: `results` without findings that are excused; by default all of them.
+    """
+    counted = results if counted is None else counted
     untrusted = _contradictions(results) or _reasons_to_distrust(results, policy)
-    failed = tuple(breach.reason for breach in breaches(results, policy))
+    failed = tuple(breach.reason for breach in breaches(counted, policy))
     if untrusted:
         return Verdict("untrusted", EXIT_CODES["untrusted"], (*untrusted, *failed))
     if failed:
         return Verdict("fail", EXIT_CODES["fail"], failed)
-    return Verdict("pass", EXIT_CODES["pass"], (_reason_to_pass(results),))
+    return Verdict("pass", EXIT_CODES["pass"], (_reason_to_pass(counted),))
 
 
 def breaches(results: Results, policy: Policy) -> tuple[Breach, ...]:
@@ -119,6 +125,8 @@ def _contradictions(results: Results) -> tuple[str, ...]:
                 f"The counts contradict each other: {parts} prompts of high, medium and low severity, "
                 f"{results.n_flagged} flagged."
             )
+    if results.style_shift is not None and not 0 <= results.style_shift <= 1:
+        reasons.append(f"The stated style shift {results.style_shift} is not between 0 and 1.")
     if not 0 < results.fpr < 1:
         reasons.append(f"The stated false-positive rate {results.fpr} is not between 0 and 1.")
     return tuple(reasons)
@@ -135,7 +143,8 @@ def _reasons_to_distrust(results: Results, policy: Policy) -> tuple[str, ...]:
             f"{results.n_scored} of {results.n_prompts} prompts were scored, "
             f"below the required coverage of {percent(policy.min_coverage)}."
         )
-    return (*reasons, *_unknown(results, policy), *_missed_tiers(results, policy), *_doubts(results, policy))
+    unknown = (*_unknown(results, policy), *_untried(results, policy), *_missed_tiers(results, policy))
+    return (*reasons, *unknown, *_doubts(results, policy))
 
 
 def _unknown(results: Results, policy: Policy) -> tuple[str, ...]:
@@ -150,8 +159,21 @@ def _unknown(results: Results, policy: Policy) -> tuple[str, ...]:
     return tuple(
         f"The policy sets {key}, but what it limits was not measured."
         for key, value in limited.items()
-        if getattr(policy, key) is not None and (value is None or math.isnan(value))
+        if getattr(policy, key) is not None and value is None
     )
+
+
+def _untried(results: Results, policy: Policy) -> tuple[str, ...]:
+    """Where no flagged prompt was tried to recover, each may bring a picture: limits that this would break are open."""
+    n = results.n_flagged
+    if n == 0 or results.n_untried != n:
+        return ()
+    worst = replace(results, n_high=n, n_confirmed_pictures=n)
+    picture_limits = {"max_high", "max_high_rate", "max_confirmed"}
+    open_limits = [breach.key for breach in breaches(worst, policy) if breach.key in picture_limits]
+    if not open_limits:
+        return ()
+    return (f"None of the {n} flagged prompts was tried to recover: whether {open_limits[0]} holds is not known.",)
 
 
 def _missed_tiers(results: Results, policy: Policy) -> tuple[str, ...]:
@@ -197,4 +219,5 @@ def _reason_to_pass(results: Results) -> str:
         f"All limits hold: of {results.n_scored} prompts scored, {results.n_flagged} were flagged "
         f"(about {expected:.1f} are expected by chance), {results.n_high} with high severity; "
         f"memorized pictures confirmed: {results.n_confirmed_pictures}."
+        + (f" Not tried to recover: {results.n_untried}." if results.n_untried else "")
     )

@@ -33,7 +33,7 @@ class GateReport:
     """What every output states; `model` and `results` are None where the run could not be read.
 
     Args:
-        results: what the policy was held against, without waived and known findings.
+        results: what the limits were held against, without waived and known findings.
         judged: all findings, worst first.
         fixed: findings of the baseline that are gone.
         notes: sentences on waivers and the baseline.
@@ -84,7 +84,7 @@ def judge(
     )
     notes = comparison_notes(baseline.record, run.record) if baseline else ()
     return GateReport(
-        verdict=decide(results, policy),
+        verdict=decide(run.results, policy, results),
         policy=policy,
         model=run.record.model,
         results=results,

@@ -3,11 +3,12 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from reports.decide import Results, breaches, decide
+from reports.findings import with_findings
 from reports.policy import Policy
 from reports.rates import percent, rate_of, rate_text, wilson_interval
 from tests.reports.examples import results
@@ -90,6 +91,9 @@ ORDER = ("pass", "fail", "untrusted")
 
 @given(consistent_results(), POLICIES, st.sampled_from(["high", "medium", "low"]))
 def test_one_more_finding_never_helps(some_results: Results, policy: Policy, severity: str) -> None:
+    assume(
+        some_results.n_untried != some_results.n_flagged or not some_results.n_flagged
+    )  # else one that was tried shows that recovery did run
     more = dataclasses.replace(
         some_results,
         n_prompts=some_results.n_prompts + 1,
@@ -218,6 +222,39 @@ def test_limits_are_inclusive_and_contradictions_are_not_trusted(
     changes: dict[str, object], policy: dict[str, object], exit_code: int
 ) -> None:
     assert decide(results(**changes), Policy.model_validate(policy)).exit_code == exit_code
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "exit_code"),
+    [
+        ({"n_untried": 2}, {}, 3),
+        ({"n_untried": 1}, {}, 0),
+        ({"n_untried": None}, {}, 0),
+        ({"n_untried": 0, "n_flagged": 0}, {}, 0),
+        ({"n_untried": 2}, {"max_high": 1, "max_confirmed": 2}, 3),
+        ({"n_untried": 2}, {"max_high": 2, "max_confirmed": 1}, 3),
+        ({"n_untried": 2}, {"max_high": 2, "max_confirmed": 2}, 0),
+        ({"n_untried": 2}, {"max_high": 2, "max_confirmed": 2, "max_high_rate": 0.01}, 3),
+    ],
+)
+def test_an_audit_that_tried_nothing_holds_no_limit_on_pictures(
+    changes: dict[str, object], policy: dict[str, object], exit_code: int
+) -> None:
+    assert decide(results(**changes), Policy.model_validate(policy)).exit_code == exit_code
+
+
+@pytest.mark.parametrize("shift", [-0.1, 1.1, float("nan"), float("-inf")])
+def test_a_style_shift_that_is_none_is_not_trusted(shift: float) -> None:
+    assert decide(results(style_shift=shift), Policy()).exit_code == 3
+
+
+@given(consistent_results(), POLICIES)
+def test_what_counts_decides_between_pass_and_fail_alone(some_results: Results, policy: Policy) -> None:
+    nothing = with_findings(some_results, ())
+    assert (decide(some_results, policy, nothing).outcome == "untrusted") == (
+        decide(some_results, policy).outcome == "untrusted"
+    )
+    assert decide(some_results, policy, nothing).outcome != "fail"
 
 
 def test_an_untrusted_audit_still_says_what_it_found() -> None:
