@@ -1,14 +1,13 @@
 """Hold the run directory's tables against run.json, so that a truncated or edited run is never trusted."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from reports.check_rows import check_fingerprints, check_prompt_counts, check_rungs, check_scores, check_tried
 from reports.decide import Results
 from reports.evidence_tables import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
 from reports.files import (
@@ -30,9 +29,6 @@ from reports.recoveries import recovery_counts
 from reports.run_record import RunRecord, load_run, results_of
 from reports.schema import (
     RECOVERIES_SCHEMA,
-    RECOVERY_STRATEGIES,
-    RECOVERY_VERDICTS,
-    SEVERITIES,
     SPIKES_SCHEMA,
     read_table,
     scores_schema,
@@ -62,13 +58,26 @@ def load_checked(directory: Path) -> CheckedRun:
     Raises:
         RunIncompleteError: the audit is not to be trusted.
     """
-    record = load_run(directory)
+    try:
+        return check_run(directory, load_run(directory))
+    except OSError as error:
+        raise RunIncompleteError(f"{directory} cannot be read: {error.strerror or error}") from error
+
+
+def check_run(directory: Path, record: RunRecord) -> CheckedRun:
+    """Read the tables of the audit that `record` is of, as `load_checked` does.
+
+    Raises:
+        RunIncompleteError: the audit is not to be trusted.
+    """
     check_tables(directory, record)
     scores = read_table(directory / SCORES_FILE, scores_schema(()))
     recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
-    _check_scores(directory / SCORES_FILE, scores)
-    _check_tried(directory / RECOVERIES_FILE, recoveries, scores)
+    check_scores(directory / SCORES_FILE, scores, record.calibration.fpr)
+    check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
+    check_tried(directory / RECOVERIES_FILE, recoveries, scores)
     findings = findings_of(scores, recoveries)
+    check_fingerprints(directory, findings)
     results = results_of(record)
     counted = with_findings(results, findings)
     looked_at = replace(
@@ -95,7 +104,7 @@ def check_tables(directory: Path, run: RunRecord) -> None:
     recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
     for name, schema in OTHER_TABLES.items():
         read_table(directory / name, schema)
-    _check_rungs(directory / RECOVERIES_FILE, recoveries)
+    check_rungs(directory / RECOVERIES_FILE, recoveries)
     counts, recovered = run.counts, recovery_counts(recoveries)
     severities, tiers = scores["severity"].to_pylist(), scores["tier"].to_pylist()  # a scalar of Arrow imports pandas
     found: dict[str, tuple[object, object]] = {
@@ -115,61 +124,6 @@ def check_tables(directory: Path, run: RunRecord) -> None:
             raise RunIncompleteError(
                 f"{directory}: run.json states {stated} {what}, the tables hold {counted}; run the audit again"
             )
-
-
-def _check_scores(path: Path, scores: pa.Table) -> None:
-    """A prompt is judged once, by numbers, and its severity says whether it is flagged."""
-    ids, tiers, severities = (scores[name].to_pylist() for name in ("prompt_id", "tier", "severity"))
-    if len(set(ids)) != len(ids):
-        raise RunIncompleteError(f"{path}: a prompt_id occurs twice; run the audit again")
-    for name, highest in (("spike_score", float("inf")), ("p_value", 1.0), ("q_value", 1.0)):
-        values = [value for value, tier in zip(scores[name].to_pylist(), tiers, strict=True) if tier != 0]
-        if not all(value is not None and math.isfinite(value) and value <= highest for value in values):
-            raise RunIncompleteError(f"{path}: a {name} is no number that it can be; run the audit again")
-    for flagged, severity in zip(scores["flagged"].to_pylist(), severities, strict=True):
-        if severity not in SEVERITIES or flagged != (severity != "none"):
-            raise RunIncompleteError(
-                f"{path}: flagged is {flagged} and severity {severity!r} of one prompt; run the audit again"
-            )
-
-
-def _check_tried(path: Path, recoveries: pa.Table, scores: pa.Table) -> None:
-    """Flagged prompts and unflagged controls are tried; severity is high where a picture came back; it has a number."""
-    rows = recoveries.select(["finding_id", "prompt_id", "is_control", "verdict"]).to_pylist()
-    tried = [row for row in rows if not row["is_control"]]
-    flagged = set(scores.filter(scores["flagged"])["prompt_id"].to_pylist())
-    controls = {row["prompt_id"] for row in rows if row["is_control"]}
-    if not {row["prompt_id"] for row in tried} - {None} <= flagged or controls & flagged:
-        raise RunIncompleteError(f"{path}: flagged prompts and controls are not those of the scores; run it again")
-    numbered = [row for row in tried if row["finding_id"] is not None]
-    owners = [row["prompt_id"] for row in numbered if row["prompt_id"] is not None]
-    best: dict[str, str] = {}
-    for row in sorted(tried, key=lambda row: RECOVERY_VERDICTS.index(row["verdict"])):
-        if row["prompt_id"] is not None and row["verdict"] != "not_shown":
-            best.setdefault(row["prompt_id"], row["verdict"])
-    severities = zip(scores["prompt_id"].to_pylist(), scores["severity"].to_pylist(), strict=True)
-    high = {prompt_id for prompt_id, severity in severities if severity == "high"}
-    of_best = all(row["verdict"] == best.get(row["prompt_id"]) for row in numbered if row["prompt_id"] is not None)
-    alone = [row for row in tried if row["prompt_id"] is None and row["verdict"] != "not_shown"]
-    if set(owners) != high or best.keys() != high or len(owners) != len(high) or not of_best:
-        raise RunIncompleteError(
-            f"{path}: severity is high of {len(high)} prompts, pictures came back for {len(best)}, and "
-            f"{len(owners)} of their rows have a finding_id; run the audit again"
-        )
-    if any(row["finding_id"] is None for row in alone):
-        raise RunIncompleteError(f"{path}: a picture without a prompt has no finding_id; run the audit again")
-
-
-def _check_rungs(path: Path, recoveries: pa.Table) -> None:
-    """Whatever a count would pass over in silence is refused."""
-    for name, known in (("strategy", RECOVERY_STRATEGIES), ("verdict", RECOVERY_VERDICTS)):
-        strange = sorted(set(recoveries[name].to_pylist()) - set(known))
-        if strange:
-            raise RunIncompleteError(
-                f"{path}: {name} {strange[0]!r} is none of {', '.join(known)}; run the audit again"
-            )
-    if pc.any(pc.and_(recoveries["is_control"], pc.is_null(recoveries["prompt_id"]))).as_py():
-        raise RunIncompleteError(f"{path}: a control has no prompt; run the audit again")
 
 
 def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:

@@ -1,6 +1,7 @@
 """Read and write a `run.json`: whole, of a version we know, and of the shape its record has."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -49,13 +50,30 @@ def read_as(adapter: TypeAdapter[Record], path: Path, content: Mapping[str, Any]
 
 def _parse(path: Path, command: str) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:  # torn JSON or not UTF-8
+        content = json.loads(
+            path.read_bytes(), object_pairs_hook=_every_key_once, parse_float=_finite, parse_constant=_finite
+        )
+    except (ValueError, RecursionError) as error:  # torn JSON, not UTF-8, or what no writer of ours writes
         raise RunIncompleteError(f"{path} is not whole JSON ({error}); run the {command} again") from error
     if not isinstance(content, dict):
         found = type(content).__name__
         raise RunIncompleteError(f"{path} should hold an object, found {found}; run the {command} again")
     return content
+
+
+def _every_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def _check_version(path: Path, version: object, command: str) -> None:

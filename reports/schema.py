@@ -146,6 +146,10 @@ def _check_version(path: Path, version: bytes | None) -> None:
             f"{path} has schema version {int(version)}, this engram reads up to {SCHEMA_VERSION}; "
             "install a newer engram"
         )
+    if int(version) < SCHEMA_VERSION:
+        raise RunFileError(
+            f"{path} has schema version {int(version)}, this engram reads {SCHEMA_VERSION}; run the audit again"
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -83,7 +83,7 @@ def _scores(prompts: Sequence[str], severities: Mapping[int, str], source_file: 
         "text_noise": [None] * len(prompts),
         "spikes_ff": [1.0] * len(prompts),
         "spike_score": [2.0 - index / 100 for index in range(len(prompts))],
-        "p_value": [0.001] * len(prompts),
+        "p_value": [0.001 if index in severities else 0.5 for index in range(len(prompts))],
         "q_value": [0.01] * len(prompts),
         "flagged": [index in severities for index in range(len(prompts))],
         "severity": [severities.get(index, "none") for index in range(len(prompts))],

@@ -1,5 +1,6 @@
 """Tables and run.json tell one story, byte for byte and count for count, or the run is distrusted."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from reports.check import check_tables
+from reports.check_rows import check_fingerprints, check_prompt_counts
 from reports.files import (
     RECOVERIES_FILE,
     SCORES_FILE,
@@ -17,6 +19,7 @@ from reports.files import (
 from reports.run_record import Counts, RunRecord
 from reports.schema import RECOVERIES_SCHEMA, scores_schema, write_table
 from tests.reports.examples import DETECTORS, run_record, rung, rungs_table, scores_table, write_other_tables
+from tests.reports.findings_examples import finding
 
 COUNTS = Counts(
     n_rows=3,
@@ -134,3 +137,31 @@ def test_table_that_is_missing_torn_or_another_is_distrusted(tmp_path: Path, run
 def test_record_without_digests_is_distrusted(tmp_path: Path, run: RunRecord) -> None:
     with pytest.raises(RunIncompleteError, match="is not the file"):
         check_tables(tmp_path, replace(run, tables={}))
+
+
+def test_two_findings_of_one_fingerprint_are_distrusted(tmp_path: Path) -> None:
+    alone = {"kind": "picture", "subject": "0001.png", "prompt_id": None}
+    found = [finding(**alone, picture="f-1"), finding(**alone, picture="f-2")]
+    check_fingerprints(tmp_path, found[:1])
+    with pytest.raises(RunIncompleteError, match="two findings have one fingerprint"):
+        check_fingerprints(tmp_path, found)
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "n_prompts", "n_scored", "n_truncated", "trusted"),
+    [
+        (3, 3, 3, 0, True),
+        (4, 3, 3, 0, False),
+        (2, 3, 3, 0, False),
+        (4, 4, 3, 0, True),
+        (9, 4, 3, 0, True),
+        (3, 4, 3, 0, False),
+        (3, 3, 3, 4, False),
+    ],
+)
+def test_rows_of_the_prompt_file_are_accounted_for(
+    tmp_path: Path, n_rows: int, n_prompts: int, n_scored: int, n_truncated: int, trusted: bool
+) -> None:
+    counts = replace(COUNTS, n_rows=n_rows, n_prompts=n_prompts, n_scored=n_scored, n_truncated=n_truncated)
+    with nullcontext() if trusted else pytest.raises(RunIncompleteError, match="rows with a text"):
+        check_prompt_counts(tmp_path, scores_table(["a", "b", "c"]), counts)

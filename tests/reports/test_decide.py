@@ -91,9 +91,8 @@ ORDER = ("pass", "fail", "untrusted")
 
 @given(consistent_results(), POLICIES, st.sampled_from(["high", "medium", "low"]))
 def test_one_more_finding_never_helps(some_results: Results, policy: Policy, severity: str) -> None:
-    assume(
-        some_results.n_untried != some_results.n_flagged or not some_results.n_flagged
-    )  # else one that was tried shows that recovery did run
+    # where none was tried, one more that was tried shows that recovery did run
+    assume(some_results.n_untried != some_results.n_flagged or not some_results.n_flagged)
     more = dataclasses.replace(
         some_results,
         n_prompts=some_results.n_prompts + 1,

@@ -1,6 +1,7 @@
 """A finished audit that passes is spoilt in every way we know of, and never passes again."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import date
@@ -70,6 +71,16 @@ def rewritten(name: str, change: Callable[[pa.Table], pa.Table]) -> Spoiler:
     return spoil
 
 
+def rewritten_footer(name: str, version: bytes | None) -> Spoiler:
+    def spoil(run: Path) -> None:
+        table = pq.read_table(run / name)
+        footer = {b"engram.schema_version": version} if version else {}
+        pq.write_table(table.replace_schema_metadata(footer), run / name)
+        edit_run_json(run, "tables", name, value=sha256_of(run / name))
+
+    return spoil
+
+
 def with_value(name: str, value: Any, row: int = 0) -> Callable[[pa.Table], pa.Table]:
     def change(table: pa.Table) -> pa.Table:
         index, field = table.schema.get_field_index(name), table.schema.field(name)
@@ -96,6 +107,54 @@ def emptied(run: Path) -> None:
         rewritten(name, lambda table: table.slice(0, 0))(run)
     edit_run_json(run, "counts", value=dict.fromkeys(run_json(run)["counts"], 0) | {"recovered_by": {}})
     edit_run_json(run, "false_recovery", value={"n": 0, "of": 0, "low": 0.0, "high": 1.0})
+
+
+def text_of(name: str, old: str, new: str) -> Spoiler:
+    """A file in which a text is replaced that stands there, as an editor would."""
+
+    def spoil(run: Path) -> None:
+        text = (run / name).read_text(encoding="utf-8")
+        assert old in text
+        (run / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+
+    return spoil
+
+
+def link(name: str, target: str) -> Spoiler:
+    def spoil(run: Path) -> None:
+        (run / name).unlink()
+        (run / name).symlink_to(target)
+
+    return spoil
+
+
+def linked_to_other(run: Path) -> None:
+    """Tables that are links into an audit that leaks."""
+    other = write_example(run.parent / "other", LEAKS)
+    for name in TABLES:
+        link(name, str(other / name))(run)
+
+
+def fifo_as(name: str) -> Spoiler:
+    def spoil(run: Path) -> None:
+        (run / name).unlink()
+        os.mkfifo(run / name)
+
+    return spoil
+
+
+def not_utf8(table: pa.Table) -> pa.Table:
+    """Prompts whose bytes are no text."""
+    index = table.schema.get_field_index("prompt")
+    broken = pa.array([b"\xff\xfe"] * len(table), pa.binary()).view(pa.string())
+    return table.set_column(index, table.schema.field(index), broken)
+
+
+def forgotten_rows(run: Path) -> None:
+    """The last prompts are gone from the scores, and the counts of prompts are made to fit."""
+    rewritten("scores.parquet", lambda table: table.slice(0, 14))(run)
+    for name in ("n_prompts", "n_scored"):
+        edit("counts", name, value=14)(run)
 
 
 def directory_as(name: str) -> Spoiler:
@@ -172,6 +231,38 @@ SPOILERS: dict[str, Spoiler] = {
     "a control that is not one": rewritten("recoveries.parquet", with_value("is_control", False, -1)),
     "a verdict of nobody": rewritten("recoveries.parquet", with_value("verdict", "fine")),
     "a strategy of nobody": rewritten("recoveries.parquet", with_value("strategy", "luck")),
+    **{
+        f"{key} stands there twice": text_of("run.json", f'"{key}": ', f'"{key}": {wrong}, "{key}": ')
+        for key, wrong in {"problems": '["a site did not fire"]', "status": '"running"', "n_prompts": "99"}.items()
+    },
+    **{f"style shift {value}": edit("calibration", "style_shift", value=value) for value in (-1e9, 2, float("nan"))},
+    "a time that is no number": edit("timings", "step", value=float("nan")),
+    "a time beyond all numbers": text_of("run.json", "20.25", "1e999"),
+    "more cut prompts than prompts": edit("counts", "n_truncated", value=10**30),
+    "more digits than a number has": text_of("run.json", '"n_empty": 0', f'"n_empty": {"9" * 5000}'),
+    "fewer rows than prompts": edit("counts", "n_rows", value=19),
+    "more rows than prompts": edit("counts", "n_rows", value=21),
+    "rows forgotten": forgotten_rows,
+    "nested without end": bytes_of("run.json", lambda _: b"[" * 100_000),
+    "no text": bytes_of("run.json", lambda _: bytes(4096)),
+    "a rate of everything": edit("calibration", "fpr", value=0.6),
+    "a rate of almost nothing": edit("calibration", "fpr", value=1e-9),
+    **{f"{name} is a link to itself": link(name, name) for name in ("run.json", "scores.parquet")},
+    **{f"{name} is a link to nothing": link(name, "nowhere") for name in ("run.json", "recoveries.parquet")},
+    **{f"{name} cannot be read": link(name, "/proc/self/mem") for name in ("run.json", "spikes.parquet")},
+    **{f"{name} is a pipe": fifo_as(name) for name in ("run.json", "scores.parquet")},
+    "links to another audit": linked_to_other,
+    "a table of yesterday": rewritten_footer("scores.parquet", b"1"),
+    "a table of tomorrow": rewritten_footer("recoveries.parquet", b"99"),
+    "a table of a stranger": rewritten_footer("spikes.parquet", None),
+    "prompts that are no text": rewritten("scores.parquet", not_utf8),
+    "a prompt without id": rewritten("scores.parquet", with_value("prompt_id", None)),
+    "a tier of nobody": rewritten("scores.parquet", with_value("tier", None)),
+    "a try of nobody": rewritten("recoveries.parquet", with_value("is_control", None)),
+    "a flag that its p-value does not bear": rewritten("scores.parquet", with_value("p_value", 0.02, 5)),
+    "a p-value that has no flag": rewritten("scores.parquet", with_value("p_value", 0.01)),
+    "a confidence that is no number": rewritten("recoveries.parquet", with_value("confidence", float("nan"))),
+    "a similarity beyond all numbers": rewritten("recoveries.parquet", with_value("similarity", float("inf"))),
     "no tries": rewritten("recoveries.parquet", lambda table: table.slice(0, 0)),
 }
 

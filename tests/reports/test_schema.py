@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reports.files import RunFileError, RunIncompleteError
+from reports.files import SCHEMA_VERSION, SPIKES_FILE, RunFileError, RunIncompleteError
 from reports.schema import (
     RECOVERIES_SCHEMA,
     SPIKES_SCHEMA,
@@ -123,3 +123,19 @@ def test_what_does_not_fit_the_schema_is_not_written(tmp_path: Path) -> None:
 def test_a_detector_may_not_take_a_column_name() -> None:
     with pytest.raises(ValueError, match="p_value"):
         scores_schema(["p_value"])
+
+
+def test_a_table_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / SPIKES_FILE
+    write_table(path, spikes_table(), SPIKES_SCHEMA, {})
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata({b"engram.schema_version": b"1"}), path)
+    with pytest.raises(RunFileError, match=f"has schema version 1, this engram reads {SCHEMA_VERSION}; run the audit"):
+        read_table(path, SPIKES_SCHEMA)
+
+
+def test_folders_with_an_equals_sign_are_no_columns(tmp_path: Path) -> None:
+    path = tmp_path / "severity=none" / "seed=1" / SPIKES_FILE
+    path.parent.mkdir(parents=True)
+    write_table(path, spikes_table(), SPIKES_SCHEMA, {})
+    assert read_table(path, SPIKES_SCHEMA).column_names == SPIKES_SCHEMA.names
