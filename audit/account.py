@@ -22,9 +22,11 @@ from audit.recovering import Recovered
 from audit.style import MIN_PROMPTS
 from hooks import Site
 from reports.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
+from reports.policy import Policy
 from reports.rates import percent, rate_of
 from reports.recoveries import recovery_counts
 from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration
+from reports.waivers import Waiver
 
 _LIBRARIES = ("engram", "torch", "diffusers", "transformers", "numpy")
 
@@ -36,6 +38,7 @@ class Inputs:
     Args:
         candidates: those that reach the UNet, all of them unless tier 0 left some out.
         saved: the reference's recording where it comes from a saved calibration.
+        policy: what the result is judged by, with `waivers` of findings.
         left_out: candidates that tier 0 left out, and the tier-0 score of every candidate by prompt_id.
     """
 
@@ -45,6 +48,8 @@ class Inputs:
     candidates: PromptSet
     reference: PromptSet | None
     saved: Recorded | None
+    policy: Policy
+    waivers: tuple[Waiver, ...]
     left_out: tuple[Prompt, ...] = ()
     screen_scores: Mapping[str, float] = field(default_factory=dict)
 

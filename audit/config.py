@@ -81,6 +81,8 @@ class AuditSettings(ModelSettings):
     ascend_variable: Literal["token_embeddings", "prompt_embeds"] = "token_embeddings"
     strategies: tuple[Strategy, ...] = Field(default_factory=_default_strategies)
     show_prompts: bool = False
+    policy: Path | None = None
+    waivers: Path | None = None
 
 
 class DiscoverSettings(ModelSettings):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from rich.console import Console
@@ -30,7 +31,8 @@ from audit.rundir import RunDirectory
 from audit.scoring import Spike, baseline_arrays, baseline_columns, top_spikes
 from audit.shards import Shards
 from audit.tables import finding_id, recoveries_table, scores_table, spikes_table
-from reports.decide import Verdict, decide
+from reports.check import check_run
+from reports.decide import Verdict
 from reports.evidence_tables import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
 from reports.files import (
     BASELINE_FILE,
@@ -45,15 +47,17 @@ from reports.files import (
     SUMMARY_FILE,
     TEXT_NULL_FILE,
     whole_file,
+    withdraw_verdict,
     write_text,
 )
+from reports.gate import judge
+from reports.gate_outputs import outputs_beside, write_outputs
 from reports.markdown import summary_markdown
 from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.panels import PanelRow, evidence_panel, score_histogram
-from reports.policy import Policy
-from reports.run_record import results_of
 from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, detector_columns, scores_schema, write_table
 from reports.terminal import print_summary
+from reports.waivers import today_in_utc
 
 
 def write_results(
@@ -90,12 +94,27 @@ def write_results(
     style_auc = _write_evidence(inputs, results, candidates, run, footer)
     _draw(inputs, results, run)
     record = run_record(inputs, results, recoveries, run.path, seconds, style_auc)
-    verdict = decide(results_of(record), Policy())
-    finished = replace(record, verdict=verdict)
-    run.update(**asdict(finished))
-    write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, inputs.settings.show_prompts))
+    checked = check_run(run.path, record)
+    report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=today_in_utc())
+    limits = inputs.policy.model_dump(mode="json")
+    finished = replace(record, verdict=report.verdict, policy=limits, notes=report.notes)
+    show_prompts = inputs.settings.show_prompts
+    with _all_or_none(run):
+        write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, show_prompts))
+        write_outputs(outputs_beside(run.path, show_prompts), report, checked)
+        run.update(**asdict(finished))
     print_summary(Console(width=None if sys.stdout.isatty() else 120), finished, run.path, scores, spikes, recoveries)
-    return verdict
+    return report.verdict
+
+
+@contextmanager
+def _all_or_none(run: RunDirectory) -> Iterator[None]:
+    """Keep what says the verdict only if all of it was written; run.json, which calls the audit complete, goes last."""
+    try:
+        yield
+    except BaseException:
+        withdraw_verdict(run.path)
+        raise
 
 
 def _write_evidence(

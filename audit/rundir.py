@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.files import RUN_FILE, SCHEMA_VERSION, write_text
+from reports.files import RUN_FILE, SCHEMA_VERSION, withdraw_verdict, write_text
 
 
 class RunDirectoryError(ValueError):
@@ -47,6 +47,7 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             run = cls(path, {"schema_version": SCHEMA_VERSION, "identity": dict(identity)})
             run.update(status="running")
+            withdraw_verdict(path)
         except OSError as error:
             raise RunDirectoryError(
                 f"{path} cannot be written: {error.strerror or error}; choose another --out"

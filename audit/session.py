@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,10 +20,13 @@ from audit.saved_calibration import open_calibration
 from audit.training.descriptors import load_descriptor
 from audit.training_images import TrainingImages, open_training_images
 from hooks import PROMPT_SITE_KINDS, find_sites
+from reports.policy import read_policy
+from reports.waivers import read_waivers
 
 _NOT_IN_IDENTITY = {
     *("model", "prompts", "reference", "calibration", "out"),  # known by their hashes, or where results go
     *("show_prompts", "device", "allow_pickle", "max_store_gib", "descriptor_weights", "strict"),
+    *("policy", "waivers"),  # they judge what was found
 }
 _RECORDING_SETTINGS = {"sites", "detectors", "n_seeds", "seed", "num_inference_steps"}
 
@@ -45,14 +48,16 @@ class Session:
 def load_session(
     settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None, detectors: tuple[Detector, ...]
 ) -> Session:
+    policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     device = device_of(settings.device)
     dtype = dtype_of(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     denoiser = Denoiser(loaded.pipe)
-    inputs = Inputs(settings, loaded, find_sites(loaded.pipe, settings.sites), candidates, reference, None)
+    sites = find_sites(loaded.pipe, settings.sites)
+    inputs = Inputs(settings, loaded, sites, candidates, reference, None, policy, waivers)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity_of(inputs))
-        inputs = Inputs(settings, loaded, inputs.sites, candidates, saved.prompts, saved.recorded)
+        inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
     return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
 
 

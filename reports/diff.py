@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from reports.check import CheckedRun
+from reports.decide import decide
 from reports.files import RunFileError
 from reports.findings import Finding
+from reports.policy import Policy
 from reports.run_record import RunRecord
 
 Change = Literal["new", "worse", "better", "unchanged", "fixed"]
@@ -15,7 +18,7 @@ REGRESSIONS: tuple[Change, ...] = ("new", "worse")
 _MAY_DIFFER = frozenset(
     "model out prompts reference calibration train_images descriptor_weights text_column reference_column batch_size "
     "shard_size max_store_gib checkpointing device allow_pickle images show_prompts strict n_top_neurons "
-    "min_group_prompts".split()
+    "min_group_prompts policy waivers".split()
 )
 """Settings that name places, or change how a result is made or shown but not what is found."""
 
@@ -73,19 +76,32 @@ def comparison_notes(old: RunRecord, new: RunRecord) -> tuple[str, ...]:
     return (f"The runs were made by engram {before} and {after}: a difference can come from engram.",)
 
 
+def distrust_notes(old: CheckedRun, new: CheckedRun) -> tuple[str, ...]:
+    """Which of two runs no gate with the built-in policy would trust, and why."""
+    verdicts = ((name, decide(run.results, Policy())) for name, run in (("older", old), ("newer", new)))
+    return tuple(
+        f"The {name} run is not to be trusted: {verdict.reasons[0]}"
+        for name, verdict in verdicts
+        if verdict.outcome == "untrusted"
+    )
+
+
 def _asked(run: RunRecord) -> dict[str, Any]:
     """What an audit was asked, wherever its files lay and whichever model it was asked of."""
     settings = {f"settings.{name}": value for name, value in run.settings.items() if name not in _MAY_DIFFER}
     return settings | {
-        "prompts": _content(run.inputs.get("prompts")),
+        "prompts": _content(run.inputs.get("prompts", {})),
         "reference": _content(run.inputs.get("reference")),
         "n_prompts": run.counts.n_prompts,
         "training pictures given": run.settings.get("train_images") is not None,
     }
 
 
-def _content(described: Any) -> Any:
-    """Hash and column of a prompt file as run.json describes it."""
-    if not isinstance(described, Mapping):
-        return described
-    return f"{described.get('sha256')}, column {described.get('text_column')}"
+def _content(described: Any) -> str | None:
+    """Hash and column of a prompt file as run.json describes it; None where there was no file."""
+    if described is None:
+        return None
+    sha256 = described.get("sha256") if isinstance(described, Mapping) else None
+    if not isinstance(sha256, str):
+        raise NotComparableError("a run.json does not state the hash of a prompt file; audit both models again")
+    return f"{sha256}, column {described.get('text_column')}"

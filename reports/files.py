@@ -28,6 +28,12 @@ TABLE_FILES = (
 )
 """Tables that run.json vouches for."""
 SUMMARY_FILE = "summary.md"
+FINDINGS_LINES_FILE = "findings.jsonl"
+FINDINGS_TABLE_FILE = "findings.parquet"
+JUNIT_FILE = "junit.xml"
+SARIF_FILE = "results.sarif"
+VERDICT_FILES = (SUMMARY_FILE, FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE)
+"""What an audit writes of its verdict; while it is open, none of them stands there."""
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
 DISCOVERY_DIRECTORY = "discovery"
@@ -65,3 +71,9 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def withdraw_verdict(directory: Path) -> None:
+    """Remove what a run directory says of a verdict that is open again."""
+    for name in VERDICT_FILES:
+        (directory / name).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
 from reports.files import RunFileError, write_text
+from reports.findings import Finding
 from reports.gate import GateReport, JudgedFinding
 from reports.schema import write_table
 
@@ -38,7 +39,7 @@ FINDINGS_SCHEMA = pa.schema(
         pa.field("exit_code", pa.int8(), nullable=False),
     ]
 )
-_OF_FINDING = (
+_SAME_NAME = (
     *("fingerprint", "kind", "prompt_id", "source_file", "source_row", "severity"),
     *("spike_score", "p_value", "q_value", "strategy", "confidence", "similarity"),
 )
@@ -88,15 +89,22 @@ def check_findings_name(path: Path) -> None:
         raise RunFileError(f"{path} should end in .jsonl or .parquet, which says what to write; got {path.suffix!r}")
 
 
-def _row(judged: JudgedFinding, report: GateReport, show_prompts: bool) -> dict[str, object]:
-    finding, waiver = judged.finding, judged.waiver
+def finding_columns(finding: Finding, show_prompts: bool) -> dict[str, object]:
+    """What is known of a finding whatever the judgement, by column."""
     return {
-        **{name: getattr(finding, name) for name in _OF_FINDING},
-        "standing": judged.standing,
-        "change": judged.change,
+        **{name: getattr(finding, name) for name in _SAME_NAME},
         "prompt": finding.prompt if show_prompts else None,
         "recovery": finding.verdict,
         "finding_id": finding.picture,
+    }
+
+
+def _row(judged: JudgedFinding, report: GateReport, show_prompts: bool) -> dict[str, object]:
+    waiver = judged.waiver
+    return {
+        **finding_columns(judged.finding, show_prompts),
+        "standing": judged.standing,
+        "change": judged.change,
         "waived_by": waiver.owner if waiver else None,
         "waived_for": waiver.reason if waiver else None,
         "waived_until": waiver.expires.isoformat() if waiver else None,

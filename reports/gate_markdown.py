@@ -1,13 +1,11 @@
 """The gate's `summary.md`: its verdict, limits and findings on one page below 1 MiB, without prompts or pictures."""
 
-import os
 from pathlib import Path
 
 from reports.files import write_text
 from reports.gate import GateReport, JudgedFinding
 from reports.markdown_parts import MAX_ROWS, code, page, sentence, table
 
-STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 _HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
 _STANDINGS = {
     "breaks": "Findings that break a limit",
@@ -31,13 +29,6 @@ def gate_markdown(report: GateReport, show_prompts: bool) -> str:
 def write_summary(path: Path, report: GateReport, show_prompts: bool) -> None:
     """Write `gate_markdown`, whole or not at all."""
     write_text(path, gate_markdown(report, show_prompts))
-
-
-def append_step_summary(report: GateReport, show_prompts: bool) -> None:
-    """Append the page to the summary of a GitHub Actions step, where there is one."""
-    if path := os.environ.get(STEP_SUMMARY):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write("\n" + gate_markdown(report, show_prompts))
 
 
 def _head(report: GateReport) -> list[str]:

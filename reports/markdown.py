@@ -12,8 +12,7 @@ from reports.run_record import RunRecord
 from reports.text import markdown_code
 
 N_WORST = 10
-SHORT_PROMPT = 60  # characters; a summary is often public
-LONG_PROMPT = 2000
+LONGEST_PROMPT = 2000  # characters
 
 _HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
 _LIMITS = (
@@ -27,16 +26,17 @@ _LIMITS = (
 
 
 def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> str:
-    """Render the summary; prompts are cut to 60 characters unless `show_prompts`."""
+    """Render the summary; prompts are named by file and row unless `show_prompts`."""
     return page(
         _head(run),
-        [f"> {sentence(warning)}" for warning in run.warnings],
+        [f"> {sentence(said)}" for said in (*run.warnings, *run.notes)[:MAX_ROWS]],
         _counts(run),
-        _worst_prompts(scores, recoveries, LONG_PROMPT if show_prompts else SHORT_PROMPT),
+        _worst_prompts(scores, recoveries, show_prompts),
         _recovery(run, recoveries),
         _calibration(run),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
         cost(run.evaluations, run.timings),
+        pairs("Policy", {key: limit for key, limit in (run.policy or {}).items() if limit is not None}),
         pairs("Settings", run.settings),
         pairs("Versions", run.versions),
     )
@@ -69,7 +69,7 @@ def _counts(run: RunRecord) -> list[str]:
     return ["## Counts", "", *table(("", ""), rows)]
 
 
-def _worst_prompts(scores: pa.Table, recoveries: pa.Table, limit: int) -> list[str]:
+def _worst_prompts(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> list[str]:
     judged = scores.filter(pc.is_valid(scores["spike_score"]))
     worst = judged.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST).to_pylist()
     if not worst:
@@ -77,7 +77,7 @@ def _worst_prompts(scores: pa.Table, recoveries: pa.Table, limit: int) -> list[s
     pictures = best_rungs(recoveries, [row["prompt_id"] for row in worst])
     rows = [
         (
-            markdown_code(row["prompt"], limit),
+            *([markdown_code(row["prompt"], LONGEST_PROMPT)] if show_prompts else []),
             code(f"{PurePath(row['source_file']).name}:{row['source_row']}"),
             f"{row['spike_score']:.3g}",
             f"{row['p_value']:.2g}",
@@ -87,7 +87,7 @@ def _worst_prompts(scores: pa.Table, recoveries: pa.Table, limit: int) -> list[s
         )
         for row in worst
     ]
-    header = ("prompt", "from", "spike score", "p", "q", "severity", "picture")
+    header = (*(["prompt"] if show_prompts else []), "from", "spike score", "p", "q", "severity", "picture")
     return [f"## The {len(rows)} most suspicious prompts", "", *table(header, rows)]
 
 

@@ -96,7 +96,8 @@ class RunRecord:
 
     `false_recovery` is the share of controls that gave a picture, with its 95 % interval. `warnings` are for the
     reader, `problems` are reasons to distrust the run. `evaluations` are UNet evaluations and `timings` seconds, each
-    by stage; `tables` are the SHA-256 of the tables' files, by file name.
+    by stage; `tables` are the SHA-256 of the tables' files, by file name. `policy` holds the limits that `verdict` was
+    judged by, `notes` what waivers did to it.
     """
 
     schema_version: int
@@ -114,6 +115,8 @@ class RunRecord:
     warnings: tuple[str, ...]
     problems: tuple[str, ...]
     verdict: Verdict | None
+    policy: Mapping[str, JsonValue] | None = None
+    notes: tuple[str, ...] = ()
 
 
 _ADAPTER = TypeAdapter(RunRecord)

@@ -32,6 +32,8 @@ def print_summary(
     console.print(_counts(run))
     for warning in run.warnings:
         console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
+    for note in run.notes[:N_WORST]:
+        console.print(Text(f"note: {visible_text(note, 300)}"))
     if run.verdict is not None:
         outcome = run.verdict.outcome
         reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)

@@ -18,13 +18,20 @@ class TomlFileError(RunFileError):
 def read_toml(path: Path, model: type[Content]) -> Content:
     """Read `path` as `model`; what is not TOML, an unknown key or an impossible value is named with its place."""
     try:
-        content = tomllib.loads(path.read_bytes().decode())
+        text = path.read_bytes().decode()
     except OSError as error:
         raise TomlFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:  # not UTF-8, or not TOML
+    except ValueError as error:
         raise TomlFileError(f"{path} is not TOML: {error}") from error
+    return parse_toml(text, path, model)
+
+
+def parse_toml(text: str, path: Path, model: type[Content]) -> Content:
+    """The `text` of `path` as `model`."""
     try:
-        return model.model_validate(content)
+        return model.model_validate(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise TomlFileError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole file"

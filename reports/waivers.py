@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from reports.files import write_text
 from reports.findings import Finding
-from reports.toml_file import TomlFileError, read_toml
+from reports.toml_file import TomlFileError, parse_toml, read_toml
 
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 Words = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
@@ -51,6 +51,11 @@ class AppliedWaivers(NamedTuple):
     waived: dict[str, Waiver]
     returned: tuple[tuple[Finding, Waiver], ...]
     unused: tuple[Waiver, ...]
+
+
+def today_in_utc() -> date:
+    """The day in UTC, so that a waiver expires on every machine at once."""
+    return datetime.now(UTC).date()
 
 
 def apply_waivers(waivers: Sequence[Waiver], findings: Sequence[Finding], today: date) -> AppliedWaivers:
@@ -98,13 +103,20 @@ def new_waiver(fingerprint: str, reason: str, owner: str, expires: date, today: 
 
 def add_waiver(path: Path, waiver: Waiver) -> None:
     """Append a waiver to a file, which may not exist yet; what a person wrote there stays as it is."""
-    before = ""
+    before, held = "", tuple[Waiver, ...]()
     if path.exists():
-        if any(one.fingerprint == waiver.fingerprint for one in read_waivers(path)):
-            raise TomlFileError(f"{path} waives {waiver.fingerprint} already; change that waiver instead")
-        before = path.read_bytes().decode()
+        held, before = read_waivers(path), path.read_bytes().decode()
+    if any(one.fingerprint == waiver.fingerprint for one in held):
+        raise TomlFileError(f"{path} waives {waiver.fingerprint} already; change that waiver instead")
     gap = "" if not before else "\n" if before.endswith("\n") else "\n\n"
-    write_text(path, before + gap + waiver_toml(waiver))
+    text = before + gap + waiver_toml(waiver)
+    try:
+        parse_toml(text, path, _WaiverFile)
+    except TomlFileError as error:  # `waiver = [...]` is TOML as well, but closed
+        raise TomlFileError(
+            f"{path}: nothing can be appended to it ({error}); write each waiver as [[waiver]]"
+        ) from error
+    write_text(path, text)
 
 
 def waiver_toml(waiver: Waiver) -> str:

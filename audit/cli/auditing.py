@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import DESCRIPTOR_HELP, MODEL_HELP, TRAIN_IMAGES_HELP, WEIGHTS_HELP, AllowPickle
+from audit.cli.options import (
+    DESCRIPTOR_HELP,
+    MODEL_HELP,
+    POLICY_HELP,
+    TRAIN_IMAGES_HELP,
+    WAIVERS_HELP,
+    WEIGHTS_HELP,
+    AllowPickle,
+)
 from audit.config import AuditSettings, SettingsError, with_defaults
 
 
@@ -84,23 +92,33 @@ def audit(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
     allow_pickle: AllowPickle = False,
     images: Annotated[bool, typer.Option(help="Keep pictures on disk.")] = True,
-    show_prompts: Annotated[bool, typer.Option(help="Write whole prompts into summary.md.")] = False,
+    show_prompts: Annotated[bool, typer.Option(help="Name prompts by their words in what is handed on.")] = False,
     force: Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")] = False,
     gate: Annotated[bool, typer.Option(help="Exit with the verdict: 0 pass, 1 fail, 3 not to be trusted.")] = False,
+    policy: Annotated[Path | None, typer.Option(help=POLICY_HELP)] = None,
+    waivers: Annotated[Path | None, typer.Option(help=WAIVERS_HELP)] = None,
 ) -> None:
     """Audit a model on a list of captions and write a run directory.
 
     Without options it audits the embedded model, which memorized pictures on purpose. It exits 0 when the audit
-    completed, whatever it found; with --gate the verdict is the exit code.
+    completed, whatever it found; with --gate the verdict is the exit code. The run directory states the verdict in
+    every format: findings.jsonl, findings.parquet, junit.xml, results.sarif, summary.md.
 
     Example: engram audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
     """
     with errors_as_lines():
         settings = _settings(context.params)
         from audit.stages import run_audit
+        from reports.files import SUMMARY_FILE
+        from reports.gate_outputs import writing
+        from reports.step_summary import append_step_summary
 
         verdict = run_audit(settings, force=force)
-        raise typer.Exit(verdict.exit_code if gate else 0)
+        if not gate:
+            return
+        with writing("the step summary"):
+            append_step_summary((settings.out / SUMMARY_FILE).read_text(encoding="utf-8"))
+        raise typer.Exit(verdict.exit_code)
 
 
 def _settings(given: Mapping[str, Any]) -> AuditSettings:

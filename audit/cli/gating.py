@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audit.cli.app import app, errors_as_lines
+from audit.cli.options import POLICY_HELP, WAIVERS_HELP
+from audit.cli.saying import say_json, say_lines
 from audit.config import SettingsError
-from reports.files import RunIncompleteError
+from reports.files import RUN_FILE, RunIncompleteError
+from reports.text import visible_text
 
 if TYPE_CHECKING:
     from reports.check import CheckedRun
+    from reports.gate import GateReport
+    from reports.gate_outputs import GateOutputs
 
 _RUN_HELP = "Run directory of a finished audit."
-_SHOW_HELP = "Name prompts by their words, not by file and row alone."
-_WAIVERS_HELP = "Findings that somebody answers for (TOML)."
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
+ShowPrompts = Annotated[bool, typer.Option(help="Name prompts by their words, not by file and row alone.")]
 waivers_app = typer.Typer(help="Check and add waivers: findings that somebody answers for until a day.")
 app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 
@@ -25,8 +33,8 @@ app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 @app.command()
 def gate(
     run: Annotated[Path, typer.Argument(help=_RUN_HELP)],
-    policy: Annotated[Path | None, typer.Option(help="Limits (TOML); by default no memorized picture at all.")] = None,
-    waivers: Annotated[Path | None, typer.Option(help=_WAIVERS_HELP)] = None,
+    policy: Annotated[Path | None, typer.Option(help=POLICY_HELP)] = None,
+    waivers: Annotated[Path | None, typer.Option(help=WAIVERS_HELP)] = None,
     baseline: Annotated[Path | None, typer.Option(help="Run directory to compare with.")] = None,
     new_only: Annotated[bool, typer.Option(help="Count only what is new or worse than in --baseline.")] = False,
     exit_zero: Annotated[bool, typer.Option(help="Exit 0 instead of 1; 2, 3 and 4 stay.")] = False,
@@ -37,7 +45,8 @@ def gate(
         list[Path] | None, typer.Option(help="Write every finding, .jsonl or .parquet (repeat for both).")
     ] = None,
     model_card: Annotated[Path | None, typer.Option(help="Write a section for the model's card.")] = None,
-    show_prompts: Annotated[bool, typer.Option(help=_SHOW_HELP)] = False,
+    show_prompts: ShowPrompts = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn a finished audit into an exit code: 0 pass, 1 fail, 2 usage, 3 not to be trusted.
 
@@ -48,32 +57,49 @@ def gate(
     with errors_as_lines():
         from reports.findings_file import check_findings_name
         from reports.gate import judge, untrusted_report
-        from reports.gate_outputs import GateOutputs, write_outputs
-        from reports.gate_terminal import gate_lines
+        from reports.gate_outputs import GateOutputs, check_places
         from reports.policy import read_policy
-        from reports.waivers import read_waivers
+        from reports.waivers import read_waivers, today_in_utc
 
         limits, waived = read_policy(policy), read_waivers(waivers)
         for path in findings or ():
             check_findings_name(path)
         _check_baseline(run, baseline, new_only)
         outputs = GateOutputs(summary, junit, sarif, tuple(findings or ()), model_card, show_prompts)
+        check_places(outputs, [path for path in (policy, waivers) if path], [path for path in (run, baseline) if path])
         try:
             checked, before = _load(run), _load(baseline) if baseline else None
-            report = judge(checked, limits, waived, before, new_only=new_only, today=_today())
+            report = judge(checked, limits, waived, before, new_only=new_only, today=today_in_utc())
         except RunIncompleteError as error:
-            write_outputs(outputs, untrusted_report(str(error), limits), None)
+            _state(outputs, untrusted_report(str(error), limits), None, as_json=as_json)
             raise
-        write_outputs(outputs, report, checked)
-        typer.echo("\n".join(gate_lines(report, show_prompts)))
+        _state(outputs, report, checked, as_json=as_json)
         raise typer.Exit(0 if exit_zero and report.verdict.outcome == "fail" else report.verdict.exit_code)
+
+
+def _state(outputs: GateOutputs, report: GateReport, checked: CheckedRun | None, *, as_json: bool) -> None:
+    """Say one verdict everywhere; of a run that could not be read, the lines are the error's."""
+    from reports.gate_json import gate_document
+    from reports.gate_markdown import gate_markdown
+    from reports.gate_outputs import write_outputs, writing
+    from reports.gate_terminal import gate_lines
+    from reports.step_summary import append_step_summary
+
+    with writing("the step summary"):
+        append_step_summary(gate_markdown(report, outputs.show_prompts))
+    write_outputs(outputs, report, checked)
+    if as_json:
+        say_json(gate_document(report, outputs.show_prompts))
+    elif checked is not None:
+        say_lines(gate_lines(report, outputs.show_prompts))
 
 
 @app.command()
 def diff(
     old: Annotated[Path, typer.Argument(help="Run directory of the older audit.")],
     new: Annotated[Path, typer.Argument(help="Run directory of the newer audit.")],
-    show_prompts: Annotated[bool, typer.Option(help=_SHOW_HELP)] = False,
+    show_prompts: ShowPrompts = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the findings of two audits of the same prompts: new, worse, better, unchanged, fixed.
 
@@ -81,31 +107,42 @@ def diff(
 
     Example: engram diff runs/checkpoint-1000 runs/checkpoint-2000
     """
-    with errors_as_lines():
-        from reports.diff import check_comparable, compare, comparison_notes
+    with errors_as_lines(), _untrusted_said(as_json):
+        from reports.diff import check_comparable, compare, comparison_notes, distrust_notes
+        from reports.gate_json import diff_document
         from reports.gate_terminal import diff_lines
 
         before, after = _load(old), _load(new)
         check_comparable(before.record, after.record)
-        notes = comparison_notes(before.record, after.record)
-        typer.echo("\n".join(diff_lines(compare(before.findings, after.findings), notes, show_prompts)))
+        changes = compare(before.findings, after.findings)
+        notes = (*comparison_notes(before.record, after.record), *distrust_notes(before, after))
+        if as_json:
+            say_json(diff_document(before, after, changes, notes, show_prompts))
+        else:
+            say_lines(diff_lines(changes, notes, show_prompts))
 
 
 @waivers_app.command("check")
 def check_waivers(
-    file: Annotated[Path, typer.Argument(help=_WAIVERS_HELP)],
+    file: Annotated[Path, typer.Argument(help=WAIVERS_HELP)],
     run: Annotated[Path | None, typer.Option(help="Run directory to hold the waivers against.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Say of every waiver whether it holds: 0 if none has expired, 1 if one has, 2 if the file cannot be read.
 
     Example: engram waivers check waivers.toml --run runs/mine
     """
-    with errors_as_lines():
+    with errors_as_lines(), _untrusted_said(as_json):
+        from reports.gate_json import waivers_document
         from reports.gate_terminal import waiver_lines
-        from reports.waivers import read_waivers
+        from reports.waivers import read_waivers, today_in_utc
 
-        waivers, today = read_waivers(file), _today()
-        typer.echo("\n".join(waiver_lines(waivers, _load(run).findings if run else None, today)))
+        waivers, today = read_waivers(file), today_in_utc()
+        findings = _load(run).findings if run else None
+        if as_json:
+            say_json(waivers_document(waivers, findings, today))
+        else:
+            say_lines(waiver_lines(waivers, findings, today))
         raise typer.Exit(1 if any(waiver.is_expired(today) for waiver in waivers) else 0)
 
 
@@ -124,19 +161,27 @@ def add_to_waivers(
     """
     with errors_as_lines():
         from reports.gate_outputs import writing
-        from reports.waivers import add_waiver, new_waiver
+        from reports.waivers import add_waiver, new_waiver, today_in_utc
 
-        waiver = new_waiver(fingerprint, reason, owner, expires.date(), _today())
+        waiver = new_waiver(fingerprint, reason, owner, expires.date(), today_in_utc())
         if run and fingerprint not in {finding.fingerprint for finding in _load(run).findings}:
             raise SettingsError(f"{run} has no finding {fingerprint}; `engram gate {run}` names those it has")
         with writing(file):
             add_waiver(file, waiver)
-        typer.echo(f"{fingerprint} is waived by {owner} until {waiver.expires}")
+        say_lines([f"{fingerprint} is waived by {visible_text(owner, 200)} until {waiver.expires}"])
 
 
-def _today() -> date:
-    """The day in UTC, so that a waiver expires on every machine at once."""
-    return datetime.now(UTC).date()
+@contextmanager
+def _untrusted_said(as_json: bool) -> Iterator[None]:
+    """A document of a run that cannot be read is a document, too."""
+    try:
+        yield
+    except RunIncompleteError as error:
+        if as_json:
+            from reports.gate_json import untrusted_document
+
+            say_json(untrusted_document(str(error)))
+        raise
 
 
 def _load(directory: Path) -> CheckedRun:
@@ -148,5 +193,11 @@ def _load(directory: Path) -> CheckedRun:
 def _check_baseline(run: Path, baseline: Path | None, new_only: bool) -> None:
     if new_only and baseline is None:
         raise SettingsError("--new-only needs --baseline: the run directory of the older audit")
-    if baseline is not None and baseline.resolve() == run.resolve():
+    if baseline is not None and _is_same_run(baseline, run):
         raise SettingsError(f"--baseline {baseline} is the run itself, in which nothing can be new; give an older one")
+
+
+def _is_same_run(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one directory, or to one record through links."""
+    records = one / RUN_FILE, other / RUN_FILE
+    return one.resolve() == other.resolve() or (all(map(os.path.isfile, records)) and records[0].samefile(records[1]))

@@ -28,11 +28,6 @@ HOSTILE = [
 ]
 
 
-def code_spans(line: str) -> list[str]:
-    """The code spans of a line, as a CommonMark reader sees those fenced by one backtick."""
-    return re.findall(r"`([^`]*)`", line)
-
-
 @given(st.text() | st.sampled_from(HOSTILE))
 def test_escaped_text_is_one_harmless_code_span(text: str) -> None:
     escaped = markdown_code(text, 60)
@@ -62,9 +57,10 @@ def test_every_prompt_stays_in_its_row(prompts: list[str], show_prompts: bool) -
     prompts = [prompt.encode("utf-8", "replace").decode() for prompt in prompts]
     page = summary_markdown(run_record(), scores_table(prompts), recoveries_table([]), show_prompts)
     lines = page.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("| prompt |"))
+    header = "| prompt | from | spike" if show_prompts else "| from | spike"
+    start = next(i for i, line in enumerate(lines) if line.startswith(header))
     rows = lines[start + 2 : start + 2 + min(10, len(prompts))]
-    assert all(row.startswith("| `") and row.count("|") == 8 for row in rows)
+    assert all(row.startswith("| `") and row.count("|") == 7 + show_prompts for row in rows)
     assert not lines[start + 2 + len(rows)].startswith("|")
     headings = [line.lstrip("# ").split()[0] for line in lines if line.startswith("#")]
     assert headings == [
@@ -81,14 +77,21 @@ def test_every_prompt_stays_in_its_row(prompts: list[str], show_prompts: bool) -
     assert "<" not in re.sub(r"`[^`]*`", "", page)
 
 
-def test_prompts_are_shortened_unless_shown() -> None:
+def test_prompts_are_hidden_unless_shown() -> None:
     prompt = "a very private prompt " * 20
     scores = scores_table([prompt])
-    short = summary_markdown(run_record(), scores, recoveries_table([]), show_prompts=False)
+    hidden = summary_markdown(run_record(), scores, recoveries_table([]), show_prompts=False)
     full = summary_markdown(run_record(), scores, recoveries_table([]), show_prompts=True)
-    assert prompt.strip() not in short
+    assert "private" not in hidden
+    assert "| `captions.csv:0` | 1 |" in hidden
     assert prompt.strip() in full
-    assert max(len(span) for line in short.splitlines() if "private" in line for span in code_spans(line)) <= 60
+
+
+def test_the_policy_and_what_waivers_did_are_said() -> None:
+    run = run_record(policy={"max_high": 3, "max_low": None}, notes=("Findings waived and not counted: 2.",))
+    page = summary_markdown(run, scores_table([]), recoveries_table([]), False)
+    assert "> Findings waived and not counted: 2." in page
+    assert "## Policy\n\n|  |  |\n| --- | --- |\n| `max_high` | `3` |\n\n" in page
 
 
 def test_the_page_stays_small_whatever_comes_in() -> None:
@@ -110,7 +113,7 @@ def test_the_page_says_what_was_found() -> None:
         rung("p2", "not_shown", "ascend", is_control=True, evaluations=900),
     ]
     recoveries = rungs_table(rungs)
-    page = summary_markdown(run_record(), scores_table(["first", "second", "third"]), recoveries, False)
+    page = summary_markdown(run_record(), scores_table(["first", "second", "third"]), recoveries, True)
     assert "2 of 100 prompts leak with high severity (limit 0)." in page
     assert "3 of 100 (3 %, 95 % interval" in page
     assert "1.0 at a false-positive rate of 1 %" in page

@@ -8,9 +8,10 @@ from markdown_it import MarkdownIt
 
 from reports.check import CheckedRun
 from reports.gate import GateReport
-from reports.gate_markdown import append_step_summary, gate_markdown, write_summary
+from reports.gate_markdown import gate_markdown, write_summary
 from reports.model_card import model_card
 from reports.run_record import ModelIdentity
+from reports.step_summary import append_step_summary
 from tests.reports.reports_examples import REPORTS, hostile, judged
 from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
 
@@ -81,10 +82,14 @@ def test_prompts_that_are_shown_stay_words(tmp_path: Path) -> None:
     assert harmless(page)
 
 
+N_MANY = 10_000
+
+
 def many(tmp_path: Path) -> tuple[GateReport, CheckedRun]:
-    """A report of 5,000 findings with the longest words there are."""
-    prompts = [f"{index} {'🦊|`' * 500}" for index in range(5000)]
-    run = checked_example(tmp_path, dict.fromkeys(range(5000), "high"), prompts=prompts, source_file="🦊" * 500)
+    """A report of 10,000 findings whose prompts have 10,000 characters each."""
+    words = "🦊|`\x00" * 2499
+    prompts = [f"{index:04d}{words}" for index in range(N_MANY)]
+    run = checked_example(tmp_path, dict.fromkeys(range(N_MANY), "high"), prompts=prompts, source_file="🦊" * 500)
     return judged(run, waive=2000), run
 
 
@@ -92,7 +97,7 @@ def test_the_summary_stays_below_what_ci_shows(tmp_path: Path) -> None:
     report, run = many(tmp_path / "run")
     write_summary(tmp_path / "summary.md", report, True)
     assert (tmp_path / "summary.md").stat().st_size < 2**20
-    assert "2900 more are left out here." in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "7900 more are left out here." in (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert len(model_card(report, run).encode()) < 2**16
 
 
@@ -100,9 +105,8 @@ def test_the_step_summary_is_appended_to(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "step.md"
     path.write_text("# Before\n", encoding="utf-8")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
-    report = REPORTS["failing"](tmp_path / "run")
-    append_step_summary(report, False)
-    assert path.read_text(encoding="utf-8") == "# Before\n\n" + gate_markdown(report, False)
+    append_step_summary("# After\n")
+    assert path.read_text(encoding="utf-8") == "# Before\n\n# After\n"
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
-    append_step_summary(report, False)
-    assert path.read_text(encoding="utf-8").count("# Memorization gate") == 1
+    append_step_summary("# Again\n")
+    assert path.read_text(encoding="utf-8") == "# Before\n\n# After\n"
