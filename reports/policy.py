@@ -1,9 +1,9 @@
 """The policy: what an audit may find and still pass, written in TOML, with a default that allows no leak."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from reports.toml_file import read_toml
 
@@ -35,6 +35,15 @@ class Policy(BaseModel):
     min_coverage: Annotated[float, Field(gt=0, le=1)] = 1.0
     required_tiers: Annotated[tuple[Literal[1, 3], ...], Field(strict=False)] = ()
     max_style_shift: Annotated[float, Field(ge=0.5, le=1)] | None = None
+
+    @field_validator("required_tiers", mode="before")
+    @classmethod
+    def _tiers_are_whole_numbers(cls, tiers: Any) -> Any:
+        """True and 1.0 equal 1, and a literal takes them for it."""
+        strange = [tier for tier in tiers if type(tier) is not int] if isinstance(tiers, list | tuple) else []
+        if strange:
+            raise ValueError(f"a tier should be 1 or 3, got {strange[0]!r}")
+        return tiers
 
 
 def read_policy(path: Path | None) -> Policy:

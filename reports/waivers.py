@@ -13,7 +13,7 @@ from reports.findings import Finding
 from reports.toml_file import TomlFileError, parse_toml, read_toml
 
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-Words = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\S")]
+Words = Annotated[str, Field(min_length=1, max_length=1000, pattern=r"\w")]
 
 
 class Waiver(BaseModel):

@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -67,16 +67,14 @@ def errors_as_lines() -> Iterator[None]:
 
 def _fail_by_kind(error: Exception) -> NoReturn:
     """Errors of the parts that need torch, which this file does not import until it runs them."""
-    from audit.labels import LabelsError
+    with suppress(ImportError):  # where torch is not installed, it is an error of none of these parts
+        from audit.labels import LabelsError
+        from audit.stages import UNTRUSTED_ERRORS, USAGE_ERRORS
 
-    if isinstance(error, LabelsError):
-        _fail(str(error), EXIT_USAGE)
-    from audit.stages import UNTRUSTED_ERRORS, USAGE_ERRORS
-
-    if isinstance(error, USAGE_ERRORS):
-        _fail(str(error), EXIT_USAGE)
-    if isinstance(error, UNTRUSTED_ERRORS):
-        _fail(f"the audit cannot be trusted: {error}", EXIT_UNTRUSTED)
+        if isinstance(error, (LabelsError, *USAGE_ERRORS)):
+            _fail(str(error), EXIT_USAGE)
+        if isinstance(error, UNTRUSTED_ERRORS):
+            _fail(f"the audit cannot be trusted: {error}", EXIT_UNTRUSTED)
     traceback.print_exception(error)
     _fail("internal error; this is a bug in engram, please report it with the lines above", EXIT_INTERNAL)
 

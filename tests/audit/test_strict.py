@@ -11,7 +11,20 @@ from tests.audit.styles import scenes, titles
 from tests.audit.test_cli import refused
 
 N_PROMPTS = 14
-QUICK = ("--seeds", "1", "--fpr", "0.2", "--max-sampled", "0")
+QUICK = (
+    "--seeds",
+    "1",
+    "--fpr",
+    "0.2",
+    "--max-sampled",
+    "1",
+    "--samples",
+    "2",
+    "--sample-steps",
+    "1",
+    "--strategy",
+    "sample",
+)
 OTHER_STYLE = "The reference is of another style than the candidates"
 NO_REFERENCE = "There is no reference"
 WORDS = {"another style": OTHER_STYLE, "no reference": NO_REFERENCE}

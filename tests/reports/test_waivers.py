@@ -18,7 +18,7 @@ from tests.reports.runs import LEAKS, checked_example
 TODAY = date(2026, 6, 15)
 TOML = 'fingerprint = "0123456789abcdef"\nreason = "public domain"\nowner = "ana"\nexpires = 2026-06-30\n'
 DAYS = st.dates(TODAY - timedelta(days=3), TODAY + timedelta(days=3))
-WORDS = st.text(min_size=1, max_size=40).filter(str.strip)
+WORDS = st.text(min_size=1, max_size=40).filter(lambda text: any(map(str.isalpha, text)))
 POOL = [
     finding(f"p{i}", "high" if shown else "low", shown or "not_shown") for i in range(8) for shown in ("likely", "")
 ]
@@ -123,7 +123,34 @@ def test_waivers_never_make_an_audit_trusted(tmp_path: Path) -> None:
         (f"[[waiver]]\n{TOML.replace('2026-06-30', '2026-06-30T00:00:00')}", "waiver.0.expires: "),
         (f"[[waiver]]\n{TOML.replace('ana', ' ')}", "waiver.0.owner: "),
         (f"[[waiver]]\n{TOML.replace('public domain', '')}", "waiver.0.reason: "),
-        (f"[[waiver]]\n{TOML.replace('0123456789abcdef', '*')}", "waiver.0.fingerprint: "),
+        *(
+            (f"[[waiver]]\n{TOML.replace('0123456789abcdef', strange)}", "waiver.0.fingerprint: ")
+            for strange in (
+                "*",
+                "0123456789ABCDEF",
+                " 0123456789abcdef",
+                "0123456789abcdef\\n",
+                "０123456789abcdef",
+                "",
+            )
+        ),
+        *(
+            (f"[[waiver]]\n{TOML.replace('2026-06-30', strange)}", "waiver.0.expires: ")
+            for strange in (
+                '"2026-06-30"',
+                "2026-06-30 00:00:00",
+                "2026-06-30T00:00:00Z",
+                "20260630",
+                "00:00:00",
+                "true",
+            )
+        ),
+        *(
+            (f"[[waiver]]\n{TOML.replace('ana', strange)}", "waiver.0.owner: ")
+            for strange in ("\\u200b", "\\u00a0\\t", "-", "a" * 1001)
+        ),
+        (f"[[waiver]]\n{TOML.replace('expires', 'Expires')}", "waiver.0.expires: field required"),
+        (f"[waiver]\n{TOML}", "waiver: "),
     ],
 )
 def test_a_waiver_without_all_it_needs_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -163,3 +190,12 @@ def test_a_waiver_that_waives_nothing_is_not_added() -> None:
         new_waiver(finding().fingerprint, "r", "o", TODAY - timedelta(days=1), TODAY)
     with pytest.raises(TomlFileError, match="owner: "):
         new_waiver(finding().fingerprint, "r", "", TODAY, TODAY)
+
+
+@pytest.mark.parametrize("before", ["waiver = []\n", f"waiver = [{{{TOML.strip().replace(chr(10), ', ')}}}]\n"])
+def test_a_file_that_nothing_can_be_appended_to_stays_as_it_is(tmp_path: Path, before: str) -> None:
+    path = written(tmp_path, before)
+    read_waivers(path)
+    with pytest.raises(TomlFileError, match="nothing can be appended to it"):
+        add_waiver(path, new_waiver(finding().fingerprint, "r", "o", TODAY, TODAY))
+    assert path.read_text(encoding="utf-8") == before
