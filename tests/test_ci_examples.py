@@ -110,6 +110,26 @@ def test_the_gate_step_answers_with_the_verdict_and_leaves_its_reports(
     assert (workplace / "findings.jsonl").exists() == (code != 3)
 
 
+@pytest.mark.parametrize(("severities", "code"), [({5: "low"}, 0), (LEAKS, 1), (None, 3)])
+def test_the_hook_answers_with_the_verdict(workplace: Path, severities: dict[int, str] | None, code: int) -> None:
+    """pre-commit runs the words of `entry` without a shell, and refuses the commit unless they exit 0."""
+    (repository,) = yaml.safe_load((EXAMPLES / "pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    (hook,) = repository["hooks"]
+    assert repository["repo"] == "local"
+    assert {key: value for key, value in hook.items() if key not in ("id", "name", "entry")} == {
+        "language": "system",
+        "always_run": True,
+        "pass_filenames": False,
+    }
+    run = write_example(workplace / "runs" / "audit", severities)
+    if severities is None:
+        (run / "scores.parquet").unlink()
+    words = shlex.join(shlex.split(hook["entry"]))
+    assert shell(workplace, words).returncode == code
+    shutil.rmtree(run)
+    assert shell(workplace, words).returncode == 2
+
+
 @pytest.mark.parametrize(
     ("new", "baseline", "code"), [(LEAKS, None, 1), (LEAKS, LEAKS, 0), ({**LEAKS, 9: "high"}, LEAKS, 1), ({}, None, 0)]
 )

