@@ -79,7 +79,7 @@ def audit(
     ] = None,
     tiers: Annotated[
         Tiers | None,
-        typer.Option(help="full: the UNet sees every prompt; screened: the text side first leaves the calmest out."),
+        typer.Option(help="Whether the UNet sees every prompt, or the text side first leaves the calmest out."),
     ] = None,
     screened_share: Annotated[
         float | None, typer.Option(help="With --tiers screened: the share of reference-like prompts left out, 0 to 1.")

@@ -23,7 +23,7 @@ def ablate(
     by: Annotated[
         Replacement | None,
         typer.Option(
-            help="What stands in for a neuron: its value for the empty prompt, its mean as the file states it, or zero."
+            help="What stands in for a neuron: its value for the empty prompt, its mean as the file states, or nothing."
         ),
     ] = None,
     engine: Annotated[Engine | None, typer.Option(help="What edits the model; both do the same.")] = None,

@@ -11,7 +11,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
-from audit.cli.help import ROOT_ORDER, epilog_of, prose_of, sorted_into_panels, state_defaults
+from audit.cli.help import ROOT_ORDER, epilog_of, prose_of, sorted_into_panels, state_choices, state_defaults
 from audit.cli.layers import (
     forbidden_variable,
     inherited,
@@ -19,6 +19,7 @@ from audit.cli.layers import (
     keep_keys,
     listen_to_environment,
     origin_of,
+    unknown_variables,
     with_origins,
 )
 from audit.cli.settings_file import settings_of
@@ -46,6 +47,8 @@ class Command(TyperCommand):
             if (forbidden := forbidden_variable(self.params, path)) is not None:
                 raise SettingsError(forbidden)
             root = ctx.find_root()
+            for variable in unknown_variables(root.command):
+                logger.warning("%s is set, but no option of any command has that name", variable)
             entries = settings_of(root.command, path, root.params["config"])
             ctx.default_map = {name: entry.value for name, entry in entries.items()}
             keep_keys(ctx, {name: entry.origin for name, entry in entries.items()})
@@ -62,6 +65,7 @@ class Command(TyperCommand):
             if isinstance(param.envvar, tuple):  # the one of all commands; the epilog tells of the other
                 param.envvar = param.envvar[-1]
         state_defaults(self.params, path)
+        state_choices(self.params)
         self.params = sorted_into_panels(self.params)
         self.help, self.epilog = prose_of(self.help), epilog_of(self.help, path)
         super().format_help(ctx, formatter)

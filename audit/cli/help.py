@@ -57,6 +57,14 @@ def sorted_into_panels(params: list[Any]) -> list[Any]:
     return sorted(params, key=lambda param: panels.index(panel) if (panel := param.rich_help_panel) in panels else -1)
 
 
+def state_choices(params: Sequence[Any]) -> None:
+    """Name an option's choices in its help: as its type they would leave no room for it."""
+    for param in params:
+        if choices := param.type_descriptor.choices:
+            param.metavar = "<word>"
+            param.help = f"{param.help} One of {', '.join(choices)}."
+
+
 def state_defaults(params: Sequence[Any], path: tuple[str, ...]) -> None:
     """Let the help of every option that may be left out state what it then is."""
     defaults = _defaults(SETTINGS[path]) if path in SETTINGS else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 COMMAND_LINE_ONLY = frozenset({"force", "exit_zero", "allow_pickle", "replay"})
 """Options that delete, hide a failure, run a stranger's code or set all others aside: said, never inherited."""
@@ -58,6 +58,31 @@ def forbidden_variable(params: Sequence[Any], path: Sequence[str]) -> str | None
                 if os.environ.get(variable):
                     return f"{variable} is set, but --{option_name(param)} counts on the command line only; unset it"
     return None
+
+
+class Leaf(NamedTuple):
+    """A command that has no commands below it, and the words that call it."""
+
+    path: tuple[str, ...]
+    command: Any
+
+
+def leaves_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """Every command at or below `command`."""
+    below = getattr(command, "commands", None)
+    if below is None:
+        yield Leaf(path, command)
+    for name, one in (below or {}).items():
+        yield from leaves_of(one, (*path, name))
+
+
+def unknown_variables(root: Any) -> list[str]:
+    """Variables of the environment that look like an option's and are none's."""
+    given = {variable for variable in os.environ if variable.startswith(f"{_PREFIX}_")}
+    if given:
+        for leaf in (Leaf((), root), *leaves_of(root)):
+            given -= {name for param in leaf.command.params for name in variables_of(leaf.path, option_name(param))}
+    return sorted(given)
 
 
 def keep_keys(context: Any, keys: Mapping[str, str]) -> None:

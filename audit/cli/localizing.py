@@ -22,7 +22,7 @@ def localize(
     ] = None,
     max_prompts: Annotated[int | None, typer.Option(help="Localize at most this many, worst first.")] = None,
     kind: Annotated[
-        SiteKind | None, typer.Option(help="Kind of site that levers are taken from: see `engram sites`.")
+        SiteKind | None, typer.Option(help="Kind of site that levers are taken from; see `engram sites`.")
     ] = None,
     share: Annotated[float | None, typer.Option(help="Share of that kind's neurons that are replaced, 0 to 1.")] = None,
     minimal: Annotated[bool, typer.Option(help="Bisect towards the fewest neurons that erase the picture.")] = False,
@@ -30,7 +30,7 @@ def localize(
     by: Annotated[
         Replacement | None,
         typer.Option(
-            help="What stands in for a neuron: its value without the prompt, its mean of clean prompts, or zero."
+            help="What stands in for a neuron: its value without the prompt, its mean of clean prompts, or nothing."
         ),
     ] = None,
     n_controls: Annotated[

@@ -45,7 +45,8 @@ Device = Annotated[
     typer.Option(help="Where to run: cpu, cuda, cuda:1, mps; auto is cuda if it is there.", autocompletion=_devices),
 ]
 DtypeOption = Annotated[
-    Dtype | None, typer.Option("--dtype", help="Numbers of the model; auto is float32 on the CPU, else float16.")
+    Dtype | None,
+    typer.Option("--dtype", help="Numbers of the model; auto is float32 on the CPU, else float16."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Run seed; every random number follows from it.")]
 Descriptor = Annotated[DescriptorName | None, typer.Option(help=DESCRIPTOR_HELP)]

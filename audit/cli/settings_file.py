@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audit.cli.layers import is_layered, option_name
+from audit.cli.layers import Leaf, is_layered, leaves_of, option_name
 from audit.config import SettingsError
 
 SETTINGS_FILE = Path("engram.toml")
@@ -19,13 +19,6 @@ class Entry(NamedTuple):
 
     origin: str
     value: Any
-
-
-class _Leaf(NamedTuple):
-    """A command that has no commands below it."""
-
-    path: tuple[str, ...]
-    command: Any
 
 
 def settings_of(root: Any, path: Sequence[str], chosen: Path | None) -> dict[str, Entry]:
@@ -39,7 +32,7 @@ def settings_of(root: Any, path: Sequence[str], chosen: Path | None) -> dict[str
         SettingsError: the file cannot be read, or any key or value of it is none of a command's.
     """
     file, content = _read(chosen)
-    leaves = list(_leaves(root, ()))
+    leaves = list(leaves_of(root))
     _check(file, content, root, leaves, ())
     (command,) = (leaf.command for leaf in leaves if leaf.path == tuple(path))
     entries: dict[str, Entry] = {}
@@ -69,14 +62,6 @@ def _read(chosen: Path | None) -> tuple[Path, dict[str, Any]]:
         raise SettingsError(f"{file} is not TOML ({error}); mend it, or give --config another file") from error
 
 
-def _leaves(command: Any, path: tuple[str, ...]) -> Iterator[_Leaf]:
-    below = getattr(command, "commands", None)
-    if below is None:
-        yield _Leaf(path, command)
-    for name, one in (below or {}).items():
-        yield from _leaves(one, (*path, name))
-
-
 def _matches(table: Mapping[str, Any], command: Any) -> Iterator[tuple[str, Any, Any]]:
     """Key, parameter and value of what a table gives to a command."""
     params = {option_name(param): param for param in command.params if param.expose_value}
@@ -96,7 +81,7 @@ def _origin(file: Path, path: Sequence[str], key: str) -> str:
     return f"{file}: {table}{key}"
 
 
-def _check(file: Path, table: Mapping[str, Any], group: Any, leaves: list[_Leaf], path: tuple[str, ...]) -> None:
+def _check(file: Path, table: Mapping[str, Any], group: Any, leaves: list[Leaf], path: tuple[str, ...]) -> None:
     """Every key is an option of some command below `path`, and every value one that it takes."""
     spelled: dict[str, str] = {}
     for key, value in table.items():
@@ -104,9 +89,8 @@ def _check(file: Path, table: Mapping[str, Any], group: Any, leaves: list[_Leaf]
         below = getattr(group, "commands", {}).get(key)
         if isinstance(value, dict):
             if below is None:
-                raise SettingsError(
-                    f"{file}: [{'.'.join((*path, key))}] is no command; {_nearest_command(key, leaves)}"
-                )
+                name = ".".join((*path, key))
+                raise SettingsError(f"{file}: [{name}] is no command; {_nearest_command(name, leaves)}")
             _check(file, value, below, [leaf for leaf in leaves if leaf.path[len(path)] == key], (*path, key))
             continue
         if (first := spelled.setdefault(_spelled(key), key)) != key:
@@ -121,7 +105,7 @@ def _check(file: Path, table: Mapping[str, Any], group: Any, leaves: list[_Leaf]
                 _check_value(origin, leaf, param, value)
 
 
-def _unknown(origin: str, key: str, leaves: list[_Leaf], is_command: bool, path: tuple[str, ...]) -> str:
+def _unknown(origin: str, key: str, leaves: list[Leaf], is_command: bool, path: tuple[str, ...]) -> str:
     if is_command:
         return f"{origin} is a command; write its options in a table [{'.'.join((*path, key))}]"
     from difflib import get_close_matches
@@ -132,14 +116,14 @@ def _unknown(origin: str, key: str, leaves: list[_Leaf], is_command: bool, path:
     return f"{origin} is no option of {of}; {f'did you mean {near[0]}?' if near else 'remove it'}"
 
 
-def _nearest_command(key: str, leaves: list[_Leaf]) -> str:
+def _nearest_command(name: str, leaves: list[Leaf]) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(key, [".".join(leaf.path) for leaf in leaves], 1)
+    near = get_close_matches(name, [".".join(leaf.path) for leaf in leaves], 1)
     return f"did you mean [{near[0]}]?" if near else "`engram --help` lists them"
 
 
-def _check_value(origin: str, leaf: _Leaf, param: Any, value: Any) -> None:
+def _check_value(origin: str, leaf: Leaf, param: Any, value: Any) -> None:
     from pydantic import TypeAdapter, ValidationError
 
     command = f"engram {' '.join(leaf.path)}"

@@ -93,7 +93,7 @@ def picture(path: Path) -> np.ndarray:
 
 def test_every_file_is_there_and_nothing_else(audited):
     expected = {"levers.parquet", "attributions.parquet", "tokens.parquet"}
-    expected |= {"localization.md", "localization.png", "layers.png"}
+    expected |= {"localization.md", "localization.png", "layers.png", "settings.json"}
     for prompt_id in (id_of(ODD), id_of(OTHER)):
         expected |= {f"kept/{prompt_id}.safetensors", f"neurons/{prompt_id}.json"}
         expected |= {f"images/{prompt_id}/{when}-{i}.png" for when in ("before", "after") for i in range(2)}
