@@ -60,7 +60,7 @@ def write_results(
     stated = {
         "schema_version": SCHEMA_VERSION,
         "model_fingerprint": fingerprint,
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude={"run"}),  # in which this lies
         "versions": library_versions(),
     }
     write_text(folder / SETTINGS_FILE, json.dumps(stated, indent=1) + "\n")

@@ -82,8 +82,8 @@ def _root(
 ) -> None:
     """Find out which training images a text-to-image diffusion model gives back.
 
-    Every option of every command can also be given by an environment variable (ENGRAM_SEEDS for --seeds, or
-    ENGRAM_AUDIT_SEEDS for one command) and in engram.toml: at its top for all commands, in a table [audit] for one.
+    Options can also be given by environment variables (ENGRAM_SEEDS for --seeds of any command, ENGRAM_AUDIT_SEEDS for
+    that of one) and in engram.toml: at its top for all commands, in a table [audit] for one.
     What is typed wins over the environment, the environment over the file, the file over the default.
 
     Example: engram audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine

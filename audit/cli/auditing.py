@@ -24,7 +24,7 @@ from audit.cli.options import (
     Strategies,
     TrainImages,
 )
-from audit.cli.replaying import replay_of
+from audit.cli.replaying import TWO_REFERENCES, replay_of
 from audit.config import (
     AuditSettings,
     ClimbedKind,
@@ -33,8 +33,6 @@ from audit.config import (
     Tiers,
     with_defaults,
 )
-
-_TWO_REFERENCES = "--reference and --calibration are two references; give one of them"
 
 
 @app.command()
@@ -136,19 +134,18 @@ def audit(
     """
     with errors_as_lines():
         replayed = None if replay is None else replay_of(context, replay, AuditSettings)
-        settings = _settings(_with_one_reference(context)) if replayed is None else replayed.settings
+        settings = _settings(_without_weaker_reference(context)) if replayed is None else replayed.settings
         from audit.stages import run_audit
 
         verdict = run_audit(settings, force=force, replayed=replayed)
         raise typer.Exit(verdict.exit_code if gate else 0)
 
 
-def _with_one_reference(context: typer.Context) -> dict[str, Any]:
+def _without_weaker_reference(context: typer.Context) -> dict[str, Any]:
     """The options given; of a reference and a calibration from different layers the higher one's alone."""
     given = dict(context.params)
-    if given["reference"] is not None and given["calibration"] is not None:
-        if (weaker := weaker_of(context, "reference", "calibration")) is None:
-            raise SettingsError(_TWO_REFERENCES)
+    is_double = given["reference"] is not None and given["calibration"] is not None
+    if is_double and (weaker := weaker_of(context, "reference", "calibration")):
         given[weaker] = None
     return given
 
@@ -161,6 +158,8 @@ def _settings(given: Mapping[str, Any]) -> AuditSettings:
         if name in chosen:
             chosen[name] = tuple(dict.fromkeys(chosen[name]))
     if "calibration" in chosen:
+        if given["reference"] is not None:
+            raise SettingsError(TWO_REFERENCES)
         paths["reference"] = None
     return AuditSettings.model_validate({**chosen, **paths})
 

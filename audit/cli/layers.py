@@ -79,9 +79,9 @@ def leaves_of(command: Any, path: tuple[str, ...] = ()) -> Iterator[Leaf]:
 def unknown_variables(root: Any) -> list[str]:
     """Variables of the environment that look like an option's and are none's."""
     given = {variable for variable in os.environ if variable.startswith(f"{_PREFIX}_")}
-    if given:
-        for leaf in (Leaf((), root), *leaves_of(root)):
-            given -= {name for param in leaf.command.params for name in variables_of(leaf.path, option_name(param))}
+    for leaf in (Leaf((), root), *leaves_of(root)) if given else ():
+        known = [param for param in leaf.command.params if is_layered(param) or param.name in COMMAND_LINE_ONLY]
+        given -= {variable for param in known for variable in variables_of(leaf.path, option_name(param))}
     return sorted(given)
 
 

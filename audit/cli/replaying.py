@@ -11,6 +11,7 @@ from audit.config import AuditSettings, SettingsError
 from audit.replay import Replay, Settings
 from reports.files import RunFileError
 
+TWO_REFERENCES = "--reference and --calibration are two references; give one of them"
 _OTHER_REFERENCE = {"reference": "calibration", "calibration": "reference"}
 
 
@@ -32,7 +33,7 @@ def replay_of(context: Any, run: Path, model: type[Settings]) -> Replay[Settings
     given = {name: _distinct(context.params[name]) for name in model.model_fields if name in named}
     for name in _OTHER_REFERENCE.keys() & given.keys():
         if _OTHER_REFERENCE[name] in given:
-            raise SettingsError("--reference and --calibration are two references; give one of them")
+            raise SettingsError(TWO_REFERENCES)
         settings = {**settings, _OTHER_REFERENCE[name]: None}
     chosen = {**settings, "allow_pickle": False, **given}
     for param in context.command.params:

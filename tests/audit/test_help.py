@@ -84,11 +84,12 @@ def test_an_example_that_does_not_parse_would_be_found(line: str) -> None:
 
 
 def documented_lines() -> list[str]:
-    """Command lines in the shell blocks of README and docs, those with an ellipsis apart."""
+    """Command lines in the shell blocks of README and docs; not those with an ellipsis, or that would install."""
     pages = (ROOT / "README.md", ROOT / "reports" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     blocks = "\n".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)).replace("\\\n", " ")
-    return [line for line in blocks.splitlines() if line.startswith("engram ") and " ... " not in line]
+    lines = [line for line in blocks.splitlines() if line.startswith("engram ")]
+    return [line for line in lines if " ... " not in line and "completion" not in line]
 
 
 def test_command_lines_of_the_documentation_parse(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

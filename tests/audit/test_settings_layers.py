@@ -287,10 +287,14 @@ def test_bytes_that_are_no_text_are_one_line(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_a_misspelled_variable_is_said(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ENGRAM_BATCHSIZE", "3")
+    for variable in ("ENGRAM_BATCHSIZE", "ENGRAM_GATE_RUN", "ENGRAM_BATCH_SIZE", "ENGRAM_AUDIT_MODEL"):
+        monkeypatch.setenv(variable, "3")
     answer = engram("gate", example)
     assert answer.code == 1
-    assert answer.err == "ENGRAM_BATCHSIZE is set, but no option of any command has that name\n"
+    said = [
+        f"{name} is set, but no option of any command has that name" for name in ("ENGRAM_BATCHSIZE", "ENGRAM_GATE_RUN")
+    ]
+    assert answer.err.splitlines() == said
 
 
 def test_every_command_is_layered_and_no_variable_means_two_options() -> None:
