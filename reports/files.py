@@ -28,6 +28,7 @@ TABLE_FILES = (
 )
 """Tables that run.json vouches for."""
 SUMMARY_FILE = "summary.md"
+REPORT_FILE = "report.html"
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
 DISCOVERY_DIRECTORY = "discovery"

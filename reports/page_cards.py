@@ -11,7 +11,6 @@ import pyarrow as pa
 from PIL import Image
 
 from reports.files import IMAGES_DIRECTORY
-from reports.findings import PICTURE
 from reports.gate import JudgedFinding
 from reports.page_words import Words
 from reports.thumbnails import Images, thumbnail
@@ -75,7 +74,7 @@ class RunTables(NamedTuple):
 
     directory: Path
     rungs: Mapping[str | None, Sequence[Mapping[str, Any]]]
-    neurons: Mapping[str, Sequence[Mapping[str, Any]]]
+    neurons: Mapping[str | None, Sequence[Mapping[str, Any]]]
 
 
 def run_tables(directory: Path, recoveries: pa.Table, spikes: pa.Table) -> RunTables:
@@ -87,7 +86,7 @@ def cards_of(judged: Sequence[JudgedFinding], tables: RunTables, words: Words, i
     """The first hundred cards; a picture that several prompts lead to has one."""
     by_picture: dict[str, list[JudgedFinding]] = defaultdict(list)
     for one in judged:
-        by_picture[one.finding.picture if one.finding.kind == PICTURE else one.finding.fingerprint].append(one)
+        by_picture[one.finding.picture or one.finding.fingerprint].append(one)
     return tuple(_card(group, tables, words, images) for group in list(by_picture.values())[:MAX_CARDS])
 
 
@@ -112,7 +111,7 @@ def _card(group: Sequence[JudgedFinding], tables: RunTables, words: Words, image
         prompts=tuple(prompts),
         n_more_prompts=len(group) - len(prompts),
         facts=tuple(_facts(best, rungs, words)),
-        neurons=tuple(tables.neurons.get(finding.prompt_id or "", ())[:N_NEURONS]),
+        neurons=tuple(tables.neurons.get(finding.prompt_id, ())[:N_NEURONS]),
         prompt_id=finding.prompt_id,
     )
 

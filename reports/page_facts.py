@@ -99,8 +99,7 @@ def method_of(run: RunRecord) -> tuple[str, ...]:
         "score as high, the q-value the false-discovery rate over the set (Benjamini and Hochberg).",
         f"Prompts with a p-value of at most {calibration.fpr:g} were flagged and, with as many unflagged controls, "
         "taken up a ladder of recovery that ends at the first confirmed picture: samples, gradient ascent on the "
-        "neurons that spiked, cyclic denoising."
-        + (f" First pictures by strategy: {by}." if by else ""),
+        "neurons that spiked, cyclic denoising." + (f" First pictures by strategy: {by}." if by else ""),
         "Confirmed means that a picture copies a training picture, or, where none were given, that the calibrated "
         "probability of a memorized picture is at least 0.9; likely, that it is at least 0.5 or that only a part "
         "matches.",

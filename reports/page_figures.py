@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from reports.calibration_figure import calibration
 from reports.evidence_tables import SPIKE_LIMIT
 from reports.group_figure import GroupRow, neuron_groups
 from reports.layer_profile import layer_profile
 from reports.page_words import Words
 from reports.recovery_figure import TriedPrompt, recovery_curves
 from reports.run_record import RunRecord
-from reports.score_figures import calibration, score_distributions, text_null
+from reports.score_figures import score_distributions, text_null
 from reports.spike_heatmap import HeatmapRow, spike_heatmap
 
 _LABEL = 34  # characters of a prompt beside the heatmap
@@ -106,8 +107,8 @@ def _distributions(run: RunRecord, tables: Mapping[str, pa.Table]) -> Iterator[S
         yield Shown(
             title,
             score_distributions(of_reference, unflagged, flagged, style.threshold),
-            f"Captions alike in style are judged among themselves; calibrated on {on}. "
-            "Above 1 lies about one in a hundred clean prompts.",
+            f"Captions alike in style are judged among themselves, here calibrated on {on}. A prompt of this style is "
+            "flagged above the dashed line.",
         )
 
 
