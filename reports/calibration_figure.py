@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.drawing import CALM, GREEN, GRID, INK, LEAK, MUTED, OCHRE, VIOLET
-from reports.rates import percent, rate_of, wilson_interval
+from reports.rates import counted, percent, rate_of, wilson_interval
 from reports.svg import style_axes, svg_text, unit_figure, write
 from reports.text import fitted_text
 
@@ -49,16 +49,28 @@ def calibration(p_values: Mapping[str, Sequence[float]], fpr: float) -> str:
         lines += [(style, by_style[style], color) for style, color in zip(by_style, STYLE_COLORS, strict=False)]
     for row, (name, values, color) in enumerate(lines):
         _draw_line(axes, values, nominal, color, 2.0 if row == 0 else 1.2)
-        label = f"{fitted_text(name, 24)} ({len(values):,} prompts)"
+        label = f"{fitted_text(name, 24)} ({counted(len(values), 'prompt')})"
         write(axes, label, (0, 1), (6, -8 - _LINE * row), coords="axes fraction", color=color)
     if n_more := max(0, len(by_style) - len(STYLE_COLORS)):
-        write(axes, f"{n_more} more styles not drawn", (0, 1), (6, -8 - _LINE * len(lines)), coords="axes fraction")
-    stated = rate_of(int((pooled <= fpr).sum()), len(pooled))
-    text = f"{percent(stated.n / stated.of)} ({100 * stated.low:.3g} to {percent(stated.high)})"
+        write(
+            axes,
+            f"{counted(n_more, 'more style')} not drawn",
+            (0, 1),
+            (6, -8 - _LINE * len(lines)),
+            coords="axes fraction",
+        )
+    text = _state_rate(axes, pooled, fpr)
+    alt = f"Observed against nominal false-positive rate of {counted(len(pooled), 'held-out reference prompt')}"
+    return svg_text(figure, name="calibration", alt=f"{alt}; at the stated {percent(fpr)}: {text}.")
+
+
+def _state_rate(axes: Axes, pooled: Vector, fpr: float) -> str:
+    """Write what the stated rate is in truth in the lower right corner, and return it."""
+    rate = rate_of(int((pooled <= fpr).sum()), len(pooled))
+    text = f"{percent(rate.n / rate.of)} ({100 * rate.low:.3g} to {percent(rate.high)})"
     write(axes, f"at the stated {percent(fpr)}", (1, 0), (-4, 8 + _LINE), coords="axes fraction", ha="right")
     write(axes, text, (1, 0), (-4, 8), coords="axes fraction", ha="right")
-    alt = f"Observed against nominal false-positive rate of {len(pooled):,} held-out reference prompts"
-    return svg_text(figure, name="calibration", alt=f"{alt}; at the stated {percent(fpr)}: {text}.")
+    return text
 
 
 def _observed(p_values: Vector, nominal: Vector) -> npt.NDArray[np.int64]:

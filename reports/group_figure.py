@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from reports.drawing import FAINT, INK, LEAK, MUTED
-from reports.rates import percent
+from reports.rates import counted, percent
 from reports.svg import FONT, WIDTH, svg_text, unit_axes, unit_figure, write
 from reports.text import fitted_text
 
@@ -51,10 +51,10 @@ def neuron_groups(groups: Sequence[GroupRow]) -> str:
     for row, group in enumerate(shown):
         _draw_row(axes, group, _HEAD + _ROW * (row + 0.5) - 4, _LONGEST * group.n_prompts / most)
     write(axes, "speaks for one picture", (_MARGIN, height - 10), color=LEAK)
-    rest = f" · {len(groups) - len(shown)} smaller groups not shown" if len(groups) > len(shown) else ""
+    rest = f" · {counted(len(groups) - len(shown), 'more group')} not shown" if len(groups) > len(shown) else ""
     write(axes, f"for several, or unknown{rest}", (_BARS, height - 10), color=MUTED)
     n_one = sum(group.n_findings == 1 for group in shown)
-    alt = f"The {len(shown)} largest groups of neurons that spike together; {n_one} of them speak for one picture."
+    alt = f"{counted(len(shown), 'group')} of neurons that spike together; {n_one} of them for one picture."
     return svg_text(figure, name="neuron-groups", alt=alt)
 
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from math import isfinite
 from xml.etree import ElementTree as ET
 
-from reports.drawing import FAINT, LEAK, MUTED
+from reports.drawing import FAINT, INK, LEAK, MUTED
 from reports.site_names import short_site, sites_by_kind
 from reports.svg import SMALL, svg_root, themed
 from reports.text import fitted_text
 
 _WIDTH, _HEIGHT, _FLOOR = 380.0, 64.0, 50.0
-_BETWEEN = 10.0
+_BETWEEN, _WIDEST = 10.0, 30.0
 
 
 def layer_profile(
@@ -30,7 +30,7 @@ def layer_profile(
     if not (isfinite(top) and top > 0):
         raise ValueError(f"a full bar must be a value above 0, not {top}")
     groups = sites_by_kind(sites)
-    pitch = (_WIDTH - _BETWEEN * (len(groups) - 1)) / len(sites)
+    pitch = min(_WIDEST, (_WIDTH - _BETWEEN * (len(groups) - 1)) / len(sites))
     root = svg_root(f"0 0 {_WIDTH:g} {_HEIGHT:g}", f"{measure}, by site: {_loudest(values, sites)}.")
     bars = ET.SubElement(root, "g", {"fill": themed(LEAK)})
     words = ET.Element("g", {"fill": themed(MUTED), "font-size": f"{SMALL:g}", "text-anchor": "middle"})
@@ -38,11 +38,10 @@ def layer_profile(
     for group in groups:
         right = left + pitch * len(group.positions)
         for column, position in enumerate(group.positions):
-            x, value = left + pitch * column, values[position]
-            if isfinite(value):
-                height = _height(value, top)
-                bar = ET.SubElement(bars, "rect", _box(x, pitch, height))
-                ET.SubElement(bar, "title").text = f"{fitted_text(short_site(sites[position]), 30)}: {value:.3g}"
+            x = left + pitch * column
+            if isfinite(values[position]):
+                bar = ET.SubElement(bars, "rect", _box(x, pitch, _height(values[position], top)))
+                ET.SubElement(bar, "title").text = _words(sites[position], values[position], ": ")
             if ordinary is not None and isfinite(ordinary[position]):
                 y = _FLOOR - _height(ordinary[position], top)
                 outline.append(f"M{x:.4g} {y:.3g}h{pitch:.3g}")
@@ -51,7 +50,7 @@ def layer_profile(
         left = right + _BETWEEN
     ET.SubElement(root, "path", {"d": "".join(floor), "stroke": themed(FAINT)})
     if outline:
-        ET.SubElement(root, "path", {"d": "".join(outline), "stroke": themed(MUTED), "fill": "none"})
+        ET.SubElement(root, "path", {"d": "".join(outline), "stroke": themed(INK)})
     root.append(words)
     return ET.tostring(root, encoding="unicode")
 
@@ -65,7 +64,11 @@ def _box(x: float, pitch: float, height: float) -> dict[str, str]:
     return {"x": f"{x:.4g}", "y": f"{_FLOOR - height:.3g}", "width": f"{width:.3g}", "height": f"{height:.3g}"}
 
 
+def _words(site: str, value: float, between: str) -> str:
+    return f"{fitted_text(short_site(site), 30)}{between}{value:.3g}"
+
+
 def _loudest(values: Sequence[float], sites: Sequence[str]) -> str:
     """The three loudest sites in words."""
     ranked = sorted((p for p in range(len(sites)) if isfinite(values[p])), key=lambda p: -values[p])
-    return ", ".join(f"{fitted_text(short_site(sites[p]), 30)} {values[p]:.3g}" for p in ranked[:3]) or "nothing"
+    return ", ".join(_words(sites[p], values[p], " ") for p in ranked[:3]) or "nothing"

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.drawing import CALM, GRID, LEAK, MUTED
 from reports.rates import Rate, percent, rate_of
@@ -32,6 +33,18 @@ class TriedPrompt:
     is_control: bool
 
 
+class _Look(NamedTuple):
+    """How a set of prompts is called and drawn; the thinner line lies on top, so that equal ones show both."""
+
+    name: str
+    is_control: bool
+    color: str
+    width: float
+
+
+_LOOKS = (_Look("flagged", False, LEAK, 2.6), _Look("controls", True, CALM, 1.3))
+
+
 def recovery_curves(prompts: Sequence[TriedPrompt]) -> str:
     """Draw the share of prompts that gave a picture over UE spent on each as SVG: flagged ones and controls.
 
@@ -40,37 +53,39 @@ def recovery_curves(prompts: Sequence[TriedPrompt]) -> str:
     """
     if not prompts:
         raise ValueError("no prompt was tried; an audit without recovery has no such figure")
-    by_role = {role: [p for p in prompts if p.is_control is (role == "controls")] for role in ("flagged", "controls")}
-    lines = [(role, members) for role, members in by_role.items() if members]
+    lines = [(look, [p for p in prompts if p.is_control is look.is_control]) for look in _LOOKS]
+    lines = [(look, members) for look, members in lines if members]
     strategies = sorted({p.strategy for p in prompts if p.strategy and p.strategy != _PLAIN})
     markers = dict(zip(strategies, _MARKERS, strict=False))
     figure = unit_figure(215 + _LINE * (len(lines) + bool(markers)), arranged=True)
     axes = figure.add_subplot()
-    start = 0.7 * max(1, min(p.first_picture or p.evaluations for p in prompts))
-    _style(axes, start, 1.1 * max(2, *(p.evaluations for p in prompts)))
+    first = [max(1, p.first_picture or p.evaluations) for p in prompts]
+    _style(axes, 0.7 * min(first), 1.25 * max(*first, *(p.evaluations for p in prompts)))
     by = ", ".join(f"{_MARKERS[marker]} {fitted_text(strategy, 16)}" for strategy, marker in markers.items())
     words = [(f"by {by}; otherwise by plain samples", MUTED)] if markers else []
-    for row, (role, members) in enumerate(lines):
-        color = CALM if role == "controls" else LEAK
+    for row, (look, members) in enumerate(lines):
         rate = rate_of(sum(p.first_picture is not None for p in members), len(members))
-        _draw_curve(axes, members, color, markers)
-        _draw_interval(axes, rate, color, 1.02 + 0.03 * row)
-        words.insert(row, (f"{role}: {_rate(rate)}", color))
+        _draw_curve(axes, members, look, markers)
+        _draw_interval(axes, rate, look.color, 1.02 + 0.03 * row)
+        words.insert(row, (f"{look.name}: {_rate(rate)}", look.color))
     for row, (text, color) in enumerate(reversed(words)):
         write(axes, text, (0, 1), (0, 12 + _LINE * row), coords="axes fraction", color=color, size=FONT)
     alt = f"Prompts that gave a picture: {'; '.join(text for text, _ in words[: len(lines)])}."
     return svg_text(figure, name="recovery-curves", alt=alt)
 
 
-def _draw_curve(axes: Axes, members: Sequence[TriedPrompt], color: str, markers: Mapping[str, str]) -> None:
-    came = sorted((p.first_picture, p.strategy or _PLAIN) for p in members if p.first_picture is not None)
+def _draw_curve(axes: Axes, members: Sequence[TriedPrompt], look: _Look, markers: Mapping[str, str]) -> None:
+    """Draw the steps, with one mark on top of the pictures that a strategy brought at one place."""
+    came = sorted((max(1, p.first_picture), p.strategy or _PLAIN) for p in members if p.first_picture is not None)
     heights = [(rank + 1) / len(members) for rank in range(len(came))]
     start, end = axes.get_xlim()
     ue = [start, *(first for first, _ in came), end]
-    axes.step(ue, [0, *heights, (heights or [0])[-1]], where="post", color=color, linewidth=1.8, clip_on=False)
-    for (first, strategy), height in zip(came, heights, strict=True):
+    axes.step(
+        ue, [0, *heights, (heights or [0])[-1]], where="post", color=look.color, linewidth=look.width, clip_on=False
+    )
+    for (first, strategy), height in dict(zip(came, heights, strict=True)).items():
         if strategy in markers:
-            axes.plot(first, height, markers[strategy], color=color, markersize=4, clip_on=False)
+            axes.plot(first, height, markers[strategy], color=look.color, markersize=6, clip_on=False)
 
 
 def _draw_interval(axes: Axes, rate: Rate, color: str, x: float) -> None:
@@ -88,7 +103,8 @@ def _rate(rate: Rate) -> str:
 def _style(axes: Axes, start: float, end: float) -> None:
     style_axes(axes)
     axes.set(xscale="log", xlim=(start, end), ylim=(0, 1))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ticks = [lead * 10**power for power in range(12) for lead in (1, 2, 5)]
+    axes.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if start <= tick <= end]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda ue, _: f"{ue:,.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: percent(share)))

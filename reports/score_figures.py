@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from reports.drawing import CALM, INK, LEAK, MUTED
-from reports.rates import percent
+from reports.rates import counted, percent
 from reports.svg import FONT, style_axes, svg_text, unit_figure, write
 
 Vector = npt.NDArray[np.float64]
@@ -48,18 +48,7 @@ def score_distributions(
     """
     finite = [_finite(scores) for scores in (reference, unflagged, flagged)]
     n_left_out = len(reference) + len(unflagged) + len(flagged) - sum(map(len, finite))
-    titles = (
-        f"{len(finite[0]):,} reference prompts",
-        f"{len(finite[1]) + len(finite[2]):,} candidates, {len(finite[2]):,} of them flagged",
-    )
-    panels = [
-        panel
-        for panel in (
-            _Panel(titles[0], ((CALM, finite[0]),)),
-            _Panel(titles[1], ((MUTED, finite[1]), (LEAK, finite[2]))),
-        )
-        if len(panel.scores)
-    ]
+    panels = _panels(*finite)
     if not panels:
         raise ValueError("no finite score to draw; an audit without scores has no distributions")
     figure = unit_figure(34 + 98 * len(panels), arranged=True)
@@ -101,9 +90,18 @@ def text_null(flagged: Sequence[float], reference: Sequence[float], auc: float) 
     spread.yaxis.set_major_locator(MaxNLocator(4))
     _draw_roc(roc, of_reference, of_flagged)
     write(roc, f"AUC {auc:.2f}", (0.95, 0.12), size=FONT, ha="right", weight="bold")
-    n_flagged, n_reference = f"{len(of_flagged):,} flagged", f"{len(of_reference):,} reference prompts"
-    alt = f"Words alone tell {n_flagged} from {n_reference} with an AUC of {auc:.2f} (0.5 is chance)."
+    prompts = f"{len(of_flagged):,} flagged from {counted(len(of_reference), 'reference prompt')}"
+    alt = f"Words alone tell {prompts} with an AUC of {auc:.2f} (0.5 is chance)."
     return svg_text(figure, name="text-null", alt=alt)
+
+
+def _panels(reference: Vector, unflagged: Vector, flagged: Vector) -> list[_Panel]:
+    candidates = f"{counted(len(unflagged) + len(flagged), 'candidate')}, {len(flagged):,} of them flagged"
+    both = (
+        _Panel(counted(len(reference), "reference prompt"), ((CALM, reference),)),
+        _Panel(candidates, ((MUTED, unflagged), (LEAK, flagged))),
+    )
+    return [panel for panel in both if len(panel.scores)]
 
 
 def _finite(scores: Sequence[float]) -> Vector:
@@ -118,7 +116,7 @@ def _edges(scores: Vector, n_bins: int) -> list[float]:
 
 
 def _draw_panel(axes: Axes, panel: _Panel, edges: list[float], threshold: float | None) -> None:
-    for color, scores in panel.bars:
+    for color, scores in (bar for bar in panel.bars if len(bar[1])):
         axes.hist(scores, bins=edges, color=color, alpha=0.75, histtype="stepfilled")
     style_axes(axes)
     axes.set_yscale("symlog", linthresh=1)

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from reports.drawing import FAINT, INK, LEAK, MUTED
+from reports.rates import counted
 from reports.site_names import SiteGroup, distinct_names, sites_by_kind
 from reports.svg import FONT, WIDTH, svg_text, unit_axes, unit_figure, write
 from reports.text import fitted_text
@@ -101,7 +102,8 @@ def spike_heatmap(
         _draw_block(axes, block, scale, groups, y)
         y += _TITLE + len(block.labels) * _ROW + _BETWEEN
     _name_columns(axes, groups, [sites[column] for column in columns] if are_named else (), y - _BETWEEN)
-    alt = f"{measure}: {len(values)} prompts by {len(sites)} sites, from {scale.calm:.3g} to {scale.top:.3g}."
+    size = f"{counted(len(values), 'prompt')} by {counted(len(sites), 'site')}"
+    alt = f"{measure}: {size}, from {scale.calm:.3g} to {scale.top:.3g}."
     return svg_text(figure, name="spike-heatmap", alt=alt)
 
 

@@ -12,17 +12,20 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from reports.drawing import FAINT, INK, LIGHT, MUTED, quiet_about_glyphs
+from reports.text import visible_text
 
 WIDTH = 380.0
 """Of every figure, in its own units: words of 10 units are 9 px on a phone of 340, and 15 px at the 560 advised."""
 FONT = 10.0
 SMALL = 9.0
 _POINTS = 72
+_LONGEST = 300
 
 _VARIABLES = {color: f"var(--{name}, {color})" for name, color in LIGHT.items()}
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 _ROUNDED = {"d", "x", "y", "width", "height"}
-_DROPPED = {"style", "id", "font-family", "font", "{http://www.w3.org/1999/xlink}href"}
+_HREF = "{http://www.w3.org/1999/xlink}href"
+_DROPPED = {"style", "font-family", "font", _HREF}
 
 
 def svg_text(figure: Figure, *, name: str, alt: str) -> str:
@@ -43,8 +46,7 @@ def svg_text(figure: Figure, *, name: str, alt: str) -> str:
         figure.savefig(out, format="svg", transparent=True, metadata=_NO_METADATA)
     drawn = ET.fromstring(out.getvalue())
     root = svg_root(drawn.attrib["viewBox"], alt)
-    for child in drawn:
-        root.extend(_plain(child))
+    root.extend([plain for child in drawn for plain in _plain(child)])
     return ET.tostring(root, encoding="unicode")
 
 
@@ -52,7 +54,13 @@ def svg_root(view_box: str, alt: str) -> ET.Element:
     """An empty picture as wide as its place in the page."""
     return ET.Element(
         "svg",
-        {"xmlns": "http://www.w3.org/2000/svg", "viewBox": view_box, "width": "100%", "role": "img", "aria-label": alt},
+        {
+            "xmlns": "http://www.w3.org/2000/svg",
+            "viewBox": view_box,
+            "width": "100%",
+            "role": "img",
+            "aria-label": visible_text(alt, _LONGEST),
+        },
     )
 
 
@@ -97,10 +105,10 @@ def write(
     size: float = SMALL,
     **looks: Any,
 ) -> None:
-    """Write words, which are never taken for mathematics, `shift` units right of and above a place."""
+    """Write words `shift` units right of and above a place; they are shown as they are, never read as mathematics."""
     looks = {"va": "center", **looks}
     axes.annotate(
-        text,
+        visible_text(text, _LONGEST),
         at,
         shift,
         coords,
@@ -114,13 +122,13 @@ def write(
 
 
 def _plain(element: ET.Element) -> Iterator[ET.Element]:
-    """The element as we write it; a group that says nothing is replaced by what it holds, the style sheet dropped."""
+    """The element as we write it: without a style sheet, which would hold for the whole page, and empty groups."""
     tag = element.tag.rpartition("}")[2]
-    if tag == "style":
-        return
     children = [plain for child in element for plain in _plain(child)]
     attributes = _attributes(tag, element)
-    if tag in {"g", "defs"} and not (children and attributes) and (tag == "g" or not children):
+    if tag == "style" or (tag in {"g", "defs"} and not children):
+        return
+    if tag == "g" and not attributes:
         yield from children
         return
     plain = ET.Element(tag, attributes)
@@ -130,16 +138,13 @@ def _plain(element: ET.Element) -> Iterator[ET.Element]:
 
 
 def _attributes(tag: str, element: ET.Element) -> dict[str, str]:
-    """Attributes with the declarations of `style` among them, numbers to two decimals, and no id that nobody uses."""
-    style = dict(re.findall(r"([\w-]+):\s*([^;]+)", element.get("style", "")))
-    if tag == "text":
-        style |= _font(element.get("style", ""))
-    found = {**{key: value.strip() for key, value in style.items()}, **element.attrib}
-    kept = {key: value for key, value in found.items() if key not in _DROPPED}
-    if href := element.get("{http://www.w3.org/1999/xlink}href"):
-        kept["href"] = href.replace("\n", "")
-    if "id" in element.attrib and tag in {"path", "clipPath"}:
-        kept["id"] = element.attrib["id"]
+    """Attributes, declarations of `style` among them, with our colours, short numbers and only ids that are used."""
+    style = element.get("style", "")
+    found = dict(re.findall(r"([\w-]+):\s*([^;]+)", style)) | (_font(style) if tag == "text" else {}) | element.attrib
+    if href := found.get(_HREF):
+        found["href"] = href.replace("\n", "")
+    unused = set() if tag in {"path", "clipPath"} else {"id"}
+    kept = {key: value for key, value in found.items() if key not in _DROPPED | unused}
     if kept.get("transform", "").startswith("rotate(-0"):
         del kept["transform"]
     for key in kept.keys() & {"fill", "stroke"}:
@@ -155,4 +160,4 @@ def _font(style: str) -> dict[str, str]:
 
 def _rounded(value: str) -> str:
     numbers = re.sub(r"-?\d+\.\d+", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), value)
-    return re.sub(r"\s+", " ", numbers).strip()
+    return " ".join(numbers.split())
