@@ -73,6 +73,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
             detectors=detector_names(tables["scores"]),
             cards=cards,
             n_findings=len(report.judged),
+            n_showing=sum(one.finding.picture is not None for one in report.judged),
             n_pictures=len({one.finding.picture for one in report.judged if one.finding.picture}),
             max_cards=MAX_CARDS,
             profiles={name: Markup(svg) for name, svg in card_profiles(profiles).items()},

@@ -106,7 +106,7 @@ def _distributions(run: RunRecord, tables: Mapping[str, pa.Table]) -> Iterator[S
         title = "Spike scores" if len(styles) == 1 else f"Spike scores, style {number + 1} of {len(styles)}"
         yield Shown(
             title,
-            score_distributions(of_reference, unflagged, flagged, style.threshold),
+            score_distributions(of_reference, unflagged, flagged, style.threshold, name=str(number)),
             f"Captions alike in style are judged among themselves, here calibrated on {on}. A prompt of this style is "
             "flagged above the dashed line.",
         )

@@ -34,7 +34,12 @@ class _Panel:
 
 
 def score_distributions(
-    reference: Sequence[float], unflagged: Sequence[float], flagged: Sequence[float], threshold: float | None
+    reference: Sequence[float],
+    unflagged: Sequence[float],
+    flagged: Sequence[float],
+    threshold: float | None,
+    *,
+    name: str,
 ) -> str:
     """Draw histograms of spike scores as SVG: reference prompts above, candidates below, counts on a symlog axis.
 
@@ -44,7 +49,8 @@ def score_distributions(
         reference: scores of the reference prompts; empty where there are none.
         unflagged: scores of the candidates that are not flagged.
         flagged: scores of those that are.
-        threshold: score above which a prompt of any style is flagged; None if styles have none in common.
+        threshold: score above which a prompt is flagged; None where so low a rate cannot be shown.
+        name: tells this figure from others of its kind in the page.
     """
     finite = [_finite(scores) for scores in (reference, unflagged, flagged)]
     n_left_out = len(reference) + len(unflagged) + len(flagged) - sum(map(len, finite))
@@ -61,7 +67,7 @@ def score_distributions(
     grid[-1].set_xlabel("spike score" + (f" ({n_left_out:,} not finite, left out)" if n_left_out else ""))
     stated = "" if threshold is None else f"; the threshold is {threshold:.3g}"
     alt = f"Spike scores of {' and '.join(panel.title for panel in panels)}{stated}."
-    return svg_text(figure, name="score-distributions", alt=alt)
+    return svg_text(figure, name=f"score-distributions-{name}", alt=alt)
 
 
 def text_null(flagged: Sequence[float], reference: Sequence[float], auc: float) -> str:

@@ -16,24 +16,30 @@
       picture: cells[nColumns - 1],
     };
   });
+  let ordered = entries;
   const search = document.getElementById("search");
   const severity = document.getElementById("severity");
   const picture = document.getElementById("picture");
   const shown = document.getElementById("shown");
+  const more = document.getElementById("more");
+  const FIRST = 500; // rows that are laid out at once: a browser takes seconds for ten thousand
+  let limit = FIRST;
   const SEVERITIES = ["none", "low", "medium", "high"];
 
   function filter() {
     const wanted = search.value.trim().toLowerCase();
     let count = 0;
-    for (const entry of entries) {
+    for (const entry of ordered) {
       const fits =
         (!wanted || entry.words.includes(wanted)) &&
         (!severity.value || entry.severity === severity.value) &&
         (!picture.value || entry.picture.startsWith(picture.value));
-      entry.row.hidden = !fits;
+      entry.row.hidden = !fits || count >= limit;
       count += fits;
     }
     shown.textContent = `${count} of ${entries.length} prompts`;
+    more.hidden = count <= limit;
+    more.textContent = `Show all ${count} rows`;
   }
 
   function key(entry, column) {
@@ -53,7 +59,9 @@
         typeof a.key === "number" ? (a.key > b.key) - (a.key < b.key) : collator.compare(a.key, b.key);
       return sign * order || a.entry.index - b.entry.index;
     });
-    body.append(...keyed.map((one) => one.entry.row));
+    ordered = keyed.map((one) => one.entry);
+    filter();
+    body.append(...ordered.map((entry) => entry.row));
     heads.forEach((head, index) => {
       if (index === column) head.setAttribute("aria-sort", descending ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
@@ -72,7 +80,12 @@
     });
   });
   for (const control of [search, severity, picture]) control.addEventListener("input", filter);
+  more.addEventListener("click", () => {
+    limit = Infinity;
+    filter();
+  });
   document.getElementById("controls").addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("controls").hidden = false;
   filter();
+  table.classList.remove("cut");
 })();

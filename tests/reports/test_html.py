@@ -21,6 +21,7 @@ from tests.reports.runs import HOSTILE, LEAKS, N_PROMPTS, PROMPTS, SECRET, write
 
 LENIENT = Policy(max_high=99, max_confirmed=99)
 REDACTED = PageOptions(redact_prompts=True, images="shown")
+Skeleton = list[tuple[str, tuple[str, ...]]]
 HTML = "{http://www.w3.org/1999/xhtml}"
 
 
@@ -143,7 +144,7 @@ def test_redaction_leaves_no_prompt_no_name_of_a_picture_and_no_link(run: Path) 
     page = page_of(run, REDACTED)
     assert SECRET in page_of(run)
     assert SECRET not in page
-    assert "Ann" not in page
+    assert TRAINING_NAME not in page
     assert "captions.csv, row 2" in page
     assert all(href.startswith(("#", "data:image/png")) for href in attributes(page, "href"))
 
@@ -156,19 +157,24 @@ def test_hidden_pictures_are_not_linked_either(run: Path, images: Any) -> None:
     assert n_shown == 0 if images == "none" else n_shown > 10
 
 
-def skeleton(page: str) -> list[tuple[str, tuple[str, ...]]]:
+@pytest.fixture(scope="module")
+def plain(run: Path) -> Skeleton:
+    return skeleton(page_of(run))
+
+
+def skeleton(page: str) -> Skeleton:
     """Elements with the names of their attributes, in order, without what drawings are made of."""
     drawn = "{http://www.w3.org/2000/svg}"
     return [(str(e.tag), tuple(sorted(e.attrib))) for e in parsed(page).iter() if not str(e.tag).startswith(drawn)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.one_of(st.text(min_size=1, max_size=60), st.sampled_from([HOSTILE, "</script><script>x</script>"])))
-def test_no_word_of_a_stranger_becomes_markup(tmp_path: Path, run: Path, text: str) -> None:
+def test_no_word_of_a_stranger_becomes_markup(tmp_path: Path, plain: Skeleton, text: str) -> None:
     """Prompts, file names, sites, settings and problems of any content leave the elements as they are."""
     text = text.replace("\x00", "") or "x"
     odd = write_illustrated(tmp_path / "odd", prompts=[text, *PROMPTS[1:]], site=f"unet.{text}.ff.net.2")
-    assert skeleton(page_of(odd)) == skeleton(page_of(run))
+    assert skeleton(page_of(odd)) == plain
 
 
 def test_a_hostile_prompt_is_shown_as_text(tmp_path: Path) -> None:

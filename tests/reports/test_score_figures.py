@@ -1,5 +1,6 @@
 """Figures of scores say their counts and their threshold, and draw whatever an audit may give."""
 
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -23,15 +24,15 @@ def _no_warnings() -> None:
 
 
 def test_distributions_say_counts_and_threshold() -> None:
-    svg = score_distributions(REFERENCE, CANDIDATES, FLAGGED, 1.06)
+    svg = score_distributions(REFERENCE, CANDIDATES, FLAGGED, 1.06, name="all")
     assert {"600 reference prompts", "1,156 candidates, 79 of them flagged", "threshold 1.06"} <= set(words(svg))
     assert "threshold is 1.06" in parsed(svg).attrib["aria-label"]
     assert len(svg) < 20_000
 
 
 def test_only_flagged_prompts_are_painted_as_leaks() -> None:
-    assert painted(score_distributions(REFERENCE, CANDIDATES, FLAGGED, 1.06), "leak") == 1
-    assert painted(score_distributions(REFERENCE, CANDIDATES, [], 1.06), "leak") == 0
+    assert painted(score_distributions(REFERENCE, CANDIDATES, FLAGGED, 1.06, name="all"), "leak") == 1
+    assert painted(score_distributions(REFERENCE, CANDIDATES, [], 1.06, name="all"), "leak") == 0
 
 
 @pytest.mark.parametrize(
@@ -49,13 +50,13 @@ def test_only_flagged_prompts_are_painted_as_leaks() -> None:
 def test_any_scores_are_drawn(
     reference: Sequence[float], unflagged: Sequence[float], flagged: Sequence[float], threshold: float | None
 ) -> None:
-    svg = score_distributions(reference, unflagged, flagged, threshold)
+    svg = score_distributions(reference, unflagged, flagged, threshold, name="all")
     assert ("threshold 1" in words(svg)) == (threshold is not None)
     assert sum("prompt" in text and "reference" in text for text in words(svg)) == bool(reference)
 
 
 def test_scores_that_are_not_finite_are_left_out_and_counted() -> None:
-    svg = score_distributions([*REFERENCE, NAN], CANDIDATES, [INF, *FLAGGED], 1.06)
+    svg = score_distributions([*REFERENCE, NAN], CANDIDATES, [INF, *FLAGGED], 1.06, name="all")
     assert "spike score (2 not finite, left out)" in words(svg)
     assert "600 reference prompts" in words(svg)
 
@@ -63,7 +64,7 @@ def test_scores_that_are_not_finite_are_left_out_and_counted() -> None:
 @pytest.mark.parametrize("scores", [[], [NAN], [INF, -INF]])
 def test_distributions_of_nothing_are_refused(scores: Sequence[float]) -> None:
     with pytest.raises(ValueError, match="no finite score"):
-        score_distributions(scores, [], scores, 1.0)
+        score_distributions(scores, [], scores, 1.0, name="all")
 
 
 def test_calibration_states_the_observed_rate_with_its_interval() -> None:
@@ -118,3 +119,10 @@ def test_any_scores_from_words_are_drawn(flagged: Sequence[float], reference: Se
 def test_words_alone_need_both_sides(flagged: Sequence[float], reference: Sequence[float]) -> None:
     with pytest.raises(ValueError, match="no flagged or no reference"):
         text_null(flagged, reference, 0.5)
+
+
+def test_figures_of_two_styles_share_no_id() -> None:
+    pages = [score_distributions(REFERENCE, CANDIDATES, FLAGGED, 1.06, name=name) for name in ("1", "2")]
+    first, second = (set(re.findall(r'\bid="([^"]+)"', page)) for page in pages)
+    assert first
+    assert not first & second
