@@ -19,7 +19,7 @@ from audit.planted.paths import MODEL
 from audit.prompts import Prompt, PromptSet
 from audit.recording import Recorded
 from audit.recovering import Recovered
-from audit.style import MIN_PROMPTS, text_only_auc
+from audit.style import MIN_PROMPTS
 from hooks import Site
 from reports.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
 from reports.rates import percent, rate_of
@@ -73,9 +73,18 @@ class Results:
 
 
 def run_record(
-    inputs: Inputs, results: Results, recoveries: pa.Table, run: Path, timings: Mapping[str, float]
+    inputs: Inputs,
+    results: Results,
+    recoveries: pa.Table,
+    run: Path,
+    timings: Mapping[str, float],
+    style_auc: float | None,
 ) -> RunRecord:
-    """The content of run.json, its verdict still open; the tables in `run` are written already."""
+    """The content of run.json, its verdict still open; the tables in `run` are written already.
+
+    Args:
+        style_auc: how well words alone tell flagged prompts from others; None if not measured.
+    """
     settings, reference = inputs.settings, inputs.reference
     counts = _counts(inputs, results, recoveries)
     return RunRecord(
@@ -84,7 +93,7 @@ def run_record(
         model=ModelIdentity(display_name(settings.model), inputs.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
         inputs={"prompts": _described(inputs.candidates), "reference": _described(reference) if reference else None},
-        calibration=_calibration(inputs, results),
+        calibration=_calibration(inputs, results, style_auc),
         counts=counts,
         false_recovery=rate_of(counts.n_false_recoveries, counts.n_controls),
         evaluations={
@@ -106,14 +115,14 @@ def display_name(model: str) -> str:
     return "embedded" if Path(model) == MODEL else model
 
 
-def _calibration(inputs: Inputs, results: Results) -> Calibration:
+def _calibration(inputs: Inputs, results: Results, style_auc: float | None) -> Calibration:
     settings, reference, scored = inputs.settings, inputs.reference, results.scored
     return Calibration(
         fpr=settings.fpr,
         threshold=scored.finite_threshold,
         n_reference=len(scored.reference_score),
         reference_source=reference.source if reference else "the candidates themselves",
-        style_auc=_style_auc(inputs, scored),
+        style_auc=style_auc,
         style_shift=results.detected.style_shift,
         max_style_shift=settings.max_style_shift,
         pooled=results.detected.pooled,
@@ -176,15 +185,6 @@ def _counts(inputs: Inputs, results: Results, recoveries: pa.Table) -> Counts:
         n_controls=counted.n_controls,
         n_false_recoveries=counted.n_false_recoveries,
     )
-
-
-def _style_auc(inputs: Inputs, scored: Scored) -> float | None:
-    """How well words alone tell flagged prompts from the reference, or from the unflagged where there is none."""
-    texts = [prompt.text for prompt in inputs.candidates.prompts]
-    flagged = [text for text, flag in zip(texts, scored.flagged, strict=True) if flag]
-    clean = [text for text, flag in zip(texts, scored.flagged, strict=True) if not flag]
-    against = [prompt.text for prompt in inputs.reference.prompts] if inputs.reference else clean
-    return text_only_auc(flagged, against, inputs.settings.seed)
 
 
 def _described(prompts: PromptSet) -> dict[str, Any]:

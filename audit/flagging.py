@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from audit.calibration import NullDistribution, fit_null, p_values, q_values, threshold_at
+from audit.calibration import NullDistribution, fit_null, fold_of, p_values, q_values, threshold_at
 from audit.scoring import GroupScores, Vector
 from audit.style import StyleGroups
 
@@ -33,15 +33,24 @@ class StyleNull:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Everything the detectors say of the candidates, one value a prompt, and what it was calibrated on."""
+    """Everything the detectors say of the candidates, one value a prompt, and what it was calibrated on.
+
+    Args:
+        style: group of captions alike that each candidate is judged among: [prompt].
+        reference_style: group of each reference prompt, none without a reference: [reference prompt].
+        reference_p_value: of each reference prompt where it takes no part in the calibration: [reference prompt].
+    """
 
     detectors: Mapping[str, Vector]
+    style: npt.NDArray[np.int64]
     spike_score: Vector
     p_value: Vector
     q_value: Vector
     flagged: npt.NDArray[np.bool_]
     styles: tuple[StyleNull, ...]
     reference_score: Vector
+    reference_style: npt.NDArray[np.int64]
+    reference_p_value: Vector
     groups: tuple[GroupScores, ...]
 
     @property
@@ -77,6 +86,23 @@ def flag(
     return p, nulls
 
 
+def held_out_p_values(reference_score: Vector, styles: StyleGroups) -> Vector:
+    """p-value of each reference prompt among the others of its style, fold by fold: [reference prompt].
+
+    They show the calibration at work on prompts that it did not see: of clean prompts a share of x has p up to x. NaN
+    for the only one of its style.
+    """
+    p = np.full(len(styles.of_reference), np.nan)
+    for group in range(styles.n_reference_groups):
+        members = np.flatnonzero(styles.of_reference == group)
+        folds = fold_of(len(members))
+        for fold in range(folds.max(initial=-1) + 1):
+            others, held_out = members[folds != fold], members[folds == fold]
+            if len(others):
+                p[held_out] = p_values(reference_score[held_out], fit_null(reference_score[others], contaminated=False))
+    return p
+
+
 def flagged_at(
     groups: Sequence[GroupScores],
     detectors: Mapping[str, Vector],
@@ -89,11 +115,14 @@ def flagged_at(
     p, nulls = flag(spike_score, reference_score, styles, fpr)
     return Scored(
         detectors=detectors,
+        style=styles.of_candidates,
         spike_score=spike_score,
         p_value=p,
         q_value=q_values(p),
         flagged=p <= fpr,
         styles=tuple(nulls),
         reference_score=reference_score,
+        reference_style=styles.of_reference,
+        reference_p_value=held_out_p_values(reference_score, styles),
         groups=tuple(groups),
     )

@@ -10,6 +10,13 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from audit.account import Inputs, Results, run_record
+from audit.evidence_tables import (
+    reference_scores_table,
+    site_profiles_table,
+    text_null_of,
+    text_null_table,
+    text_sets,
+)
 from audit.neuron_groups import (
     MAX_P_VALUE,
     MIN_JACCARD,
@@ -24,15 +31,19 @@ from audit.scoring import Spike, baseline_arrays, baseline_columns, top_spikes
 from audit.shards import Shards
 from audit.tables import finding_id, recoveries_table, scores_table, spikes_table
 from reports.decide import Verdict, decide
+from reports.evidence_tables import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
 from reports.files import (
     BASELINE_FILE,
     EVIDENCE_FILE,
     HISTOGRAM_FILE,
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
+    REFERENCE_SCORES_FILE,
     SCORES_FILE,
+    SITE_PROFILES_FILE,
     SPIKES_FILE,
     SUMMARY_FILE,
+    TEXT_NULL_FILE,
     whole_file,
     write_text,
 )
@@ -76,14 +87,29 @@ def write_results(
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
     shared = _neuron_groups(inputs, results, of_flagged, candidates)
     write_table(run.path / NEURON_GROUPS_FILE, neuron_groups_table(shared), NEURON_GROUPS_SCHEMA, footer)
+    style_auc = _write_evidence(inputs, results, candidates, run, footer)
     _draw(inputs, results, run)
-    record = run_record(inputs, results, recoveries, run.path, seconds)
+    record = run_record(inputs, results, recoveries, run.path, seconds, style_auc)
     verdict = decide(results_of(record), Policy())
     finished = replace(record, verdict=verdict)
     run.update(**asdict(finished))
     write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, inputs.settings.show_prompts))
     print_summary(Console(width=None if sys.stdout.isatty() else 120), finished, run.path, scores, spikes, recoveries)
     return verdict
+
+
+def _write_evidence(
+    inputs: Inputs, results: Results, candidates: Shards, run: RunDirectory, footer: Mapping[str, str]
+) -> float | None:
+    """Write the tables behind the verdict; returns how well words alone tell flagged prompts from others."""
+    scored, sets = results.scored, text_sets(inputs, results.scored)
+    null = text_null_of(sets, inputs.settings.seed)
+    profiles = site_profiles_table(inputs.candidates.prompts, scored, candidates, results.recovered)
+    references = reference_scores_table(inputs, scored)
+    write_table(run.path / REFERENCE_SCORES_FILE, references, REFERENCE_SCORES_SCHEMA, footer)
+    write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
+    write_table(run.path / TEXT_NULL_FILE, text_null_table(sets, null), TEXT_NULL_SCHEMA, footer)
+    return None if null is None else null.auc
 
 
 def _neuron_groups(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from audit.detectors import NeuronDetector
 from audit.detectors.spikes import SCORED_REDUCTIONS, SPIKE_SCORE_KIND, spike_scores
 from audit.shards import Column, Shards
 from hooks import Site
+from reports.evidence_tables import SPIKE_LIMIT
 
 Vector = npt.NDArray[np.float64]
 
@@ -54,6 +55,15 @@ class Spike:
     activation: float
     z: float
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class SiteProfile:
+    """One site for one prompt: root mean square of its neurons' z, and the share of them beyond `SPIKE_LIMIT`."""
+
+    site: Site
+    rms_z: float
+    spike_share: float
 
 
 def columns_of(kind: str, sites: Sequence[Site]) -> tuple[Column, ...]:
@@ -167,19 +177,43 @@ def top_spikes(
 ) -> dict[int, list[Spike]]:
     """The neurons farthest from their baseline, over all groups, for each flagged candidate (by its position)."""
     found: dict[int, list[Spike]] = {position: [] for position in flagged}
-    for group in groups:
-        start = 0
-        for matrix in candidates.matrices(group.columns):
-            for position in flagged:
-                if start <= position < start + len(matrix):
-                    row = matrix[position - start : position - start + 1]
-                    found[position] += _top_of_row(row, group.baseline_of(position), group.columns, n_top)
-            start += len(matrix)
+    for group, position, row, z in _rows_of(groups, candidates, flagged):
+        found[position] += _top_of_row(row, z, group.columns, n_top)
     return {position: sorted(spikes, key=lambda s: -abs(s.z))[:n_top] for position, spikes in found.items()}
 
 
-def _top_of_row(row: Matrix, baseline: Baseline, columns: Sequence[Column], n_top: int) -> list[Spike]:
-    z = z_scores(row, baseline)[0]
+def site_profiles(
+    groups: Sequence[GroupScores], candidates: Shards, positions: Sequence[int]
+) -> dict[int, list[SiteProfile]]:
+    """What each scored site shows for each of the candidates at `positions`, in the sites' order."""
+    found: dict[int, list[SiteProfile]] = {position: [] for position in positions}
+    for group, position, _, z in _rows_of(groups, candidates, positions):
+        parts = np.split(z, np.cumsum([column.site.n_neurons for column in group.columns])[:-1])
+        by_site: dict[Site, list[Vector]] = {}
+        for column, part in zip(group.columns, parts, strict=True):
+            by_site.setdefault(column.site, []).append(part.astype(np.float64))
+        for site, of_site in by_site.items():
+            values = np.concatenate(of_site)
+            rms, share = float(np.sqrt(np.square(values).mean())), float((np.abs(values) > SPIKE_LIMIT).mean())
+            found[position].append(SiteProfile(site, rms, share))
+    return found
+
+
+def _rows_of(
+    groups: Sequence[GroupScores], candidates: Shards, positions: Sequence[int]
+) -> Iterator[tuple[GroupScores, int, Matrix, npt.NDArray[np.float32]]]:
+    """Each group's activations, [1, neuron], and z-scores, [neuron], of the candidates at `positions`."""
+    for group in groups:
+        start = 0
+        for matrix in candidates.matrices(group.columns):
+            for position in positions:
+                if start <= position < start + len(matrix):
+                    row = matrix[position - start : position - start + 1]
+                    yield group, position, row, z_scores(row, group.baseline_of(position))[0]
+            start += len(matrix)
+
+
+def _top_of_row(row: Matrix, z: npt.NDArray[np.float32], columns: Sequence[Column], n_top: int) -> list[Spike]:
     total = max(float(np.square(z, dtype=np.float64).sum()), 1e-30)
     offsets = np.cumsum([0, *(column.site.n_neurons for column in columns)])
     spikes = []

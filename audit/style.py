@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,22 @@ _N_NEIGHBOURS = 5
 _REACH_QUANTILE, _REACH_FACTOR = 0.99, 1.1
 
 
+class TextNull(NamedTuple):
+    """What a classifier that sees words alone makes of two sets: its scores of each, out of fold, and their AUC."""
+
+    of_first: npt.NDArray[np.float64]
+    of_second: npt.NDArray[np.float64]
+    auc: float
+
+
 def text_only_auc(first: Sequence[str], second: Sequence[str], seed: int) -> float | None:
-    """Cross-validated AUC of a bag-of-words classifier between two sets; None with fewer than ten in either."""
+    """The AUC of `fit_text_null`."""
+    null = fit_text_null(first, second, seed)
+    return None if null is None else null.auc
+
+
+def fit_text_null(first: Sequence[str], second: Sequence[str], seed: int) -> TextNull | None:
+    """Cross-validate a bag-of-words classifier between two sets; None with fewer than ten in either."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
@@ -43,7 +58,7 @@ def text_only_auc(first: Sequence[str], second: Sequence[str], seed: int) -> flo
     classifier = make_pipeline(words, LogisticRegression(class_weight="balanced", max_iter=1000))
     folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=seed)
     predicted = cross_val_predict(classifier, texts, labels, cv=folds, method="predict_proba")[:, 1]
-    return float(roc_auc_score(labels, predicted))
+    return TextNull(predicted[: len(first)], predicted[len(first) :], float(roc_auc_score(labels, predicted)))
 
 
 @dataclass(frozen=True, slots=True)

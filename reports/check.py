@@ -10,12 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reports.decide import Results
+from reports.evidence_tables import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
 from reports.files import (
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
+    REFERENCE_SCORES_FILE,
     SCORES_FILE,
+    SITE_PROFILES_FILE,
     SPIKES_FILE,
     TABLE_FILES,
+    TEXT_NULL_FILE,
     RunIncompleteError,
     sha256_of,
 )
@@ -33,6 +37,15 @@ from reports.schema import (
     read_table,
     scores_schema,
 )
+
+OTHER_TABLES = {
+    SPIKES_FILE: SPIKES_SCHEMA,
+    NEURON_GROUPS_FILE: NEURON_GROUPS_SCHEMA,
+    REFERENCE_SCORES_FILE: REFERENCE_SCORES_SCHEMA,
+    SITE_PROFILES_FILE: SITE_PROFILES_SCHEMA,
+    TEXT_NULL_FILE: TEXT_NULL_SCHEMA,
+}
+"""Those that no judgement looks into, but that have to be what they say."""
 
 
 class CheckedRun(NamedTuple):
@@ -80,8 +93,8 @@ def check_tables(directory: Path, run: RunRecord) -> None:
         _check_bytes(directory / name, run.tables)
     scores = read_table(directory / SCORES_FILE, scores_schema(()))
     recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
-    read_table(directory / SPIKES_FILE, SPIKES_SCHEMA)
-    read_table(directory / NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA)
+    for name, schema in OTHER_TABLES.items():
+        read_table(directory / name, schema)
     _check_rungs(directory / RECOVERIES_FILE, recoveries)
     counts, recovered = run.counts, recovery_counts(recoveries)
     is_high = pc.equal(scores["severity"], "high")

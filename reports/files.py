@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 RUN_FILE = "run.json"
 BASELINE_FILE = "baseline.safetensors"
@@ -14,9 +14,21 @@ SCORES_FILE = "scores.parquet"
 SPIKES_FILE = "spikes.parquet"
 RECOVERIES_FILE = "recoveries.parquet"
 NEURON_GROUPS_FILE = "neuron_groups.parquet"
-TABLE_FILES = (SCORES_FILE, SPIKES_FILE, NEURON_GROUPS_FILE, RECOVERIES_FILE)
+REFERENCE_SCORES_FILE = "reference_scores.parquet"
+SITE_PROFILES_FILE = "site_profiles.parquet"
+TEXT_NULL_FILE = "text_null.parquet"
+TABLE_FILES = (
+    SCORES_FILE,
+    SPIKES_FILE,
+    NEURON_GROUPS_FILE,
+    RECOVERIES_FILE,
+    REFERENCE_SCORES_FILE,
+    SITE_PROFILES_FILE,
+    TEXT_NULL_FILE,
+)
 """Tables that run.json vouches for."""
 SUMMARY_FILE = "summary.md"
+REPORT_FILE = "report.html"
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
 DISCOVERY_DIRECTORY = "discovery"

@@ -14,20 +14,17 @@ from audit.evaluating import evaluate_run, evaluation_row
 from audit.labels import LabelsError
 from reports.evaluation import EVALUATION_SCHEMA, Evaluation, EvaluationRow
 from reports.files import (
-    NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
-    SPIKES_FILE,
     TABLE_FILES,
     RunFileError,
     RunIncompleteError,
     sha256_of,
 )
-from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.rates import rate_of
 from reports.run_record import write_run
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_metadata, read_table, scores_schema, write_table
-from tests.reports.examples import DETECTORS, recoveries_table, run_record, scores_table, spikes_table
+from reports.schema import RECOVERIES_SCHEMA, read_metadata, read_table, scores_schema, write_table
+from tests.reports.examples import DETECTORS, recoveries_table, run_record, scores_table, write_other_tables
 
 N_POSITIVE, N_NEGATIVE = 30, 120
 FILES = {"evaluation.parquet", "evaluation.md", "evaluation-roc.png", "evaluation-scores.png"}
@@ -50,9 +47,8 @@ def write_audit(run: Path, scores: pa.Table) -> Path:
     """A finished audit with these scores, as its readers accept it."""
     run.mkdir()
     write_table(run / SCORES_FILE, scores, scores_schema(DETECTORS), {})
-    write_table(run / SPIKES_FILE, spikes_table(), SPIKES_SCHEMA, {})
     write_table(run / RECOVERIES_FILE, recoveries_table([]), RECOVERIES_SCHEMA, {})
-    write_table(run / NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA.empty_table(), NEURON_GROUPS_SCHEMA, {})
+    write_other_tables(run)
     n, n_flagged = scores.num_rows, pc.sum(scores["flagged"]).as_py()
     n_high = pc.sum(pc.equal(scores["severity"], "high")).as_py()
     tables = {name: sha256_of(run / name) for name in TABLE_FILES}

@@ -178,7 +178,7 @@ SPOILERS = {
     "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "is damaged"),
     "version is text": (edit(schema_version="new"), "is damaged"),
     "prompts described by nothing": (edit(prompts=None), "is damaged"),
-    "newer": (edit(schema_version=99), "99, newer than 2; upgrade engram"),
+    "newer": (edit(schema_version=99), "99, newer than 3; upgrade engram"),
 }
 UNNOTICED = {
     "identity is text": edit(identity="mine"),

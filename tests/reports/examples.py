@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from reports.check import OTHER_TABLES
 from reports.decide import Results, decide
 from reports.discovery import DiscoveryRecord, Finding
-from reports.files import SCHEMA_VERSION
+from reports.files import SCHEMA_VERSION, SPIKES_FILE
 from reports.policy import Policy
 from reports.rates import rate_of
 from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration, results_of
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
+from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
 
 DETECTORS = ("text_noise", "spikes_ff")
 
@@ -74,6 +76,7 @@ def scores_table(prompts: Sequence[str]) -> pa.Table:
         "tier": [1] * n,
         "text_noise": [None] * n,
         "spikes_ff": [float(n - index) for index in range(n)],
+        "style": [0] * n,
         "spike_score": [float(n - index) for index in range(n)],
         "p_value": [0.001] * n,
         "q_value": [0.01] * n,
@@ -133,6 +136,12 @@ def discovery_record(**changes: Any) -> DiscoveryRecord:
         "warnings": (),
     }
     return DiscoveryRecord(**(record | changes))
+
+
+def write_other_tables(directory: Path) -> None:
+    """Every table of a run but its scores and recoveries, empty where no test looks into it."""
+    for name, schema in OTHER_TABLES.items():
+        write_table(directory / name, spikes_table() if name == SPIKES_FILE else schema.empty_table(), schema, {})
 
 
 def spikes_table() -> pa.Table:

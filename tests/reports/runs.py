@@ -7,12 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from reports.check import CheckedRun, load_checked
-from reports.files import NEURON_GROUPS_FILE, RECOVERIES_FILE, SCORES_FILE, SPIKES_FILE, TABLE_FILES, sha256_of
-from reports.neuron_groups import NEURON_GROUPS_SCHEMA
+from reports.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
 from reports.recoveries import recovery_counts
 from reports.run_record import Counts, write_run
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
-from tests.reports.examples import DETECTORS, run_record, rung, rungs_table, spikes_table
+from reports.schema import RECOVERIES_SCHEMA, scores_schema, write_table
+from tests.reports.examples import DETECTORS, run_record, rung, rungs_table, write_other_tables
 
 N_PROMPTS = 20
 SECRET = "Ann Secret of Vellin"  # stands in every prompt, and in no output that hides prompts
@@ -45,9 +44,8 @@ def write_example(
         _recoveries(len(prompts), severities, likely, n_false),
     )
     write_table(directory / SCORES_FILE, scores, scores_schema(DETECTORS), {})
-    write_table(directory / SPIKES_FILE, spikes_table(), SPIKES_SCHEMA, {})
     write_table(directory / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, {})
-    write_table(directory / NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA.empty_table(), NEURON_GROUPS_SCHEMA, {})
+    write_other_tables(directory)
     tables = {name: sha256_of(directory / name) for name in TABLE_FILES}
     n, counted = len(prompts), recovery_counts(recoveries)
     counts = Counts(
@@ -84,6 +82,7 @@ def _scores(prompts: Sequence[str], severities: Mapping[int, str], source_file: 
         "tier": [3 if index in severities else 1 for index in range(len(prompts))],
         "text_noise": [None] * len(prompts),
         "spikes_ff": [1.0] * len(prompts),
+        "style": [0] * len(prompts),
         "spike_score": [2.0 - index / 100 for index in range(len(prompts))],
         "p_value": [0.001] * len(prompts),
         "q_value": [0.01] * len(prompts),

@@ -8,18 +8,15 @@ import pytest
 
 from reports.check import check_tables
 from reports.files import (
-    NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
-    SPIKES_FILE,
     TABLE_FILES,
     RunIncompleteError,
     sha256_of,
 )
-from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.run_record import Counts, RunRecord
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
-from tests.reports.examples import DETECTORS, run_record, rung, rungs_table, scores_table, spikes_table
+from reports.schema import RECOVERIES_SCHEMA, scores_schema, write_table
+from tests.reports.examples import DETECTORS, run_record, rung, rungs_table, scores_table, write_other_tables
 
 COUNTS = Counts(
     n_rows=3,
@@ -52,9 +49,8 @@ ROWS = [
 def run(tmp_path: Path) -> RunRecord:
     """A record whose tables lie in `tmp_path`."""
     write_table(tmp_path / SCORES_FILE, scores_table(["a", "b", "c"]), scores_schema(DETECTORS), {})
-    write_table(tmp_path / SPIKES_FILE, spikes_table(), SPIKES_SCHEMA, {})
     write_table(tmp_path / RECOVERIES_FILE, rungs_table(ROWS), RECOVERIES_SCHEMA, {})
-    write_table(tmp_path / NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA.empty_table(), NEURON_GROUPS_SCHEMA, {})
+    write_other_tables(tmp_path)
     tables = {name: sha256_of(tmp_path / name) for name in TABLE_FILES}
     return run_record(counts=COUNTS, tables=tables)
 

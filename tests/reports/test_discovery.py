@@ -51,7 +51,7 @@ def test_an_audit_is_no_discovery(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"schema_version": 1}, RunFileError, "reads 2; run the discovery again"),
+        ({"schema_version": 1}, RunFileError, "reads 3; run the discovery again"),
         ({"status": "discovering"}, RunIncompleteError, "not complete; run it again to finish it"),
         ({"n_confirmed": 2}, RunIncompleteError, "states 2 confirmed findings and lists 1"),
         ({"findings": []}, RunIncompleteError, "states 1 confirmed findings and lists 0"),

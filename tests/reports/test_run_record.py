@@ -45,8 +45,8 @@ def test_other_json_is_incomplete(tmp_path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"schema_version": 3}, RunFileError, "schema version 3, this engram reads up to 2; install a newer engram"),
-        ({"schema_version": 1}, RunFileError, "schema version 1, this engram reads 2; run the audit again"),
+        ({"schema_version": 4}, RunFileError, "schema version 4, this engram reads up to 3; install a newer engram"),
+        ({"schema_version": 1}, RunFileError, "schema version 1, this engram reads 3; run the audit again"),
         ({"schema_version": None}, RunFileError, "no schema_version"),
         ({"status": "running"}, RunIncompleteError, "status 'running'"),
         ({"status": "discovery"}, RunIncompleteError, "is of a discovery, not of an audit, and has no verdict"),

@@ -76,8 +76,8 @@ def test_a_frame_is_written_in_the_schemas_order_and_types(tmp_path: Path) -> No
 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "scores.parquet"
-    pq.write_table(TABLES["scores"][0].replace_schema_metadata({"engram.schema_version": "3"}), path)
-    with pytest.raises(RunFileError, match=r"schema version 3, this engram reads up to 2"):
+    pq.write_table(TABLES["scores"][0].replace_schema_metadata({"engram.schema_version": "4"}), path)
+    with pytest.raises(RunFileError, match=r"schema version 4, this engram reads up to 3"):
         read_table(path, scores_schema(()))
 
 
