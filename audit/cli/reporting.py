@@ -37,10 +37,15 @@ def report(
     """Write the page of a finished audit: verdict, findings with their pictures, all prompts, figures, method.
 
     One self-contained file: it opens without a network, from a disk or as an attachment. Links to full pictures work
-    while it lies beside the run. It exits 0 whatever the verdict; `engram gate` decides.
+    while it lies beside the run. `engram gate` decides.
+
+    Reads RUN, a finished audit, and the files named. Writes one file, RUN/report.html or --out.
 
     Example: engram report runs/mine
     Example: engram report runs/mine --redact-prompts --blur --out for-outside.html
+
+    Exit codes: 0 written, whatever the verdict; 2 a mistake in options, settings or files; 3 not to be trusted;
+    4 internal error.
     """
     with errors_as_lines():
         from reports.gate import judge
