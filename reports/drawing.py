@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from reports.files import whole_file
@@ -50,7 +49,6 @@ def empty_figure(width: float, height: float) -> Figure:
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG, whole or not at all."""
-    FigureCanvasAgg(figure)
     with whole_file(path) as part, quiet_about_glyphs():
         figure.savefig(part, format="png", metadata={"Software": None})
 

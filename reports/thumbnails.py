@@ -50,5 +50,5 @@ def _data_uri(picture: Image.Image) -> str:
     """WebP without loss where that is small, as for pictures of 64 pixels, else with little loss."""
     is_small = max(picture.size) <= 64
     buffer = BytesIO()
-    picture.save(buffer, "WEBP", lossless=is_small, quality=_QUALITY, method=4)
+    picture.save(buffer, "WEBP", lossless=is_small, quality=_QUALITY, method=2)
     return f"data:image/webp;base64,{b64encode(buffer.getvalue()).decode('ascii')}"
