@@ -22,6 +22,7 @@ from audit.output import write_results
 from audit.prompts import PromptFileError, PromptSet, read_prompts
 from audit.recording import Recorded, Recorder, record_set
 from audit.recovery_stage import recover_flagged
+from audit.replay import Replay
 from audit.rundir import RunDirectory, RunDirectoryError, fingerprint_of
 from audit.saved_calibration import CALIBRATION_FILE, CalibrationError, save_calibration
 from audit.screening import fit_screen, screen_prompts
@@ -86,7 +87,7 @@ def list_sites(model: str, allow_pickle: bool) -> tuple[Site, ...]:
     return find_sites(loaded.pipe, SITE_KINDS)
 
 
-def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
+def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSettings] | None = None) -> Verdict:
     """Run every stage that is not done yet, write the run directory, print the summary, and give the verdict.
 
     Raises:
@@ -104,6 +105,8 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     with watch.stage("load"):
         session = load_session(settings, candidates, reference, detectors)
     check_store_size(session.inputs)
+    if replayed is not None:
+        replayed.compare_inputs(identity_of(session.inputs))
     run = RunDirectory.open(settings.out, identity_of(session.inputs), force=force)
     loaded = session.inputs.loaded
     logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
@@ -125,7 +128,7 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     identity = calibration_identity_of(session.inputs)
     fingerprint = _set_fingerprint(run, "reference")
     save_calibration(run.path, identity, prompts, recorded, fingerprint)
-    run.update(status="calibration")
+    run.update(status="calibration", settings=settings.model_dump(mode="json"))
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
     return run.path
 

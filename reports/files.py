@@ -28,6 +28,7 @@ TABLE_FILES = (
 )
 """Tables that run.json vouches for."""
 SUMMARY_FILE = "summary.md"
+REPORT_FILE = "report.html"
 FINDINGS_LINES_FILE = "findings.jsonl"
 FINDINGS_TABLE_FILE = "findings.parquet"
 JUNIT_FILE = "junit.xml"
@@ -75,5 +76,5 @@ def write_text(path: Path, text: str) -> None:
 
 def withdraw_verdict(directory: Path) -> None:
     """Remove what a run directory says of a verdict that is open again."""
-    for name in VERDICT_FILES:
+    for name in (*VERDICT_FILES, REPORT_FILE):
         (directory / name).unlink(missing_ok=True)

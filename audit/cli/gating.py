@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit.cli.app import app, errors_as_lines
+from audit.cli.command import CommandLine
 from audit.cli.options import POLICY_HELP, WAIVERS_HELP
 from audit.cli.saying import say_json, say_lines
 from audit.config import SettingsError
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
     from reports.gate import GateReport
     from reports.gate_outputs import GateOutputs
 
-_RUN_HELP = "Run directory of a finished audit."
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")]
+RUN_HELP = "Run directory of a finished audit."
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document; by default lines.")]
 ShowPrompts = Annotated[bool, typer.Option(help="Name prompts by their words, not by file and row alone.")]
-waivers_app = typer.Typer(help="Check and add waivers: findings that somebody answers for until a day.")
+waivers_app = CommandLine(help="Check and add waivers: findings that somebody answers for until a day.")
 app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 
 
 @app.command()
 def gate(
-    run: Annotated[Path, typer.Argument(help=_RUN_HELP)],
+    run: Annotated[Path, typer.Argument(help=RUN_HELP)],
     policy: Annotated[Path | None, typer.Option(help=POLICY_HELP)] = None,
     waivers: Annotated[Path | None, typer.Option(help=WAIVERS_HELP)] = None,
     baseline: Annotated[Path | None, typer.Option(help="Run directory to compare with.")] = None,
@@ -52,7 +53,15 @@ def gate(
 
     In a GitHub Actions step the page is appended to the step's summary, too.
 
+    Reads RUN, a finished audit, and the files named. Writes only what an option names, and
+    replaces nothing that the audit found.
+
+    Example: engram gate runs/mine
     Example: engram gate runs/mine --policy policy.toml --waivers waivers.toml --junit junit.xml
+    Example: engram gate runs/new --baseline runs/old --new-only
+
+    Exit codes: 0 every limit holds; 1 the model leaks; 2 a mistake in options, settings or files; 3 not to be trusted;
+    4 internal error.
     """
     with errors_as_lines():
         from reports.findings_file import check_findings_name
@@ -68,7 +77,7 @@ def gate(
         outputs = GateOutputs(summary, junit, sarif, tuple(findings or ()), model_card, show_prompts)
         check_places(outputs, [path for path in (policy, waivers) if path], [path for path in (run, baseline) if path])
         try:
-            checked, before = _load(run), _load(baseline) if baseline else None
+            checked, before = load_run_to_judge(run), load_run_to_judge(baseline) if baseline else None
             report = judge(checked, limits, waived, before, new_only=new_only, today=today_in_utc())
         except RunIncompleteError as error:
             _state(outputs, untrusted_report(str(error), limits), None, as_json=as_json)
@@ -103,16 +112,21 @@ def diff(
 ) -> None:
     """Compare the findings of two audits of the same prompts: new, worse, better, unchanged, fixed.
 
-    It exits 0 whatever changed; `engram gate NEW --baseline OLD --new-only` decides.
+    `engram gate NEW --baseline OLD --new-only` decides.
+
+    Reads two finished audits. Writes nothing.
 
     Example: engram diff runs/checkpoint-1000 runs/checkpoint-2000
+
+    Exit codes: 0 whatever changed; 2 the audits cannot be compared, or a mistake in options; 3 one of them is not to
+    be trusted; 4 internal error.
     """
     with errors_as_lines(), _untrusted_said(as_json):
         from reports.diff import check_comparable, compare, comparison_notes, distrust_notes
         from reports.gate_json import diff_document
         from reports.gate_terminal import diff_lines
 
-        before, after = _load(old), _load(new)
+        before, after = load_run_to_judge(old), load_run_to_judge(new)
         check_comparable(before.record, after.record)
         changes = compare(before.findings, after.findings)
         notes = (*comparison_notes(before.record, after.record), *distrust_notes(before, after))
@@ -130,7 +144,12 @@ def check_waivers(
 ) -> None:
     """Say of every waiver whether it holds: 0 if none has expired, 1 if one has, 2 if the file cannot be read.
 
+    Reads FILE and, if given, a finished audit, which tells the waivers without a finding. Writes nothing.
+
     Example: engram waivers check waivers.toml --run runs/mine
+
+    Exit codes: 0 none has expired; 1 one has; 2 a mistake in options or in the file; 3 the audit is not to be trusted;
+    4 internal error.
     """
     with errors_as_lines(), _untrusted_said(as_json):
         from reports.gate_json import waivers_document
@@ -138,7 +157,7 @@ def check_waivers(
         from reports.waivers import read_waivers, today_in_utc
 
         waivers, today = read_waivers(file), today_in_utc()
-        findings = _load(run).findings if run else None
+        findings = load_run_to_judge(run).findings if run else None
         if as_json:
             say_json(waivers_document(waivers, findings, today))
         else:
@@ -157,6 +176,8 @@ def add_to_waivers(
 ) -> None:
     """Append a waiver; the rest of the file stays as it is.
 
+    Reads FILE and, if given, a finished audit. Writes FILE.
+
     Example: engram waivers add waivers.toml 0123456789abcdef --reason "public domain" --owner ana --expires 2027-06-30
     """
     with errors_as_lines():
@@ -164,7 +185,7 @@ def add_to_waivers(
         from reports.waivers import add_waiver, new_waiver, today_in_utc
 
         waiver = new_waiver(fingerprint, reason, owner, expires.date(), today_in_utc())
-        if run and fingerprint not in {finding.fingerprint for finding in _load(run).findings}:
+        if run and fingerprint not in {finding.fingerprint for finding in load_run_to_judge(run).findings}:
             raise SettingsError(f"{run} has no finding {fingerprint}; `engram gate {run}` names those it has")
         with writing(file):
             add_waiver(file, waiver)
@@ -184,7 +205,8 @@ def _untrusted_said(as_json: bool) -> Iterator[None]:
         raise
 
 
-def _load(directory: Path) -> CheckedRun:
+def load_run_to_judge(directory: Path) -> CheckedRun:
+    """Read a run for a judgement; what reads Parquet is imported only now."""
     from reports.check import load_checked
 
     return load_checked(directory)

@@ -66,6 +66,7 @@ COMMANDS = {
     "waivers check --help": 0,
     "waivers check {0}/waivers.toml --run {0}/new": 0,
     "waivers add --help": 0,
+    "report --help": 0,
     f"waivers add {{0}}/added.toml 0123456789abcdef {ADDED}": 0,
 }
 
@@ -82,3 +83,9 @@ def test_what_only_judges_needs_no_model_library_and_starts_fast(folder: Path, c
         if spent < MAX_SECONDS:
             break
     assert min(seconds) < MAX_SECONDS
+
+
+def test_the_page_is_written_without_the_model_libraries(folder: Path) -> None:
+    code, _, loaded = measured("report", folder / "new", "--out", folder / "page.html")
+    assert code == 0
+    assert not loaded & set(MODEL_LIBRARIES)

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from junitparser import Error, Failure, JUnitXml
 
-from reports.files import VERDICT_FILES
+from reports.files import REPORT_FILE, VERDICT_FILES
 from reports.findings_file import FINDINGS_SCHEMA
 from reports.schema import read_metadata
 from tests.audit.commands import CANDIDATES, ODD, ROOT, engram, run_json, shards
@@ -149,10 +149,12 @@ def test_an_audit_is_not_complete_while_its_verdict_is_written(
 def test_what_an_earlier_try_said_is_gone_when_the_audit_starts_again(
     audit: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert all((copied / name).is_file() for name in VERDICT_FILES)
+    assert engram("report", copied).code == 0
+    said = (*VERDICT_FILES, REPORT_FILE)
+    assert all((copied / name).is_file() for name in said)
     monkeypatch.setattr("audit.stages._run_stages", lambda *_: 1 / 0)
     assert audit("--gate").code == 4
-    assert not [name for name in VERDICT_FILES if (copied / name).exists()]
+    assert not [name for name in said if (copied / name).exists()]
 
 
 def test_the_step_summary_is_the_summary(
