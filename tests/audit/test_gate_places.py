@@ -110,6 +110,14 @@ def test_what_is_no_file_is_not_replaced(run: Path, tmp_path: Path, option: str)
     assert "it is no file" in refused(engram("gate", run, option, place))
 
 
+def test_a_step_summary_that_cannot_be_written_is_no_pass(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    line = refused(engram("gate", run, "--exit-zero", "--junit", tmp_path / "junit.xml"))
+    assert "the step summary cannot be written: Is a directory" in line
+
+
 def test_an_untrusted_run_does_not_remove_its_own_tables(run: Path) -> None:
     """Outputs that cannot be made are removed; a table that is named as one must not be."""
     (run / "run.json").write_text("{", encoding="utf-8")

@@ -296,6 +296,22 @@ def test_a_spoilt_audit_is_no_baseline_nor_passes_a_lenient_policy(
         judge(leaking, Policy(), (), checked, new_only=True, today=date(2026, 6, 15))
 
 
+@pytest.mark.parametrize("name", ["nowhere", "x" * 300, "run.json/run", "\u202e", "."])
+def test_a_name_that_leads_to_no_audit_never_passes(clean: Path, tmp_path: Path, name: str) -> None:
+    shutil.copy(clean / "run.json", tmp_path / "run.json")
+    run = tmp_path / name
+    for command in (("gate", run), ("gate", clean, "--baseline", run, "--new-only"), ("diff", clean, run)):
+        answer = engram(*command)
+        assert answer.code in (2, 3), answer
+        assert len(answer.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", SPOILERS)
+def test_a_spoilt_audit_is_not_compared_in_silence(clean: Path, tmp_path: Path, name: str) -> None:
+    answer = engram("diff", clean, spoilt(clean, tmp_path, name))
+    assert answer.code in (2, 3) or "note: The newer run is not to be trusted: " in answer.out, answer
+
+
 def test_there_are_many_ways_to_spoil_an_audit() -> None:
     assert len(SPOILERS) >= 25
 
