@@ -16,11 +16,12 @@ from reports.drawing import DARK, LIGHT
 from reports.files import RECOVERIES_FILE, SCORES_FILE, write_text
 from reports.gate import GateReport, JudgedFinding
 from reports.page_cards import MAX_CARDS, anchor_of, cards_of, run_tables
-from reports.page_facts import detector_names, facts_of, limits_of, method_of
+from reports.page_facts import facts_of, limits_of, method_of
 from reports.page_figures import card_profiles, figures_of, profiles_of
 from reports.page_rows import rows_of
 from reports.page_words import Words
-from reports.schema import RECOVERIES_SCHEMA, read_table, scores_schema
+from reports.recoveries import best_rungs
+from reports.schema import RECOVERIES_SCHEMA, detector_columns, read_table, scores_schema
 from reports.site_names import short_site
 from reports.text import visible_text
 from reports.thumbnails import Images
@@ -53,12 +54,12 @@ def write_report(path: Path, directory: Path, run: CheckedRun, report: GateRepor
 
 def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport, options: PageOptions) -> str:
     """Render the page that is written to `path`, which its links are relative to."""
-    tables = _tables(directory)
+    tables = _read(directory)
+    rows = {name: table.to_pylist() for name, table in tables.items()}
     words = Words(options.redact_prompts, path)
-    profiles = profiles_of(tables["site_profiles"])
-    cards = cards_of(
-        report.judged, run_tables(directory, tables["recoveries"], tables["spikes"]), words, options.images
-    )
+    profiles = profiles_of(rows["site_profiles"])
+    cards = cards_of(report.judged, run_tables(directory, rows["recoveries"], rows["spikes"]), words, options.images)
+    pictures = best_rungs(tables["recoveries"], (row["prompt_id"] for row in rows["scores"]))
     script, style = _text("report.js"), _theme() + _text("report.css")
     return (
         _environment()
@@ -70,15 +71,15 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
             facts=facts_of(run),
             limits=limits_of(run),
             method=method_of(run.record),
-            detectors=detector_names(tables["scores"]),
+            detectors=", ".join(detector_columns(tables["scores"].schema)),
             cards=cards,
             n_findings=len(report.judged),
             n_showing=sum(one.finding.picture is not None for one in report.judged),
             n_pictures=len({one.finding.picture for one in report.judged if one.finding.picture}),
             max_cards=MAX_CARDS,
             profiles={name: Markup(svg) for name, svg in card_profiles(profiles).items()},
-            figures=[(f.title, Markup(f.svg), f.caption) for f in figures_of(run.record, tables, profiles, words)],
-            rows=rows_of(tables["scores"], tables["recoveries"], _anchors(report, cards), words),
+            figures=[(f.title, Markup(f.svg), f.caption) for f in figures_of(run.record, rows, profiles, words)],
+            rows=rows_of(rows["scores"], pictures, _anchors(report, cards), words),
             words=words,
             options=options,
             script=Markup(script),
@@ -89,7 +90,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     )
 
 
-def _tables(directory: Path) -> dict[str, pa.Table]:
+def _read(directory: Path) -> dict[str, pa.Table]:
     schemas = {SCORES_FILE: scores_schema(()), RECOVERIES_FILE: RECOVERIES_SCHEMA, **OTHER_TABLES}
     return {name.partition(".")[0]: read_table(directory / name, schema) for name, schema in schemas.items()}
 

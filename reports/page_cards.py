@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 from PIL import Image
 
 from reports.files import IMAGES_DIRECTORY
@@ -27,6 +26,9 @@ _TITLES = {
     "not_shown": "Neurons spike, but no picture came back",
     "not_tried": "Neurons spike; recovery was not tried",
 }
+
+
+Row = Mapping[str, Any]
 
 
 class Picture(NamedTuple):
@@ -73,11 +75,11 @@ class RunTables(NamedTuple):
     """What cards are made from: rows of the run's tables by prompt, and where the run lies."""
 
     directory: Path
-    rungs: Mapping[str | None, Sequence[Mapping[str, Any]]]
-    neurons: Mapping[str | None, Sequence[Mapping[str, Any]]]
+    rungs: Mapping[str | None, Sequence[Row]]
+    neurons: Mapping[str | None, Sequence[Row]]
 
 
-def run_tables(directory: Path, recoveries: pa.Table, spikes: pa.Table) -> RunTables:
+def run_tables(directory: Path, recoveries: Sequence[Row], spikes: Sequence[Row]) -> RunTables:
     """Group rows by prompt, each in the order of its table."""
     return RunTables(directory, _by_prompt(recoveries), _by_prompt(spikes))
 
@@ -122,9 +124,7 @@ def _card_prompt(judged: JudgedFinding, tables: RunTables, words: Words) -> Card
     return CardPrompt(judged, words.of_prompt(finding.prompt, finding.place), tuple(rungs))
 
 
-def _facts(
-    best: Mapping[str, Any] | None, rungs: Sequence[Mapping[str, Any]], words: Words
-) -> Iterable[tuple[str, str]]:
+def _facts(best: Row | None, rungs: Sequence[Row], words: Words) -> Iterable[tuple[str, str]]:
     if best is None:
         return
     yield "strategy", str(best["strategy"]).replace("_", " ")
@@ -140,7 +140,7 @@ def _facts(
 
 
 def _groups(
-    judged: JudgedFinding, best: Mapping[str, Any] | None, directory: Path, words: Words, images: Images
+    judged: JudgedFinding, best: Row | None, directory: Path, words: Words, images: Images
 ) -> tuple[PictureGroup, ...]:
     finding = judged.finding
     place = finding.place
@@ -190,8 +190,8 @@ def training_file(nearest_image: str, folder: Path) -> Path | None:
     return None
 
 
-def _by_prompt(table: pa.Table) -> dict[str | None, list[dict[str, Any]]]:
-    rows: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
-    for row in table.to_pylist():
-        rows[row["prompt_id"]].append(row)
-    return rows
+def _by_prompt(rows: Sequence[Row]) -> dict[str | None, list[Row]]:
+    by_prompt: dict[str | None, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_prompt[row["prompt_id"]].append(row)
+    return by_prompt

@@ -2,12 +2,9 @@
 
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from reports.check import CheckedRun
 from reports.rates import percent, rate_of
 from reports.run_record import RunRecord
-from reports.schema import detector_columns
 
 
 class Fact(NamedTuple):
@@ -105,11 +102,6 @@ def method_of(run: RunRecord) -> tuple[str, ...]:
         "matches.",
         f"In all {sum(run.evaluations.values()):,} UNet evaluations of one latent.",
     )
-
-
-def detector_names(scores: pa.Table) -> str:
-    """The detectors that scored the prompts, for the tables."""
-    return ", ".join(detector_columns(scores.schema))
 
 
 def _alone(run: RunRecord) -> bool:

@@ -7,8 +7,6 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from reports.calibration_figure import calibration
 from reports.evidence_tables import SPIKE_LIMIT
@@ -22,6 +20,8 @@ from reports.spike_heatmap import HeatmapRow, spike_heatmap
 
 _LABEL = 34  # characters of a prompt beside the heatmap
 _CALM = 1.0  # root mean square z of an ordinary prompt
+
+Rows = Sequence[Mapping[str, Any]]
 
 
 class Shown(NamedTuple):
@@ -48,12 +48,12 @@ class Profiles:
         return [median(values) for values in zip(*self.controls.values(), strict=True)]
 
 
-def profiles_of(table: pa.Table) -> Profiles:
-    """Read `site_profiles.parquet`."""
-    sites = tuple(dict.fromkeys(table["site"].to_pylist()))
+def profiles_of(rows: Rows) -> Profiles:
+    """Gather the rows of `site_profiles.parquet`."""
+    sites = tuple(dict.fromkeys(row["site"] for row in rows))
     place = {site: index for index, site in enumerate(sites)}
     sides: tuple[dict[str, list[float]], dict[str, list[float]]] = ({}, {})
-    for row in table.to_pylist():
+    for row in rows:
         values = sides[row["is_control"]].setdefault(row["prompt_id"], [float("nan")] * len(sites))
         values[place[row["site"]]] = row["rms_z"]
     return Profiles(sites, *sides)
@@ -71,11 +71,11 @@ def card_profiles(profiles: Profiles) -> dict[str, str]:
     }
 
 
-def figures_of(run: RunRecord, tables: Mapping[str, pa.Table], profiles: Profiles, words: Words) -> tuple[Shown, ...]:
+def figures_of(run: RunRecord, tables: Mapping[str, Rows], profiles: Profiles, words: Words) -> tuple[Shown, ...]:
     """Every figure that the run has something for, in the order of the argument.
 
     Args:
-        tables: by the name of their file without its ending.
+        tables: their rows by the name of their file without its ending.
     """
     return tuple(
         figure
@@ -91,17 +91,16 @@ def figures_of(run: RunRecord, tables: Mapping[str, pa.Table], profiles: Profile
     )
 
 
-def _distributions(run: RunRecord, tables: Mapping[str, pa.Table]) -> Iterator[Shown]:
-    scores, reference = tables["scores"], tables["reference_scores"]
+def _distributions(run: RunRecord, tables: Mapping[str, Rows]) -> Iterator[Shown]:
     styles = run.calibration.styles
     for number, style in enumerate(styles):
-        of_style = scores.filter(pc.equal(scores["style"], number))
-        if not of_style.num_rows:
+        of_style = [row for row in tables["scores"] if row["style"] == number]
+        if not of_style:
             continue
         flagged, unflagged = (
-            of_style.filter(pc.equal(of_style["flagged"], side))["spike_score"].to_pylist() for side in (True, False)
+            [row["spike_score"] for row in of_style if row["flagged"] is side] for side in (True, False)
         )
-        of_reference = reference.filter(pc.equal(reference["style"], number))["spike_score"].to_pylist()
+        of_reference = [row["spike_score"] for row in tables["reference_scores"] if row["style"] == number]
         on = f"{style.n_calibrating} reference prompts" if style.on_reference else "the candidates of the style"
         title = "Spike scores" if len(styles) == 1 else f"Spike scores, style {number + 1} of {len(styles)}"
         yield Shown(
@@ -112,9 +111,9 @@ def _distributions(run: RunRecord, tables: Mapping[str, pa.Table]) -> Iterator[S
         )
 
 
-def _calibration(run: RunRecord, reference: pa.Table) -> Iterator[Shown]:
+def _calibration(run: RunRecord, reference: Rows) -> Iterator[Shown]:
     by_style: dict[str, list[float]] = defaultdict(list)
-    for row in reference.to_pylist():
+    for row in reference:
         if row["held_out_p_value"] is not None:
             by_style[f"style {row['style'] + 1}"].append(row["held_out_p_value"])
     if by_style:
@@ -126,12 +125,10 @@ def _calibration(run: RunRecord, reference: pa.Table) -> Iterator[Shown]:
         )
 
 
-def _text_null(run: RunRecord, table: pa.Table) -> Iterator[Shown]:
+def _text_null(run: RunRecord, rows: Rows) -> Iterator[Shown]:
     auc = run.calibration.style_auc
-    if table.num_rows and auc is not None:
-        flagged, others = (
-            table.filter(pc.equal(table["is_flagged"], side))["score"].to_pylist() for side in (True, False)
-        )
+    if rows and auc is not None:
+        flagged, others = ([row["score"] for row in rows if row["is_flagged"] is side] for side in (True, False))
         yield Shown(
             "What words alone would tell",
             text_null(flagged, others, auc),
@@ -140,10 +137,10 @@ def _text_null(run: RunRecord, table: pa.Table) -> Iterator[Shown]:
         )
 
 
-def _heatmap(scores: pa.Table, profiles: Profiles, words: Words) -> Iterator[Shown]:
+def _heatmap(scores: Rows, profiles: Profiles, words: Words) -> Iterator[Shown]:
     if not profiles.flagged:
         return
-    rows = {row["prompt_id"]: row for row in scores.to_pylist()}
+    rows = {row["prompt_id"]: row for row in scores}
     worst = sorted(profiles.flagged, key=lambda prompt_id: -(rows[prompt_id]["spike_score"] or 0.0))
 
     def labelled(prompt_ids: Sequence[str], values: Mapping[str, Sequence[float]]) -> list[HeatmapRow]:
@@ -163,9 +160,9 @@ def _heatmap(scores: pa.Table, profiles: Profiles, words: Words) -> Iterator[Sho
     )
 
 
-def _recovery(recoveries: pa.Table) -> Iterator[Shown]:
+def _recovery(recoveries: Rows) -> Iterator[Shown]:
     by_prompt: dict[tuple[str, bool], list[Mapping[str, Any]]] = defaultdict(list)
-    for row in recoveries.to_pylist():
+    for row in recoveries:
         if row["prompt_id"] is not None:
             by_prompt[row["prompt_id"], row["is_control"]].append(row)
     tried = [_tried(rungs, is_control) for (_, is_control), rungs in by_prompt.items()]
@@ -187,18 +184,18 @@ def _tried(rungs: Sequence[Mapping[str, Any]], is_control: bool) -> TriedPrompt:
     return TriedPrompt(first, spent, strategy, is_control)
 
 
-def _groups(table: pa.Table) -> Iterator[Shown]:
+def _groups(rows: Rows) -> Iterator[Shown]:
     by_group: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in table.to_pylist():
+    for row in rows:
         by_group[row["group_id"]].append(row)
     if by_group:
-        rows = [
+        groups = [
             GroupRow(name, len(of), of[0]["n_group_prompts"], of[0]["n_findings"], of[0]["unflagged_share"])
             for name, of in by_group.items()
         ]
         yield Shown(
             "Neurons that spike together",
-            neuron_groups(rows),
+            neuron_groups(groups),
             "Groups of neurons that several flagged prompts share. A group whose prompts lead to one picture speaks "
             "for that picture; one of many pictures is general to recall.",
         )

@@ -1,13 +1,11 @@
 """The table of all prompts: a row each, flagged ones first, small enough for ten thousand of them."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
-
-import pyarrow as pa
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from reports.findings import place_of
 from reports.page_words import LONGEST_CELL, Words
-from reports.recoveries import best_rungs
+from reports.recoveries import BestRung
 
 
 class Row(NamedTuple):
@@ -23,15 +21,15 @@ class Row(NamedTuple):
     anchor: str | None
 
 
-def rows_of(scores: pa.Table, recoveries: pa.Table, anchors: Mapping[str, str], words: Words) -> list[Row]:
-    """All prompts, worst first; what tier 0 left out comes last."""
-    columns = (
-        *("prompt_id", "prompt", "source_file", "source_row", "spike_score"),
-        *("p_value", "q_value", "flagged", "severity"),
-    )
-    rows = scores.select(columns).to_pylist()
-    rows.sort(key=lambda row: (not row["flagged"], -(row["spike_score"] or float("-inf"))))
-    pictures = best_rungs(recoveries, [row["prompt_id"] for row in rows])
+def rows_of(
+    scores: Sequence[Mapping[str, Any]], pictures: Mapping[str, BestRung], anchors: Mapping[str, str], words: Words
+) -> list[Row]:
+    """All prompts, worst first; what tier 0 left out comes last.
+
+    Args:
+        pictures: the best rung of each prompt that was tried.
+    """
+    rows = sorted(scores, key=lambda row: (not row["flagged"], -(row["spike_score"] or float("-inf"))))
     return [
         Row(
             "" if words.redact else words.of_row(row, LONGEST_CELL),
