@@ -27,6 +27,8 @@ TABLE_FILES = (
     TEXT_NULL_FILE,
 )
 """Tables that run.json vouches for."""
+DETECTION_TABLES = (SCORES_FILE, SPIKES_FILE, REFERENCE_SCORES_FILE, TEXT_NULL_FILE)
+"""Those that are there before recovery; it writes the scores once more."""
 SUMMARY_FILE = "summary.md"
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"

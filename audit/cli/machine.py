@@ -1,0 +1,44 @@
+"""`--json`: one document on stdout for programs, while what people read goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+@contextmanager
+def lines_aside(as_json: bool) -> Iterator[None]:
+    """Send what is printed in the block to stderr where stdout is a program's."""
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print `document` in ASCII, so that no text in it does anything to a terminal; what is no number is null."""
+    typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def run_document(directory: Path) -> dict[str, Any]:
+    """What run.json of a directory states, and which directory that is."""
+    record: dict[str, Any] = json.loads((directory / "run.json").read_text(encoding="utf-8"))
+    return {"run": str(directory), **record}
