@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.machine import lines_aside, print_json, run_document
+from audit.cli.machine import lines_aside, print_json, run_document, stated_in
 from audit.cli.options import (
     MODEL_HELP,
     CandidateOptions,
@@ -86,20 +86,12 @@ def calibrate(
     with errors_as_lines():
         inputs = {"model": model, "prompts": reference, "text_column": reference_column, "out": out}
         settings = audit_settings({**given, **inputs})
+        from audit.saved_calibration import CALIBRATION_FILE
         from audit.stages import run_calibration
 
         with lines_aside(as_json):
             folder = run_calibration(settings, force=force)
         if as_json:
-            print_json({"calibration": str(folder), **_stated(folder)})
+            print_json({"calibration": str(folder), **stated_in(folder / CALIBRATION_FILE)})
         else:
             typer.echo(f"calibration in {folder}")
-
-
-def _stated(folder: Path) -> dict[str, Any]:
-    import json
-
-    from audit.saved_calibration import CALIBRATION_FILE
-
-    stated: dict[str, Any] = json.loads((folder / CALIBRATION_FILE).read_text(encoding="utf-8"))
-    return stated

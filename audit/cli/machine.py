@@ -12,6 +12,8 @@ from typing import Any
 
 import typer
 
+from reports.files import RUN_FILE
+
 
 @contextmanager
 def lines_aside(as_json: bool) -> Iterator[None]:
@@ -40,5 +42,10 @@ def _plain(value: Any) -> Any:
 
 def run_document(directory: Path) -> dict[str, Any]:
     """What run.json of a directory states, and which directory that is."""
-    record: dict[str, Any] = json.loads((directory / "run.json").read_text(encoding="utf-8"))
-    return {"run": str(directory), **record}
+    return {"run": str(directory), **stated_in(directory / RUN_FILE)}
+
+
+def stated_in(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that we have just written."""
+    stated: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return stated

@@ -1,0 +1,116 @@
+"""`engram record`, `detect` and `recover`: the stages of an audit, one at a time in one run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from audit.cli.app import app, errors_as_lines
+from audit.cli.auditing import audit_settings, chosen_settings
+from audit.cli.machine import lines_aside, print_json, run_document
+from audit.cli.options import (
+    AllowPickle,
+    BatchSize,
+    CandidateOptions,
+    DetectionOptions,
+    Force,
+    Gate,
+    InputOptions,
+    Json,
+    RecordingOptions,
+    RecoveryOptions,
+    takes,
+)
+from reports.text import visible_text
+
+
+@app.command()
+@takes(InputOptions, RecordingOptions, CandidateOptions)
+def record(*, force: Force = False, as_json: Json = False, **given: Any) -> None:
+    """Record the neurons of a model on a list of captions, the part of an audit that takes the model longest.
+
+    `engram detect` and `engram recover` go on from the run directory; `engram audit` does all three. The same command
+    goes on where it stopped.
+
+    Example: engram record --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    Then: engram detect runs/mine
+    """
+    with errors_as_lines():
+        settings = audit_settings(given)
+        from audit.stages import run_record
+
+        with lines_aside(as_json):
+            run = run_record(settings, force=force)
+        if as_json:
+            print_json(run_document(run.path))
+        else:
+            _say(f"{run.record['counts']['n_prompts']} prompts recorded in {run.path}", run.record["status"], run.path)
+
+
+@app.command()
+@takes(DetectionOptions)
+def detect(
+    run: Annotated[Path, typer.Argument(help="Run directory that `engram record` wrote.")],
+    *,
+    as_json: Json = False,
+    **given: Any,
+) -> None:
+    """Score and flag what is recorded, without the model; what is not given stays as the directory has it.
+
+    With another rate nothing is recorded again, but recovery has to be done anew; rungs that are there are kept.
+
+    Example: engram detect runs/mine --fpr 0.001
+    Then: engram recover runs/mine
+    """
+    with errors_as_lines():
+        changes = chosen_settings(given)
+        from audit.stages import run_detect
+
+        with lines_aside(as_json):
+            detected = run_detect(run, changes)
+        if as_json:
+            print_json(run_document(run))
+        else:
+            counts, fpr = detected.record["counts"], detected.record["calibration"]["fpr"]
+            expected = f"{fpr * counts['n_scored']:.1f} expected by chance"
+            flagged = f"{counts['n_flagged']} of {counts['n_scored']} prompts flagged ({expected}), see {run}"
+            _say(flagged, detected.record["status"], run)
+
+
+@app.command()
+@takes(RecoveryOptions)
+def recover(
+    run: Annotated[Path, typer.Argument(help="Run directory that `engram detect` wrote.")],
+    *,
+    batch_size: BatchSize = None,
+    allow_pickle: AllowPickle = False,
+    gate: Gate = False,
+    as_json: Json = False,
+    **given: Any,
+) -> None:
+    """Take flagged prompts and controls up the ladder of recovery, and finish the audit.
+
+    What is not given stays as the directory has it; rungs that are there and were made the same way are kept.
+    Weights that can run code, of the model or of a descriptor, have to be allowed or given again.
+
+    Example: engram recover runs/mine --train-images pictures/ --ascend-restarts 6
+    """
+    with errors_as_lines():
+        changes = chosen_settings({**given, "batch_size": batch_size, "allow_pickle": allow_pickle})
+        from audit.stages import run_recover
+
+        with lines_aside(as_json):
+            verdict = run_recover(run, changes)
+        if as_json:
+            print_json(run_document(run))
+        raise typer.Exit(verdict.exit_code if gate else 0)
+
+
+def _say(done: str, status: str, run: Path) -> None:
+    from reports.run_record import NEXT_COMMANDS
+
+    typer.echo(visible_text(done, 1000))
+    if status in NEXT_COMMANDS:
+        typer.echo(visible_text(f"Go on with: engram {NEXT_COMMANDS[status]} {run}", 1000))
