@@ -67,7 +67,7 @@ class RunDirectory:
             held = _held_record(path)
             if held is not None and not force:
                 _refuse_other_identity(path, held["identity"], identity)
-            above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+            above = existing_above(path)
         except OSError as error:
             raise _unwritable(path, error.strerror or str(error)) from error
         if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
@@ -98,6 +98,11 @@ class RunDirectory:
         """Merge entries into run.json and write it whole."""
         self.record.update(entries)
         write_text(self.path / RUN_FILE, json.dumps(self.record, indent=1, default=str, allow_nan=False) + "\n")
+
+
+def existing_above(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
 def _unwritable(path: Path, reason: str) -> RunDirectoryError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -106,6 +107,29 @@ def recover(
         if as_json:
             print_json(run_document(run))
         raise typer.Exit(verdict.exit_code if gate else 0)
+
+
+@app.command()
+@takes(InputOptions, RecordingOptions, CandidateOptions, DetectionOptions, RecoveryOptions)
+def validate(*, force: Force = False, as_json: Json = False, **given: Any) -> None:
+    """Read everything that an audit would read, and say what it would do; nothing is written.
+
+    Takes the options of `engram audit`. A mistake that the audit would meet, at once or after hours, is met here: one
+    line and 2. Time is estimated from one call of the UNet on the chosen device.
+
+    Example: engram validate --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    """
+    with errors_as_lines():
+        settings = audit_settings(given)
+        from audit.stages import open_session
+        from audit.validating import plan_of
+        from reports.audit_plan import plan_lines
+
+        plan = plan_of(open_session(settings), force=force)
+        if as_json:
+            print_json(asdict(plan))
+        else:
+            typer.echo("\n".join(plan_lines(plan)))
 
 
 def _say(done: str, status: str, run: Path) -> None:
