@@ -27,7 +27,7 @@ def lines_aside(as_json: bool) -> Iterator[None]:
 
 def print_json(document: Mapping[str, Any]) -> None:
     """Print `document` in ASCII, so that no text in it does anything to a terminal; what is no number is null."""
-    typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False))
+    typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import DESCRIPTOR_HELP, MODEL_HELP, TRAIN_IMAGES_HELP, WEIGHTS_HELP, AllowPickle
+from audit.cli.machine import lines_aside, print_json, run_document
+from audit.cli.options import DESCRIPTOR_HELP, MODEL_HELP, TRAIN_IMAGES_HELP, WEIGHTS_HELP, AllowPickle, Force, Json
 from audit.config import DiscoverSettings, SettingsError, with_defaults
 
 
@@ -42,7 +43,8 @@ def discover(
     images: Annotated[
         bool, typer.Option(help="Keep pictures on disk; without them an interrupted search starts anew.")
     ] = True,
-    force: Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")] = False,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Search a model for memorized pictures without any caption.
 
@@ -55,7 +57,10 @@ def discover(
         settings = _discover_settings(context.params)
         from audit.discovering import run_discovery
 
-        run_discovery(settings, force=force)
+        with lines_aside(as_json):
+            run_discovery(settings, force=force)
+        if as_json:
+            print_json(run_document(settings.out))
 
 
 def _discover_settings(given: Mapping[str, Any]) -> DiscoverSettings:
