@@ -129,11 +129,10 @@ def test_an_error_is_a_line_and_no_document(arguments, code, tmp_path, monkeypat
 
 
 def test_a_document_holds_no_control_character_and_no_number_that_is_none(capsys):
-    print_json(
-        {"text": HOSTILE, "scores": (float("nan"), float("inf"), 1.5), "path": Path("x"), "inner": {1: [HOSTILE]}}
-    )
+    text = f"{HOSTILE}\x7f"
+    print_json({"text": text, "scores": (float("nan"), float("inf"), 1.5), "path": Path("x"), "inner": {1: [text]}})
     out = capsys.readouterr().out
     assert out.isascii()
-    assert not any(not character.isprintable() and character != "\n" for character in out)
+    assert all(character.isprintable() or character == "\n" for character in out)
     document = json.loads(out, parse_constant=no_number)
-    assert document == {"text": hostile, "scores": [None, None, 1.5], "path": "x", "inner": {"1": [hostile]}}
+    assert document == {"text": text, "scores": [None, None, 1.5], "path": "x", "inner": {"1": [text]}}

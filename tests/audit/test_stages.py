@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
+from audit.config import AuditSettings
+from audit.stages import run_detect, run_record, run_recover
 from reports.files import TABLE_FILES, sha256_of
 from tests.audit.commands import (
     CANDIDATES,
@@ -273,3 +275,20 @@ def test_a_killed_recording_goes_on(inputs, tmp_path):
     whole = "activations/reference/step/part-00000.parquet"
     assert after[whole] == before[whole]
     assert run_json(run)["status"] == "recorded"
+
+
+def test_stages_are_functions(inputs, staged, tmp_path):
+    settings = AuditSettings(
+        model=str(inputs.model),
+        prompts=str(inputs.prompts),
+        reference=str(inputs.reference),
+        train_images=None,
+        out=tmp_path / "run",
+        n_seeds=2,
+    )
+    assert run_record(settings, force=False).record["status"] == "recorded"
+    assert run_detect(settings.out, {"fpr": 0.2}).record["status"] == "detected"
+    verdict = run_recover(settings.out, {"n_samples": 2, "sample_steps": 2, "strategies": ("sample",)})
+    assert verdict.outcome == run_json(settings.out)["verdict"]["outcome"]
+    spikes = [sha256_of(run / "spikes.parquet") for run in (settings.out, staged.complete)]
+    assert spikes[0] == spikes[1]

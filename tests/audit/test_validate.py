@@ -135,6 +135,13 @@ def test_training_pictures_that_an_audit_would_miss_after_hours_are_missed_at_on
     )
 
 
+def test_what_would_fill_the_disk_is_refused_as_by_the_audit(inputs, tmp_path):
+    given = (*inputs.options(tmp_path / "run"), "--max-store-gib", "0.0001")
+    line = refused("validate", *given)
+    assert "raise --max-store-gib" in line
+    assert line == refused("audit", *given)
+
+
 def test_lines_say_where_the_time_comes_from_and_hold_no_control_characters(inputs, tmp_path):
     answer = engram("validate", *inputs.options(tmp_path / "\x1b[31mrun"))
     assert answer.code == 0
