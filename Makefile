@@ -22,7 +22,7 @@ endif
 SELF := $(MAKE)
 
 .PHONY: help venv audit gate discover test test-slow check format bench bench-detect bench-recover bench-discover \
-	bench-localize bench-verdict planted clean
+	bench-localize bench-report bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,9 @@ bench-discover: $(INSTALLED) ## measure blind search against other searches, cur
 
 bench-localize: $(INSTALLED) ## measure levers by attribution, z-score, NeMo and at random
 	@$(PY) -m tests.bench.localize $(ARGS)
+
+bench-report: $(INSTALLED) ## measure the page of 10,000 prompts: its size, and how fast it opens
+	@$(PY) -m tests.bench.report_page $(ARGS)
 
 bench-verdict: $(INSTALLED) ## fit the verdict and measure its precision on models left out
 	@$(PY) -m tests.bench.verdict $(ARGS)

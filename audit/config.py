@@ -11,6 +11,13 @@ from audit.planted.paths import CAPTIONS, MODEL, PICTURES, REFERENCE
 
 SiteKind = Literal["text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward"]
 Strategy = Literal["sample", "ascend", "cyclic", "known_image"]
+Tiers = Literal["full", "screened"]
+ClimbedKind = Literal["feed_forward", "cross_out"]
+ClimbedVariable = Literal["token_embeddings", "prompt_embeds"]
+Replacement = Literal["unconditional", "mean", "zero"]
+Engine = Literal["hooks", "nnsight"]
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+DescriptorName = Literal["sscd-disc-large", "sscd-disc-mixup", "dinov2"]
 ALL_SITES: tuple[SiteKind, ...] = ("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
 DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "one_step_agreement", "picture_agreement")
 """Published detectors that cost no evaluation beyond those of the spike score; the spike scores are always there."""
@@ -28,14 +35,14 @@ class ModelSettings(BaseModel):
     model: str
     train_images: Path | None
     out: Path
-    descriptor: str | None = None
+    descriptor: DescriptorName | None = None
     descriptor_weights: Path | None = None
     descriptor_sha256: str | None = None
     seed: int = Field(default=0, ge=0, lt=2**31)
     num_inference_steps: int = Field(default=50, ge=1)
     n_components: int = Field(default=10, ge=0)
     checkpointing: bool = False
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
     allow_pickle: bool = False
     images: bool = True
@@ -58,7 +65,7 @@ class AuditSettings(ModelSettings):
     detectors: tuple[str, ...] = DEFAULT_DETECTORS
     max_style_shift: float = Field(default=0.65, ge=0.5, le=1)
     strict: bool = False
-    tiers: Literal["full", "screened"] = "full"
+    tiers: Tiers = "full"
     screened_share: float = Field(default=0.5, gt=0, lt=1)
     sites: tuple[SiteKind, ...] = ALL_SITES
     n_seeds: int = Field(default=4, ge=1, le=64)
@@ -77,8 +84,8 @@ class AuditSettings(ModelSettings):
     ascend_rate: float = Field(default=0.005, gt=0)
     ascend_radius: float = Field(default=0.3, gt=0)
     ascend_neurons: int = Field(default=50, ge=1)
-    ascend_kind: Literal["feed_forward", "cross_out"] = "feed_forward"
-    ascend_variable: Literal["token_embeddings", "prompt_embeds"] = "token_embeddings"
+    ascend_kind: ClimbedKind = "feed_forward"
+    ascend_variable: ClimbedVariable = "token_embeddings"
     strategies: tuple[Strategy, ...] = Field(default_factory=_default_strategies)
     show_prompts: bool = False
 
@@ -99,7 +106,7 @@ class DiscoverSettings(ModelSettings):
     n_samples: int = Field(default=3, ge=2, le=64)
     sample_steps: int = Field(default=15, ge=2)
     patience: int = Field(default=5, ge=1)
-    kind: Literal["feed_forward", "cross_out"] = "feed_forward"
+    kind: ClimbedKind = "feed_forward"
 
 
 class LocalizeSettings(BaseModel):
@@ -113,7 +120,7 @@ class LocalizeSettings(BaseModel):
     share: float = Field(default=0.3, gt=0, le=1)
     minimal: bool = False
     n_checks: int = Field(default=5, ge=1, le=20)
-    by: Literal["unconditional", "mean", "zero"] = "unconditional"
+    by: Replacement = "unconditional"
     max_prompts: int = Field(default=16, ge=1)
     n_controls: int = Field(default=2, ge=0)
     n_seeds: int = Field(default=1, ge=1, le=64)
@@ -163,13 +170,13 @@ class AblateSettings(BaseModel):
     neurons: Path
     prompt: tuple[str, ...] = Field(min_length=1)
     out: Path
-    by: Literal["unconditional", "mean", "zero"] = "unconditional"
-    engine: Literal["hooks", "nnsight"] = "hooks"
+    by: Replacement = "unconditional"
+    engine: Engine = "hooks"
     n_samples: int = Field(default=4, ge=2, le=64)
     sample_steps: int = Field(default=25, ge=1)
     guidance_scale: float = Field(default=3.0, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**31)
     batch_size: int = Field(default=32, ge=1)
-    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    dtype: Dtype = "auto"
     device: str = "auto"
     allow_pickle: bool = False

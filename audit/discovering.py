@@ -26,6 +26,7 @@ from audit.recover.discover import Discovery, Search, SearchState, cost_of_start
 from audit.recover.search_store import SearchStore
 from audit.recover.verify import Verifier
 from audit.recovery_settings import search_plan, search_verify_plan
+from audit.replay import Replay
 from audit.rundir import RunDirectory, fingerprint_of
 from audit.scoring import columns_of
 from audit.session import device_of, dtype_of, training_images_of
@@ -43,7 +44,9 @@ _NOT_IN_IDENTITY = {
 }
 
 
-def run_discovery(settings: DiscoverSettings, *, force: bool) -> DiscoveryRecord:
+def run_discovery(
+    settings: DiscoverSettings, *, force: bool, replayed: Replay[DiscoverSettings] | None = None
+) -> DiscoveryRecord:
     """Search a model for memorized pictures until the budget is spent or nothing new comes; an earlier try goes on.
 
     Findings are printed as they are verified; the tables are written after each round that brought some.
@@ -60,7 +63,10 @@ def run_discovery(settings: DiscoverSettings, *, force: bool) -> DiscoveryRecord
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     denoiser = Denoiser(loaded.pipe)
     _check_budget(settings, denoiser)
-    run = RunDirectory.open(settings.out, _identity(settings, loaded), force=force)
+    identity = _identity(settings, loaded)
+    if replayed is not None:
+        replayed.compare_inputs(identity)
+    run = RunDirectory.open(settings.out, identity, force=force)
     run.update(status=DISCOVERY_RUNNING)
     training = training_images_of(settings, denoiser)
     console = Console(width=None if sys.stdout.isatty() else 120)

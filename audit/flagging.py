@@ -36,11 +36,13 @@ class Scored:
     """Everything the detectors say of the candidates, one value a prompt, and what it was calibrated on.
 
     Args:
+        style: group of captions alike that each candidate is judged among: [prompt].
         reference_style: group of each reference prompt, none without a reference: [reference prompt].
         reference_p_value: of each reference prompt where it takes no part in the calibration: [reference prompt].
     """
 
     detectors: Mapping[str, Vector]
+    style: npt.NDArray[np.int64]
     spike_score: Vector
     p_value: Vector
     q_value: Vector
@@ -113,6 +115,7 @@ def flagged_at(
     p, nulls = flag(spike_score, reference_score, styles, fpr)
     return Scored(
         detectors=detectors,
+        style=styles.of_candidates,
         spike_score=spike_score,
         p_value=p,
         q_value=q_values(p),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 from rich.console import Console
 
+from audit.account import library_versions
 from audit.config import LocalizeSettings
 from audit.denoiser import Denoiser
 from audit.localize.localizer import Localized
 from audit.recover.sample import save_picture
 from hooks import Site, TokenClass, find_sites, save_neurons
-from reports.files import write_text
+from reports.files import SCHEMA_VERSION, write_text
 from reports.lever_pictures import LeverRow, layer_map, lever_panel
 from reports.localization import (
     ATTRIBUTIONS_SCHEMA,
@@ -25,6 +27,7 @@ from reports.localization import (
     LEVERS_SCHEMA,
     LOCALIZATION_PAGE,
     PANEL_FILE,
+    SETTINGS_FILE,
     TOKENS_SCHEMA,
     WITNESSES_AND_LEVERS,
     LocalizationCounts,
@@ -54,6 +57,13 @@ def write_results(
     )
     _draw_layers(folder / LAYERS_FILE, found, sites)
     write_text(folder / LOCALIZATION_PAGE, localization_markdown(levers, tokens, settings.show_prompts))
+    stated = {
+        "schema_version": SCHEMA_VERSION,
+        "model_fingerprint": fingerprint,
+        "settings": settings.model_dump(mode="json", exclude={"run"}),  # in which this lies
+        "versions": library_versions(),
+    }
+    write_text(folder / SETTINGS_FILE, json.dumps(stated, indent=1) + "\n")
     counts = count_levers(levers)
     console = Console(width=None if sys.stdout.isatty() else 120)
     for line in (*counts.lines, WITNESSES_AND_LEVERS, f"Read {folder / LOCALIZATION_PAGE}"):

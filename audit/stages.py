@@ -32,6 +32,7 @@ from audit.prompts import PromptFileError, read_prompts
 from audit.recorded_run import open_recorded
 from audit.recording_stage import record_named, record_prompts
 from audit.recovery_stage import recover_pictures
+from audit.replay import Replay
 from audit.resuming import is_detected, is_recorded, settings_of
 from audit.rundir import DETECTION, RECORDING, RECOVERY, RunDirectory, RunDirectoryError, fingerprint_of
 from audit.saved_calibration import CALIBRATION_FILE, CalibrationError, save_calibration
@@ -72,8 +73,11 @@ def list_sites(model: str, allow_pickle: bool) -> tuple[Site, ...]:
     return find_sites(loaded.pipe, SITE_KINDS)
 
 
-def open_session(settings: AuditSettings) -> Session:
+def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None = None) -> Session:
     """Read the inputs, refuse what an audit cannot work with, and load the model.
+
+    Args:
+        replayed: the finished audit that the settings were taken from; its prompt files have to be the same.
 
     Raises:
         one of USAGE_ERRORS, or a SettingsError.
@@ -83,10 +87,12 @@ def open_session(settings: AuditSettings) -> Session:
     check_settings(settings, candidates, reference)
     session = load_session(settings, candidates, reference, chosen_detectors(settings.detectors, settings.sites))
     check_store_size(session.inputs)
+    if replayed is not None:
+        replayed.compare_inputs(recording_identity(session.inputs))
     return session
 
 
-def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
+def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSettings] | None = None) -> Verdict:
     """Run every stage, write the run directory, print the summary, and give the verdict; what is done is kept.
 
     Raises:
@@ -94,7 +100,7 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
     """
     watch = Stopwatch()
     with watch.stage("load"):
-        session = open_session(settings)
+        session = open_session(settings, replayed)
     run = _claim(session, identity_of(session.inputs), force)
     with _status_of(run):
         recorded = record_prompts(session, run, watch)
@@ -102,7 +108,7 @@ def run_audit(settings: AuditSettings, *, force: bool) -> Verdict:
         return recover_pictures(session, recorded, found, run, watch)
 
 
-def run_record(settings: AuditSettings, *, force: bool) -> RunDirectory:
+def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSettings] | None = None) -> RunDirectory:
     """Record and stop; a directory that holds later stages of the same recording is left as it is.
 
     Raises:
@@ -110,7 +116,7 @@ def run_record(settings: AuditSettings, *, force: bool) -> RunDirectory:
     """
     watch = Stopwatch()
     with watch.stage("load"):
-        session = open_session(settings)
+        session = open_session(settings, replayed)
     identity = {RECORDING: recording_identity(session.inputs)}
     status = RunDirectory.examine(settings.out, identity, force=force)
     if not force and is_recorded(settings.out, status, settings):
@@ -180,7 +186,7 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     identity = calibration_identity(inputs.model, settings)
     fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts))
     save_calibration(run.path, identity, prompts, recorded, fingerprint)
-    run.update(status="calibration")
+    run.update(status="calibration", settings=settings.model_dump(mode="json"))
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
     return run.path
 

@@ -45,6 +45,7 @@ def scores_table(
         "n_duplicates": [p.n_duplicates for p in prompts],
         "tier": [TIER_RECOVER if i in reached else TIER_STEP for i in range(len(prompts))],
         **{name: pa.array(values, pa.float64(), from_pandas=True) for name, values in detectors.items()},
+        "style": scored.style,
         "spike_score": scored.spike_score,
         "p_value": scored.p_value,
         "q_value": scored.q_value,

@@ -30,6 +30,7 @@ TABLE_FILES = (
 DETECTION_TABLES = (SCORES_FILE, SPIKES_FILE, REFERENCE_SCORES_FILE, TEXT_NULL_FILE)
 """Those that are there before recovery; it writes the scores once more."""
 SUMMARY_FILE = "summary.md"
+REPORT_FILE = "report.html"
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
 DISCOVERY_DIRECTORY = "discovery"

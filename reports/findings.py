@@ -65,7 +65,7 @@ class Finding:
         """Where the prompt stands, such as `captions.csv, row 17`; the folder is left out."""
         if self.source_file is None:
             return f"no prompt ({visible_text(self.picture or self.subject, 80)})"
-        return f"{visible_text(PurePath(self.source_file).name, 80)}, row {self.source_row}"
+        return place_of(self.source_file, self.source_row or 0)
 
     def headline(self, show_prompt: bool) -> str:
         """The finding in one sentence; it names the place of the prompt, and its words only if `show_prompt`."""
@@ -75,6 +75,11 @@ class Finding:
             return f"{self.place}: neurons spike as for a memorized picture, {tried} ({self.severity}){words}"
         came = "a memorized picture came back" if self.verdict == "confirmed" else "a likely memory came back"
         return f"{self.place}: {came}{words}"
+
+
+def place_of(source_file: str, source_row: int) -> str:
+    """Where a prompt stands, such as `captions.csv, row 17`; the folder is left out."""
+    return f"{visible_text(PurePath(source_file).name, 80)}, row {source_row}"
 
 
 def findings_of(scores: pa.Table, recoveries: pa.Table) -> tuple[Finding, ...]:

@@ -1,9 +1,7 @@
 """Pictures of a localization: memories before and after their levers are replaced, and where responses are made."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from textwrap import fill
 
@@ -12,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 
 from reports.drawing import CALM, INK, LEAK, MUTED, empty_figure, save_png
+from reports.site_names import distinct_names
 from reports.text import visible_text
 
 MAX_ROWS = 12
@@ -70,7 +69,7 @@ def layer_map(shares: npt.NDArray[np.float64], prompts: Sequence[str], sites: Se
         shares: [prompt, site], each row of one kind of site adding up to 1 or less.
         sites: names of the columns, in the model's order.
     """
-    names = _short(sites)
+    names = distinct_names(sites)
     figure = empty_figure(4.6 + 0.34 * len(sites), 1.2 + 0.26 * len(prompts) + 0.07 * max(map(len, names)))
     axes = figure.add_subplot()
     image = axes.imshow(shares, aspect="auto", cmap="Blues", vmin=0)
@@ -85,12 +84,3 @@ def layer_map(shares: npt.NDArray[np.float64], prompts: Sequence[str], sites: Se
     for spine in axes.spines.values():
         spine.set_visible(False)
     save_png(figure, path)
-
-
-def _short(sites: Sequence[str]) -> list[str]:
-    """Names of sites as `down 0.0.0`: without the component, what all end in, and the words of the module tree."""
-    parts = [name.split(".") for name in sites]
-    columns = list(zip(*(part[::-1] for part in parts), strict=False))
-    n_shared = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns)) if len(sites) > 1 else 0
-    kept = [".".join(part[: len(part) - n_shared]).removeprefix("unet.") for part in parts]
-    return [re.sub(r"_blocks?\.", " ", re.sub(r"(attentions|transformer_blocks)(\.|$)", "", name)) for name in kept]

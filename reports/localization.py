@@ -16,6 +16,7 @@ from reports.schema import write_table
 LOCALIZATION_DIRECTORY = "localization"
 LEVERS_FILE, ATTRIBUTIONS_FILE, TOKENS_FILE = "levers.parquet", "attributions.parquet", "tokens.parquet"
 LOCALIZATION_PAGE, LAYERS_FILE, PANEL_FILE = "localization.md", "layers.png", "localization.png"
+SETTINGS_FILE = "settings.json"
 
 WITNESSES_AND_LEVERS = (
     "Neurons that spike are witnesses of recall, neurons that erase a picture when they are replaced are levers. "

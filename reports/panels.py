@@ -165,7 +165,7 @@ def _draw_pictures(figure: Figure, row: PanelRow, columns: _Columns, bottom: flo
     cells = [*([row.training_image] if columns.with_training else []), *samples, row.recovered]
     pictures = [None if cell is None else _opened(cell) for cell in cells]
     if columns.with_fixed:
-        pictures.append(_fixed_part(row))
+        pictures.append(fixed_part(row.recovered, row.mask) if row.recovered and row.mask else None)
     for column, picture in enumerate(pictures):
         left = _CAPTION + column * _CELL
         axes = figure.add_axes((left / width, bottom / height, 0.96 * _CELL / width, 0.96 * _CELL / height))
@@ -183,12 +183,10 @@ def _draw_picture(axes: Axes, picture: Image.Image | None, framed: bool) -> None
     axes.imshow(picture, interpolation="nearest" if max(picture.size) <= 128 else "antialiased")
 
 
-def _fixed_part(row: PanelRow) -> Image.Image | None:
+def fixed_part(recovered: Path, mask_path: Path) -> Image.Image:
     """The recovered picture, grey and faded where seeds differ."""
-    if row.recovered is None or row.mask is None:
-        return None
-    picture = _opened(row.recovered)
-    with Image.open(row.mask) as opened:
+    picture = _opened(recovered)
+    with Image.open(mask_path) as opened:
         mask = opened.convert("L").resize(picture.size, Image.Resampling.NEAREST)
     grey = ImageOps.grayscale(picture).convert("RGB")
     return Image.composite(picture, Image.blend(grey, Image.new("RGB", picture.size, "white"), _FADED), mask)

@@ -92,6 +92,7 @@ class PromptView:
     Args:
         status: of the run; before it is complete nothing is known of recovery.
         detectors: score of each, None where its tier was not reached; the tier-0 score is `screen`.
+        style: the group of captions alike that it is judged among, as `run.json` numbers them.
         is_control: it was not flagged, and tried to measure false recoveries.
         sites: loudest first.
         images: every picture that is kept of it, relative to the run.
@@ -106,6 +107,7 @@ class PromptView:
     n_duplicates: int
     tier: int
     detectors: Mapping[str, float | None]
+    style: int | None
     spike_score: float | None
     p_value: float | None
     q_value: float | None

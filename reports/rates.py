@@ -31,6 +31,11 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.3g} %"
 
 
+def counted(n: int, noun: str) -> str:
+    """Write a number of things for people: `1 prompt`, `1,156 prompts`."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """`n` of `of`, with the ends of the rate's 95 % interval; 0 to 1 where nothing was tried."""

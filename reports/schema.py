@@ -64,6 +64,7 @@ _PROMPT_FIELDS = (
     _required("tier", pa.int8()),
 )
 _OUTCOME_FIELDS = (
+    pa.field("style", pa.int32()),
     pa.field("spike_score", pa.float64()),
     pa.field("p_value", pa.float64()),
     pa.field("q_value", pa.float64()),

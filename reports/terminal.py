@@ -16,6 +16,7 @@ from reports.files import SUMMARY_FILE
 from reports.rates import percent, rate_of, rate_text
 from reports.recoveries import best_rungs
 from reports.run_record import RunRecord
+from reports.site_names import short_site
 from reports.text import visible_text
 
 N_WORST = 10
@@ -106,19 +107,8 @@ def _worst_prompts(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> 
 def _sites_of(prompt_id: str, spikes: pa.Table) -> str:
     """The two sites that hold most of a prompt's spiking neurons, as `site (count)`."""
     of_prompt = [
-        _short(site)
+        short_site(site)
         for site, owner in zip(spikes["site"].to_pylist(), spikes["prompt_id"].to_pylist(), strict=True)
         if owner == prompt_id
     ]
     return ", ".join(f"{site} ({count})" for site, count in Counter(of_prompt).most_common(2))
-
-
-def _short(site: str) -> str:
-    """`unet.down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2` -> `down.0.ff`, enough to recognise a site."""
-    parts = site.split(".")
-    if parts[0] != "unet":
-        return ".".join(part for part in parts if part.isdigit() or part.startswith("text_encoder"))
-    block = parts[1].removesuffix("_blocks").removesuffix("_block")
-    index = f".{parts[2]}" if parts[2].isdigit() else ""
-    kind = "ff" if "ff" in parts else parts[-1] if not parts[-1].isdigit() else parts[-2]
-    return f"{block}{index}.{kind}"

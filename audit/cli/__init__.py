@@ -1,6 +1,6 @@
 """The `engram` command: a file for each group of commands; importing them adds them to `app`."""
 
-from audit.cli import auditing, causes, gating, localizing, looking, planting, reading, searching, staging
+from audit.cli import auditing, causes, gating, localizing, looking, planting, reading, reporting, searching, staging
 from audit.cli.app import app, main
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "main",
     "planting",
     "reading",
+    "reporting",
     "searching",
     "staging",
 ]

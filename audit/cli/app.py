@@ -8,58 +8,41 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 
+from audit.cli.command import NAME, CommandLine, Root, say_error
 from audit.config import SettingsError
 from reports.files import RunFileError, RunIncompleteError
-from reports.text import visible_text
 
-EXIT_USAGE, EXIT_UNTRUSTED, EXIT_INTERNAL, EXIT_INTERRUPTED = 2, 3, 4, 130
+EXIT_UNTRUSTED, EXIT_INTERNAL, EXIT_INTERRUPTED = 3, 4, 130
 
-_UsageError: Any = typer.BadParameter.__base__  # typer carries its own click, whose names are private
-_OPTION_OF_FIELD = {
-    "n_seeds": "seeds",
-    "n_samples": "samples",
-    "strategies": "strategy",
-    "n_starts": "starts",
-    "learning_rate": "rate",
-}
-_LONGEST_LINE = 1000  # characters of an error message, which may quote a stranger's file
-
-app = typer.Typer(
-    name="engram",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    help="Find out which training images a text-to-image diffusion model gives back.",
-)
+app = CommandLine(name=NAME, cls=Root, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(f"engram: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
+    say_error(message)
     raise typer.Exit(code)
 
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
-    """Answer a user's mistake with a line and 2, an untrustworthy audit with 3, our own bug with a traceback and 4."""
+    """Answer a user's mistake with a line and 2, an untrustworthy audit with 3, our own bug with a traceback and 4.
+
+    A mistake goes on as typer's own usage error: `Root` knows which option, variable or key of a file it is about.
+    """
     try:
         yield
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to go on where it stopped", EXIT_INTERRUPTED)
     except RunIncompleteError as error:
         _fail(str(error), EXIT_UNTRUSTED)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = str(first["loc"][0])
-        option = _OPTION_OF_FIELD.get(field, field).replace("_", "-")
-        _fail(f"--{option}: {first['msg']}, got {first['input']!r}", EXIT_USAGE)
-    except (SettingsError, RunFileError) as error:
-        _fail(str(error), EXIT_USAGE)
-    except typer.Exit:
+    except (ValidationError, SettingsError, RunFileError) as error:
+        raise typer.BadParameter(str(error)) from error
+    except (typer.Exit, typer.BadParameter):
         raise
     except Exception as error:  # the outermost boundary: every error becomes an exit code
         _fail_by_kind(error)
@@ -70,11 +53,11 @@ def _fail_by_kind(error: Exception) -> NoReturn:
     from audit.labels import LabelsError
 
     if isinstance(error, LabelsError):
-        _fail(str(error), EXIT_USAGE)
+        raise typer.BadParameter(str(error)) from error
     from audit.stages import UNTRUSTED_ERRORS, USAGE_ERRORS
 
     if isinstance(error, USAGE_ERRORS):
-        _fail(str(error), EXIT_USAGE)
+        raise typer.BadParameter(str(error)) from error
     if isinstance(error, UNTRUSTED_ERRORS):
         _fail(f"the audit cannot be trusted: {error}", EXIT_UNTRUSTED)
     traceback.print_exception(error)
@@ -91,16 +74,27 @@ def _set_up_logging(verbose: bool) -> None:
 
 
 @app.callback()
-def _root(verbose: Annotated[bool, typer.Option("--verbose", help="Log every detail.")] = False) -> None:
+def _root(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log every detail.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="File of settings (TOML); by default engram.toml in this directory, if there.")
+    ] = None,
+) -> None:
+    """Find out which training images a text-to-image diffusion model gives back.
+
+    Options can also be given by environment variables (ENGRAM_SEEDS for --seeds of any command, ENGRAM_AUDIT_SEEDS for
+    that of one) and in engram.toml: at its top for all commands, in a table [audit] for one.
+    What is typed wins over the environment, the environment over the file, the file over the default.
+
+    Example: engram audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    Then: engram gate runs/mine
+
+    Exit codes: 0 done, or passed (gate); 1 the model leaks (gate); 2 a mistake in options, settings or files; 3 not to
+    be trusted; 4 internal error; 130 interrupted.
+    """
     _set_up_logging(verbose)
 
 
 def main() -> None:
-    """Run the command line; an option that does not exist or cannot be read is one line, too."""
-    try:
-        code = app(standalone_mode=False)
-    except _UsageError as error:
-        code = EXIT_USAGE
-        if message := error.format_message():  # without arguments it is empty: the help was shown
-            typer.echo(f"engram: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
-    sys.exit(code)
+    """Run the command line."""
+    app()

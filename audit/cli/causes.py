@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import MODEL_HELP, AllowPickle
-from audit.config import AblateSettings, SettingsError, with_defaults
+from audit.cli.options import MODEL_HELP, AllowPickle, Device, DtypeOption
+from audit.config import AblateSettings, Engine, Replacement, SettingsError, with_defaults
 
 
 @app.command()
@@ -21,32 +21,36 @@ def ablate(
     out: Annotated[Path, typer.Option(help="Folder of the results.")],
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     by: Annotated[
-        str | None,
+        Replacement | None,
         typer.Option(
-            help="What stands in for a neuron: unconditional (its value for the empty prompt; the default), "
-            "mean (as the file states), or zero."
+            help="What stands in for a neuron: its value for the empty prompt, its mean as the file states, or nothing."
         ),
     ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="What edits the model: hooks (the default) or nnsight; both do the same.")
+    engine: Annotated[Engine | None, typer.Option(help="What edits the model; both do the same.")] = None,
+    n_samples: Annotated[
+        int | None, typer.Option("--samples", help="Pictures of a prompt, one a seed, 2 to 64.")
     ] = None,
-    n_samples: Annotated[int | None, typer.Option("--samples", help="Pictures of a prompt, one a seed.")] = None,
-    sample_steps: Annotated[int | None, typer.Option(help="Steps of each sampling.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling.")] = None,
+    sample_steps: Annotated[int | None, typer.Option(help="Denoising steps of each sampling.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling; 1 is none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Run seed; with that of an audit the seeds are the audit's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures in one call of the pipeline.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    dtype: DtypeOption = None,
+    device: Device = None,
     allow_pickle: AllowPickle = False,
     force: Annotated[bool, typer.Option(help="Delete what the folder holds and start over.")] = False,
 ) -> None:
     """Sample prompts before and after ablating neurons, at the same seeds, and measure what changed.
 
-    Writes the pictures, a panel of each prompt, ablation.md and ablation.parquet.
-    Where a memorized picture gives way to others, the neurons bring it out.
-    The same command goes on where it was interrupted.
+    Where a memorized picture gives way to others, the neurons bring it out. The same command goes on where it was
+    interrupted.
+
+    Reads a pipeline and a file of neurons. Writes --out: run.json, ablation.md, ablation.parquet, pictures and a panel
+    of each prompt.
 
     Example: engram ablate ./my-pipeline --neurons levers.json --prompt "a red fox" --out runs/fox
+
+    Exit codes: 0 sampled; 2 a mistake in options, settings or files; 3 not to be trusted; 4 internal error;
+    130 interrupted.
     """
     with errors_as_lines():
         settings = _ablate_settings(context.params)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audit.cli.app import app, errors_as_lines
+from audit.cli.command import CommandLine
 from audit.config import SettingsError
 from reports.files import RunIncompleteError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _RUN_HELP = "Run directory of a finished audit."
 _SHOW_HELP = "Name prompts by their words, not by file and row alone."
 _WAIVERS_HELP = "Findings that somebody answers for (TOML)."
-waivers_app = typer.Typer(help="Check and add waivers: findings that somebody answers for until a day.")
+waivers_app = CommandLine(help="Check and add waivers: findings that somebody answers for until a day.")
 app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 
 
@@ -43,7 +44,14 @@ def gate(
 
     In a GitHub Actions step the page is appended to the step's summary, too.
 
+    Reads RUN, a finished audit, and the files named. Writes only what an option names, and never into RUN.
+
+    Example: engram gate runs/mine
     Example: engram gate runs/mine --policy policy.toml --waivers waivers.toml --junit junit.xml
+    Example: engram gate runs/new --baseline runs/old --new-only
+
+    Exit codes: 0 every limit holds; 1 the model leaks; 2 a mistake in options, settings or files; 3 not to be trusted;
+    4 internal error.
     """
     with errors_as_lines():
         from reports.findings_file import check_findings_name
@@ -77,9 +85,14 @@ def diff(
 ) -> None:
     """Compare the findings of two audits of the same prompts: new, worse, better, unchanged, fixed.
 
-    It exits 0 whatever changed; `engram gate NEW --baseline OLD --new-only` decides.
+    `engram gate NEW --baseline OLD --new-only` decides.
+
+    Reads two finished audits. Writes nothing.
 
     Example: engram diff runs/checkpoint-1000 runs/checkpoint-2000
+
+    Exit codes: 0 whatever changed; 2 the audits cannot be compared, or a mistake in options; 3 one of them is not to
+    be trusted; 4 internal error.
     """
     with errors_as_lines():
         from reports.diff import check_comparable, compare, comparison_notes
@@ -98,7 +111,12 @@ def check_waivers(
 ) -> None:
     """Say of every waiver whether it holds: 0 if none has expired, 1 if one has, 2 if the file cannot be read.
 
+    Reads FILE and, if given, a finished audit, which tells the waivers without a finding. Writes nothing.
+
     Example: engram waivers check waivers.toml --run runs/mine
+
+    Exit codes: 0 none has expired; 1 one has; 2 a mistake in options or in the file; 3 the audit is not to be trusted;
+    4 internal error.
     """
     with errors_as_lines():
         from reports.gate_terminal import waiver_lines
@@ -119,6 +137,8 @@ def add_to_waivers(
     run: Annotated[Path | None, typer.Option(help="Run directory that must have the finding.")] = None,
 ) -> None:
     """Append a waiver; the rest of the file stays as it is.
+
+    Reads FILE and, if given, a finished audit. Writes FILE.
 
     Example: engram waivers add waivers.toml 0123456789abcdef --reason "public domain" --owner ana --expires 2027-06-30
     """

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import AllowPickle
-from audit.config import LocalizeSettings
+from audit.cli.options import AllowPickle, Device, Seed
+from audit.config import LocalizeSettings, Replacement, SiteKind
 
 
 @app.command()
@@ -22,40 +22,48 @@ def localize(
     ] = None,
     max_prompts: Annotated[int | None, typer.Option(help="Localize at most this many, worst first.")] = None,
     kind: Annotated[
-        str | None, typer.Option(help="Kind of site that levers are taken from: see `engram sites`.")
+        SiteKind | None, typer.Option(help="Kind of site that levers are taken from; see `engram sites`.")
     ] = None,
-    share: Annotated[float | None, typer.Option(help="Share of that kind's neurons that are replaced.")] = None,
+    share: Annotated[float | None, typer.Option(help="Share of that kind's neurons that are replaced, 0 to 1.")] = None,
     minimal: Annotated[bool, typer.Option(help="Bisect towards the fewest neurons that erase the picture.")] = False,
-    n_checks: Annotated[int | None, typer.Option("--checks", help="With --minimal: bisections.")] = None,
+    n_checks: Annotated[int | None, typer.Option("--checks", help="With --minimal: bisections, 1 to 20.")] = None,
     by: Annotated[
-        str | None,
+        Replacement | None,
         typer.Option(
-            help="What stands in for a neuron: unconditional (its value without the prompt), "
-            "mean (of clean prompts), or zero."
+            help="What stands in for a neuron: its value without the prompt, its mean of clean prompts, or nothing."
         ),
     ] = None,
     n_controls: Annotated[
         int | None, typer.Option("--controls", help="Clean prompts that each edit is tried on.")
     ] = None,
-    n_seeds: Annotated[int | None, typer.Option("--seeds", help="Noises that attribution is averaged over.")] = None,
-    n_points: Annotated[int | None, typer.Option("--points", help="Points of the attribution's path.")] = None,
-    n_samples: Annotated[int | None, typer.Option("--samples", help="Pictures sampled before and after.")] = None,
-    sample_steps: Annotated[int | None, typer.Option(help="Steps of each sampling.")] = None,
+    n_seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Noises that attribution is averaged over, 1 to 64.")
+    ] = None,
+    n_points: Annotated[int | None, typer.Option("--points", help="Points of the attribution's path, 1 to 64.")] = None,
+    n_samples: Annotated[
+        int | None, typer.Option("--samples", help="Pictures sampled before and after, 2 to 64.")
+    ] = None,
+    sample_steps: Annotated[int | None, typer.Option(help="Denoising steps of each sampling.")] = None,
     guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling, above 1.")] = None,
     again: Annotated[bool, typer.Option(help="Try to recover each picture again from the ablated model.")] = True,
     show_prompts: Annotated[bool, typer.Option(help="Write whole prompts into localization.md.")] = False,
-    seed: Annotated[int | None, typer.Option(help="Every random number follows from it.")] = None,
+    seed: Seed = None,
     batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call of the attribution.")] = None,
     allow_pickle: AllowPickle = False,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    device: Device = None,
 ) -> None:
     """Find the neurons that bring memorized pictures out, and test them by replacing them.
 
-    Works on prompts of a finished audit whose picture came back. Writes RUN/localization: neuron sets for
-    `engram ablate`, tables, pictures before and after, and a page. The same command goes on where it stopped.
+    Works on prompts whose picture came back. The same command goes on where it stopped.
+
+    Reads RUN, a finished audit, and the model that it names. Writes RUN/localization: settings.json, neuron sets for
+    `engram ablate`, tables, pictures before and after, and the page localization.md.
 
     Example: engram localize runs/mine --max-prompts 5
-    Then: engram ablate ./my-pipeline --neurons runs/mine/localization/neurons/ID.json --prompt "..." --out runs/without
+    Then: engram ablate ./my-pipeline --neurons runs/mine/localization/neurons/ID.json --prompt "a fox" --out runs/fox
+
+    Exit codes: 0 localized; 2 a mistake in options, settings or files; 3 not to be trusted; 4 internal error;
+    130 interrupted.
     """
     with errors_as_lines():
         settings = _localize_settings(context.params)

@@ -21,8 +21,13 @@ def show(
 ) -> None:
     """Show everything that a run knows of one prompt: scores, neurons, rungs, pictures, and who gave the same.
 
+    Reads RUN, once `engram detect` or `engram audit` has scored it. Writes nothing.
+
     Example: engram show runs/mine 3f2a
     Example: engram show runs/mine "the museum of Vensa Raviu, white edition"
+
+    Exit codes: 0 shown; 2 a mistake in options, settings or files, or no such prompt; 3 nothing is scored yet, or a
+    table is damaged; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
         from reports.prompt_terminal import prompt_lines

@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 import typer
 
 from audit.cli.app import app, errors_as_lines
+from audit.cli.command import CommandLine
 from audit.cli.machine import print_json
 from audit.cli.options import Json
 from audit.config import SettingsError
 from audit.planted.presets import ABOUT, PRESETS
 
-planted_app = typer.Typer(help="Train models whose memories are planted and measured, and list the presets.")
+planted_app = CommandLine(help="Train models whose memories are planted and measured, and list the presets.")
 app.add_typer(planted_app, name="planted", no_args_is_help=True)
 
 
@@ -26,7 +27,8 @@ def train(
 ) -> None:
     """Train a model with planted memories, and measure what it memorized; takes an hour or so on two cores.
 
-    Writes model/, captions.csv, reference.csv, pictures/ and truth.parquet. The same command goes on where it stopped.
+    The same command goes on where it stopped. Reads nothing. Writes --out: model/, captions.csv, reference.csv,
+    pictures/, truth.parquet and manifest.json.
 
     Example: engram planted train --preset catalogue --out runs/planted-catalogue
     Then: engram audit --model runs/planted-catalogue/model --prompts runs/planted-catalogue/captions.csv

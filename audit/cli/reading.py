@@ -18,7 +18,10 @@ from audit.config import with_defaults
 
 @app.command()
 def detectors(as_json: Json = False) -> None:
-    """List the detectors: what each reads, what it costs, and the paper it comes from."""
+    """List the detectors: what each reads, what it costs, and the paper it comes from.
+
+    Example: engram detectors
+    """
     with errors_as_lines():
         from audit.listing import detector_rows
         from reports.terminal import print_detectors
@@ -36,14 +39,18 @@ def evaluate(
     labels: Annotated[
         Path, typer.Option(help="csv, tsv, jsonl or parquet: prompt or prompt_id, label (0 or 1), kind if you like.")
     ],
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Hold every score of a finished audit against labels: AUC, TPR at 1 % and 0.1 %, average precision.
 
-    Each has a 95 % interval. Writes evaluation.md, evaluation.parquet and two pictures into the run directory.
+    Each has a 95 % interval. Reads RUN, a finished audit, and the labels. Writes evaluation.md, evaluation.parquet and
+    two pictures into RUN.
 
     Example: engram evaluate runs/mine --labels labels.csv
+
+    Exit codes: 0 evaluated; 2 a mistake in options, settings or files; 3 the audit is unfinished or damaged;
+    4 internal error; 130 interrupted.
     """
     with errors_as_lines():
         from audit.evaluating import evaluate_run
@@ -62,7 +69,10 @@ def sites(
     allow_pickle: AllowPickle = False,
     as_json: Json = False,
 ) -> None:
-    """List the sites that can be recorded in a model: kind, where, how many neurons."""
+    """List the sites that can be recorded in a model: kind, where, how many neurons.
+
+    Example: engram sites ./my-pipeline
+    """
     with errors_as_lines():
         from audit.stages import list_sites
         from reports.terminal import print_sites

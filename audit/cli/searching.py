@@ -10,7 +10,20 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.machine import lines_aside, print_json, run_document
-from audit.cli.options import DESCRIPTOR_HELP, MODEL_HELP, TRAIN_IMAGES_HELP, WEIGHTS_HELP, AllowPickle, Force, Json
+from audit.cli.options import (
+    MODEL_HELP,
+    AllowPickle,
+    Descriptor,
+    DescriptorSha256,
+    DescriptorWeights,
+    Device,
+    DtypeOption,
+    Force,
+    Json,
+    Seed,
+    TrainImages,
+)
+from audit.cli.replaying import replay_of
 from audit.config import DiscoverSettings, SettingsError, with_defaults
 
 
@@ -18,27 +31,33 @@ from audit.config import DiscoverSettings, SettingsError, with_defaults
 def discover(
     context: typer.Context,
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    budget: Annotated[int | None, typer.Option(help="UNet evaluations to spend at most.")] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="UNet evaluations to spend at most; this, --minutes, or both.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="Minutes after which no new round begins.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>-discovery.")] = None,
-    train_images: Annotated[Path | None, typer.Option(help=TRAIN_IMAGES_HELP)] = None,
-    descriptor: Annotated[str | None, typer.Option(help=DESCRIPTOR_HELP)] = None,
-    descriptor_weights: Annotated[Path | None, typer.Option(help=WEIGHTS_HELP)] = None,
-    descriptor_sha256: Annotated[str | None, typer.Option(help="Refuse weights of another hash.")] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Finished discovery whose settings are taken again; what is typed beside it wins."),
+    ] = None,
+    train_images: TrainImages = None,
+    descriptor: Descriptor = None,
+    descriptor_weights: DescriptorWeights = None,
+    descriptor_sha256: DescriptorSha256 = None,
     n_starts: Annotated[int | None, typer.Option("--starts", help="Starts of a round.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of each ascent.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Gradient steps of each ascent.")] = None,
     learning_rate: Annotated[float | None, typer.Option("--rate", help="Learning rate of the ascents.")] = None,
     radius: Annotated[
         float | None, typer.Option(help="How far an ascent may move a token, in units of its norm.")
     ] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after so many rounds without a new picture.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Run seed; every random number follows from it.")] = None,
+    seed: Seed = None,
     batch_size: Annotated[int | None, typer.Option(help="Starts in one UNet call.")] = None,
     checkpointing: Annotated[
         bool, typer.Option(help="Take less memory and more time (gradient checkpointing).")
     ] = False,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, float16 or bfloat16.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = None,
+    dtype: DtypeOption = None,
+    device: Device = None,
     allow_pickle: AllowPickle = False,
     images: Annotated[
         bool, typer.Option(help="Keep pictures on disk; without them an interrupted search starts anew.")
@@ -51,14 +70,21 @@ def discover(
     Findings are printed as they are verified; the same command goes on where it was interrupted. The search ends when
     its budget is spent or round after round brings nothing new.
 
+    Reads a pipeline and, if given, training pictures. Writes --out: run.json, summary.md, recoveries.parquet, images/.
+
     Example: engram discover ./my-pipeline --budget 80000 --out runs/found
+    Example: engram discover --replay runs/found --seed 1 --out runs/found-again
+
+    Exit codes: 0 the search ended, whatever it found; 2 a mistake in options, settings or files; 3 not to be trusted;
+    4 internal error; 130 interrupted.
     """
     with errors_as_lines():
-        settings = _discover_settings(context.params)
+        replayed = None if replay is None else replay_of(context, replay, DiscoverSettings)
+        settings = _discover_settings(context.params) if replayed is None else replayed.settings
         from audit.discovering import run_discovery
 
         with lines_aside(as_json):
-            run_discovery(settings, force=force)
+            run_discovery(settings, force=force, replayed=replayed)
         if as_json:
             print_json(run_document(settings.out))
 
@@ -82,14 +108,16 @@ def index(
     source: Annotated[Path, typer.Argument(help="A folder, an imagefolder, a .tar or a folder of .tar shards.")],
     out: Annotated[Path, typer.Argument(help="Folder of the index.")],
     aspect: Annotated[float, typer.Option(help="Width over height of the pictures that the audited model makes.")] = 1,
-    descriptor: Annotated[str | None, typer.Option(help=DESCRIPTOR_HELP)] = None,
-    descriptor_weights: Annotated[Path | None, typer.Option(help=WEIGHTS_HELP)] = None,
-    descriptor_sha256: Annotated[str | None, typer.Option(help="Refuse weights of another hash.")] = None,
+    descriptor: Descriptor = None,
+    descriptor_weights: DescriptorWeights = None,
+    descriptor_sha256: DescriptorSha256 = None,
 ) -> None:
     """Hash training pictures once, for audits that compare with millions of them.
 
+    Reads the pictures of SOURCE. Writes the index into OUT, which --train-images takes.
+
     Example: engram index shards/ indexes/mine
-    Then: engram audit ... --train-images indexes/mine
+    Then: engram audit --model ./my-pipeline --prompts captions.csv --train-images indexes/mine
     """
     with errors_as_lines():
         if (descriptor is None) != (descriptor_weights is None):

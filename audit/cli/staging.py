@@ -9,41 +9,42 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.auditing import audit_settings, chosen_settings
+from audit.cli.auditing import asked_of, chosen_settings
 from audit.cli.machine import lines_aside, print_json, run_document
-from audit.cli.options import (
-    AllowPickle,
-    BatchSize,
+from audit.cli.option_groups import (
     CandidateOptions,
     DetectionOptions,
-    Force,
-    Gate,
     InputOptions,
-    Json,
     RecordingOptions,
     RecoveryOptions,
     takes,
 )
+from audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json
 from reports.text import visible_text
 
 
 @app.command()
 @takes(InputOptions, RecordingOptions, CandidateOptions)
-def record(*, force: Force = False, as_json: Json = False, **given: Any) -> None:
-    """Record the neurons of a model on a list of captions, the part of an audit that takes the model longest.
+def record(context: typer.Context, *, force: Force = False, as_json: Json = False, **given: Any) -> None:
+    """Record the neurons of a model on a list of captions: the first stage of an audit.
 
     `engram detect` and `engram recover` go on from the run directory; `engram audit` does all three. The same command
     goes on where it stopped.
 
+    Reads a pipeline, captions and, if given, a reference. Writes --out: activations/ and run.json.
+
     Example: engram record --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
     Then: engram detect runs/mine
+
+    Exit codes: 0 recorded; 2 a mistake in options, settings or files; 3 not to be trusted; 4 internal error;
+    130 interrupted.
     """
     with errors_as_lines():
-        settings = audit_settings(given)
+        asked = asked_of(context, given)
         from audit.stages import run_record
 
         with lines_aside(as_json):
-            run = run_record(settings, force=force)
+            run = run_record(asked.settings, force=force, replayed=asked.replayed)
         if as_json:
             print_json(run_document(run.path))
         else:
@@ -58,12 +59,19 @@ def detect(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Score and flag what is recorded, without the model; what is not given stays as the directory has it.
+    """Score and flag what is recorded, without the model: the second stage of an audit.
 
-    With another rate nothing is recorded again, but recovery has to be done anew; rungs that are there are kept.
+    What is not given stays as the directory has it. With another rate nothing is recorded again, but recovery has to
+    be done anew; rungs that are there are kept.
+
+    Reads RUN, which `engram record` wrote. Writes scores.parquet, spikes.parquet, what they were calibrated on, and
+    run.json.
 
     Example: engram detect runs/mine --fpr 0.001
     Then: engram recover runs/mine
+
+    Exit codes: 0 detected; 2 a mistake in options, settings or files, or nothing is recorded; 4 internal error;
+    130 interrupted.
     """
     with errors_as_lines():
         changes = chosen_settings(given)
@@ -91,12 +99,19 @@ def recover(
     as_json: Json = False,
     **given: Any,
 ) -> None:
-    """Take flagged prompts and controls up the ladder of recovery, and finish the audit.
+    """Take flagged prompts and controls up the ladder of recovery: the last stage of an audit.
 
     What is not given stays as the directory has it; rungs that are there and were made the same way are kept.
     Weights that can run code, of the model or of a descriptor, have to be allowed or given again.
 
+    Reads RUN, which `engram detect` wrote, the pipeline and, if given, training pictures. Writes what is still missing
+    of a finished audit: recoveries.parquet, images/, summary.md and more.
+
     Example: engram recover runs/mine --train-images pictures/ --ascend-restarts 6
+    Then: engram gate runs/mine
+
+    Exit codes: 0 the audit completed, whatever it found; with --gate 0 pass and 1 the model leaks; 2 a mistake in
+    options, settings or files, or nothing is detected; 3 not to be trusted; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
         changes = chosen_settings({**given, "batch_size": batch_size, "allow_pickle": allow_pickle})
@@ -111,21 +126,26 @@ def recover(
 
 @app.command()
 @takes(InputOptions, RecordingOptions, CandidateOptions, DetectionOptions, RecoveryOptions)
-def validate(*, force: Force = False, as_json: Json = False, **given: Any) -> None:
+def validate(context: typer.Context, *, force: Force = False, as_json: Json = False, **given: Any) -> None:
     """Read everything that an audit would read, and say what it would do; nothing is written.
 
     Takes the options of `engram audit`. A mistake that the audit would meet, at once or after hours, is met here: one
     line and 2. Time is estimated from one call of the UNet on the chosen device.
 
+    Reads a pipeline, captions, a reference and training pictures. Writes nothing.
+
     Example: engram validate --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+
+    Exit codes: 0 the audit can begin; 2 a mistake in options, settings or files; 3 not to be trusted; 4 internal
+    error; 130 interrupted.
     """
     with errors_as_lines():
-        settings = audit_settings(given)
+        asked = asked_of(context, given)
         from audit.stages import open_session
         from audit.validating import plan_of
         from reports.audit_plan import plan_lines
 
-        plan = plan_of(open_session(settings), force=force)
+        plan = plan_of(open_session(asked.settings, asked.replayed), force=force)
         if as_json:
             print_json(asdict(plan))
         else:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from audit.config import LocalizeSettings
 from audit.loading import load_model
 from audit.sampling import sample_pictures
 from hooks import ablate, find_sites, load_neurons
@@ -93,11 +94,19 @@ def picture(path: Path) -> np.ndarray:
 
 def test_every_file_is_there_and_nothing_else(audited):
     expected = {"levers.parquet", "attributions.parquet", "tokens.parquet"}
-    expected |= {"localization.md", "localization.png", "layers.png"}
+    expected |= {"localization.md", "localization.png", "layers.png", "settings.json"}
     for prompt_id in (id_of(ODD), id_of(OTHER)):
         expected |= {f"kept/{prompt_id}.safetensors", f"neurons/{prompt_id}.json"}
         expected |= {f"images/{prompt_id}/{when}-{i}.png" for when in ("before", "after") for i in range(2)}
     assert set(digests(audited.run / "localization")) == expected
+
+
+def test_settings_that_result_are_stated(audited):
+    stated = json.loads((audited.run / "localization" / "settings.json").read_text(encoding="utf-8"))
+    assert stated["model_fingerprint"] == run_json(audited.run)["model"]["fingerprint"]
+    settings = LocalizeSettings.model_validate({**stated["settings"], "run": audited.run})
+    assert settings.model_dump(mode="json") == stated["settings"] | {"run": str(audited.run)}
+    assert (settings.sample_steps, settings.by) == (2, "unconditional")
 
 
 def test_tables_have_their_schemas_and_agree_with_each_other(audited):

@@ -42,7 +42,8 @@ def scored() -> Scored:
     score = np.array([1.0, 2.0, 9.0])
     detectors = {"spikes_feed_forward": score, "text_conditional_noise": score[::-1].copy()}
     p = np.array([0.5, 0.25, 0.001])
-    return Scored(detectors, score, p, 2 * p, score > 5, (), score, ())
+    style = np.zeros(len(score), dtype=np.int64)
+    return Scored(detectors, style, score, p, 2 * p, score > 5, (), score, style, p, ())
 
 
 def test_scores_have_a_row_a_prompt_in_their_order(scored, tmp_path):

@@ -76,6 +76,7 @@ def scores_table(prompts: Sequence[str]) -> pa.Table:
         "tier": [1] * n,
         "text_noise": [None] * n,
         "spikes_ff": [float(n - index) for index in range(n)],
+        "style": [0] * n,
         "spike_score": [float(n - index) for index in range(n)],
         "p_value": [0.001] * n,
         "q_value": [0.01] * n,

@@ -82,6 +82,7 @@ def _scores(prompts: Sequence[str], severities: Mapping[int, str], source_file: 
         "tier": [3 if index in severities else 1 for index in range(len(prompts))],
         "text_noise": [None] * len(prompts),
         "spikes_ff": [1.0] * len(prompts),
+        "style": [0] * len(prompts),
         "spike_score": [2.0 - index / 100 for index in range(len(prompts))],
         "p_value": [0.001] * len(prompts),
         "q_value": [0.01] * len(prompts),

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from reports.lever_pictures import LeverRow, _short, layer_map, lever_panel
+from reports.lever_pictures import LeverRow, layer_map, lever_panel
 
 HOSTILE = "$x_{$ \\frac \n\x1b[31m\u202e жар-птица 猫 " + "long " * 60
 SIZES = (1, 4, 20)
@@ -66,38 +66,3 @@ def test_a_map_has_a_row_a_prompt_and_a_column_a_site(tmp_path: Path, n_prompts:
 def test_a_map_of_no_response_is_drawn(tmp_path: Path) -> None:
     layer_map(np.zeros((2, 3)), ["a", "b"], ["unet.a", "unet.b", "unet.c"], tmp_path / "layers.png")
     opened(tmp_path / "layers.png")
-
-
-STABLE_DIFFUSION = [
-    *(f"unet.down_blocks.{i}.attentions.{j}.transformer_blocks.0.attn2.to_v" for i in range(3) for j in range(2)),
-    "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v",
-    *(f"unet.up_blocks.{i}.attentions.{j}.transformer_blocks.0.attn2.to_v" for i in range(1, 4) for j in range(3)),
-]
-
-
-@pytest.mark.parametrize(
-    "sites",
-    [
-        STABLE_DIFFUSION,
-        STABLE_DIFFUSION[:1],
-        STABLE_DIFFUSION[6:7],
-        [name.replace("attn2.to_v", "ff.net.2") for name in STABLE_DIFFUSION],
-        [name.replace("transformer_blocks.0", f"transformer_blocks.{i}") for name in STABLE_DIFFUSION for i in (0, 1)],
-        [f"text_encoder.encoder.layers.{i}.mlp.fc2" for i in range(12)],
-        [f"text_encoder{c}.encoder.layers.{i}.mlp.fc2" for c in ("", "_2") for i in range(12)],
-        ["unet.a.to_v", "unet.a.b.to_v"],
-    ],
-)
-def test_short_names_are_unique_and_none_is_empty(sites: list[str]) -> None:
-    names = _short(sites)
-    assert len(set(names)) == len(names) == len(sites)
-    assert all(name.strip() for name in names)
-    assert all(len(short) <= len(name) for short, name in zip(names, sites, strict=True))
-
-
-def test_short_names_say_where_in_the_unet() -> None:
-    names = _short(STABLE_DIFFUSION)
-    assert names[0].startswith("down 0.")
-    assert names[6].startswith("mid")
-    assert names[-1].startswith("up 3.")
-    assert max(map(len, names)) < 15
