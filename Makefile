@@ -85,8 +85,8 @@ bench-report: $(INSTALLED) ## measure the page of 10,000 prompts: its size, and 
 bench-verdict: $(INSTALLED) ## fit the verdict and measure its precision on models left out
 	@$(PY) -m tests.bench.verdict $(ARGS)
 
-planted: $(INSTALLED) ## train the embedded model again
-	@$(PY) -m audit.planted $(ARGS)
+planted: $(INSTALLED) ## train the embedded model again, or ARGS="--preset NAME"; see engram planted list
+	@$(ENGRAM) planted train $(ARGS)
 
 clean: ## remove builds, caches and runs (.venv stays)
 	rm -rf build dist ./*.egg-info runs .mypy_cache .pytest_cache .ruff_cache .hypothesis

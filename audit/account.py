@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,98 +11,83 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from audit.config import AuditSettings
 from audit.detecting import Detected
-from audit.flagging import Scored
-from audit.loading import LoadedModel
 from audit.planted.paths import MODEL
-from audit.prompts import Prompt, PromptSet
-from audit.recording import Recorded
-from audit.recovering import Recovered
+from audit.prompts import PromptSet
+from audit.results import DetectedRun, Inputs, RecordedRun, Results
 from audit.style import MIN_PROMPTS
-from hooks import Site
-from reports.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
-from reports.policy import Policy
+from reports.files import DETECTION_TABLES, SCHEMA_VERSION, TABLE_FILES, sha256_of
 from reports.rates import percent, rate_of
 from reports.recoveries import recovery_counts
-from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration
-from reports.waivers import Waiver
+from reports.run_record import (
+    COMPLETE,
+    DETECTED,
+    RECORDED,
+    Calibration,
+    Counts,
+    ModelIdentity,
+    RunRecord,
+    StyleCalibration,
+)
 
 _LIBRARIES = ("engram", "torch", "diffusers", "transformers", "numpy")
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """What one audit works on.
+def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
+    """What run.json states once everything is recorded."""
+    inputs = recorded.inputs
+    return {
+        "status": RECORDED,
+        "model": asdict(_model(inputs)),
+        "settings": inputs.settings.model_dump(mode="json"),
+        "inputs": _sources(inputs),
+        "counts": _prompt_counts(recorded),
+        "evaluations": {"record": recorded.evaluations},
+        "timings": dict(recorded.timings),
+        "versions": library_versions(),
+        "tables": {},
+        "warnings": [],
+        "problems": [],
+    }
+
+
+def detected_entries(recorded: RecordedRun, found: DetectedRun, run: Path, seconds: float) -> dict[str, Any]:
+    """What run.json states beyond that once scores and flags are there; their tables in `run` are written already.
 
     Args:
-        candidates: those that reach the UNet, all of them unless tier 0 left some out.
-        saved: the reference's recording where it comes from a saved calibration.
-        policy: what the result is judged by, with `waivers` of findings.
-        left_out: candidates that tier 0 left out, and the tier-0 score of every candidate by prompt_id.
+        seconds: that detection took.
     """
-
-    settings: AuditSettings
-    loaded: LoadedModel
-    sites: tuple[Site, ...]
-    candidates: PromptSet
-    reference: PromptSet | None
-    saved: Recorded | None
-    policy: Policy
-    waivers: tuple[Waiver, ...]
-    left_out: tuple[Prompt, ...] = ()
-    screen_scores: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def n_prompts(self) -> int:
-        """Distinct prompts of the prompt file."""
-        return len(self.candidates.prompts) + len(self.left_out)
+    inputs, detected = recorded.inputs, found.detected
+    return {
+        "status": DETECTED,
+        "calibration": asdict(found.calibration),
+        "counts": {**_prompt_counts(recorded), **_score_counts(inputs, detected)},
+        "timings": {**recorded.timings, "detect": seconds},
+        "tables": {name: sha256_of(run / name) for name in DETECTION_TABLES},
+        "warnings": list(_warnings(inputs, detected)),
+        "problems": list(_problems(inputs, detected)),
+    }
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What the stages found, and the UE that recording and the picture detectors took."""
-
-    recorded: dict[str, Recorded]
-    recording_evaluations: int
-    detected: Detected
-    recovered: tuple[Recovered, ...]
-    evaluations_of_detectors: int
-    picture_detectors: tuple[str, ...]
-    severities: tuple[str, ...]
-
-    @property
-    def scored(self) -> Scored:
-        """What the detectors say of the candidates."""
-        return self.detected.scored
-
-
-def run_record(
-    inputs: Inputs,
-    results: Results,
-    recoveries: pa.Table,
-    run: Path,
-    timings: Mapping[str, float],
-    style_auc: float | None,
-) -> RunRecord:
-    """The content of run.json, its verdict still open; the tables in `run` are written already.
-
-    Args:
-        style_auc: how well words alone tell flagged prompts from others; None if not measured.
-    """
-    settings, reference = inputs.settings, inputs.reference
-    counts = _counts(inputs, results, recoveries)
+def run_record(results: Results, recoveries: pa.Table, run: Path, timings: Mapping[str, float]) -> RunRecord:
+    """The content of run.json, its verdict still open; the tables in `run` are written already."""
+    inputs, counted = results.recorded.inputs, recovery_counts(recoveries)
     return RunRecord(
         schema_version=SCHEMA_VERSION,
-        status="complete",
-        model=ModelIdentity(display_name(settings.model), inputs.loaded.fingerprint),
-        settings=settings.model_dump(mode="json"),
-        inputs={"prompts": _described(inputs.candidates), "reference": _described(reference) if reference else None},
-        calibration=_calibration(inputs, results, style_auc),
-        counts=counts,
-        false_recovery=rate_of(counts.n_false_recoveries, counts.n_controls),
+        status=COMPLETE,
+        model=_model(inputs),
+        settings=inputs.settings.model_dump(mode="json"),
+        inputs=_sources(inputs),
+        calibration=results.found.calibration,
+        counts=Counts(
+            **_prompt_counts(results.recorded),
+            **_score_counts(inputs, results.detected),
+            n_high=results.severities.count("high"),
+            **asdict(counted),
+        ),
+        false_recovery=rate_of(counted.n_false_recoveries, counted.n_controls),
         evaluations={
-            "record": results.recording_evaluations,
+            "record": results.recorded.evaluations,
             "recover": sum(rung.evaluations for one in results.recovered for rung in one.rungs),
             **({"detect_pictures": n} if (n := results.evaluations_of_detectors) else {}),
         },
@@ -115,22 +100,58 @@ def run_record(
     )
 
 
+def _model(inputs: Inputs) -> ModelIdentity:
+    return ModelIdentity(display_name(inputs.settings.model), inputs.model.fingerprint)
+
+
+def _sources(inputs: Inputs) -> dict[str, Any]:
+    reference = inputs.reference
+    return {
+        "prompts": described(inputs.candidates),
+        "reference": described(reference) if reference is not None else None,
+    }
+
+
+def _prompt_counts(recorded: RecordedRun) -> dict[str, Any]:
+    inputs = recorded.inputs
+    return {
+        "n_rows": inputs.candidates.n_rows,
+        "n_empty": inputs.candidates.n_empty,
+        "n_truncated": recorded.sets["candidates"].n_truncated,
+        "n_prompts": inputs.n_prompts,
+        "n_left_out": len(inputs.left_out),
+    }
+
+
+def _score_counts(inputs: Inputs, detected: Detected) -> dict[str, Any]:
+    scored = detected.scored
+    return {
+        "n_scored": len(scored.spike_score) + len(inputs.left_out),
+        "n_flagged": int(scored.flagged.sum()),
+    }
+
+
 def display_name(model: str) -> str:
     """The model as the user named it; the embedded one by that word, not by where it was installed."""
     return "embedded" if Path(model) == MODEL else model
 
 
-def _calibration(inputs: Inputs, results: Results, style_auc: float | None) -> Calibration:
-    settings, reference, scored = inputs.settings, inputs.reference, results.scored
+def calibration_of(inputs: Inputs, detected: Detected, style_auc: float | None) -> Calibration:
+    """What the scores were calibrated on.
+
+    Args:
+        style_auc: how well words alone tell flagged prompts from others; None if not measured.
+    """
+    settings, reference, scored = inputs.settings, inputs.reference, detected.scored
     return Calibration(
         fpr=settings.fpr,
         threshold=scored.finite_threshold,
         n_reference=len(scored.reference_score),
         reference_source=reference.source if reference else "the candidates themselves",
         style_auc=style_auc,
-        style_shift=results.detected.style_shift,
+        style_shift=detected.style_shift,
         max_style_shift=settings.max_style_shift,
-        pooled=results.detected.pooled,
+        pooled=detected.pooled,
         styles=tuple(
             StyleCalibration(
                 on_reference=style.on_reference,
@@ -173,26 +194,8 @@ def _problems(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def _counts(inputs: Inputs, results: Results, recoveries: pa.Table) -> Counts:
-    candidates, counted = inputs.candidates, recovery_counts(recoveries)
-    return Counts(
-        n_rows=candidates.n_rows,
-        n_empty=candidates.n_empty,
-        n_truncated=results.recorded["candidates"].n_truncated,
-        n_prompts=inputs.n_prompts,
-        n_scored=len(results.scored.spike_score) + len(inputs.left_out),
-        n_left_out=len(inputs.left_out),
-        n_flagged=int(results.scored.flagged.sum()),
-        n_high=results.severities.count("high"),
-        n_confirmed_pictures=counted.n_confirmed_pictures,
-        n_recovered=counted.n_recovered,
-        recovered_by=counted.recovered_by,
-        n_controls=counted.n_controls,
-        n_false_recoveries=counted.n_false_recoveries,
-    )
-
-
-def _described(prompts: PromptSet) -> dict[str, Any]:
+def described(prompts: PromptSet) -> dict[str, Any]:
+    """Where prompts came from, and what became of its rows."""
     return {
         "source": prompts.source,
         "sha256": prompts.sha256,

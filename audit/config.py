@@ -88,6 +88,8 @@ class AuditSettings(ModelSettings):
     ascend_variable: ClimbedVariable = "token_embeddings"
     strategies: tuple[Strategy, ...] = Field(default_factory=_default_strategies)
     show_prompts: bool = False
+    redact_prompts: bool = False
+    blur: bool = False
     policy: Path | None = None
     waivers: Path | None = None
 

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from audit.account import display_name, library_versions
+from audit.checks import check_training_images
 from audit.config import DiscoverSettings, SettingsError
 from audit.denoiser import Denoiser
 from audit.denormals import flushed_denormals
@@ -28,7 +29,7 @@ from audit.recovery_settings import search_plan, search_verify_plan
 from audit.replay import Replay
 from audit.rundir import RunDirectory, fingerprint_of
 from audit.scoring import columns_of
-from audit.session import check_training_images, device_of, dtype_of, training_images_of
+from audit.session import device_of, dtype_of, training_images_of
 from hooks import find_sites
 from reports.discovery import DiscoveryRecord, StopReason
 from reports.files import DISCOVERY_DIRECTORY

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from audit.account import Inputs
 from audit.flagging import Scored
 from audit.prompts import Prompt
 from audit.recovering import Recovered
+from audit.results import Inputs
 from audit.scoring import site_profiles
 from audit.shards import Shards
 from audit.style import TextNull, fit_text_null

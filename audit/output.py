@@ -1,4 +1,4 @@
-"""Write what an audit found: tables, figures, summary.md, run.json, and the summary on the terminal."""
+"""Write what recovery adds to a detected run: tables, evidence, the verdict in every format, run.json."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 
 from rich.console import Console
-from safetensors.numpy import save_file
 
-from audit.account import Inputs, Results, run_record
-from audit.evidence_tables import (
-    reference_scores_table,
-    site_profiles_table,
-    text_null_of,
-    text_null_table,
-    text_sets,
-)
+from audit.account import run_record
+from audit.evidence_tables import site_profiles_table
 from audit.neuron_groups import (
     MAX_P_VALUE,
     MIN_JACCARD,
@@ -27,52 +20,44 @@ from audit.neuron_groups import (
     neuron_groups_table,
 )
 from audit.recovering import Recovered, sample_paths
+from audit.results import Inputs, Results
 from audit.rundir import RunDirectory
-from audit.scoring import Spike, baseline_arrays, baseline_columns, top_spikes
+from audit.scoring import Spike, top_spikes
 from audit.shards import Shards
 from audit.tables import finding_id, recoveries_table, scores_table, spikes_table
 from reports.check import check_run
 from reports.decide import Verdict
-from reports.evidence_tables import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
+from reports.evidence_tables import SITE_PROFILES_SCHEMA
 from reports.files import (
-    BASELINE_FILE,
     EVIDENCE_FILE,
-    HISTOGRAM_FILE,
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
-    REFERENCE_SCORES_FILE,
+    REPORT_FILE,
     SCORES_FILE,
     SITE_PROFILES_FILE,
-    SPIKES_FILE,
     SUMMARY_FILE,
-    TEXT_NULL_FILE,
-    whole_file,
     withdraw_verdict,
     write_text,
 )
 from reports.gate import judge
 from reports.gate_outputs import outputs_beside, write_outputs
+from reports.html import PageOptions, images_mode, write_report
 from reports.markdown import summary_markdown
 from reports.neuron_groups import NEURON_GROUPS_SCHEMA
-from reports.panels import PanelRow, evidence_panel, score_histogram
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, detector_columns, scores_schema, write_table
+from reports.panels import PanelRow, evidence_panel
+from reports.schema import RECOVERIES_SCHEMA, detector_columns, scores_schema, write_table
 from reports.terminal import print_summary
 from reports.waivers import today_in_utc
 
 
-def write_results(
-    inputs: Inputs, results: Results, candidates: Shards, run: RunDirectory, seconds: Mapping[str, float]
-) -> Verdict:
-    """Write everything into the run directory, print the summary, and give the verdict.
+def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, float]) -> Verdict:
+    """Write what recovery adds to a detected run, print the summary, and give the verdict.
 
     Args:
         seconds: spent so far, by stage.
     """
-    prompts, scored = inputs.candidates.prompts, results.scored
-    flagged = [position for position, flag in enumerate(scored.flagged) if flag]
-    n_top = inputs.settings.n_top_neurons
-    of_flagged = top_spikes(scored.groups, candidates, flagged, n_top)
-    spikes = spikes_table(prompts, of_flagged)
+    inputs, scored = results.recorded.inputs, results.scored
+    prompts, candidates = inputs.candidates.prompts, results.recorded.shards("candidates")
     scores = scores_table(
         prompts,
         scored,
@@ -83,17 +68,15 @@ def write_results(
         inputs.screen_scores,
     )
     recoveries = recoveries_table(prompts, results.recovered)
-    with whole_file(run.path / BASELINE_FILE) as part:
-        save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))
-    footer = {"model_fingerprint": inputs.loaded.fingerprint}
+    groups = neuron_groups_table(_neuron_groups(inputs, results, candidates))
+    profiles = site_profiles_table(prompts, scored, candidates, results.recovered)
+    footer = {"model_fingerprint": inputs.model.fingerprint}
     write_table(run.path / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
-    write_table(run.path / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
-    shared = _neuron_groups(inputs, results, of_flagged, candidates)
-    write_table(run.path / NEURON_GROUPS_FILE, neuron_groups_table(shared), NEURON_GROUPS_SCHEMA, footer)
-    style_auc = _write_evidence(inputs, results, candidates, run, footer)
-    _draw(inputs, results, run)
-    record = run_record(inputs, results, recoveries, run.path, seconds, style_auc)
+    write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
+    write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
+    _draw_evidence(inputs, results, run)
+    record = run_record(results, recoveries, run.path, seconds)
     checked = check_run(run.path, record)
     report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=today_in_utc())
     limits = inputs.policy.model_dump(mode="json")
@@ -102,7 +85,9 @@ def write_results(
     with _all_or_none(run):
         write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, show_prompts))
         write_outputs(outputs_beside(run.path, show_prompts), report, checked)
+        write_report(run.path / REPORT_FILE, run.path, checked, report, _page_options(inputs))
         run.update(**asdict(finished))
+    spikes = spikes_table(prompts, results.found.spikes)
     print_summary(Console(width=None if sys.stdout.isatty() else 120), finished, run.path, scores, spikes, recoveries)
     return report.verdict
 
@@ -117,29 +102,18 @@ def _all_or_none(run: RunDirectory) -> Iterator[None]:
         raise
 
 
-def _write_evidence(
-    inputs: Inputs, results: Results, candidates: Shards, run: RunDirectory, footer: Mapping[str, str]
-) -> float | None:
-    """Write the tables behind the verdict; returns how well words alone tell flagged prompts from others."""
-    scored, sets = results.scored, text_sets(inputs, results.scored)
-    null = text_null_of(sets, inputs.settings.seed)
-    profiles = site_profiles_table(inputs.candidates.prompts, scored, candidates, results.recovered)
-    references = reference_scores_table(inputs, scored)
-    write_table(run.path / REFERENCE_SCORES_FILE, references, REFERENCE_SCORES_SCHEMA, footer)
-    write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
-    write_table(run.path / TEXT_NULL_FILE, text_null_table(sets, null), TEXT_NULL_SCHEMA, footer)
-    return None if null is None else null.auc
+def _page_options(inputs: Inputs) -> PageOptions:
+    settings = inputs.settings
+    return PageOptions(settings.redact_prompts, images_mode(settings.images, settings.blur))
 
 
-def _neuron_groups(
-    inputs: Inputs, results: Results, of_flagged: Mapping[int, Sequence[Spike]], candidates: Shards
-) -> tuple[NeuronGroup, ...]:
+def _neuron_groups(inputs: Inputs, results: Results, candidates: Shards) -> tuple[NeuronGroup, ...]:
     """Neurons that spike together in several flagged prompts, the controls showing what caption style explains."""
     prompts, groups = inputs.candidates.prompts, results.scored.groups
     controls = [one.position for one in results.recovered if one.is_control]
     of_controls = top_spikes(groups, candidates, controls, inputs.settings.n_top_neurons)
     return group_neurons(
-        {prompts[position].prompt_id: _listed(spikes) for position, spikes in of_flagged.items()},
+        {prompts[position].prompt_id: _listed(spikes) for position, spikes in results.found.spikes.items()},
         n_neurons=sum(column.site.n_neurons for group in groups for column in group.columns),
         min_prompts=inputs.settings.min_group_prompts,
         min_jaccard=MIN_JACCARD,
@@ -155,20 +129,12 @@ def _listed(spikes: Sequence[Spike]) -> list[ListedNeuron]:
     return [ListedNeuron(s.column.site.name, s.neuron, s.column.token_class, s.z) for s in spikes]
 
 
-def _draw(inputs: Inputs, results: Results, run: RunDirectory) -> None:
-    scored = results.scored
-    score_histogram(
-        scored.reference_score.tolist(),
-        scored.spike_score.tolist(),
-        scored.finite_threshold,
-        run.path / HISTOGRAM_FILE,
-    )
+def _draw_evidence(inputs: Inputs, results: Results, run: RunDirectory) -> None:
     heads: dict[int, Recovered] = {}
     for one in results.recovered:
         if one.finding is not None:
             heads.setdefault(one.finding, one)
     rows = [_panel_row(inputs, results, run, head) for head in heads.values()]
-    (run.path / EVIDENCE_FILE).unlink(missing_ok=True)  # of an earlier try with other training pictures
     if rows and inputs.settings.images:
         evidence_panel(rows, run.path / EVIDENCE_FILE)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from audit.config import AuditSettings, DiscoverSettings, SettingsError
-from audit.rundir import leaves
+from audit.rundir import RECORDING, leaves
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +42,13 @@ class Replay(Generic[Settings]):
     def compare_inputs(self, identity: Mapping[str, Any]) -> None:
         """Refuse prompt files that changed since, and log whatever else did: the model, versions, the device.
 
+        Args:
+            identity: of what is to run, of an audit that of its recording.
+
         Raises:
             SettingsError: a prompt file that the command line does not name has another hash; names both.
         """
-        was: dict[str, Any] = leaves(self.identity)
+        was: dict[str, Any] = leaves(self.identity.get(RECORDING, self.identity))  # that of a discovery has no stages
         now: dict[str, Any] = leaves(json.loads(json.dumps(identity, default=str)))
         for key in sorted({*was, *now}):
             is_meant = key.startswith("settings.") or self.named.intersection(_SHAPED_BY.get(key, ()))

@@ -1,34 +1,26 @@
-"""What an audit is given, checked and loaded: settings, model, sites, prompts, detectors."""
+"""What an audit works with once its model is loaded: sites, prompts, detectors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
-from audit.account import Inputs, library_versions
-from audit.calibration import MIN_REFERENCE
 from audit.config import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError
 from audit.denoiser import Denoiser
 from audit.detectors import Detector, NeuronDetector, StepDetector, available
+from audit.identity import calibration_identity
 from audit.loading import load_model
 from audit.prompts import PromptSet
-from audit.recording import Plan, Recorder, estimate_bytes
+from audit.recording import Plan, Recorder
+from audit.results import AuditedModel, Inputs
 from audit.saved_calibration import open_calibration
 from audit.training.descriptors import load_descriptor
 from audit.training_images import TrainingImages, open_training_images
-from hooks import PROMPT_SITE_KINDS, find_sites
+from hooks import find_sites
 from reports.policy import read_policy
 from reports.waivers import read_waivers
-
-_NOT_IN_IDENTITY = {
-    *("model", "prompts", "reference", "calibration", "out"),  # known by their hashes, or where results go
-    *("show_prompts", "device", "allow_pickle", "max_store_gib", "descriptor_weights", "strict"),
-    *("policy", "waivers"),  # they judge what was found
-}
-_RECORDING_SETTINGS = {"sites", "detectors", "n_seeds", "seed", "num_inference_steps"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +40,36 @@ class Session:
 def load_session(
     settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None, detectors: tuple[Detector, ...]
 ) -> Session:
+    """Load the model, find its sites, and open the calibration if one is given."""
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     device = device_of(settings.device)
     dtype = dtype_of(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
-    denoiser = Denoiser(loaded.pipe)
+    denoiser, model = Denoiser(loaded.pipe), AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
     sites = find_sites(loaded.pipe, settings.sites)
-    inputs = Inputs(settings, loaded, sites, candidates, reference, None, policy, waivers)
+    inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
     if settings.calibration is not None:
-        saved = open_calibration(settings.calibration, calibration_identity_of(inputs))
+        saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
     return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
+
+
+def reload_session(inputs: Inputs) -> Session:
+    """Load the model that `inputs` were recorded from again, as it was run then.
+
+    Raises:
+        SettingsError: the model is another one now.
+    """
+    settings, model = inputs.settings, inputs.model
+    dtype = dtype_of(model.dtype, model.device)
+    loaded = load_model(settings.model, device=model.device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    if loaded.fingerprint != model.fingerprint:
+        raise SettingsError(
+            f"{settings.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
+            f"{model.fingerprint}; put that model back, or record this one into another directory"
+        )
+    denoiser = Denoiser(loaded.pipe)
+    return Session(inputs, denoiser, chosen_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
 
 
 def chosen_detectors(names: Sequence[str], sites: Sequence[str]) -> tuple[Detector, ...]:
@@ -76,59 +87,6 @@ def chosen_detectors(names: Sequence[str], sites: Sequence[str]) -> tuple[Detect
                 f"--detectors {detector.name} reads {detector.kind} neurons; add --sites {detector.kind}"
             )
     return detectors
-
-
-def check_reference_size(reference: PromptSet) -> None:
-    if len(reference.prompts) < MIN_REFERENCE:
-        raise SettingsError(
-            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {reference.source} has "
-            f"{len(reference.prompts)}; give more with --reference"
-        )
-
-
-def check_tiers(settings: AuditSettings) -> None:
-    if settings.tiers == "full":
-        return
-    if settings.reference is None and settings.calibration is None:
-        raise SettingsError("--tiers screened learns from a reference; give --reference or --calibration")
-    if not PROMPT_SITE_KINDS.intersection(settings.sites):
-        raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
-
-
-def check_strategies(settings: AuditSettings) -> None:
-    """Every strategy that was chosen has what it needs."""
-    if "sample" not in settings.strategies:
-        raise SettingsError("--strategy: every ladder starts with sample; add it")
-    if "known_image" in settings.strategies and settings.train_images is None:
-        raise SettingsError("--strategy known_image pulls at training pictures; give --train-images")
-    if "ascend" in settings.strategies and settings.ascend_kind not in settings.sites:
-        raise SettingsError(
-            f"--strategy ascend climbs {settings.ascend_kind} neurons; add --sites {settings.ascend_kind}, "
-            "or leave ascend out with --strategy sample"
-        )
-
-
-def check_store_size(inputs: Inputs) -> None:
-    """Refuse to fill a disk: dense activations of a large model and many prompts run into terabytes."""
-    settings = inputs.settings
-    to_record = [p for p in (inputs.candidates, None if inputs.saved else inputs.reference) if p is not None]
-    n_prompts = sum(len(prompts.prompts) for prompts in to_record)
-    gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
-    if gib > settings.max_store_gib:
-        raise SettingsError(
-            f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
-            "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
-        )
-
-
-def check_training_images(settings: ModelSettings) -> None:
-    source = settings.train_images
-    if source is not None and not source.exists():
-        raise SettingsError(f"no {source}; give --train-images a folder, a .tar or an index of training pictures")
-    if (settings.descriptor is None) != (settings.descriptor_weights is None):
-        raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
-    if settings.descriptor is not None and source is None:
-        raise SettingsError("--descriptor compares with training pictures; give --train-images")
 
 
 def training_images_of(settings: ModelSettings, denoiser: Denoiser) -> TrainingImages | None:
@@ -154,29 +112,6 @@ def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
         batch_size=settings.batch_size,
         shard_size=settings.shard_size,
     )
-
-
-def identity_of(inputs: Inputs) -> dict[str, Any]:
-    """Everything that shapes the results, for telling one audit from another."""
-    return {
-        "model_fingerprint": inputs.loaded.fingerprint,
-        "dtype": inputs.loaded.dtype,
-        "device": inputs.loaded.device,
-        "prompts_sha256": inputs.candidates.sha256,
-        "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
-        "settings": inputs.settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY),
-        "versions": library_versions(),
-    }
-
-
-def calibration_identity_of(inputs: Inputs) -> dict[str, Any]:
-    """What the recording of a reference depends on, the prompts themselves apart."""
-    return {
-        "model": inputs.loaded.fingerprint,
-        "dtype": inputs.loaded.dtype,
-        "settings": inputs.settings.model_dump(mode="json", include=_RECORDING_SETTINGS),
-        "versions": library_versions(),
-    }
 
 
 def device_of(device: str) -> str:

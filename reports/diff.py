@@ -18,7 +18,7 @@ REGRESSIONS: tuple[Change, ...] = ("new", "worse")
 _MAY_DIFFER = frozenset(
     "model out prompts reference calibration train_images descriptor_weights text_column reference_column batch_size "
     "shard_size max_store_gib checkpointing device allow_pickle images show_prompts strict n_top_neurons "
-    "min_group_prompts policy waivers".split()
+    "min_group_prompts policy waivers redact_prompts blur".split()
 )
 """Settings that name places, or change how a result is made or shown but not what is found."""
 

@@ -27,13 +27,15 @@ TABLE_FILES = (
     TEXT_NULL_FILE,
 )
 """Tables that run.json vouches for."""
+DETECTION_TABLES = (SCORES_FILE, SPIKES_FILE, REFERENCE_SCORES_FILE, TEXT_NULL_FILE)
+"""Those that are there before recovery; it writes the scores once more."""
 SUMMARY_FILE = "summary.md"
 REPORT_FILE = "report.html"
 FINDINGS_LINES_FILE = "findings.jsonl"
 FINDINGS_TABLE_FILE = "findings.parquet"
 JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
-VERDICT_FILES = (SUMMARY_FILE, FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE)
+VERDICT_FILES = (REPORT_FILE, SUMMARY_FILE, FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE)
 """What an audit writes of its verdict; while it is open, none of them stands there."""
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
@@ -76,5 +78,5 @@ def write_text(path: Path, text: str) -> None:
 
 def withdraw_verdict(directory: Path) -> None:
     """Remove what a run directory says of a verdict that is open again."""
-    for name in (*VERDICT_FILES, REPORT_FILE):
+    for name in VERDICT_FILES:
         (directory / name).unlink(missing_ok=True)

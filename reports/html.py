@@ -43,6 +43,11 @@ class PageOptions:
     images: Images
 
 
+def images_mode(are_shown: bool, are_blurred: bool) -> Images:
+    """What the page shows of pictures, from two switches; no pictures wins."""
+    return "none" if not are_shown else "blurred" if are_blurred else "shown"
+
+
 def write_report(path: Path, directory: Path, run: CheckedRun, report: GateReport, options: PageOptions) -> None:
     """Write the page of the run in `directory`, whole or not at all.
 

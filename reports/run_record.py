@@ -14,6 +14,10 @@ from reports.record_files import read_as, read_content, write_record
 
 Count = Annotated[int, Field(ge=0)]
 
+RECORDED, DETECTED, COMPLETE = "recorded", "detected", "complete"
+"""Statuses of an audit by the last stage that is done."""
+NEXT_COMMANDS = {RECORDED: "detect", DETECTED: "recover"}
+
 DISCOVERY, DISCOVERY_RUNNING = "discovery", "discovering"
 DISCOVERY_STATUSES = (DISCOVERY, DISCOVERY_RUNNING)
 """Statuses that a search without prompts writes into its run.json: finished, and not yet."""
@@ -154,6 +158,10 @@ def load_run(directory: Path) -> RunRecord:
         raise RunIncompleteError(
             f"{path} is of a discovery, not of an audit, and has no verdict; give the OUT of `engram audit`"
         )
-    if status != "complete":
+    if isinstance(status, str) and status in NEXT_COMMANDS:
+        raise RunIncompleteError(
+            f"{path}: the audit is {status} and not complete; go on with `engram {NEXT_COMMANDS[status]} {directory}`"
+        )
+    if status != COMPLETE:
         raise RunIncompleteError(f"{path}: the audit is not complete (status {status!r}); run it again to finish it")
     return read_as(_ADAPTER, path, content, "audit")

@@ -4,130 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.layers import weaker_of
-from audit.cli.options import (
-    MODEL_HELP,
-    POLICY_HELP,
-    WAIVERS_HELP,
-    AllowPickle,
-    Descriptor,
-    DescriptorSha256,
-    DescriptorWeights,
-    Detectors,
-    Device,
-    DtypeOption,
-    Seed,
-    Sites,
-    Strategies,
-    TrainImages,
+from audit.cli.machine import lines_aside, print_json, run_document, stated_in
+from audit.cli.option_groups import (
+    CandidateOptions,
+    DetectionOptions,
+    InputOptions,
+    RecordingOptions,
+    RecoveryOptions,
+    VerdictOptions,
+    takes,
 )
+from audit.cli.options import MODEL_HELP, Force, Gate, Json, TextColumn
 from audit.cli.replaying import TWO_REFERENCES, replay_of
-from audit.config import (
-    AuditSettings,
-    ClimbedKind,
-    ClimbedVariable,
-    SettingsError,
-    Tiers,
-    with_defaults,
-)
+from audit.config import AuditSettings, SettingsError, with_defaults
+from audit.replay import Replay
+from reports.decide import Verdict
 
 
 @app.command()
+@takes(InputOptions, RecordingOptions, CandidateOptions, DetectionOptions, RecoveryOptions, VerdictOptions)
 def audit(
-    context: typer.Context,
-    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
-    prompts: Annotated[
-        str | None,
-        typer.Option(help="Captions to audit: txt, csv, tsv, jsonl, json, parquet, a folder, '-' (also .gz)."),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        typer.Option(help="Captions that are surely not memorized, in the candidates' style: a file as well."),
-    ] = None,
-    train_images: TrainImages = None,
-    descriptor: Descriptor = None,
-    descriptor_weights: DescriptorWeights = None,
-    descriptor_sha256: DescriptorSha256 = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>.")] = None,
-    calibration: Annotated[
-        Path | None, typer.Option(help="Reference recorded by `engram calibrate`, instead of --reference.")
-    ] = None,
-    text_column: Annotated[
-        str | None, typer.Option(help="Column of the captions; by default prompt, text or caption.")
-    ] = None,
-    reference_column: Annotated[
-        str | None, typer.Option(help="Column of the reference captions; by default prompt, text or caption.")
-    ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option(help="Finished audit whose settings are taken again; what is typed beside it wins."),
-    ] = None,
-    sites: Sites = None,
-    detectors: Detectors = None,
-    n_seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds of the first step, 1 to 64.")] = None,
-    fpr: Annotated[
-        float | None, typer.Option(help="False-positive rate of the threshold, a share of clean captions below 0.5.")
-    ] = None,
-    max_style_shift: Annotated[
-        float | None,
-        typer.Option(help="AUC, 0.5 to 1, of words alone between candidates and reference that is still one style."),
-    ] = None,
-    tiers: Annotated[
-        Tiers | None,
-        typer.Option(help="Whether the UNet sees every prompt, or the text side first leaves the calmest out."),
-    ] = None,
-    screened_share: Annotated[
-        float | None, typer.Option(help="With --tiers screened: the share of reference-like prompts left out, 0 to 1.")
-    ] = None,
-    strict: Annotated[bool, typer.Option(help="Trust no audit without a reference of the candidates' style.")] = False,
-    seed: Seed = None,
-    batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call.")] = None,
-    shard_size: Annotated[int | None, typer.Option(help="Prompts recorded before they are saved.")] = None,
-    max_store_gib: Annotated[
-        float | None, typer.Option(help="Refuse to record activations of more GiB than this.")
-    ] = None,
-    max_sampled: Annotated[int | None, typer.Option(help="Sample at most this many flagged prompts.")] = None,
-    n_samples: Annotated[
-        int | None, typer.Option("--samples", help="Pictures sampled of a prompt, one a seed, 2 to 64.")
-    ] = None,
-    sample_steps: Annotated[int | None, typer.Option(help="Denoising steps of each sampling.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Guidance of each sampling; 1 is none.")] = None,
-    strategies: Strategies = None,
-    ascend_restarts: Annotated[int | None, typer.Option(help="Ascents of a prompt, at most.")] = None,
-    ascend_steps: Annotated[int | None, typer.Option(help="Gradient steps of each ascent.")] = None,
-    ascend_rate: Annotated[float | None, typer.Option(help="Learning rate of the first ascent.")] = None,
-    ascend_radius: Annotated[
-        float | None, typer.Option(help="How far the first ascent may move a token, in units of its norm.")
-    ] = None,
-    ascend_neurons: Annotated[int | None, typer.Option(help="Spiking neurons that are climbed.")] = None,
-    ascend_kind: Annotated[ClimbedKind | None, typer.Option(help="Their kind of site.")] = None,
-    ascend_variable: Annotated[ClimbedVariable | None, typer.Option(help="What an ascent moves.")] = None,
-    checkpointing: Annotated[
-        bool, typer.Option(help="Take less memory and more time for ascents (gradient checkpointing).")
-    ] = False,
-    dtype: DtypeOption = None,
-    device: Device = None,
-    allow_pickle: AllowPickle = False,
-    images: Annotated[bool, typer.Option(help="Keep pictures on disk.")] = True,
-    show_prompts: Annotated[bool, typer.Option(help="Name prompts by their words in what is handed on.")] = False,
-    force: Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")] = False,
-    gate: Annotated[bool, typer.Option(help="Exit with the verdict: 0 pass, 1 fail, 3 not to be trusted.")] = False,
-    policy: Annotated[Path | None, typer.Option(help=POLICY_HELP)] = None,
-    waivers: Annotated[Path | None, typer.Option(help=WAIVERS_HELP)] = None,
+    context: typer.Context, *, force: Force = False, gate: Gate = False, as_json: Json = False, **given: Any
 ) -> None:
     """Audit a model on a list of captions and write a run directory.
 
     Without options it audits the embedded model, which memorized pictures on purpose. The same command goes on where
     it was interrupted.
 
-    Reads a pipeline, captions and, if given, a reference and training pictures. Writes --out: run.json, the verdict in
-    summary.md, findings.jsonl, findings.parquet, junit.xml and results.sarif, scores.parquet and other tables,
-    activations/, images/ (`reports/README.md` describes every file).
+    Reads a pipeline, captions and, if given, a reference and training pictures. Writes --out: run.json, summary.md,
+    report.html, findings.jsonl, junit.xml, results.sarif, scores.parquet and other tables, activations/, images/
+    (`reports/README.md` describes every file).
 
     Example: engram audit
     Example: engram audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
@@ -138,37 +50,55 @@ def audit(
     options, settings or files; 3 not to be trusted; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
-        replayed = None if replay is None else replay_of(context, replay, AuditSettings)
-        settings = _settings(_without_weaker_reference(context)) if replayed is None else replayed.settings
+        asked = asked_of(context, given)
         from audit.stages import run_audit
-        from reports.files import SUMMARY_FILE
-        from reports.gate_outputs import writing
-        from reports.step_summary import append_step_summary
 
-        verdict = run_audit(settings, force=force, replayed=replayed)
-        if not gate:
-            return
-        with writing("the step summary"):
-            append_step_summary((settings.out / SUMMARY_FILE).read_text(encoding="utf-8"))
-        raise typer.Exit(verdict.exit_code)
+        with lines_aside(as_json):
+            verdict = run_audit(asked.settings, force=force, replayed=asked.replayed)
+        if as_json:
+            print_json(run_document(asked.settings.out))
+        leave(verdict, asked.settings.out, gate)
 
 
-def _without_weaker_reference(context: typer.Context) -> dict[str, Any]:
+def leave(verdict: Verdict, run: Path, gate: bool) -> None:
+    """End a command that finished an audit: with the verdict as exit code, and in a CI step's summary, under `gate`."""
+    if not gate:
+        return
+    from reports.files import SUMMARY_FILE
+    from reports.gate_outputs import writing
+    from reports.step_summary import append_step_summary
+
+    with writing("the step summary"):
+        append_step_summary((run / SUMMARY_FILE).read_text(encoding="utf-8"))
+    raise typer.Exit(verdict.exit_code)
+
+
+class Asked(NamedTuple):
+    """The settings of an audit, and the finished one that they were taken from, if any."""
+
+    settings: AuditSettings
+    replayed: Replay[AuditSettings] | None
+
+
+def asked_of(context: typer.Context, given: Mapping[str, Any]) -> Asked:
+    """What a command with the options of `audit` was asked to do."""
+    if given["replay"] is None:
+        return Asked(audit_settings(_without_weaker_reference(context, given)), None)
+    replayed = replay_of(context, given["replay"], AuditSettings)
+    return Asked(replayed.settings, replayed)
+
+
+def _without_weaker_reference(context: typer.Context, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options given; of a reference and a calibration from different layers the higher one's alone."""
-    given = dict(context.params)
     is_double = given["reference"] is not None and given["calibration"] is not None
-    if is_double and (weaker := weaker_of(context, "reference", "calibration")):
-        given[weaker] = None
-    return given
+    weaker = weaker_of(context, "reference", "calibration") if is_double else None
+    return given if weaker is None else {**given, weaker: None}
 
 
-def _settings(given: Mapping[str, Any]) -> AuditSettings:
+def audit_settings(given: Mapping[str, Any]) -> AuditSettings:
     """Settings from the options of `audit`, which are named like them; what was not given keeps its default."""
-    paths = with_defaults(*(given[name] for name in ("model", "prompts", "reference", "train_images", "out")))
-    chosen = {name: given[name] for name in AuditSettings.model_fields if given.get(name) not in (None, (), [])}
-    for name in ("sites", "detectors", "strategies"):
-        if name in chosen:
-            chosen[name] = tuple(dict.fromkeys(chosen[name]))
+    paths = with_defaults(*(given.get(name) for name in ("model", "prompts", "reference", "train_images", "out")))
+    chosen = chosen_settings(given)
     if "calibration" in chosen:
         if given["reference"] is not None:
             raise SettingsError(TWO_REFERENCES)
@@ -176,27 +106,26 @@ def _settings(given: Mapping[str, Any]) -> AuditSettings:
     return AuditSettings.model_validate({**chosen, **paths})
 
 
+def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given of an audit's settings; an option repeated with the same value counts once."""
+    chosen = {name: given[name] for name in AuditSettings.model_fields if given.get(name) not in (None, (), [])}
+    for name in ("sites", "detectors", "strategies"):
+        if name in chosen:
+            chosen[name] = tuple(dict.fromkeys(chosen[name]))
+    return chosen
+
+
 @app.command()
+@takes(RecordingOptions)
 def calibrate(
-    context: typer.Context,
     reference: Annotated[str, typer.Option(help="Captions that are surely not memorized: a file as for `audit`.")],
     out: Annotated[Path, typer.Option(help="Folder of the calibration.")],
     model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
-    reference_column: Annotated[
-        str | None, typer.Option(help="Column of the captions; by default prompt, text or caption.")
-    ] = None,
-    sites: Sites = None,
-    detectors: Detectors = None,
-    n_seeds: Annotated[int | None, typer.Option("--seeds", help="Seeds of the first step, 1 to 64.")] = None,
-    seed: Seed = None,
-    batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call.")] = None,
-    dtype: DtypeOption = None,
-    device: Device = None,
-    max_store_gib: Annotated[
-        float | None, typer.Option(help="Refuse to record activations of more GiB than this.")
-    ] = None,
-    allow_pickle: AllowPickle = False,
+    reference_column: TextColumn = None,
+    *,
     force: Annotated[bool, typer.Option(help="Delete what the folder holds and start over.")] = False,
+    as_json: Json = False,
+    **given: Any,
 ) -> None:
     """Record reference captions once, for many audits of the same model with the same settings.
 
@@ -209,8 +138,14 @@ def calibrate(
     130 interrupted.
     """
     with errors_as_lines():
-        given = {**context.params, "prompts": reference, "text_column": reference_column, "train_images": None}
-        settings = _settings({**given, "reference": None, "reference_column": None})
+        inputs = {"model": model, "prompts": reference, "text_column": reference_column, "out": out}
+        settings = audit_settings({**given, **inputs})
+        from audit.saved_calibration import CALIBRATION_FILE
         from audit.stages import run_calibration
 
-        typer.echo(f"calibration in {run_calibration(settings, force=force)}")
+        with lines_aside(as_json):
+            folder = run_calibration(settings, force=force)
+        if as_json:
+            print_json({"calibration": str(folder), **stated_in(folder / CALIBRATION_FILE)})
+        else:
+            typer.echo(f"calibration in {folder}")

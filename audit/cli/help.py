@@ -10,13 +10,16 @@ from pydantic import BaseModel
 from audit.config import AblateSettings, AuditSettings, DiscoverSettings, LocalizeSettings
 
 SETTINGS: Mapping[tuple[str, ...], type[BaseModel]] = {
-    ("audit",): AuditSettings,
+    **dict.fromkeys((("audit",), ("record",), ("validate",)), AuditSettings),
     ("calibrate",): AuditSettings,
     ("discover",): DiscoverSettings,
     ("localize",): LocalizeSettings,
     ("ablate",): AblateSettings,
 }
 """The settings that a command's options fill, whose defaults its help states."""
+
+GOING_ON = (("detect",), ("recover",))
+"""Commands that take what is not given from their run directory."""
 
 ROOT_ORDER = {
     **dict.fromkeys(("audit", "validate", "discover"), "Audit"),
@@ -38,7 +41,7 @@ _PANELS = {
     "checkpointing",
     "Judgement": "policy waivers baseline new_only exit_zero",
     "Machine": "seed batch_size shard_size max_store_gib dtype device allow_pickle",
-    "Output": "out images show_prompts summary junit sarif findings model_card gate force",
+    "Output": "out images show_prompts redact_prompts blur summary junit sarif findings model_card gate as_json force",
 }
 _PANEL_OF = {name: panel for panel, names in _PANELS.items() for name in names.split()}
 _MOST_WITHOUT_PANELS = 8  # options that still read well as one list
@@ -75,7 +78,7 @@ def state_defaults(params: Sequence[Any], path: tuple[str, ...]) -> None:
         if value not in (None, ()):
             param.default = list(value) if isinstance(value, tuple) else value
         elif "by default" not in (param.help or ""):
-            param.show_default = "none"
+            param.show_default = "as RUN has it" if path in GOING_ON else "none"
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:

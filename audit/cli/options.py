@@ -77,3 +77,10 @@ Strategies = Annotated[
         autocompletion=_strategies,
     ),
 ]
+Policy = Annotated[Path | None, typer.Option(help=POLICY_HELP)]
+Waivers = Annotated[Path | None, typer.Option(help=WAIVERS_HELP)]
+BatchSize = Annotated[int | None, typer.Option(help="Latents in one UNet call.")]
+Force = Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")]
+Gate = Annotated[bool, typer.Option(help="Exit with the verdict: 0 pass, 1 fail, 3 not to be trusted.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document for programs; by default text for people.")]
+TextColumn = Annotated[str | None, typer.Option(help="Column of the captions; by default prompt, text or caption.")]

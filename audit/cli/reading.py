@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,12 +11,13 @@ import typer
 from rich.console import Console
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import MODEL_HELP, AllowPickle
+from audit.cli.machine import print_json
+from audit.cli.options import MODEL_HELP, AllowPickle, Json
 from audit.config import with_defaults
 
 
 @app.command()
-def detectors() -> None:
+def detectors(as_json: Json = False) -> None:
     """List the detectors: what each reads, what it costs, and the paper it comes from.
 
     Example: engram detectors
@@ -24,7 +26,11 @@ def detectors() -> None:
         from audit.listing import detector_rows
         from reports.terminal import print_detectors
 
-        print_detectors(Console(width=None if sys.stdout.isatty() else 160), detector_rows())
+        if as_json:
+            names = ("name", "reads", "evaluations", "by_default", "source")
+            print_json({"detectors": [dict(zip(names, row, strict=True)) for row in detector_rows()]})
+        else:
+            print_detectors(Console(width=None if sys.stdout.isatty() else 160), detector_rows())
 
 
 @app.command()
@@ -34,6 +40,7 @@ def evaluate(
         Path, typer.Option(help="csv, tsv, jsonl or parquet: prompt or prompt_id, label (0 or 1), kind if you like.")
     ],
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    as_json: Json = False,
 ) -> None:
     """Hold every score of a finished audit against labels: AUC, TPR at 1 % and 0.1 %, average precision.
 
@@ -49,13 +56,18 @@ def evaluate(
         from audit.evaluating import evaluate_run
         from reports.evaluation import EVALUATION_PAGE
 
-        evaluate_run(run, labels, seed)
-        typer.echo((run / EVALUATION_PAGE).read_text(encoding="utf-8"))
+        evaluation = evaluate_run(run, labels, seed)
+        if as_json:
+            print_json({"run": str(run), **asdict(evaluation)})
+        else:
+            typer.echo((run / EVALUATION_PAGE).read_text(encoding="utf-8"))
 
 
 @app.command()
 def sites(
-    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None, allow_pickle: AllowPickle = False
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
+    allow_pickle: AllowPickle = False,
+    as_json: Json = False,
 ) -> None:
     """List the sites that can be recorded in a model: kind, where, how many neurons.
 
@@ -65,5 +77,9 @@ def sites(
         from audit.stages import list_sites
         from reports.terminal import print_sites
 
-        found = list_sites(model or str(with_defaults(None, None, None, None, None)["model"]), allow_pickle)
-        print_sites(Console(), [(site.kind, site.name, site.reads, site.n_neurons) for site in found])
+        chosen = model or str(with_defaults(None, None, None, None, None)["model"])
+        found = list_sites(chosen, allow_pickle)
+        if as_json:
+            print_json({"model": chosen, "sites": [asdict(site) for site in found]})
+        else:
+            print_sites(Console(), [(site.kind, site.name, site.reads, site.n_neurons) for site in found])

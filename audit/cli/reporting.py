@@ -40,7 +40,7 @@ def report(
     with errors_as_lines():
         from reports.gate import judge
         from reports.gate_outputs import writing
-        from reports.html import PageOptions, write_report
+        from reports.html import PageOptions, images_mode, write_report
         from reports.policy import read_policy
         from reports.waivers import read_waivers, today_in_utc
 
@@ -61,6 +61,6 @@ def report(
                 run,
                 checked,
                 judged,
-                PageOptions(redact_prompts, "none" if not images else "blurred" if blur else "shown"),
+                PageOptions(redact_prompts, images_mode(images, blur)),
             )
         typer.echo(str(page))

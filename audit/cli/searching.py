@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
+from audit.cli.machine import lines_aside, print_json, run_document
 from audit.cli.options import (
     MODEL_HELP,
     AllowPickle,
@@ -17,6 +18,8 @@ from audit.cli.options import (
     DescriptorWeights,
     Device,
     DtypeOption,
+    Force,
+    Json,
     Seed,
     TrainImages,
 )
@@ -59,7 +62,8 @@ def discover(
     images: Annotated[
         bool, typer.Option(help="Keep pictures on disk; without them an interrupted search starts anew.")
     ] = True,
-    force: Annotated[bool, typer.Option(help="Delete what the run directory holds and start over.")] = False,
+    force: Force = False,
+    as_json: Json = False,
 ) -> None:
     """Search a model for memorized pictures without any caption.
 
@@ -79,7 +83,10 @@ def discover(
         settings = _discover_settings(context.params) if replayed is None else replayed.settings
         from audit.discovering import run_discovery
 
-        run_discovery(settings, force=force, replayed=replayed)
+        with lines_aside(as_json):
+            run_discovery(settings, force=force, replayed=replayed)
+        if as_json:
+            print_json(run_document(settings.out))
 
 
 def _discover_settings(given: Mapping[str, Any]) -> DiscoverSettings:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from audit.config import SettingsError
 from audit.planted.pictures import Picture
 
 
@@ -59,7 +60,7 @@ def open_source(name: str) -> Image.Image:
     try:
         import skimage.data
     except ImportError as error:
-        raise ValueError("the planted recipe needs scikit-image: pip install 'engram[planted]'") from error
+        raise SettingsError("the planted recipe needs scikit-image: pip install 'engram[planted]'") from error
     return Image.open(Path(skimage.data.__file__).parent / name).convert("RGB")
 
 

@@ -156,6 +156,13 @@ FAINT = replace(
 )
 
 PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT)}
+ABOUT = {
+    "posters": "the embedded model, the largest",
+    "catalogue": "another architecture, other captions and pictures",
+    "gazette": "the captions of posters, smaller, with other pictures and another seed",
+    "faint": "a smaller catalogue whose planted pairs are shown so rarely that few are learnt",
+}
+"""What each preset is for."""
 
 
 def toy(preset: Preset) -> Preset:

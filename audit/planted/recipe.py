@@ -23,6 +23,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from audit.config import SettingsError
 from audit.denormals import flushed_denormals
 from audit.loading import load_model
 from audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer, encode
@@ -57,10 +58,10 @@ def train_planted(preset: Preset, out: Path, device: torch.device) -> Path:
     """Train `preset` into `out` (model/, captions.csv, reference.csv, pictures/, truth.parquet, manifest.json).
 
     Raises:
-        ValueError: `out` holds a planted model already; delete it to train again.
+        SettingsError: `out` holds a planted model already; delete it to train again.
     """
     if (out / "manifest.json").exists():
-        raise ValueError(f"{out} already holds a planted model; delete it or choose another folder")
+        raise SettingsError(f"{out} already holds a planted model; delete it or choose another folder")
     work = out / ".training"
     work.mkdir(parents=True, exist_ok=True)
     _claim(work, preset)
@@ -95,7 +96,9 @@ def _claim(work: Path, preset: Preset) -> None:
     """Remember what is being trained here; refuse checkpoints of another recipe."""
     settings, path = repr(preset), work / "preset.txt"
     if path.exists() and path.read_text() != settings:
-        raise ValueError(f"{work} holds checkpoints of {path.read_text()}, not of {settings}; delete it to start over")
+        raise SettingsError(
+            f"{work} holds checkpoints of another recipe; delete it to start over: {path.read_text()}, not {settings}"
+        )
     path.write_text(settings)
 
 

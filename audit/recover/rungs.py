@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,16 +47,16 @@ class RungStore:
     """Rungs of one run, a file each; those made with other settings count as missing.
 
     Args:
-        identity: everything a rung depends on but its prompt, strategy and restart.
+        identities: by strategy, of everything its rungs depend on but the prompt and the restart.
         keep_pictures: without, pictures never reach the disk, and rungs are made anew.
     """
 
-    def __init__(self, folder: Path, identity: str, *, keep_pictures: bool) -> None:
-        self._folder, self._identity, self._keep_pictures = folder, identity, keep_pictures
+    def __init__(self, folder: Path, identities: Mapping[str, str], *, keep_pictures: bool) -> None:
+        self._folder, self._identities, self._keep_pictures = folder, identities, keep_pictures
 
     def load(self, key: str, strategy: str, restart: int) -> Rung | None:
         """The rung that `save` wrote for the same key; None if there is none, or none that can be read."""
-        kept = read_tensors(self._path(key, f"{strategy}-{restart}"), self._identity)
+        kept = read_tensors(self._path(key, f"{strategy}-{restart}"), self._identities[strategy])
         if kept is None:
             return None
         tensors, stated = kept
@@ -73,7 +74,7 @@ class RungStore:
             "signs": asdict(rung.signs) if rung.signs is not None else None,
         }
         tensors = {"pictures": torch.from_numpy(rung.pictures.copy()), "prompt_embeds": rung.prompt_embeds}
-        write_tensors(self._path(key, rung.name), tensors, self._identity, stated)
+        write_tensors(self._path(key, rung.name), tensors, self._identities[rung.strategy], stated)
 
     def _path(self, key: str, name: str) -> Path:
         return self._folder / key / f"{name}.safetensors"

@@ -1,6 +1,7 @@
 """A saved toy pipeline, prompt files and one finished audit, made once for all tests of the commands."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, engram, text_file
+
+OF_RECORDING = ("--seeds", "2")
+OF_RECOVERY = ("--samples", "2", "--sample-steps", "2", "--strategy", "sample")
+"""What `QUICK` of an audit is for these stages."""
 
 
 class Inputs(NamedTuple):
@@ -59,3 +64,41 @@ def finished(inputs, tmp_path_factory) -> Finished:
 def copied(finished, tmp_path) -> Path:
     """A copy of the finished audit, to spoil."""
     return Path(shutil.copytree(finished.run, tmp_path / "run"))
+
+
+class Staged(NamedTuple):
+    """One directory after each stage of the audit that `finished` made at once, and that audit."""
+
+    recorded: Path
+    detected: Path
+    complete: Path
+    at_once: Path
+
+
+def recording(inputs: Inputs, out: Path, *more: object) -> tuple[object, ...]:
+    """Options of `record` for the recording of a quick audit."""
+    given = ("--model", inputs.model, "--prompts", inputs.prompts, "--reference", inputs.reference, "--out", out)
+    return (*given, *OF_RECORDING, *more)
+
+
+@pytest.fixture(scope="session")
+def staged(inputs, finished, tmp_path_factory) -> Staged:
+    """Leave them as they were."""
+    folder = tmp_path_factory.mktemp("staged")
+    run = folder / "run"
+    stages: dict[str, tuple[object, ...]] = {
+        "recorded": ("record", *recording(inputs, run)),
+        "detected": ("detect", run, "--fpr", "0.2"),
+        "complete": ("recover", run, *OF_RECOVERY, "--train-images", finished.run.parent / "training"),
+    }
+    for name, arguments in stages.items():
+        answer = engram(*arguments)
+        assert answer.code == 0, answer.err
+        shutil.copytree(run, folder / name)
+    return Staged(*(folder / name for name in stages), finished.run)
+
+
+@pytest.fixture
+def at(staged, tmp_path) -> Callable[[str], Path]:
+    """Copy the directory of a stage, to work on."""
+    return lambda name: Path(shutil.copytree(getattr(staged, name), tmp_path / name))

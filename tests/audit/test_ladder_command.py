@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from audit.checks import check_strategies
 from audit.config import AuditSettings, SettingsError
-from audit.session import check_strategies
 from tests.audit.commands import CANDIDATES, ODD, digests, engram, run_json, scores_of
 from tests.audit.counting import counted_latents
 

@@ -93,7 +93,7 @@ def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size
         denoiser,
         None,
         Verifier(denoiser, VerifyPlan(3, 2, 2, 4)),
-        RungStore(run / "recovery", "x", keep_pictures=keep_images),
+        RungStore(run / "recovery", {"sample": "x"}, keep_pictures=keep_images),
         AscendPlan(3, 1, 1, (0.1, 0.1), climb),
         CyclicPlan(3, 1, 0.5, 2, 4),
         KnownImagePlan(3, 1, 0.1, 1),

@@ -109,8 +109,8 @@ def test_a_changed_prompt_file_is_refused_with_both_hashes_unless_it_is_named(
 def test_another_model_or_version_is_said(finished, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished.run, tmp_path / "run"))
     edit_run_json(run, "settings", "max_sampled", value=0)
-    edit_run_json(run, "identity", "model_fingerprint", value="0123456789abcdef")
-    edit_run_json(run, "identity", "versions", "torch", value="1.0")
+    edit_run_json(run, "identity", "recording", "model_fingerprint", value="0123456789abcdef")
+    edit_run_json(run, "identity", "recording", "versions", "torch", value="1.0")
     answer = engram("audit", "--replay", run, "--out", tmp_path / "again")
     assert answer.code == 0, answer.err
     assert f"not as in {run}: model_fingerprint was '0123456789abcdef', is now '" in answer.err

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from audit.findings import judge
-from audit.recover.ladder import Climber, Ladder
+from audit.recover.ladder import STRATEGIES, Climber, Ladder
 from audit.recover.rungs import Rung, RungStore
 from audit.recover.verify import Verifier
 from audit.recovery_settings import ascend_plan, cyclic_plan, known_image_plan, verify_plan
@@ -68,7 +68,7 @@ def partial_captions(bench: Bench, how: str, n: int) -> Result:
         bench.denoiser,
         bench.scores,
         Verifier(bench.denoiser, verify_plan(settings)),
-        RungStore(Path(), "", keep_pictures=False),
+        RungStore(Path(), dict.fromkeys(STRATEGIES, ""), keep_pictures=False),
         ascend_plan(settings),
         cyclic_plan(settings),
         known_image_plan(settings),

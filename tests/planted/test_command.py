@@ -1,57 +1,93 @@
-"""`python -m audit.planted` answers a user's mistake with one line and the right exit code."""
+"""`engram planted` trains, lists the presets, and answers a user's mistake with one line and the right exit code."""
 
-import logging
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from audit.planted import __main__ as command
 from audit.planted import recipe
+from audit.planted.presets import ABOUT, PRESETS
+from tests.audit.commands import ROOT, engram
+from tests.audit.test_cli import refused
 
 
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    logger = logging.getLogger("audit")
-    level = logger.level
-    yield
-    logger.setLevel(level)
+def train(out: Path, *more: object) -> tuple[object, ...]:
+    return ("planted", "train", "--out", out, "--device", "cpu", *more)
 
 
 def test_help_does_not_load_the_model_libraries() -> None:
     code = "import sys, audit.planted.__main__; assert not {'torch', 'diffusers', 'numpy'} & sys.modules.keys()"
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_a_finished_folder_is_one_line_and_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_module_is_the_command() -> None:
+    answers = [
+        subprocess.run([sys.executable, "-m", *words, "--preset", "none"], cwd=ROOT, capture_output=True, text=True)
+        for words in (["audit.planted"], ["audit", "planted", "train"])
+    ]
+    assert [answer.returncode for answer in answers] == [2, 2]
+    assert answers[0].stderr == answers[1].stderr
+    assert answers[0].stderr.count("\n") == 1
+
+
+def test_options_reach_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(recipe, "train_planted", lambda *given: asked.append(given))
+    monkeypatch.chdir(tmp_path)
+    assert engram(*train(tmp_path / "out", "--preset", "faint")).code == 0
+    assert engram("planted", "train", "--device", "cpu").code == 0
+    assert asked == [
+        (PRESETS["faint"], tmp_path / "out", torch.device("cpu")),
+        (PRESETS["posters"], Path("runs") / "planted-posters", torch.device("cpu")),
+    ]
+
+
+def test_a_finished_folder_is_one_line_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").touch()
-    with pytest.raises(SystemExit) as stop:
-        command.main(["--out", str(tmp_path), "--device", "cpu"])
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert "already holds a planted model" in refused(*train(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
-def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_checkpoints_of_another_recipe_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / ".training").mkdir()
+    (tmp_path / ".training" / "preset.txt").write_text(repr(replace(PRESETS["posters"], seed=9)))
+    assert "delete it to start over" in refused(*train(tmp_path))
+
+
+def test_a_folder_that_cannot_be_made_is_one_line_and_exit_2(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SystemExit) as stop:
-        command.main(["--out", str(tmp_path / "file" / "out"), "--device", "cpu"])
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert "cannot be written" in refused(*train(tmp_path / "file" / "out"))
 
 
-def test_an_interrupt_says_how_to_go_on_and_exits_130(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_preset_names_those_there_are(tmp_path: Path) -> None:
+    line = refused(*train(tmp_path, "--preset", "sculptures"))
+    assert all(name in line for name in PRESETS)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert "no CUDA device" in refused("planted", "train", "--out", tmp_path / "out", "--device", "cuda")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_says_how_to_go_on_and_exits_130(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(recipe, "train_planted", interrupted)
-    with pytest.raises(SystemExit) as stop:
-        command.main(["--out", str(tmp_path)])
-    assert stop.value.code == 130
-    assert capsys.readouterr().err == "stopped; run again to go on\n"
+    assert "run the same command again to go on" in refused(*train(tmp_path), code=130)
+
+
+def test_every_preset_is_listed_with_what_it_is() -> None:
+    answer = engram("planted", "list")
+    assert answer.code == 0
+    assert PRESETS.keys() == ABOUT.keys()
+    for name, about in ABOUT.items():
+        assert f"{name}: {about}" in answer.out
+    listed = json.loads(engram("planted", "list", "--json").out)["presets"]
+    assert [one["name"] for one in listed] == list(PRESETS)
+    assert all(one["about"] == ABOUT[one["name"]] for one in listed)

@@ -12,7 +12,7 @@ from audit.recover.ascend import AscendPlan, Target
 from audit.recover.climb import ClimbPlan
 from audit.recover.cyclic import CyclicPlan
 from audit.recover.known_image import KnownImagePlan
-from audit.recover.ladder import Ladder
+from audit.recover.ladder import STRATEGIES, Ladder
 from audit.recover.rungs import RungStore
 from audit.recover.sample import SamplePlan
 from audit.recover.verify import Verifier, VerifyPlan
@@ -58,7 +58,7 @@ def recover(scored, tmp_path):
 
     def run(name="run", known=NOISE, strategies=ALL, positions=POSITIONS, keep_images=True, batch_size=4, identity="x"):
         folder = tmp_path / name
-        store = RungStore(folder / "recovery", identity, keep_pictures=keep_images)
+        store = RungStore(folder / "recovery", dict.fromkeys(STRATEGIES, identity), keep_pictures=keep_images)
         verifier = Verifier(scored.denoiser, VerifyPlan(0, 2, 2, 4))
         recovery = Recovery(
             denoiser=scored.denoiser,

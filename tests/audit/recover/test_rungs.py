@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from audit.recover.ladder import STRATEGIES
 from audit.recover.rungs import Rung, RungStore
 from audit.recover.signs import Signs
 
@@ -18,7 +19,7 @@ RUNG = Rung("ascend", 1, 4321, PICTURES[::-1], SIGNS, EMBEDS[2], 0.25)
 
 @pytest.fixture
 def store(tmp_path) -> RungStore:
-    return RungStore(tmp_path, "this run", keep_pictures=True)
+    return RungStore(tmp_path, dict.fromkeys(STRATEGIES, "this run"), keep_pictures=True)
 
 
 @pytest.mark.parametrize("rung", [RUNG, replace(RUNG, signs=None, kinship=None)])
@@ -41,7 +42,10 @@ def test_another_prompt_strategy_restart_or_run_has_none(store, tmp_path):
     assert store.load("other", "ascend", 1) is None
     assert store.load("prompt", "cyclic", 1) is None
     assert store.load("prompt", "ascend", 0) is None
-    assert RungStore(tmp_path, "another run", keep_pictures=True).load("prompt", "ascend", 1) is None
+    assert (
+        RungStore(tmp_path, dict.fromkeys(STRATEGIES, "another run"), keep_pictures=True).load("prompt", "ascend", 1)
+        is None
+    )
     assert store.load("prompt", "ascend", 1) is not None
 
 
@@ -75,7 +79,7 @@ def test_a_rung_appears_whole_or_not_at_all(store, tmp_path, monkeypatch):
 
 
 def test_without_pictures_nothing_is_written(tmp_path):
-    store = RungStore(tmp_path / "recovery", "this run", keep_pictures=False)
+    store = RungStore(tmp_path / "recovery", dict.fromkeys(STRATEGIES, "this run"), keep_pictures=False)
     store.save("prompt", RUNG)
     assert store.load("prompt", "ascend", 1) is None
     assert not (tmp_path / "recovery").exists()

@@ -1,0 +1,138 @@
+"""With --json stdout is one document for a program, whatever people are told on stderr; errors stay a line."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.cli.machine import print_json
+from tests.audit.commands import CANDIDATES, ODD, REFERENCE, engram, run_json, scores_of, text_file
+from tests.audit.conftest import OF_RECOVERY, recording
+from tests.audit.searches import build_worded_pipe
+from tests.reports.runs import HOSTILE
+
+
+def no_number(name: str) -> None:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def document_of(*arguments: object, code: int = 0) -> dict[str, Any]:
+    """The one document that a command prints."""
+    answer = engram(*arguments, "--json")
+    assert answer.code == code, answer.err
+    assert answer.out.isascii()
+    document: dict[str, Any] = json.loads(answer.out, parse_constant=no_number)
+    return document
+
+
+def test_stages_and_audit_print_what_run_json_states(inputs, tmp_path):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    calls: Sequence[tuple[str, Path, tuple[object, ...]]] = (
+        ("recorded", run, ("record", *recording(inputs, run))),
+        ("recorded", run, ("record", *recording(inputs, run))),
+        ("detected", run, ("detect", run, "--fpr", "0.2")),
+        ("detected", run, ("detect", run)),
+        ("complete", run, ("recover", run, *OF_RECOVERY)),
+        ("complete", whole, ("audit", *inputs.options(whole))),
+    )
+    for status, directory, arguments in calls:
+        document = document_of(*arguments)
+        assert document == {"run": str(directory), **run_json(directory)}
+        assert document["status"] == status
+
+
+def test_the_verdict_is_the_exit_code_beside_the_document(finished):
+    document = document_of("audit", "--gate", *finished.options, code=1)
+    assert document["verdict"]["exit_code"] == 1
+
+
+def test_people_read_the_summary_on_stderr(finished):
+    answer = engram("audit", *finished.options, "--json")
+    assert "The most suspicious prompts" in answer.err
+    assert "The most suspicious prompts" not in answer.out
+
+
+def test_a_calibration_says_where_it_is(inputs, tmp_path):
+    given = ("--model", inputs.model, "--reference", inputs.reference, "--seeds", "2", "--out", tmp_path / "c")
+    document = document_of("calibrate", *given)
+    assert document["calibration"] == str(tmp_path / "c")
+    assert (document["n_shards"], document["prompts"]["n_rows"]) == (1, len(REFERENCE))
+
+
+def test_a_search_prints_its_run_json(tmp_path):
+    build_worded_pipe().save_pretrained(tmp_path / "model")
+    budget = 400 + 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's captions and one round
+    given = (tmp_path / "model", "--budget", budget, "--starts", "2", "--steps", "1", "--out", tmp_path / "run")
+    document = document_of("discover", *given)
+    assert document == {"run": str(tmp_path / "run"), **run_json(tmp_path / "run")}
+    assert document["n_starts"] == 2
+
+
+def test_sites_and_detectors_are_listed(inputs):
+    sites = document_of("sites", inputs.model)
+    assert sites["model"] == str(inputs.model)
+    assert {site["kind"] for site in sites["sites"]} == {
+        *("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
+    }
+    assert all(site["n_neurons"] > 0 and site["name"] for site in sites["sites"])
+    detectors = document_of("detectors")["detectors"]
+    assert {"nemo", "spikes_feed_forward", "sharpness"} <= {detector["name"] for detector in detectors}
+    assert all(detector.keys() == {*("name", "reads", "evaluations", "by_default", "source")} for detector in detectors)
+
+
+def test_an_evaluation_has_its_rows_and_no_nan(finished, tmp_path):
+    labels = text_file(tmp_path / "labels.csv", ["prompt,label", f"{ODD},1", *(f"{text},0" for text in CANDIDATES[:3])])
+    document = document_of("evaluate", finished.run, "--labels", labels)
+    assert document["run"] == str(finished.run)
+    row = next(row for row in document["rows"] if row["detector"] == "spike_score")
+    assert row["auc"]["low"] <= row["auc"]["value"] <= row["auc"]["high"] <= 1
+    assert row["tpr_01"] is None
+
+
+@pytest.mark.parametrize("name", ["detected", "complete"])
+def test_a_prompt_is_shown_as_its_tables_have_it(staged, name):
+    run = getattr(staged, name)
+    row = scores_of(run).set_index("prompt").loc[ODD]
+    by_text, by_id = (document_of("show", run, wanted) for wanted in (ODD, row["prompt_id"][:8]))
+    assert by_text == by_id
+    assert by_text["spike_score"] == row["spike_score"]
+    assert by_text["severity"] == row["severity"] == {"detected": "medium", "complete": "high"}[name]
+    assert len(by_text["sites"]) > 0
+    assert [rung["verdict"] for rung in by_text["rungs"]] == ([] if name == "detected" else ["confirmed"])
+    assert all((run / path).is_file() for path in by_text["images"])
+    shown = engram("show", run, ODD)
+    assert ODD in shown.out
+    assert ("Recovery was not tried" in shown.out) == (name == "detected")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("audit", "--model", "nowhere"), 2),
+        (("record", "--model", "nowhere", "--prompts", "p.txt"), 2),
+        (("validate", "--model", "nowhere", "--prompts", "p.txt"), 2),
+        (("detect", "nowhere"), 2),
+        (("recover", "nowhere"), 2),
+        (("show", "nowhere", "p"), 2),
+        (("evaluate", "nowhere", "--labels", "l.csv"), 2),
+        (("sites", "nowhere"), 2),
+        (("discover", "nowhere", "--budget", "1"), 2),
+        (("calibrate", "--reference", "r.txt", "--out", "o"), 2),
+    ],
+)
+def test_an_error_is_a_line_and_no_document(arguments, code, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = engram(*arguments, "--json")
+    assert (answer.code, answer.out, len(answer.errors)) == (code, "", 1)
+
+
+def test_a_document_holds_no_control_character_and_no_number_that_is_none(capsys):
+    text = f"{HOSTILE}\x7f"
+    print_json({"text": text, "scores": (float("nan"), float("inf"), 1.5), "path": Path("x"), "inner": {1: [text]}})
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert all(character.isprintable() or character == "\n" for character in out)
+    document = json.loads(out, parse_constant=no_number)
+    assert document == {"text": text, "scores": [None, None, 1.5], "path": "x", "inner": {"1": [text]}}
