@@ -13,7 +13,7 @@ from rich.console import Console
 from audit.cli.app import app, errors_as_lines
 from audit.cli.options import MODEL_HELP, AllowPickle, Json
 from audit.cli.saying import say_json
-from audit.config import with_defaults
+from audit.config import embedded_model
 
 
 @app.command()
@@ -77,7 +77,7 @@ def sites(
         from audit.stages import list_sites
         from reports.terminal import print_sites
 
-        chosen = model or str(with_defaults(None, None, None, None, None)["model"])
+        chosen = model or embedded_model()
         found = list_sites(chosen, allow_pickle)
         if as_json:
             say_json({"model": chosen, "sites": [asdict(site) for site in found]})
