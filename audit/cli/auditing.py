@@ -21,7 +21,7 @@ from audit.cli.option_groups import (
 )
 from audit.cli.options import MODEL_HELP, Force, Gate, Json, TextColumn, chosen_settings
 from audit.cli.replaying import TWO_REFERENCES, replay_of
-from audit.cli.saying import lines_aside, run_document, say_json, stated_in
+from audit.cli.saying import lines_aside, run_document, say_json, say_text, stated_in
 from audit.config import AuditSettings, SettingsError, with_defaults
 from audit.replay import Replay
 from reports.decide import Verdict
@@ -139,4 +139,4 @@ def calibrate(
         if as_json:
             say_json({"calibration": str(folder), **stated_in(folder / CALIBRATION_FILE)})
         else:
-            typer.echo(f"calibration in {folder}")
+            say_text(f"calibration in {folder}")

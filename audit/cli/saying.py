@@ -40,6 +40,12 @@ def say_lines(lines: Iterable[str]) -> None:
             console.print(Text(line, style=_STYLES.get(line.split(":")[0].split(" ")[0], "")), soft_wrap=True)
 
 
+def say_text(text: str) -> None:
+    """Print text as it is."""
+    with _standard_output():
+        typer.echo(text)
+
+
 def say_json(document: Mapping[str, Any]) -> None:
     """Print a document in ASCII, so that no terminal and no encoding changes it; what is no number is null."""
     with _standard_output():

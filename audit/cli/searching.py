@@ -24,7 +24,7 @@ from audit.cli.options import (
     chosen_settings,
 )
 from audit.cli.replaying import replay_of
-from audit.cli.saying import lines_aside, run_document, say_json
+from audit.cli.saying import lines_aside, run_document, say_json, say_text
 from audit.config import DiscoverSettings, SettingsError, embedded_model, name_of
 from audit.planted.paths import PICTURES
 
@@ -128,4 +128,4 @@ def index(
         if descriptor is not None and descriptor_weights is not None:
             learnt = load_descriptor(descriptor_weights, descriptor, descriptor_sha256)
         n_pictures = build_index(source, out, aspect=aspect, descriptor=learnt)
-        typer.echo(f"{n_pictures} pictures in {out}")
+        say_text(f"{n_pictures} pictures in {out}")

@@ -20,7 +20,7 @@ from audit.cli.option_groups import (
     takes,
 )
 from audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json, chosen_settings
-from audit.cli.saying import lines_aside, run_document, say_json
+from audit.cli.saying import lines_aside, run_document, say_json, say_text
 from audit.config import AuditSettings
 from reports.text import visible_text
 
@@ -152,12 +152,12 @@ def validate(context: typer.Context, *, force: Force = False, as_json: Json = Fa
         if as_json:
             say_json(asdict(plan))
         else:
-            typer.echo("\n".join(plan_lines(plan)))
+            say_text("\n".join(plan_lines(plan)))
 
 
 def _say(done: str, status: str, run: Path) -> None:
     from reports.run_record import NEXT_COMMANDS
 
-    typer.echo(visible_text(done, 1000))
+    say_text(visible_text(done, 1000))
     if status in NEXT_COMMANDS:
-        typer.echo(visible_text(f"Go on with: engram {NEXT_COMMANDS[status]} {run}", 1000))
+        say_text(visible_text(f"Go on with: engram {NEXT_COMMANDS[status]} {run}", 1000))
