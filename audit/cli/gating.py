@@ -13,7 +13,7 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.command import CommandLine
-from audit.cli.options import POLICY_HELP, WAIVERS_HELP
+from audit.cli.options import POLICY_HELP, WAIVERS_HELP, Json
 from audit.cli.saying import say_json, say_lines
 from audit.config import SettingsError
 from reports.files import RUN_FILE, RunIncompleteError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from reports.gate_outputs import GateOutputs
 
 RUN_HELP = "Run directory of a finished audit."
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document; by default lines.")]
 ShowPrompts = Annotated[bool, typer.Option(help="Name prompts by their words, not by file and row alone.")]
 waivers_app = CommandLine(help="Check and add waivers: findings that somebody answers for until a day.")
 app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
@@ -47,7 +46,7 @@ def gate(
     ] = None,
     model_card: Annotated[Path | None, typer.Option(help="Write a section for the model's card.")] = None,
     show_prompts: ShowPrompts = False,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Turn a finished audit into an exit code: 0 pass, 1 fail, 2 usage, 3 not to be trusted.
 
@@ -108,7 +107,7 @@ def diff(
     old: Annotated[Path, typer.Argument(help="Run directory of the older audit.")],
     new: Annotated[Path, typer.Argument(help="Run directory of the newer audit.")],
     show_prompts: ShowPrompts = False,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Compare the findings of two audits of the same prompts: new, worse, better, unchanged, fixed.
 
@@ -140,7 +139,7 @@ def diff(
 def check_waivers(
     file: Annotated[Path, typer.Argument(help=WAIVERS_HELP)],
     run: Annotated[Path | None, typer.Option(help="Run directory to hold the waivers against.")] = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Say of every waiver whether it holds: 0 if none has expired, 1 if one has, 2 if the file cannot be read.
 

@@ -11,6 +11,7 @@ import typer
 from audit.cli.app import app, errors_as_lines
 from audit.cli.machine import print_json
 from audit.cli.options import Json
+from audit.cli.saying import say_lines
 
 
 @app.command()
@@ -37,4 +38,4 @@ def show(
         if as_json:
             print_json(asdict(view))
         else:
-            typer.echo("\n".join(prompt_lines(view)))
+            say_lines(prompt_lines(view))

@@ -10,8 +10,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-import typer
-
+from audit.cli.saying import say_json
 from reports.files import RUN_FILE
 
 
@@ -26,8 +25,8 @@ def lines_aside(as_json: bool) -> Iterator[None]:
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """Print `document` in ASCII, so that no text in it does anything to a terminal; what is no number is null."""
-    typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False).replace("\x7f", "\\u007f"))
+    """Print `document`, in which what is no number is null."""
+    say_json(_plain(document))
 
 
 def _plain(value: Any) -> Any:

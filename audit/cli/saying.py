@@ -39,7 +39,7 @@ def say_lines(lines: Iterable[str]) -> None:
 def say_json(document: Mapping[str, Any]) -> None:
     """Print a document in ASCII, so that no terminal and no encoding changes it."""
     with _standard_output():
-        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+        typer.echo(json.dumps(document, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
 
 
 @contextmanager

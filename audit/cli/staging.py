@@ -21,6 +21,7 @@ from audit.cli.option_groups import (
     takes,
 )
 from audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json
+from audit.cli.saying import say_lines
 from reports.text import visible_text
 
 
@@ -150,7 +151,7 @@ def validate(context: typer.Context, *, force: Force = False, as_json: Json = Fa
         if as_json:
             print_json(asdict(plan))
         else:
-            typer.echo("\n".join(plan_lines(plan)))
+            say_lines(plan_lines(plan))
 
 
 def _say(done: str, status: str, run: Path) -> None:
