@@ -11,9 +11,9 @@ from audit.rundir import RunDirectory
 from audit.scoring import top_spikes
 from audit.session import chosen_detectors
 from audit.stopwatch import Stopwatch
-from reports.files import EVIDENCE_FILE, NEURON_GROUPS_FILE, RECOVERIES_FILE, SITE_PROFILES_FILE, SUMMARY_FILE
+from reports.files import EVIDENCE_FILE, NEURON_GROUPS_FILE, RECOVERIES_FILE, SITE_PROFILES_FILE
 
-_OF_RECOVERY = (RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE, SUMMARY_FILE)
+_OF_RECOVERY = (RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE)
 
 
 def detect_spikes(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch) -> DetectedRun:

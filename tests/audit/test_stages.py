@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from audit.config import AuditSettings
 from audit.stages import run_detect, run_record, run_recover
-from reports.files import TABLE_FILES, sha256_of
+from reports.files import TABLE_FILES, VERDICT_FILES, sha256_of
 from tests.audit.commands import (
     CANDIDATES,
     ODD,
@@ -50,7 +50,7 @@ def test_each_stage_writes_its_tables_and_status(staged):
     assert statuses == ["recorded", "detected", "complete", "complete"]
     tables = [{path.name for path in run.glob("*.parquet")} for run in staged]
     assert tables[0] == set()
-    assert {"scores.parquet", "spikes.parquet"} <= tables[1] < tables[2] == set(TABLE_FILES)
+    assert {"scores.parquet", "spikes.parquet"} <= tables[1] < tables[2] == {*TABLE_FILES, "findings.parquet"}
     assert not (staged.detected / "images").exists()
 
 
@@ -84,7 +84,7 @@ def test_another_rate_is_detected_without_recording_and_takes_the_recovery_back(
     assert (record["status"], record["calibration"]["fpr"], record["settings"]["fpr"]) == ("detected", 0.4, 0.4)
     assert "verdict" not in record
     assert scores_of(run)["p_value"].le(0.4).eq(scores_of(run)["flagged"]).all()
-    for name in ("recoveries.parquet", "neuron_groups.parquet", "summary.md", "evidence.png"):
+    for name in ("recoveries.parquet", "neuron_groups.parquet", "evidence.png", *VERDICT_FILES):
         assert not (run / name).exists()
     rungs = {path: path.stat().st_mtime_ns for path in (run / "recovery").rglob("*.safetensors")}
     assert rungs
