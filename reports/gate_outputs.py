@@ -10,6 +10,7 @@ from reports.files import (
     FINDINGS_LINES_FILE,
     FINDINGS_TABLE_FILE,
     JUNIT_FILE,
+    REPORT_FILE,
     RUN_FILE,
     SARIF_FILE,
     TABLE_FILES,
@@ -83,7 +84,8 @@ def _place(path: Path) -> Path:
 def _is_of_audit(place: Path, run: Path) -> bool:
     if place in {(run / name).resolve() for name in (RUN_FILE, *TABLE_FILES)}:
         return True
-    if not place.is_relative_to(run) or (place.name in VERDICT_FILES and place.parent == run):
+    may_replace = place.parent == run and place.name in VERDICT_FILES and place.name != REPORT_FILE
+    if not place.is_relative_to(run) or may_replace:
         return False
     return place.parent != run or place.name == RUN_FILE or place.suffix in _SUFFIXES_OF_AUDIT
 

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from reports.files import SUMMARY_FILE
+from reports.files import REPORT_FILE
 from reports.rates import percent, rate_of, rate_text
 from reports.recoveries import best_rungs
 from reports.run_record import RunRecord
@@ -39,7 +39,7 @@ def print_summary(
         outcome = run.verdict.outcome
         reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)
         console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
-    console.print(Text(f"Read {visible_text(str(directory / SUMMARY_FILE), 1000)}"), soft_wrap=True)
+    console.print(Text(f"Read {visible_text(str(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
 
 
 def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) -> None:

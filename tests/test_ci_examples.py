@@ -19,7 +19,7 @@ from reports.decide import decide
 from reports.policy import read_policy
 from reports.waivers import read_waivers
 from tests.audit.commands import CANDIDATES, QUICK, REFERENCE, engram
-from tests.reports.runs import LEAKS, write_example
+from tests.reports.runs import LEAKS, SECRET, write_example
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "ci"
 ENGRAM = f"{sys.executable} -m audit"
@@ -30,7 +30,8 @@ def commands(name: str) -> list[str]:
     """Shell commands of an example, in their order."""
     content = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
     if name == "gitlab-ci.yml":
-        return [line for stage in content["stages"] for line in content[stage]["script"]]
+        keys = ("script", "after_script")
+        return [line for stage in content["stages"] for key in keys for line in content[stage].get(key, ())]
     return [step["run"] for step in content["jobs"]["gate"]["steps"] if "run" in step]
 
 
@@ -108,6 +109,15 @@ def test_the_gate_step_answers_with_the_verdict_and_leaves_its_reports(
     xml = JUnitXml.fromfile(str(workplace / "junit.xml"))
     assert (xml.failures > 0, xml.errors > 0) == (code == 1, code == 3)
     assert (workplace / "findings.jsonl").exists() == (code != 3)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_report_step_leaves_a_page_without_prompts(workplace: Path, name: str) -> None:
+    write_example(workplace / "runs" / "audit", LEAKS)
+    assert shell(workplace, command(name, "engram report")).returncode == 0
+    page = (workplace / "report.html").read_text(encoding="utf-8")
+    assert "Failed: memorized pictures leak" in page
+    assert SECRET not in page
 
 
 @pytest.mark.parametrize(("severities", "code"), [({5: "low"}, 0), (LEAKS, 1), (None, 3)])

@@ -10,7 +10,6 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.layers import weaker_of
-from audit.cli.machine import lines_aside, print_json, run_document, stated_in
 from audit.cli.option_groups import (
     CandidateOptions,
     DetectionOptions,
@@ -22,6 +21,7 @@ from audit.cli.option_groups import (
 )
 from audit.cli.options import MODEL_HELP, Force, Gate, Json, TextColumn
 from audit.cli.replaying import TWO_REFERENCES, replay_of
+from audit.cli.saying import lines_aside, run_document, say_json, stated_in
 from audit.config import AuditSettings, SettingsError, with_defaults
 from audit.replay import Replay
 from reports.decide import Verdict
@@ -56,7 +56,7 @@ def audit(
         with lines_aside(as_json):
             verdict = run_audit(asked.settings, force=force, replayed=asked.replayed)
         if as_json:
-            print_json(run_document(asked.settings.out))
+            say_json(run_document(asked.settings.out))
         leave(verdict, asked.settings.out, gate)
 
 
@@ -146,6 +146,6 @@ def calibrate(
         with lines_aside(as_json):
             folder = run_calibration(settings, force=force)
         if as_json:
-            print_json({"calibration": str(folder), **stated_in(folder / CALIBRATION_FILE)})
+            say_json({"calibration": str(folder), **stated_in(folder / CALIBRATION_FILE)})
         else:
             typer.echo(f"calibration in {folder}")

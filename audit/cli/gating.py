@@ -13,7 +13,7 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.command import CommandLine
-from audit.cli.options import POLICY_HELP, WAIVERS_HELP, Json
+from audit.cli.options import WAIVERS_HELP, Json, Policy, Waivers
 from audit.cli.saying import say_json, say_lines
 from audit.config import SettingsError
 from reports.files import RUN_FILE, RunIncompleteError
@@ -33,8 +33,8 @@ app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 @app.command()
 def gate(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
-    policy: Annotated[Path | None, typer.Option(help=POLICY_HELP)] = None,
-    waivers: Annotated[Path | None, typer.Option(help=WAIVERS_HELP)] = None,
+    policy: Policy = None,
+    waivers: Waivers = None,
     baseline: Annotated[Path | None, typer.Option(help="Run directory to compare with.")] = None,
     new_only: Annotated[bool, typer.Option(help="Count only what is new or worse than in --baseline.")] = False,
     exit_zero: Annotated[bool, typer.Option(help="Exit 0 instead of 1; 2, 3 and 4 stay.")] = False,

@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.machine import print_json
 from audit.cli.options import Json
-from audit.cli.saying import say_lines
+from audit.cli.saying import say_json, say_lines
 
 
 @app.command()
@@ -36,6 +35,6 @@ def show(
 
         view = view_prompt(run, prompt)
         if as_json:
-            print_json(asdict(view))
+            say_json(asdict(view))
         else:
             say_lines(prompt_lines(view))

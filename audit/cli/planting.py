@@ -10,8 +10,8 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.command import CommandLine
-from audit.cli.machine import print_json
 from audit.cli.options import Json
+from audit.cli.saying import say_json
 from audit.config import SettingsError
 from audit.planted.presets import ABOUT, PRESETS
 
@@ -60,7 +60,7 @@ def list_presets(as_json: Json = False) -> None:
     """
     with errors_as_lines():
         if as_json:
-            print_json({"presets": [{**asdict(preset), "about": ABOUT[name]} for name, preset in PRESETS.items()]})
+            say_json({"presets": [{**asdict(preset), "about": ABOUT[name]} for name, preset in PRESETS.items()]})
             return
         for name, preset in PRESETS.items():
             n_captions = preset.n_planted_titles + preset.n_planted_descriptions

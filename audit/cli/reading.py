@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.machine import print_json
 from audit.cli.options import MODEL_HELP, AllowPickle, Json
+from audit.cli.saying import say_json
 from audit.config import with_defaults
 
 
@@ -28,7 +28,7 @@ def detectors(as_json: Json = False) -> None:
 
         if as_json:
             names = ("name", "reads", "evaluations", "by_default", "source")
-            print_json({"detectors": [dict(zip(names, row, strict=True)) for row in detector_rows()]})
+            say_json({"detectors": [dict(zip(names, row, strict=True)) for row in detector_rows()]})
         else:
             print_detectors(Console(width=None if sys.stdout.isatty() else 160), detector_rows())
 
@@ -58,7 +58,7 @@ def evaluate(
 
         evaluation = evaluate_run(run, labels, seed)
         if as_json:
-            print_json({"run": str(run), **asdict(evaluation)})
+            say_json({"run": str(run), **asdict(evaluation)})
         else:
             typer.echo((run / EVALUATION_PAGE).read_text(encoding="utf-8"))
 
@@ -80,6 +80,6 @@ def sites(
         chosen = model or str(with_defaults(None, None, None, None, None)["model"])
         found = list_sites(chosen, allow_pickle)
         if as_json:
-            print_json({"model": chosen, "sites": [asdict(site) for site in found]})
+            say_json({"model": chosen, "sites": [asdict(site) for site in found]})
         else:
             print_sites(Console(), [(site.kind, site.name, site.reads, site.n_neurons) for site in found])

@@ -9,7 +9,8 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.gating import RUN_HELP, load_run_to_judge
-from audit.cli.options import POLICY_HELP, WAIVERS_HELP
+from audit.cli.options import Json, Policy, Waivers
+from audit.cli.saying import say_json
 from audit.config import SettingsError
 from reports.files import REPORT_FILE, RunIncompleteError
 
@@ -18,11 +19,12 @@ from reports.files import REPORT_FILE, RunIncompleteError
 def report(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
     out: Annotated[Path | None, typer.Option(help="File of the page; by default RUN/report.html.")] = None,
-    policy: Annotated[Path | None, typer.Option(help=POLICY_HELP)] = None,
-    waivers: Annotated[Path | None, typer.Option(help=WAIVERS_HELP)] = None,
+    policy: Policy = None,
+    waivers: Waivers = None,
     redact_prompts: Annotated[bool, typer.Option(help="Name prompts by file and row, link to no file.")] = False,
     images: Annotated[bool, typer.Option(help="Show pictures.")] = True,
     blur: Annotated[bool, typer.Option(help="Blur pictures beyond recognition.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the page of a finished audit: verdict, findings with their pictures, all prompts, figures, method.
 
@@ -63,4 +65,7 @@ def report(
                 judged,
                 PageOptions(redact_prompts, images_mode(images, blur)),
             )
-        typer.echo(str(page))
+        if as_json:
+            say_json({"report": str(page), "outcome": judged.verdict.outcome, "exit_code": judged.verdict.exit_code})
+        else:
+            typer.echo(str(page))

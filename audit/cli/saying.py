@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
+
+from reports.files import RUN_FILE
 
 _STYLES = {
     "pass": "bold green",
@@ -37,9 +41,40 @@ def say_lines(lines: Iterable[str]) -> None:
 
 
 def say_json(document: Mapping[str, Any]) -> None:
-    """Print a document in ASCII, so that no terminal and no encoding changes it."""
+    """Print a document in ASCII, so that no terminal and no encoding changes it; what is no number is null."""
     with _standard_output():
-        typer.echo(json.dumps(document, indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
+        typer.echo(json.dumps(_plain(document), indent=2, allow_nan=False).replace("\x7f", "\\u007f"))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+@contextmanager
+def lines_aside(as_json: bool) -> Iterator[None]:
+    """Send what is printed in the block to stderr where stdout is a program's."""
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def run_document(directory: Path) -> dict[str, Any]:
+    """What run.json of a directory states, and which directory that is."""
+    return {"run": str(directory), **stated_in(directory / RUN_FILE)}
+
+
+def stated_in(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that we have just written."""
+    stated: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return stated
 
 
 @contextmanager

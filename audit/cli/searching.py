@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.machine import lines_aside, print_json, run_document
 from audit.cli.options import (
     MODEL_HELP,
     AllowPickle,
@@ -24,6 +23,7 @@ from audit.cli.options import (
     TrainImages,
 )
 from audit.cli.replaying import replay_of
+from audit.cli.saying import lines_aside, run_document, say_json
 from audit.config import DiscoverSettings, SettingsError, with_defaults
 
 
@@ -86,7 +86,7 @@ def discover(
         with lines_aside(as_json):
             run_discovery(settings, force=force, replayed=replayed)
         if as_json:
-            print_json(run_document(settings.out))
+            say_json(run_document(settings.out))
 
 
 def _discover_settings(given: Mapping[str, Any]) -> DiscoverSettings:

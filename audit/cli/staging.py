@@ -10,7 +10,6 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.auditing import asked_of, chosen_settings, leave
-from audit.cli.machine import lines_aside, print_json, run_document
 from audit.cli.option_groups import (
     CandidateOptions,
     DetectionOptions,
@@ -21,7 +20,7 @@ from audit.cli.option_groups import (
     takes,
 )
 from audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json
-from audit.cli.saying import say_lines
+from audit.cli.saying import lines_aside, run_document, say_json, say_lines
 from reports.text import visible_text
 
 
@@ -48,7 +47,7 @@ def record(context: typer.Context, *, force: Force = False, as_json: Json = Fals
         with lines_aside(as_json):
             run = run_record(asked.settings, force=force, replayed=asked.replayed)
         if as_json:
-            print_json(run_document(run.path))
+            say_json(run_document(run.path))
         else:
             _say(f"{run.record['counts']['n_prompts']} prompts recorded in {run.path}", run.record["status"], run.path)
 
@@ -82,7 +81,7 @@ def detect(
         with lines_aside(as_json):
             detected = run_detect(run, changes)
         if as_json:
-            print_json(run_document(run))
+            say_json(run_document(run))
         else:
             counts, fpr = detected.record["counts"], detected.record["calibration"]["fpr"]
             expected = f"{fpr * counts['n_scored']:.1f} expected by chance"
@@ -122,7 +121,7 @@ def recover(
         with lines_aside(as_json):
             verdict = run_recover(run, changes)
         if as_json:
-            print_json(run_document(run))
+            say_json(run_document(run))
         leave(verdict, run, gate)
 
 
@@ -149,7 +148,7 @@ def validate(context: typer.Context, *, force: Force = False, as_json: Json = Fa
 
         plan = plan_of(open_session(asked.settings, asked.replayed), force=force)
         if as_json:
-            print_json(asdict(plan))
+            say_json(asdict(plan))
         else:
             say_lines(plan_lines(plan))
 

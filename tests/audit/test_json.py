@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from audit.cli.machine import print_json
+from audit.cli.saying import say_json
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE, engram, run_json, scores_of, text_file
 from tests.audit.conftest import OF_RECOVERY, recording
 from tests.audit.searches import build_worded_pipe
@@ -130,7 +130,7 @@ def test_an_error_is_a_line_and_no_document(arguments, code, tmp_path, monkeypat
 
 def test_a_document_holds_no_control_character_and_no_number_that_is_none(capsys):
     text = f"{HOSTILE}\x7f"
-    print_json({"text": text, "scores": (float("nan"), float("inf"), 1.5), "path": Path("x"), "inner": {1: [text]}})
+    say_json({"text": text, "scores": (float("nan"), float("inf"), 1.5), "path": Path("x"), "inner": {1: [text]}})
     out = capsys.readouterr().out
     assert out.isascii()
     assert all(character.isprintable() or character == "\n" for character in out)

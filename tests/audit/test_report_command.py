@@ -1,5 +1,6 @@
 """`engram report` writes the page of a finished audit, and none that says otherwise than the gate."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def test_the_page_lies_beside_the_run_and_the_verdict_is_no_error(run: Path) -> 
     after = digests(run)
     assert after.pop("report.html")
     assert after == before
+
+
+def test_a_program_is_told_where_the_page_is_and_what_it_says(run: Path) -> None:
+    said = json.loads(engram("report", run, "--json").out)
+    assert said == {"report": str(run / "report.html"), "outcome": "fail", "exit_code": 1}
 
 
 def test_a_lenient_policy_makes_another_verdict(run: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from audit.config import AuditSettings
 from audit.stages import run_detect, run_record, run_recover
-from reports.files import TABLE_FILES, VERDICT_FILES, sha256_of
+from reports.files import FINDINGS_TABLE_FILE, TABLE_FILES, VERDICT_FILES, sha256_of
 from tests.audit.commands import (
     CANDIDATES,
     ODD,
@@ -50,7 +50,7 @@ def test_each_stage_writes_its_tables_and_status(staged):
     assert statuses == ["recorded", "detected", "complete", "complete"]
     tables = [{path.name for path in run.glob("*.parquet")} for run in staged]
     assert tables[0] == set()
-    assert {"scores.parquet", "spikes.parquet"} <= tables[1] < tables[2] == {*TABLE_FILES, "findings.parquet"}
+    assert {"scores.parquet", "spikes.parquet"} <= tables[1] < tables[2] == {*TABLE_FILES, FINDINGS_TABLE_FILE}
     assert not (staged.detected / "images").exists()
 
 

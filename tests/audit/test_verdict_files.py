@@ -50,10 +50,21 @@ def audit(finished: Any, copied: Path) -> Callable[..., Any]:
 def test_every_file_states_the_verdict_without_prompts(finished: Any) -> None:
     assert verdicts(finished.run) == {("fail", 1)}
     assert pl.read_parquet(finished.run / "findings.parquet").columns == FINDINGS_SCHEMA.names
-    texts = {name: (finished.run / name).read_bytes() for name in VERDICT_FILES}
+    texts = {name: (finished.run / name).read_bytes() for name in VERDICT_FILES if name != REPORT_FILE}
     assert not [name for name, text in texts.items() for prompt in CANDIDATES if prompt.encode() in text]
     assert run_json(finished.run)["policy"]["max_high"] == 0
     assert run_json(finished.run)["notes"] == []
+
+
+def test_the_page_shows_prompts_and_pictures_unless_told_not_to(audit: Callable[..., Any], copied: Path) -> None:
+    page = (copied / REPORT_FILE).read_text(encoding="utf-8")
+    assert ODD in page
+    assert "Failed: memorized pictures leak" in page
+    assert "image/webp" in page
+    assert audit("--redact-prompts", "--blur").code == 0
+    hidden = (copied / REPORT_FILE).read_text(encoding="utf-8")
+    assert ODD not in hidden
+    assert "Pictures are blurred." in hidden
 
 
 def test_prompts_are_shown_where_they_are_asked_for(audit: Callable[..., Any], copied: Path) -> None:
@@ -128,7 +139,7 @@ def test_an_interrupted_audit_leaves_no_verdict(
     assert verdicts(copied) == {("fail", 1)}
 
 
-@pytest.mark.parametrize("part", ["summary_markdown", "write_outputs", "write_text"])
+@pytest.mark.parametrize("part", ["summary_markdown", "write_outputs", "write_report", "write_text"])
 def test_an_audit_is_not_complete_while_its_verdict_is_written(
     audit: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
@@ -142,19 +153,17 @@ def test_an_audit_is_not_complete_while_its_verdict_is_written(
 
     monkeypatch.setattr(output, part, looks)
     assert audit().code == 0
-    assert statuses == ["running"]
+    assert statuses == ["detected"]
     assert run_json(copied)["status"] == "complete"
 
 
 def test_what_an_earlier_try_said_is_gone_when_the_audit_starts_again(
     audit: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert engram("report", copied).code == 0
-    said = (*VERDICT_FILES, REPORT_FILE)
-    assert all((copied / name).is_file() for name in said)
-    monkeypatch.setattr("audit.stages._run_stages", lambda *_: 1 / 0)
+    assert all((copied / name).is_file() for name in VERDICT_FILES)
+    monkeypatch.setattr("audit.stages.record_prompts", lambda *_: 1 / 0)
     assert audit("--gate").code == 4
-    assert not [name for name in said if (copied / name).exists()]
+    assert not [name for name in VERDICT_FILES if (copied / name).exists()]
 
 
 def test_the_step_summary_is_the_summary(

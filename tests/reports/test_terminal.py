@@ -41,7 +41,7 @@ def test_summary_says_verdict_counts_and_where_neurons_spike() -> None:
     assert "2 prompts (by sample 1, ascend 1)" in text
     assert re.search(r"a red star +3\.00 +0\.01 +confirmed \(ascend\)", text)
     assert re.search(r"a hill +1\.00 \(below\) +0\.01 +not tried", text)
-    assert "Read runs/[red]mine/summary.md" in text
+    assert "Read runs/[red]mine/report.html" in text
 
 
 @pytest.mark.parametrize("prompt", HOSTILE)
