@@ -18,9 +18,9 @@ def prompt_lines(view: PromptView) -> list[str]:
 
 
 def _prompt(view: PromptView) -> Iterator[str]:
-    yield visible_text(view.prompt, _LONGEST)
+    yield f"Prompt: {visible_text(view.prompt, _LONGEST)}"
     yield ""
-    yield _row("prompt", view.prompt_id)
+    yield _row("prompt_id", view.prompt_id)
     more = f", {view.n_duplicates} times" if view.n_duplicates > 1 else ""
     yield _row("from", f"{view.source_file}, row {view.source_row}{more}")
     standing = "flagged" if view.flagged else "a control, not flagged" if view.is_control else "not flagged"

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from reports.evidence_tables import SITE_PROFILES_SCHEMA
 from reports.files import (
@@ -150,15 +149,17 @@ def view_prompt(directory: Path, wanted: str) -> PromptView:
 
 
 def _row_of(scores: pa.Table, wanted: str, directory: Path) -> dict[str, Any]:
-    ids = scores["prompt_id"]
-    wanted = wanted.encode(errors="surrogateescape").decode(errors="replace")  # bytes that the shell handed on
-    for is_meant in (pc.equal(ids, wanted), pc.equal(scores["prompt"], wanted.strip()), pc.starts_with(ids, wanted)):
-        found = scores.filter(is_meant).to_pylist()
+    ids, text = scores["prompt_id"].to_pylist(), wanted.strip()
+    for found in (
+        [i for i, prompt_id in enumerate(ids) if prompt_id == text],
+        [i for i, prompt in enumerate(scores["prompt"].to_pylist()) if prompt == text],
+        [i for i, prompt_id in enumerate(ids) if prompt_id.startswith(text)],
+    ):
         if len(found) == 1:
-            row: dict[str, Any] = found[0]
+            row: dict[str, Any] = scores.slice(found[0], 1).to_pylist()[0]
             return row
         if found:
-            some = ", ".join(row["prompt_id"] for row in found[:_N_NAMED])
+            some = ", ".join(ids[i] for i in found[:_N_NAMED])
             raise RunFileError(f"{wanted!r} can be {len(found)} prompts of {directory}, e.g. {some}; give more of it")
     raise RunFileError(
         f"no prompt of {directory} has the id or the exact text {wanted!r}; {directory / SCORES_FILE} lists them"
@@ -166,8 +167,9 @@ def _row_of(scores: pa.Table, wanted: str, directory: Path) -> dict[str, Any]:
 
 
 def _of_prompt(table: pa.Table, prompt_id: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = table.filter(pc.equal(table["prompt_id"], prompt_id)).to_pylist()
-    return rows
+    """Rows of one prompt; not filtered by pyarrow, whose comparisons import pandas."""
+    found = [i for i, owner in enumerate(table["prompt_id"].to_pylist()) if owner == prompt_id]
+    return [table.slice(i, 1).to_pylist()[0] for i in found]
 
 
 def _named(kind: Any, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,5 +225,5 @@ def _same_picture(
     own = {rung["prompt_id"] for rung in tried}
     rows = recoveries.select(["finding_id", "prompt_id"]).to_pylist()
     others = {row["prompt_id"] for row in rows if row["finding_id"] in findings} - own - {None}
-    named = scores.filter(pc.is_in(scores["prompt_id"], pa.array(sorted(others), pa.string()))).to_pylist()
-    return tuple(OtherPrompt(row["prompt_id"], row["prompt"]) for row in named)
+    named = scores.select(["prompt_id", "prompt"]).to_pylist() if others else ()
+    return tuple(OtherPrompt(row["prompt_id"], row["prompt"]) for row in named if row["prompt_id"] in others)

@@ -10,7 +10,7 @@ import typer
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.options import Json
-from audit.cli.saying import say_json, say_text
+from audit.cli.saying import say_json, say_lines
 
 
 @app.command()
@@ -37,4 +37,4 @@ def show(
         if as_json:
             say_json(asdict(view))
         else:
-            say_text("\n".join(prompt_lines(view)))
+            say_lines(prompt_lines(view))

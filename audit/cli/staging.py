@@ -20,7 +20,7 @@ from audit.cli.option_groups import (
     takes,
 )
 from audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json, chosen_settings
-from audit.cli.saying import lines_aside, run_document, say_json, say_text
+from audit.cli.saying import lines_aside, run_document, say_json, say_lines, say_text
 from audit.config import AuditSettings
 from reports.text import visible_text
 
@@ -152,7 +152,7 @@ def validate(context: typer.Context, *, force: Force = False, as_json: Json = Fa
         if as_json:
             say_json(asdict(plan))
         else:
-            say_text("\n".join(plan_lines(plan)))
+            say_lines(plan_lines(plan))
 
 
 def _say(done: str, status: str, run: Path) -> None:

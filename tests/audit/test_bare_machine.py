@@ -67,6 +67,9 @@ COMMANDS = {
     "waivers check {0}/waivers.toml --run {0}/new": 0,
     "waivers add --help": 0,
     "report --help": 0,
+    "show --help": 0,
+    "show {0}/new p0 --json": 0,
+    "show {0}/new nobody": 2,
     f"waivers add {{0}}/added.toml 0123456789abcdef {ADDED}": 0,
 }
 

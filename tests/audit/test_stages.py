@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from audit.config import AuditSettings
 from audit.stages import run_detect, run_record, run_recover
-from reports.files import FINDINGS_TABLE_FILE, TABLE_FILES, sha256_of
+from reports.files import FINDINGS_TABLE_FILE, TABLE_FILES, VERDICT_FILES, sha256_of
 from tests.audit.commands import (
     CANDIDATES,
     ODD,
@@ -84,7 +84,7 @@ def test_another_rate_is_detected_without_recording_and_takes_the_recovery_back(
     assert (record["status"], record["calibration"]["fpr"], record["settings"]["fpr"]) == ("detected", 0.4, 0.4)
     assert "verdict" not in record
     assert scores_of(run)["p_value"].le(0.4).eq(scores_of(run)["flagged"]).all()
-    for name in ("recoveries.parquet", "neuron_groups.parquet", "summary.md", "evidence.png"):
+    for name in ("recoveries.parquet", "neuron_groups.parquet", "evidence.png", *VERDICT_FILES):
         assert not (run / name).exists()
     rungs = {path: path.stat().st_mtime_ns for path in (run / "recovery").rglob("*.safetensors")}
     assert rungs

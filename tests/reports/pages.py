@@ -41,11 +41,14 @@ SITES = (
 )
 
 
-def write_illustrated(directory: Path, prompts: Sequence[str] = PROMPTS, site: str = SITES[2][1]) -> Path:
+def write_illustrated(
+    directory: Path, prompts: Sequence[str] = PROMPTS, site: str = SITES[2][1], *, nearest_of_low: bool = False
+) -> Path:
     """Write an audit that leaks two pictures, with all that a real one has.
 
     Args:
         site: name of the last site, which may be a stranger's.
+        nearest_of_low: the prompt of low severity, which gave no picture, has a nearest training image, too.
     """
     run = write_example(directory, LEAKS, prompts=prompts, n_false=1)
     sites = (*SITES[:2], (SITES[2][0], site))
@@ -55,6 +58,8 @@ def write_illustrated(directory: Path, prompts: Sequence[str] = PROMPTS, site: s
         if row["prompt_id"] in ("p0", "p1") and row["verdict"] != "not_shown":
             row |= {"image_path": f"images/{row['prompt_id']}/ascend-0.png", "similarity": 0.9, "confidence": 0.97}
             row |= {"nearest_image": str(run / "training" / TRAINING_NAME), "kind": "verbatim", "fixed_share": 0.6}
+        if nearest_of_low and row["prompt_id"] == "p3":
+            row["nearest_image"] = str(run / "training" / TRAINING_NAME)
         if row["prompt_id"] == "p1" and row["verdict"] == "confirmed":
             row |= {"kind": "template", "mask_path": "images/p1/ascend-0-fixed.png"}
     tables = {

@@ -94,6 +94,14 @@ def test_a_card_shows_training_image_samples_and_what_came_back(run: Path) -> No
     assert next(first.iter("{http://www.w3.org/2000/svg}svg")) is not None
 
 
+def test_a_training_image_that_did_not_come_back_is_called_the_nearest(tmp_path: Path) -> None:
+    """It stands there for comparison; a reader must not take it for what the model gave."""
+    run = write_illustrated(tmp_path / "run", nearest_of_low=True)
+    alts = [[image.get("alt") for image in card.iter(f"{HTML}img")] for card in cards(page_of(run))]
+    assert alts[0][0] == f"training image {TRAINING_NAME}"
+    assert alts[3][0] == f"nearest training image {TRAINING_NAME}"
+
+
 def test_prompts_that_lead_to_one_picture_share_a_card(tmp_path: Path) -> None:
     run = write_illustrated(tmp_path / "run")
     checked = load_checked(run)
