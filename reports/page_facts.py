@@ -1,10 +1,25 @@
 """What the report says in figures and sentences: the counts at its top, how they came about, what they do not prove."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from reports.check import CheckedRun
 from reports.rates import percent, rate_of
 from reports.run_record import RunRecord
+
+_SITES = {
+    "text_mlp": "the text encoder's MLPs",
+    "cross_k": "cross-attention keys",
+    "cross_v": "cross-attention values",
+    "cross_out": "cross-attention outputs",
+    "feed_forward": "the UNet's feed-forward layers",
+}
+_STRATEGIES = {
+    "sample": "samples",
+    "ascend": "gradient ascent on the neurons that spiked",
+    "cyclic": "cyclic denoising",
+    "known_image": "pulling at a known training picture",
+}
 
 
 class Fact(NamedTuple):
@@ -78,23 +93,25 @@ def limits_of(checked: CheckedRun) -> tuple[str, ...]:
 def method_of(run: RunRecord) -> tuple[str, ...]:
     """How the result came about, in sentences, with this run's numbers."""
     settings, calibration, counts = run.settings, run.calibration, run.counts
-    source = (
-        "the candidates themselves, as if memorized ones were rare among them"
-        if _alone(run)
-        else f"{calibration.n_reference:,} reference prompts"
-    )
+    source = f"{calibration.n_reference:,} reference prompts"
+    if run.compared_with == "unflagged":
+        source = "the candidates themselves, as if memorized ones were rare among them"
+    elif calibration.pooled:
+        source += " and the candidates, which are of another style"
+    everyone = "Every prompt that the text side did not leave out" if counts.n_left_out else "Every prompt"
     by = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.recovered_by.items())
     return (
-        f"Every prompt took the first denoising step from {settings.get('n_seeds')} seeds while the neurons of the "
-        "text encoder's MLPs, the cross-attention and the UNet's feed-forward layers were recorded.",
+        f"{everyone} took the first denoising step from {settings.get('n_seeds')} seeds while neurons were recorded: "
+        f"{_in_words(settings.get('sites'), _SITES)}.",
         f"How neurons behave without memory was learnt from {source}: location and scale of each neuron, and the "
         "directions in which captions' styles move them, which are taken out.",
         "The spike score is the root mean square of what remains, in units of its 99th percentile among clean prompts. "
         "Prompts are judged among prompts of their style; the p-value is the share of clean prompts expected to "
         "score as high, the q-value the false-discovery rate over the set (Benjamini and Hochberg).",
         f"Prompts with a p-value of at most {calibration.fpr:g} were flagged and, with as many unflagged controls, "
-        "taken up a ladder of recovery that ends at the first confirmed picture: samples, gradient ascent on the "
-        "neurons that spiked, cyclic denoising." + (f" First pictures by strategy: {by}." if by else ""),
+        "taken up a ladder of recovery that ends at the first confirmed picture: "
+        f"{_in_words(settings.get('strategies'), _STRATEGIES)}."
+        + (f" First pictures by strategy: {by}." if by else ""),
         "Confirmed means that a picture copies a training picture, or, where none were given, that the calibrated "
         "probability of a memorized picture is at least 0.9; likely, that it is at least 0.5 or that only a part "
         "matches.",
@@ -102,8 +119,10 @@ def method_of(run: RunRecord) -> tuple[str, ...]:
     )
 
 
-def _alone(run: RunRecord) -> bool:
-    return run.inputs.get("reference") is None
+def _in_words(names: object, words: Mapping[str, str]) -> str:
+    """What the settings list, as people call it."""
+    listed = names if isinstance(names, list | tuple) else ()
+    return ", ".join(words.get(str(name), str(name)) for name in listed) or "not stated"
 
 
 def _interval(low: float, high: float) -> str:

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reports.files import sha256_of
+from reports.files import TABLE_FILES, sha256_of
 from tests.audit.commands import edit_run_json, run_json
 from tests.reports.examples import rung, rungs_table
 from tests.reports.runs import LEAKS, write_example
 
 Spoiler = Callable[[Path], None]
-TABLES = ("scores.parquet", "spikes.parquet", "recoveries.parquet", "neuron_groups.parquet")
+TABLES = TABLE_FILES
 
 
 def edit(*path: str, value: object) -> Spoiler:

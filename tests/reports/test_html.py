@@ -54,6 +54,16 @@ def test_the_page_states_the_verdict_of_the_gate(run: Path, policy: Policy) -> N
         assert reason in texts(verdict)
 
 
+def test_the_method_is_that_of_this_run(tmp_path: Path) -> None:
+    settings = {"sites": ["cross_v"], "strategies": ["sample", "known_image"], "n_seeds": 2}
+    page = texts(parsed(page_of(write_example(tmp_path / "run", LEAKS, settings=settings))))
+    assert "Every prompt took the first denoising step from 2 seeds" in page
+    assert "neurons were recorded: cross-attention values." in page
+    assert "confirmed picture: samples, pulling at a known training picture." in page
+    assert "feed-forward" not in page
+    assert "cyclic" not in page
+
+
 def test_an_untrusted_audit_says_so_above_all(tmp_path: Path) -> None:
     run = write_example(tmp_path / "run", LEAKS, problems=("a site did not fire",))
     verdict = next(e for e in parsed(page_of(run)).iter(f"{HTML}section") if "verdict" in e.get("class", ""))
