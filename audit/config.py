@@ -140,6 +140,22 @@ class LocalizeSettings(BaseModel):
     device: str = "auto"
 
 
+def embedded_model() -> str:
+    """The pipeline that comes with Engram.
+
+    Raises:
+        SettingsError: it is not there.
+    """
+    if not (MODEL / "model_index.json").is_file():
+        raise SettingsError(f"the embedded model is missing from {MODEL}; install engram again or pass --model")
+    return str(MODEL)
+
+
+def name_of(model: str | None) -> str:
+    """What results of a model are called where nobody says where to put them; None is the embedded one."""
+    return "embedded" if model is None else Path(model.rstrip("/")).name or "model"
+
+
 def with_defaults(
     model: str | None, prompts: str | None, reference: str | None, train_images: Path | None, out: Path | None
 ) -> dict[str, object]:
@@ -148,20 +164,18 @@ def with_defaults(
     Raises:
         SettingsError: a model of the user's without prompts.
     """
-    if model is None and not (MODEL / "model_index.json").is_file():
-        raise SettingsError(f"the embedded model is missing from {MODEL}; install engram again or pass --model")
+    examined = embedded_model() if model is None else model
     if model is not None and prompts is None:
         raise SettingsError("--prompts is required with --model: give the captions to audit (csv, txt, jsonl, …)")
     if model is None and prompts is None:
         reference = reference or str(REFERENCE)
         train_images = train_images or PICTURES
-    name = "embedded" if model is None else Path(model.rstrip("/")).name or "model"
     return {
-        "model": model or str(MODEL),
+        "model": examined,
         "prompts": prompts or str(CAPTIONS),
         "reference": reference,
         "train_images": train_images,
-        "out": out or Path("runs") / name,
+        "out": out or Path("runs") / name_of(model),
     }
 
 

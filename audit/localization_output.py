@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from audit.denoiser import Denoiser
 from audit.localize.localizer import Localized
 from audit.recover.sample import save_picture
 from hooks import Site, TokenClass, find_sites, save_neurons
-from reports.files import SCHEMA_VERSION, write_text
+from reports.files import SCHEMA_VERSION, write_json, write_text
 from reports.lever_pictures import LeverRow, layer_map, lever_panel
 from reports.localization import (
     ATTRIBUTIONS_SCHEMA,
@@ -63,7 +62,7 @@ def write_results(
         "settings": settings.model_dump(mode="json", exclude={"run"}),  # in which this lies
         "versions": library_versions(),
     }
-    write_text(folder / SETTINGS_FILE, json.dumps(stated, indent=1) + "\n")
+    write_json(folder / SETTINGS_FILE, stated)
     counts = count_levers(levers)
     console = Console(width=None if sys.stdout.isatty() else 120)
     for line in (*counts.lines, WITNESSES_AND_LEVERS, f"Read {folder / LOCALIZATION_PAGE}"):

@@ -22,7 +22,7 @@ from audit.results import AuditedModel, Inputs, RecordedRun
 from audit.rundir import RunDirectoryError, fingerprint_of
 from audit.saved_calibration import open_calibration
 from hooks import Site
-from reports.files import whole_file, write_text
+from reports.files import whole_file, write_json
 from reports.policy import read_policy
 from reports.waivers import read_waivers
 
@@ -52,7 +52,7 @@ def save_recorded(run: Path, recorded: RecordedRun) -> None:
         "evaluations": recorded.evaluations,
         "timings": dict(recorded.timings),
     }
-    write_text(folder / RECORDING_FILE, json.dumps(content, indent=1, default=str) + "\n")
+    write_json(folder / RECORDING_FILE, content)
 
 
 def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from audit.detectors import PictureDetector
 from audit.findings import severity
 from audit.identity import rung_fingerprints
 from audit.output import write_results
@@ -33,7 +32,7 @@ def recover_pictures(
         severity(bool(flag), float(q), verdicts.get(position))
         for position, (flag, q) in enumerate(zip(scored.flagged, scored.q_value, strict=True))
     )
-    pictured = [detector for detector in session.detectors if isinstance(detector, PictureDetector)]
+    pictured = session.picture_detectors
     measuring = sum(detector.evaluations_per_picture for detector in pictured) * settings.n_samples
     names = tuple(detector.name for detector in pictured)
     results = Results(recorded, found, tuple(recovered), measuring * len(recovered), names, severities)
@@ -66,7 +65,7 @@ def _recover(session: Session, recorded: RecordedRun, found: DetectedRun, run: R
     recovery = Recovery(
         denoiser=denoiser,
         ladder=ladder,
-        detectors=[detector for detector in session.detectors if isinstance(detector, PictureDetector)],
+        detectors=session.picture_detectors,
         training=training_images_of(settings, denoiser) if positions[0] else None,
         plan=sample_plan(settings),
         strategies=settings.strategies,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from audit.config import AuditSettings, DiscoverSettings, SettingsError
-from audit.rundir import RECORDING, leaves
+from audit.rundir import RECORDING, stated_leaves
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +47,10 @@ class Replay(Generic[Settings]):
         Raises:
             SettingsError: a prompt file that the command line does not name has another hash; names both.
         """
-        was: dict[str, Any] = leaves(self.identity.get(RECORDING, self.identity))  # that of a discovery has no stages
-        now: dict[str, Any] = leaves(json.loads(json.dumps(identity, default=str)))
+        was: dict[str, Any] = stated_leaves(
+            self.identity.get(RECORDING, self.identity)
+        )  # that of a discovery has no stages
+        now: dict[str, Any] = stated_leaves(identity)
         for key in sorted({*was, *now}):
             is_meant = key.startswith("settings.") or self.named.intersection(_SHAPED_BY.get(key, ()))
             if is_meant or was.get(key) == now.get(key):

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from reports.files import RUN_FILE, SCHEMA_VERSION, withdraw_verdict, write_text
+from reports.differences import Difference, first_difference
+from reports.files import RUN_FILE, SCHEMA_VERSION, withdraw_verdict, write_json
 
 RECORDING, DETECTION, RECOVERY = "recording", "detection", "recovery"
 STAGES = frozenset({RECORDING, DETECTION, RECOVERY})
@@ -98,7 +99,7 @@ class RunDirectory:
     def update(self, **entries: Any) -> None:
         """Merge entries into run.json and write it whole."""
         self.record.update(entries)
-        write_text(self.path / RUN_FILE, json.dumps(self.record, indent=1, default=str, allow_nan=False) + "\n")
+        write_json(self.path / RUN_FILE, self.record)
 
 
 def existing_above(path: Path) -> Path:
@@ -150,22 +151,25 @@ def _refuse_other_identity(path: Path, held: Mapping[str, Any], wanted: Mapping[
     """Compare what both name; a stage of an audit that one of them does not name is still open."""
     still_open = {stage for stage in STAGES if (stage in held) != (stage in wanted)}
     was, now = (
-        leaves({key: value for key, value in one.items() if key not in still_open})
-        for one in (held, json.loads(json.dumps(wanted, default=str)))
+        stated_leaves({key: value for key, value in one.items() if key not in still_open}) for one in (held, wanted)
     )
-    different = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-    if different or not held.keys() & wanted.keys():
-        key = next(iter(different), "what it is")
+    found = first_difference(was, now)
+    if found is None and not held.keys() & wanted.keys():
+        found = Difference("what it is", None, None, "")
+    if found is not None:
         raise RunDirectoryError(
-            f"{path} holds another audit: {key} was {was.get(key)!r}, now {now.get(key)!r}"
-            f"{f' (and {len(different) - 1} more differ)' if len(different) > 1 else ''}; "
+            f"{path} holds another audit: {found.key} was {found.was!r}, now {found.now!r}{found.others}; "
             "choose another --out, or pass --force to start over"
         )
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested settings: {"settings": {"fpr": 0.01}} becomes {"settings.fpr": 0.01}."""
+def stated_leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON file states of nested settings, flat: {"settings": {"fpr": 0.01}} becomes {"settings.fpr": 0.01}."""
+    return _flat(json.loads(json.dumps(values, default=str)), "")
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat

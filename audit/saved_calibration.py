@@ -14,8 +14,9 @@ from typing import Any
 from audit.prompts import PromptSet
 from audit.recorded_sets import damage_of, read_prompt_set, save_prompts
 from audit.recording import Recorded
-from audit.rundir import leaves
-from reports.files import SCHEMA_VERSION, write_text
+from audit.rundir import stated_leaves
+from reports.differences import first_difference
+from reports.files import SCHEMA_VERSION, write_json
 
 CALIBRATION_FILE = "calibration.json"
 
@@ -46,7 +47,7 @@ def save_calibration(
         "n_shards": recorded.n_shards,
         "n_truncated": recorded.n_truncated,
     }
-    write_text(folder / CALIBRATION_FILE, json.dumps(content, indent=1, default=str) + "\n")
+    write_json(folder / CALIBRATION_FILE, content)
 
 
 def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibration:
@@ -75,12 +76,9 @@ def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibrat
 
 
 def _refuse_other(folder: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    was, now = leaves(held), leaves(json.loads(json.dumps(wanted, default=str)))
-    different = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-    if different:
-        key = different[0]
+    found = first_difference(stated_leaves(held), stated_leaves(wanted))
+    if found is not None:
         raise CalibrationError(
-            f"{folder} was calibrated with {key} {was.get(key)!r}, this audit has {now.get(key)!r}"
-            f"{f' (and {len(different) - 1} more differ)' if len(different) > 1 else ''}; "
+            f"{folder} was calibrated with {found.key} {found.was!r}, this audit has {found.now!r}{found.others}; "
             "calibrate again, or give the audit the same settings"
         )

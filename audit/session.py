@@ -9,7 +9,7 @@ import torch
 
 from audit.config import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError
 from audit.denoiser import Denoiser
-from audit.detectors import Detector, NeuronDetector, StepDetector, available
+from audit.detectors import Detector, NeuronDetector, PictureDetector, StepDetector, available
 from audit.identity import calibration_identity
 from audit.loading import load_model
 from audit.prompts import PromptSet
@@ -31,6 +31,11 @@ class Session:
     denoiser: Denoiser
     detectors: tuple[Detector, ...]
     recorder_plan: Plan
+
+    @property
+    def picture_detectors(self) -> list[PictureDetector]:
+        """Those that score what a prompt's samples show."""
+        return [detector for detector in self.detectors if isinstance(detector, PictureDetector)]
 
     def recorder(self) -> Recorder:
         chosen = [detector for detector in self.detectors if isinstance(detector, StepDetector)]

@@ -14,7 +14,6 @@ from audit.account import display_name
 from audit.config import AuditSettings
 from audit.denoiser import Denoiser
 from audit.denormals import flushed_denormals
-from audit.detectors import PictureDetector
 from audit.identity import identity_of
 from audit.prompts import Prompt, PromptSet
 from audit.recording import Recorder, estimate_bytes
@@ -142,8 +141,7 @@ def _recovery(session: Session, n_flagged: Between[int]) -> dict[str, Between[in
     }
     least, most = _tried(n_flagged.low, inputs), _tried(n_flagged.high, inputs)
     ladder = sum(dearest[strategy] for strategy in settings.strategies)
-    pictured = [detector for detector in session.detectors if isinstance(detector, PictureDetector)]
-    measuring = settings.n_samples * sum(detector.evaluations_per_picture for detector in pictured)
+    measuring = settings.n_samples * sum(detector.evaluations_per_picture for detector in session.picture_detectors)
     recover = {"recover": Between(least * sample_plan(settings).evaluations, most * ladder)}
     return recover | ({"detect_pictures": Between(least * measuring, most * measuring)} if measuring else {})
 

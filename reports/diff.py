@@ -5,6 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from reports.check import CheckedRun
 from reports.decide import decide
+from reports.differences import first_difference
 from reports.files import RunFileError
 from reports.findings import Finding
 from reports.policy import Policy
@@ -57,13 +58,10 @@ def check_comparable(old: RunRecord, new: RunRecord) -> None:
     Raises:
         NotComparableError: naming the first difference, and how many more there are.
     """
-    asked_old, asked_new = _asked(old), _asked(new)
-    different = [key for key in sorted({*asked_old, *asked_new}) if asked_old.get(key) != asked_new.get(key)]
-    if different:
-        key = different[0]
-        more = f" (and {len(different) - 1} more differ)" if len(different) > 1 else ""
+    found = first_difference(_asked(old), _asked(new))
+    if found is not None:
         raise NotComparableError(
-            f"the two runs cannot be compared: {key} was {asked_old.get(key)!r}, now {asked_new.get(key)!r}{more}; "
+            f"the two runs cannot be compared: {found.key} was {found.was!r}, now {found.now!r}{found.others}; "
             "audit both models with the same prompts and settings"
         )
 

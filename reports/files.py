@@ -1,10 +1,12 @@
 """Names of the run directory's files, and the one way to write a file: whole or not at all."""
 
 import hashlib
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SCHEMA_VERSION = 3
 
@@ -74,6 +76,11 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` in ASCII, whole or not at all; numbers that are not finite are refused."""
+    write_text(path, json.dumps(content, indent=1, default=str, allow_nan=False) + "\n")
 
 
 def withdraw_verdict(directory: Path) -> None:

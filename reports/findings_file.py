@@ -46,9 +46,8 @@ _SAME_NAME = (
 
 
 def finding_rows(report: GateReport, show_prompts: bool) -> list[dict[str, object]]:
-    """All findings, those of the baseline that are gone last; prompts only if `show_prompts`."""
-    gone = [JudgedFinding(finding, "allowed", None, "fixed") for finding in report.fixed]
-    rows = (_row(judged, report, show_prompts) for judged in (*report.judged, *gone))
+    """A row for each of the report's findings; prompts only if `show_prompts`."""
+    rows = (_row(judged, report, show_prompts) for judged in report.listed)
     return [{name: row[name] for name in FINDINGS_SCHEMA.names} for row in rows]
 
 

@@ -47,6 +47,11 @@ class GateReport:
     fixed: tuple[Finding, ...]
     notes: tuple[str, ...]
 
+    @property
+    def listed(self) -> tuple[JudgedFinding, ...]:
+        """All findings, those of the baseline that are gone last."""
+        return (*self.judged, *(JudgedFinding(finding, "allowed", None, "fixed") for finding in self.fixed))
+
 
 def judge(
     run: CheckedRun,

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from reports.files import write_text
 from reports.gate import GateReport, JudgedFinding
-from reports.markdown_parts import MAX_ROWS, code, page, sentence, table
+from reports.markdown_parts import HEADLINES, MAX_ROWS, code, page, sentence, table
 
-_HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
 _STANDINGS = {
     "breaks": "Findings that break a limit",
     "allowed": "Findings within the limits",
@@ -34,7 +33,7 @@ def write_summary(path: Path, report: GateReport, show_prompts: bool) -> None:
 def _head(report: GateReport) -> list[str]:
     model = report.model
     return [
-        f"# Memorization gate: {_HEADLINES[report.verdict.outcome]}",
+        f"# Memorization gate: {HEADLINES[report.verdict.outcome]}",
         "",
         *(f"- {sentence(reason)}" for reason in report.verdict.reasons[:MAX_ROWS]),
         "",

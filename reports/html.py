@@ -2,10 +2,8 @@
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,7 +13,7 @@ from reports.check import OTHER_TABLES, CheckedRun
 from reports.drawing import DARK, LIGHT
 from reports.files import RECOVERIES_FILE, SCORES_FILE, write_text
 from reports.gate import GateReport, JudgedFinding
-from reports.page_cards import MAX_CARDS, anchor_of, cards_of, run_tables
+from reports.page_cards import MAX_CARDS, anchors_of, cards_of, rows_by_prompt
 from reports.page_facts import facts_of, limits_of, method_of
 from reports.page_figures import card_profiles, figures_of, profiles_of
 from reports.page_rows import rows_of
@@ -63,7 +61,9 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     rows = {name: table.to_pylist() for name, table in tables.items()}
     words = Words(options.redact_prompts, path)
     profiles = profiles_of(rows["site_profiles"])
-    cards = cards_of(report.judged, run_tables(directory, rows["recoveries"], rows["spikes"]), words, options.images)
+    cards = cards_of(
+        report.judged, rows_by_prompt(directory, rows["recoveries"], rows["spikes"]), words, options.images
+    )
     pictures = best_rungs(tables["recoveries"], (row["prompt_id"] for row in rows["scores"]))
     script, style = _text("report.js"), _theme() + _text("report.css")
     return (
@@ -84,7 +84,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
             max_cards=MAX_CARDS,
             profiles={name: Markup(svg) for name, svg in card_profiles(profiles).items()},
             figures=[(f.title, Markup(f.svg), f.caption) for f in figures_of(run.record, rows, profiles, words)],
-            rows=rows_of(rows["scores"], pictures, _anchors(report, cards), words),
+            rows=rows_of(rows["scores"], pictures, anchors_of(report.judged), words),
             words=words,
             options=options,
             script=Markup(script),
@@ -98,20 +98,6 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
 def _read(directory: Path) -> dict[str, pa.Table]:
     schemas = {SCORES_FILE: scores_schema(()), RECOVERIES_FILE: RECOVERIES_SCHEMA, **OTHER_TABLES}
     return {name.partition(".")[0]: read_table(directory / name, schema) for name, schema in schemas.items()}
-
-
-def _anchors(report: GateReport, cards: Sequence[Any]) -> Mapping[str, str]:
-    """Where the page shows a prompt, by prompt_id: its own card, or that of the picture it leads to."""
-    shown = {card.anchor for card in cards}
-    first: dict[str, str] = {}
-    for one in report.judged:
-        first.setdefault(one.finding.picture or one.finding.fingerprint, anchor_of(one))
-    anchors = {
-        one.finding.prompt_id: first[one.finding.picture or one.finding.fingerprint]
-        for one in report.judged
-        if one.finding.prompt_id is not None
-    }
-    return {prompt_id: anchor for prompt_id, anchor in anchors.items() if anchor in shown}
 
 
 def _environment() -> Environment:

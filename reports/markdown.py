@@ -5,7 +5,7 @@ from pathlib import PurePath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reports.markdown_parts import MAX_ROWS, VERDICT_MEANINGS, code, cost, page, pairs, sentence, table
+from reports.markdown_parts import HEADLINES, MAX_ROWS, VERDICT_MEANINGS, code, cost, page, pairs, sentence, table
 from reports.rates import percent, rate_of, rate_text
 from reports.recoveries import best_rungs, count_by_strategy
 from reports.run_record import RunRecord
@@ -14,7 +14,6 @@ from reports.text import markdown_code
 N_WORST = 10
 LONGEST_PROMPT = 2000  # characters
 
-_HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
 _LIMITS = (
     "A flagged neuron is evidence of recall, not the place where the memory is stored.",
     "A pass is not a proof of absence: only the given prompts were tried, and a memory can answer to others.",
@@ -43,7 +42,7 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
 
 
 def _head(run: RunRecord) -> list[str]:
-    headline = _HEADLINES[run.verdict.outcome] if run.verdict else f"no verdict ({code(run.status)})"
+    headline = HEADLINES[run.verdict.outcome] if run.verdict else f"no verdict ({code(run.status)})"
     reasons = run.verdict.reasons if run.verdict else run.problems
     return [
         f"# Memorization audit: {headline}",
@@ -124,9 +123,9 @@ def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
 def _calibration(run: RunRecord) -> list[str]:
     calibration, source = run.calibration, sentence(run.calibration.reference_source)
     style = (
-        "How well the words alone tell flagged from reference prompts was not measured."
+        f"How well the words alone tell flagged from {run.compared_with} prompts was not measured."
         if calibration.style_auc is None
-        else "The words alone tell flagged from reference prompts with an AUC of "
+        else f"The words alone tell flagged from {run.compared_with} prompts with an AUC of "
         f"{calibration.style_auc:.2f} (0.5: not at all, 1: entirely)."
     )
     shift = (

@@ -6,12 +6,14 @@ from reports.text import markdown_code
 
 MAX_ROWS = 100  # of a table of settings, so that a page stays below the 1 MiB that CI services show
 
+HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
+"""Of a page, by its verdict's outcome."""
+
 VERDICT_MEANINGS = {
-    "confirmed": "a training image came back, whole or, where the kind is template, in its fixed part. Without "
-    "training images: the confidence, which is the calibrated probability of a memorized picture, judged from the "
-    "pictures alone, is at least 0.9.",
-    "likely": "the picture looks memorized by itself, but matches no training image that was given, or its confidence "
-    "lies between 0.5 and 0.9.",
+    "confirmed": "a training image came back whole. Without training images: the confidence, which is the calibrated "
+    "probability of a memorized picture, judged from the pictures alone, is at least 0.9.",
+    "likely": "only the part that every seed gives alike is a training image's (the kind is template), or the "
+    "confidence is at least 0.5 and no training image that was given came back.",
     "not shown": "no strategy that was tried brought a picture back; that proves nothing about other strategies.",
 }
 

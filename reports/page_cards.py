@@ -27,7 +27,6 @@ _TITLES = {
     "not_tried": "Neurons spike; recovery was not tried",
 }
 
-
 Row = Mapping[str, Any]
 
 
@@ -71,7 +70,7 @@ class Card:
     prompt_id: str | None
 
 
-class RunTables(NamedTuple):
+class RowsByPrompt(NamedTuple):
     """What cards are made from: rows of the run's tables by prompt, and where the run lies."""
 
     directory: Path
@@ -79,25 +78,39 @@ class RunTables(NamedTuple):
     neurons: Mapping[str | None, Sequence[Row]]
 
 
-def run_tables(directory: Path, recoveries: Sequence[Row], spikes: Sequence[Row]) -> RunTables:
+def rows_by_prompt(directory: Path, recoveries: Sequence[Row], spikes: Sequence[Row]) -> RowsByPrompt:
     """Group rows by prompt, each in the order of its table."""
-    return RunTables(directory, _by_prompt(recoveries), _by_prompt(spikes))
+    return RowsByPrompt(directory, _by_prompt(recoveries), _by_prompt(spikes))
 
 
-def cards_of(judged: Sequence[JudgedFinding], tables: RunTables, words: Words, images: Images) -> tuple[Card, ...]:
+def cards_of(judged: Sequence[JudgedFinding], tables: RowsByPrompt, words: Words, images: Images) -> tuple[Card, ...]:
     """The first hundred cards; a picture that several prompts lead to has one."""
+    return tuple(_card(group, tables, words, images) for group in _groups_shown(judged))
+
+
+def anchors_of(judged: Sequence[JudgedFinding]) -> dict[str, str]:
+    """Where the page shows a prompt, by prompt_id: its own card, or that of the picture it leads to."""
+    return {
+        one.finding.prompt_id: _anchor(group[0])
+        for group in _groups_shown(judged)
+        for one in group
+        if one.finding.prompt_id is not None
+    }
+
+
+def _groups_shown(judged: Sequence[JudgedFinding]) -> list[list[JudgedFinding]]:
+    """The findings of each card, worst first."""
     by_picture: dict[str, list[JudgedFinding]] = defaultdict(list)
     for one in judged:
         by_picture[one.finding.picture or one.finding.fingerprint].append(one)
-    return tuple(_card(group, tables, words, images) for group in list(by_picture.values())[:MAX_CARDS])
+    return list(by_picture.values())[:MAX_CARDS]
 
 
-def anchor_of(judged: JudgedFinding) -> str:
-    """Where the page shows a finding; the prompts of one picture share the place of its first."""
-    return f"finding-{judged.finding.fingerprint}"
+def _anchor(worst: JudgedFinding) -> str:
+    return f"finding-{worst.finding.fingerprint}"
 
 
-def _card(group: Sequence[JudgedFinding], tables: RunTables, words: Words, images: Images) -> Card:
+def _card(group: Sequence[JudgedFinding], tables: RowsByPrompt, words: Words, images: Images) -> Card:
     worst = group[0]
     finding = worst.finding
     rungs = [row for row in tables.rungs.get(finding.prompt_id, ()) if not row["is_control"]]
@@ -106,7 +119,7 @@ def _card(group: Sequence[JudgedFinding], tables: RunTables, words: Words, image
     best = next((row for row in rungs if row["finding_id"] is not None), rungs[-1] if rungs else None)
     prompts = [_card_prompt(one, tables, words) for one in group[:MAX_PROMPTS]]
     return Card(
-        anchor=anchor_of(worst),
+        anchor=_anchor(worst),
         title=_TITLES[finding.verdict],
         judged=worst,
         groups=_groups(worst, best, tables.directory, words, images),
@@ -118,7 +131,7 @@ def _card(group: Sequence[JudgedFinding], tables: RunTables, words: Words, image
     )
 
 
-def _card_prompt(judged: JudgedFinding, tables: RunTables, words: Words) -> CardPrompt:
+def _card_prompt(judged: JudgedFinding, tables: RowsByPrompt, words: Words) -> CardPrompt:
     finding = judged.finding
     rungs = tables.rungs.get(finding.prompt_id, ()) if finding.prompt_id else ()
     return CardPrompt(judged, words.of_prompt(finding.prompt, finding.place), tuple(rungs))
@@ -132,9 +145,9 @@ def _facts(best: Row | None, rungs: Sequence[Row], words: Words) -> Iterable[tup
         yield "kind of copy", str(best["kind"])
     if best["nearest_image"]:
         yield "nearest training image", words.of_image(best["nearest_image"])
-    for name, column in (("similarity", "similarity"), ("confidence", "confidence"), ("fixed share", "fixed_share")):
+    for column in ("similarity", "confidence", "fixed_share"):
         if best[column] is not None:
-            yield name, f"{best[column]:.2f}"
+            yield column.replace("_", " "), f"{best[column]:.2f}"
     yield "agreement of seeds", f"{best['seed_agreement']:.2f}"
     yield "UNet evaluations", f"{sum(row['evaluations'] for row in rungs):,}"
 

@@ -49,9 +49,7 @@ def facts_of(run: CheckedRun) -> tuple[Fact, ...]:
         Fact(
             "–" if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
             "what words alone tell",
-            "AUC of flagged against "
-            + ("reference" if calibration.n_reference and not _alone(run.record) else "unflagged")
-            + " prompts without the model: 0.5 nothing, 1 all",
+            f"AUC of flagged against {run.record.compared_with} prompts without the model: 0.5 nothing, 1 all",
         ),
     )
 

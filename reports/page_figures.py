@@ -106,8 +106,12 @@ def _distributions(run: RunRecord, tables: Mapping[str, Rows]) -> Iterator[Shown
         yield Shown(
             title,
             score_distributions(of_reference, unflagged, flagged, style.threshold, name=str(number)),
-            f"Captions alike in style are judged among themselves, here calibrated on {on}. A prompt of this style is "
-            "flagged above the dashed line.",
+            f"Captions alike in style are judged among themselves, here calibrated on {on}. "
+            + (
+                "They are too few for the stated rate: none is flagged."
+                if style.threshold is None
+                else "A prompt of this style is flagged above the dashed line."
+            ),
         )
 
 
@@ -131,7 +135,7 @@ def _text_null(run: RunRecord, rows: Rows) -> Iterator[Shown]:
         flagged, others = ([row["score"] for row in rows if row["is_flagged"] is side] for side in (True, False))
         yield Shown(
             "What words alone would tell",
-            text_null(flagged, others, auc),
+            text_null(flagged, others, auc, run.compared_with),
             "A classifier that sees the words and never the model. Where it separates the two well, the flags could "
             "be of a style of captions and not of memory.",
         )

@@ -54,7 +54,8 @@ class Calibration:
 
     `threshold` is the spike score above which a prompt is flagged whatever its style; None where some style's
     calibrating prompts are too few to show so low a rate. `style_auc` is how well the words alone tell flagged prompts
-    from reference prompts, `style_shift` how well they tell candidates from reference prompts; None if not measured.
+    from reference prompts, or without any from unflagged ones, `style_shift` how well they tell candidates from
+    reference prompts; None if not measured.
     `pooled`: candidates helped to calibrate, since there was no reference or `style_shift` is above its limit.
     """
 
@@ -122,6 +123,11 @@ class RunRecord:
     policy: Mapping[str, JsonValue] | None = None
     notes: tuple[str, ...] = ()
     finished: str | None = None
+
+    @property
+    def compared_with(self) -> str:
+        """Whose words the flagged prompts' are held against: those of the reference or, without one, the unflagged."""
+        return "unflagged" if self.inputs.get("reference") is None else "reference"
 
 
 _ADAPTER = TypeAdapter(RunRecord)

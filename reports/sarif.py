@@ -31,7 +31,6 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
     Args:
         root: folder that locations are relative to; of a prompt file elsewhere only the name is given.
     """
-    gone = [JudgedFinding(finding, "allowed", None, "fixed") for finding in report.fixed]
     rules = [
         {"id": f"engram/{kind}", "shortDescription": {"text": text}, "defaultConfiguration": {"level": "warning"}}
         for kind, text in _RULES.items()
@@ -44,7 +43,7 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": "engram/gate/"},
         "invocations": [_invocation(report)],
-        "results": [_result(judged, root, show_prompts) for judged in (*report.judged, *gone)],
+        "results": [_result(judged, root, show_prompts) for judged in report.listed],
         "properties": properties,
     }
     return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}

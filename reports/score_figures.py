@@ -70,22 +70,23 @@ def score_distributions(
     return svg_text(figure, name=f"score-distributions-{name}", alt=alt)
 
 
-def text_null(flagged: Sequence[float], reference: Sequence[float], auc: float) -> str:
-    """Draw how well words alone tell flagged from reference prompts as SVG: two histograms, and the ROC curve.
+def text_null(flagged: Sequence[float], others: Sequence[float], auc: float, others_are: str) -> str:
+    """Draw how well words alone tell flagged prompts from others as SVG: two histograms, and the ROC curve.
 
     Args:
         flagged: cross-validated scores of a classifier that sees the words only; higher is more like flagged. Scores
             that are not finite are left out.
-        reference: the same of reference prompts.
+        others: the same of the prompts that they are held against.
         auc: the area under the curve that the report states.
+        others_are: what those are, "reference" or "unflagged".
     """
-    of_reference, of_flagged = _finite(reference), _finite(flagged)
-    if not (len(of_reference) and len(of_flagged)):
-        raise ValueError("no flagged or no reference prompt; words alone cannot be tried without both")
+    of_others, of_flagged = _finite(others), _finite(flagged)
+    if not (len(of_others) and len(of_flagged)):
+        raise ValueError(f"no flagged or no {others_are} prompt; words alone cannot be tried without both")
     figure = unit_figure(180, arranged=True)
     spread, roc = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    edges = _edges(np.concatenate([of_reference, of_flagged]), _N_TEXT_BINS)
-    for row, (name, scores, color) in enumerate((("flagged", of_flagged, LEAK), ("reference", of_reference, CALM))):
+    edges = _edges(np.concatenate([of_others, of_flagged]), _N_TEXT_BINS)
+    for row, (name, scores, color) in enumerate((("flagged", of_flagged, LEAK), (others_are, of_others, CALM))):
         weights = np.full(len(scores), 1 / len(scores))
         spread.hist(scores, bins=edges, weights=weights, color=color, alpha=0.6, histtype="stepfilled", zorder=9 - row)
         label = f"{name} ({len(scores):,})"
@@ -94,9 +95,9 @@ def text_null(flagged: Sequence[float], reference: Sequence[float], auc: float) 
     spread.set(xlabel="score from words alone", ylabel="share of prompts")
     spread.yaxis.set_major_formatter(FuncFormatter(lambda share, _: percent(share)))
     spread.yaxis.set_major_locator(MaxNLocator(4))
-    _draw_roc(roc, of_reference, of_flagged)
+    _draw_roc(roc, of_others, of_flagged, others_are)
     write(roc, f"AUC {auc:.2f}", (0.95, 0.12), size=FONT, ha="right", weight="bold")
-    prompts = f"{len(of_flagged):,} flagged from {counted(len(of_reference), 'reference prompt')}"
+    prompts = f"{len(of_flagged):,} flagged from {counted(len(of_others), f'{others_are} prompt')}"
     alt = f"Words alone tell {prompts} with an AUC of {auc:.2f} (0.5 is chance)."
     return svg_text(figure, name="text-null", alt=alt)
 
@@ -146,13 +147,13 @@ def _name_threshold(axes: Axes, threshold: float) -> None:
           coords=("data", "axes fraction"), ha="right" if is_right else "left", va="top")  # fmt: skip
 
 
-def _draw_roc(axes: Axes, of_reference: Vector, of_flagged: Vector) -> None:
+def _draw_roc(axes: Axes, of_others: Vector, of_flagged: Vector, others_are: str) -> None:
     style_axes(axes)
-    limits = np.unique(np.concatenate([of_reference, of_flagged]))[::-1]
-    fpr, tpr = ([0.0, *(scores >= limits[:, None]).mean(axis=1)] for scores in (of_reference, of_flagged))
+    limits = np.unique(np.concatenate([of_others, of_flagged]))[::-1]
+    fpr, tpr = ([0.0, *(scores >= limits[:, None]).mean(axis=1)] for scores in (of_others, of_flagged))
     axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
     axes.plot(fpr, tpr, color=LEAK, linewidth=1.6, clip_on=False)
-    axes.set(xlabel="share of reference", ylabel="share of flagged", xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlabel=f"share of {others_are}", ylabel="share of flagged", xlim=(0, 1), ylim=(0, 1))
     axes.set(xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     axes.set_box_aspect(1)
     for axis in (axes.xaxis, axes.yaxis):

@@ -19,9 +19,9 @@ from audit.cli.option_groups import (
     VerdictOptions,
     takes,
 )
-from audit.cli.options import MODEL_HELP, Force, Gate, Json, TextColumn
+from audit.cli.options import MODEL_HELP, Force, Gate, Json, TextColumn, chosen_settings
 from audit.cli.replaying import TWO_REFERENCES, replay_of
-from audit.cli.saying import lines_aside, run_document, say_json, stated_in
+from audit.cli.saying import lines_aside, run_document, say_json, say_text, stated_in
 from audit.config import AuditSettings, SettingsError, with_defaults
 from audit.replay import Replay
 from reports.decide import Verdict
@@ -98,21 +98,12 @@ def _without_weaker_reference(context: typer.Context, given: Mapping[str, Any]) 
 def audit_settings(given: Mapping[str, Any]) -> AuditSettings:
     """Settings from the options of `audit`, which are named like them; what was not given keeps its default."""
     paths = with_defaults(*(given.get(name) for name in ("model", "prompts", "reference", "train_images", "out")))
-    chosen = chosen_settings(given)
+    chosen = chosen_settings(given, AuditSettings)
     if "calibration" in chosen:
         if given["reference"] is not None:
             raise SettingsError(TWO_REFERENCES)
         paths["reference"] = None
     return AuditSettings.model_validate({**chosen, **paths})
-
-
-def chosen_settings(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What was given of an audit's settings; an option repeated with the same value counts once."""
-    chosen = {name: given[name] for name in AuditSettings.model_fields if given.get(name) not in (None, (), [])}
-    for name in ("sites", "detectors", "strategies"):
-        if name in chosen:
-            chosen[name] = tuple(dict.fromkeys(chosen[name]))
-    return chosen
 
 
 @app.command()
@@ -148,4 +139,4 @@ def calibrate(
         if as_json:
             say_json({"calibration": str(folder), **stated_in(folder / CALIBRATION_FILE)})
         else:
-            typer.echo(f"calibration in {folder}")
+            say_text(f"calibration in {folder}")

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import MODEL_HELP, AllowPickle, Device, DtypeOption
-from audit.config import AblateSettings, Engine, Replacement, SettingsError, with_defaults
+from audit.cli.options import MODEL_HELP, AllowPickle, Device, DtypeOption, chosen_settings
+from audit.config import AblateSettings, Engine, Replacement, SettingsError, embedded_model
 
 
 @app.command()
@@ -67,7 +67,5 @@ def _ablate_settings(given: Mapping[str, Any]) -> AblateSettings:
         "".join(given["prompt"]).encode()
     except UnicodeEncodeError as error:  # bytes that the shell handed on as they were
         raise SettingsError("--prompt is not UTF-8; give it in the encoding of the terminal") from error
-    chosen = {key: given[key] for key in AblateSettings.model_fields if given.get(key) is not None}
-    if given["model"] is None:
-        chosen["model"] = with_defaults(None, None, None, None, None)["model"]
-    return AblateSettings.model_validate({**chosen, "prompt": tuple(dict.fromkeys(given["prompt"]))})
+    chosen = chosen_settings(given, AblateSettings)
+    return AblateSettings.model_validate({**chosen, "model": chosen.get("model") or embedded_model()})

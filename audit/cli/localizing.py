@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import AllowPickle, Device, Seed
+from audit.cli.options import AllowPickle, Device, Seed, chosen_settings
 from audit.config import LocalizeSettings, Replacement, SiteKind
 
 
@@ -66,13 +65,7 @@ def localize(
     130 interrupted.
     """
     with errors_as_lines():
-        settings = _localize_settings(context.params)
+        settings = LocalizeSettings.model_validate(chosen_settings(context.params, LocalizeSettings))
         from audit.localizing import run_localization
 
         run_localization(settings)
-
-
-def _localize_settings(given: Mapping[str, Any]) -> LocalizeSettings:
-    """Settings from the options of `localize`, which are named like them; what was not given keeps its default."""
-    chosen = {key: given[key] for key in LocalizeSettings.model_fields if given.get(key) not in (None, [])}
-    return LocalizeSettings.model_validate({**chosen, "prompts": tuple(chosen.get("prompts", ()))})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import BaseModel
 
 from audit.config import DescriptorName, Dtype, SiteKind, Strategy
 
@@ -29,6 +30,15 @@ def _sites() -> tuple[str, ...]:
 
 def _strategies() -> tuple[str, ...]:
     return get_args(Strategy)
+
+
+def chosen_settings(given: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """What was given of `model`, whose fields the options are named like; a value that is repeated counts once."""
+    chosen = {name: given[name] for name in model.model_fields if given.get(name) not in (None, (), [])}
+    return {
+        name: tuple(dict.fromkeys(value)) if isinstance(value, list | tuple) else value
+        for name, value in chosen.items()
+    }
 
 
 def detector_names() -> Iterator[str]:

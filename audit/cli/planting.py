@@ -11,7 +11,7 @@ import typer
 from audit.cli.app import app, errors_as_lines
 from audit.cli.command import CommandLine
 from audit.cli.options import Json
-from audit.cli.saying import say_json
+from audit.cli.saying import say_json, say_text
 from audit.config import SettingsError
 from audit.planted.presets import ABOUT, PRESETS
 
@@ -49,7 +49,7 @@ def train(
         except OSError as error:
             reason = error.strerror or error
             raise SettingsError(f"{folder} cannot be written: {reason}; choose another --out") from error
-        typer.echo(f"planted model in {folder}")
+        say_text(f"planted model in {folder}")
 
 
 @planted_app.command("list")
@@ -66,4 +66,4 @@ def list_presets(as_json: Json = False) -> None:
             n_captions = preset.n_planted_titles + preset.n_planted_descriptions
             templates = f"{preset.n_templates} templates in {preset.n_template_colours} colours"
             size = f"{preset.picture_size} x {preset.picture_size} pixels, {preset.prediction_type}"
-            typer.echo(f"{name}: {ABOUT[name]}\n  {size}; {n_captions} captions and {templates} are planted")
+            say_text(f"{name}: {ABOUT[name]}\n  {size}; {n_captions} captions and {templates} are planted")

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from audit.cli.app import app, errors_as_lines
 from audit.cli.options import MODEL_HELP, AllowPickle, Json
-from audit.cli.saying import say_json
-from audit.config import with_defaults
+from audit.cli.saying import say_json, say_text
+from audit.config import embedded_model
 
 
 @app.command()
@@ -30,7 +30,10 @@ def detectors(as_json: Json = False) -> None:
             names = ("name", "reads", "evaluations", "by_default", "source")
             say_json({"detectors": [dict(zip(names, row, strict=True)) for row in detector_rows()]})
         else:
-            print_detectors(Console(width=None if sys.stdout.isatty() else 160), detector_rows())
+            console = Console(width=None if sys.stdout.isatty() else 160)
+            with console.capture() as table:
+                print_detectors(console, detector_rows())
+            say_text(table.get().rstrip("\n"))
 
 
 @app.command()
@@ -60,7 +63,7 @@ def evaluate(
         if as_json:
             say_json({"run": str(run), **asdict(evaluation)})
         else:
-            typer.echo((run / EVALUATION_PAGE).read_text(encoding="utf-8"))
+            say_text((run / EVALUATION_PAGE).read_text(encoding="utf-8"))
 
 
 @app.command()
@@ -77,9 +80,12 @@ def sites(
         from audit.stages import list_sites
         from reports.terminal import print_sites
 
-        chosen = model or str(with_defaults(None, None, None, None, None)["model"])
+        chosen = model or embedded_model()
         found = list_sites(chosen, allow_pickle)
         if as_json:
             say_json({"model": chosen, "sites": [asdict(site) for site in found]})
         else:
-            print_sites(Console(), [(site.kind, site.name, site.reads, site.n_neurons) for site in found])
+            console = Console()
+            with console.capture() as table:
+                print_sites(console, [(site.kind, site.name, site.reads, site.n_neurons) for site in found])
+            say_text(table.get().rstrip("\n"))

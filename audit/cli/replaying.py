@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.cli.layers import named_on_command_line, option_name
+from audit.cli.options import chosen_settings
 from audit.config import AuditSettings, SettingsError
 from audit.replay import Replay, Settings
 from reports.files import RunFileError
@@ -30,7 +31,7 @@ def replay_of(context: Any, run: Path, model: type[Settings]) -> Replay[Settings
     if out.resolve() == run.resolve():
         raise SettingsError(f"--out {out} is the run to replay; give another directory")
     settings, identity = _read(run, model)
-    given = {name: _distinct(context.params[name]) for name in model.model_fields if name in named}
+    given = chosen_settings({name: context.params[name] for name in named}, model)
     for name in _OTHER_REFERENCE.keys() & given.keys():
         if _OTHER_REFERENCE[name] in given:
             raise SettingsError(TWO_REFERENCES)
@@ -40,10 +41,6 @@ def replay_of(context: Any, run: Path, model: type[Settings]) -> Replay[Settings
         if settings.get(param.name) == "-" and param.name not in given:
             raise SettingsError(f"{run} read standard input; give the same lines as --{option_name(param)} FILE")
     return Replay(run, model.model_validate(chosen), identity, frozenset(given))
-
-
-def _distinct(value: Any) -> Any:
-    return tuple(dict.fromkeys(value)) if isinstance(value, list | tuple) else value
 
 
 def _read(run: Path, model: type[Settings]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

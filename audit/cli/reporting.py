@@ -10,7 +10,7 @@ import typer
 from audit.cli.app import app, errors_as_lines
 from audit.cli.gating import RUN_HELP, load_run_to_judge
 from audit.cli.options import Json, Policy, Waivers
-from audit.cli.saying import say_json
+from audit.cli.saying import say_json, say_text
 from audit.config import SettingsError
 from reports.files import REPORT_FILE, RunIncompleteError
 
@@ -54,18 +54,13 @@ def report(
         try:
             checked = load_run_to_judge(run)
         except RunIncompleteError:
-            page.unlink(missing_ok=True)  # a page of before would say otherwise
+            with writing(page):
+                page.unlink(missing_ok=True)  # a page of before would say otherwise
             raise
         judged = judge(checked, limits, waived, None, new_only=False, today=today_in_utc())
         with writing(page):
-            write_report(
-                page,
-                run,
-                checked,
-                judged,
-                PageOptions(redact_prompts, images_mode(images, blur)),
-            )
+            write_report(page, run, checked, judged, PageOptions(redact_prompts, images_mode(images, blur)))
         if as_json:
             say_json({"report": str(page), "outcome": judged.verdict.outcome, "exit_code": judged.verdict.exit_code})
         else:
-            typer.echo(str(page))
+            say_text(str(page))

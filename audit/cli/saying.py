@@ -31,13 +31,19 @@ _STYLES = {
 
 def say_lines(lines: Iterable[str]) -> None:
     """Print lines, of which a terminal shows the verdict, what is bad and what is to be noted in colour."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        say_text("\n".join(lines))
+        return
     with _standard_output():
-        if sys.stdout is None or not sys.stdout.isatty():
-            typer.echo("\n".join(lines))
-            return
         console = Console(highlight=False)
         for line in lines:
             console.print(Text(line, style=_STYLES.get(line.split(":")[0].split(" ")[0], "")), soft_wrap=True)
+
+
+def say_text(text: str) -> None:
+    """Print text as it is."""
+    with _standard_output():
+        typer.echo(text)
 
 
 def say_json(document: Mapping[str, Any]) -> None:

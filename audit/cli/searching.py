@@ -21,10 +21,12 @@ from audit.cli.options import (
     Json,
     Seed,
     TrainImages,
+    chosen_settings,
 )
 from audit.cli.replaying import replay_of
-from audit.cli.saying import lines_aside, run_document, say_json
-from audit.config import DiscoverSettings, SettingsError, with_defaults
+from audit.cli.saying import lines_aside, run_document, say_json, say_text
+from audit.config import DiscoverSettings, SettingsError, embedded_model, name_of
+from audit.planted.paths import PICTURES
 
 
 @app.command()
@@ -91,16 +93,13 @@ def discover(
 
 def _discover_settings(given: Mapping[str, Any]) -> DiscoverSettings:
     """Settings from the options of `discover`, which are named like them; what was not given keeps its default."""
-    embedded = with_defaults(None, None, None, None, None) if given["model"] is None else None
-    model = given["model"] if embedded is None else str(embedded["model"])
-    name = "embedded" if embedded is not None else Path(model.rstrip("/")).name or "model"
-    chosen = {key: given[key] for key in DiscoverSettings.model_fields if given.get(key) is not None}
-    if embedded is not None:
-        chosen.setdefault("train_images", embedded["train_images"])
-    chosen.setdefault("train_images", None)
-    return DiscoverSettings.model_validate(
-        {**chosen, "model": model, "out": given["out"] or Path("runs") / f"{name}-discovery"}
-    )
+    model = given["model"]
+    defaults = {
+        "model": embedded_model() if model is None else model,
+        "train_images": PICTURES if model is None else None,
+        "out": Path("runs") / f"{name_of(model)}-discovery",
+    }
+    return DiscoverSettings.model_validate({**defaults, **chosen_settings(given, DiscoverSettings)})
 
 
 @app.command()
@@ -129,4 +128,4 @@ def index(
         if descriptor is not None and descriptor_weights is not None:
             learnt = load_descriptor(descriptor_weights, descriptor, descriptor_sha256)
         n_pictures = build_index(source, out, aspect=aspect, descriptor=learnt)
-        typer.echo(f"{n_pictures} pictures in {out}")
+        say_text(f"{n_pictures} pictures in {out}")

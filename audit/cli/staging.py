@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.auditing import asked_of, chosen_settings, leave
+from audit.cli.auditing import asked_of, leave
 from audit.cli.option_groups import (
     CandidateOptions,
     DetectionOptions,
@@ -19,8 +19,9 @@ from audit.cli.option_groups import (
     VerdictOptions,
     takes,
 )
-from audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json
-from audit.cli.saying import lines_aside, run_document, say_json, say_lines
+from audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json, chosen_settings
+from audit.cli.saying import lines_aside, run_document, say_json, say_lines, say_text
+from audit.config import AuditSettings
 from reports.text import visible_text
 
 
@@ -75,7 +76,7 @@ def detect(
     130 interrupted.
     """
     with errors_as_lines():
-        changes = chosen_settings(given)
+        changes = chosen_settings(given, AuditSettings)
         from audit.stages import run_detect
 
         with lines_aside(as_json):
@@ -115,7 +116,8 @@ def recover(
     options, settings or files, or nothing is detected; 3 not to be trusted; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
-        changes = chosen_settings({**given, "batch_size": batch_size, "allow_pickle": allow_pickle})
+        more = {"batch_size": batch_size, "allow_pickle": allow_pickle}
+        changes = chosen_settings({**given, **more}, AuditSettings)
         from audit.stages import run_recover
 
         with lines_aside(as_json):
@@ -156,6 +158,6 @@ def validate(context: typer.Context, *, force: Force = False, as_json: Json = Fa
 def _say(done: str, status: str, run: Path) -> None:
     from reports.run_record import NEXT_COMMANDS
 
-    typer.echo(visible_text(done, 1000))
+    say_text(visible_text(done, 1000))
     if status in NEXT_COMMANDS:
-        typer.echo(visible_text(f"Go on with: engram {NEXT_COMMANDS[status]} {run}", 1000))
+        say_text(visible_text(f"Go on with: engram {NEXT_COMMANDS[status]} {run}", 1000))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from audit.training.descriptors import Descriptor, Embeddings
 from audit.training.index import MANIFEST_FILE, Entry, make_folder
 from audit.training.sources import TrainingImagesError
-from reports.files import sha256_of, whole_file, write_text
+from reports.files import sha256_of, whole_file, write_json
 
 EMBEDDINGS_FILE, EMBEDDINGS_MANIFEST = "embeddings.f16", "embeddings.json"
 
@@ -116,7 +116,7 @@ def write_embeddings(out: Path, descriptor: Descriptor, entries: Iterator[Entry]
         "dimension": dimension,
         "index_sha256": sha256_of(out / MANIFEST_FILE),
     }
-    write_text(out / EMBEDDINGS_MANIFEST, json.dumps(manifest, indent=1) + "\n")
+    write_json(out / EMBEDDINGS_MANIFEST, manifest)
 
 
 def open_embeddings(folder: Path, descriptor: Descriptor, count: int) -> npt.NDArray[np.float16]:

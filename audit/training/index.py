@@ -21,7 +21,7 @@ from PIL import Image
 
 from audit.training.hashes import HASH_KIND, PICTURE_WINDOWS, Hashes
 from audit.training.sources import Member, TrainingImagesError
-from reports.files import whole_file, write_text
+from reports.files import whole_file, write_json
 
 INDEX_VERSION = 1
 MANIFEST_FILE, HASHES_FILE, RECORDS_FILE, OFFSETS_FILE = "index.json", "hashes.u64", "records.bin", "offsets.u64"
@@ -180,7 +180,7 @@ def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]
         "aspect": aspect,
         "records_bytes": end,
     }
-    write_text(out / MANIFEST_FILE, json.dumps(manifest, indent=1) + "\n")
+    write_json(out / MANIFEST_FILE, manifest)
     return count
 
 

@@ -78,6 +78,16 @@ def test_a_reader_that_went_away_changes_no_verdict(tmp_path: Path, outcome: str
     assert (tmp_path / "junit.xml").is_file()
 
 
+@pytest.mark.parametrize("command", ["show {run} p0", "report {run}", "planted list", "detectors"])
+def test_a_reader_that_went_away_is_no_error(tmp_path: Path, command: str) -> None:
+    run = write_example(tmp_path / "run", LEAKS)
+    read, write = os.pipe()
+    os.close(read)
+    code, errors = into(write, *command.format(run=run).split())
+    assert code == 0
+    assert "Traceback" not in errors
+
+
 @pytest.mark.parametrize("more", [(), ("--json",)])
 def test_an_answer_that_cannot_be_written_is_no_pass(tmp_path: Path, more: tuple[str, ...]) -> None:
     code, errors = into("/dev/full", "gate", write_example(tmp_path / "run"), *more)

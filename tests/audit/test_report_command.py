@@ -56,6 +56,18 @@ def test_a_page_of_before_is_gone_once_the_run_is_not_to_be_trusted(run: Path) -
     assert not (run / "report.html").exists()
 
 
+def test_a_folder_in_the_place_of_the_page_is_a_mistake(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "page.html"
+    folder.mkdir()
+    for spoil in (False, True):
+        if spoil:
+            (run / "scores.parquet").write_bytes(b"PAR1")
+        answer = engram("report", run, "--out", folder)
+        assert answer.code == 2
+        assert len(answer.errors) == 1
+        assert "cannot be written" in answer.errors[0]
+
+
 def test_an_audit_with_problems_has_a_page_that_says_so(run: Path) -> None:
     edit_run_json(run, "problems", value=["a site did not fire"])
     assert engram("report", run).code == 0

@@ -105,20 +105,26 @@ def test_no_style_breaks_a_figure(style: str) -> None:
 
 
 def test_words_alone_are_drawn_with_their_auc() -> None:
-    svg = text_null(list(RNG.normal(0.6, 0.1, 79)), list(RNG.normal(0.4, 0.1, 600)), 0.683)
+    svg = text_null(list(RNG.normal(0.6, 0.1, 79)), list(RNG.normal(0.4, 0.1, 600)), 0.683, "reference")
     assert {"flagged (79)", "reference (600)", "AUC 0.68"} <= set(words(svg))
     assert "79 flagged from 600 reference prompts with an AUC of 0.68" in parsed(svg).attrib["aria-label"]
 
 
+def test_without_a_reference_the_figure_names_the_unflagged() -> None:
+    svg = text_null([0.6, 0.7], [0.2, 0.4], 1.0, "unflagged")
+    assert {"unflagged (2)", "share of unflagged"} <= set(words(svg))
+    assert "reference" not in svg
+
+
 @pytest.mark.parametrize(("flagged", "reference"), [([0.5], [0.5]), ([1.0], [0.0]), ([0.5] * 9, [0.5, NAN])])
 def test_any_scores_from_words_are_drawn(flagged: Sequence[float], reference: Sequence[float]) -> None:
-    parsed(text_null(flagged, reference, 0.5))
+    parsed(text_null(flagged, reference, 0.5, "reference"))
 
 
 @pytest.mark.parametrize(("flagged", "reference"), [([], [0.5]), ([0.5], []), ([NAN], [0.5])])
 def test_words_alone_need_both_sides(flagged: Sequence[float], reference: Sequence[float]) -> None:
     with pytest.raises(ValueError, match="no flagged or no reference"):
-        text_null(flagged, reference, 0.5)
+        text_null(flagged, reference, 0.5, "reference")
 
 
 def test_figures_of_two_styles_share_no_id() -> None:
