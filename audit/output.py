@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 
 from rich.console import Console
 
@@ -47,7 +48,6 @@ from reports.neuron_groups import NEURON_GROUPS_SCHEMA
 from reports.panels import PanelRow, evidence_panel
 from reports.schema import RECOVERIES_SCHEMA, detector_columns, scores_schema, write_table
 from reports.terminal import print_summary
-from reports.waivers import today_in_utc
 
 
 def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, float]) -> Verdict:
@@ -76,9 +76,10 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
     _draw_evidence(inputs, results, run)
-    record = run_record(results, recoveries, run.path, seconds)
+    now = datetime.now(UTC)
+    record = replace(run_record(results, recoveries, run.path, seconds), finished=now.isoformat(timespec="seconds"))
     checked = check_run(run.path, record)
-    report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=today_in_utc())
+    report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=now.date())
     limits = inputs.policy.model_dump(mode="json")
     finished = replace(record, verdict=report.verdict, policy=limits, notes=report.notes)
     show_prompts = inputs.settings.show_prompts

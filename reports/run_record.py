@@ -102,7 +102,7 @@ class RunRecord:
     `false_recovery` is the share of controls that gave a picture, with its 95 % interval. `warnings` are for the
     reader, `problems` are reasons to distrust the run. `evaluations` are UNet evaluations and `timings` seconds, each
     by stage; `tables` are the SHA-256 of the tables' files, by file name. `policy` holds the limits that `verdict` was
-    judged by, `notes` what waivers did to it.
+    judged by, `notes` what waivers did to it. `finished` is when the audit was judged, in UTC (ISO 8601).
     """
 
     schema_version: int
@@ -122,6 +122,7 @@ class RunRecord:
     verdict: Verdict | None
     policy: Mapping[str, JsonValue] | None = None
     notes: tuple[str, ...] = ()
+    finished: str | None = None
 
     @property
     def compared_with(self) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -58,6 +59,12 @@ def test_picture_that_came_back_is_confirmed_and_shown(finished):
     assert scores.loc[row["prompt_id"], "severity"] == "high"
     assert all((finished.run / path).is_file() for path in recoveries["image_path"])
     assert load_run(finished.run).counts.n_confirmed_pictures == 1
+
+
+def test_a_finished_audit_and_its_page_say_when(finished):
+    stated = datetime.fromisoformat(run_json(finished.run)["finished"])
+    assert timedelta() <= datetime.now(UTC) - stated < timedelta(days=1)
+    assert f"audited {stated.date()}" in (finished.run / "report.html").read_text(encoding="utf-8")
 
 
 def test_gate_and_audit_give_the_same_verdict(finished):
