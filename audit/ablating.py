@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sys
 from dataclasses import asdict, dataclass
 from typing import Any
-
-from rich.console import Console
 
 from audit.ablated_samples import Sampled, ablated_pipe, sample_seeds
 from audit.account import display_name, library_versions
@@ -37,6 +34,7 @@ from reports.ablation import (
 from reports.ablation_markdown import ablation_markdown
 from reports.ablation_panel import ablation_panel
 from reports.ablation_terminal import print_ablation
+from reports.console import SummaryConsole
 from reports.files import IMAGES_DIRECTORY, SCHEMA_VERSION, sha256_of, write_text
 from reports.run_record import ModelIdentity
 
@@ -227,5 +225,5 @@ def _write_results(ablation: _Ablation, rows: list[dict[str, Any]]) -> AblationR
     effects = [effect_of(rows[i : i + settings.n_samples]) for i in range(0, len(rows), settings.n_samples)]
     write_text(path / ABLATION_PAGE, ablation_markdown(record, effects))
     ablation.run.update(**asdict(record))
-    print_ablation(Console(width=None if sys.stdout.isatty() else 120), record, effects, path)
+    print_ablation(SummaryConsole(), record, effects, path)
     return record

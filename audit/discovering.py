@@ -7,8 +7,6 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
-
 from audit.account import display_name, library_versions
 from audit.checks import check_training_images
 from audit.config import DiscoverSettings, SettingsError
@@ -31,6 +29,7 @@ from audit.rundir import RunDirectory, fingerprint_of
 from audit.scoring import columns_of
 from audit.session import device_of, dtype_of, training_images_of
 from hooks import find_sites
+from reports.console import SummaryConsole
 from reports.discovery import DiscoveryRecord, StopReason
 from reports.files import DISCOVERY_DIRECTORY
 from reports.run_record import DISCOVERY_RUNNING
@@ -69,7 +68,7 @@ def run_discovery(
     run = RunDirectory.open(settings.out, identity, force=force)
     run.update(status=DISCOVERY_RUNNING)
     training = training_images_of(settings, denoiser)
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = SummaryConsole()
     session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
     logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
     with flushed_denormals():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
 
 from audit.account import library_versions
 from audit.config import LocalizeSettings
@@ -18,6 +16,7 @@ from audit.denoiser import Denoiser
 from audit.localize.localizer import Localized
 from audit.recover.sample import save_picture
 from hooks import Site, TokenClass, find_sites, save_neurons
+from reports.console import SummaryConsole
 from reports.files import SCHEMA_VERSION, write_json, write_text
 from reports.lever_pictures import LeverRow, layer_map, lever_panel
 from reports.localization import (
@@ -64,7 +63,7 @@ def write_results(
     }
     write_json(folder / SETTINGS_FILE, stated)
     counts = count_levers(levers)
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    console = SummaryConsole()
     for line in (*counts.lines, WITNESSES_AND_LEVERS, f"Read {folder / LOCALIZATION_PAGE}"):
         console.print(line, highlight=False, markup=False)
     return counts

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-
-from rich.console import Console
 
 from audit.account import run_record
 from audit.evidence_tables import site_profiles_table
@@ -27,6 +24,7 @@ from audit.scoring import Spike, top_spikes
 from audit.shards import Shards
 from audit.tables import finding_id, recoveries_table, scores_table, spikes_table
 from reports.check import check_run
+from reports.console import SummaryConsole
 from reports.decide import Verdict
 from reports.evidence_tables import SITE_PROFILES_SCHEMA
 from reports.files import (
@@ -89,7 +87,7 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         write_report(run.path / REPORT_FILE, run.path, checked, report, _page_options(inputs))
         run.update(**asdict(finished))
     spikes = spikes_table(prompts, results.found.spikes)
-    print_summary(Console(width=None if sys.stdout.isatty() else 120), finished, run.path, scores, spikes, recoveries)
+    print_summary(SummaryConsole(), finished, run.path, scores, spikes, recoveries)
     return report.verdict
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import MODEL_HELP, AllowPickle, Device, DtypeOption, chosen_settings
+from audit.cli.options import MODEL_HELP, AllowPickle, Device, DtypeOption, Json, chosen_settings
+from audit.cli.saying import lines_aside, run_document, say_json
 from audit.config import AblateSettings, Engine, Replacement, SettingsError, embedded_model
 
 
@@ -38,6 +39,7 @@ def ablate(
     device: Device = None,
     allow_pickle: AllowPickle = False,
     force: Annotated[bool, typer.Option(help="Delete what the folder holds and start over.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Sample prompts before and after ablating neurons, at the same seeds, and measure what changed.
 
@@ -56,7 +58,10 @@ def ablate(
         settings = _ablate_settings(context.params)
         from audit.ablating import run_ablation
 
-        run_ablation(settings, force=force)
+        with lines_aside(as_json):
+            run_ablation(settings, force=force)
+        if as_json:
+            say_json(run_document(settings.out))
 
 
 def _ablate_settings(given: Mapping[str, Any]) -> AblateSettings:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from audit.cli.app import app, errors_as_lines
-from audit.cli.options import AllowPickle, Device, Seed, chosen_settings
+from audit.cli.options import AllowPickle, Device, Json, Seed, chosen_settings
+from audit.cli.saying import lines_aside, say_json
 from audit.config import LocalizeSettings, Replacement, SiteKind
 
 
@@ -50,6 +52,7 @@ def localize(
     batch_size: Annotated[int | None, typer.Option(help="Latents in one UNet call of the attribution.")] = None,
     allow_pickle: AllowPickle = False,
     device: Device = None,
+    as_json: Json = False,
 ) -> None:
     """Find the neurons that bring memorized pictures out, and test them by replacing them.
 
@@ -67,5 +70,9 @@ def localize(
     with errors_as_lines():
         settings = LocalizeSettings.model_validate(chosen_settings(context.params, LocalizeSettings))
         from audit.localizing import run_localization
+        from reports.localization import LOCALIZATION_DIRECTORY
 
-        run_localization(settings)
+        with lines_aside(as_json):
+            counts = run_localization(settings)
+        if as_json:
+            say_json({"localization": str(run / LOCALIZATION_DIRECTORY), **asdict(counts)})

@@ -110,6 +110,7 @@ def index(
     descriptor: Descriptor = None,
     descriptor_weights: DescriptorWeights = None,
     descriptor_sha256: DescriptorSha256 = None,
+    as_json: Json = False,
 ) -> None:
     """Hash training pictures once, for audits that compare with millions of them.
 
@@ -128,4 +129,7 @@ def index(
         if descriptor is not None and descriptor_weights is not None:
             learnt = load_descriptor(descriptor_weights, descriptor, descriptor_sha256)
         n_pictures = build_index(source, out, aspect=aspect, descriptor=learnt)
-        say_text(f"{n_pictures} pictures in {out}")
+        if as_json:
+            say_json({"index": str(out), "n_pictures": n_pictures})
+        else:
+            say_text(f"{n_pictures} pictures in {out}")

@@ -8,6 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,19 @@ def test_a_reader_that_went_away_is_no_error(tmp_path: Path, command: str) -> No
     os.close(read)
     code, errors = into(write, *command.format(run=run).split())
     assert code == 0
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(("more", "code"), [((), 0), (("--gate",), 1)])
+def test_a_reader_of_the_summary_that_went_away_makes_no_other_verdict(
+    finished: Any, copied: Path, more: tuple[str, ...], code: int
+) -> None:
+    """`engram audit | head` must not exit with 1, which says that the model leaks."""
+    options = [copied if option == finished.run else option for option in finished.options]
+    read, write = os.pipe()
+    os.close(read)
+    ended, errors = into(write, "audit", *options, *more)
+    assert ended == code
     assert "Traceback" not in errors
 
 

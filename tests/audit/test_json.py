@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from audit.cli.saying import say_json
+from tests.audit.ablations import LEVERS, neuron_file
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE, engram, run_json, scores_of, text_file
 from tests.audit.conftest import OF_RECOVERY, recording
 from tests.audit.searches import build_worded_pipe
+from tests.reports.pages import save_picture
 from tests.reports.runs import HOSTILE
 
 
@@ -68,6 +70,29 @@ def test_a_search_prints_its_run_json(tmp_path):
     document = document_of("discover", *given)
     assert document == {"run": str(tmp_path / "run"), **run_json(tmp_path / "run")}
     assert document["n_starts"] == 2
+
+
+def test_an_ablation_prints_its_run_json(inputs, tmp_path):
+    levers = neuron_file(tmp_path / "levers.json", LEVERS)
+    given = ("--neurons", levers, "--prompt", ODD, "--samples", "2", "--sample-steps", "2", "--out", tmp_path / "out")
+    assert document_of("ablate", inputs.model, *given) == {"run": str(tmp_path / "out"), **run_json(tmp_path / "out")}
+
+
+def test_a_localization_counts_what_it_erased(copied):
+    quick = ("--samples", "2", "--sample-steps", "2", "--points", "2", "--controls", "1", "--no-again")
+    document = document_of("localize", copied, *quick)
+    assert document["localization"] == str(copied / "localization")
+    assert document["n_memories"] + document["n_not_shown"] == 1
+    assert 0 <= document["n_erased"] <= document["n_memories"]
+
+
+def test_an_index_counts_its_pictures(tmp_path):
+    for name in ("one", "two"):
+        save_picture(tmp_path / "pictures" / f"{name}.png", len(name))
+    assert document_of("index", tmp_path / "pictures", tmp_path / "index") == {
+        "index": str(tmp_path / "index"),
+        "n_pictures": 2,
+    }
 
 
 def test_sites_and_detectors_are_listed(inputs):
