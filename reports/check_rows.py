@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from reports.files import RunIncompleteError
 from reports.findings import Finding
+from reports.recoveries import best_rows
 from reports.run_record import Counts
 from reports.schema import RECOVERY_STRATEGIES, RECOVERY_VERDICTS, SEVERITIES
 
@@ -67,17 +68,14 @@ def check_tried(path: Path, recoveries: pa.Table, scores: pa.Table) -> None:
         raise RunIncompleteError(f"{path}: flagged prompts and controls are not those of the scores; run it again")
     numbered = [row for row in tried if row["finding_id"] is not None]
     owners = [row["prompt_id"] for row in numbered if row["prompt_id"] is not None]
-    best: dict[str, str] = {}
-    for row in sorted(tried, key=lambda row: RECOVERY_VERDICTS.index(row["verdict"])):
-        if row["prompt_id"] is not None and row["verdict"] != "not_shown":
-            best.setdefault(row["prompt_id"], row["verdict"])
+    shown = {name: row["verdict"] for name, row in best_rows(tried).items() if row["verdict"] != "not_shown"}
     severities = zip(scores["prompt_id"].to_pylist(), scores["severity"].to_pylist(), strict=True)
     high = {prompt_id for prompt_id, severity in severities if severity == "high"}
-    of_best = all(row["verdict"] == best.get(row["prompt_id"]) for row in numbered if row["prompt_id"] is not None)
+    of_best = all(row["verdict"] == shown.get(row["prompt_id"]) for row in numbered if row["prompt_id"] is not None)
     alone = [row for row in tried if row["prompt_id"] is None and row["verdict"] != "not_shown"]
-    if set(owners) != high or best.keys() != high or len(owners) != len(high) or not of_best:
+    if set(owners) != high or shown.keys() != high or len(owners) != len(high) or not of_best:
         raise RunIncompleteError(
-            f"{path}: severity is high of {len(high)} prompts, pictures came back for {len(best)}, and "
+            f"{path}: severity is high of {len(high)} prompts, pictures came back for {len(shown)}, and "
             f"{len(owners)} of their rows have a finding_id; run the audit again"
         )
     if any(row["finding_id"] is None for row in alone):

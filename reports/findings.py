@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reports.decide import Results
+from reports.recoveries import best_rows
 from reports.schema import RECOVERY_VERDICTS, SEVERITIES
 from reports.text import visible_text
 
@@ -85,10 +86,7 @@ def place_of(source_file: str, source_row: int) -> str:
 def findings_of(scores: pa.Table, recoveries: pa.Table) -> tuple[Finding, ...]:
     """Every flagged prompt and every picture without a prompt, worst first."""
     tried = recoveries.filter(pc.invert(recoveries["is_control"])).to_pylist()
-    best: dict[str, dict[str, Any]] = {}
-    for row in sorted(tried, key=lambda row: RECOVERY_VERDICTS.index(row["verdict"])):
-        if row["prompt_id"] is not None:
-            best.setdefault(row["prompt_id"], row)
+    best = best_rows(tried)
     flagged = scores.filter(scores["flagged"]).to_pylist()
     alone = {r["finding_id"]: r for r in tried if r["prompt_id"] is None and r["verdict"] != "not_shown"}
     found = [_of_prompt(row, best.get(row["prompt_id"])) for row in flagged] + list(map(_of_picture, alone.values()))
@@ -110,7 +108,7 @@ def with_findings(results: Results, findings: Sequence[Finding]) -> Results:
     )
 
 
-def _of_prompt(row: dict[str, Any], rung: dict[str, Any] | None) -> Finding:
+def _of_prompt(row: dict[str, Any], rung: Mapping[str, Any] | None) -> Finding:
     shown = rung is not None and rung["verdict"] != "not_shown"
     return Finding(
         kind=PICTURE if shown else SPIKE,
@@ -138,7 +136,7 @@ def _of_picture(rung: dict[str, Any]) -> Finding:
     )
 
 
-def _of_rung(rung: dict[str, Any] | None) -> dict[str, Any]:
+def _of_rung(rung: Mapping[str, Any] | None) -> dict[str, Any]:
     columns = {"strategy": "strategy", "picture": "finding_id", "confidence": "confidence", "similarity": "similarity"}
     if rung is None:
         return {"verdict": NOT_TRIED, **dict.fromkeys(columns)}

@@ -80,12 +80,18 @@ def count_by_strategy(recoveries: pa.Table) -> tuple[StrategyCount, ...]:
 
 
 def best_rungs(recoveries: pa.Table, prompt_ids: Iterable[str]) -> dict[str, BestRung]:
-    """The best rung of each of `prompt_ids` that was tried; among equal verdicts the first."""
-    wanted, best = set(prompt_ids), dict[str, BestRung]()
-    for row in recoveries.select(["prompt_id", "verdict", "strategy"]).to_pylist():
-        prompt_id, rung = row["prompt_id"], BestRung(row["verdict"], row["strategy"])
-        if prompt_id in wanted and (prompt_id not in best or _rank(rung) < _rank(best[prompt_id])):
-            best[prompt_id] = rung
+    """The best rung of each of `prompt_ids` that was tried."""
+    wanted = set(prompt_ids)
+    best = best_rows(recoveries.select(["prompt_id", "verdict", "strategy"]).to_pylist())
+    return {name: BestRung(row["verdict"], row["strategy"]) for name, row in best.items() if name in wanted}
+
+
+def best_rows(rows: Iterable[_Row]) -> dict[str, _Row]:
+    """Of the rungs of each prompt the one that shows most, among equal verdicts the first."""
+    best: dict[str, _Row] = {}
+    for row in sorted(rows, key=lambda row: RECOVERY_VERDICTS.index(row["verdict"])):
+        if row["prompt_id"] is not None:
+            best.setdefault(row["prompt_id"], row)
     return best
 
 
@@ -110,7 +116,3 @@ def _who(row: _Row) -> tuple[str, object]:
 
 def _is_shown(row: _Row) -> bool:
     return bool(row["verdict"] != "not_shown")
-
-
-def _rank(rung: BestRung) -> int:
-    return RECOVERY_VERDICTS.index(rung.verdict)
