@@ -92,3 +92,12 @@ def test_the_page_is_written_without_the_model_libraries(folder: Path) -> None:
     code, _, loaded = measured("report", folder / "new", "--out", folder / "page.html")
     assert code == 0
     assert not loaded & set(MODEL_LIBRARIES)
+
+
+def test_a_page_is_drawn_without_the_model_libraries_and_without_pandas(folder: Path) -> None:
+    """Its figures need matplotlib, which takes most of the time that the imports take."""
+    code, _, loaded = measured("report", folder / "new")
+    assert code == 0
+    assert "matplotlib" in loaded
+    assert not loaded & {*MODEL_LIBRARIES, "pandas", "duckdb", "polars"}
+    assert (folder / "new" / "report.html").is_file()
