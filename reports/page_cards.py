@@ -172,10 +172,15 @@ def _groups(
     name = words.of_image(best["nearest_image"]) if best and best["nearest_image"] else ""
     sampled = [shown(path, f"plain sample {index} of {place}") for index, path in enumerate(samples)]
     is_shown = best is not None and best["verdict"] != "not_shown"
-    which = "training image" if best and best["kind"] else "nearest training image"
+    came_back = best is not None and bool(best["kind"])
+    which = "training image" if came_back else "nearest training image"
     what = "recovered picture" if is_shown else "last picture that was tried"
     return (
-        PictureGroup(which, shown(training, f"{which} {name}"), "none given, or none alike"),
+        PictureGroup(
+            "training image" if came_back else "nearest image",
+            shown(training, f"{which} {name}"),
+            "none given, or none alike",
+        ),
         PictureGroup("plain samples", sum(sampled, ()), "no picture kept"),
         PictureGroup(
             "recovered" if is_shown else "last try", shown(recovered, f"{what} of {place}"), "no picture kept"
