@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from audit.detectors import PictureDetector
 from audit.evidence_tables import reference_scores_table, text_null_table, text_sets
-from audit.findings import severity
+from audit.findings import severities
 from audit.results import DetectedRun, RecordedRun
 from audit.scoring import baseline_arrays, baseline_columns
 from audit.session import chosen_detectors
@@ -32,9 +32,9 @@ def write_detected(recorded: RecordedRun, found: DetectedRun, run: Path) -> None
     inputs, scored = recorded.inputs, found.detected.scored
     prompts, settings = inputs.candidates.prompts, inputs.settings
     detectors = chosen_detectors(settings.detectors, settings.sites)
-    severities = [severity(bool(flag), float(q), None) for flag, q in zip(scored.flagged, scored.q_value, strict=True)]
+    untried = severities(scored.flagged.tolist(), scored.q_value.tolist(), {})
     pictured = [detector.name for detector in detectors if isinstance(detector, PictureDetector)]
-    scores = scores_table(prompts, scored, severities, (), pictured, inputs.left_out, inputs.screen_scores)
+    scores = scores_table(prompts, scored, untried, (), pictured, inputs.left_out, inputs.screen_scores)
     texts, footer = text_sets(inputs, scored), {"model_fingerprint": inputs.model.fingerprint}
     with whole_file(run / BASELINE_FILE) as part:
         save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))

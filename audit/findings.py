@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -113,6 +113,12 @@ def severity(flagged: bool, q_value: float, outcome: Outcome | None) -> str:
     if outcome is not None and outcome.verdict != "not_shown":
         return "high"
     return "medium" if q_value <= FALSE_DISCOVERY_RATE else "low"
+
+
+def severities(flagged: Sequence[bool], q_values: Sequence[float], outcomes: Mapping[int, Outcome]) -> tuple[str, ...]:
+    """Severity of each candidate; `outcomes` are those of the prompts that recovery was tried on, by position."""
+    judged = zip(flagged, q_values, strict=True)
+    return tuple(severity(flag, q, outcomes.get(i)) for i, (flag, q) in enumerate(judged))
 
 
 def group_findings(outcomes: Sequence[Outcome], pictures: Sequence[Picture]) -> list[int | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audit.findings import severity
+from audit.findings import severities
 from audit.identity import rung_fingerprints
 from audit.output import write_results
 from audit.recover.ascend import Target
@@ -27,15 +27,12 @@ def recover_pictures(
     with watch.stage("recover"):
         recovered = _recover(session, recorded, found, run)
     scored, settings = found.detected.scored, recorded.inputs.settings
-    verdicts = {one.position: one.best.outcome for one in recovered}
-    severities = tuple(
-        severity(bool(flag), float(q), verdicts.get(position))
-        for position, (flag, q) in enumerate(zip(scored.flagged, scored.q_value, strict=True))
-    )
+    outcomes = {one.position: one.best.outcome for one in recovered}
+    of_prompts = severities(scored.flagged.tolist(), scored.q_value.tolist(), outcomes)
     pictured = session.picture_detectors
     measuring = sum(detector.evaluations_per_picture for detector in pictured) * settings.n_samples
     names = tuple(detector.name for detector in pictured)
-    results = Results(recorded, found, tuple(recovered), measuring * len(recovered), names, severities)
+    results = Results(recorded, found, tuple(recovered), measuring * len(recovered), names, of_prompts)
     return write_results(results, run, {**recorded.timings, **watch.seconds})
 
 

@@ -12,7 +12,7 @@ from reports.diff import CHANGES, Changed
 from reports.findings import Finding
 from reports.findings_file import finding_columns, finding_rows
 from reports.gate import GateReport
-from reports.waivers import Waiver
+from reports.waivers import Waiver, states_of
 
 
 def gate_document(report: GateReport, show_prompts: bool) -> dict[str, Any]:
@@ -48,14 +48,9 @@ def diff_document(
 
 def waivers_document(waivers: Sequence[Waiver], findings: Sequence[Finding] | None, today: date) -> dict[str, Any]:
     """Each waiver with its state; `unused` is null where no run was given."""
-    present = None if findings is None else {finding.fingerprint for finding in findings}
     rows = [
-        {
-            **waiver.model_dump(mode="json"),
-            "expired": waiver.is_expired(today),
-            "unused": None if present is None else waiver.fingerprint not in present,
-        }
-        for waiver in waivers
+        {**waiver.model_dump(mode="json"), "expired": is_expired, "unused": is_unused}
+        for waiver, is_expired, is_unused in states_of(waivers, findings, today)
     ]
     outcome: Outcome = "fail" if any(row["expired"] for row in rows) else "pass"
     return {"outcome": outcome, "exit_code": EXIT_CODES[outcome], "today": today.isoformat(), "waivers": rows}

@@ -8,7 +8,7 @@ from reports.diff import CHANGES, Changed
 from reports.findings import Finding
 from reports.gate import GateReport
 from reports.text import visible_text
-from reports.waivers import Waiver
+from reports.waivers import Waiver, states_of
 
 N_SHOWN = 10
 _TITLES = {"breaks": "breaks the policy", "waived": "waived", "known": "in the baseline"}
@@ -50,11 +50,10 @@ def _line(text: str) -> str:
 
 def waiver_lines(waivers: Sequence[Waiver], findings: Sequence[Finding] | None, today: date) -> Iterator[str]:
     """One line a waiver: whether it holds, has expired, or, where `findings` are given, is unused."""
-    present = None if findings is None else {finding.fingerprint for finding in findings}
-    for waiver in waivers:
-        state = "expired" if waiver.is_expired(today) else "holds"
-        unused = ", unused" if present is not None and waiver.fingerprint not in present else ""
+    states = states_of(waivers, findings, today)
+    for waiver, is_expired, is_unused in states:
+        state, unused = "expired" if is_expired else "holds", ", unused" if is_unused else ""
         text = f"{waiver.fingerprint}  {state}{unused}  {waiver.owner}, until {waiver.expires}: {waiver.reason}"
         yield _line(text)
-    n_expired = sum(waiver.is_expired(today) for waiver in waivers)
+    n_expired = sum(one.is_expired for one in states)
     yield f"{len(waivers)} waivers, {n_expired} expired"

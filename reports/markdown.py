@@ -3,15 +3,14 @@
 from pathlib import PurePath
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from reports.markdown_parts import HEADLINES, MAX_ROWS, VERDICT_MEANINGS, code, cost, page, pairs, sentence, table
 from reports.rates import percent, rate_of, rate_text
-from reports.recoveries import best_rungs, count_by_strategy
+from reports.recoveries import count_by_strategy
 from reports.run_record import RunRecord
+from reports.suspects import suspects_of
 from reports.text import markdown_code
 
-N_WORST = 10
 LONGEST_PROMPT = 2000  # characters
 
 _LIMITS = (
@@ -69,11 +68,9 @@ def _counts(run: RunRecord) -> list[str]:
 
 
 def _worst_prompts(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> list[str]:
-    judged = scores.filter(pc.is_valid(scores["spike_score"]))
-    worst = judged.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST).to_pylist()
-    if not worst:
+    suspects = suspects_of(scores, recoveries)
+    if not suspects:
         return []
-    pictures = best_rungs(recoveries, [row["prompt_id"] for row in worst])
     rows = [
         (
             *([markdown_code(row["prompt"], LONGEST_PROMPT)] if show_prompts else []),
@@ -82,9 +79,9 @@ def _worst_prompts(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -
             f"{row['p_value']:.2g}",
             f"{row['q_value']:.2g}",
             row["severity"] if row["flagged"] else "not flagged",
-            str(pictures.get(row["prompt_id"], "not tried")),
+            picture,
         )
-        for row in worst
+        for row, picture in suspects
     ]
     header = (*(["prompt"] if show_prompts else []), "from", "spike score", "p", "q", "severity", "picture")
     return [f"## The {len(rows)} most suspicious prompts", "", *table(header, rows)]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich import box
 from rich.console import Console
 from rich.panel import Panel
@@ -14,12 +13,12 @@ from rich.text import Text
 
 from reports.files import REPORT_FILE
 from reports.rates import percent, rate_of, rate_text
-from reports.recoveries import best_rungs
 from reports.run_record import RunRecord
 from reports.site_names import short_site
+from reports.suspects import suspects_of
 from reports.text import visible_text
 
-N_WORST = 10
+_N_NOTES = 10
 _STYLES = {"pass": "green", "fail": "red", "untrusted": "yellow"}
 _HEADLINES = {"pass": "PASS", "fail": "FAIL: memorized pictures leak", "untrusted": "NOT TO BE TRUSTED"}
 
@@ -33,7 +32,7 @@ def print_summary(
     console.print(_counts(run))
     for warning in run.warnings:
         console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
-    for note in run.notes[:N_WORST]:
+    for note in run.notes[:_N_NOTES]:
         console.print(Text(f"note: {visible_text(note, 300)}"))
     if run.verdict is not None:
         outcome = run.verdict.outcome
@@ -92,15 +91,12 @@ def _worst_prompts(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> 
     for name, width in (("score", 12), ("q", 7), ("picture", 18)):
         table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
     table.add_column("spiking sites", overflow="ellipsis", no_wrap=True, ratio=2)
-    judged = scores.filter(pc.is_valid(scores["spike_score"]))
-    ordered = judged.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_WORST)
-    rungs = best_rungs(recoveries, ordered["prompt_id"].to_pylist())
-    for row in ordered.to_pylist():
+    for row, picture in suspects_of(scores, recoveries):
         table.add_row(
             Text(visible_text(row["prompt"], 60)),
             f"{row['spike_score']:.2f}" + ("" if row["flagged"] else " (below)"),
             f"{row['q_value']:.1g}",
-            str(rungs.get(row["prompt_id"], "not tried")),
+            picture,
             Text(_sites_of(row["prompt_id"], spikes)),
         )
     return table

@@ -70,6 +70,23 @@ def apply_waivers(waivers: Sequence[Waiver], findings: Sequence[Finding], today:
     )
 
 
+class WaiverState(NamedTuple):
+    """Whether a waiver's last day is over, and whether it waits for nothing; None where no findings are known."""
+
+    waiver: Waiver
+    is_expired: bool
+    is_unused: bool | None
+
+
+def states_of(waivers: Sequence[Waiver], findings: Sequence[Finding] | None, today: date) -> tuple[WaiverState, ...]:
+    """The state of each waiver, held against the findings of a run where one is given."""
+    present = None if findings is None else {finding.fingerprint for finding in findings}
+    return tuple(
+        WaiverState(one, one.is_expired(today), None if present is None else one.fingerprint not in present)
+        for one in waivers
+    )
+
+
 def waiver_notes(applied: AppliedWaivers) -> tuple[str, ...]:
     """Sentences for every reader: which findings are back, which waivers wait for nothing."""
     back = (
