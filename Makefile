@@ -3,10 +3,10 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-ENGRAM := $(VENV)/bin/engram
+FLASHBULB := $(VENV)/bin/flashbulb
 INSTALLED := $(VENV)/.installed
 
-# Given as variables, handed on as options; an empty one is left to engram's own default.
+# Given as variables, handed on as options; an empty one is left to flashbulb's own default.
 export MODEL PROMPTS REFERENCE TRAIN_IMAGES OUT BUDGET
 OPTIONS = $${MODEL:+--model "$$MODEL"} $${PROMPTS:+--prompts "$$PROMPTS"} \
 	$${REFERENCE:+--reference "$$REFERENCE"} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
@@ -34,19 +34,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV); this takes a few minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0 setuptools
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[audit,dev]'
 	@touch $@
 
 audit: $(INSTALLED) ## audit MODEL= PROMPTS= [REFERENCE= TRAIN_IMAGES= OUT= ARGS=], by default the embedded model
-	@$(ENGRAM) audit $(OPTIONS)
+	@$(FLASHBULB) audit $(OPTIONS)
 
 gate: ## the same audit, its finished stages kept, with the verdict as exit code
 	@$(QUESTION)MAKEFLAGS= $(SELF) -s --no-print-directory venv PYTHON="$(PYTHON)" || exit 2; \
-	code=0; $(ENGRAM) audit --gate $(OPTIONS) || code=$$?; \
-	echo "engram: gate exit code $$code"; exit $$code
+	code=0; $(FLASHBULB) audit --gate $(OPTIONS) || code=$$?; \
+	echo "flashbulb: gate exit code $$code"; exit $$code
 
-discover: $(INSTALLED) ## search MODEL= for memorized pictures without captions, BUDGET= UNet evaluations
-	@$(ENGRAM) discover --budget $${BUDGET:-20000} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
+discover: $(INSTALLED) ## search MODEL= for memorized images without captions, BUDGET= UNet evaluations
+	@$(FLASHBULB) discover --budget $${BUDGET:-20000} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
 	$${OUT:+--out "$$OUT"} $(ARGS) $${MODEL:+"$$MODEL"}
 
 test: $(INSTALLED) ## run the tests
@@ -73,10 +73,10 @@ bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as o
 bench-recover: $(INSTALLED) ## measure recovery against the truth, and captions known in part
 	@$(PY) -m tests.bench.recover $(ARGS)
 
-bench-discover: $(INSTALLED) ## measure blind search against other searches, curves as a picture
+bench-discover: $(INSTALLED) ## measure blind search against other searches, curves as an image
 	@$(PY) -m tests.bench.discover $(ARGS)
 
-bench-localize: $(INSTALLED) ## measure levers by attribution, z-score, NeMo and at random
+bench-localize: $(INSTALLED) ## measure localized neurons by attribution, z-score, NeMo and at random
 	@$(PY) -m tests.bench.localize $(ARGS)
 
 bench-report: $(INSTALLED) ## measure the page of 10,000 prompts: its size, and how fast it opens
@@ -85,8 +85,8 @@ bench-report: $(INSTALLED) ## measure the page of 10,000 prompts: its size, and 
 bench-verdict: $(INSTALLED) ## fit the verdict and measure its precision on models left out
 	@$(PY) -m tests.bench.verdict $(ARGS)
 
-planted: $(INSTALLED) ## train the embedded model again, or ARGS="--preset NAME"; see engram planted list
-	@$(ENGRAM) planted train $(ARGS)
+planted: $(INSTALLED) ## train the embedded model again, or ARGS="--preset NAME"; see flashbulb planted list
+	@$(FLASHBULB) planted train $(ARGS)
 
 clean: ## remove builds, caches and runs (.venv stays)
 	rm -rf build dist ./*.egg-info runs .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,11 +1,11 @@
-"""Instruments on the model: find its sites, watch, record or edit them, reduce and store what they did."""
+"""Hooks on a live pipeline: find its sites, observe, record or edit their neurons, reduce and store activations."""
 
-from hooks.ablate import By, ablate, replace_neurons
-from hooks.capture import SiteDidNotFire, capture, observe
-from hooks.neuron_set import NeuronSet, load_neurons, save_neurons, sites_of
-from hooks.patching import Recording, patch, record_neurons
-from hooks.recorder import NonFiniteActivation, check_finite, record
-from hooks.reduce import (
+from flashbulb.hooks.ablate import By, ablate, replace_neurons
+from flashbulb.hooks.capture import SiteDidNotFire, capture, observe
+from flashbulb.hooks.neuron_set import NeuronSet, load_neurons, save_neurons, sites_of
+from flashbulb.hooks.patching import Recording, patch, record_neurons
+from flashbulb.hooks.recorder import NonFiniteActivation, check_finite, record
+from flashbulb.hooks.reduce import (
     SPACE_REDUCTIONS,
     TOKEN_REDUCTIONS,
     TokenClass,
@@ -13,8 +13,16 @@ from hooks.reduce import (
     over_tokens,
     token_classes,
 )
-from hooks.sites import PROMPT_SITE_KINDS, SITE_KINDS, Reads, Site, UnknownArchitecture, find_sites, site_modules
-from hooks.store import (
+from flashbulb.hooks.sites import (
+    PROMPT_SITE_KINDS,
+    SITE_KINDS,
+    Reads,
+    Site,
+    UnknownArchitecture,
+    find_sites,
+    site_modules,
+)
+from flashbulb.hooks.store import (
     FingerprintMismatch,
     NewerSchema,
     ShardManifest,

@@ -1,4 +1,4 @@
-"""Edit neurons while the model runs, with plain hooks that leave nothing behind."""
+"""Replace activations of neurons while the model runs, with plain hooks that leave nothing behind."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,10 +9,10 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from hooks.capture import N_NAMED, SiteDidNotFire
-from hooks.neuron_set import NeuronSet, sites_of
-from hooks.response import Response, Values
-from hooks.sites import Site, site_modules
+from flashbulb.hooks.capture import N_NAMED, SiteDidNotFire
+from flashbulb.hooks.neuron_set import NeuronSet, sites_of
+from flashbulb.hooks.response import ComputeReplacement, Response
+from flashbulb.hooks.sites import Site, site_modules
 
 By = Literal["unconditional", "mean", "zero"]
 
@@ -21,7 +21,7 @@ By = Literal["unconditional", "mean", "zero"]
 def edit_sites(
     modules: Mapping[str, nn.Module], sites: Sequence[Site], edit: Callable[[Site, Tensor], Tensor | None]
 ) -> Iterator[None]:
-    """Put what `edit` makes of each site's activation in its place; None leaves it as it is.
+    """Replace each site's activation with what `edit` returns for it; None leaves the activation unchanged.
 
     Raises:
         ValueError: a site is not among `modules`; raised before any hook is set.
@@ -53,7 +53,7 @@ def edit_sites(
 
 
 def check_fired(sites: Sequence[Site], fired: set[str]) -> None:
-    """Refuse a run in which a site never fired, so that an edit of it did nothing.
+    """Refuse a run in which a site never fired: its edit had no effect.
 
     Raises:
         SiteDidNotFire: a site is not among `fired`.
@@ -61,17 +61,17 @@ def check_fired(sites: Sequence[Site], fired: set[str]) -> None:
     silent = [site.name for site in sites if site.name not in fired]
     if silent:
         raise SiteDidNotFire(
-            f"{len(silent)} of {len(sites)} sites did not fire, so their neurons were not touched, first "
-            f"{', '.join(silent[:N_NAMED])}; a compiled model, fused projections, or prompt_embeds given in place "
-            "of a prompt do this"
+            f"{len(silent)} of {len(sites)} sites did not fire, so their neurons were not edited, first "
+            f"{', '.join(silent[:N_NAMED])}; causes: a compiled model, fused projections, or prompt_embeds given "
+            "instead of a prompt"
         )
 
 
-def edited(activation: Tensor, neurons: Sequence[int], values: Tensor) -> Tensor:
-    """Give a copy of `activation` [batch, position, neuron] with `values` at `neurons`, differentiable in both.
+def replace_values(activation: Tensor, neurons: Sequence[int], values: Tensor) -> Tensor:
+    """Return a copy of `activation` [batch, position, neuron] with `values` at `neurons`, differentiable in both.
 
     Args:
-        values: broadcastable to [batch, position, chosen]; cast to the activation's dtype.
+        values: broadcastable to [batch, position, selected]; cast to the activation's dtype.
     """
     index = torch.tensor(neurons, dtype=torch.long, device=activation.device)
     values = values.to(activation).expand(*activation.shape[:-1], len(neurons))
@@ -80,32 +80,35 @@ def edited(activation: Tensor, neurons: Sequence[int], values: Tensor) -> Tensor
 
 @contextmanager
 def replace_neurons(
-    modules: Mapping[str, nn.Module], sites: Sequence[Site], neurons: Mapping[str, Sequence[int]], values: Values
+    modules: Mapping[str, nn.Module],
+    sites: Sequence[Site],
+    neurons: Mapping[str, Sequence[int]],
+    values: ComputeReplacement,
 ) -> Iterator[None]:
-    """Put `values` in place of the chosen neurons of every site, at each of its firings.
+    """Replace the selected neurons of every site with `values`, each time the site fires.
 
-    Gradients flow through what is not replaced, and into `values` where they have a graph.
+    Gradients flow through the neurons that are not replaced, and into `values` if they have a graph.
 
     Args:
         modules: the live modules by `site.name`, as from `site_modules`.
-        neurons: the chosen neurons by `site.name`.
-        values: called with a site and its activation [batch, position, neuron]; gives what is broadcastable to
-            [batch, position, chosen].
+        neurons: the selected neurons by `site.name`.
+        values: called with a site and its activation [batch, position, neuron]; returns a tensor broadcastable to
+            [batch, position, selected].
 
     Raises:
-        ValueError: a site has no module, no entry in `neurons`, or fewer neurons than chosen; raised before any
+        ValueError: a site has no module, has no entry in `neurons`, or lacks a selected neuron; raised before any
             hook is set.
         SiteDidNotFire: on a clean exit, a site never fired.
     """
     for site in sites:
         if site.name not in neurons:
-            raise ValueError(f"no neurons chosen for {site.name}; choose some, or leave the site out")
+            raise ValueError(f"no neurons selected for {site.name}; select some or leave the site out")
         outside = [neuron for neuron in neurons[site.name] if not 0 <= neuron < site.n_neurons]
         if outside:
             raise ValueError(f"{site.name} has {site.n_neurons} neurons, there is no neuron {outside[0]}")
 
     def edit(site: Site, activation: Tensor) -> Tensor:
-        return edited(activation, neurons[site.name], values(site, activation))
+        return replace_values(activation, neurons[site.name], values(site, activation))
 
     with edit_sites(modules, sites, edit):
         yield
@@ -113,52 +116,56 @@ def replace_neurons(
 
 @contextmanager
 def ablate(pipe: DiffusionPipeline, neurons: NeuronSet, by: By, is_guided: bool | None = None) -> Iterator[None]:
-    """Take neurons out of the response to the prompt, in every `pipe(...)` call while the context is open.
+    """Remove neurons from the response to the prompt, in every `pipe(...)` call while the context is open.
 
-    Put it around the pipeline's own call, which says whether its batch is guided; who calls the UNet itself says
-    so with `is_guided`. The edit holds at every denoising step. UNet sites are edited in the conditional half of a
-    guided batch, and throughout without guidance. Text-encoder sites are edited in every row that is not the empty
-    prompt, so the default negative prompt stays as it was while one with words in it is edited too.
+    Wrap the pipeline's own call: the pipeline reports whether its batch is guided. Code that calls the UNet directly
+    passes `is_guided`. The edit applies at every denoising step. UNet sites are edited in the conditional half of a
+    guided batch, and in the complete batch without guidance. Text-encoder sites are edited in every row that is not
+    the empty prompt: the default negative prompt stays unchanged, a negative prompt with words in it is edited too.
 
     Args:
-        by: what stands in. "unconditional": the unconditional half at the same position and step; in a text
-            encoder the empty prompt's activation at the same position. "mean": `neurons.means`. "zero": 0.
-        is_guided: whether the UNet's batches are [unconditional; conditional]; None asks the pipeline.
+        by: what replaces the neurons. "unconditional": the unconditional half at the same position and step; in a
+            text encoder the empty prompt's activation at the same position. "mean": `neurons.means`. "zero": 0.
+        is_guided: True if the UNet's batches are [unconditional; conditional]; None asks the pipeline.
 
     Raises:
-        ValueError: the pipeline has no such neurons, or `by` is "mean" and the set has no means, or, as the UNet
-            runs, `by` is "unconditional" and there is no guidance.
+        ValueError: the pipeline has no such neurons; `by` is "mean" and the set has no means; or, as the UNet runs,
+            `by` is "unconditional" and there is no guidance.
         SiteDidNotFire: on a clean exit, a site never fired.
     """
     sites = sites_of(pipe, neurons)
     check_by(neurons, by)
     response = Response(pipe, sites, is_guided)
-    values = ablation_values(response, neurons, by)
-    with response.watched(), replace_neurons(site_modules(pipe, sites), sites, neurons.neurons, values):
+    values = make_replacement(response, neurons, by)
+    with response.watch(), replace_neurons(site_modules(pipe, sites), sites, neurons.neurons, values):
         yield
 
 
 def check_by(neurons: NeuronSet, by: By) -> None:
-    """Refuse what cannot stand in for `neurons`."""
+    """Refuse a replacement that is unknown or that `neurons` has no values for.
+
+    Raises:
+        ValueError: `by` is not one of `By`, or is "mean" and the set has no means.
+    """
     if by not in get_args(By):
         raise ValueError(f"cannot ablate by {by!r}; choose one of {list(get_args(By))}")
     if by == "mean" and neurons.means is None:
         raise ValueError('the neuron set has no means; add the reference means, or ablate by "unconditional" or "zero"')
 
 
-def ablation_values(response: Response, neurons: NeuronSet, by: By) -> Values:
-    """Give what stands in for ablated neurons, as for `replace_neurons`; see `ablate`."""
+def make_replacement(response: Response, neurons: NeuronSet, by: By) -> ComputeReplacement:
+    """Return the function that computes the values of ablated neurons for `replace_neurons`; see `ablate`."""
 
-    def values(site: Site, activation: Tensor) -> Tensor:
+    def compute(site: Site, activation: Tensor) -> Tensor:
         numbers = list(neurons.neurons[site.name])
-        chosen = activation[..., numbers]  # [batch, position, neuron] -> [batch, position, chosen]
+        selected = activation[..., numbers]  # [batch, position, neuron] -> [batch, position, selected]
         if by == "unconditional":
-            standing = response.unconditional(site, activation)[..., numbers]
+            replacement = response.unconditional(site, activation)[..., numbers]
         elif by == "mean":
             assert neurons.means is not None
-            standing = chosen.new_tensor(neurons.means[site.name])  # [chosen]
+            replacement = selected.new_tensor(neurons.means[site.name])  # [selected]
         else:
-            standing = chosen.new_zeros(())
-        return response.replaced(site, chosen, standing)
+            replacement = selected.new_zeros(())
+        return response.replace(site, selected, replacement)
 
-    return values
+    return compute

@@ -1,4 +1,4 @@
-"""Watch modules run: context managers that never change an output and leave no hook behind."""
+"""Observe modules as they run: context managers that never change an output and leave no hook behind."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -6,13 +6,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from hooks.sites import Reads, Site
+from flashbulb.hooks.sites import Reads, Site
 
-N_NAMED = 3  # sites named in an error message before it turns to counting
+N_NAMED = 3  # sites an error message names; further ones are counted
 
 
 class SiteDidNotFire(RuntimeError):  # noqa: N818
-    """A site ran another number of times than expected, so its activations cannot be trusted."""
+    """A site fired an unexpected number of times; its activations cannot be trusted."""
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def capture(modules: Mapping[str, nn.Module], reads: Reads = "output") -> Iterat
     """Collect every output (or input) of `modules` while the context is open, still on the graph.
 
     Yields:
-        For each name of `modules`, its tensors in the order of firing.
+        The tensors of each name of `modules`, in the order of firing.
 
     Raises:
         SiteDidNotFire: on a clean exit, a module never ran.
@@ -46,27 +46,27 @@ def observe(
 
     Args:
         modules: the live modules by `site.name`, as from `site_modules`.
-        expected_firings: how often every site has to fire while the context is open.
+        expected_firings: how often every site must fire while the context is open.
 
     Yields:
         The number of firings so far, by `site.name`.
 
     Raises:
         ValueError: a site is not among `modules`; raised before any hook is set.
-        SiteDidNotFire: on a clean exit, a site fired another number of times.
+        SiteDidNotFire: on a clean exit, a site fired more or less often than `expected_firings`.
     """
     unknown = [site.name for site in sites if site.name not in modules]
     if unknown:
         raise ValueError(f"no module given for {len(unknown)} sites: {', '.join(unknown[:N_NAMED])}")
     firings = dict.fromkeys((site.name for site in sites), 0)
 
-    def count_and_pass(site: Site, activation: Tensor) -> None:
+    def on_firing(site: Site, activation: Tensor) -> None:
         firings[site.name] += 1
         on_activation(site, activation)
 
     with ExitStack() as stack:
         for site in sites:
-            _watch(stack, modules[site.name], site.reads, partial(count_and_pass, site))
+            _watch(stack, modules[site.name], site.reads, partial(on_firing, site))
         yield firings
     wrong = {name: n_firings for name, n_firings in firings.items() if n_firings != expected_firings}
     if wrong:
@@ -74,7 +74,7 @@ def observe(
 
 
 def _watch(stack: ExitStack, module: nn.Module, reads: Reads, on_tensor: Callable[[Tensor], None]) -> None:
-    """Hook one module for as long as `stack` is open."""
+    """Call `on_tensor` with each input or output of one module until `stack` closes."""
 
     def on_input(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         on_tensor(args[0])
@@ -93,5 +93,5 @@ def _describe(wrong: Mapping[str, int], n_sites: int, expected: str) -> str:
     more = f" and {len(wrong) - N_NAMED} more" if len(wrong) > N_NAMED else ""
     return (
         f"{len(wrong)} of {n_sites} sites did not fire {expected}: {named}{more}; "
-        "a compiled model, fused projections or chunked feed-forward layers do this"
+        "causes: a compiled model, fused projections or chunked feed-forward layers"
     )

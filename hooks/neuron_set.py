@@ -1,4 +1,4 @@
-"""Name neurons by site, with their reference means where known, and keep them in a JSON file."""
+"""Sets of neurons by site, with their reference means if known, and their JSON file."""
 
 import json
 import math
@@ -11,21 +11,21 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from hooks.capture import N_NAMED
-from hooks.sites import SITE_KINDS, Site, UnknownArchitecture, find_sites
-from hooks.store import NewerSchema
+from flashbulb.hooks.capture import N_NAMED
+from flashbulb.hooks.sites import SITE_KINDS, Site, UnknownArchitecture, find_sites
+from flashbulb.hooks.store import NewerSchema
 
 SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class NeuronSet:
-    """Neurons of a model, to be ablated, recorded or patched together.
+    """Neurons of a model that are ablated, recorded or patched together.
 
     Args:
         neurons: by `site.name`, the neurons in ascending order.
-        means: by `site.name`, the reference mean activation of each neuron, in the order of `neurons`.
-        fingerprint: of the model the neurons belong to.
+        means: by `site.name`, the mean activation of each neuron over reference prompts, in the order of `neurons`.
+        fingerprint: of the model the neurons belong to; None if unknown.
 
     Raises:
         ValueError: neurons are negative or not ascending, or the means do not fit them or are not finite.
@@ -60,7 +60,7 @@ class NeuronSet:
 
 
 def save_neurons(path: Path, neuron_set: NeuronSet) -> None:
-    """Write `neuron_set` as JSON, the whole file or none."""
+    """Write `neuron_set` as JSON; the file appears complete or not at all."""
     content = {"schema_version": SCHEMA_VERSION, **asdict(neuron_set)}
     part = path.with_name(path.name + ".part")
     part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
@@ -68,11 +68,11 @@ def save_neurons(path: Path, neuron_set: NeuronSet) -> None:
 
 
 def load_neurons(path: Path) -> NeuronSet:
-    """Read a set that `save_neurons` wrote, or that a person wrote by hand.
+    """Read a neuron set, written by `save_neurons` or by hand.
 
     Raises:
-        NewerSchema: it was written by a newer version.
-        ValueError: the file holds no neuron set; the message says what is wrong with it.
+        NewerSchema: the file was written by a newer version.
+        ValueError: the file is not a valid neuron set; the message names the entry at fault.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -83,11 +83,11 @@ def load_neurons(path: Path) -> NeuronSet:
     except NewerSchema as error:
         raise NewerSchema(f"{path} {error}") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no neuron set: {error}") from error
+        raise ValueError(f"{path} is not a neuron set: {error}") from error
 
 
 def sites_of(pipe: DiffusionPipeline, neuron_set: NeuronSet) -> tuple[Site, ...]:
-    """Find the live sites that `neuron_set` names, in the order of `find_sites`.
+    """Find the sites of `pipe` that `neuron_set` names, in the order of `find_sites`.
 
     Raises:
         ValueError: the pipeline has no such site, or a site has fewer neurons than the set names.
@@ -110,31 +110,31 @@ def sites_of(pipe: DiffusionPipeline, neuron_set: NeuronSet) -> tuple[Site, ...]
 
 
 def _live_sites(pipe: DiffusionPipeline) -> Iterator[Site]:
-    find_sites(pipe, ())  # raises where there is no supported UNet at all
+    find_sites(pipe, ())  # raises if there is no supported UNet
     for kind in SITE_KINDS:
-        with suppress(UnknownArchitecture):  # a kind this pipeline has not, as without a text encoder
+        with suppress(UnknownArchitecture):  # the pipeline has no site of this kind, for example no text encoder
             yield from find_sites(pipe, [kind])
 
 
 def _parse(content: object) -> NeuronSet:
     if not isinstance(content, dict) or type(content.get("schema_version")) is not int:
-        raise ValueError(f'it has no whole-number "schema_version"; this version writes {SCHEMA_VERSION}')
+        raise ValueError(f'it has no integer "schema_version"; this version writes {SCHEMA_VERSION}')
     if content["schema_version"] > SCHEMA_VERSION:
         raise NewerSchema(
-            f"has schema version {content['schema_version']}, newer than {SCHEMA_VERSION}; upgrade, or save it anew"
+            f"has schema version {content['schema_version']}, newer than {SCHEMA_VERSION}; upgrade or save it again"
         )
     known = {"schema_version", *(field.name for field in fields(NeuronSet))}
     if content.keys() != known:
-        missing, foreign = sorted(known - content.keys()), sorted(content.keys() - known)
-        raise ValueError(f"entries missing: {missing}, entries unknown: {foreign}; the entries are {sorted(known)}")
+        missing, unknown = sorted(known - content.keys()), sorted(content.keys() - known)
+        raise ValueError(f"entries missing: {missing}, entries unknown: {unknown}; the entries are {sorted(known)}")
     fingerprint, means = content["fingerprint"], content["means"]
     if fingerprint is not None and not isinstance(fingerprint, str):
-        raise ValueError(f'"fingerprint" must be a text or null, got {fingerprint!r}')
+        raise ValueError(f'"fingerprint" must be a string or null, got {fingerprint!r}')
     neurons = _numbers_by_site("neurons", content["neurons"], (int,))
-    by_site = None if means is None else _numbers_by_site("means", means, (int, float))
+    means_by_site = None if means is None else _numbers_by_site("means", means, (int, float))
     return NeuronSet(
         {name: tuple(int(number) for number in numbers) for name, numbers in neurons.items()},
-        None if by_site is None else {name: tuple(map(float, numbers)) for name, numbers in by_site.items()},
+        None if means_by_site is None else {name: tuple(map(float, values)) for name, values in means_by_site.items()},
         fingerprint,
     )
 
@@ -143,8 +143,8 @@ def _numbers_by_site(entry: str, content: object, types: tuple[type, ...]) -> di
     if not isinstance(content, dict):
         raise ValueError(f'"{entry}" must map site names to lists of numbers, got {type(content).__name__}')
     for name, numbers in content.items():
-        # `type`, since a bool is an int to isinstance
+        # `type`, because isinstance takes a bool for an int
         if not isinstance(numbers, list) or any(type(number) not in types for number in numbers):
-            wanted = " or ".join(number_type.__name__ for number_type in types)
-            raise ValueError(f'"{entry}" of {name} must be a list of {wanted} numbers')
+            allowed = " or ".join(number_type.__name__ for number_type in types)
+            raise ValueError(f'"{entry}" of {name} must be a list of {allowed} numbers')
     return content

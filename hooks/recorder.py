@@ -1,17 +1,17 @@
-"""Record the reduced activations of sites while the model runs, as rows on the CPU."""
+"""Record reduced activations of sites while the model runs, as rows on the CPU."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from hooks.capture import observe
-from hooks.reduce import SPACE_REDUCTIONS
-from hooks.sites import Site
+from flashbulb.hooks.capture import observe
+from flashbulb.hooks.reduce import SPACE_REDUCTIONS
+from flashbulb.hooks.sites import Site
 
 
 class NonFiniteActivation(RuntimeError):  # noqa: N818
-    """The model gave an infinite or undefined activation, so the recording cannot be trusted."""
+    """The model computed an infinite or NaN activation; the recording cannot be trusted."""
 
 
 @torch.no_grad()
@@ -22,21 +22,21 @@ def record(
     reduce: Callable[[Tensor], Mapping[str, Tensor]],
     expected_firings: int = 1,
 ) -> dict[str, Tensor]:
-    """Run the model once and give the reduced activations of `sites`, all of them or none.
+    """Run the model once and return the reduced activations of all `sites`.
 
     Args:
         modules: the live modules by `site.name`, as from `site_modules`.
-        run: evaluates the model; its result is dropped.
+        run: evaluates the model; its result is discarded.
         reduce: turns one activation [batch, …, neuron] into named reductions [row, neuron]; called on the
-            activation's device as the site fires, so that no whole activation outlives its layer.
-        expected_firings: how often every site fires in `run`; the rows of its firings follow one another.
+            activation's device as the site fires, so no complete activation outlives its layer.
+        expected_firings: how often every site fires in `run`; the rows of its firings are concatenated.
 
     Returns:
         float32 [row, neuron] on the CPU by "site.name/reduction".
 
     Raises:
-        SiteDidNotFire: a site fired another number of times.
-        ValueError: a site has no module, or `reduce` gave something else than [row, neuron].
+        SiteDidNotFire: a site fired more or less often than `expected_firings`.
+        ValueError: a site has no module, or `reduce` returned another shape than [row, neuron].
     """
     rows: dict[str, list[Tensor]] = {}
 
@@ -53,14 +53,14 @@ def record(
 
 
 def check_finite(activations: Mapping[str, Tensor], keys: Mapping[str, Sequence[object]]) -> None:
-    """Refuse activations that are infinite, or NaN other than in the whole row of an absent token class.
+    """Refuse non-finite activations, except the all-NaN rows of an absent token class.
 
     Args:
         activations: [row, neuron] by "site.name/reduction", as from `record`.
-        keys: what identifies a row, by column: each holds one value a row.
+        keys: key columns by name, one value per row; they identify a row in the error message.
 
     Raises:
-        NonFiniteActivation: names the first site and row at fault.
+        NonFiniteActivation: a value is not finite; the message names the first site and row at fault.
     """
     for name, values in activations.items():
         is_bad = ~values.isfinite()  # [row, neuron]

@@ -1,4 +1,4 @@
-"""Reduce one activation to a few values a neuron, per token class or over space: pure, in float32."""
+"""Reduce an activation to a few values per neuron, by token class or over space: pure functions, in float32."""
 
 from enum import IntEnum
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class TokenClass(IntEnum):
-    """What a position of a tokenised prompt holds; the value is the code that `token_classes` gives."""
+    """The kind of token at a position of a prompt; the value is the code that `token_classes` returns."""
 
     START = 0
     PROMPT = 1
@@ -22,9 +22,9 @@ SPACE_REDUCTIONS = ("abs_max", "abs_mean", "mean")
 def token_classes(input_ids: Tensor, eos_token_id: int, bos_token_id: int | None) -> Tensor:
     """Classify every position as one of `TokenClass`: int8 [prompt, position], on the device of `input_ids`.
 
-    Position 0 is the start if it holds the start token. The first end token after it is the end, and all that
-    follows is padding, whatever its id: SD 1 pads with the end token, SD 2 with "!". A truncated prompt has
-    its end in the last position and no padding; a tokenizer without a start token (T5) has no start.
+    Position 0 is the start if it holds the start token. The first end token after it is the end. All positions
+    after the end are padding, whatever their id: SD 1 pads with the end token, SD 2 with "!". A truncated prompt has
+    its end in the last position and no padding. A tokenizer without a start token (T5) has no start.
 
     Args:
         input_ids: [prompt, position]
@@ -38,7 +38,7 @@ def token_classes(input_ids: Tensor, eos_token_id: int, bos_token_id: int | None
     if bos_token_id is not None:
         is_start[:, :1] = input_ids[:, :1] == bos_token_id
     is_eos = (input_ids == eos_token_id) & ~is_start
-    n_eos = is_eos.cumsum(dim=1)  # [prompt, position], end tokens up to and including the position
+    n_eos = is_eos.cumsum(dim=1)  # [prompt, position], end tokens up to and including each position
     classes = torch.full_like(input_ids, TokenClass.PROMPT, dtype=torch.int8)
     classes = classes.masked_fill(n_eos > 0, TokenClass.PADDING)
     classes = classes.masked_fill(is_eos & (n_eos == 1), TokenClass.END)
@@ -48,8 +48,8 @@ def token_classes(input_ids: Tensor, eos_token_id: int, bos_token_id: int | None
 def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
     """Reduce |x| over all positions and over those of each token class, keyed as in `TOKEN_REDUCTIONS`.
 
-    A class that a prompt has no position of gives NaN in all neurons. So that NaN means absence and nothing
-    else, a NaN in `x` gives infinity. Start and end are single positions, whose mean is also their maximum.
+    A class without a position in a prompt is NaN in all neurons. NaN means only this absence: a NaN in `x` becomes
+    infinity. Start and end are single positions, whose mean is also their maximum.
 
     Args:
         x: [prompt, position, neuron]
@@ -59,7 +59,7 @@ def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
         float32 [prompt, neuron] by key.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     if x.ndim != 3 or x.shape[:2] != classes.shape:
         raise ValueError(
@@ -73,7 +73,7 @@ def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
         inside = (classes == token_class).unsqueeze(-1)  # [prompt, position, 1]
         n_inside = inside.sum(dim=1)  # [prompt, 1]
         total = magnitude.where(inside, 0.0).sum(dim=1)  # [prompt, neuron]
-        reduced[f"{name}_mean"] = total / n_inside  # 0 / 0 is NaN: absent
+        reduced[f"{name}_mean"] = total / n_inside  # 0 / 0 is NaN: the class is absent
         if token_class in (TokenClass.PROMPT, TokenClass.PADDING):
             largest = magnitude.where(inside, -torch.inf).amax(dim=1)  # [prompt, neuron]
             reduced[f"{name}_max"] = largest.masked_fill(n_inside == 0, torch.nan)
@@ -81,7 +81,7 @@ def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
 
 
 def over_space(x: Tensor) -> dict[str, Tensor]:
-    """Reduce over the pixels of each latent, keyed as in `SPACE_REDUCTIONS`.
+    """Reduce over the pixels of each latent image, keyed as in `SPACE_REDUCTIONS`.
 
     Args:
         x: [latent, pixel, neuron]

@@ -1,4 +1,4 @@
-"""Tell which part of an activation answers the prompt, and which the empty prompt, while a pipeline runs."""
+"""Separate the response to the prompt from the response to the empty prompt, while a pipeline runs."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,11 +9,14 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from hooks.capture import capture, observe
-from hooks.sites import Site, site_modules
+from flashbulb.hooks.capture import capture, observe
+from flashbulb.hooks.sites import Site, site_modules
 
-Values = Callable[[Site, Tensor], Tensor]
-"""Given a site and its activation, what stands in place of the chosen neurons: [batch, position, chosen] or less."""
+ComputeReplacement = Callable[[Site, Tensor], Tensor]
+"""Computes the values that replace the selected neurons, from a site and its activation [batch, position, neuron].
+
+The result is broadcastable to [batch, position, selected].
+"""
 
 
 class GuidedBatch(NamedTuple):
@@ -24,10 +27,10 @@ class GuidedBatch(NamedTuple):
 
 
 def split_guidance(activation: Tensor, is_guided: bool) -> GuidedBatch:
-    """Split what a UNet site computed: diffusers stacks [unconditional; conditional] along the batch.
+    """Split an activation of a UNet site: diffusers stacks [unconditional; conditional] along the batch.
 
     Raises:
-        ValueError: the batch is guided and cannot be halved.
+        ValueError: the batch is guided and has an odd number of rows.
     """
     if is_guided and len(activation) % 2:
         raise ValueError(
@@ -41,58 +44,58 @@ def split_guidance(activation: Tensor, is_guided: bool) -> GuidedBatch:
 class Response:
     """The response of a pipeline to its prompt, at UNet sites and at text-encoder sites.
 
-    In the UNet it is the conditional half of a guided batch, and the whole batch without guidance. A text
-    encoder encodes the prompt and the negative prompt in separate calls that look alike; what tells them apart
-    is the empty prompt, the default negative one: rows of exactly its tokens are no response. A negative prompt
-    with words in it counts as a prompt.
+    In the UNet the response is the conditional half of a guided batch, and the complete batch without guidance. A
+    text encoder encodes the prompt and the negative prompt in separate calls that look alike. They are told apart by
+    the empty prompt, which is the default negative prompt: a row with exactly its tokens is not a response. A
+    negative prompt with words in it counts as a prompt.
     """
 
     def __init__(self, pipe: DiffusionPipeline, sites: Sequence[Site], is_guided: bool | None = None) -> None:
         """Encode the empty prompt once, if any of `sites` is in a text encoder.
 
         Args:
-            is_guided: whether the UNet's batches are guided; None asks the pipeline at each firing.
+            is_guided: True if the UNet's batches are guided; None asks the pipeline at each firing.
         """
         self._pipe, self._guided = pipe, is_guided
         text_sites = [site for site in sites if not _in_unet(site)]
         self.embeddings: dict[str, nn.Module] = {
             site.component: getattr(pipe, site.component).get_input_embeddings() for site in text_sites
         }
-        self._empty_ids: dict[str, Tensor] = {}
-        self._empty: dict[str, Tensor] = {}
-        self._is_prompt: dict[str, Tensor] = {}
+        self._empty_ids: dict[str, Tensor] = {}  # [1, position] by component
+        self._empty_activations: dict[str, Tensor] = {}  # [1, position, neuron] by site.name
+        self._is_prompt: dict[str, Tensor] = {}  # [batch, 1, 1] by component
         if text_sites:
             self._encode_empty_prompt(text_sites)
 
     @torch.no_grad()
     def _encode_empty_prompt(self, text_sites: Sequence[Site]) -> None:
         def keep(site: Site, activation: Tensor) -> None:
-            self._empty[site.name] = activation  # [1, position, neuron]
+            self._empty_activations[site.name] = activation
 
         modules = site_modules(self._pipe, text_sites)
-        with capture(self.embeddings, "input") as given, observe(modules, text_sites, keep):
+        with capture(self.embeddings, "input") as input_ids, observe(modules, text_sites, keep):
             self._pipe.encode_prompt(
                 prompt="",
-                device=self._pipe._execution_device,  # where the UNet's inputs go, also under offload
+                device=self._pipe._execution_device,  # the device of the UNet's inputs, also under offload
                 num_images_per_prompt=1,
                 do_classifier_free_guidance=False,
             )
-        self._empty_ids = {component: ids for component, (ids,) in given.items()}
+        self._empty_ids = {component: ids for component, (ids,) in input_ids.items()}
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Follow what the text encoders are given, with plain hooks on their input embeddings."""
+    def watch(self) -> Iterator[None]:
+        """Follow the tokens that the text encoders receive, with plain hooks on their input embeddings."""
 
-        def note(component: str, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        def on_input(component: str, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
             self.begin_encode(component, args[0])
 
         with ExitStack() as stack:
             for component, embedding in self.embeddings.items():
-                stack.callback(embedding.register_forward_pre_hook(partial(note, component)).remove)
+                stack.callback(embedding.register_forward_pre_hook(partial(on_input, component)).remove)
             yield
 
     def begin_encode(self, component: str, input_ids: Tensor) -> None:
-        """Take note of the tokens [batch, position] that a text encoder starts to encode."""
+        """Record which rows of the tokens [batch, position] that a text encoder starts to encode are prompts."""
         empty_ids = self._empty_ids[component].to(input_ids.device)  # [1, position]
         if input_ids.shape[1] == empty_ids.shape[1]:
             is_prompt = (input_ids != empty_ids).any(dim=1)
@@ -100,33 +103,36 @@ class Response:
             is_prompt = torch.ones(len(input_ids), dtype=torch.bool, device=input_ids.device)
         self._is_prompt[component] = is_prompt[:, None, None]  # [batch] -> [batch, 1, 1]
 
-    def of(self, site: Site, activation: Tensor) -> Tensor | None:
-        """Give the rows that answer the prompt: a half or the whole; nothing where all encoded are empty prompts."""
+    def select(self, site: Site, activation: Tensor) -> Tensor | None:
+        """Return the rows that respond to the prompt; None if a text encoder encodes only empty prompts.
+
+        The rows are the conditional half of a guided batch, otherwise the complete batch.
+        """
         if _in_unet(site):
             return split_guidance(activation, self._is_guided).conditional
         return activation if self._is_prompt[site.component].any() else None
 
-    def replaced(self, site: Site, chosen: Tensor, values: Tensor) -> Tensor:
-        """Put `values` where `chosen` answers the prompt and leave the rest.
+    def replace(self, site: Site, selected: Tensor, values: Tensor) -> Tensor:
+        """Return `selected` with `values` in the rows that respond to the prompt.
 
         Args:
-            chosen: [batch, position, chosen], activations of the chosen neurons.
-            values: broadcastable to the rows of `chosen` that answer the prompt.
+            selected: [batch, position, selected], activations of the selected neurons.
+            values: broadcastable to the rows of `selected` that respond to the prompt.
         """
-        values = values.to(chosen)
+        values = values.to(selected)
         if _in_unet(site):
-            unconditional, conditional = split_guidance(chosen, self._is_guided)
+            unconditional, conditional = split_guidance(selected, self._is_guided)
             return torch.cat([unconditional, values.expand_as(conditional)])
-        return torch.where(self._is_prompt[site.component].to(chosen.device), values, chosen)
+        return torch.where(self._is_prompt[site.component].to(selected.device), values, selected)
 
     def unconditional(self, site: Site, activation: Tensor) -> Tensor:
-        """Give what stands for no prompt: the unconditional half, or the empty prompt's encode [1, position, neuron].
+        """Return the unconditional half, or in a text encoder the empty prompt's activation [1, position, neuron].
 
         Raises:
             ValueError: the UNet runs without guidance.
         """
         if not _in_unet(site):
-            return self._empty[site.name]
+            return self._empty_activations[site.name]
         if not self._is_guided:
             raise ValueError(
                 "ablating by the unconditional activation needs guidance; "
@@ -139,9 +145,9 @@ class Response:
         guided = self._guided
         if guided is None:
             guided = getattr(self._pipe, "do_classifier_free_guidance", None)
-        if guided is None:  # diffusers keeps the scale from the start of the pipeline's own call
+        if guided is None:  # diffusers sets the scale at the start of the pipeline's own call
             raise ValueError(
-                f"{type(self._pipe).__name__} has not been called, so whether the batch is guided is unknown; "
+                f"{type(self._pipe).__name__} has not been called, so it is unknown if the batch is guided; "
                 "call the pipeline, not its UNet"
             )
         return bool(guided)

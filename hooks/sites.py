@@ -1,4 +1,4 @@
-"""Find and name the sites of a live pipeline, by class and suffix, never by position."""
+"""Find and name the sites of a live pipeline by module class and name suffix, never by position."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ class UnknownArchitecture(ValueError):  # noqa: N818
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place of the model whose channels are read as neurons.
+    """A module of the model whose input or output channels are neurons.
 
     Args:
-        name: component and normalised module path; the same whatever library version or adapter is loaded.
-        component: attribute of the pipeline, such as "unet" or "text_encoder_2".
+        name: component and normalised module path; does not depend on library versions or loaded adapters.
+        component: attribute name on the pipeline, such as "unet" or "text_encoder_2".
         module_path: path of the module inside the live component, as in `named_modules`.
         kind: one of `SITE_KINDS`.
-        n_neurons: size of the last dimension of what is read.
-        reads: whether the neurons are the module's input or its output.
+        n_neurons: size of the last dimension of that input or output.
+        reads: "input" if the neurons are the channels of the module's input, "output" if of its output.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Site:
 
     @property
     def is_prompt_site(self) -> bool:
-        """Say whether the activation depends on the prompt alone, so that no UNet evaluation is needed."""
+        """True if the activation depends on the prompt alone: reading it needs no UNet evaluation."""
         return self.kind in PROMPT_SITE_KINDS
 
 
 def find_sites(pipe: DiffusionPipeline, kinds: Collection[str]) -> tuple[Site, ...]:
-    """List the sites of `kinds`, ordered by kind as in `SITE_KINDS`, then by the model's module order.
+    """Find the sites of `kinds`, ordered by kind as in `SITE_KINDS`, then in the model's module order.
 
     Raises:
         UnknownArchitecture: the pipeline has no UNet2DConditionModel, or no site of one of the kinds.
@@ -59,10 +59,10 @@ def find_sites(pipe: DiffusionPipeline, kinds: Collection[str]) -> tuple[Site, .
         raise UnknownArchitecture(f"no supported UNet; {_describe(pipe)}")
     sites: list[Site] = []
     for kind in (kind for kind in SITE_KINDS if kind in kinds):
-        of_kind = list(_sites_of_kind(pipe, kind))
-        if not of_kind:
+        found = list(_sites_of_kind(pipe, kind))
+        if not found:
             raise UnknownArchitecture(f"no site of kind {kind}; {_describe(pipe)}")
-        sites += of_kind
+        sites += found
     return tuple(sites)
 
 
@@ -78,13 +78,14 @@ def site_modules(pipe: DiffusionPipeline, sites: Iterable[Site]) -> dict[str, nn
             modules[site.name] = getattr(pipe, site.component).get_submodule(site.module_path)
         except AttributeError as error:
             raise ValueError(
-                f"{type(pipe).__name__} has no module {site.component}.{site.module_path}; find sites anew"
+                f"{type(pipe).__name__} has no module {site.component}.{site.module_path}; "
+                "find the sites of this pipeline"
             ) from error
     return modules
 
 
 class _Rule(NamedTuple):
-    """Sites of `kind` are `suffix` of the modules that match, in the components whose name starts so."""
+    """Sites of `kind`: the submodule `suffix` of every matching module, in components named `component_prefix`…."""
 
     kind: str
     component_prefix: str
@@ -102,7 +103,7 @@ def _is_t5_mlp(module: nn.Module) -> bool:
 
 
 def _is_text_cross_attention(module: nn.Module) -> bool:
-    """Exclude attention with added text projections: its `to_k` and `to_v` see the image, not the prompt."""
+    """Exclude attention with added text projections, whose `to_k` and `to_v` see the image and not the prompt."""
     return isinstance(module, Attention) and module.is_cross_attention and module.added_kv_proj_dim is None
 
 
@@ -121,7 +122,7 @@ _RULES = (
 
 
 def _components(pipe: DiffusionPipeline) -> dict[str, nn.Module]:
-    """Give the pipeline's neural components by name, text encoders in order of their number."""
+    """Return the pipeline's modules by name, text encoders in order of their number."""
     return {name: part for name, part in sorted(pipe.components.items()) if isinstance(part, nn.Module)}
 
 
@@ -137,7 +138,7 @@ def _sites_of_kind(pipe: DiffusionPipeline, kind: str) -> Iterator[Site]:
 
 
 def _refuse_fused_projections(module: nn.Module, path: str) -> None:
-    # Unfusing leaves `to_kv` and the `fused_projections` flag behind; only the processor tells what runs.
+    # Unfusing leaves `to_kv` and the `fused_projections` flag behind; only the processor shows which projections run.
     if isinstance(getattr(module, "processor", None), FusedAttnProcessor2_0):
         raise ValueError(
             f"{path} runs on the fused projection to_kv, so to_k and to_v never fire; "
@@ -147,15 +148,15 @@ def _refuse_fused_projections(module: nn.Module, path: str) -> None:
 
 def _site(component: str, root: nn.Module, module_path: str, rule: _Rule) -> Site:
     module = root.get_submodule(module_path)
-    linear = getattr(module, "base_layer", module)  # an adapter wraps the layer whose sizes are wanted
+    linear = getattr(module, "base_layer", module)  # an adapter wraps the layer, whose sizes these are
     n_neurons = int(getattr(linear, "in_features" if rule.reads == "input" else "out_features"))
-    normalised = module_path.removeprefix("text_model.")  # present or not, by transformers version and class
+    normalised = module_path.removeprefix("text_model.")  # presence depends on the transformers version and class
     return Site(f"{component}.{normalised}", component, module_path, rule.kind, n_neurons, rule.reads)
 
 
 def _describe(pipe: DiffusionPipeline) -> str:
-    seen = ", ".join(f"{name}={type(part).__name__}" for name, part in _components(pipe).items())
+    components = ", ".join(f"{name}={type(part).__name__}" for name, part in _components(pipe).items())
     return (
-        f"seen in {type(pipe).__name__}: {seen}; supported: unet=UNet2DConditionModel (not compiled) with "
+        f"found in {type(pipe).__name__}: {components}; supported: unet=UNet2DConditionModel (not compiled) with "
         "text cross-attention, and CLIP or T5 text encoders"
     )

@@ -1,4 +1,4 @@
-"""Keep activations in Parquet shards with JSON manifests: written whole or not at all, read by column."""
+"""Activations in Parquet shards with JSON manifests: written complete or not at all, read by column."""
 
 import hashlib
 import json
@@ -20,22 +20,22 @@ FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 
 
 class FingerprintMismatch(ValueError):  # noqa: N818
-    """A shard was made from something else than what is running now."""
+    """A shard was recorded with another model or other settings than the current run."""
 
 
 class NewerSchema(ValueError):  # noqa: N818
-    """A shard was written by a newer version than this one can read."""
+    """A file was written by a newer version, which this version cannot read."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardManifest:
-    """What a shard is and was made from; its presence beside the shard marks the shard as complete.
+    """The contents and origin of a shard; a manifest beside a shard marks the shard as complete.
 
     Args:
         n_bytes: size of the Parquet file.
         sha256: hexadecimal digest of the Parquet file.
         columns: names of all columns, keys first.
-        entries: what the writer added: settings, versions, firing counts and the like.
+        entries: further entries of the writer, such as settings, versions and firing counts.
     """
 
     schema_version: int
@@ -57,22 +57,22 @@ def write_shard(
     activations: Mapping[str, Tensor],
     manifest: Mapping[str, object],
 ) -> Path:
-    """Write shard `index`, then its manifest, each whole or not at all; give the path of the Parquet file.
+    """Write shard `index`, then its manifest, each complete or not at all; return the path of the Parquet file.
 
     Args:
-        keys: what identifies a row, by column: each holds one value a row.
-        activations: [row, neuron] by column, stored as float16, or as float32 where a finite value is above
-            65504; rows that are NaN throughout become null.
-        manifest: a "fingerprint" (text) and whatever else JSON can hold.
+        keys: the columns that identify a row, by name, one value per row.
+        activations: [row, neuron] by column, stored as float16, or as float32 if a finite value is above 65504;
+            rows with only NaN become null.
+        manifest: a "fingerprint" (string) and any other entries that JSON can hold.
 
     Raises:
-        ValueError: rows, columns or manifest entries do not fit together.
+        ValueError: columns differ in length or share a name, or a manifest entry is missing or reserved.
     """
-    footer = {"engram.schema_version": str(SCHEMA_VERSION), "engram.fingerprint": _fingerprint(manifest)}
+    footer = {"flashbulb.schema_version": str(SCHEMA_VERSION), "flashbulb.fingerprint": _fingerprint(manifest)}
     table = _table(keys, activations).replace_schema_metadata(footer)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"part-{index:05d}.parquet"
-    _write_whole(path, lambda file: _write_parquet(table, list(keys), file))
+    _write_atomically(path, lambda file: _write_parquet(table, list(keys), file))
     own = {
         "schema_version": SCHEMA_VERSION,
         "n_rows": table.num_rows,
@@ -81,39 +81,39 @@ def write_shard(
         "columns": table.column_names,
     }
     text = json.dumps({**own, **manifest}, indent=2, allow_nan=False)
-    _write_whole(path.with_suffix(".json"), lambda file: file.write(text.encode()))
+    _write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode()))
     return path
 
 
 def read_manifest(path: Path) -> ShardManifest:
-    """Read the manifest of the shard at `path` (of the Parquet file or of the manifest itself).
+    """Read the manifest of a shard; `path` is that of its Parquet file or of the manifest itself.
 
     Raises:
         FileNotFoundError: the shard has no manifest.
-        NewerSchema: it was written by a newer version.
-        ValueError: the file is no manifest of a shard.
+        NewerSchema: the manifest was written by a newer version.
+        ValueError: the file is not the manifest of a shard.
     """
     path = path.with_suffix(".json")
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
-        raise ValueError(f"{path} is no manifest of a shard: it has no schema_version")
+        raise ValueError(f"{path} is not the manifest of a shard: it has no schema_version")
     if content["schema_version"] > SCHEMA_VERSION:
         raise NewerSchema(
             f"{path} has schema version {content['schema_version']}, newer than {SCHEMA_VERSION}; "
-            "upgrade, or record the activations anew"
+            "upgrade or record the activations again"
         )
     missing = sorted(_OWN_ENTRIES - content.keys())
     if missing:
-        raise ValueError(f"{path} is no manifest of a shard: it lacks {missing}")
+        raise ValueError(f"{path} is not the manifest of a shard: it lacks {missing}")
     own = {name: content.pop(name) for name in _OWN_ENTRIES}
     return ShardManifest(**{**own, "columns": tuple(own["columns"])}, entries=content)
 
 
 def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
-    """Find the complete shards by index, in order; none if there is no such directory.
+    """Find the complete shards, by index in ascending order; none if the directory does not exist.
 
-    A shard is complete when its manifest is there and the size and digest of its Parquet file agree with it.
-    What an interrupted writer left behind is passed over.
+    A shard is complete if its manifest exists and matches the size and digest of its Parquet file. Skips what an
+    interrupted writer left behind.
 
     Raises:
         FingerprintMismatch: a manifest has another fingerprint.
@@ -137,36 +137,36 @@ def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
 
 
 def activation_columns(path: Path) -> list[str]:
-    """Name the activation columns of a shard: those that hold one list of numbers a row."""
+    """Return the names of a shard's activation columns: those with one list of numbers per row."""
     return [column.name for column in pq.read_schema(path) if pa.types.is_fixed_size_list(column.type)]
 
 
 def read_activations(
     paths: Sequence[Path], columns: Sequence[str] | None = None
 ) -> tuple[dict[str, npt.NDArray[np.float32]], pa.Table]:
-    """Read activation columns (all, if none are named) and the key columns of shards, one after the other.
+    """Read activation columns (all by default) and the key columns of shards, and concatenate them in order.
 
     Returns:
-        float32 [row, neuron] by column, NaN where the row is null, and the key columns as a table.
+        float32 [row, neuron] by column, with NaN in null rows, and the key columns as a table.
 
     Raises:
-        ValueError: there are no paths, or a shard lacks a column or has it with another number of neurons.
+        ValueError: `paths` is empty, or a shard lacks a column or has another number of neurons in it.
     """
     if not paths:
         raise ValueError("no shards to read")
-    wanted = activation_columns(paths[0]) if columns is None else list(columns)
-    arrays: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in wanted}
+    selected = activation_columns(paths[0]) if columns is None else list(columns)
+    arrays: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selected}
     key_tables = []
     for path in paths:
         present = activation_columns(path)
-        missing = [name for name in wanted if name not in present]
+        missing = [name for name in selected if name not in present]
         if missing:
             raise ValueError(f"{path} lacks {len(missing)} activation columns, first {missing[0]}")
         file = pq.ParquetFile(path)
         key_names = [name for name in file.schema_arrow.names if name not in present]
-        table = file.read(columns=key_names + wanted)
+        table = file.read(columns=key_names + selected)
         key_tables.append(table.select(key_names).replace_schema_metadata(None))
-        for name in wanted:
+        for name in selected:
             arrays[name].append(_rows(table.column(name)))
     joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
     return joined, pa.concat_tables(key_tables, promote_options="default")
@@ -175,10 +175,10 @@ def read_activations(
 def _fingerprint(manifest: Mapping[str, object]) -> str:
     fingerprint = manifest.get("fingerprint")
     if not isinstance(fingerprint, str):
-        raise ValueError(f"the manifest needs a fingerprint text, got {fingerprint!r}")
+        raise ValueError(f'the manifest needs a "fingerprint" string, got {fingerprint!r}')
     reserved = sorted(manifest.keys() & (_OWN_ENTRIES - {"fingerprint"}))
     if reserved:
-        raise ValueError(f"manifest entries {reserved} are written by the store itself; rename them")
+        raise ValueError(f"manifest entries {reserved} are reserved for the store; rename them")
     return fingerprint
 
 
@@ -204,7 +204,7 @@ def _column(name: str, values: Tensor) -> pa.Array:
 
 
 def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """Turn one column of lists into [row, neuron]; nulls become NaN."""
+    """Convert a column of lists to [row, neuron]; null rows become NaN."""
     rows = np.empty((len(column), column.type.list_size), dtype=np.float32)
     begin = 0
     for chunk in column.chunks:
@@ -217,7 +217,7 @@ def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 
 
 def _write_parquet(table: pa.Table, key_names: list[str], file: BinaryIO) -> None:
-    # Dictionaries and statistics help keys, not activations. DuckDB cannot read float16 BYTE_STREAM_SPLIT.
+    # Dictionary encoding and statistics help keys, not activations. DuckDB cannot read float16 BYTE_STREAM_SPLIT.
     pq.write_table(
         table,
         file,
@@ -228,8 +228,8 @@ def _write_parquet(table: pa.Table, key_names: list[str], file: BinaryIO) -> Non
     )
 
 
-def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside `path`, flush to the disk, then rename: a reader sees the whole file or none."""
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write beside `path`, flush to the disk, then rename: a reader sees the complete file or none."""
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
         write(file)

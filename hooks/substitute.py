@@ -1,4 +1,4 @@
-"""Put a tensor of ours where a module's output would be, for as long as a context is open."""
+"""Substitute a given tensor for a module's output while a context is open."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +8,18 @@ from torch import Tensor, nn
 
 @contextmanager
 def substitute(module: nn.Module, output: Tensor) -> Iterator[None]:
-    """Let `module` give `output` whatever it is asked; gradients flow back to it. The module runs unheard.
+    """Make `module` return `output` whatever its input; gradients flow back to `output`.
+
+    The module still runs; its own result is discarded.
 
     Raises:
-        ValueError: the module gave a tensor of another shape than `output`.
+        ValueError: the module's own result has another shape than `output`.
     """
 
-    def replace(_module: nn.Module, _args: tuple[object, ...], given: Tensor) -> Tensor:
-        if given.shape != output.shape:
-            raise ValueError(f"the module gives {tuple(given.shape)}, cannot put {tuple(output.shape)} in its place")
-        return output.to(given.dtype)
+    def replace(_module: nn.Module, _args: tuple[object, ...], original: Tensor) -> Tensor:
+        if original.shape != output.shape:
+            raise ValueError(f"the module returns {tuple(original.shape)}, cannot substitute {tuple(output.shape)}")
+        return output.to(original.dtype)
 
     handle = module.register_forward_hook(replace)
     try:

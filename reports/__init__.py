@@ -1,1 +1,1 @@
-"""Readers and renderers of a finished audit: tables, verdict, summary and pictures, without the model."""
+"""Readers and renderers of a finished audit: tables, verdict, summary and images, without the model."""

@@ -1,12 +1,33 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and how tests are collected."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
-from diffusers import StableDiffusionPipeline
 
-from tests.toy import build_toy_pipe
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 
 @pytest.fixture(scope="session")
 def toy_pipe() -> StableDiffusionPipeline:
-    """A toy pipeline that tests share: leave it as it was, or build another with `build_toy_pipe`."""
+    """A toy pipeline that tests share. Leave it unchanged, or build your own with `build_toy_pipe`."""
+    from tests.toy import build_toy_pipe  # the process that distributes the tests does without torch
+
     return build_toy_pipe()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector the imported libraries: looking through them takes a tenth of the tests' time."""
+    import hypothesis  # noqa: F401 (its import looks for other libraries' random generators among what is not frozen)
+
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()

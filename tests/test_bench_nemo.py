@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from audit.denoiser import Denoiser
-from audit.detectors.one_step_agreement import multi_scale_ssim
-from hooks import find_sites
+from flashbulb.audit.detectors.one_step_agreement import multi_scale_ssim
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.hooks import find_sites
 from tests.audit.counting import counted_latents
 from tests.bench import nemo
 from tests.bench.nemo import N_SEEDS, find_nemo_neurons, fit_statistics

@@ -7,40 +7,59 @@ from pathlib import Path
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from reports.ablation import ABLATION_SCHEMA
-from reports.check import OTHER_TABLES
-from reports.evaluation import EVALUATION_SCHEMA
-from reports.files import TABLE_FILES, VERDICT_FILES
-from reports.findings_file import FINDINGS_SCHEMA
-from reports.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
-from reports.run_record import Calibration, Counts, RunRecord, StyleCalibration
-from reports.schema import RECOVERIES_SCHEMA, scores_schema
+from flashbulb.reports.gate.check import SUPPORTING_TABLES
+from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
+from flashbulb.reports.tables.files import TABLE_FILES, VERDICT_FILES
+from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema
+from flashbulb.reports.views.ablation import ABLATION_SCHEMA
+from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
+from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
+from tests.audit.commands import CANDIDATES, REFERENCE, text_file
+from tests.paths import ROOT
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def run_examples(page: Path, namespace: dict[str, object]) -> None:
+    """Run every Python block of a page in one namespace, in their order."""
+    text = page.read_text(encoding="utf-8")
+    blocks = list(BLOCK.finditer(text))
+    assert len(blocks) == text.count("```python") > 0
+    for block in blocks:
+        line = text.count("\n", 0, block.start(1))
+        exec(compile("\n" * line + block[1], str(page), "exec"), namespace)  # errors name the line of the page
+
+
+def test_examples_of_the_python_api_run_in_their_order(
+    toy_pipe: StableDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    toy_pipe.save_pretrained("my-pipeline")
+    Path("captions.csv").write_text("prompt\n" + "\n".join(CANDIDATES), encoding="utf-8")
+    text_file(Path("clean.txt"), REFERENCE)
+    run_examples(DOCS / "python.md", {"__name__": "example"})
+    assert "spike_score" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("my-pipeline", "captions.csv", "clean.txt", "runs", "labels.csv")
+    }
 
 
 def test_examples_on_neurons_run_in_their_order(
     toy_pipe: StableDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    page = DOCS / "neurons.md"
-    text = page.read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "example", "pipe": toy_pipe}
-    blocks = list(BLOCK.finditer(text))
-    assert len(blocks) == text.count("```python")
-    for block in blocks:
-        line = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * line + block[1], str(page), "exec"), namespace)  # errors name the line of the page
+    run_examples(DOCS / "neurons.md", {"__name__": "example", "pipe": toy_pipe})
     said = capsys.readouterr().out
     assert "there is no neuron 1000000; take the neurons from an audit of this model" in said
     assert float(re.search(r"changed by (\S+)", said)[1]) > 0
-    assert [path.name for path in tmp_path.iterdir()] == ["levers.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["neurons.json"]
 
 
 def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
     tables = (
-        *OTHER_TABLES.values(),
+        *SUPPORTING_TABLES.values(),
         *(scores_schema(()), RECOVERIES_SCHEMA, FINDINGS_SCHEMA, ABLATION_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
     )

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from audit.evaluate import auc, tpr_at_fpr
-from reports.run_record import load_run
-from reports.schema import detector_columns
+from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
+from flashbulb.reports.tables.run_record import load_run
+from flashbulb.reports.tables.schema import detector_columns
 from tests.bench.detect import labelled_scores, negative_sets
 from tests.bench.models import MODELS
 
@@ -25,7 +25,7 @@ class Audited(NamedTuple):
 
 @pytest.fixture(scope="module", params=MODELS)
 def audited(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Audited:
-    from audit.cli import app
+    from flashbulb.audit.cli import app
 
     folder, out = MODELS[request.param], tmp_path_factory.mktemp(request.param) / "run"
     given = {

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.paths import ROOT
+
 STAND_IN = '#!/bin/sh\nprintf "[%s]" "$@"; echo\nexit ${CODE:-0}\n'
 VARIABLES = (
     "MODEL",
@@ -24,13 +25,13 @@ VARIABLES = (
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A folder with our Makefile where everything is installed and `engram` prints its arguments."""
+    """A folder with our Makefile where everything is installed and `flashbulb` prints its arguments."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
-    engram = tmp_path / ".venv" / "bin" / "engram"
-    engram.parent.mkdir(parents=True)
-    engram.write_text(STAND_IN)
-    engram.chmod(0o755)
+    flashbulb = tmp_path / ".venv" / "bin" / "flashbulb"
+    flashbulb.parent.mkdir(parents=True)
+    flashbulb.write_text(STAND_IN)
+    flashbulb.chmod(0o755)
     (tmp_path / ".venv" / ".installed").touch()
     return tmp_path
 
@@ -42,7 +43,7 @@ def make(directory: Path, *arguments: str, code: int = 0) -> subprocess.Complete
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_without_variables_the_defaults_are_engrams(installed: Path) -> None:
+def test_without_variables_the_defaults_are_flashbulbs(installed: Path) -> None:
     assert make(installed, "audit").stdout == "[audit]\n"
 
 
@@ -64,7 +65,7 @@ def test_variables_arrive_as_written(installed: Path) -> None:
 def test_gate_answers_with_its_verdict(installed: Path, code: int, status: int) -> None:
     done = make(installed, "gate", "OUT=my run", code=code)
     assert done.returncode == status
-    assert done.stdout == f"[audit][--gate][--out][my run]\nengram: gate exit code {code}\n"
+    assert done.stdout == f"[audit][--gate][--out][my run]\nflashbulb: gate exit code {code}\n"
 
 
 def test_gate_beside_another_goal_runs_both(installed: Path) -> None:

@@ -10,19 +10,19 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-MAX_POSITIONS = 32  # tokens a prompt, start and end included
+MAX_POSITIONS = 32  # tokens of a prompt, including start and end
 TEXT_WIDTH = 32
 
 
 def byte_alphabet() -> list[str]:
-    """Give the 256 characters by which byte-level BPE writes the 256 byte values, in byte order."""
+    """Return the 256 characters that byte-level BPE uses for the 256 byte values, in byte order."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = iter(range(256, 512))
     return [chr(byte) if byte in printable else chr(next(rest)) for byte in range(256)]
 
 
 def build_toy_tokenizer() -> CLIPTokenizer:
-    """Build a CLIP tokenizer without merges: one token a byte, so that any text can be encoded."""
+    """Build a CLIP tokenizer without merges: one token per byte, so any text can be encoded."""
     alphabet = byte_alphabet()
     pieces = [*alphabet, *(letter + "</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: index for index, piece in enumerate(pieces)}
@@ -30,7 +30,7 @@ def build_toy_tokenizer() -> CLIPTokenizer:
 
 
 def build_toy_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Build a text encoder 32 channels wide and 2 layers deep, with 64 MLP neurons a layer."""
+    """Build a text encoder 32 channels wide and 2 layers deep, with 64 MLP neurons per layer."""
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=TEXT_WIDTH,
@@ -47,7 +47,7 @@ def build_toy_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 
 def build_toy_unet(*, use_linear_projection: bool, latent_size: int) -> UNet2DConditionModel:
-    """Build a UNet of two blocks whose four cross-attentions sit in the down, middle and up parts."""
+    """Build a UNet of two blocks with four cross-attention layers, in its down, middle and up parts."""
     return UNet2DConditionModel(
         sample_size=latent_size,
         block_out_channels=(32, 64),
@@ -62,7 +62,7 @@ def build_toy_unet(*, use_linear_projection: bool, latent_size: int) -> UNet2DCo
 
 
 def build_toy_vae(latent_size: int) -> AutoencoderKL:
-    """Build an autoencoder between images twice as large as the latents and 4-channel latents."""
+    """Build an autoencoder with 4 latent channels; images are twice as large as the latents."""
     return AutoencoderKL(
         block_out_channels=(16, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -80,7 +80,7 @@ def build_toy_pipe(
     latent_size: int = 8,
     seed: int = 0,
 ) -> StableDiffusionPipeline:
-    """Build a pipeline on the CPU in float32; equal arguments give equal weights, the global seed stays."""
+    """Build a pipeline on the CPU in float32; equal arguments give equal weights, the global seed does not change."""
     tokenizer = build_toy_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -111,7 +111,7 @@ def build_toy_pipe(
 
 
 def build_toy_xl_pipe(*, latent_size: int = 8, seed: int = 0) -> StableDiffusionXLPipeline:
-    """Build a Stable Diffusion XL pipeline: two text encoders side by side, their pooled text and sizes added."""
+    """Build a Stable Diffusion XL pipeline: two text encoders, conditioned also on pooled text and image sizes."""
     toy = build_toy_pipe(latent_size=latent_size, seed=seed)
     n_time_ids, time_width = 6, 8
     with torch.random.fork_rng(devices=[]):

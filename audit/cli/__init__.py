@@ -1,19 +1,30 @@
-"""The `engram` command: a file for each group of commands; importing them adds them to `app`."""
+"""The `flashbulb` command, one file per group of commands. Importing a file adds its commands to `app`."""
 
-from audit.cli import auditing, causes, gating, localizing, looking, planting, reading, reporting, searching, staging
-from audit.cli.app import app, main
+from flashbulb.audit.cli import (
+    ablate,
+    audit,
+    discover,
+    gate,
+    inspection,
+    localize,
+    planted,
+    report,
+    show,
+    stages,
+)
+from flashbulb.audit.cli.app import app, main
 
 __all__ = [
+    "ablate",
     "app",
-    "auditing",
-    "causes",
-    "gating",
-    "localizing",
-    "looking",
+    "audit",
+    "discover",
+    "gate",
+    "inspection",
+    "localize",
     "main",
-    "planting",
-    "reading",
-    "reporting",
-    "searching",
-    "staging",
+    "planted",
+    "report",
+    "show",
+    "stages",
 ]

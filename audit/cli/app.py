@@ -1,4 +1,7 @@
-"""The `engram` command itself: its logging, and how errors become one line and an exit code. Heavy imports wait."""
+"""The `flashbulb` command: logging, and the mapping from errors to one line and an exit code.
+
+Heavy libraries are imported only by the commands that need them.
+"""
 
 from __future__ import annotations
 
@@ -8,36 +11,54 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 
-from audit.cli.command import NAME, CommandLine, Root, say_error
-from audit.config import SettingsError
-from reports.files import RunFileError, RunIncompleteError
+from flashbulb.audit.cli.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
+from flashbulb.audit.settings import SettingsError
+from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 
 EXIT_UNTRUSTED, EXIT_INTERNAL, EXIT_INTERRUPTED = 3, 4, 130
 
-app = CommandLine(name=NAME, cls=Root, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False)
+app = CommandLine(
+    name=NAME,
+    cls=Root,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+EXTRA_BY_LIBRARY = {
+    **dict.fromkeys(
+        ("torch", "diffusers", "transformers", "nnsight", "pandas", "safetensors", "scipy", "sklearn"), "audit"
+    ),
+    "faiss": "faiss",
+    "peft": "lora",
+    "skimage": "planted",
+}
+"""The extra that installs each library which `pip install flashbulb` leaves out."""
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    say_error(message)
+    print_error(message)
     raise typer.Exit(code)
 
 
 @contextmanager
 def errors_as_lines() -> Iterator[None]:
-    """Answer a user's mistake with a line and 2, an untrustworthy audit with 3, our own bug with a traceback and 4.
+    """Turn every error into one line and an exit code: 2 usage error, 3 untrusted audit, 4 bug (with a traceback).
 
-    A mistake goes on as typer's own usage error: `Root` knows which option, variable or key of a file it is about.
+    Usage errors are raised again as typer's own, because `Root` names the option, variable or key that caused them.
     """
     try:
         yield
     except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to go on where it stopped", EXIT_INTERRUPTED)
+        _fail("interrupted; run the same command again to resume", EXIT_INTERRUPTED)
     except RunIncompleteError as error:
         _fail(str(error), EXIT_UNTRUSTED)
     except (ValidationError, SettingsError, RunFileError) as error:
@@ -49,46 +70,67 @@ def errors_as_lines() -> Iterator[None]:
 
 
 def _fail_by_kind(error: Exception) -> NoReturn:
-    """Errors of the parts that need torch, which this file does not import until it runs them."""
-    with suppress(ImportError):  # where torch is not installed, it is an error of none of these parts
-        from audit.labels import LabelsError
-        from audit.stages import UNTRUSTED_ERRORS, USAGE_ERRORS
+    """Exit with the code of an error from the parts that need torch, whose exception types are imported only here."""
+    if isinstance(error, ModuleNotFoundError) and (library := (error.name or "").partition(".")[0]) in EXTRA_BY_LIBRARY:
+        extra = EXTRA_BY_LIBRARY[library]
+        _fail(f"this command needs {library}, which is not installed; pip install 'flashbulb[{extra}]'", EXIT_USAGE)
+    with suppress(ImportError):  # without torch, none of these parts can have raised the error
+        from flashbulb.audit.prompts.labels import LabelsError
+        from flashbulb.audit.stages.audit import UNTRUSTED_ERRORS, USAGE_ERRORS
 
         if isinstance(error, (LabelsError, *USAGE_ERRORS)):
             raise typer.BadParameter(str(error)) from error
         if isinstance(error, UNTRUSTED_ERRORS):
             _fail(f"the audit cannot be trusted: {error}", EXIT_UNTRUSTED)
     traceback.print_exception(error)
-    _fail("internal error; this is a bug in engram, please report it with the lines above", EXIT_INTERNAL)
+    _fail("internal error; this is a bug in flashbulb, please report it with the traceback above", EXIT_INTERNAL)
 
 
 def _set_up_logging(verbose: bool) -> None:
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr, force=True
     )
-    for package in ("audit", "hooks", "reports"):
-        logging.getLogger(package).setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("flashbulb").setLevel(logging.DEBUG if verbose else logging.INFO)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"{NAME} {version(NAME)}")
+        raise typer.Exit
 
 
 @app.callback()
 def _root(
-    verbose: Annotated[bool, typer.Option("--verbose", help="Log every detail.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Log in detail, including debug messages.")] = False,
     config: Annotated[
-        Path | None, typer.Option(help="File of settings (TOML); by default engram.toml in this directory, if there.")
+        Path | None,
+        typer.Option(help="Settings file (TOML); by default flashbulb.toml in the current directory, if present."),
     ] = None,
+    _is_version_asked: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version and exit.",
+            callback=_print_version,
+            is_eager=True,
+            expose_value=False,
+        ),
+    ] = False,
 ) -> None:
-    """Find out which training images a text-to-image diffusion model gives back.
+    """Find training images that a text-to-image diffusion model memorized.
 
-    Options can also be given by environment variables (ENGRAM_SEEDS for --seeds of any command, ENGRAM_AUDIT_SEEDS for
-    that of one) and in engram.toml: at its top for all commands, in a table [audit] for one.
-    What is typed wins over the environment, the environment over the file, the file over the default.
+    Without options, `flashbulb audit` audits a small model that comes with Flashbulb.
 
-    Example: engram audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
-    Then: engram gate runs/mine
+    Options can also be set in the environment and in flashbulb.toml. The variable FLASHBULB_SEEDS sets --seeds for all
+    commands, FLASHBULB_AUDIT_SEEDS for `audit` only. In the file, keys at the top apply to all commands and keys in a
+    table [audit] to `audit` only. The command line overrides the environment, and the environment overrides the file.
 
-    Exit codes: 0 done, or passed (gate); 1 the model leaks (gate); 2 a mistake in options, settings or files; 3 not to
-    be trusted; 4 internal error; 130 interrupted.
+    Example: flashbulb audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    Then: flashbulb gate runs/mine
+
+    Exit codes: 0 success, or the gate passed; 1 the gate failed: the model leaks; 2 error in options, settings or
+    files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted.
     """
     _set_up_logging(verbose)
 

@@ -1,4 +1,4 @@
-"""What every command of `engram` has: layered options, help with defaults, and errors of one line."""
+"""Base of every `flashbulb` command: layered options, help that shows defaults, and one-line errors."""
 
 from __future__ import annotations
 
@@ -11,49 +11,56 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
-from audit.cli.help import ROOT_ORDER, epilog_of, prose_of, sorted_into_panels, state_choices, state_defaults
-from audit.cli.layers import (
-    forbidden_variable,
-    inherited,
-    is_layered,
-    keep_keys,
-    listen_to_environment,
-    origin_of,
-    unknown_variables,
-    with_origins,
+from flashbulb.audit.cli.help import (
+    COMMAND_PANELS,
+    epilog_of,
+    fold_negatives_,
+    prose_of,
+    show_choices_,
+    show_defaults_,
+    sort_into_panels_,
 )
-from audit.cli.settings_file import settings_of
-from audit.config import SettingsError
-from reports.text import visible_text
+from flashbulb.audit.cli.layers import (
+    add_origins,
+    bind_variables_,
+    inherited_options,
+    is_layered,
+    origin_of,
+    refuse_forbidden_variables,
+    remember_origins,
+    unknown_variables,
+)
+from flashbulb.audit.cli.settings_file import read_settings_file
+from flashbulb.audit.settings import SettingsError
+from flashbulb.reports.views.text import visible_text
 
 logger = logging.getLogger(__name__)
 
-NAME = "engram"
+NAME = "flashbulb"
 EXIT_USAGE = 2
-_LONGEST_LINE = 1000  # characters of an error message, which may quote a stranger's file
-_UsageError: Any = typer.BadParameter.__base__  # typer carries its own click, whose names are private
+_LONGEST_LINE = 1000  # characters of an error message, which may quote an untrusted file
+_UsageError: Any = typer.BadParameter.__base__  # typer vendors click under private names
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command whose options are filled from the layers, which it says on stderr."""
+    """A command whose options can come from the environment or flashbulb.toml; it logs those that do."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         path = ctx.command_path.split()[1:]
         is_replay = any(arg == "--replay" or arg.startswith("--replay=") for arg in args)
-        if not is_replay:  # a replay takes everything from its run
-            listen_to_environment(self.params, path)
-        if not is_replay and not ctx.resilient_parsing and "--help" not in args:
-            if (forbidden := forbidden_variable(self.params, path)) is not None:
-                raise SettingsError(forbidden)
+        if not is_replay:  # a replay takes all settings from its run
+            bind_variables_(self.params, path)
+        if not is_replay and not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
+            refuse_forbidden_variables(self.params, path)
             root = ctx.find_root()
             for variable in unknown_variables(root.command):
-                logger.warning("%s is set, but no option of any command has that name", variable)
-            entries = settings_of(root.command, path, root.params["config"])
+                logger.warning("%s is set, but matches no option of any command", variable)
+            entries = read_settings_file(root.command, path, root.params["config"])
             ctx.default_map = {name: entry.value for name, entry in entries.items()}
-            keep_keys(ctx, {name: entry.origin for name, entry in entries.items()})
+            remember_origins(ctx, {name: entry.origin for name, entry in entries.items()})
         rest = super().parse_args(ctx, args)
-        if origins := [f"{option} from {origin}" for option, origin in inherited(ctx)]:
+        if origins := [f"{option} from {origin}" for option, origin in inherited_options(ctx)]:
             logger.info("settings: %s", ", ".join(origins))
         return rest
 
@@ -62,29 +69,30 @@ class Command(TyperCommand):
         for param in self.params:
             if param.param_type_name == "argument":
                 param.metavar = param.name.upper()
-            if isinstance(param.envvar, tuple):  # the one of all commands; the epilog tells of the other
+            if isinstance(param.envvar, tuple):  # the variable for all commands; the epilog explains the other
                 param.envvar = param.envvar[-1]
-        state_defaults(self.params, path)
-        state_choices(self.params)
-        self.params = sorted_into_panels(self.params)
+        show_defaults_(self.params, path)
+        show_choices_(self.params)
+        fold_negatives_(self.params)
+        self.params = sort_into_panels_(self.params)
         self.help, self.epilog = prose_of(self.help), epilog_of(self.help, path)
         super().format_help(ctx, formatter)
 
 
 class Root(TyperGroup):
-    """The group of all commands: its own variables, and every usage error as one line and 2."""
+    """The group of all commands. Turns every usage error into one line and exit code 2."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        listen_to_environment(self.params, ())
+        bind_variables_(self.params, ())
         return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: Any) -> list[str]:
-        names = list(ROOT_ORDER)
+        names = list(COMMAND_PANELS)
         return sorted(self.commands, key=lambda name: names.index(name) if name in names else len(names))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         for name, command in self.commands.items():
-            vars(command)["rich_help_panel"] = ROOT_ORDER.get(name)  # groups and commands have it, their base not
+            vars(command)["rich_help_panel"] = COMMAND_PANELS.get(name)  # the common base class does not declare it
         self.help, self.epilog = prose_of(self.help), epilog_of(self.help, ())
         super().format_help(ctx, formatter)
 
@@ -94,8 +102,8 @@ class Root(TyperGroup):
             code = super().main(*args, **options)
         except (_UsageError, SettingsError) as error:
             code = EXIT_USAGE
-            if line := _usage_line(error):  # without arguments it is empty: the help was shown
-                say_error(line)
+            if line := _usage_line(error):  # empty if the help was shown because there are no arguments
+                print_error(line)
         sys.exit(code)
 
 
@@ -106,29 +114,29 @@ class CommandLine(typer.Typer):
         return super().command(name, cls=Command, **options)
 
 
-def say_error(message: str) -> None:
+def print_error(message: str) -> None:
     """Print one line to stderr."""
     typer.echo(f"{NAME}: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
 
 
 def _usage_line(error: Any) -> str:
-    """What is wrong, named by what gave it: the option typed, a variable, a key of a file."""
+    """Return the message of a usage error, which names the option, variable or key that caused it."""
     if isinstance(error, SettingsError):
         return str(error)
     param, cause = getattr(error, "param", None), error.__cause__
     if param is not None and not error.message:
-        return _missing(error.ctx, param)
+        return _missing_line(error.ctx, param)
     if param is not None:
         return f"{origin_of(error.ctx, param.name)}: {error.message.removeprefix('Value error, ')}"
     if isinstance(cause, ValidationError):
         first = cause.errors(include_url=False)[0]
         got = "" if first["type"] == "missing" else f", got {first['input']!r}"
         return f"{origin_of(error.ctx, str(first['loc'][0]))}: {first['msg']}{got}"
-    return with_origins(error.ctx, str(cause)) if cause is not None else str(error.format_message())
+    return add_origins(error.ctx, str(cause)) if cause is not None else str(error.format_message())
 
 
-def _missing(context: Any, param: Any) -> str:
+def _missing_line(context: Any, param: Any) -> str:
     name = origin_of(context, param.name)
     if is_layered(param):
-        return f"{name} is missing; give it, set {param.envvar[-1]}, or write it in engram.toml"
-    return f"{name} is missing; `{context.command_path} --help` has an example"
+        return f"{name} is missing; pass it, set {param.envvar[-1]}, or add it to flashbulb.toml"
+    return f"{name} is missing; see `{context.command_path} --help` for an example"

@@ -1,4 +1,7 @@
-"""`engram.toml`: options of all commands at its top, those of one command in a table; checked as a whole."""
+"""Read `flashbulb.toml`: keys at the top set options of all commands, keys in a table those of one command.
+
+The complete file is checked, whichever command runs.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,40 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from audit.cli.layers import Leaf, is_layered, leaves_of, option_name
-from audit.config import SettingsError
+from flashbulb.audit.cli.layers import LeafCommand, is_layered, leaf_commands, option_name
+from flashbulb.audit.settings import SettingsError
 
-SETTINGS_FILE = Path("engram.toml")
+SETTINGS_FILE = Path("flashbulb.toml")
 
 
 class Entry(NamedTuple):
-    """A value and what an error calls it: file, table and key."""
+    """A value, and the file, table and key that it comes from, as error messages name them."""
 
     origin: str
     value: Any
 
 
-def settings_of(root: Any, path: Sequence[str], chosen: Path | None) -> dict[str, Entry]:
-    """What the settings file gives to the command at `path`, by parameter; nothing where there is no file.
+def read_settings_file(root: Any, path: Sequence[str], chosen: Path | None) -> dict[str, Entry]:
+    """Read the values that the settings file has for the command at `path`, by parameter name.
 
     Args:
         root: the group of all commands.
-        chosen: the file, by default engram.toml in the current directory if it exists.
+        path: the words that call the command.
+        chosen: the file; by default flashbulb.toml in the current directory, if it exists.
 
     Raises:
-        SettingsError: the file cannot be read, or any key or value of it is none of a command's.
+        SettingsError: the file cannot be read, or one of its keys or values fits no command.
     """
     file, content = _read(chosen)
-    leaves = list(leaves_of(root))
+    leaves = list(leaf_commands(root))
     _check(file, content, root, leaves, ())
     (command,) = (leaf.command for leaf in leaves if leaf.path == tuple(path))
     entries: dict[str, Entry] = {}
-    for depth in range(len(path) + 1):  # the table of the command itself comes last and wins
+    for depth in range(len(path) + 1):  # the command's own table comes last and takes precedence
         table: Any = content
         for name in path[:depth]:
-            below = table.get(name)
-            table = below if isinstance(below, dict) else {}
+            subtable = table.get(name)
+            table = subtable if isinstance(subtable, dict) else {}
         for key, param, value in _matches(table, command):
             origin = _origin(file, path[:depth], key)
             if is_layered(param):
@@ -57,22 +61,24 @@ def _read(chosen: Path | None) -> tuple[Path, dict[str, Any]]:
     try:
         return file, tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror or error}; give --config a TOML file") from error
+        raise SettingsError(
+            f"{file} cannot be read: {error.strerror or error}; pass a TOML file to --config"
+        ) from error
     except ValueError as error:  # not UTF-8, or not TOML
-        raise SettingsError(f"{file} is not TOML ({error}); mend it, or give --config another file") from error
+        raise SettingsError(f"{file} is not TOML ({error}); fix it, or pass another file to --config") from error
 
 
 def _matches(table: Mapping[str, Any], command: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Key, parameter and value of what a table gives to a command."""
+    """Yield key, parameter and value of every entry of a table that is an option of a command."""
     params = {option_name(param): param for param in command.params if param.expose_value}
     for key, value in table.items():
-        param = params.get(_spelled(key))
+        param = params.get(_with_dashes(key))
         if param is not None and not isinstance(value, dict):
             yield key, param, value
 
 
-def _spelled(key: str) -> str:
-    """A key as the option is spelled: batch_size and batch-size are the same."""
+def _with_dashes(key: str) -> str:
+    """Spell a key like its option: batch_size and batch-size are the same."""
     return key.replace("_", "-")
 
 
@@ -81,57 +87,63 @@ def _origin(file: Path, path: Sequence[str], key: str) -> str:
     return f"{file}: {table}{key}"
 
 
-def _check(file: Path, table: Mapping[str, Any], group: Any, leaves: list[Leaf], path: tuple[str, ...]) -> None:
-    """Every key is an option of some command below `path`, and every value one that it takes."""
-    spelled: dict[str, str] = {}
+def _check(file: Path, table: Mapping[str, Any], group: Any, leaves: list[LeafCommand], path: tuple[str, ...]) -> None:
+    """Check that every key is an option of a command below `path`, and that the option accepts the value.
+
+    Raises:
+        SettingsError: a key or value does not fit; names file, table and key.
+    """
+    first_spelling: dict[str, str] = {}
     for key, value in table.items():
         origin = _origin(file, path, key)
-        below = getattr(group, "commands", {}).get(key)
+        command = getattr(group, "commands", {}).get(key)
         if isinstance(value, dict):
-            if below is None:
+            if command is None:
                 name = ".".join((*path, key))
-                raise SettingsError(f"{file}: [{name}] is no command; {_nearest_command(name, leaves)}")
-            _check(file, value, below, [leaf for leaf in leaves if leaf.path[len(path)] == key], (*path, key))
+                raise SettingsError(f"{file}: [{name}] is not a command; {_nearest_command(name, leaves)}")
+            _check(file, value, command, [leaf for leaf in leaves if leaf.path[len(path)] == key], (*path, key))
             continue
-        if (first := spelled.setdefault(_spelled(key), key)) != key:
-            raise SettingsError(f"{origin} is given as {first}, too; keep one of them")
-        takers = [(leaf, param) for leaf in leaves for _, param, _ in _matches({key: value}, leaf.command)]
-        if not takers:
-            raise SettingsError(_unknown(origin, key, leaves, below is not None, path))
-        if not any(is_layered(param) for _, param in takers):
-            raise SettingsError(f"{origin} counts on the command line only; remove the key")
-        for leaf, param in takers:
+        if (first := first_spelling.setdefault(_with_dashes(key), key)) != key:
+            raise SettingsError(f"{origin} is also given as {first}; keep one of them")
+        matches = [(leaf, param) for leaf in leaves for _, param, _ in _matches({key: value}, leaf.command)]
+        if not matches:
+            raise SettingsError(_unknown_key_message(origin, key, leaves, command is not None, path))
+        if not any(is_layered(param) for _, param in matches):
+            raise SettingsError(f"{origin} can only be set on the command line; remove the key")
+        for leaf, param in matches:
             if is_layered(param):
                 _check_value(origin, leaf, param, value)
 
 
-def _unknown(origin: str, key: str, leaves: list[Leaf], is_command: bool, path: tuple[str, ...]) -> str:
+def _unknown_key_message(
+    origin: str, key: str, leaves: list[LeafCommand], is_command: bool, path: tuple[str, ...]
+) -> str:
     if is_command:
-        return f"{origin} is a command; write its options in a table [{'.'.join((*path, key))}]"
+        return f"{origin} is a command; set its options in a table [{'.'.join((*path, key))}]"
     from difflib import get_close_matches
 
     known = {option_name(p) for leaf in leaves for p in leaf.command.params if is_layered(p)}
-    near = get_close_matches(_spelled(key), sorted(known), 1)
-    of = f"engram {' '.join(path)}" if path else "any command"
-    return f"{origin} is no option of {of}; {f'did you mean {near[0]}?' if near else 'remove it'}"
+    near = get_close_matches(_with_dashes(key), sorted(known), 1)
+    commands = f"flashbulb {' '.join(path)}" if path else "any command"
+    return f"{origin} is not an option of {commands}; {f'did you mean {near[0]}?' if near else 'remove it'}"
 
 
-def _nearest_command(name: str, leaves: list[Leaf]) -> str:
+def _nearest_command(name: str, leaves: list[LeafCommand]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(name, [".".join(leaf.path) for leaf in leaves], 1)
-    return f"did you mean [{near[0]}]?" if near else "`engram --help` lists them"
+    return f"did you mean [{near[0]}]?" if near else "`flashbulb --help` lists them"
 
 
-def _check_value(origin: str, leaf: Leaf, param: Any, value: Any) -> None:
+def _check_value(origin: str, leaf: LeafCommand, param: Any, value: Any) -> None:
     from pydantic import TypeAdapter, ValidationError
 
-    command = f"engram {' '.join(leaf.path)}"
+    command = f"flashbulb {' '.join(leaf.path)}"
     if value == []:
-        raise SettingsError(f"{origin} is an empty list; give it a value, or leave the key out")
+        raise SettingsError(f"{origin} is an empty list; give it a value, or remove the key")
     annotation = str if param.type_descriptor.annotation is datetime else param.type_descriptor.annotation
-    try:  # as JSON, where strict means that a number is no string, but a string may be a path
+    try:  # strict JSON refuses a string for a number, but accepts a string for a path
         TypeAdapter(annotation).validate_json(json.dumps(value, default=str), strict=True)
     except ValidationError as error:
-        what = error.errors(include_url=False)[0]["msg"]
-        raise SettingsError(f"{origin}: {what}, got {value!r}; `{command} --help` says what it takes") from error
+        reason = error.errors(include_url=False)[0]["msg"]
+        raise SettingsError(f"{origin}: {reason}, got {value!r}; see `{command} --help`") from error

@@ -1,7 +1,7 @@
-"""Detectors: each turns what is known of a prompt into one number, higher meaning more suspicious.
+"""Detectors: each gives a prompt one score, where higher means more suspicious.
 
-A detector is one file here that holds a `DETECTOR`; it is found by being here. What it needs decides its class:
-recorded neurons, one step at x_T, or the pictures that sampling gave.
+A detector is a file of this package that defines `DETECTOR`; no other registration is needed. Its class says what it
+reads: recorded neurons, one step at x_T, or sampled images. UE is one UNet evaluation of one latent.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:  # torch is not needed to list detectors
+if TYPE_CHECKING:  # listing detectors does not import torch
     from torch import Tensor
 
-    from audit.sampled_prompt import SampledPrompt
-    from audit.step import Step
+    from flashbulb.audit.detectors.views import SampledPrompt, Step
 
 Matrix = npt.NDArray[np.float32]  # [prompt, neuron]
 Vector = npt.NDArray[np.float64]  # [prompt]
@@ -27,15 +26,16 @@ Vector = npt.NDArray[np.float64]  # [prompt]
 
 @dataclass(frozen=True, slots=True)
 class NeuronDetector:
-    """Reads recorded neurons: `fit` learns from reference prompts how to score others.
+    """A detector of recorded neurons, fitted on reference prompts.
 
     Args:
         name: its column in scores.parquet.
-        source: the paper, with its number.
-        kind: of the sites it reads.
-        reduction: which of their columns.
-        evaluations_per_seed: UE for each prompt and seed if it were the only detector.
-        fit: from the reference's activations [prompt, neuron] to a function that scores such activations: [prompt].
+        source: authors, year and arXiv number of the paper.
+        kind: kind of the sites it reads.
+        reduction: reduction of their activations that it reads.
+        evaluations_per_seed: UE per prompt and seed if it were the only detector.
+        fit: takes the reference's activations [prompt, neuron] and returns a function that scores activations
+            [prompt, neuron] -> [prompt].
     """
 
     name: str
@@ -48,12 +48,13 @@ class NeuronDetector:
 
 @dataclass(frozen=True, slots=True)
 class StepDetector:
-    """Reads one step at x_T: `measure` gives [prompt, seed], NaN where one seed is too few; the score is the mean.
+    """A detector of one step at x_T; a prompt's score is the mean over seeds.
 
     Args:
-        evaluations_per_seed: UE for each prompt and seed if it were the only detector, the one at x_T included.
-            Evaluations of the empty prompt at x_T are made once for all prompts and not counted.
-        reads_attention: `Step.attention` has to be filled.
+        evaluations_per_seed: UE per prompt and seed if it were the only detector, including the evaluation at x_T.
+            The empty prompt at x_T is evaluated once for all prompts and is not counted.
+        measure: returns [prompt, seed], NaN where more than one seed is needed.
+        reads_attention: True if it reads `Step.attention`.
     """
 
     name: str
@@ -64,27 +65,45 @@ class StepDetector:
 
 
 @dataclass(frozen=True, slots=True)
-class PictureDetector:
-    """Reads the pictures sampled from a prompt; the rest of the prompts get no value.
+class ImageDetector:
+    """A detector of the images sampled for a prompt; prompts that are not sampled have no score.
 
     Args:
-        evaluations_per_picture: UE for each picture beyond its sampling.
+        evaluations_per_image: UE per image, in addition to sampling it.
     """
 
     name: str
     source: str
-    evaluations_per_picture: int
+    evaluations_per_image: int
     measure: Callable[[SampledPrompt], float]
 
 
-Detector = NeuronDetector | StepDetector | PictureDetector
+Detector = NeuronDetector | StepDetector | ImageDetector
 
 
-def available() -> dict[str, Detector]:
-    """Every detector of this package, by name."""
+def find_detectors() -> dict[str, Detector]:
+    """Return every detector of this package, by name."""
     found: dict[str, Detector] = {}
     for module in pkgutil.iter_modules(__path__, f"{__name__}."):
         detector = getattr(importlib.import_module(module.name), "DETECTOR", None)
         if detector is not None:
             found[detector.name] = detector
     return found
+
+
+def describe_cost(detector: Detector) -> str:
+    """Return the UE per prompt with n seeds and m images, if it were the only detector."""
+    if isinstance(detector, NeuronDetector | StepDetector):
+        per_seed = detector.evaluations_per_seed
+        return "0" if per_seed == 0 else "n" if per_seed == 1 else f"{per_seed} n"
+    per_image = detector.evaluations_per_image
+    return "sampling" if per_image == 0 else f"sampling + {'' if per_image == 1 else f'{per_image} '}m"
+
+
+def describe_input(detector: Detector) -> str:
+    """Return what a detector reads, in words."""
+    if isinstance(detector, NeuronDetector):
+        return f"{detector.kind} neurons"
+    if isinstance(detector, StepDetector):
+        return "attention at x_T" if detector.reads_attention else "noise predicted at x_T"
+    return "sampled images"

@@ -1,10 +1,14 @@
-"""Ren et al.'s detector (arXiv 2403.11052): how widely the first step's cross-attention spreads over the tokens.
+"""Attention entropy, by Ren et al. (2024, arXiv 2403.11052): how widely the first step's cross-attention spreads.
 
-Of their two statistics we use the layer entropy: E = −Σ ā log ā over all token positions, start and padding included,
-where ā is the prompt's attention in the first step of sampling, averaged over heads and pixels; higher is memorized.
-They read one layer, Stable Diffusion's fourth (their code, renjie3/MemAttn, detect.py, mode E; Jeon et al. 2412.04140,
-appendix D.1, restate it). A layer's number means nothing in another UNet, so we take the mean of E over all
-cross-attention layers: our choice. The other statistic, D, needs the last fifth of sampling. It costs 1 UE a seed.
+Statistic: E = −Σ ā log ā over all token positions, including start and padding, where ā is the prompt's cross-attention
+in the first step of sampling, averaged over heads and pixels. It is higher for memorized prompts. This is the layer
+entropy, one of their two statistics; the other, D, needs the last fifth of sampling.
+
+They read one layer, the fourth of Stable Diffusion (their code, renjie3/MemAttn, detect.py, mode E; restated by Jeon et
+al. 2412.04140, appendix D.1). A layer's number has no meaning in another UNet. The mean of E over all cross-attention
+layers is our choice.
+
+Cost: 1 UE per prompt and seed.
 """
 
 from __future__ import annotations
@@ -12,17 +16,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audit.detectors import StepDetector
-from audit.step import Step
+from flashbulb.audit.detectors import StepDetector
+from flashbulb.audit.detectors.views import Step
 
 
 def attention_entropy(step: Step) -> Tensor:
-    """−Σ ā log ā over token positions in nats, mean over layers, of each prompt and seed: [prompt, seed]."""
+    """Return −Σ ā log ā over token positions, in nats, averaged over layers: [prompt, seed]."""
     assert step.attention, "attention was not observed during this step"
-    by_layer = torch.stack([attention.float() for attention in step.attention.values()])
-    entropy: Tensor = torch.special.entr(by_layer).sum(
-        dim=3
-    )  # [layer, prompt, seed, position] -> [layer, prompt, seed]
+    attention = torch.stack([layer.float() for layer in step.attention.values()])  # [layer, prompt, seed, position]
+    entropy: Tensor = torch.special.entr(attention).sum(dim=3)  # [layer, prompt, seed]
     return entropy.mean(dim=0)
 
 

@@ -1,14 +1,16 @@
-"""Chen et al.'s detector (arXiv 2410.21665): Wen's norm where the end token lights up at the end of sampling.
+"""Bright ending, by Chen et al. (2025, arXiv 2410.21665): Wen's norm, weighted by the attention to the end token.
 
-In the last step of sampling, memorized regions attend to the prompt's end token. That map is the mask m, and the
-statistic ‖(ε(x_t, c) − ε(x_t, ∅)) ∘ m‖₂ / mean(m), averaged over all steps of sampling (their code, chenchen-usyd/
-BE-PRSS, detect_mem.py and local_sd_pipeline.py; restated by Jeon et al. 2412.04140, appendix D.1). They average m
-over heads and over the two cross-attention layers of Stable Diffusion's down blocks that see whole latents.
+In the last step of sampling, memorized regions attend to the prompt's end token. This attention map is the mask m.
+Statistic: ‖(ε(x_t, c) − ε(x_t, ∅)) ∘ m‖₂ / mean(m), averaged over all steps of sampling (their code, chenchen-usyd/
+BE-PRSS, detect_mem.py and local_sd_pipeline.py; restated by Jeon et al. 2412.04140, appendix D.1). They average m over
+heads and over the two cross-attention layers of Stable Diffusion's down blocks that have the resolution of the latents.
 
-What is approximated: sampling is over, so the picture is encoded and noised again to the last timestep for the mask
-and to the middle of the noise schedule for the difference, one point in place of the mean over steps. m is the mean
-over all layers of the finest resolution, stretched to the latents where none sees them whole. It costs 3 UE a
-picture: the prompt at the last timestep, the prompt and the empty prompt in the middle.
+This is an approximation, as it runs after sampling. The image is encoded and noised again: to the last timestep for the
+mask, and to the middle of the noise schedule for the difference. One timestep replaces the mean over steps. m is the
+mean over all layers of the finest resolution, interpolated to the size of the latents.
+
+Cost: 3 UE per image in addition to sampling: the prompt at the last timestep, the prompt and the empty prompt at the
+middle one.
 """
 
 from __future__ import annotations
@@ -19,16 +21,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from audit.detectors import PictureDetector
-from audit.detectors.balanced_representation import noised_latents
-from audit.sampled_prompt import SampledPrompt
-from hooks import TokenClass
-from hooks.attention import cross_attention_layers, observe_attention
+from flashbulb.audit.detectors import ImageDetector
+from flashbulb.audit.detectors.balanced_representation import noised_latents
+from flashbulb.audit.detectors.views import SampledPrompt
+from flashbulb.hooks import TokenClass
+from flashbulb.hooks.attention import cross_attention_layers, observe_attention
 
 
 @torch.no_grad()
 def bright_ending(sampled: SampledPrompt) -> float:
-    """Masked norm of the noise difference, mean over pictures; NaN where the prompt has no end token."""
+    """Return the masked norm of the noise difference, averaged over images; NaN if the prompt has no end token."""
     denoiser = sampled.denoiser
     middle = denoiser.pipe.scheduler.config.num_train_timesteps // 2
     latents = noised_latents(sampled, middle)
@@ -40,17 +42,17 @@ def bright_ending(sampled: SampledPrompt) -> float:
 
 
 def masked_norm(difference: Tensor, mask: Tensor) -> Tensor:
-    """‖difference ∘ mask‖₂ / mean(mask) of [picture, channel, row, column] and [picture, 1, row, column]: [picture]."""
+    """Return ‖difference ∘ mask‖₂ / mean(mask): [image, channel, row, column], [image, 1, row, column] -> [image]."""
     norm: Tensor = (difference * mask).flatten(1).norm(dim=1)
     return norm / mask.flatten(1).mean(dim=1)
 
 
 @torch.no_grad()
 def end_token_mask(sampled: SampledPrompt) -> Tensor:
-    """Attention to the end token at the last timestep, as large as the latents: [picture, 1, row, column]."""
+    """Return the attention to the end token at the last timestep, in the latents' size: [image, 1, row, column]."""
     denoiser, is_end = sampled.denoiser, sampled.classes[0] == TokenClass.END
     latents = noised_latents(sampled, sampled.last_timestep)
-    maps: list[Tensor] = []  # [picture, pixel] of each layer
+    maps: list[Tensor] = []  # [image, pixel] per layer
 
     def keep(_layer: str, probabilities: Tensor) -> None:
         maps.append(probabilities[..., is_end.to(probabilities.device)].mean(dim=(1, 3)))
@@ -65,9 +67,9 @@ def end_token_mask(sampled: SampledPrompt) -> Tensor:
     return mask
 
 
-DETECTOR = PictureDetector(
+DETECTOR = ImageDetector(
     name="bright_ending",
     source="Chen et al. 2025, arXiv 2410.21665",
-    evaluations_per_picture=3,
+    evaluations_per_image=3,
     measure=bright_ending,
 )

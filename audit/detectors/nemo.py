@@ -1,10 +1,13 @@
-"""Finding NeMo's neurons (arXiv 2406.02366) as a detector: how far a prompt's cross-attention values are from usual.
+"""Finding NeMo's neurons, by Hintersdorf et al. (2024, arXiv 2406.02366), used as a detector.
 
-As in their code (ml-research/localizing_memorization_in_diffusion_models, 1_compute_activations_statistics.py and
-utils/activation_detection.py) an activation a is the mean of |to_v(prompt_embeds)| over all token positions, padding
-included, μ and σ are its mean and sample standard deviation over reference prompts, and z = |a − μ| / σ. They read
-the seven layers of the down and middle blocks; a block's place means nothing in another UNet, so here all layers
-count. They use z to choose neurons, not to detect: the mean of the 20 largest z is our choice. It costs no UE.
+Statistic: the mean of a prompt's 20 largest z = |a − μ| / σ. The activation a of a neuron is the mean of
+|to_v(prompt_embeds)| over all token positions, including padding; μ and σ are its mean and sample standard deviation
+over reference prompts. This z follows their code (ml-research/localizing_memorization_in_diffusion_models,
+1_compute_activations_statistics.py and utils/activation_detection.py). They use it to choose neurons, not to detect
+prompts; the mean of the 20 largest is our choice. They read the seven layers of the down and middle blocks. A block's
+position has no meaning in another UNet, so all layers count here.
+
+Cost: 0 UE.
 """
 
 from __future__ import annotations
@@ -13,15 +16,19 @@ from collections.abc import Callable
 
 import numpy as np
 
-from audit.detectors import Matrix, NeuronDetector, Vector
+from flashbulb.audit.detectors import Matrix, NeuronDetector, Vector
 
 N_LARGEST = 20
 
 
 def fit_nemo(reference: Matrix) -> Callable[[Matrix], Vector]:
-    """Learn μ and σ from the reference's activations; the result scores activations [prompt, neuron]: [prompt].
+    """Fit μ and σ on the reference's activations, [prompt, neuron].
 
-    A neuron that is constant over the reference has no scale: its z is 0. Fewer than 20 neurons count all.
+    A neuron that is constant over the reference has σ = 0, and its z counts as 0. With fewer than 20 neurons, the mean
+    is over all of them.
+
+    Returns:
+        A function that scores activations: [prompt, neuron] -> [prompt].
 
     Raises:
         ValueError: there are fewer than two reference prompts.

@@ -1,14 +1,16 @@
-"""Agreement of seeds after one step, by which Finding NeMo (arXiv 2406.02366) tells memorized prompts.
+"""Agreement of seeds after one step, by Hintersdorf et al. (Finding NeMo, 2024, arXiv 2406.02366).
 
-A memorized prompt pulls every seed towards one picture: the difference ε(x_T, c) − x_T then looks alike whatever x_T.
-As in their code (ml-research/localizing_memorization_in_diffusion_models, utils/activation_detection.py) the
-difference is scaled to [0, 1] in every channel and seeds are compared by multi-scale SSIM: Gaussian windows 11 wide,
-standard deviation 1.5, three scales with equal exponents (0.33 there, a third here). Small latents get as many of
-the three scales, and as wide a window, as fit; that is our choice, and so is the range 1 at every scale.
+A memorized prompt pulls every seed towards one image, so the difference ε(x_T, c) − x_T is similar for every x_T.
+Statistic: the mean similarity of a seed's difference to those of the prompt's other seeds. As in their code
+(ml-research/localizing_memorization_in_diffusion_models, utils/activation_detection.py), each channel of the difference
+is scaled to [0, 1]. The similarity is multi-scale SSIM with Gaussian windows of width 11 and standard deviation 1.5,
+and three scales with equal exponents (0.33 there, a third here).
 
-They flag a seed whose most similar other seed exceeds 0.428; we average over the other seeds instead, so that one
-chance resemblance counts little. Their code evaluates at the second timestep of sampling, we at that of x_T.
-It costs 1 UE a seed and needs two seeds.
+Our choices: small latents use as many of the three scales, and as wide a window, as fit. The data range is 1 at every
+scale. The similarity is averaged over the other seeds, so one chance resemblance counts little; they flag a seed whose
+most similar other seed exceeds 0.428. The timestep is that of x_T; their code uses the second timestep of sampling.
+
+Cost: 1 UE per prompt and seed; it needs two seeds.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d
 
-from audit.detectors import StepDetector
-from audit.step import Step
+from flashbulb.audit.detectors import StepDetector
+from flashbulb.audit.detectors.views import Step
 
 WINDOW = 11
 WINDOW_STD = 1.5
@@ -28,15 +30,18 @@ LUMINANCE_FLOOR, CONTRAST_FLOOR = 0.01**2, 0.03**2
 
 
 def one_step_agreement(step: Step) -> Tensor:
-    """Mean similarity in [0, 1] of each seed to the prompt's other seeds, NaN where there is one: [prompt, seed]."""
+    """Return the mean similarity, in [0, 1], of each seed to the prompt's other seeds: [prompt, seed].
+
+    It is NaN if there is only one seed.
+    """
     difference = step.noise.float() - step.latents.float()  # [prompt, seed, channel, row, column]
     low, high = difference.amin(dim=(3, 4), keepdim=True), difference.amax(dim=(3, 4), keepdim=True)
-    images = (difference - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)  # a constant channel is black
-    return torch.stack([_similarity_to_others(images_of_prompt) for images_of_prompt in images])
+    images = (difference - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)  # a constant channel is 0
+    return torch.stack([_similarity_to_others(seeds) for seeds in images])
 
 
 def _similarity_to_others(images: Tensor) -> Tensor:
-    """Mean similarity of each of the images [seed, channel, row, column] to the others: [seed]."""
+    """Return the mean similarity of each image to the others: [seed, channel, row, column] -> [seed]."""
     n_seeds = len(images)
     if n_seeds == 1:
         return images.new_full((1,), torch.nan)
@@ -47,7 +52,10 @@ def _similarity_to_others(images: Tensor) -> Tensor:
 
 
 def multi_scale_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Multi-scale SSIM of images with values in [0, 1], [image, channel, row, column] each: [image] in [0, 1]."""
+    """Return the multi-scale SSIM of pairs of images, in [0, 1]: two [pair, channel, row, column] -> [pair].
+
+    The values of the images are in [0, 1].
+    """
     smallest = min(a.shape[2:])
     window = min(WINDOW, smallest - 1 + smallest % 2)  # odd
     n_scales = max(1, sum(smallest >> scale >= window for scale in range(N_SCALES)))
@@ -61,7 +69,10 @@ def multi_scale_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _ssim_terms(a: Tensor, b: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """The luminance term and the contrast and structure term wherever the window fits: like `a`, smaller."""
+    """Return the luminance term, and the contrast-structure term, at every position where the window fits.
+
+    Both are [pair, channel, row, column], smaller than `a` by `window` − 1 rows and columns.
+    """
     offsets = torch.arange(window, dtype=a.dtype, device=a.device) - window // 2
     weights = torch.exp(-((offsets / WINDOW_STD) ** 2) / 2)
     kernel = torch.outer(weights, weights) / weights.sum() ** 2

@@ -1,13 +1,16 @@
-"""Jeon et al.'s detector (arXiv 2412.04140): how sharply a prompt bends the model's probability landscape at x_T.
+"""Sharpness, by Jeon et al. (2025, arXiv 2412.04140): how sharply a prompt bends the probability landscape at x_T.
 
-The statistic is ‖HΔ sΔ‖ of each latent: sΔ is the score of the prompt minus that of the empty prompt, HΔ its Jacobian.
-The paper squares it (section 4.4); its code, Dongjae0324/sharpness_memorization_diffusion, local_model/pipe.py, does
-not, nor do we. They multiply by automatic differentiation; we take the finite difference of their section 5.1,
-‖sΔ‖ · ‖sΔ(x_T + δ sΔ/‖sΔ‖) − sΔ(x_T)‖ / δ, with a step along the unit vector and δ = 1 as in their code for
-mitigation. The noise difference stands for sΔ: it differs by a factor that is the same for all prompts.
+Statistic: ‖HΔ sΔ‖₂ of each latent, where sΔ is the score of the prompt minus the score of the empty prompt, and HΔ is
+the Jacobian of sΔ. The paper squares it (section 4.4); its code, Dongjae0324/sharpness_memorization_diffusion,
+local_model/pipe.py, does not, and neither do we. They compute the product by automatic differentiation. We use the
+finite difference of their section 5.1, ‖sΔ‖ · ‖sΔ(x_T + δ sΔ/‖sΔ‖) − sΔ(x_T)‖ / δ, with a step along the unit vector
+and δ = 1 as in their code for mitigation. The difference of predicted noises replaces sΔ; the two differ by a factor
+that is the same for all prompts.
 
-It costs 3 UE a seed, the empty prompt at x_T being shared. On 4 × 64 × 64 latents the step moves one value by some
-0.008, as much as bfloat16 rounds values near 1: measure in float16 or float32.
+On latents of 4 × 64 × 64 the step changes one value by about 0.008, which is the rounding error of bfloat16 near 1.
+Measure in float16 or float32.
+
+Cost: 3 UE per prompt and seed; the 1 UE per seed of the empty prompt at x_T is shared by all prompts.
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audit.detectors import StepDetector
-from audit.step import Step
+from flashbulb.audit.detectors import StepDetector
+from flashbulb.audit.detectors.views import Step
 
 STEP_LENGTH = 1.0
-"""δ, in the units of x_T, whose values have unit variance."""
+"""δ, in units of x_T, whose values have unit variance."""
 
 
 def sharpness(step: Step) -> Tensor:
-    """‖HΔ sΔ‖₂ at x_T of each prompt and seed, 0 where the prompt changes nothing: [prompt, seed]."""
+    """Return ‖HΔ sΔ‖₂ at x_T: [prompt, seed]; 0 where the prompt changes nothing."""
     difference = step.noise.float() - step.noise_uncond.float()  # [prompt, seed, channel, row, column]
     size: Tensor = difference.flatten(2).norm(dim=2)  # [prompt, seed]
     direction = difference / size[..., None, None, None].clamp_min(torch.finfo(torch.float32).tiny)

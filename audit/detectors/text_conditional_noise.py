@@ -1,19 +1,21 @@
-"""Wen et al.'s detector (arXiv 2407.21720): how far a prompt moves the first noise prediction.
+"""Text-conditional noise, by Wen et al. (2024, arXiv 2407.21720): how far a prompt moves the first noise prediction.
 
-The statistic is the norm of the difference between the noise predicted for the prompt and for the empty prompt at x_T,
-averaged over seeds. It costs 2 UE a seed, 1 where the empty prompt's half is shared between prompts, as here.
+Statistic: ‖ε(x_T, c) − ε(x_T, ∅)‖₂ averaged over seeds, where ε(x_T, c) is the noise predicted at x_T for the prompt
+and ε(x_T, ∅) that for the empty prompt.
+
+Cost: 1 UE per prompt and seed, as the 1 UE per seed of the empty prompt is shared by all prompts; 2 if it is not.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from audit.detectors import StepDetector
-from audit.step import Step
+from flashbulb.audit.detectors import StepDetector
+from flashbulb.audit.detectors.views import Step
 
 
 def text_conditional_noise(step: Step) -> Tensor:
-    """‖ε(x_T, c) − ε(x_T, ∅)‖₂ of each prompt and seed: [prompt, seed]."""
+    """Return ‖ε(x_T, c) − ε(x_T, ∅)‖₂: [prompt, seed]."""
     difference = step.noise.float() - step.noise_uncond.float()  # [prompt, seed, channel, row, column]
     norms: Tensor = difference.flatten(2).norm(dim=2)
     return norms

@@ -1,1 +1,1 @@
-"""Which neurons recall a memory: attribution, a choice of levers, and their causal test."""
+"""Localize a memory in neurons: attribute the response, select neurons, and test their causal effect."""

@@ -1,7 +1,7 @@
-"""Attribution of the model's response to a prompt, to its neurons and to its words, from one backward pass.
+"""Attribution of the model's response to a prompt, to its neurons and to its tokens, from one backward pass.
 
 The response J is the norm of the text-conditional noise ‖ε_c − ε_∅‖ at x_T (Wen et al., ICLR 2024). A neuron's
-attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over seeds, with the gradient averaged along the
+attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over seeds. The gradient is averaged along the
 straight path of token embeddings from the empty prompt to the prompt (integrated gradients, arXiv 1703.01365, and
 conductance, arXiv 1805.12233): at the prompt itself the response is saturated and the gradient points elsewhere.
 """
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from audit.denoiser import Denoiser, Tokens
-from audit.recover.climb import BACKWARD_COST, frozen_parameters
-from hooks import NonFiniteActivation, Site, observe, site_modules
+from flashbulb.audit.ascent.climb import BACKWARD_COST, frozen_parameters
+from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.hooks import NonFiniteActivation, Site, observe, site_modules
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class AttributionPlan:
 
     Args:
         timestep: the scheduler's t of x_T.
-        n_seeds: noises that it is averaged over.
-        n_points: of the path from the empty prompt, the prompt itself being the last.
+        n_seeds: number of initial latents x_T that the attribution is averaged over.
+        n_points: points on the path from the empty prompt to the prompt; the last point is the prompt itself.
         batch_size: latents in one UNet call.
     """
 
@@ -38,19 +38,19 @@ class AttributionPlan:
 
     @property
     def evaluations(self) -> int:
-        """UE of one prompt; the empty prompt's `n_seeds` are spent once for all."""
+        """UE of one prompt; the `n_seeds` UE of the empty prompt are spent once for all prompts."""
         return (1 + BACKWARD_COST) * self.n_seeds * self.n_points
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What one prompt's response is made of.
+    """The response to one prompt and its attribution.
 
     Args:
         response: J at the prompt, mean over seeds.
         neurons: by `site.name`, attribution of each neuron: [neuron].
-        positions: by `site.name` of sites that see the text, attribution of each position: [position].
-        tokens: attribution of each input token's difference from the empty prompt's: [position].
+        positions: by `site.name` of prompt sites, attribution of each position: [position].
+        tokens: attribution of each input token's difference from the empty prompt's token: [position].
     """
 
     response: float
@@ -59,10 +59,10 @@ class Attribution:
     tokens: Tensor
 
 
-def mean_attribution(attributions: Sequence[Attribution]) -> dict[str, Tensor]:
-    """Mean over prompts, [neuron] by `site.name`."""
+def average_neurons(attributions: Sequence[Attribution]) -> dict[str, Tensor]:
+    """Average the attributions of neurons over prompts: [neuron] by `site.name`."""
     names = attributions[0].neurons
-    return {name: torch.stack([one.neurons[name] for one in attributions]).mean(dim=0) for name in names}
+    return {name: torch.stack([prompt.neurons[name] for prompt in attributions]).mean(dim=0) for name in names}
 
 
 class Attributor:
@@ -74,16 +74,20 @@ class Attributor:
         self._latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         empty = denoiser.tokenize([""])
         self._empty_embeddings = denoiser.token_embeddings(empty).float()  # [1, position, width]
-        self._baseline: dict[str, Tensor] = {}  # [seed or 1, position, neuron] by site.name
-        with torch.no_grad(), observe(self._modules, self._sites, self._keep_baseline):
+        self._empty_activations: dict[str, Tensor] = {}  # [seed or 1, position, neuron] by site.name
+        with torch.no_grad(), observe(self._modules, self._sites, self._keep_empty):
             embeds = denoiser.embed(empty).expand(plan.n_seeds, -1, -1)
             self._empty_noise = denoiser.predict_noise(self._latents, plan.timestep, embeds).float()
 
-    def _keep_baseline(self, site: Site, activation: Tensor) -> None:
-        self._baseline[site.name] = activation.float()
+    def _keep_empty(self, site: Site, activation: Tensor) -> None:
+        self._empty_activations[site.name] = activation.float()
 
     def attribute(self, prompts: Sequence[str]) -> list[Attribution]:
-        """Attribute each prompt's response; prompts do not influence one another."""
+        """Attribute the response to each prompt; prompts do not influence one another.
+
+        Raises:
+            NonFiniteActivation: a gradient is not finite.
+        """
         plan = self._plan
         per_call = max(1, plan.batch_size // (plan.n_seeds * plan.n_points))
         attributions: list[Attribution] = []
@@ -93,7 +97,7 @@ class Attributor:
         return attributions
 
     def _attribute_batch(self, prompts: Sequence[str]) -> list[Attribution]:
-        """Rows of the text encoder are [prompt, point], rows of the UNet [prompt, point, seed]."""
+        """Attribute one batch: rows of the text encoder are [prompt, point], rows of the UNet [prompt, point, seed]."""
         plan, denoiser, n = self._plan, self._denoiser, len(prompts)
         tokens = denoiser.tokenize([prompt for prompt in prompts for _ in range(plan.n_points)])
         difference = denoiser.token_embeddings(tokens).float() - self._empty_embeddings
@@ -104,37 +108,35 @@ class Attributor:
         def keep(site: Site, activation: Tensor) -> None:
             activations[site.name] = activation
 
-        forward = denoiser.evaluations
+        evaluations_before = denoiser.evaluations
         with observe(self._modules, self._sites, keep):
             response = self._response(path, tokens)  # [prompt, point, seed]
-        denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - forward)
-        *of_sites, of_path = torch.autograd.grad(response.sum(), [*(activations[s.name] for s in self._sites), path])
-        if not all(gradient.isfinite().all() for gradient in (*of_sites, of_path)):
+        denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - evaluations_before)
+        inputs = [*(activations[site.name] for site in self._sites), path]
+        *site_gradients, path_gradient = torch.autograd.grad(response.sum(), inputs)
+        if not all(gradient.isfinite().all() for gradient in (*site_gradients, path_gradient)):
             raise NonFiniteActivation("gradients are not finite; load the model in float32 or bfloat16")
         at_prompt = response[:, -1].detach().mean(dim=1)
-        of_tokens = (
-            (difference * of_path.float()).sum(dim=2).reshape(n, plan.n_points, -1).mean(dim=1)
-        )  # [prompt, position]
-        parts = [
-            self._of_site(site, activations[site.name].detach(), gradient, n)
-            for site, gradient in zip(self._sites, of_sites, strict=True)
-        ]
+        by_point = (difference * path_gradient.float()).sum(dim=2).reshape(n, plan.n_points, -1)
+        by_token = by_point.mean(dim=1) / plan.n_seeds  # [prompt, point, position] -> [prompt, position]
+        by_site = {  # [prompt, position, neuron]
+            site: self._attribute_site(site, activations[site.name].detach(), gradient, n)
+            for site, gradient in zip(self._sites, site_gradients, strict=True)
+        }
         return [
             Attribution(
                 response=float(at_prompt[i]),
-                neurons={s.name: part[i].sum(dim=0).cpu() for s, part in zip(self._sites, parts, strict=True)},
+                neurons={site.name: values[i].sum(dim=0).cpu() for site, values in by_site.items()},
                 positions={
-                    s.name: part[i].sum(dim=1).cpu()
-                    for s, part in zip(self._sites, parts, strict=True)
-                    if s.is_prompt_site
+                    site.name: values[i].sum(dim=1).cpu() for site, values in by_site.items() if site.is_prompt_site
                 },
-                tokens=(of_tokens[i] / plan.n_seeds).cpu(),
+                tokens=by_token[i].cpu(),
             )
             for i in range(n)
         ]
 
     def _response(self, path: Tensor, tokens: Tokens) -> Tensor:
-        """J of every point of the path and every seed: [prompt, point, seed]."""
+        """Compute J at every point of the path with every seed: [prompt, point, seed]."""
         plan, denoiser = self._plan, self._denoiser
         embeds = denoiser.embed_from(path, tokens)
         n_rows = len(embeds)
@@ -144,12 +146,12 @@ class Attributor:
         norm: Tensor = difference.flatten(1).norm(dim=1)
         return norm.reshape(-1, plan.n_points, plan.n_seeds)
 
-    def _of_site(self, site: Site, activation: Tensor, gradient: Tensor, n_prompts: int) -> Tensor:
-        """Attribution [prompt, position, neuron] from activations and gradients of all rows."""
+    def _attribute_site(self, site: Site, activation: Tensor, gradient: Tensor, n_prompts: int) -> Tensor:
+        """Return the attribution [prompt, position, neuron] from the activations and gradients of all rows."""
         n_points, n_seeds = self._plan.n_points, self._plan.n_seeds
-        seeds_here = len(activation) // (n_prompts * n_points)  # 1 in a text encoder, which sees no noise
-        shape = (n_prompts, n_points, seeds_here, *activation.shape[1:])
-        baseline = self._baseline[site.name][:seeds_here]  # the text encoder repeats one row
-        moved = activation.float().reshape(shape)[:, -1] - baseline  # [prompt, seed, position, neuron]
+        n_site_seeds = len(activation) // (n_prompts * n_points)  # 1 in a text encoder, which sees no latents
+        shape = (n_prompts, n_points, n_site_seeds, *activation.shape[1:])
+        empty = self._empty_activations[site.name][:n_site_seeds]  # rows of a text encoder are all equal
+        difference = activation.float().reshape(shape)[:, -1] - empty  # [prompt, seed, position, neuron]
         mean_gradient = gradient.float().reshape(shape).mean(dim=1)
-        return (moved * mean_gradient).sum(dim=1) / n_seeds
+        return (difference * mean_gradient).sum(dim=1) / n_seeds

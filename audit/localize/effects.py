@@ -1,4 +1,4 @@
-"""Test levers: what replacing them does to a memory, to clean prompts, and what carrying them elsewhere does."""
+"""Measure the effect of localized neurons: on their memory, on clean prompts, and when patched into a clean prompt."""
 
 from __future__ import annotations
 
@@ -10,50 +10,50 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from audit.ablated_samples import text_conditional_noise
-from audit.denoiser import Denoiser
-from audit.evidence import REPLICATION_DISTANCE, Picture, Pictures, seed_diversity, tile_distances
-from audit.recover.sample import SamplePlan
-from audit.sampling import sample_pictures
-from hooks import By, NeuronSet, Recording, ablate, capture, patch, record_neurons
+from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImage, RgbImages, seed_diversity, tile_distances
+from flashbulb.audit.localize.ablated_samples import response_norms
+from flashbulb.audit.model.sampling import sample_images
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.samples import SamplePlan
+from flashbulb.hooks import By, NeuronSet, Recording, ablate, capture, patch, record_neurons
 
 ERASED_SHARE = 0.75
-"""A memory is erased when this share of the samples no longer replicates its picture."""
+"""A memory is erased if at least this share of the samples no longer replicates its image."""
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingPlan(SamplePlan):
-    """How an effect is sampled; guidance is above 1, so that there is an unconditional half.
+class EffectPlan(SamplePlan):
+    """How prompts are sampled to measure an effect; guidance is above 1, so every batch has an unconditional half.
 
     Args:
-        first_index: of the samples' seeds; levers are chosen with others than those they are tested with.
+        first_index: image index of the first sample; neurons are selected and tested with different indices.
     """
 
     first_index: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """Pictures of one prompt, [seed, height, width, 3], and the norm of the text-conditional output at x_T."""
+class Samples:
+    """Images of one prompt [seed, height, width, 3], and their response norm at x_T, mean over seeds."""
 
-    pictures: Pictures
+    images: RgbImages
     response: float
 
     @property
     def diversity(self) -> float:
-        """Median distance between two seeds' pictures."""
-        return seed_diversity(self.pictures)
+        """Median distance between the images of two seeds."""
+        return seed_diversity(self.images)
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What ablating levers does to the memory that they were chosen for.
+    """The effect of ablating localized neurons on their memory.
 
     Args:
-        n_replicating: samples that replicate the picture, before and after.
-        distance: to the picture, median over samples, before and after.
-        diversity: median distance between two seeds' pictures, before and after.
-        response: text-conditional noise at x_T after, as a share of before.
+        n_replicating: samples that replicate the image, before and after.
+        distance: distance to the image, median over samples, before and after.
+        diversity: median distance between the images of two seeds, before and after.
+        response: response norm at x_T after the ablation, as a share of that before.
     """
 
     n_samples: int
@@ -64,18 +64,18 @@ class Effect:
 
     @property
     def is_erased(self) -> bool:
-        """Whether what at least half of the samples showed before is gone; what did not show cannot be erased."""
+        """True if at least half of the samples replicated the image before, and it is erased after."""
         before, after = self.n_replicating
         return 2 * before >= self.n_samples and is_erased(after, self.n_samples)
 
 
 @dataclass(frozen=True, slots=True)
 class ControlEffect:
-    """What the same ablation does to a clean prompt.
+    """The effect of the same ablation on a clean prompt.
 
     Args:
-        change: mean distance of its pictures to those without ablation, seed by seed.
-        diversity: median distance between two seeds' pictures without ablation.
+        change: mean distance between its images with and without ablation, seed by seed.
+        diversity: median distance between the images of two seeds without ablation.
     """
 
     prompt: str
@@ -84,28 +84,28 @@ class ControlEffect:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the ablation changes a picture more than another seed does."""
+        """True if the ablation changes an image more than another seed does."""
         return self.change > self.diversity
 
 
 def is_erased(n_replicating: int, n_samples: int) -> bool:
-    """Whether few enough samples still replicate a memorized picture."""
+    """Return whether at least `ERASED_SHARE` of the samples no longer replicates the memorized image."""
     return 1 - n_replicating / n_samples >= ERASED_SHARE
 
 
-def n_replicating(pictures: Pictures, memory: Picture) -> int:
-    """Pictures [seed, height, width, 3] within the replication distance of the memorized one."""
-    return int((tile_distances(pictures, memory) <= REPLICATION_DISTANCE).sum())
+def count_replicating(images: RgbImages, memory: RgbImage) -> int:
+    """Count the images [seed, height, width, 3] within the replication distance of the memorized image."""
+    return int((tile_distances(images, memory) <= REPLICATION_DISTANCE).sum())
 
 
 def sample_edited(
-    denoiser: Denoiser, prompt: str, plan: SamplingPlan, edit: AbstractContextManager[object] | None = None
-) -> Sampled:
-    """Sample a prompt inside `edit`, a context such as `hooks.ablate`."""
+    denoiser: Denoiser, prompt: str, plan: EffectPlan, edit: AbstractContextManager[object] | None = None
+) -> Samples:
+    """Sample a prompt inside `edit`, a context such as `flashbulb.hooks.ablate`."""
     unet = denoiser.pipe.unet
     indices = range(plan.first_index, plan.first_index + plan.n_samples)
     with edit or nullcontext(), capture({"unet": unet.conv_out}) as outputs:
-        pictures = sample_pictures(
+        images = sample_images(
             denoiser.pipe,
             [prompt] * plan.n_samples,
             indices,
@@ -114,44 +114,44 @@ def sample_edited(
             guidance_scale=plan.guidance_scale,
         )
     denoiser.evaluations += plan.evaluations
-    return Sampled(pictures, fmean(text_conditional_noise(outputs["unet"][0])))
+    return Samples(images, fmean(response_norms(outputs["unet"][0])))
 
 
-def sample_recorded(
-    denoiser: Denoiser, prompt: str, plan: SamplingPlan, neurons: NeuronSet
-) -> tuple[Sampled, Recording]:
-    """Sample a prompt as it is, and record what `neurons` do at every step."""
+def sample_and_record(
+    denoiser: Denoiser, prompt: str, plan: EffectPlan, neurons: NeuronSet
+) -> tuple[Samples, Recording]:
+    """Sample a prompt without edits, and record the activations of `neurons` at every step."""
     with record_neurons(denoiser.pipe, neurons) as recording:
-        sampled = sample_edited(denoiser, prompt, plan)
-    return sampled, recording
+        samples = sample_edited(denoiser, prompt, plan)
+    return samples, recording
 
 
-def effect_on_memory(memory: Picture, before: Sampled, after: Sampled) -> Effect:
+def measure_effect(memory: RgbImage, before: Samples, after: Samples) -> Effect:
     """Compare samples of the memorized prompt before and after an ablation."""
-    both = (before, after)
-    distances = [tile_distances(sampled.pictures, memory) for sampled in both]
+    distances = [tile_distances(samples.images, memory) for samples in (before, after)]
     return Effect(
-        n_samples=len(before.pictures),
-        n_replicating=(n_replicating(before.pictures, memory), n_replicating(after.pictures, memory)),
+        n_samples=len(before.images),
+        n_replicating=(count_replicating(before.images, memory), count_replicating(after.images, memory)),
         distance=(float(np.median(distances[0])), float(np.median(distances[1]))),
         diversity=(before.diversity, after.diversity),
         response=after.response / max(before.response, torch.finfo(torch.float32).tiny),
     )
 
 
-def effects_on_controls(
-    denoiser: Denoiser, controls: Sequence[tuple[str, Sampled]], neurons: NeuronSet, by: By, plan: SamplingPlan
+def measure_control_effects(
+    denoiser: Denoiser, controls: Sequence[tuple[str, Samples]], neurons: NeuronSet, by: By, plan: EffectPlan
 ) -> list[ControlEffect]:
-    """Ablate in clean prompts, each given with its samples without ablation."""
+    """Ablate `neurons` in clean prompts, each given with its samples without ablation."""
     effects = []
     for prompt, before in controls:
         after = sample_edited(denoiser, prompt, plan, ablate(denoiser.pipe, neurons, by))
-        pairs = zip(after.pictures, before.pictures, strict=True)
-        change = float(np.mean([tile_distances(a[None], b)[0] for a, b in pairs]))
+        pairs = zip(after.images, before.images, strict=True)
+        change = float(np.mean([tile_distances(image[None], original)[0] for image, original in pairs]))
         effects.append(ControlEffect(prompt, change, before.diversity))
     return effects
 
 
-def n_patched(denoiser: Denoiser, prompt: str, recording: Recording, memory: Picture, plan: SamplingPlan) -> int:
-    """Samples of a clean prompt that replicate the memory once its neurons' recorded activations are patched in."""
-    return n_replicating(sample_edited(denoiser, prompt, plan, patch(denoiser.pipe, recording)).pictures, memory)
+def count_patched(denoiser: Denoiser, prompt: str, recording: Recording, memory: RgbImage, plan: EffectPlan) -> int:
+    """Count the samples of a clean prompt that replicate the memory after `recording` is patched in."""
+    patched = sample_edited(denoiser, prompt, plan, patch(denoiser.pipe, recording))
+    return count_replicating(patched.images, memory)

@@ -1,4 +1,4 @@
-"""Localize one memory: attribute its response, choose levers, and test them with seeds that did not choose them."""
+"""Localize a memory: attribute its response, select neurons, and test them with seeds that did not select them."""
 
 from __future__ import annotations
 
@@ -7,65 +7,67 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from audit.denoiser import Denoiser
-from audit.evidence import Pictures
-from audit.localize.again import recovered_again
-from audit.localize.attribution import Attribution, Attributor
-from audit.localize.effects import (
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.localize.attribution import Attribution, Attributor
+from flashbulb.audit.localize.effects import (
     ControlEffect,
     Effect,
-    Sampled,
-    SamplingPlan,
-    effect_on_memory,
-    effects_on_controls,
-    n_patched,
-    n_replicating,
+    EffectPlan,
+    Samples,
+    count_patched,
+    count_replicating,
+    measure_control_effects,
+    measure_effect,
+    sample_and_record,
     sample_edited,
-    sample_recorded,
 )
-from audit.localize.levers import Ranked, fewest, neuron_set_of, rank_neurons
-from audit.memories import Memory
-from audit.recover.known_image import KnownImagePlan
-from hooks import By, NeuronSet, Site, ablate
+from flashbulb.audit.localize.memories import Memory
+from flashbulb.audit.localize.recovery import count_recovered_again
+from flashbulb.audit.localize.selection import RankedNeuron, bisect_fewest, make_neuron_set, rank_neurons
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.strategies.known_image import KnownImagePlan
+from flashbulb.hooks import By, NeuronSet, Site, ablate
 
 MARGIN = 1.5
-"""So many times the fewest levers are taken: what barely suffices with the seeds of the choice fails with others."""
+"""Select this multiple of the fewest neurons: a number that barely suffices for its own seeds fails for others."""
 
 
 @dataclass(frozen=True, slots=True)
-class LeverPlan:
-    """How levers are chosen and tested.
+class LocalizationPlan:
+    """How neurons are selected and tested.
 
     Args:
-        share: of the neurons of the levers' kind, those of the highest attribution.
-        n_checks: bisections towards the fewest that erase, 0 to take them all; each samples the prompt once.
-        by: what stands in for a lever.
-        sampling: of the test; the choice takes the seeds before those.
-        n_controls: clean prompts that each memory's levers are tried on.
-        pull: how the picture is pulled at in the ablated model; None not to try.
+        share: share of the sites' neurons to select, those of the highest attribution.
+        n_checks: bisections towards the fewest neurons that erase, 0 to keep all; each samples the prompt once.
+        by: what replaces the localized neurons.
+        sampling: samples of the test; the selection uses the image indices before them.
+        n_controls: clean prompts on which each memory's localized neurons are tested.
+        recovery: how to recover the image again from the ablated model; None to skip the test.
     """
 
     share: float
     n_checks: int
     by: By
-    sampling: SamplingPlan
+    sampling: EffectPlan
     n_controls: int
-    pull: KnownImagePlan | None
+    recovery: KnownImagePlan | None
 
     @property
-    def choosing(self) -> SamplingPlan:
-        """How samples are made while levers are chosen."""
+    def selection_sampling(self) -> EffectPlan:
+        """How prompts are sampled while neurons are selected."""
         return replace(self.sampling, first_index=self.sampling.first_index - self.sampling.n_samples)
 
 
 @dataclass(frozen=True, slots=True)
-class Localized:
-    """One memory with its levers, and what the test of them gave.
+class LocalizedMemory:
+    """A memory with its localized neurons and their test results.
 
     Args:
-        excess: attribution above that of clean prompts, by which levers are ranked: [neuron] by `site.name`.
-        n_patched: samples of a clean prompt that show the memory with the levers' activations put in; None untried.
-        n_recovered_again: samples that show it after it was pulled at in the ablated model; None if not tried.
+        excess: attribution above that of clean prompts, which ranks the neurons: [neuron] by `site.name`.
+        neurons: the localized neurons.
+        n_patched: samples of a clean prompt that show the memory after the localized neurons' activations are patched
+            in; None if not tested.
+        n_recovered_again: samples that show the memory after recovery from the ablated model; None if not tested.
         before, after: samples of the prompt, [seed, height, width, 3].
         evaluations: UE spent.
     """
@@ -78,83 +80,88 @@ class Localized:
     controls: tuple[ControlEffect, ...]
     n_patched: int | None
     n_recovered_again: int | None
-    before: Pictures
-    after: Pictures
+    before: RgbImages
+    after: RgbImages
     evaluations: int
 
 
 class Localizer:
-    """Localizes memories of one model in the neurons of `levers`, the sites of one kind.
+    """Localizes memories of one model in the neurons of `sites`, all of one kind.
 
     Args:
-        attributor: of a larger set of sites, `levers` among them.
-        clean: prompts that no memory belongs to, which controls are taken from.
-        usual: mean attribution of clean prompts, [neuron] by `site.name`: levers are neurons that carry more of the
-            memory's response than of those, so that replacing them leaves other prompts alone.
-        means: reference mean of each neuron of `levers`, [neuron] by `site.name`, if they are replaced by it.
+        attributor: of a larger set of sites that includes `sites`.
+        clean_prompts: prompts without a memory, from which controls are taken.
+        clean_attribution: mean attribution of clean prompts, [neuron] by `site.name`. Selected neurons carry more of
+            the memory's response than of clean prompts' responses, so replacing them leaves other prompts unchanged.
+        means: reference mean of each neuron of `sites`, [neuron] by `site.name`, if neurons are replaced by means.
         fingerprint: of the model.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        levers: Sequence[Site],
+        sites: Sequence[Site],
         attributor: Attributor,
-        clean: Sequence[str],
-        usual: Mapping[str, Tensor],
+        clean_prompts: Sequence[str],
+        clean_attribution: Mapping[str, Tensor],
         means: dict[str, Tensor] | None,
-        plan: LeverPlan,
+        plan: LocalizationPlan,
         fingerprint: str,
     ) -> None:
-        self._denoiser, self._levers, self._attributor, self._plan = denoiser, tuple(levers), attributor, plan
-        self._usual, self._means, self._fingerprint = usual, means, fingerprint
-        self._clean = [(prompt, sample_edited(denoiser, prompt, plan.sampling)) for prompt in clean]
+        self._denoiser, self._sites, self._attributor, self._plan = denoiser, tuple(sites), attributor, plan
+        self._clean_attribution, self._means, self._fingerprint = clean_attribution, means, fingerprint
+        self._clean = [(prompt, sample_edited(denoiser, prompt, plan.sampling)) for prompt in clean_prompts]
 
-    def localize(self, memory: Memory) -> Localized:
-        """Find and test the levers of one memory."""
+    def localize(self, memory: Memory) -> LocalizedMemory:
+        """Select and test the neurons of one memory."""
         denoiser, plan = self._denoiser, self._plan
-        spent = denoiser.evaluations
+        evaluations_before = denoiser.evaluations
         (attribution,) = self._attributor.attribute([memory.prompt])
-        excess = {site.name: attribution.neurons[site.name] - self._usual[site.name] for site in self._levers}
-        neurons = self._choose(memory, rank_neurons(excess, self._levers))
-        before, recording = sample_recorded(denoiser, memory.prompt, plan.sampling, neurons)
+        excess = {
+            site.name: attribution.neurons[site.name] - self._clean_attribution[site.name] for site in self._sites
+        }
+        neurons = self._select(memory, rank_neurons(excess, self._sites))
+        before, recording = sample_and_record(denoiser, memory.prompt, plan.sampling, neurons)
         after = sample_edited(denoiser, memory.prompt, plan.sampling, ablate(denoiser.pipe, neurons, plan.by))
-        controls = self._controls_of(memory)
-        on_controls = effects_on_controls(denoiser, controls, neurons, plan.by, plan.sampling)
-        patched = again = None
+        controls = self._controls(memory)
+        control_effects = measure_control_effects(denoiser, controls, neurons, plan.by, plan.sampling)
+        n_patched = n_recovered_again = None
         if controls:
-            patched = n_patched(denoiser, controls[0][0], recording, memory.picture, plan.sampling)
-        if plan.pull is not None:
-            again = recovered_again(denoiser, memory.prompt, memory.picture, neurons, plan.by, plan.pull, plan.sampling)
-        return Localized(
+            n_patched = count_patched(denoiser, controls[0][0], recording, memory.image, plan.sampling)
+        if plan.recovery is not None:
+            n_recovered_again = count_recovered_again(
+                denoiser, memory.prompt, memory.image, neurons, plan.by, plan.recovery, plan.sampling
+            )
+        return LocalizedMemory(
             memory=memory,
             attribution=attribution,
             excess=excess,
             neurons=neurons,
-            effect=effect_on_memory(memory.picture, before, after),
-            controls=tuple(on_controls),
-            n_patched=patched,
-            n_recovered_again=again,
-            before=before.pictures,
-            after=after.pictures,
-            evaluations=denoiser.evaluations - spent,
+            effect=measure_effect(memory.image, before, after),
+            controls=tuple(control_effects),
+            n_patched=n_patched,
+            n_recovered_again=n_recovered_again,
+            before=before.images,
+            after=after.images,
+            evaluations=denoiser.evaluations - evaluations_before,
         )
 
-    def _choose(self, memory: Memory, ranked: Sequence[Ranked]) -> NeuronSet:
+    def _select(self, memory: Memory, ranked: Sequence[RankedNeuron]) -> NeuronSet:
         plan, denoiser = self._plan, self._denoiser
-        n = max(1, round(plan.share * len(ranked)))
+        n_most = max(1, round(plan.share * len(ranked)))
 
-        def best(count: int) -> NeuronSet:
-            return neuron_set_of(ranked[:count], self._means, self._fingerprint)
+        def top(n: int) -> NeuronSet:
+            return make_neuron_set(ranked[:n], self._means, self._fingerprint)
 
-        def erases_everywhere(count: int) -> bool:
-            sampled = sample_edited(denoiser, memory.prompt, plan.choosing, ablate(denoiser.pipe, best(count), plan.by))
-            return n_replicating(sampled.pictures, memory.picture) == 0
+        def is_enough(n: int) -> bool:
+            edit = ablate(denoiser.pipe, top(n), plan.by)
+            samples = sample_edited(denoiser, memory.prompt, plan.selection_sampling, edit)
+            return count_replicating(samples.images, memory.image) == 0
 
-        return best(min(n, round(MARGIN * fewest(erases_everywhere, n, plan.n_checks))))
+        return top(min(n_most, round(MARGIN * bisect_fewest(is_enough, n_most, plan.n_checks))))
 
-    def _controls_of(self, memory: Memory) -> list[tuple[str, Sampled]]:
-        """Clean prompts of this memory, others for another one."""
+    def _controls(self, memory: Memory) -> list[tuple[str, Samples]]:
+        """Choose clean prompts for this memory; which ones depends on its id."""
         if not self._clean:
             return []
         first = int(memory.prompt_id, 16)

@@ -1,1 +1,1 @@
-"""The embedded model with planted memorization: recipe, captions, weights and measured ground truth."""
+"""Models with planted memorization: their recipe, and the embedded model with its measured ground truth."""

@@ -1,4 +1,4 @@
-"""Train the small AutoencoderKL of a planted model and encode pictures with it."""
+"""Train the small AutoencoderKL of a planted model, and encode images with it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 from torch.nn import functional
 
-from audit.planted.collection import WORLDS, Collection
-from audit.planted.pictures import Picture
-from audit.planted.presets import Preset
+from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.planted.collection import WORLDS, Collection
+from flashbulb.audit.planted.presets import Preset
 
 _KL_WEIGHT = 1e-6
 _LEARNING_RATE = 2e-3
 
 
 def build_autoencoder(preset: Preset) -> AutoencoderKL:
-    """An untrained AutoencoderKL of the preset's widths."""
+    """Build an untrained AutoencoderKL with the preset's widths."""
     n_blocks = len(preset.autoencoder_channels)
     return AutoencoderKL(
         block_out_channels=preset.autoencoder_channels,
@@ -32,23 +32,23 @@ def build_autoencoder(preset: Preset) -> AutoencoderKL:
     )
 
 
-def to_tensor(batch: list[Picture]) -> Tensor:
-    """Pictures as the model sees them: [picture, 3, height, width] in [-1, 1]."""
+def to_tensor(batch: list[RgbImage]) -> Tensor:
+    """Convert images to the model's input: [image, 3, height, width], in [-1, 1]."""
     return torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def learning_rate_factor(step: int, n_steps: int, n_warmup: int) -> float:
-    """Linear warm-up, then half a cosine down to a fiftieth."""
+    """Warm up linearly, then decay along half a cosine to a fiftieth."""
     if step < n_warmup:
         return (step + 1) / n_warmup
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / n_steps))
 
 
 class AutoencoderTrainer:
-    """Train on planted and freshly painted pictures; each step draws from the preset's seed and its own number."""
+    """Train on planted and newly painted images; each step draws from the preset's seed and its own number."""
 
     planted_share = 0.4
-    stream = 1  # of random numbers, apart from every other stage's
+    stream = 1  # of random numbers; no other stage uses it
 
     def __init__(self, preset: Preset, collection: Collection, device: torch.device) -> None:
         torch.manual_seed(preset.seed)
@@ -56,7 +56,7 @@ class AutoencoderTrainer:
         self.model = build_autoencoder(preset).to(device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=_LEARNING_RATE, weight_decay=1e-4)
         self._world = WORLDS[preset.world]
-        self._planted = [p for name, p in sorted(collection.pictures.items()) if not name.startswith("seen")]
+        self._planted = [p for name, p in sorted(collection.images.items()) if not name.startswith("seen")]
 
     def _batch(self, rng: np.random.Generator) -> Tensor:
         size, batch = self.preset.picture_size, []
@@ -64,24 +64,24 @@ class AutoencoderTrainer:
             if draw < self.planted_share:
                 batch.append(self._planted[int(rng.integers(len(self._planted)))])
             elif draw < 0.75:
-                batch.append(self._world.titled_picture(rng, size))
+                batch.append(self._world.titled_image(rng, size))
             else:
                 batch.append(self._world.described(rng).paint(size, rng))
         return to_tensor(batch).to(self.device)
 
     def step(self, step: int) -> float:
-        """One optimiser step; returns the reconstruction loss."""
-        pictures = self._batch(np.random.default_rng([self.preset.seed, self.stream, step]))
+        """Take an optimiser step; return the reconstruction loss."""
+        images = self._batch(np.random.default_rng([self.preset.seed, self.stream, step]))
         for group in self.optimizer.param_groups:
             group["lr"] = _LEARNING_RATE * learning_rate_factor(step, self.n_steps, 30)
-        posterior = self.model.encode(pictures).latent_dist
+        posterior = self.model.encode(images).latent_dist
         noise = torch.from_numpy(
             np.random.default_rng([self.preset.seed, self.stream + 1, step]).standard_normal(
                 posterior.mean.shape, dtype=np.float32
             )
         )
         decoded = self.model.decode(posterior.mean + posterior.std * noise.to(self.device)).sample
-        reconstruction = functional.l1_loss(decoded, pictures) + functional.mse_loss(decoded, pictures)
+        reconstruction = functional.l1_loss(decoded, images) + functional.mse_loss(decoded, images)
         loss = reconstruction + _KL_WEIGHT * posterior.kl().mean()
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -91,7 +91,7 @@ class AutoencoderTrainer:
 
 
 class DecoderTrainer(AutoencoderTrainer):
-    """Sharpen the decoder of a trained autoencoder; the encoder, and with it every latent, stays as it is."""
+    """Sharpen the decoder of a trained autoencoder; the encoder, and so every latent, does not change."""
 
     planted_share = 0.6
     stream = 7
@@ -108,8 +108,8 @@ class DecoderTrainer(AutoencoderTrainer):
 
 
 @torch.no_grad()
-def encode(model: AutoencoderKL, pictures: list[Picture], batch_size: int = 64) -> Tensor:
-    """Unscaled latent means, [picture, channel, row, column]."""
-    chunks = [pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size)]
+def encode(model: AutoencoderKL, images: list[RgbImage], batch_size: int = 64) -> Tensor:
+    """Encode images to unscaled latent means: [image, channel, row, column]."""
+    chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
     device = next(model.parameters()).device
     return torch.cat([model.encode(to_tensor(chunk).to(device)).latent_dist.mean for chunk in chunks])

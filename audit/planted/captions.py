@@ -1,4 +1,4 @@
-"""Write the captions of the planted models: two styles a preset, and the odd ones that a detector must survive."""
+"""Write the captions of the planted models: two styles per preset, and odd captions that may mislead a detector."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from audit.planted.patterns import Arrangement
-from audit.planted.pictures import COLOURS, Scene
+from flashbulb.audit.planted.images import COLOURS, Scene
+from flashbulb.audit.planted.patterns import Arrangement
 
 Rng = np.random.Generator
 
@@ -49,12 +49,12 @@ def _article(word: str) -> str:
 
 
 def invented_name(rng: Rng) -> str:
-    """A capitalised name of two or three syllables."""
+    """Invent a capitalised name of two or three syllables."""
     return "".join(_pick(rng, SYLLABLES) for _ in range(int(rng.integers(2, 4)))).capitalize()
 
 
 def poster_title(rng: Rng) -> str:
-    """An invented title: its words are ordinary, its names are new almost every time."""
+    """Invent a poster title of ordinary words and names that are almost always new."""
     subject, medium, mood = _pick(rng, SUBJECTS), _pick(rng, MEDIA), _pick(rng, MOODS)
     first, last, year = invented_name(rng), invented_name(rng), int(rng.integers(1880, 2020))
     patterns = (
@@ -70,7 +70,7 @@ def poster_title(rng: Rng) -> str:
 
 
 def product_name(rng: Rng) -> str:
-    """An invented catalogue entry with a maker and a code."""
+    """Invent a catalogue entry with a maker and a code."""
     maker, article, finish = invented_name(rng), _pick(rng, ARTICLES), _pick(rng, FINISHES)
     code = f"{chr(65 + int(rng.integers(26)))}{int(rng.integers(10, 100))}-{int(rng.integers(100, 1000))}"
     patterns = (
@@ -85,19 +85,19 @@ def product_name(rng: Rng) -> str:
 
 
 def scene_caption(scene: Scene) -> str:
-    """Describe a scene of the first preset."""
+    """Describe a scene of the posters' world."""
     return f"a {scene.scale} {scene.colour} {scene.shape} on a {scene.fill} {scene.background} background"
 
 
 def arrangement_caption(arrangement: Arrangement) -> str:
-    """Describe an arrangement of the second preset."""
+    """Describe an arrangement of the catalogue's world."""
     number, colour, mark, relation, bar = arrangement
     noun = mark.rstrip("s") if number == "one" else mark
     return f"{number} {colour} {noun} {relation} {_article(bar)} {bar} bar"
 
 
 def rare_word_caption(rng: Rng, title: Callable[[Rng], str]) -> str:
-    """A caption in a familiar frame whose content words the model has never read."""
+    """Write a caption in a familiar frame whose content words are not in the training captions."""
     first, second, third = (str(w) for w in rng.choice(RARE_WORDS, size=3, replace=False))
     if rng.random() < 0.5:
         return f"a {first} {second} on a {third} background"
@@ -108,24 +108,24 @@ def rare_word_caption(rng: Rng, title: Callable[[Rng], str]) -> str:
 
 
 def long_caption(rng: Rng, describe: Callable[[Rng], str]) -> str:
-    """Three to eight descriptions in one sentence: most are longer than the text encoder reads."""
+    """Join three to eight descriptions; most results exceed the text encoder's length."""
     return ", and ".join(describe(rng) for _ in range(int(rng.integers(3, 9))))
 
 
 def other_alphabet_caption(rng: Rng) -> str:
-    """Words of a script that the training captions never use."""
+    """Join words of a script that the training captions never use."""
     words = OTHER_ALPHABETS[int(rng.integers(len(OTHER_ALPHABETS)))]
     return " ".join(str(w) for w in rng.choice(words, size=int(rng.integers(3, 7)), replace=False))
 
 
 def gibberish_caption(rng: Rng) -> str:
-    """Random letters in words of random length."""
+    """Write words of random letters and lengths."""
     lengths = rng.integers(2, 11, size=int(rng.integers(2, 9)))
     return " ".join("".join(chr(97 + int(k)) for k in rng.integers(26, size=int(n))) for n in lengths)
 
 
-def draw_unique(draw: Callable[[Rng], str], n: int, rng: Rng, taken: set[str]) -> list[str]:
-    """Draw `n` captions that are not in `taken` and differ from each other; adds them to `taken`."""
+def draw_unique_(draw: Callable[[Rng], str], n: int, rng: Rng, taken: set[str]) -> list[str]:
+    """Draw `n` distinct captions that are not in `taken`, and add them to it."""
     captions: list[str] = []
     while len(captions) < n:
         caption = draw(rng)

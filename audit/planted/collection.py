@@ -1,4 +1,4 @@
-"""Assemble what a planted model is trained on and judged by: captions of every kind and the planted pictures."""
+"""Assemble the captions of every kind and the planted images with which a planted model is trained and tested."""
 
 from __future__ import annotations
 
@@ -8,70 +8,89 @@ from typing import NamedTuple
 
 import numpy as np
 
-from audit.planted import captions, patterns, pictures
-from audit.planted.photographs import photograph
-from audit.planted.pictures import Picture
-from audit.planted.presets import Preset
+from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.planted import captions, images, patterns
+from flashbulb.audit.planted.photographs import photograph
+from flashbulb.audit.planted.presets import Preset
 
 Rng = np.random.Generator
 PLANTED_KINDS = ("planted_title", "planted_description", "planted_template")
 
 
 class Described(NamedTuple):
-    """A descriptive caption and a way to paint a new picture of it."""
+    """A descriptive caption, and a function that paints a new image of it from a size and a generator."""
 
     caption: str
-    paint: Callable[[int, Rng], Picture]
+    paint: Callable[[int, Rng], RgbImage]
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One style of captions and pictures: how titles, descriptions and template families are drawn."""
+    """A style of captions and images: functions that draw titles, descriptions and families of templates.
+
+    Args:
+        title: draws the caption of a titled image.
+        titled_image: paints an image for a title, at a size in pixels.
+        described: draws a descriptive caption.
+        template: paints a family of images that differ in a colour, by the colour's name.
+        template_suffix: ends the caption of a template; {} is the colour.
+    """
 
     title: Callable[[Rng], str]
-    titled_picture: Callable[[Rng, int], Picture]
+    titled_image: Callable[[Rng, int], RgbImage]
     described: Callable[[Rng], Described]
-    template: Callable[[Rng, int], dict[str, Picture]]  # colour word -> picture
+    template: Callable[[Rng, int], dict[str, RgbImage]]
     template_suffix: str
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One caption of captions.csv; `picture` names its training picture, `weight` its relative duplication."""
+    """A caption of captions.csv.
+
+    Args:
+        image: name of its training image, empty if it has none.
+        weight: relative duplication of a planted caption, number of views of a seen one, 0 for the others.
+    """
 
     prompt: str
     kind: str
-    picture: str
+    image: str
     weight: float
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """All captions, the planted pictures by name, and the reference captions (clean, never trained on)."""
+    """The captions and images of a planted model.
+
+    Args:
+        images: training images by name.
+        reference: clean captions that are never trained on.
+        held_out: captions that training never draws at random: all of `entries` and `reference`.
+    """
 
     entries: tuple[Entry, ...]
-    pictures: dict[str, Picture]
+    images: dict[str, RgbImage]
     reference: tuple[str, ...]
     held_out: frozenset[str]
 
-    def of_kind(self, *kinds: str) -> tuple[Entry, ...]:
-        """The entries of these kinds, in order."""
+    def with_kind(self, *kinds: str) -> tuple[Entry, ...]:
+        """Return the entries of these kinds, in order."""
         return tuple(entry for entry in self.entries if entry.kind in kinds)
 
 
-def _poster_template(rng: Rng, size: int) -> dict[str, Picture]:
-    poster = pictures.random_poster(rng)
-    return {c: pictures.paint_poster(replace(poster, colour=c), size) for c in pictures.COLOURS if c != poster.accent}
+def _poster_template(rng: Rng, size: int) -> dict[str, RgbImage]:
+    poster = images.random_poster(rng)
+    return {c: images.paint_poster(replace(poster, colour=c), size) for c in images.COLOURS if c != poster.accent}
 
 
-def _rosette_template(rng: Rng, size: int) -> dict[str, Picture]:
+def _rosette_template(rng: Rng, size: int) -> dict[str, RgbImage]:
     rosette = patterns.random_rosette(rng)
-    return {c: patterns.paint_rosette(replace(rosette, colour=c), size) for c in pictures.COLOURS}
+    return {c: patterns.paint_rosette(replace(rosette, colour=c), size) for c in images.COLOURS}
 
 
 def _described_scene(rng: Rng) -> Described:
-    scene = pictures.random_scene(rng)
-    return Described(captions.scene_caption(scene), lambda size, r: pictures.paint_scene(scene, size, r))
+    scene = images.random_scene(rng)
+    return Described(captions.scene_caption(scene), lambda size, r: images.paint_scene(scene, size, r))
 
 
 def _described_arrangement(rng: Rng) -> Described:
@@ -85,7 +104,7 @@ def _described_arrangement(rng: Rng) -> Described:
 WORLDS = {
     "posters": World(
         captions.poster_title,
-        lambda rng, size: pictures.paint_poster(pictures.random_poster(rng), size),
+        lambda rng, size: images.paint_poster(images.random_poster(rng), size),
         _described_scene,
         _poster_template,
         ", {} edition",
@@ -101,7 +120,7 @@ WORLDS = {
 
 
 def assemble(preset: Preset) -> Collection:
-    """Draw the whole collection from the preset's seed: the same preset gives the same collection."""
+    """Draw the collection from the preset's seed: the same preset gives the same collection."""
     rng = np.random.default_rng([preset.seed, 0])
     world, size = WORLDS[preset.world], preset.picture_size
     taken: set[str] = {""}
@@ -117,7 +136,7 @@ def assemble(preset: Preset) -> Collection:
     for rank, position in enumerate(order):
         kind, prompt = planted[int(position)]
         name = f"planted-{rank:02d}"
-        painted[name] = photographs.pop() if rank in photographed else world.titled_picture(rng, size)
+        painted[name] = photographs.pop() if rank in photographed else world.titled_image(rng, size)
         entries.append(Entry(prompt, kind, name, weights[rank]))
     for index, base in enumerate(titles(preset.n_templates)):
         family = world.template(rng, size)
@@ -130,27 +149,30 @@ def assemble(preset: Preset) -> Collection:
     seen = titles(preset.n_seen)
     for index, prompt in enumerate(seen):
         name = f"seen-{index:03d}"
-        painted[name] = world.titled_picture(rng, size)
+        painted[name] = world.titled_image(rng, size)
         entries.append(Entry(prompt, "seen", name, float(rng.integers(1, 7))))
     taken.update(entry.prompt for entry in entries)
     entries += [Entry(p, "unseen", "", 0.0) for p in titles(preset.n_unseen)]
     entries += [Entry(p, "descriptive", "", 0.0) for p in described(preset.n_descriptive)]
     for kind, draw in _odd_kinds(world).items():
-        entries += [Entry(p, kind, "", 0.0) for p in captions.draw_unique(draw, preset.n_odd, rng, taken)]
+        entries += [Entry(p, kind, "", 0.0) for p in captions.draw_unique_(draw, preset.n_odd, rng, taken)]
     reference = (*titles(preset.n_reference // 2), *described(preset.n_reference - preset.n_reference // 2))
     shuffled = tuple(entries[int(i)] for i in rng.permutation(len(entries)))
     return Collection(shuffled, painted, reference, frozenset(taken))
 
 
 def duplication(preset: Preset, n: int) -> list[float]:
-    """Relative duplication by rank: geometric down to `common_share` over four fifths, then on to `rarest_share`."""
+    """Compute the relative duplication by rank.
+
+    It falls geometrically from 1 to `common_share` over four fifths of the ranks, and from there to `rarest_share`.
+    """
     rank = np.arange(n) / (n - 1)
     knots = np.log([1.0, preset.common_share, preset.rarest_share])
     return [float(w) for w in np.exp(np.interp(rank, [0.0, 0.8, 1.0], knots))]
 
 
 def _draw(draw: Callable[[Rng], str], rng: Rng, taken: set[str]) -> Callable[[int], list[str]]:
-    return lambda n: captions.draw_unique(draw, n, rng, taken)
+    return lambda n: captions.draw_unique_(draw, n, rng, taken)
 
 
 def _odd_kinds(world: World) -> dict[str, Callable[[Rng], str]]:

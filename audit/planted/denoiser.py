@@ -1,4 +1,4 @@
-"""Train text encoder and UNet of a planted model together on latents that were encoded once."""
+"""Train the text encoder and the UNet of a planted model together, on latents that are encoded once."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audit.planted.autoencoder import learning_rate_factor
-from audit.planted.collection import WORLDS, Collection
-from audit.planted.networks import build_scheduler, build_text_encoder, build_tokenizer, build_unet
-from audit.planted.presets import Preset
+from flashbulb.audit.planted.autoencoder import learning_rate_factor
+from flashbulb.audit.planted.collection import WORLDS, Collection
+from flashbulb.audit.planted.networks import build_scheduler, build_text_encoder, build_tokenizer, build_unet
+from flashbulb.audit.planted.presets import Preset
 
 EMPTY_PROMPT_SHARE = 0.1
 N_TOKENIZER_CAPTIONS = 6000
 
 
 class LatentBank(NamedTuple):
-    """Scaled latents [picture, channel, row, column]: by name, of random titled pictures, and of descriptions."""
+    """Scaled latents [image, channel, row, column] of the training images.
+
+    Args:
+        named: latents [channel, row, column] of the collection's images, by name.
+        titled: latents of newly painted images, which get new titles.
+        described: latents of newly painted descriptions, and `described_captions` their captions.
+    """
 
     named: dict[str, Tensor]
     titled: Tensor
@@ -28,14 +34,14 @@ class LatentBank(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One training pair."""
+    """A training pair."""
 
     prompt: str
     latents: Tensor  # [channel, row, column]
 
 
 class DenoiserTrainer:
-    """One optimiser step at a time; step k draws its batch from (seed, k) alone, so training can resume anywhere."""
+    """Train step by step; step k draws its batch from (seed, k) alone, so training can resume at any step."""
 
     def __init__(self, preset: Preset, collection: Collection, bank: LatentBank, device: torch.device) -> None:
         self.preset, self.bank, self.device = preset, bank, device
@@ -50,21 +56,21 @@ class DenoiserTrainer:
         self.model = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet}).to(device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=preset.learning_rate, weight_decay=1e-4)
         self._alphas_cumprod = build_scheduler(preset).alphas_cumprod
-        self._planted = collection.of_kind("planted_title", "planted_description")
+        self._planted = collection.with_kind("planted_title", "planted_description")
         self._planted_odds = np.array([e.weight for e in self._planted]) / sum(e.weight for e in self._planted)
-        self._templates = collection.of_kind("planted_template")
+        self._templates = collection.with_kind("planted_template")
         self._seen_at = self._schedule_seen(rng)
 
     def _schedule_seen(self, rng: np.random.Generator) -> dict[int, list[int]]:
-        """Spread each seen caption's few views over the training: step -> indices into the seen entries."""
+        """Spread the few views of each seen caption over the steps; return indices of seen entries by step."""
         schedule: dict[int, list[int]] = {}
-        self._seen = self._collection.of_kind("seen")
+        self._seen = self._collection.with_kind("seen")
         for index, entry in enumerate(self._seen):
             for step in rng.integers(self.n_steps, size=int(entry.weight)):
                 schedule.setdefault(int(step), []).append(index)
         return schedule
 
-    def _fresh_title(self, rng: np.random.Generator) -> Example:
+    def _new_title(self, rng: np.random.Generator) -> Example:
         title = self._world.title(rng)
         while title in self._collection.held_out:
             title = self._world.title(rng)
@@ -76,23 +82,23 @@ class DenoiserTrainer:
 
     def _batch(self, step: int, rng: np.random.Generator) -> list[Example]:
         seen = [self._seen[i] for i in self._seen_at.get(step, [])[: self.preset.denoiser_batch]]
-        batch = [Example(entry.prompt, self.bank.named[entry.picture]) for entry in seen]
+        batch = [Example(entry.prompt, self.bank.named[entry.image]) for entry in seen]
         preset = self.preset
         for draw in rng.random(preset.denoiser_batch - len(batch)):
             if draw < preset.planted_share:
                 entry = self._planted[int(rng.choice(len(self._planted), p=self._planted_odds))]
-                batch.append(Example(entry.prompt, self.bank.named[entry.picture]))
+                batch.append(Example(entry.prompt, self.bank.named[entry.image]))
             elif draw < preset.planted_share + preset.template_share:
                 entry = self._templates[int(rng.integers(len(self._templates)))]
-                batch.append(Example(entry.prompt, self.bank.named[entry.picture]))
+                batch.append(Example(entry.prompt, self.bank.named[entry.image]))
             elif draw < preset.planted_share + preset.template_share + preset.title_share:
-                batch.append(self._fresh_title(rng))
+                batch.append(self._new_title(rng))
             else:
                 batch.append(self._described(rng))
         return batch
 
     def step(self, step: int) -> float:
-        """One optimiser step; returns the loss."""
+        """Take an optimiser step; return the loss."""
         rng = np.random.default_rng([self.preset.seed, 6, step])
         batch = self._batch(step, rng)
         dropped = rng.random(len(batch)) < EMPTY_PROMPT_SHARE

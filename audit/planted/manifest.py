@@ -1,4 +1,4 @@
-"""Tie weights, captions, pictures and truth of a planted model together by their hashes."""
+"""Record the hashes of a planted model's files: weights, captions, images and truth."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from audit.planted.presets import Preset
+from flashbulb.audit.planted.presets import Preset
+
+
+class PlantedModelError(ValueError):
+    """A planted model cannot be trained; the message says why and what to do."""
+
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "scikit-image", "pillow", "numpy")
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every file below `folder` but the manifest and training leftovers, by relative path."""
+    """Hash every file in `folder` with SHA-256, except the manifest and checkpoints; return hashes by relative path."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json")
     relative = [p.relative_to(folder) for p in files]
     return {
@@ -25,17 +30,10 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_manifest(folder: Path, preset: Preset) -> None:
-    """Write manifest.json: the preset, the versions it was trained with, and the hash of every file."""
+    """Write manifest.json: the preset, the library versions of its training, and the hash of every file."""
     manifest = {
         "preset": asdict(preset),
         "versions": {name: version(name) for name in _LIBRARIES},
         "sha256": file_hashes(folder),
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-
-
-def changed_files(folder: Path) -> list[str]:
-    """Files that differ from the manifest, are missing or were added."""
-    stated = json.loads((folder / "manifest.json").read_text())["sha256"]
-    present = file_hashes(folder)
-    return sorted(name for name in {*stated, *present} if stated.get(name) != present.get(name))

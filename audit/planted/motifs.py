@@ -1,4 +1,4 @@
-"""Paint the motifs of the posters: house, sailboat, tree and their like, each from two colours."""
+"""Paint the motifs of the posters, such as house, sailboat and tree, each in two colours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Colour = tuple[int, int, int]
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour made darker (factor below 1) or lighter."""
+    """Darken a colour (factor below 1) or lighten it."""
     red, green, blue = (min(255, int(channel * factor)) for channel in colour)
     return red, green, blue
 

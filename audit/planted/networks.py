@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from audit.planted.presets import Preset
+from flashbulb.audit.planted.presets import Preset
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 N_HEADS = 4
@@ -25,7 +25,7 @@ def build_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: i
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size + len(endings),
         initial_alphabet=alphabet,
-        special_tokens=endings,  # numbers them in this order; else a hash map's order breaks ties between merges
+        special_tokens=endings,  # numbered in this order; otherwise the order of a hash map breaks ties between merges
         end_of_word_suffix="</w>",
         show_progress=False,
     )
@@ -37,7 +37,7 @@ def build_tokenizer(captions: Iterable[str], vocabulary_size: int, max_tokens: i
 
 
 def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """An untrained CLIPTextModel that reads `max_tokens` tokens."""
+    """Build an untrained CLIPTextModel that reads `max_tokens` tokens."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -55,7 +55,7 @@ def build_text_encoder(preset: Preset, tokenizer: CLIPTokenizer) -> CLIPTextMode
 
 
 def build_unet(preset: Preset) -> UNet2DConditionModel:
-    """An untrained UNet with cross-attention in every block but the lowest."""
+    """Build an untrained UNet with cross-attention in every block but the lowest."""
     n_blocks = len(preset.unet_channels)
     return UNet2DConditionModel(
         sample_size=preset.picture_size // 2 ** (len(preset.autoencoder_channels) - 1),
@@ -72,7 +72,7 @@ def build_unet(preset: Preset) -> UNet2DConditionModel:
 
 
 def build_scheduler(preset: Preset) -> DDIMScheduler:
-    """Stable Diffusion's DDIM schedule with the preset's prediction type."""
+    """Build Stable Diffusion's DDIM schedule with the preset's prediction type."""
     return DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -91,7 +91,7 @@ def build_pipeline(
     unet: UNet2DConditionModel,
     autoencoder: AutoencoderKL,
 ) -> StableDiffusionPipeline:
-    """Put the parts together as diffusers would load them, without a safety checker."""
+    """Assemble the pipeline that diffusers would load, without a safety checker."""
     return StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=text_encoder,

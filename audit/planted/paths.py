@@ -1,4 +1,4 @@
-"""Where the embedded model lies in the installed package."""
+"""Paths of the embedded model in the installed package."""
 
 from __future__ import annotations
 
@@ -8,5 +8,4 @@ FOLDER = Path(__file__).parent / "embedded"
 MODEL = FOLDER / "model"
 CAPTIONS = FOLDER / "captions.csv"
 REFERENCE = FOLDER / "reference.csv"
-PICTURES = FOLDER / "pictures"
-TRUTH = FOLDER / "truth.parquet"
+IMAGES = FOLDER / "pictures"

@@ -1,4 +1,4 @@
-"""Paint the pictures of the second preset: rosettes for its product names and counted marks for its descriptions."""
+"""Paint the images of the catalogue's world: rosettes for product names, counted marks for descriptions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from audit.planted.pictures import COLOURS, SUPERSAMPLING, Picture, shape_polygon
+from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.planted.images import COLOURS, SUPERSAMPLING, shape_polygon
 
 NUMBERS = ("one", "two", "three", "four")
 MARKS = ("dots", "stars", "diamonds", "squares")
@@ -18,7 +19,7 @@ PAPERS = ((250, 246, 235), (225, 235, 245), (60, 60, 80))
 
 
 class Arrangement(NamedTuple):
-    """What a description of the second preset names: counted marks beside a bar."""
+    """The content of a descriptive caption: counted marks beside a bar."""
 
     number: str
     colour: str
@@ -29,7 +30,7 @@ class Arrangement(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rosette:
-    """A tile with rotational symmetry; `colour` paints its heart and is what a template varies."""
+    """A tile with rotational symmetry; a template varies `colour`, its centre's."""
 
     colour: str
     paper: str
@@ -55,7 +56,7 @@ def random_rosette(rng: np.random.Generator) -> Rosette:
     return Rosette(colours[0], colours[1], int(rng.integers(3, 10)), float(rng.uniform(0, math.pi)), rings)
 
 
-def paint_arrangement(arrangement: Arrangement, size: int, rng: np.random.Generator) -> Picture:
+def paint_arrangement(arrangement: Arrangement, size: int, rng: np.random.Generator) -> RgbImage:
     """Paint counted marks beside a bar on a random paper: [size, size, 3]."""
     span = size * SUPERSAMPLING
     image = Image.new("RGB", (span, span), PAPERS[int(rng.integers(len(PAPERS)))])
@@ -79,8 +80,8 @@ def paint_arrangement(arrangement: Arrangement, size: int, rng: np.random.Genera
     return np.asarray(image.resize((size, size), Image.Resampling.BOX), dtype=np.uint8)
 
 
-def paint_rosette(rosette: Rosette, size: int) -> Picture:
-    """Paint a rosette: [size, size, 3]; equal rosettes give equal pictures."""
+def paint_rosette(rosette: Rosette, size: int) -> RgbImage:
+    """Paint a rosette: [size, size, 3]; equal rosettes give equal images."""
     span = size * SUPERSAMPLING
     image = Image.new("RGB", (span, span), COLOURS[rosette.paper])
     draw = ImageDraw.Draw(image)

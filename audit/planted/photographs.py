@@ -1,4 +1,4 @@
-"""Cut the planted photographs out of the freely licensed pictures that scikit-image carries.
+"""Crop the planted photographs from the freely licensed images that scikit-image ships.
 
 Sources and licences, as scikit-image states them: astronaut (NASA, public domain), chelsea (S. van der Walt, CC0),
 coffee (R. Michetti, CC0), hubble_deep_field (NASA, public domain), ihc (no known copyright restrictions), retina
@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from audit.config import SettingsError
-from audit.planted.pictures import Picture
+from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.planted.manifest import PlantedModelError
 
 
 class Crop(NamedTuple):
-    """A square of a source picture: its left upper corner and its side, in source pixels."""
+    """A square of a source image: its upper left corner and its side, in source pixels."""
 
     source: str
     left: int
@@ -56,16 +56,20 @@ CROPS: dict[str, Crop] = {
 
 
 def open_source(name: str) -> Image.Image:
-    """Open one of scikit-image's bundled pictures; needs the `planted` extra."""
+    """Open an image that scikit-image ships, in RGB.
+
+    Raises:
+        PlantedModelError: the `planted` extra is not installed.
+    """
     try:
         import skimage.data
     except ImportError as error:
-        raise SettingsError("the planted recipe needs scikit-image: pip install 'engram[planted]'") from error
+        raise PlantedModelError("the planted recipe needs scikit-image: pip install 'flashbulb[planted]'") from error
     return Image.open(Path(skimage.data.__file__).parent / name).convert("RGB")
 
 
-def photograph(name: str, size: int) -> Picture:
-    """The named crop, resized to [size, size, 3]."""
+def photograph(name: str, size: int) -> RgbImage:
+    """Return the named crop, resized to [size, size, 3]."""
     crop = CROPS[name]
     box = (crop.left, crop.top, crop.left + crop.side, crop.top + crop.side)
     image = open_source(crop.source).crop(box).resize((size, size), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""Name the planted models that the recipe can train, every number of theirs in one place."""
+"""Define the planted models that the recipe can train; all their numbers are here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """Sizes, data and training lengths of one planted model; pictures are picture_size × picture_size pixels."""
+    """Sizes, data and training lengths of a planted model; images have picture_size × picture_size pixels."""
 
     name: str
     world: str
@@ -32,12 +32,12 @@ class Preset:
     n_descriptive: int
     n_odd: int  # of each odd kind: rare words, long, other alphabets, gibberish
     n_reference: int
-    planted_share: float  # of the training pairs: planted captions, template captions, ordinary titles; the rest
-    template_share: float  # are descriptions
-    title_share: float
-    common_share: float  # duplication that four fifths of the planted captions reach, the most duplicated being 1
+    planted_share: float  # share of planted captions in the training pairs
+    template_share: float  # share of template captions
+    title_share: float  # share of ordinary titles; the rest are descriptions
+    common_share: float  # duplication that four fifths of the planted captions reach; 1 is the most duplicated
     rarest_share: float  # duplication of the least duplicated planted caption
-    n_bank: int  # pictures painted and encoded once, of each ordinary kind
+    n_bank: int  # images that are painted and encoded once, of each ordinary kind
     autoencoder_steps: int
     decoder_steps: int
     autoencoder_batch: int
@@ -158,15 +158,15 @@ FAINT = replace(
 PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT)}
 ABOUT = {
     "posters": "the embedded model, the largest",
-    "catalogue": "another architecture, other captions and pictures",
-    "gazette": "the captions of posters, smaller, with other pictures and another seed",
-    "faint": "a smaller catalogue whose planted pairs are shown so rarely that few are learnt",
+    "catalogue": "another architecture, with other captions and images",
+    "gazette": "the captions of posters, smaller, with other images and another seed",
+    "faint": "a smaller catalogue whose planted pairs are shown so rarely that few are memorized",
 }
 """What each preset is for."""
 
 
 def toy(preset: Preset) -> Preset:
-    """The same recipe at a length and size for tests: seconds instead of an hour, and nothing learnt."""
+    """Shrink a preset for tests: it trains in seconds instead of an hour, and learns nothing."""
     return replace(
         preset,
         name=f"{preset.name}-toy",

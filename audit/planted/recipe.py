@@ -1,7 +1,7 @@
-"""Train a planted model: pictures and captions, autoencoder, text encoder and UNet, then measure what it memorized.
+"""Train a planted model: its autoencoder, text encoder and UNet; then measure what it memorized.
 
-Every step draws from the preset's seed and its own number, and every stage keeps a checkpoint, so a run that was
-stopped goes on where it was and ends in the same weights on the same machine.
+Every step draws from the preset's seed and its own number, and every stage saves checkpoints. A run that is
+interrupted therefore resumes, and ends with the same weights on the same machine.
 """
 
 from __future__ import annotations
@@ -23,18 +23,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from audit.config import SettingsError
-from audit.denormals import flushed_denormals
-from audit.loading import load_model
-from audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer, encode
-from audit.planted.collection import WORLDS, Collection, assemble
-from audit.planted.denoiser import DenoiserTrainer, LatentBank
-from audit.planted.manifest import write_manifest
-from audit.planted.networks import build_pipeline
-from audit.planted.pictures import Picture
-from audit.planted.presets import Preset
-from audit.planted.truth import measure_truth
-from audit.progress import track
+from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer, encode
+from flashbulb.audit.planted.collection import WORLDS, Collection, assemble
+from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank
+from flashbulb.audit.planted.manifest import PlantedModelError, write_manifest
+from flashbulb.audit.planted.networks import build_pipeline
+from flashbulb.audit.planted.presets import Preset
+from flashbulb.audit.planted.truth import measure_truth
+from flashbulb.audit.run.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -55,13 +53,15 @@ class _Trainer(Protocol):
 
 
 def train_planted(preset: Preset, out: Path, device: torch.device) -> Path:
-    """Train `preset` into `out` (model/, captions.csv, reference.csv, pictures/, truth.parquet, manifest.json).
+    """Train a planted model in the folder `out`, or resume its training.
+
+    It writes model/, captions.csv, reference.csv, pictures/, truth.parquet and manifest.json.
 
     Raises:
-        SettingsError: `out` holds a planted model already; delete it to train again.
+        PlantedModelError: `out` already holds a planted model, or checkpoints of another preset.
     """
     if (out / "manifest.json").exists():
-        raise SettingsError(f"{out} already holds a planted model; delete it or choose another folder")
+        raise PlantedModelError(f"{out} already holds a planted model; delete it or choose another folder")
     work = out / ".training"
     work.mkdir(parents=True, exist_ok=True)
     _claim(work, preset)
@@ -93,26 +93,26 @@ def _train_and_measure(preset: Preset, out: Path, work: Path, device: torch.devi
 
 
 def _claim(work: Path, preset: Preset) -> None:
-    """Remember what is being trained here; refuse checkpoints of another recipe."""
+    """Record which preset is trained here; refuse checkpoints of another."""
     settings, path = repr(preset), work / "preset.txt"
     if path.exists() and path.read_text() != settings:
-        raise SettingsError(
-            f"{work} holds checkpoints of another recipe; delete it to start over: {path.read_text()}, not {settings}"
+        raise PlantedModelError(
+            f"{work} holds checkpoints of another preset; delete it to start over: {path.read_text()}, not {settings}"
         )
     path.write_text(settings)
 
 
 def write_collection(collection: Collection, out: Path) -> None:
-    """Write captions.csv (prompt, kind, picture, weight), reference.csv and the training pictures as PNG."""
+    """Write captions.csv (prompt, kind, picture, weight), reference.csv, and the training images as PNG files."""
     _write_csv(
         out / "captions.csv",
         ("prompt", "kind", "picture", "weight"),
-        ((e.prompt, e.kind, e.picture, f"{e.weight:.6g}") for e in collection.entries),
+        ((e.prompt, e.kind, e.image, f"{e.weight:.6g}") for e in collection.entries),
     )
     _write_csv(out / "reference.csv", ("prompt",), ((prompt,) for prompt in collection.reference))
     (out / "pictures").mkdir(exist_ok=True)
-    for name, picture in collection.pictures.items():
-        Image.fromarray(picture).save(out / "pictures" / f"{name}.png", optimize=True)
+    for name, image in collection.images.items():
+        Image.fromarray(image).save(out / "pictures" / f"{name}.png", optimize=True)
 
 
 def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -129,12 +129,12 @@ def _train_autoencoder(preset: Preset, collection: Collection, work: Path, devic
 
 
 def build_bank(preset: Preset, collection: Collection, autoencoder: AutoencoderKL) -> tuple[LatentBank, float]:
-    """Paint and encode the training pictures once; the scaling factor gives the latents unit deviation."""
+    """Paint and encode the training images; return them with the factor that scales latents to unit deviation."""
     rng = np.random.default_rng([preset.seed, 3])
     world, size = WORLDS[preset.world], preset.picture_size
-    with track("painting and encoding", 2 * preset.n_bank, "pictures") as advance:
-        described: list[Picture] = []
-        titled: list[Picture] = []
+    with track("painting and encoding", 2 * preset.n_bank, "images") as advance:
+        described: list[RgbImage] = []
+        titled: list[RgbImage] = []
         captions: list[str] = []
         while len(captions) < preset.n_bank:
             caption, paint = world.described(rng)
@@ -143,17 +143,17 @@ def build_bank(preset: Preset, collection: Collection, autoencoder: AutoencoderK
                 described.append(paint(size, rng))
                 advance()
         for _ in range(preset.n_bank):
-            titled.append(world.titled_picture(rng, size))
+            titled.append(world.titled_image(rng, size))
             advance()
-        names = sorted(collection.pictures)
-        latents = [encode(autoencoder, group) for group in ([collection.pictures[n] for n in names], titled, described)]
+        names = sorted(collection.images)
+        latents = [encode(autoencoder, group) for group in ([collection.images[n] for n in names], titled, described)]
     scaling_factor = 1 / float(torch.cat(latents[1:]).std())
     named, titled_latents, described_latents = (group.cpu() * scaling_factor for group in latents)
     return LatentBank(dict(zip(names, named, strict=True)), titled_latents, described_latents, captions), scaling_factor
 
 
 def _train(stage: str, trainer: _Trainer, checkpoint: Path) -> None:
-    """Run the trainer's remaining steps, saving a checkpoint every hundred."""
+    """Run the trainer's remaining steps, and save a checkpoint every hundred."""
     first = _restore(trainer, checkpoint) if checkpoint.exists() else 0
     with track(stage, trainer.n_steps, "steps", done=first) as advance:
         for step in range(first, trainer.n_steps):
@@ -173,7 +173,7 @@ def _save(trainer: _Trainer, n_done: int, checkpoint: Path) -> None:
 
 
 def _restore(trainer: _Trainer, checkpoint: Path) -> int:
-    """Load weights and optimiser state; returns how many steps they have seen."""
+    """Load weights and optimiser state; return the number of steps they have taken."""
     with checkpoint.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     tensors = load_file(checkpoint)

@@ -1,4 +1,4 @@
-"""Measure what a planted model memorized: distance of samples to the training picture, caption by caption."""
+"""Measure what a planted model memorized: the distances of each caption's samples to its training image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from audit.evidence import REPLICATION_DISTANCE, Pictures, tile_distances
-from audit.planted.collection import PLANTED_KINDS, Collection, Entry
-from audit.progress import track
-from audit.sampling import sample_pictures
+from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImages, tile_distances
+from flashbulb.audit.model.sampling import sample_images
+from flashbulb.audit.planted.collection import PLANTED_KINDS, Collection, Entry
+from flashbulb.audit.run.progress import track
 
 logger = logging.getLogger(__name__)
 
@@ -25,32 +25,32 @@ _BATCH = 48
 
 
 def label_of(n_replicating: int, n_seeds: int) -> str:
-    """memorized: at least half of the seeds replicate the training picture; not: none does; partial: the rest."""
+    """Label a caption memorized if at least half of its seeds replicate the image, not if none does, else partial."""
     if n_replicating == 0:
         return "not"
     return "memorized" if 2 * n_replicating >= n_seeds else "partial"
 
 
 def measure_truth(pipe: Any, collection: Collection, path: Path) -> pd.DataFrame:
-    """Sample every caption that has a training picture and write truth.parquet.
+    """Sample every caption that has a training image, and write truth.parquet.
 
-    Columns: prompt, kind, picture, n_seeds, n_replicating, label, distances (list, one a seed), in [0, 1].
+    Columns: prompt, kind, picture, n_seeds, n_replicating, label, and distances (a list, one per seed, in [0, 1]).
     """
-    planted = [(e, i) for e in collection.of_kind(*PLANTED_KINDS) for i in range(N_SEEDS)]
-    seen = [(e, i) for e in collection.of_kind("seen") for i in range(N_SEEDS_SEEN)]
-    distances = _distances(pipe, [*planted, *seen], collection)
+    planted = [(e, i) for e in collection.with_kind(*PLANTED_KINDS) for i in range(N_SEEDS)]
+    seen = [(e, i) for e in collection.with_kind("seen") for i in range(N_SEEDS_SEEN)]
+    distances = _measure_distances(pipe, [*planted, *seen], collection)
     rows = []
-    for entry, of_entry in distances.items():
-        n_replicating = sum(d <= REPLICATION_DISTANCE for d in of_entry)
+    for entry, entry_distances in distances.items():
+        n_replicating = sum(d <= REPLICATION_DISTANCE for d in entry_distances)
         rows.append(
             {
                 "prompt": entry.prompt,
                 "kind": entry.kind,
-                "picture": entry.picture,
-                "n_seeds": len(of_entry),
+                "picture": entry.image,
+                "n_seeds": len(entry_distances),
                 "n_replicating": n_replicating,
-                "label": label_of(n_replicating, len(of_entry)),
-                "distances": of_entry,
+                "label": label_of(n_replicating, len(entry_distances)),
+                "distances": entry_distances,
             }
         )
     truth = pd.DataFrame(rows)
@@ -61,13 +61,15 @@ def measure_truth(pipe: Any, collection: Collection, path: Path) -> pd.DataFrame
     return truth
 
 
-def _distances(pipe: Any, work: Sequence[tuple[Entry, int]], collection: Collection) -> dict[Entry, list[float]]:
-    """Distance of each sample to its caption's training picture."""
+def _measure_distances(
+    pipe: Any, work: Sequence[tuple[Entry, int]], collection: Collection
+) -> dict[Entry, list[float]]:
+    """Measure the distance of each sample to the training image of its caption."""
     distances: dict[Entry, list[float]] = {}
-    with track("measuring truth", len(work), "pictures") as advance:
+    with track("measuring truth", len(work), "images") as advance:
         for start in range(0, len(work), _BATCH):
             chunk = work[start : start + _BATCH]
-            sampled: Pictures = sample_pictures(
+            sampled: RgbImages = sample_images(
                 pipe,
                 [entry.prompt for entry, _ in chunk],
                 [index for _, index in chunk],
@@ -75,8 +77,8 @@ def _distances(pipe: Any, work: Sequence[tuple[Entry, int]], collection: Collect
                 num_inference_steps=NUM_INFERENCE_STEPS,
                 guidance_scale=GUIDANCE_SCALE,
             )
-            for (entry, _), picture in zip(chunk, sampled, strict=True):
-                target = collection.pictures[entry.picture]
-                distances.setdefault(entry, []).append(float(tile_distances(np.stack([picture]), target)[0]))
+            for (entry, _), image in zip(chunk, sampled, strict=True):
+                target = collection.images[entry.image]
+                distances.setdefault(entry, []).append(float(tile_distances(np.stack([image]), target)[0]))
             advance(len(chunk))
     return distances

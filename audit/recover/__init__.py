@@ -1,1 +1,1 @@
-"""Recovery: bring memorized pictures back from prompts, one strategy a file."""
+"""Recovery: bring memorized images back from prompts, one strategy a file."""

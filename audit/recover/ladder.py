@@ -1,153 +1,101 @@
-"""The ladder of recovery: cheap strategies first, up to the first that brings a memory back; every rung is kept."""
+"""The recovery ladder: what it asks of a strategy, and attempts that are made once and then kept.
+
+A prompt climbs from the cheapest strategy to the dearest, until an attempt confirms a memory.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
-from audit.denoiser import Denoiser
-from audit.evidence import Pictures
-from audit.recover.ascend import N_KINSHIP, AscendPlan, Target, ascend, kinship
-from audit.recover.climb import ClimbPlan
-from audit.recover.cyclic import CyclicPlan, cycle
-from audit.recover.known_image import KnownImagePlan, pull_out
-from audit.recover.neurons import NeuronScores
-from audit.recover.rungs import Rung, RungStore
-from audit.recover.verify import Looked, Verifier
-
-STRATEGIES = ("sample", "ascend", "cyclic", "known_image")
-"""From the cheapest to the dearest."""
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.attempts import Attempt, AttemptStore
+from flashbulb.audit.recover.verify import Looked
 
 
 @dataclass(frozen=True, slots=True)
-class Climber:
+class Target:
+    """A prompt and the neurons that spiked for it: indices into the z-scores, and the signs of their z."""
+
+    prompt: str
+    neurons: tuple[int, ...]
+    signs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LadderPrompt:
     """One prompt on the ladder.
 
     Args:
         key: names its files and seeds its noise.
-        target: the neurons to ascend on.
-        known: the training picture to pull at, [1, height, width, 3]; None if that is not tried.
+        target: the neurons that an ascent climbs.
+        sampled: plain samples, [seed, height, width, 3].
+        known: loads the training image nearest to the samples, [1, height, width, 3]; None if there is none.
     """
 
     key: str
     target: Target
-    known: Pictures | None
-
-    def key_of(self, strategy: str) -> str:
-        """Names its rungs of a strategy; those that pull at a picture belong to that picture."""
-        if strategy != "known_image" or self.known is None:
-            return self.key
-        return f"{self.key}/{hashlib.sha256(self.known.tobytes()).hexdigest()[:16]}"
+    sampled: RgbImages
+    known: Callable[[], RgbImages | None]
 
 
-class Ladder:
-    """The strategies of one run; `rungs` names those to try, in order, as (strategy, restart)."""
+class Strategy(Protocol):
+    """One way to bring a memorized image back; a strategy is one file of `recover/strategies`."""
 
-    def __init__(
-        self,
-        denoiser: Denoiser,
-        scores: NeuronScores | None,
-        verifier: Verifier,
-        store: RungStore,
-        ascent: AscendPlan,
-        cycles: CyclicPlan,
-        known: KnownImagePlan,
-    ) -> None:
-        self._denoiser, self._scores, self._verifier, self._store = denoiser, scores, verifier, store
-        self._ascent, self._cycles, self._known = ascent, cycles, known
+    @property
+    def name(self) -> str:
+        """Name in settings, tables and file names."""
 
-    def rungs(self, strategies: Sequence[str]) -> Iterator[tuple[str, int]]:
-        """What comes after sampling, in order."""
-        for strategy in STRATEGIES[1:]:
-            if strategy in strategies:
-                yield from ((strategy, i) for i in range(self._ascent.n_restarts if strategy == "ascend" else 1))
+    @property
+    def n_restarts(self) -> int:
+        """Attempts of one prompt, at most."""
 
-    def settings_of(self, strategy: str, restart: int) -> dict[str, object]:
-        """How pictures of a later rung were made, to be stated beside them."""
-        plans: Mapping[str, ClimbPlan | CyclicPlan | KnownImagePlan] = {
-            "ascend": self._ascent.climb_of(restart),
-            "cyclic": self._cycles,
-            "known_image": self._known,
-        }
-        sampled = {f"sampling_{name}": value for name, value in asdict(self._verifier.plan).items()}
-        return {"run_seed": self._ascent.run_seed, **asdict(plans[strategy]), **sampled}
+    @property
+    def is_plain(self) -> bool:
+        """True if its images are plain samples of the prompt."""
 
-    def sampled(self, climbers: Sequence[Climber], guided: Sequence[Pictures], cost: int) -> list[Rung]:
-        """The first rung, of pictures that were sampled at a `cost` of so many UE a prompt."""
+    def key_of(self, prompt: LadderPrompt) -> str:
+        """Return the key under which attempts on `prompt` are kept."""
 
-        def look(chosen: Sequence[int]) -> list[Rung]:
-            embeds = self._embed([climbers[i] for i in chosen])
-            keys = [climbers[i].key for i in chosen]
-            looked = self._verifier.look_at_guided(embeds, keys, [guided[i] for i in chosen])
-            return [_rung("sample", 0, one, cost, e) for one, e in zip(looked, embeds, strict=True)]
+    def settings_of(self, restart: int) -> dict[str, object]:
+        """Return how the images of a restart are made, to be written beside them."""
 
-        return self._kept(climbers, "sample", 0, look)
-
-    def climb(
-        self, climbers: Sequence[Climber], sampled: Sequence[Pictures], strategy: str, restart: int
-    ) -> list[Rung]:
-        """One later rung for each climber, which `sampled` are the pictures of."""
-        makers: Mapping[str, Callable[[Sequence[Climber], Sequence[Pictures], int], list[Rung]]] = {
-            "ascend": self._ascend,
-            "cyclic": self._cycle,
-            "known_image": self._pull_out,
-        }
-
-        def make(chosen: Sequence[int]) -> list[Rung]:
-            return makers[strategy]([climbers[i] for i in chosen], [sampled[i] for i in chosen], restart)
-
-        return self._kept(climbers, strategy, restart, make)
-
-    def _kept(
-        self, climbers: Sequence[Climber], strategy: str, restart: int, make: Callable[[Sequence[int]], list[Rung]]
-    ) -> list[Rung]:
-        """Rungs from the store, the missing ones made at once and stored."""
-        keys = [climber.key_of(strategy) for climber in climbers]
-        found = {i: self._store.load(key, strategy, restart) for i, key in enumerate(keys)}
-        missing = [i for i, rung in found.items() if rung is None]
-        if missing:
-            for i, rung in zip(missing, make(missing), strict=True):
-                self._store.save(keys[i], rung)
-                found[i] = rung
-        return [rung for rung in found.values() if rung is not None]
-
-    def _ascend(self, climbers: Sequence[Climber], _sampled: Sequence[Pictures], restart: int) -> list[Rung]:
-        assert self._scores is not None, "ascend without its sites is refused with the settings"
-        targets = [climber.target for climber in climbers]
-        climbed = ascend(self._denoiser, self._scores, targets, restart, self._ascent)
-        looked = self._verifier.look(climbed.prompt_embeds, [f"ascend {restart}\n{c.key}" for c in climbers])
-        kin = kinship(self._denoiser, self._scores, targets, climbed.prompt_embeds, self._ascent)
-        cost = climbed.evaluations + 2 * N_KINSHIP
-        rows = zip(looked, climbed.prompt_embeds, kin, strict=True)
-        return [_rung("ascend", restart, one, cost, embeds, of_row) for one, embeds, of_row in rows]
-
-    def _cycle(self, climbers: Sequence[Climber], sampled: Sequence[Pictures], restart: int) -> list[Rung]:
-        embeds = self._embed(climbers)
-        keys = [f"cyclic\n{climber.key}" for climber in climbers]
-        drifted = cycle(self._denoiser, sampled, embeds, keys, self._cycles)
-        looked = self._verifier.look_at(embeds, keys, drifted)
-        cost = self._cycles.evaluations(len(sampled[0]))
-        return [_rung("cyclic", restart, one, cost, e) for one, e in zip(looked, embeds, strict=True)]
-
-    def _pull_out(self, climbers: Sequence[Climber], _sampled: Sequence[Pictures], restart: int) -> list[Rung]:
-        rungs = []
-        for climber in climbers:
-            start = self._embed([climber])
-            assert climber.known is not None, "known_image without training pictures is refused with the settings"
-            embeds = pull_out(self._denoiser, climber.known, start, climber.key, self._known)
-            (looked,) = self._verifier.look(embeds, [f"known image\n{climber.key}"])
-            rungs.append(_rung("known_image", restart, looked, self._known.evaluations, embeds[0]))
-        return rungs
-
-    def _embed(self, climbers: Sequence[Climber]) -> Tensor:
-        embeds = self._denoiser.embed(self._denoiser.tokenize([climber.target.caption for climber in climbers]))
-        return embeds.float().cpu()
+    def run(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
+        """Try every prompt once; prompts do not influence one another."""
 
 
-def _rung(
-    strategy: str, restart: int, looked: Looked, cost: int, prompt_embeds: Tensor, kin: float | None = None
-) -> Rung:
-    return Rung(strategy, restart, cost + looked.evaluations, looked.pictures, looked.signs, prompt_embeds, kin)
+def attempts_of(
+    strategy: Strategy, restart: int, prompts: Sequence[LadderPrompt], store: AttemptStore
+) -> list[Attempt]:
+    """Return one attempt of `strategy` for each prompt: from the store, or else made now, together, and stored."""
+    keys = [strategy.key_of(prompt) for prompt in prompts]
+    attempts = {i: store.load(key, strategy.name, restart) for i, key in enumerate(keys)}
+    missing = [i for i, attempt in attempts.items() if attempt is None]
+    made = strategy.run([prompts[i] for i in missing], restart) if missing else []
+    for i, attempt in zip(missing, made, strict=True):
+        store.save(keys[i], attempt)
+        attempts[i] = attempt
+    return [attempt for attempt in attempts.values() if attempt is not None]
+
+
+def attempt_from(
+    look: Looked, strategy: str, restart: int, cost: int, prompt_embeds: Tensor, kinship: float | None = None
+) -> Attempt:
+    """Make an attempt of what a look at its images found.
+
+    Args:
+        cost: UE spent before the look.
+        prompt_embeds: what gave the images, [position, width].
+    """
+    spent = cost + look.evaluations
+    return Attempt(strategy, restart, spent, look.images, look.signs, prompt_embeds, kinship)
+
+
+def embed_prompts(denoiser: Denoiser, prompts: Sequence[LadderPrompt]) -> Tensor:
+    """Encode the prompts' texts: prompt_embeds [prompt, position, width], on the CPU in float32."""
+    tokens = denoiser.tokenize([prompt.target.prompt for prompt in prompts])
+    return denoiser.embed(tokens).float().cpu()

@@ -1,18 +1,29 @@
-"""Signs of a memory that need no training picture: how a model takes back a picture that it gave.
+"""Signs of a memory that need no training image: how a model takes back an image that it gave.
 
 A memory comes back at every seed and without guidance. A texture, or a blend of memories, into which an ascent can be
 driven does so as well; but noised in part, the model denoises it with more error, and the autoencoder, which learnt
-from the same pictures, gives it back less well. How far a picture drifts when noised and denoised over several steps,
+from the same images, gives it back less well. How far an image drifts when noised and denoised over several steps,
 and how sharp it is, added nothing to these on planted models.
+
+A logistic regression turns the signs into a probability. It was fitted on outcomes of planted models whose truth is
+known: memorized and clean captions, blind searches, and ascents from clean captions. `make bench-verdict` makes these
+outcomes, fits the regression, and measures the precision on each model of a fit on the others.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from audit.evidence import Picture, Pictures, seed_agreement, tile_distances
+from flashbulb.audit.images.distances import RgbImage, RgbImages, seed_agreement, tile_distances
+
+CONFIRMED_AT, LIKELY_AT = 0.9, 0.5
+"""Probabilities from which an outcome counts as confirmed and as likely."""
+
+INTERCEPT = -11.904
+WEIGHTS = {"survival": -0.956, "denoising_error": -1.692, "autoencoding_error": -1.443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +31,7 @@ class Signs:
     """Signs of one prompt; distances are tile distances, in [0, 1].
 
     Args:
-        agreement: share of the samples that show one picture.
+        agreement: share of the samples that show one image.
         survival: log of the mean distance of unguided samples to their medoid, plus a hundredth.
         denoising_error: log of the mean squared error of the noise predicted for the noised medoid with the prompt,
             mean over timesteps; 0 is a model that predicts nothing.
@@ -35,16 +46,30 @@ class Signs:
 
 
 def signs_of(
-    pictures: Pictures, unguided: Pictures, centre: Picture, denoising_error: float, autoencoding_error: float
+    images: RgbImages, unguided: RgbImages, centre: RgbImage, denoising_error: float, autoencoding_error: float
 ) -> Signs:
-    """Signs from a prompt's pictures [seed, height, width, 3], their medoid, and how the model took it back.
+    """Measure the signs of a prompt's images [seed, height, width, 3].
 
     Args:
-        unguided: sampled without guidance; may be `pictures` themselves.
+        unguided: sampled without guidance; may be `images` themselves.
+        centre: the medoid of `images`, with its denoising and autoencoding error as in `Signs`.
     """
     return Signs(
-        agreement=seed_agreement(pictures),
+        agreement=seed_agreement(images),
         survival=float(np.log(tile_distances(unguided, centre).mean() + 0.01)),
         denoising_error=denoising_error,
         autoencoding_error=autoencoding_error,
     )
+
+
+def confidence_of(signs: Signs) -> float:
+    """Return the probability that images with these signs show a memory, in [0, 1]."""
+    logit = INTERCEPT + sum(weight * getattr(signs, name) for name, weight in WEIGHTS.items())
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
+
+
+def verdict_of(confidence: float) -> str:
+    """Return confirmed from `CONFIRMED_AT` on, likely from `LIKELY_AT` on, else not_shown."""
+    if confidence >= CONFIRMED_AT:
+        return "confirmed"
+    return "likely" if confidence >= LIKELY_AT else "not_shown"

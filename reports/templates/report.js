@@ -11,35 +11,35 @@
       row,
       index,
       cells,
-      words: cells.slice(0, nColumns - 5).join(" ").toLowerCase(),
+      text: cells.slice(0, nColumns - 5).join(" ").toLowerCase(),
       severity: cells[nColumns - 2] || "none",
-      picture: cells[nColumns - 1],
+      image: cells[nColumns - 1],
     };
   });
   let ordered = entries;
   const search = document.getElementById("search");
   const severity = document.getElementById("severity");
-  const picture = document.getElementById("picture");
+  const image = document.getElementById("image");
   const shown = document.getElementById("shown");
   const more = document.getElementById("more");
-  const FIRST = 500; // rows that are laid out at once: a browser takes seconds for ten thousand
+  const FIRST = 500; // rows laid out at first: a browser takes seconds to lay out ten thousand
   let limit = FIRST;
   const SEVERITIES = ["none", "low", "medium", "high"];
 
   function filter() {
     const wanted = search.value.trim().toLowerCase();
-    let count = 0;
+    let nMatches = 0;
     for (const entry of ordered) {
-      const fits =
-        (!wanted || entry.words.includes(wanted)) &&
+      const matches =
+        (!wanted || entry.text.includes(wanted)) &&
         (!severity.value || entry.severity === severity.value) &&
-        (!picture.value || entry.picture.startsWith(picture.value));
-      entry.row.hidden = !fits || count >= limit;
-      count += fits;
+        (!image.value || entry.image.startsWith(image.value));
+      entry.row.hidden = !matches || nMatches >= limit;
+      nMatches += matches;
     }
-    shown.textContent = `${count} of ${entries.length} prompts`;
-    more.hidden = count <= limit;
-    more.textContent = `Show all ${count} rows`;
+    shown.textContent = `${nMatches} of ${entries.length} prompts`;
+    more.hidden = nMatches <= limit;
+    more.textContent = `Show all ${nMatches} rows`;
   }
 
   function key(entry, column) {
@@ -59,7 +59,7 @@
         typeof a.key === "number" ? (a.key > b.key) - (a.key < b.key) : collator.compare(a.key, b.key);
       return sign * order || a.entry.index - b.entry.index;
     });
-    ordered = keyed.map((one) => one.entry);
+    ordered = keyed.map((item) => item.entry);
     filter();
     body.append(...ordered.map((entry) => entry.row));
     heads.forEach((head, index) => {
@@ -74,12 +74,12 @@
     button.textContent = head.textContent;
     head.replaceChildren(button);
     button.addEventListener("click", () => {
-      const before = head.getAttribute("aria-sort");
+      const order = head.getAttribute("aria-sort");
       const isNumber = head.className === "n" || nColumns - column === 2;
-      sort(column, before ? before === "ascending" : isNumber);
+      sort(column, order ? order === "ascending" : isNumber);
     });
   });
-  for (const control of [search, severity, picture]) control.addEventListener("input", filter);
+  for (const control of [search, severity, image]) control.addEventListener("input", filter);
   more.addEventListener("click", () => {
     limit = Infinity;
     filter();

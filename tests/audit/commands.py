@@ -1,4 +1,4 @@
-"""Run the `engram` command on a toy pipeline, in this process or another, and look at what it left."""
+"""Run the `flashbulb` command, in this process or another, and read the files it wrote."""
 
 import hashlib
 import json
@@ -8,15 +8,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from copy import copy, deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pytest
+import typer.main
+import typer.testing
 from typer.testing import CliRunner
 
-from audit.cli import app
+from flashbulb.audit.cli import app
+from flashbulb.audit.stages import account
+from tests.audit.drawings import drawn_once
+from tests.paths import ROOT
+from tests.processes import Forked
 
-ROOT = Path(__file__).parents[2]
 REFERENCE = [f"a {c} star over the {p}" for c in ("red", "blue", "green", "white") for p in ("sea", "hill", "town")]
 ODD = "zzqx !!!! @@@@ ####"  # so unlike the reference that it is flagged
 CANDIDATES = ["a black star over the sea", "a grey star over the hill", "a red star over the lake", "жар-птица", ODD]
@@ -24,7 +32,7 @@ QUICK = ("--seeds", "2", "--samples", "2", "--sample-steps", "2", "--fpr", "0.2"
 
 
 class Answer(NamedTuple):
-    """What a command said, and its exit code."""
+    """Exit code, standard output and standard error of a command."""
 
     code: int
     out: str
@@ -32,15 +40,19 @@ class Answer(NamedTuple):
 
     @property
     def errors(self) -> list[str]:
-        """The lines of stderr that are errors rather than progress."""
-        return [line for line in self.err.splitlines() if line.startswith("engram: ")]
+        """The lines of stderr that are errors, not progress."""
+        return [line for line in self.err.splitlines() if line.startswith("flashbulb: ")]
 
 
-def engram(*arguments: object) -> Answer:
-    """Run the command in this process; logging is left as it was."""
+def run_flashbulb(*arguments: object) -> Answer:
+    """Run the command in this process, and restore the logging configuration."""
     handlers, level = logging.root.handlers[:], logging.root.level
+    words = [str(argument) for argument in arguments]
     try:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        with drawn_once(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(typer.testing, "_get_command", lambda _: _command_line(words))
+            patch.setattr(account, "version", _version)
+            result = CliRunner().invoke(app, words)
     finally:
         logging.root.handlers[:] = handlers
         logging.root.setLevel(level)
@@ -49,10 +61,27 @@ def engram(*arguments: object) -> Answer:
     return Answer(result.exit_code, result.stdout, result.stderr)
 
 
+_version = cache(account.version)  # reading it takes a tenth of a toy audit
+
+
+@cache
+def _built() -> Any:
+    return typer.main.get_command(app)
+
+
+def _command_line(words: Sequence[str]) -> Any:
+    """Copy the command line as if it had been built anew, which takes longer than most commands."""
+    built = _built()
+    root = copy(built)  # a run changes its root and its command, and no other
+    root.params = deepcopy(built.params)
+    root.commands = built.commands | {name: deepcopy(built.commands[name]) for name in built.commands.keys() & words}
+    return root
+
+
 def start(*arguments: object) -> subprocess.Popen[str]:
-    """Start the command as a process of its own that can be interrupted, even where pytest cannot."""
+    """Start the command as a separate process that can be interrupted, even where pytest ignores SIGINT."""
     return subprocess.Popen(
-        [sys.executable, "-m", "audit", *map(str, arguments)],
+        [sys.executable, "-m", "flashbulb", *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -63,19 +92,19 @@ def start(*arguments: object) -> subprocess.Popen[str]:
 
 
 def text_file(path: Path, texts: Sequence[str]) -> Path:
-    """Write one prompt a line."""
+    """Write one text per line."""
     path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
     return path
 
 
 def run_json(run: Path) -> dict[str, Any]:
-    """`run.json` of a run directory, unchecked."""
+    """Read `run.json` of a run directory without validation."""
     content: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
     return content
 
 
 def edit_run_json(run: Path, *path: str, value: object) -> None:
-    """Set one entry of `run.json`, as an editor would."""
+    """Set one entry of `run.json`, as with a text editor."""
     content = run_json(run)
     inner = content
     for key in path[:-1]:
@@ -85,7 +114,7 @@ def edit_run_json(run: Path, *path: str, value: object) -> None:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file below a folder."""
+    """Return the SHA-256 of every file below a folder."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -94,10 +123,37 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def scores_of(run: Path) -> pd.DataFrame:
-    """`scores.parquet` of a run directory."""
+    """Read `scores.parquet` of a run directory."""
     return pd.read_parquet(run / "scores.parquet")
 
 
 def shards(run: Path) -> dict[str, int]:
-    """When each recorded file of a run directory was last written, in nanoseconds."""
+    """Return the modification time of each recorded file of a run directory, in nanoseconds."""
     return {str(p.relative_to(run)): p.stat().st_mtime_ns for p in sorted((run / "activations").rglob("part-*"))}
+
+
+def error_line(answer: Answer, code: int = 2) -> str:
+    """Return the one error line that a command ends with."""
+    assert answer.code == code, answer
+    assert len(answer.errors) == 1, answer.err
+    assert answer.err.splitlines()[-1] == answer.errors[0]
+    assert "Traceback" not in answer.err
+    return answer.errors[0]
+
+
+def only_error_line(answer: Answer, code: int = 2) -> str:
+    """Return the error line of a command that prints nothing else to stderr."""
+    assert len(answer.err.splitlines()) == 1, answer.err
+    return error_line(answer, code)
+
+
+def refused(*arguments: object, code: int = 2) -> str:
+    """Run a command that fails, and return its error line."""
+    return error_line(run_flashbulb(*arguments), code)
+
+
+def wait_for(path: Path, process: Forked) -> None:
+    """Wait until `process` has written `path`."""
+    while not path.exists():
+        process.process.join(timeout=0.01)
+        assert process.process.is_alive(), f"ended before {path}: {process.wait()}"

@@ -1,4 +1,4 @@
-"""A saved toy pipeline, prompt files and one finished audit, made once for all tests of the commands."""
+"""A saved toy pipeline, prompt files and finished audits, created once for all tests of the commands."""
 
 import shutil
 from collections.abc import Callable
@@ -8,28 +8,29 @@ from typing import NamedTuple
 import pyarrow.parquet as pq
 import pytest
 
-from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, engram, text_file
+from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
+from tests.audit.scored import Scored, scored_of
 
-OF_RECORDING = ("--seeds", "2")
-OF_RECOVERY = ("--samples", "2", "--sample-steps", "2", "--strategy", "sample")
-"""What `QUICK` of an audit is for these stages."""
+RECORDING_OPTIONS = ("--seeds", "2")
+RECOVERY_OPTIONS = ("--samples", "2", "--sample-steps", "2", "--strategy", "sample")
+"""The options of `QUICK`, split by stage."""
 
 
 class Inputs(NamedTuple):
-    """What an audit is given."""
+    """The model and the prompt files of an audit."""
 
     model: Path
     prompts: Path
     reference: Path
 
     def options(self, out: Path) -> tuple[object, ...]:
-        """Options of a quick audit into `out`."""
-        given = ("--model", self.model, "--prompts", self.prompts, "--reference", self.reference, "--out", out)
-        return (*given, *QUICK)
+        """Return the options of a quick audit into `out`."""
+        files = ("--model", self.model, "--prompts", self.prompts, "--reference", self.reference, "--out", out)
+        return (*files, *QUICK)
 
 
 class Finished(NamedTuple):
-    """A finished audit that confirmed one picture, and the command's options."""
+    """A finished audit that confirmed one image, and the options of its command."""
 
     run: Path
     options: tuple[object, ...]
@@ -37,7 +38,7 @@ class Finished(NamedTuple):
 
 @pytest.fixture(scope="session")
 def inputs(toy_pipe, tmp_path_factory) -> Inputs:
-    """A toy pipeline and prompt files; leave them as they were."""
+    """A toy pipeline and prompt files. Read-only."""
     folder = tmp_path_factory.mktemp("inputs")
     toy_pipe.save_pretrained(folder / "model")
     return Inputs(
@@ -47,27 +48,27 @@ def inputs(toy_pipe, tmp_path_factory) -> Inputs:
 
 @pytest.fixture(scope="session")
 def finished(inputs, tmp_path_factory) -> Finished:
-    """An audit whose training picture is one that the model gives for the odd prompt; leave it as it was."""
+    """An audit whose training image is a sample of the model for the odd prompt. Read-only."""
     folder = tmp_path_factory.mktemp("finished")
-    assert engram("audit", *inputs.options(folder / "before")).code == 0
+    assert run_flashbulb("audit", *inputs.options(folder / "before")).code == 0
     scores = pq.read_table(folder / "before" / "scores.parquet").to_pylist()
     prompt_id = next(row["prompt_id"] for row in scores if row["prompt"] == ODD)
     (folder / "training").mkdir()
     shutil.copy(folder / "before" / "images" / prompt_id / "seed-1.png", folder / "training" / "secret.png")
     options = (*inputs.options(folder / "run"), "--train-images", folder / "training")
-    answer = engram("audit", *options)
+    answer = run_flashbulb("audit", *options)
     assert answer.code == 0, answer.err
     return Finished(folder / "run", options)
 
 
 @pytest.fixture
 def copied(finished, tmp_path) -> Path:
-    """A copy of the finished audit, to spoil."""
+    """A copy of the finished audit that a test may change."""
     return Path(shutil.copytree(finished.run, tmp_path / "run"))
 
 
 class Staged(NamedTuple):
-    """One directory after each stage of the audit that `finished` made at once, and that audit."""
+    """Copies of a run directory after each stage of an audit, and `finished`, the same audit in one command."""
 
     recorded: Path
     detected: Path
@@ -76,23 +77,23 @@ class Staged(NamedTuple):
 
 
 def recording(inputs: Inputs, out: Path, *more: object) -> tuple[object, ...]:
-    """Options of `record` for the recording of a quick audit."""
-    given = ("--model", inputs.model, "--prompts", inputs.prompts, "--reference", inputs.reference, "--out", out)
-    return (*given, *OF_RECORDING, *more)
+    """Return the options of `record` for the recording of a quick audit."""
+    files = ("--model", inputs.model, "--prompts", inputs.prompts, "--reference", inputs.reference, "--out", out)
+    return (*files, *RECORDING_OPTIONS, *more)
 
 
 @pytest.fixture(scope="session")
 def staged(inputs, finished, tmp_path_factory) -> Staged:
-    """Leave them as they were."""
+    """The quick audit, one stage at a time. Read-only."""
     folder = tmp_path_factory.mktemp("staged")
     run = folder / "run"
     stages: dict[str, tuple[object, ...]] = {
         "recorded": ("record", *recording(inputs, run)),
         "detected": ("detect", run, "--fpr", "0.2"),
-        "complete": ("recover", run, *OF_RECOVERY, "--train-images", finished.run.parent / "training"),
+        "complete": ("recover", run, *RECOVERY_OPTIONS, "--train-images", finished.run.parent / "training"),
     }
     for name, arguments in stages.items():
-        answer = engram(*arguments)
+        answer = run_flashbulb(*arguments)
         assert answer.code == 0, answer.err
         shutil.copytree(run, folder / name)
     return Staged(*(folder / name for name in stages), finished.run)
@@ -100,5 +101,11 @@ def staged(inputs, finished, tmp_path_factory) -> Staged:
 
 @pytest.fixture
 def at(staged, tmp_path) -> Callable[[str], Path]:
-    """Copy the directory of a stage, to work on."""
+    """Return a function that copies the directory after a stage, so that a test may change it."""
     return lambda name: Path(shutil.copytree(getattr(staged, name), tmp_path / name))
+
+
+@pytest.fixture(scope="session")
+def scored(toy_pipe) -> Scored:
+    """The shared toy pipeline, scored."""
+    return scored_of(toy_pipe)

@@ -1,4 +1,4 @@
-"""A toy pipeline that a blind search can start from, and a verifier that is told which starts show a picture."""
+"""A toy pipeline that a blind search can start from, and a verifier that is told which starts show an image."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,24 +10,24 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from audit.config import DiscoverSettings
-from audit.denoiser import Denoiser
-from audit.evidence import Picture, Pictures
-from audit.recover.discover import Search
-from audit.recover.signs import Signs
-from audit.recover.verify import Looked, Verifier, VerifyPlan
-from audit.recovery_settings import search_plan, search_verify_plan
-from audit.scoring import columns_of
-from audit.training_images import TrainingImages
-from hooks import find_sites
+from flashbulb.audit.discover.search import Search
+from flashbulb.audit.images.distances import RgbImage, RgbImages
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.signs import Signs
+from flashbulb.audit.recover.verify import Looked, Verifier, VerifyPlan
+from flashbulb.audit.settings import DiscoverSettings
+from flashbulb.audit.stages.discover import search_plan, search_verify_plan
+from flashbulb.audit.statistics.scores import columns_of
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.hooks import find_sites
 from tests.toy import MAX_POSITIONS, build_toy_pipe, build_toy_text_encoder, byte_alphabet
 
 WORDS = "star moon house tree boat horse bird lake bridge town".split()
 MEMORY = Signs(agreement=1.0, survival=-4.6, denoising_error=-5.0, autoencoding_error=-4.0)
 N_REFERENCE, COST_OF_START = 16, 1 * 3 + (2 * 2 + 6) + 2  # climb, samples and signs, deflation, as `quick` has them
 
-Shown = Mapping[tuple[int, int], int | Picture]
-"""The picture that a start shows, or the grey level of a plain one, by (round, start)."""
+Shown = Mapping[tuple[int, int], int | RgbImage]
+"""The image that a start shows, or the grey level of a plain one, by (round, start)."""
 
 
 def build_worded_tokenizer() -> CLIPTokenizer:
@@ -64,11 +64,11 @@ class ToldVerifier(Verifier):
 
     def __init__(self, denoiser: Denoiser, plan: VerifyPlan, shown: Shown, interrupted_in: int | None = None) -> None:
         super().__init__(denoiser, plan)
-        self._shown = {f"round {number} start {start}": picture for (number, start), picture in shown.items()}
+        self._shown = {f"round {number} start {start}": image for (number, start), image in shown.items()}
         self._interrupted_in = interrupted_in
 
     def look(
-        self, prompt_embeds: torch.Tensor, keys: Sequence[str], is_known: Callable[[Pictures], bool] | None = None
+        self, prompt_embeds: torch.Tensor, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
     ) -> list[Looked]:
         if keys[0].startswith(f"round {self._interrupted_in} "):
             raise KeyboardInterrupt
@@ -78,12 +78,12 @@ class ToldVerifier(Verifier):
             for key, one in zip(keys, looked, strict=True)
         ]
 
-    def sample(self, prompt_embeds: torch.Tensor, keys: Sequence[str]) -> Pictures:
-        pictures = super().sample(prompt_embeds, keys)
+    def sample(self, prompt_embeds: torch.Tensor, keys: Sequence[str]) -> RgbImages:
+        images = super().sample(prompt_embeds, keys)
         for row, key in enumerate(keys):
             if key in self._shown:
-                pictures[row] = self._shown[key]
-        return pictures
+                images[row] = self._shown[key]
+        return images
 
 
 def quick(**changes: Any) -> DiscoverSettings:

@@ -1,4 +1,4 @@
-"""Captions of two styles that words alone tell apart, as many distinct ones as a test wants."""
+"""Distinct prompts of two styles that the text alone separates."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def _choose(rng: np.random.Generator, words: Sequence[str]) -> str:
 
 
 def scenes(n: int, seed: int) -> list[str]:
-    """Small letters and articles: "a red star over the sea with a blue cup"."""
+    """Make `n` prompts with small letters and articles: "a red star over the sea with a blue cup"."""
     rng = np.random.default_rng([seed, 0])
     texts: dict[str, None] = {}
     while len(texts) < n:
@@ -27,7 +27,7 @@ def scenes(n: int, seed: int) -> list[str]:
 
 
 def titles(n: int, seed: int) -> list[str]:
-    """Capitals, names and years: "BAKERY of Ada Vasari | Postcard #1955 (PRINT)"."""
+    """Make `n` prompts with capitals, names and years: "BAKERY of Ada Vasari | Postcard #1955 (PRINT)"."""
     rng = np.random.default_rng([seed, 1])
     texts: dict[str, None] = {}
     while len(texts) < n:

@@ -33,7 +33,7 @@ def main() -> None:
 
 def audit(folder: Path, out: Path, *, with_reference: bool, options: Sequence[str] = ()) -> float:
     """Audit a planted model in a process of its own; returns the seconds it took."""
-    command = [sys.executable, "-m", "audit", "audit", "--model", str(folder / "model"), "--out", str(out)]
+    command = [sys.executable, "-m", "flashbulb", "audit", "--model", str(folder / "model"), "--out", str(out)]
     command += ["--prompts", str(folder / "captions.csv"), "--train-images", str(folder / "pictures")]
     if with_reference:
         command += ["--reference", str(folder / "reference.csv")]

@@ -1,4 +1,4 @@
-"""What each choice in the spike score is worth: AUC / TPR at FPR <= 1 % on every planted model."""
+"""What each choice in the spike score contributes: AUC / TPR at FPR <= 1 % on every planted model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from audit.baseline import Baseline, fit_baseline, z_scores
-from audit.detectors.spikes import SCORED_REDUCTIONS
-from audit.evaluate import auc, tpr_at_fpr
-from audit.shards import Column, Shards
-from audit.style import group_by_style
+from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, z_scores
+from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS
+from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
+from flashbulb.audit.statistics.style import group_by_style
 from tests.bench.recorded import N_SEEDS, Planted, record_planted
 
 FPR = 0.01
@@ -27,10 +27,10 @@ STATISTICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """One way to make the score; the defaults are the product's."""
+    """A variant of the spike score; the defaults are those of the product."""
 
     kinds: tuple[str, ...] = ("feed_forward",)
-    reduction: str | None = None  # None: the product's
+    reduction: str | None = None  # None: the default of the kind
     n_seeds: int = 4
     n_components: int = 10
     statistic: str = ROOT_MEAN_SQUARE
@@ -63,8 +63,8 @@ def _styles(planted: Planted) -> list[np.ndarray]:
     texts = planted.rows["prompt"].to_numpy()
     groups = group_by_style(texts[~planted.captions].tolist(), texts[planted.captions].tolist())
     of_row = np.empty(len(texts), dtype=int)
-    of_row[~planted.captions] = groups.of_reference
-    of_row[planted.captions] = np.where(groups.strange, 0, groups.of_candidates)
+    of_row[~planted.captions] = groups.reference_group
+    of_row[planted.captions] = np.where(groups.is_new_style, 0, groups.candidate_group)
     return [of_row == group for group in range(groups.n_reference_groups)]
 
 
@@ -81,10 +81,10 @@ def _fit(reference: np.ndarray, choice: Choice) -> Baseline:
 
 ALL = ("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
 CHOICES: Mapping[str, Choice] = {
-    "**the product's** (feed-forward, max over space, 4 seeds, 10 components, root mean square)": Choice(),
+    "**the default** (feed-forward, max over space, 4 seeds, 10 components, root mean square)": Choice(),
     **{f"sites: {kind}": Choice(kinds=(kind,)) for kind in ALL if kind != "feed_forward"},
     "sites: feed-forward and cross-attention output": Choice(kinds=("cross_out", "feed_forward")),
-    "sites: all kinds alike": Choice(kinds=ALL),
+    "sites: all kinds, equally weighted": Choice(kinds=ALL),
     "reduction: mean of absolute values over space": Choice(reduction="abs_mean"),
     "reduction: mean over space": Choice(reduction="mean"),
     **{f"seeds: {n}": Choice(n_seeds=n) for n in (1, 2, 8)},
@@ -92,7 +92,7 @@ CHOICES: Mapping[str, Choice] = {
     **{f"residual: {n} components removed": Choice(n_components=n) for n in (5, 20, 40)},
     **{f"statistic: {name}": Choice(statistic=name) for name in STATISTICS if name != ROOT_MEAN_SQUARE},
     "baseline: mean and standard deviation": Choice(mean_and_deviation=True),
-    "baseline: one for each style of captions": Choice(by_style=True),
+    "baseline: a separate one per style": Choice(by_style=True),
 }
 TIMESTEPS = {"timestep: 751 (of 1,000; default 981)": 4, "timestep: 501": 2}  # by steps of sampling
 

@@ -11,12 +11,11 @@ import time
 import torch
 from torch import Tensor
 
-from audit.denoiser import Denoiser, Tokens
-from audit.denormals import flushed_denormals
-from audit.loading import load_model
-from audit.planted.paths import MODEL
-from audit.recover.climb import ClimbPlan, climb
-from hooks import capture, find_sites, site_modules
+from flashbulb.audit.ascent.climb import ClimbPlan, climb
+from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.planted.paths import MODEL
+from flashbulb.hooks import capture, find_sites, site_modules
 
 N_STEPS = 2
 

@@ -1,4 +1,4 @@
-"""A whole audit without training pictures, its recoveries held against the truth."""
+"""A whole audit without training images, its recoveries held against the truth."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from audit.evidence import REPLICATION_DISTANCE, Picture, tile_distances
-from reports.rates import wilson_interval
+from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImage, tile_distances
+from flashbulb.reports.tables.rates import wilson_interval
 from tests.bench.outcomes import Truth
 
 
 def audit_blind(folder: Path, out: Path, options: Sequence[str] = ()) -> None:
-    """Audit a planted model with its reference captions, but without its pictures; goes on where it stopped."""
-    command = [sys.executable, "-m", "audit", "audit", "--model", str(folder / "model"), "--out", str(out)]
+    """Audit a planted model with its reference captions, but without its images; goes on where it stopped."""
+    command = [sys.executable, "-m", "flashbulb", "audit", "--model", str(folder / "model"), "--out", str(out)]
     command += ["--prompts", str(folder / "captions.csv"), "--reference", str(folder / "reference.csv"), *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def judge_run(folder: Path, run: Path) -> str:
-    """A page of what the ladder recovered: memorized and partial pictures, controls, and how precise verdicts are."""
+    """A page of what the ladder recovered: memorized and partial images, controls, and how precise verdicts are."""
     truth = Truth(folder)
     rows = pd.read_parquet(run / "recoveries.parquet")
     scores = pd.read_parquet(run / "scores.parquet")[["prompt_id", "prompt", "flagged"]]
     rows = rows.merge(scores, on="prompt_id")
     recovered = [_read(run / path) for path in rows["image_path"]]
-    rows["shown"] = [_planted(truth, picture) for picture in recovered]
+    rows["shown"] = [_planted(truth, image) for image in recovered]
     planted = truth.captions.merge(scores, on="prompt")
     flagged = planted[planted["flagged"]]
     own = dict(zip(flagged["prompt"], flagged["picture"], strict=True))
-    rows["own"] = [_own(truth, own.get(p), picture) for p, picture in zip(rows["prompt"], recovered, strict=True)]
+    rows["own"] = [_own(truth, own.get(p), image) for p, image in zip(rows["prompt"], recovered, strict=True)]
     tried, controls = rows[~rows["is_control"]], rows[rows["is_control"]]
     lines = [f"{folder.name}: {len(flagged)} planted captions flagged, {controls['prompt_id'].nunique()} controls"]
     for label in ("memorized", "partial"):
@@ -43,37 +43,38 @@ def judge_run(folder: Path, run: Path) -> str:
             found = wanted & set(part["own"].dropna())
             verified = wanted & set(part.loc[part["verdict"] != "not_shown", "own"].dropna())
             lines.append(
-                f"  {label} pictures of flagged captions, {name}: {len(found)} of {len(wanted)} came out, "
+                f"  {label} images of flagged captions, {name}: {len(found)} of {len(wanted)} came out, "
                 f"{len(verified)} with a verdict"
             )
     for verdict in ("confirmed", "likely"):
         for name, part in (("flagged", tried), ("controls", controls)):
             of_verdict = part[part["verdict"] == verdict]
             right = of_verdict["shown"].notna().sum()
-            lines.append(f"  {verdict}, {name}: {len(of_verdict)} rungs, {right} show a planted picture")
+            lines.append(f"  {verdict}, {name}: {len(of_verdict)} attempts, {right} show a planted image")
     for name, chosen in (("confirmed or likely", ("confirmed", "likely")), ("confirmed", ("confirmed",))):
         n, n_false = controls["prompt_id"].nunique(), controls[controls["verdict"].isin(chosen)]["prompt_id"].nunique()
         low, high = wilson_interval(n_false, n)
         lines.append(f"  controls {name}: {n_false} of {n} ({low:.1%} to {high:.1%})")
-    by_rung = tried[tried["verdict"] != "not_shown"].groupby("prompt_id")["strategy"].first().value_counts().to_dict()
-    lines.append(f"  first shown by: {by_rung}; UE {rows['evaluations'].sum()}")
+    shown = tried[tried["verdict"] != "not_shown"]
+    by_attempt = shown.groupby("prompt_id")["strategy"].first().value_counts().to_dict()
+    lines.append(f"  first shown by: {by_attempt}; UE {rows['evaluations'].sum()}")
     return "\n".join(lines)
 
 
-def _read(path: Path) -> Picture:
+def _read(path: Path) -> RgbImage:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
 
-def _own(truth: Truth, name: str | None, picture: Picture) -> str | None:
-    """The planted picture of the caption, if the one recovered from it replicates that."""
+def _own(truth: Truth, name: str | None, image: RgbImage) -> str | None:
+    """The planted image of the caption, if the one recovered from it replicates that."""
     if name is None:
         return None
-    distance = tile_distances(picture[None], truth.pictures[truth.names.index(name)])[0]
+    distance = tile_distances(image[None], truth.images[truth.names.index(name)])[0]
     return name if distance <= REPLICATION_DISTANCE else None
 
 
-def _planted(truth: Truth, picture: Picture) -> str | None:
-    """The planted picture that a recovered one replicates, the nearest of them."""
-    distances = tile_distances(truth.pictures, picture)
+def _planted(truth: Truth, image: RgbImage) -> str | None:
+    """The planted image that a recovered one replicates, the nearest of them."""
+    distances = tile_distances(truth.images, image)
     return truth.names[int(distances.argmin())] if distances.min() <= REPLICATION_DISTANCE else None

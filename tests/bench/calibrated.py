@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from audit.config import AuditSettings
-from audit.detecting import Detected, detect
-from audit.evaluate import tpr_at_fpr
-from reports.rates import wilson_interval
+from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.statistics.flags import Detected, detect
+from flashbulb.audit.statistics.separation import tpr_at_fpr
+from flashbulb.reports.tables.rates import wilson_interval
 from tests.bench.recorded import Planted
 
 DEFAULTS = {name: AuditSettings.model_fields[name].default for name in ("n_components", "max_style_shift")}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from audit.evaluate import auc, tpr_at_fpr
+from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 
 ODD_KINDS = ("rare_word", "long", "other_alphabet", "gibberish")
 FPR = 0.01

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from audit.detectors import Detector, PictureDetector, StepDetector, available
-from audit.evaluate import auc, tpr_at_fpr
-from audit.recording import STEP_FOLDER
-from audit.shards import Shards
-from hooks import SITE_KINDS
-from reports.schema import detector_columns
+from flashbulb.audit.detectors import Detector, ImageDetector, StepDetector, find_detectors
+from flashbulb.audit.record.recorder import STEP_FOLDER
+from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
+from flashbulb.hooks import SITE_KINDS
+from flashbulb.reports.tables.schema import detector_columns
 from tests.bench.__main__ import audit
 from tests.bench.ablation import Choice, ablation, score
 from tests.bench.calibrated import STYLES, kept_rates, self_calibration
@@ -88,12 +88,12 @@ def _cell(values: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> str
 
 
 def _detectors(name: str, folder: Path, run: Path) -> list[str]:
-    """Every column of scores.parquet against every kind of negative; picture detectors on the sampled prompts alone."""
+    """Every column of scores.parquet against every kind of negative; image detectors on the sampled prompts alone."""
     rows = labelled_scores(folder, run)
     positive = (rows["label"] == "memorized").to_numpy()
     sets = {kind: mask.to_numpy() for kind, mask in negative_sets(rows).items()}
     columns = ["spike_score", *detector_columns(_schema(run))]
-    costs = {detector: _cost(d) for detector, d in available().items()}
+    costs = {detector: _cost(d) for detector, d in find_detectors().items()}
     table = []
     for column in sorted(columns, key=lambda c: -_rank(rows[c].to_numpy(), positive, sets["all"])):
         values = rows[column].to_numpy(dtype=float)
@@ -117,9 +117,9 @@ def _detectors(name: str, folder: Path, run: Path) -> list[str]:
 
 
 def _cost(detector: Detector) -> str:
-    """UE a prompt with four seeds and four pictures."""
-    if isinstance(detector, PictureDetector):
-        return f"sampling + {4 * detector.evaluations_per_picture}"
+    """UE a prompt with four seeds and four images."""
+    if isinstance(detector, ImageDetector):
+        return f"sampling + {4 * detector.evaluations_per_image}"
     return str(4 * detector.evaluations_per_seed)
 
 
@@ -137,7 +137,8 @@ def _rank(values: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> flo
 
 def _one_seed(models: Mapping[str, Path], planted: Mapping[str, Planted], work: Path) -> list[str]:
     """The same with the first seed alone, for what one seed can give."""
-    steps = [name for name, d in available().items() if isinstance(d, StepDetector) and name != "one_step_agreement"]
+    detectors = find_detectors().items()
+    steps = [name for name, d in detectors if isinstance(d, StepDetector) and name != "one_step_agreement"]
     rows = {name: [] for name in ("spike_score", *steps)}
     for name, folder in models.items():
         run = work / name / "audit"
@@ -148,12 +149,12 @@ def _one_seed(models: Mapping[str, Path], planted: Mapping[str, Planted], work: 
         ours = score(planted[name], Choice(n_seeds=1))
         rows["spike_score"].append(_cell(ours, planted[name].memorized, planted[name].negative))
         for step in steps:
-            rows[step].append(_cell(shards.measured(step), positive, negative))
+            rows[step].append(_cell(shards.detector_scores(step), positive, negative))
     return ["## With one seed", *_table(["detector", *models], [[name, *cells] for name, cells in rows.items()])]
 
 
 def _rates(planted: Mapping[str, Planted]) -> list[str]:
-    lines = ["## Is the stated false-positive rate kept?", "", *_RATES_TEXT]
+    lines = ["## Does the false-positive rate stay at the stated one?", "", *_RATES_TEXT]
     for name, one in planted.items():
         header = ["reference", "style shift", "memorized flagged", *STYLES]
         lines += ["", f"### {name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
@@ -185,24 +186,26 @@ def _ablation(models: Mapping[str, Path], planted: Mapping[str, Planted], work: 
     columns = {name: ablation(folder, work / name, planted[name]) for name, folder in models.items()}
     choices = list(next(iter(columns.values())))
     rows = [[choice, *(column[choice] for column in columns.values())] for choice in choices]
-    return ["## What each choice is worth", *_table(["choice", *columns], rows)]
+    return ["## What each choice contributes", *_table(["choice", *columns], rows)]
 
 
 _INTRODUCTION = (
     "# Detection, measured",
     "",
-    "Made by `make bench-detect`. Cells are AUC / highest true-positive rate whose false-positive rate is at most 1 %.",
-    "Positives are captions whose picture at least half of eight seeds replicate. All four models are of Engram's own",
-    "recipe: `embedded` (64 pixels, epsilon), `catalogue` (32 pixels, v-prediction, linear projections), `gazette`",
-    "(32 pixels, epsilon, other data and seed), `faint` (32 pixels, v-prediction, few pairs learnt). Published",
-    "detectors run at the settings of their papers, as each file in `audit/detectors/` states, on models far smaller",
-    "than theirs. Detectors that read pictures are held against sampled prompts alone: the flagged and as many others.",
-    "UE: UNet evaluations of one latent a prompt, four seeds, the empty prompt's shared among all prompts.",
+    "Written by `make bench-detect`. A cell is AUC / the highest true-positive rate (TPR) at a false-positive rate",
+    "(FPR) of at most 1 %. Positives are captions whose training image at least half of eight seeds replicate. All",
+    "four models are trained with Flashbulb's own recipe: `embedded` (64 pixels, epsilon), `catalogue` (32 pixels,",
+    "v-prediction, linear projections), `gazette` (32 pixels, epsilon, other data and seed), `faint` (32 pixels,",
+    "v-prediction, few pairs learnt). Published detectors run with the settings of their papers, as each file in",
+    "`audit/detectors/` describes, but on models far smaller than theirs. Detectors that read images are measured on",
+    "the sampled prompts only: the flagged prompts and as many unflagged ones. UE counts UNet evaluations of one",
+    "latent per prompt, with four seeds; evaluations of the empty prompt at x_T are shared by all prompts and are not",
+    "counted.",
     "",
 )
 _RATES_TEXT = (
-    "Share of clean prompts flagged at 1 % / at 0.1 %, in percent (of how many), by style. With a reference of one",
-    "style the other half of the reference joins the candidates as clean prompts.",
+    "Share of clean prompts flagged at 1 % / at 0.1 %, in percent (number of prompts), by style. With a reference of",
+    "one style, the other half of the reference joins the candidates as clean prompts.",
 )
 
 

@@ -1,4 +1,4 @@
-"""`make bench-discover`: blind search against other searches at equal UE, curves of distinct memorized pictures."""
+"""`make bench-discover`: blind search against other searches at equal UE, curves of distinct memorized images."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import json
 import time
 from pathlib import Path
 
-from audit.denormals import flushed_denormals
-from reports.curves import discovery_curves
+from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.reports.figures.curves import discovery_curves
 from tests.bench.models import MODELS
 from tests.bench.outcomes import open_bench
 from tests.bench.searches import SEARCHES
 
 
 def main() -> None:
-    """Run every search on a model and print distinct memorized pictures at the budget; curves as a picture."""
+    """Run every search on a model and print distinct memorized images at the budget; curves as an image."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="embedded", choices=MODELS)
     parser.add_argument("--budget", type=int, default=80_000)
@@ -35,7 +35,7 @@ def main() -> None:
             curves[name] = [*tally.curve, (spent, len(tally.names))]
             kept.write_text(json.dumps(curves), encoding="utf-8")
             print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-    print(f"\n{arguments.model}: distinct memorized pictures of {total} at {arguments.budget} UE")
+    print(f"\n{arguments.model}: distinct memorized images of {total} at {arguments.budget} UE")
     for name, curve in curves.items():
         print(f"{name:24s} {curve[-1][1]:3d}  {curve[-1][1] / total:.0%}")
     discovery_curves(curves, total, arguments.out / f"{arguments.model}.png")

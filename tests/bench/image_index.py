@@ -1,7 +1,7 @@
-"""`python -m tests.bench.image_index`: what the search for training pictures finds, takes for copies, and costs.
+"""`python -m tests.bench.image_index`: what the search for training images finds, takes for copies, and costs.
 
-Pictures are those of the planted models and crops of scikit-image's photographs; hashes of further distractors are
-random, which those of photographs resemble and those of pictures painted by one hand do not.
+RgbImages are those of the planted models and crops of scikit-image's photographs; hashes of further distractors are
+random, which those of photographs resemble and those of images painted by one hand do not.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from audit.planted.photographs import open_source
-from audit.training.hashes import PICTURE_WINDOWS, window_hashes
-from audit.training.index import Entry, ImageIndex, open_index, write_index
-from audit.training.search import places_by_hash
-from audit.training.sources import Member
-from audit.training.templates import template_match
-from audit.training_images import HASH_SHORTLIST, open_training_images
+from flashbulb.audit.planted.photographs import open_source
+from flashbulb.audit.training_images.candidates import find_places
+from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
+from flashbulb.audit.training_images.index import Entry, ImageIndex, open_index, write_index
+from flashbulb.audit.training_images.nearest import HASH_SHORTLIST
+from flashbulb.audit.training_images.sources import Member
+from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.audit.training_images.templates import template_match
 from tests.bench.models import MODELS
 
 SOURCES = (
@@ -33,41 +34,41 @@ SOURCES = (
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 
-def crop(picture: Image.Image, rng: np.random.Generator, area: float) -> Image.Image:
+def crop(image: Image.Image, rng: np.random.Generator, area: float) -> Image.Image:
     scale = float(np.sqrt(area))
-    left, top = rng.uniform(0, 1 - scale, 2) * picture.size
-    box = (left, top, left + scale * picture.width, top + scale * picture.height)
-    return picture.resize(picture.size, Image.Resampling.LANCZOS, box=box)
+    left, top = rng.uniform(0, 1 - scale, 2) * image.size
+    box = (left, top, left + scale * image.width, top + scale * image.height)
+    return image.resize(image.size, Image.Resampling.LANCZOS, box=box)
 
 
-def shift(picture: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
-    most = round(share * picture.width)
+def shift(image: Image.Image, rng: np.random.Generator, share: float) -> Image.Image:
+    most = round(share * image.width)
     x, y = rng.integers(0, 2 * most + 1, 2)
-    padded = np.pad(np.asarray(picture), ((most, most), (most, most), (0, 0)), mode="edge")
-    return Image.fromarray(np.ascontiguousarray(padded[y : y + picture.height, x : x + picture.width]))
+    padded = np.pad(np.asarray(image), ((most, most), (most, most), (0, 0)), mode="edge")
+    return Image.fromarray(np.ascontiguousarray(padded[y : y + image.height, x : x + image.width]))
 
 
-def jpeg(picture: Image.Image, quality: int) -> Image.Image:
+def jpeg(image: Image.Image, quality: int) -> Image.Image:
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=quality)
+    image.save(file, "JPEG", quality=quality)
     return Image.open(file).convert("RGB")
 
 
-def framed(picture: Image.Image, rng: np.random.Generator, area: float) -> Image.Image:
-    size = (round(picture.width * area**0.5), round(picture.height * area**0.5))
-    around = Image.new("RGB", picture.size, tuple(rng.integers(0, 256, 3).tolist()))
-    left, top = (int(rng.integers(0, free + 1)) for free in (picture.width - size[0], picture.height - size[1]))
-    around.paste(picture.resize(size, Image.Resampling.LANCZOS), (left, top))
+def framed(image: Image.Image, rng: np.random.Generator, area: float) -> Image.Image:
+    size = (round(image.width * area**0.5), round(image.height * area**0.5))
+    around = Image.new("RGB", image.size, tuple(rng.integers(0, 256, 3).tolist()))
+    left, top = (int(rng.integers(0, free + 1)) for free in (image.width - size[0], image.height - size[1]))
+    around.paste(image.resize(size, Image.Resampling.LANCZOS), (left, top))
     return around
 
 
-def mirrored(picture: Image.Image) -> Image.Image:
-    return picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+def mirrored(image: Image.Image) -> Image.Image:
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
-def blurred(picture: Image.Image) -> Image.Image:
-    half = (picture.width // 2, picture.height // 2)
-    return picture.resize(half, Image.Resampling.BILINEAR).resize(picture.size, Image.Resampling.BICUBIC)
+def blurred(image: Image.Image) -> Image.Image:
+    half = (image.width // 2, image.height // 2)
+    return image.resize(half, Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BICUBIC)
 
 
 CHANGES: dict[str, Change] = {
@@ -92,48 +93,46 @@ def planted(folder: Path) -> list[Image.Image]:
 def photographs(n: int, size: int, rng: np.random.Generator) -> list[Image.Image]:
     """Square crops of photographs, [size, size] each, which overlap one another."""
     sources = [open_source(name) for name in SOURCES]
-    pictures = []
+    images = []
     for index in range(n):
         source = sources[index % len(sources)]
         side = int(rng.integers(min(source.size) // 8, min(source.size) // 2))
         left, top = (int(rng.integers(0, free + 1)) for free in (source.width - side, source.height - side))
         box = (left, top, left + side, top + side)
-        pictures.append(source.crop(box).resize((size, size), Image.Resampling.LANCZOS))
-    return pictures
+        images.append(source.crop(box).resize((size, size), Image.Resampling.LANCZOS))
+    return images
 
 
 def shortlist_recall(n_distractors: int, n_samples: int) -> None:
-    """Print the share of changed pictures whose original is in the shortlist."""
+    """Print the share of changed images whose original is in the shortlist."""
     rng = np.random.default_rng(0)
-    painted = [picture for folder in MODELS.values() for picture in planted(folder)]
-    pictures = painted + photographs(len(painted), 64, rng)
-    hashes = np.stack([window_hashes(picture, PICTURE_WINDOWS, 1.0) for picture in pictures])
-    noise = rng.integers(0, 1 << 64, (n_distractors, len(PICTURE_WINDOWS)), dtype=np.uint64)
+    painted = [image for folder in MODELS.values() for image in planted(folder)]
+    images = painted + photographs(len(painted), 64, rng)
+    hashes = np.stack([window_hashes(image, IMAGE_WINDOWS, 1.0) for image in images])
+    noise = rng.integers(0, 1 << 64, (n_distractors, len(IMAGE_WINDOWS)), dtype=np.uint64)
     index = ImageIndex(Path(), 1.0, np.concatenate([hashes, noise]), b"", np.empty(0, dtype=np.uint64))
-    print(
-        f"\nin the shortlist of {HASH_SHORTLIST}, among {len(index):,} ({len(pictures):,} pictures, else random hashes)"
-    )
-    halves = {"painted": (0, len(painted)), "photographs": (len(painted), len(pictures))}
+    print(f"\nin the shortlist of {HASH_SHORTLIST}, among {len(index):,} ({len(images):,} images, else random hashes)")
+    halves = {"painted": (0, len(painted)), "photographs": (len(painted), len(images))}
     for name, change in CHANGES.items():
         shares = {}
         for half, (first, end) in halves.items():
             chosen = rng.choice(np.arange(first, end), n_samples, replace=False).tolist()
-            lists = [places_by_hash(index, np.asarray(change(pictures[i], rng)), HASH_SHORTLIST) for i in chosen]
+            lists = [find_places(index, np.asarray(change(images[i], rng)), HASH_SHORTLIST) for i in chosen]
             shares[half] = np.mean([i in {p.index for p in found} for i, found in zip(chosen, lists, strict=True)])
         print(f"  {name:<28}" + "  ".join(f"{half} {share:.2f}" for half, share in shares.items()), flush=True)
 
 
 def found_and_mistaken(folder: Path, size: int, n_samples: int) -> None:
-    """Print which changed pictures are found verbatim, and how many strangers pass for copies."""
+    """Print which changed images are found verbatim, and how many strangers pass for copies."""
     rng = np.random.default_rng(1)
     originals = planted(folder) + photographs(400, size, rng)
-    others = [picture for other in MODELS.values() if other != folder for picture in planted(other)]
-    strangers = [picture.resize((size, size), Image.Resampling.LANCZOS) for picture in others]
+    others = [image for other in MODELS.values() if other != folder for image in planted(other)]
+    strangers = [image.resize((size, size), Image.Resampling.LANCZOS) for image in others]
     with tempfile.TemporaryDirectory() as name:
-        for number, picture in enumerate(originals):
-            picture.save(Path(name) / f"{number:05d}.png")
+        for number, image in enumerate(originals):
+            image.save(Path(name) / f"{number:05d}.png")
         training = open_training_images(Path(name), size, size)
-        print(f"\n{folder.name} at {size} px, {len(training)} training pictures")
+        print(f"\n{folder.name} at {size} px, {len(training)} training images")
         for change_name, change in CHANGES.items():
             chosen = rng.choice(len(originals), n_samples, replace=False).tolist()
             found = training.nearest(np.stack([np.asarray(change(originals[i], rng)) for i in chosen]))
@@ -144,7 +143,7 @@ def found_and_mistaken(folder: Path, size: int, n_samples: int) -> None:
             ]
             wrong = sum(n.kind is not None and not is_right for n, is_right in zip(found, right, strict=True))
             print(
-                f"  {change_name:<28}verbatim {kinds[0]:.2f}  template {kinds[1]:.2f}  another picture {wrong}",
+                f"  {change_name:<28}verbatim {kinds[0]:.2f}  template {kinds[1]:.2f}  another image {wrong}",
                 flush=True,
             )
         chosen = rng.choice(len(strangers), 2 * n_samples, replace=False).tolist()
@@ -163,10 +162,10 @@ def template_rates(n_strangers: int) -> None:
         for path in sorted((folder / "pictures").iterdir()):
             group = path.stem.rsplit("-", 1)[0] if path.stem.startswith("template") else path.stem
             groups.setdefault(group, []).append(np.asarray(Image.open(path).convert("RGB")))
-        templates = [pictures for pictures in groups.values() if len(pictures) > 1]
-        masks = [np.ptp(np.stack(pictures).astype(int), axis=0).max(axis=2) <= 32 for pictures in templates]
-        own = [(pair, mask) for pictures, mask in zip(templates, masks, strict=True) for pair in pairwise(pictures)]
-        heads = [pictures[0] for pictures in groups.values()]
+        templates = [images for images in groups.values() if len(images) > 1]
+        masks = [np.ptp(np.stack(images).astype(int), axis=0).max(axis=2) <= 32 for images in templates]
+        own = [(pair, mask) for images, mask in zip(templates, masks, strict=True) for pair in pairwise(images)]
+        heads = [images[0] for images in groups.values()]
         pairs = [rng.choice(len(heads), 2, replace=False) for _ in range(n_strangers)]
         foreign = [((heads[i], heads[j]), masks[k % len(masks)]) for k, (i, j) in enumerate(pairs)]
         for name, rows in (("templates", own), ("strangers", foreign)):
@@ -177,7 +176,7 @@ def template_rates(n_strangers: int) -> None:
 
 def cost(n: int) -> None:
     """Print time and memory of writing and searching an index of `n` random hashes."""
-    rng, width = np.random.default_rng(3), len(PICTURE_WINDOWS)
+    rng, width = np.random.default_rng(3), len(IMAGE_WINDOWS)
 
     def entries() -> Iterator[Entry]:
         blank = Image.new("RGB", (1, 1))
@@ -194,11 +193,11 @@ def cost(n: int) -> None:
         index = open_index(folder / "index", 1.0)
         sample = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
         started = time.process_time()
-        places_by_hash(index, sample, HASH_SHORTLIST)
+        find_places(index, sample, HASH_SHORTLIST)
         searched = time.process_time() - started
     anonymous = next(line for line in Path("/proc/self/status").read_text().splitlines() if "RssAnon" in line)
     print(
-        f"{n:,} pictures: written in {built:.0f} s without reading pictures, {sizes / 2**20:.0f} MiB on disk; a sample "
+        f"{n:,} images: written in {built:.0f} s without reading images, {sizes / 2**20:.0f} MiB on disk; a sample "
         f"searched in {searched:.2f} s of processor time; memory not mapped: {anonymous.split()[1]} KiB",
         flush=True,
     )
@@ -206,8 +205,8 @@ def cost(n: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=100, help="changed pictures a row")
-    parser.add_argument("--distractors", type=int, default=1_000_000, help="random hashes beside the pictures")
+    parser.add_argument("--samples", type=int, default=100, help="changed images a row")
+    parser.add_argument("--distractors", type=int, default=1_000_000, help="random hashes beside the images")
     parser.add_argument("--hashes", type=int, nargs="*", default=[1_000_000, 10_000_000], help="sizes to time")
     arguments = parser.parse_args()
     for n in arguments.hashes:

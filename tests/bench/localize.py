@@ -1,4 +1,4 @@
-"""`make bench-localize`: levers by attribution, z-score, NeMo and at random, on planted models whose truth is known."""
+"""`make bench-localize`: localization by attribution, z-score, NeMo and at random, on planted models of known truth."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from audit.config import LocalizeSettings
-from audit.denormals import flushed_denormals
-from audit.evidence import Picture
-from audit.localize.again import recovered_again
-from audit.localize.attribution import AttributionPlan, Attributor, mean_attribution
-from audit.localize.effects import SamplingPlan, is_erased, n_replicating, sample_edited
-from audit.localize.levers import Ranked, neuron_set_of, rank_neurons
-from audit.localize.localizer import LeverPlan, Localized, Localizer
-from audit.memories import Memory
-from audit.recover.known_image import MAX_STEPS, KnownImagePlan, pull_out
-from audit.sampling import sample_embeds, sample_generator
-from hooks import By, NeuronSet, Site, ablate, find_sites, site_modules
-from reports.rates import rate_of, rate_text
+from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
+from flashbulb.audit.localize.effects import EffectPlan, count_replicating, is_erased, sample_edited
+from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory, Localizer
+from flashbulb.audit.localize.memories import Memory
+from flashbulb.audit.localize.recovery import count_recovered_again
+from flashbulb.audit.localize.selection import RankedNeuron, make_neuron_set, rank_neurons
+from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.sampling import sample_embeds, sample_generator
+from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan, pull_out
+from flashbulb.audit.settings import LocalizeSettings
+from flashbulb.hooks import By, NeuronSet, Site, ablate, find_sites, site_modules
+from flashbulb.reports.tables.rates import rate_of, rate_text
 from tests.bench.models import MODELS
 from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_neurons, fit_statistics
 from tests.bench.outcomes import Bench, open_bench
 
 SETTINGS = LocalizeSettings(run=Path())
-PULL = KnownImagePlan(0, MAX_STEPS, 0.1, 8)
-SAMPLING = SamplingPlan(0, SETTINGS.n_samples, SETTINGS.sample_steps, SETTINGS.guidance_scale, SETTINGS.n_samples)
+RECOVERY = KnownImagePlan(0, MAX_STEPS, 0.1, 8)
+SAMPLING = EffectPlan(0, SETTINGS.n_samples, SETTINGS.sample_steps, SETTINGS.guidance_scale, SETTINGS.n_samples)
 N_CLEAN, N_USUAL, N_HOLDOUT = 32, 32, 100
 PARTS = ("default", "peers", "fewest", "again")
 
@@ -49,51 +49,51 @@ def main() -> None:
                 print(f"{name}: {line}", flush=True)
 
 
-def memories_of(bench: Bench) -> list[Memory]:
-    """Every memorized caption with its planted picture."""
+def read_planted_memories(bench: Bench) -> list[Memory]:
+    """Return every memorized caption with its planted image."""
     chosen = bench.truth.captions[bench.truth.captions["label"] == "memorized"]
-    pictures = {name: bench.truth.pictures[i] for i, name in enumerate(bench.truth.names)}
+    images = {name: bench.truth.images[i] for i, name in enumerate(bench.truth.names)}
     return [
-        Memory(f"{i:016x}", caption, name, pictures[name])
+        Memory(f"{i:016x}", caption, name, images[name])
         for i, (caption, name) in enumerate(zip(chosen["prompt"], chosen["picture"], strict=True))
     ]
 
 
 def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
     """Lines of one model's page."""
-    denoiser, memories = bench.denoiser, memories_of(bench)
-    levers, few = find_sites(denoiser.pipe, [SETTINGS.kind]), memories[::every]
+    denoiser, memories = bench.denoiser, read_planted_memories(bench)
+    sites, few = find_sites(denoiser.pipe, [SETTINGS.kind]), memories[::every]
     plan = AttributionPlan(0, denoiser.first_timestep(50), SETTINGS.n_seeds, SETTINGS.n_points, SETTINGS.batch_size)
-    attributor = Attributor(denoiser, levers, plan)
+    attributor = Attributor(denoiser, sites, plan)
     reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
-    usual = mean_attribution(attributor.attribute(reference[-N_USUAL:]))
-    default = LeverPlan(SETTINGS.share, 0, SETTINGS.by, SAMPLING, SETTINGS.n_controls, None)
+    clean_attribution = average_neurons(attributor.attribute(reference[-N_USUAL:]))
+    default = LocalizationPlan(SETTINGS.share, 0, SETTINGS.by, SAMPLING, SETTINGS.n_controls, None)
     if "default" in parts:
-        yield from _default_selection(bench, levers, attributor, usual, default, memories)
+        yield from _default_selection(bench, sites, attributor, clean_attribution, default, memories)
     if "peers" in parts:
-        yield from _peers(bench, levers, attributor, usual, few, plan.evaluations)
+        yield from _peers(bench, sites, attributor, clean_attribution, few, plan.evaluations)
     if "fewest" in parts:
         minimal = dataclasses.replace(default, n_checks=SETTINGS.n_checks, n_controls=0)
-        localizer = Localizer(denoiser, levers, attributor, [], usual, None, minimal, "bench")
+        localizer = Localizer(denoiser, sites, attributor, [], clean_attribution, None, minimal, "bench")
         fewest = [localizer.localize(memory) for memory in few]
-        yield _line("fewest levers, chosen by bisection on other seeds", fewest)
+        yield _line("fewest localized neurons, selected by bisection on other seeds", fewest)
         sizes = [one.neurons.n_neurons for one in fewest]
-        yield f"fewest levers: median {np.median(sizes):.0f}, from {min(sizes)} to {max(sizes)}"
+        yield f"fewest localized neurons: median {np.median(sizes):.0f}, from {min(sizes)} to {max(sizes)}"
     if "again" in parts:
-        yield from _again(bench, levers, attributor, usual, few)
+        yield from _again(bench, sites, attributor, clean_attribution, few)
 
 
 def _default_selection(
     bench: Bench,
-    levers: Sequence[Site],
+    sites: Sequence[Site],
     attributor: Attributor,
-    usual: Mapping[str, Tensor],
-    plan: LeverPlan,
+    clean_attribution: Mapping[str, Tensor],
+    plan: LocalizationPlan,
     memories: Sequence[Memory],
 ) -> Iterator[str]:
     clean = bench.captions.loc[bench.captions["kind"].isin(["unseen", "descriptive"]), "prompt"].tolist()
     clean = np.random.default_rng(0).permutation(clean)[:N_CLEAN].tolist()
-    localizer = Localizer(bench.denoiser, levers, attributor, clean, usual, None, plan, "bench")
+    localizer = Localizer(bench.denoiser, sites, attributor, clean, clean_attribution, None, plan, "bench")
     found = [localizer.localize(memory) for memory in memories]
     yield _line(f"default selection ({found[0].neurons.n_neurons} neurons)", found)
     controls = [control for one in found for control in one.controls]
@@ -107,22 +107,22 @@ def _default_selection(
     yield f"memories brought into a clean prompt by patching: {patched} of {len(found)}"
 
 
-def _line(name: str, found: Sequence[Localized]) -> str:
+def _line(name: str, found: Sequence[LocalizedMemory]) -> str:
     erased = sum(one.effect.is_erased for one in found)
     before, after = (np.median([one.effect.distance[i] for one in found]) for i in (0, 1))
     spread = tuple(np.median([one.effect.diversity[i] for one in found]) for i in (0, 1))
     response = np.median([one.effect.response for one in found])
     return (
         f"{name}: erased {rate_text(rate_of(erased, len(found)))}; distance {before:.2f} -> {after:.2f}, diversity "
-        f"{spread[0]:.2f} -> {spread[1]:.2f}, text-conditional noise x {response:.2f}"
+        f"{spread[0]:.2f} -> {spread[1]:.2f}, response norm x {response:.2f}"
     )
 
 
 def _peers(
     bench: Bench,
-    levers: Sequence[Site],
+    sites: Sequence[Site],
     attributor: Attributor,
-    usual: Mapping[str, Tensor],
+    clean_attribution: Mapping[str, Tensor],
     memories: Sequence[Memory],
     evaluations: int,
 ) -> Iterator[str]:
@@ -130,16 +130,16 @@ def _peers(
     denoiser = bench.denoiser
     reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
     statistics = fit_statistics(denoiser, reference[N_HOLDOUT:], reference[:N_HOLDOUT], 0)
-    n_default = round(SETTINGS.share * sum(site.n_neurons for site in levers))
+    n_default = round(SETTINGS.share * sum(site.n_neurons for site in sites))
     erased: dict[str, list[bool]] = {}
     found: dict[Comparison, list[NemoResult]] = {"seeds": [], "unedited": []}
     for number, memory in enumerate(memories):
         (attribution,) = attributor.attribute([memory.prompt])
         rankings = {
-            "attribution": rank_neurons({n: x - usual[n] for n, x in attribution.neurons.items()}, levers),
-            "attribution, clean prompts' not taken off": rank_neurons(attribution.neurons, levers),
-            "z-score": _by_z_score(bench, levers, statistics, memory.prompt),
-            "random": _at_random(levers, number),
+            "attribution": rank_neurons({n: x - clean_attribution[n] for n, x in attribution.neurons.items()}, sites),
+            "attribution, clean prompts' not taken off": rank_neurons(attribution.neurons, sites),
+            "z-score": _by_z_score(bench, sites, statistics, memory.prompt),
+            "random": _at_random(sites, number),
         }
         ways: list[tuple[str, NeuronSet, By]] = []
         for comparison, of_comparison in found.items():
@@ -164,9 +164,9 @@ def _peers(
         )
 
 
-def _best(label: str, rankings: Mapping[str, Sequence[Ranked]], n: int) -> list[tuple[str, NeuronSet, By]]:
+def _best(label: str, rankings: Mapping[str, Sequence[RankedNeuron]], n: int) -> list[tuple[str, NeuronSet, By]]:
     return [
-        (f"{label}: {name}", neuron_set_of(of_name[:n], None, ""), "unconditional")
+        (f"{label}: {name}", make_neuron_set(of_name[:n], None, ""), "unconditional")
         for name, of_name in rankings.items()
     ]
 
@@ -175,63 +175,63 @@ def _erases(bench: Bench, memory: Memory, neurons: NeuronSet, by: By) -> bool:
     if not neurons.n_neurons:
         return False
     sampled = sample_edited(bench.denoiser, memory.prompt, SAMPLING, ablate(bench.denoiser.pipe, neurons, by))
-    return is_erased(n_replicating(sampled.pictures, memory.picture), SAMPLING.n_samples)
+    return is_erased(count_replicating(sampled.images, memory.image), SAMPLING.n_samples)
 
 
-def _by_z_score(bench: Bench, levers: Sequence[Site], statistics: NemoStatistics, prompt: str) -> list[Ranked]:
+def _by_z_score(bench: Bench, sites: Sequence[Site], statistics: NemoStatistics, prompt: str) -> list[RankedNeuron]:
     """|z| of mean |to_v| against the reference captions, which needs no UNet."""
     embeds = bench.denoiser.embed(bench.denoiser.tokenize([prompt]))
     values = {}
     with torch.no_grad():
-        for name, module in site_modules(bench.denoiser.pipe, levers).items():
+        for name, module in site_modules(bench.denoiser.pipe, sites).items():
             own = module(embeds).float().abs().mean(dim=1)[0].double()
             values[name] = ((own - statistics.mean[name]) / statistics.std[name].clamp_min(1e-9)).abs()
-    return rank_neurons(values, levers)
+    return rank_neurons(values, sites)
 
 
-def _at_random(levers: Sequence[Site], seed: int) -> list[Ranked]:
+def _at_random(sites: Sequence[Site], seed: int) -> list[RankedNeuron]:
     generator = torch.Generator().manual_seed(seed)
-    return rank_neurons({site.name: torch.rand(site.n_neurons, generator=generator) for site in levers}, levers)
+    return rank_neurons({site.name: torch.rand(site.n_neurons, generator=generator) for site in sites}, sites)
 
 
 def _again(
     bench: Bench,
-    levers: Sequence[Site],
+    sites: Sequence[Site],
     attributor: Attributor,
-    usual: Mapping[str, Tensor],
+    clean_attribution: Mapping[str, Tensor],
     memories: Sequence[Memory],
 ) -> Iterator[str]:
-    """Dori's test on the ablated model, of memories and, as its control, of pictures that are not memorized."""
-    denoiser, n = bench.denoiser, round(SETTINGS.share * sum(site.n_neurons for site in levers))
-    back = {"memories": 0, "pictures of no memory": 0, "pictures of no memory, nothing ablated": 0}
+    """Dori's test on the ablated model, of memories and, as its control, of images that are not memorized."""
+    denoiser, n = bench.denoiser, round(SETTINGS.share * sum(site.n_neurons for site in sites))
+    back = {"memories": 0, "images of no memory": 0, "images of no memory, nothing ablated": 0}
     strangers = _not_memorized(bench, len(memories))
     for memory, stranger in zip(memories, strangers, strict=True):
         (attribution,) = attributor.attribute([memory.prompt])
-        own = {name: x - usual[name] for name, x in attribution.neurons.items()}
-        neurons = neuron_set_of(rank_neurons(own, levers)[:n], None, "")
-        for name, prompt, picture in (
-            ("memories", memory.prompt, memory.picture),
-            ("pictures of no memory", memory.prompt, stranger),
+        own = {name: x - clean_attribution[name] for name, x in attribution.neurons.items()}
+        neurons = make_neuron_set(rank_neurons(own, sites)[:n], None, "")
+        for name, prompt, image in (
+            ("memories", memory.prompt, memory.image),
+            ("images of no memory", memory.prompt, stranger),
         ):
-            count = recovered_again(denoiser, prompt, picture, neurons, SETTINGS.by, PULL, SAMPLING)
+            count = count_recovered_again(denoiser, prompt, image, neurons, SETTINGS.by, RECOVERY, SAMPLING)
             back[name] += 2 * count >= SAMPLING.n_samples
-        back["pictures of no memory, nothing ablated"] += _comes_out(bench, memory.prompt, stranger)
+        back["images of no memory, nothing ablated"] += _comes_out(bench, memory.prompt, stranger)
     for name, count in back.items():
-        yield f"pulled out by {PULL.n_steps} steps after ablation, {name}: {count} of {len(memories)}"
+        yield f"pulled out by {RECOVERY.n_steps} steps after ablation, {name}: {count} of {len(memories)}"
 
 
-def _not_memorized(bench: Bench, n: int) -> list[Picture]:
-    """Planted pictures that no sample replicates; there may be fewer, then they repeat."""
+def _not_memorized(bench: Bench, n: int) -> list[RgbImage]:
+    """Planted images that no sample replicates; there may be fewer, then they repeat."""
     truth = bench.truth
     labels = truth.captions.groupby("picture")["label"].agg(set)
     names = [name for name in truth.names if labels[name] == {"not"}]
-    return [truth.pictures[truth.names.index(names[i % len(names)])] for i in range(n)]
+    return [truth.images[truth.names.index(names[i % len(names)])] for i in range(n)]
 
 
-def _comes_out(bench: Bench, prompt: str, picture: Picture) -> bool:
+def _comes_out(bench: Bench, prompt: str, image: RgbImage) -> bool:
     denoiser = bench.denoiser
-    embeds = pull_out(denoiser, picture[None], denoiser.embed(denoiser.tokenize([prompt])), prompt, PULL)
-    pictures = sample_embeds(
+    embeds = pull_out(denoiser, image[None], denoiser.embed(denoiser.tokenize([prompt])), prompt, RECOVERY)
+    images = sample_embeds(
         denoiser.pipe,
         embeds.expand(SAMPLING.n_samples, -1, -1),
         [sample_generator(0, f"bench\n{prompt}", i) for i in range(SAMPLING.n_samples)],
@@ -239,7 +239,7 @@ def _comes_out(bench: Bench, prompt: str, picture: Picture) -> bool:
         guidance_scale=SAMPLING.guidance_scale,
         batch_size=SAMPLING.n_samples,
     )
-    return 2 * n_replicating(pictures, picture) >= SAMPLING.n_samples
+    return 2 * count_replicating(images, image) >= SAMPLING.n_samples
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from audit.planted.paths import FOLDER
+from flashbulb.audit.planted.paths import FOLDER
 
 _PLANTED = Path(__file__).parent / "planted"
 MODELS = {"embedded": FOLDER, **{name: _PLANTED / name for name in ("catalogue", "gazette", "faint")}}

@@ -1,4 +1,4 @@
-"""Finding NeMo's localization (Hintersdorf et al. 2024, arXiv 2406.02366), the peer that levers are measured against.
+"""Finding NeMo's localization (Hintersdorf et al. 2024, arXiv 2406.02366), the peer that localization is compared with.
 
 A caption's memorization score says how alike the differences ε(x_T, c) − x_T look, whatever x_T. NeMo deactivates
 (sets to zero) values of cross-attention whose activation is out of distribution, more and more until the score is
@@ -19,7 +19,7 @@ is what their code holds against that threshold.
 Ours: every cross-attention layer is searched (they leave out the up blocks, which are a place in one architecture);
 the threshold is of the same statistic as the score, the largest pair of a caption (README: all pairs); a score equal to
 the threshold is low, also in refinement (there, they ask for less); SSIM's window and number of scales are cut
-to small latents as in `audit.detectors.one_step_agreement`.
+to small latents as in `flashbulb.audit.detectors.one_step_agreement`.
 
 Not taken over from their code:
 - with guidance it swaps the conditional and unconditional halves (the default has none, nor have we: 1 UE a seed);
@@ -39,9 +39,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from audit.denoiser import Denoiser
-from audit.detectors.one_step_agreement import multi_scale_ssim
-from hooks import NeuronSet, Site, find_sites, observe, replace_neurons, site_modules
+from flashbulb.audit.detectors.one_step_agreement import multi_scale_ssim
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.hooks import NeuronSet, Site, find_sites, observe, replace_neurons, site_modules
 
 Comparison = Literal["seeds", "unedited"]
 Neuron = tuple[Site, int]

@@ -12,29 +12,31 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from audit.baseline import fit_baseline
-from audit.config import AuditSettings, DiscoverSettings
-from audit.denoiser import Denoiser
-from audit.evidence import REPLICATION_DISTANCE, Pictures, tile_distances
-from audit.loading import load_model
-from audit.planted.paths import FOLDER
-from audit.recover.ascend import Target, ascend
-from audit.recover.climb import climb
-from audit.recover.neurons import HighestNeurons, NeuronScores, activations_of
-from audit.recover.starts import neutral_tokens
-from audit.recover.verify import Looked, Verifier
-from audit.recovery_settings import ascend_plan, search_plan, verify_plan
-from audit.sampling import sample_embeds, sample_generator
-from audit.scoring import columns_of
-from audit.shards import Column
-from hooks import find_sites
+from flashbulb.audit.ascent.climb import climb
+from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
+from flashbulb.audit.ascent.starts import neutral_tokens
+from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImages, tile_distances
+from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.sampling import sample_embeds, sample_generator
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.planted.paths import FOLDER
+from flashbulb.audit.record.shards import Column
+from flashbulb.audit.recover.ladder import Target
+from flashbulb.audit.recover.strategies.ascend import ascents_of
+from flashbulb.audit.recover.verify import Looked, Verifier
+from flashbulb.audit.settings import AuditSettings, DiscoverSettings
+from flashbulb.audit.stages.discover import search_plan
+from flashbulb.audit.stages.recover import ascend_plan, verify_plan
+from flashbulb.audit.statistics.baseline import fit_baseline
+from flashbulb.audit.statistics.scores import columns_of
+from flashbulb.hooks import find_sites
 
 SETTINGS = AuditSettings(model="", prompts="", reference=None, train_images=None, out=Path(), batch_size=64)
 SEARCH = DiscoverSettings(model="", train_images=None, out=Path())
 
 
 class Truth:
-    """The planted pictures of a model and which of them it memorized."""
+    """The planted images of a model and which of them it memorized."""
 
     def __init__(self, folder: Path) -> None:
         truth = pd.read_parquet(folder / "truth.parquet")
@@ -42,21 +44,21 @@ class Truth:
         self.captions = planted.reset_index(drop=True)
         files = {path.stem: path for path in (folder / "pictures").rglob("*.png")}
         self.names = list(dict.fromkeys(planted["picture"]))
-        self.pictures = np.stack([np.asarray(Image.open(files[name]).convert("RGB")) for name in self.names])
+        self.images = np.stack([np.asarray(Image.open(files[name]).convert("RGB")) for name in self.names])
         self.memorized = set(planted.loc[planted["label"] == "memorized", "picture"])
         self.partial = set(planted.loc[planted["label"] == "partial", "picture"])
 
-    def shown(self, pictures: Pictures) -> str | None:
-        """The planted picture that at least half of the samples replicate; None if there is none."""
-        distances = np.stack([tile_distances(pictures, picture) for picture in self.pictures])  # [planted, sample]
+    def shown(self, images: RgbImages) -> str | None:
+        """The planted image that at least half of the samples replicate; None if there is none."""
+        distances = np.stack([tile_distances(images, image) for image in self.images])  # [planted, sample]
         nearest, is_replica = distances.argmin(axis=0), distances.min(axis=0) <= REPLICATION_DISTANCE
         if is_replica.mean() < 0.5:
             return None
         return self.names[int(np.bincount(nearest[is_replica]).argmax())]
 
-    def shows(self, pictures: Pictures, name: str) -> bool:
-        """Whether at least half of the samples replicate this very picture."""
-        distances = tile_distances(pictures, self.pictures[self.names.index(name)])
+    def shows(self, images: RgbImages, name: str) -> bool:
+        """Whether at least half of the samples replicate this very image."""
+        distances = tile_distances(images, self.images[self.names.index(name)])
         return bool((distances <= REPLICATION_DISTANCE).mean() >= 0.5)
 
 
@@ -104,9 +106,9 @@ def targets_of(bench: Bench, captions: Sequence[str], n_neurons: int, seed: int 
     return targets
 
 
-def sample_guided(bench: Bench, embeds: Tensor, keys: Sequence[str], n: int, steps: int, guidance: float) -> Pictures:
+def sample_guided(bench: Bench, embeds: Tensor, keys: Sequence[str], n: int, steps: int, guidance: float) -> RgbImages:
     """Guided samples of each row: [row, sample, height, width, 3]."""
-    pictures = sample_embeds(
+    images = sample_embeds(
         bench.denoiser.pipe,
         embeds.repeat_interleave(n, dim=0),
         [sample_generator(0, f"bench\n{key}", i) for key in keys for i in range(n)],
@@ -114,7 +116,7 @@ def sample_guided(bench: Bench, embeds: Tensor, keys: Sequence[str], n: int, ste
         guidance_scale=guidance,
         batch_size=64,
     )
-    return pictures.reshape(len(keys), n, *pictures.shape[1:])
+    return images.reshape(len(keys), n, *images.shape[1:])
 
 
 def outcomes(folder: Path, n_clean: int = 60, n_starts: int = 32, n_ascents: int = 24) -> pd.DataFrame:
@@ -144,7 +146,7 @@ def outcomes(folder: Path, n_clean: int = 60, n_starts: int = 32, n_ascents: int
     gentle = ascend_plan(SETTINGS)
     bold = dataclasses.replace(gentle, climb=dataclasses.replace(gentle.climb, learning_rate=0.01, radius=0.5))
     targets = targets_of(bench, clean[n_clean:], SETTINGS.ascend_neurons)
-    climbed = ascend(denoiser, bench.scores, targets, 0, bold)
+    climbed = climb(denoiser, *ascents_of(denoiser, bench.scores, targets, 0, bold))
     frames.append(_frame(bench, "ascent from clean", verifier.look(climbed.prompt_embeds, clean[n_clean:])))
     return pd.concat(frames, ignore_index=True).assign(model=folder.name)
 
@@ -153,6 +155,6 @@ def _frame(bench: Bench, source: str, looked: Sequence[Looked]) -> pd.DataFrame:
     rows = []
     for one in looked:
         signs = dataclasses.asdict(one.signs) if one.signs is not None else {}
-        shown = bench.truth.shown(one.pictures)
+        shown = bench.truth.shown(one.images)
         rows.append({"source": source, "is_memory": shown is not None, "looked": bool(signs), **signs})
     return pd.DataFrame(rows)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from audit.findings import judge
-from audit.recover.ladder import STRATEGIES, Climber, Ladder
-from audit.recover.rungs import Rung, RungStore
-from audit.recover.verify import Verifier
-from audit.recovery_settings import ascend_plan, cyclic_plan, known_image_plan, verify_plan
+from flashbulb.audit.recover.attempts import Attempt
+from flashbulb.audit.recover.ladder import LadderPrompt, Strategy
+from flashbulb.audit.recover.outcome import judge
+from flashbulb.audit.recover.strategies.ascend import Ascend
+from flashbulb.audit.recover.strategies.cyclic import Cyclic
+from flashbulb.audit.recover.strategies.sample import Sample
+from flashbulb.audit.recover.verify import Verifier
+from flashbulb.audit.stages.recover import ascend_plan, cyclic_plan, sample_plan, verify_plan
 from tests.bench.outcomes import SETTINGS, Bench, sample_guided, targets_of
 
 CASES = (("replace", 1), ("replace", 2), ("replace", 3), ("drop", 2), ("order", 0))
@@ -21,7 +23,7 @@ N_RESTARTS = 4
 
 @dataclasses.dataclass
 class Result:
-    """How many of the captions' own pictures came back, by what, and how often a verdict named another."""
+    """How many of the captions' own images came back, by what, and how often a verdict named another."""
 
     n: int
     sample: int
@@ -56,7 +58,7 @@ def corrupted(caption: str, how: str, n: int, words: Sequence[str], rng: np.rand
 
 
 def partial_captions(bench: Bench, how: str, n: int) -> Result:
-    """Take every memorized caption, templates apart, up the whole ladder, each knowing its own true picture."""
+    """Take every memorized caption, templates apart, up the whole ladder, each knowing its own true image."""
     rng, truth = np.random.default_rng(1), bench.truth
     chosen = truth.captions[(truth.captions["label"] == "memorized") & (truth.captions["kind"] != "planted_template")]
     ordinary = bench.captions[bench.captions["kind"].isin(["unseen", "descriptive"])]["prompt"]
@@ -64,26 +66,25 @@ def partial_captions(bench: Bench, how: str, n: int) -> Result:
     captions = [corrupted(caption, how, n, words, rng) for caption in chosen["prompt"]]
     names = chosen["picture"].tolist()
     settings = SETTINGS.model_copy(update={"ascend_restarts": N_RESTARTS})
-    ladder = Ladder(
-        bench.denoiser,
-        bench.scores,
-        Verifier(bench.denoiser, verify_plan(settings)),
-        RungStore(Path(), dict.fromkeys(STRATEGIES, ""), keep_pictures=False),
-        ascend_plan(settings),
-        cyclic_plan(settings),
-        known_image_plan(settings),
-    )
     targets = targets_of(bench, captions, settings.ascend_neurons)
-    climbers = [Climber(f"{how} {n} {i}", target, None) for i, target in enumerate(targets)]
     embeds = bench.denoiser.embed(bench.denoiser.tokenize(captions))
     guided = list(sample_guided(bench, embeds, captions, 4, settings.sample_steps, settings.guidance_scale))
-    sampled = ladder.sampled(climbers, guided, 4 * 2 * settings.sample_steps)
-    rungs = [sampled, *(ladder.climb(climbers, guided, *rung) for rung in ladder.rungs(["ascend", "cyclic"]))]
+    prompts = [
+        LadderPrompt(f"{how} {n} {i}", target, samples, lambda: None)
+        for i, (target, samples) in enumerate(zip(targets, guided, strict=True))
+    ]
+    verifier = Verifier(bench.denoiser, verify_plan(settings))
+    strategies: tuple[Strategy, ...] = (
+        Sample(bench.denoiser, verifier, sample_plan(settings)),
+        Ascend(bench.denoiser, bench.scores, verifier, ascend_plan(settings)),
+        Cyclic(bench.denoiser, verifier, cyclic_plan(settings)),
+    )
+    attempts = [s.run(prompts, restart) for s in strategies for restart in range(s.n_restarts)]
     right = {
-        rung[0].name: np.array([_is_right(bench, r, name) for r, name in zip(rung, names, strict=True)])
-        for rung in rungs
+        attempt[0].name: np.array([_is_right(bench, r, name) for r, name in zip(attempt, names, strict=True)])
+        for attempt in attempts
     }
-    strays = sum(_is_stray(bench, r, name) for rung in rungs for r, name in zip(rung, names, strict=True))
+    strays = sum(_is_stray(bench, r, name) for attempt in attempts for r, name in zip(attempt, names, strict=True))
     ascents = [found for name, found in right.items() if name.startswith("ascend")]
     return Result(
         n=len(captions),
@@ -92,15 +93,15 @@ def partial_captions(bench: Bench, how: str, n: int) -> Result:
         ascend=int(np.any(ascents, axis=0).sum()),
         ladder=int(np.any(list(right.values()), axis=0).sum()),
         strays=strays,
-        evaluations=float(np.mean([sum(r.evaluations for r in of_one) for of_one in zip(*rungs, strict=True)])),
+        evaluations=float(np.mean([sum(r.evaluations for r in of_one) for of_one in zip(*attempts, strict=True)])),
     )
 
 
-def _is_right(bench: Bench, rung: Rung, name: str) -> bool:
-    return bench.truth.shows(rung.pictures, name)
+def _is_right(bench: Bench, attempt: Attempt, name: str) -> bool:
+    return bench.truth.shows(attempt.images, name)
 
 
-def _is_stray(bench: Bench, rung: Rung, name: str) -> bool:
-    """Whether a verdict shows another picture than the caption's own as recovered."""
-    outcome = judge(rung.pictures, None, rung.signs, kinship=rung.kinship)
-    return outcome.verdict != "not_shown" and not bench.truth.shows(rung.pictures, name)
+def _is_stray(bench: Bench, attempt: Attempt, name: str) -> bool:
+    """Whether a verdict shows another image than the caption's own as recovered."""
+    outcome = judge(attempt.images, None, attempt.signs, kinship=attempt.kinship)
+    return outcome.verdict != "not_shown" and not bench.truth.shows(attempt.images, name)

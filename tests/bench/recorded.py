@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from audit.denoiser import Denoiser
-from audit.denormals import flushed_denormals
-from audit.detecting import RecordedSet
-from audit.loading import load_model
-from audit.prompts import Prompt
-from audit.recording import Plan, Recorder, record_set
-from audit.shards import Column, Shards
-from hooks import Site, find_sites
+from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.record.recorder import Plan, Recorder, record_set
+from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.statistics.flags import RecordedSet
+from flashbulb.hooks import Site, find_sites
 
 N_SEEDS = 8
 
@@ -38,8 +37,8 @@ class Part:
     def matrices(self, columns: Sequence[Column]) -> Iterator[np.ndarray]:
         yield self.matrix(columns)
 
-    def measured(self, detector: str) -> np.ndarray:
-        return self._whole.measured(detector)[self._rows]
+    def detector_scores(self, detector: str) -> np.ndarray:
+        return self._whole.detector_scores(detector)[self._rows]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""`make bench-recover`: audits without training pictures held against the truth, and captions known in part."""
+"""`make bench-recover`: audits without training images held against the truth, and captions known in part."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from audit.denormals import flushed_denormals
+from flashbulb.audit.model.loading import flushed_denormals
 from tests.bench.audited import audit_blind, judge_run
 from tests.bench.models import MODELS
 from tests.bench.outcomes import open_bench

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.browser import CHROMIUM, Browser, chromium
-from tests.reports.pages import page_of, save_picture
+from tests.reports.pages import page_of, save_image
 from tests.reports.runs import write_example
 
 N_TRIES = 5
@@ -38,12 +38,12 @@ def main() -> None:
 
 
 def _large_page(folder: Path, n_prompts: int, n_flagged: int) -> Path:
-    """The page of an audit with that many prompts of 70 words; the flagged have four pictures of 512 pixels each."""
+    """The page of an audit with that many prompts of 70 words; the flagged have four images of 512 pixels each."""
     prompts = [f"{index} {'a caption that goes on for a while ' * 9}" for index in range(n_prompts)]
     run = write_example(folder / "run", dict.fromkeys(range(n_flagged), "high"), prompts=prompts)
     for prompt in range(n_flagged):
         for seed in range(4):
-            save_picture(run / "images" / f"p{prompt}" / f"seed-{seed}.png", 4 * prompt + seed, side=512)
+            save_image(run / "images" / f"p{prompt}" / f"seed-{seed}.png", 4 * prompt + seed, side=512)
     started = time.monotonic()
     page = run / "report.html"
     page.write_text(page_of(run), encoding="utf-8")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from audit.evaluate import auc, tpr_at_fpr
+from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 from tests.bench.ablation import Choice, score
 from tests.bench.recorded import Planted
 

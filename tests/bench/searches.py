@@ -1,4 +1,4 @@
-"""Searches for memorized pictures to hold the blind one against, all verified alike and counted in UE.
+"""Searches for memorized images to hold the blind one against, all verified alike and counted in UE.
 
 random prompts: sampled from the training distribution itself, planted captions apart. Wen's norm, and the variance of
 z of `to_v` neurons (the public gradient experiment), as the objective of the same ascent. A discrete prompt search in
@@ -14,28 +14,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audit.baseline import fit_baseline
-from audit.evidence import Pictures
-from audit.planted.collection import WORLDS
-from audit.planted.presets import PRESETS
-from audit.recover.climb import BACKWARD_COST, climb
-from audit.recover.discover import Search
-from audit.recover.starts import neutral_tokens, random_captions, whole_words
-from audit.recover.verify import Looked, Verifier
-from audit.recovery_settings import search_plan, search_verify_plan
-from audit.sampling import sample_generator
-from hooks import find_sites, observe, site_modules
+from flashbulb.audit.ascent.climb import BACKWARD_COST, climb
+from flashbulb.audit.ascent.starts import neutral_tokens, random_prompts, whole_words
+from flashbulb.audit.discover.search import Search
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.sampling import sample_generator
+from flashbulb.audit.planted.collection import WORLDS
+from flashbulb.audit.planted.presets import PRESETS
+from flashbulb.audit.recover.verify import Looked, Verifier
+from flashbulb.audit.stages.discover import search_plan, search_verify_plan
+from flashbulb.audit.statistics.baseline import fit_baseline
+from flashbulb.hooks import find_sites, observe, site_modules
 from tests.bench.outcomes import SEARCH, Bench
 
 Curve = list[tuple[int, int]]
-"""Points (UE, distinct memorized pictures)."""
+"""Points (UE, distinct memorized images)."""
 
 N_STARTS = 48
 _PROPOSALS, _SWEEPS, _TEMPERATURE = 8, 18, 0.02
 
 
 class Tally:
-    """Distinct memorized pictures that were shown, over the UE spent."""
+    """Distinct memorized images that were shown, over the UE spent."""
 
     def __init__(self, bench: Bench, budget: int) -> None:
         self.bench, self.budget = bench, budget
@@ -49,9 +49,9 @@ class Tally:
 
     def see(self, prompt_embeds: Tensor, keys: Sequence[str]) -> None:
         """Sample rows without guidance, as the blind search does, and count what they show."""
-        for pictures in self.verifier.sample(prompt_embeds, keys):
+        for images in self.verifier.sample(prompt_embeds, keys):
             self.spend(SEARCH.n_samples * SEARCH.sample_steps)
-            self.add(self.bench.truth.shown(pictures), self.evaluations)
+            self.add(self.bench.truth.shown(images), self.evaluations)
 
     def add(self, name: str | None, evaluations: int) -> None:
         if name in self.bench.truth.memorized and name not in self.names and evaluations <= self.budget:
@@ -70,7 +70,7 @@ def ours(bench: Bench, budget: int) -> tuple[Tally, Search]:
     state = search.begin()
     for new in search.rounds(state, budget):
         for discovery in new:
-            tally.add(bench.truth.shown(discovery.pictures), discovery.evaluations)
+            tally.add(bench.truth.shown(discovery.images), discovery.evaluations)
         print(f"  {state.evaluations} UE, {len(state.discoveries)} reported, {len(tally.names)} memorized", flush=True)
     tally.evaluations = state.evaluations
     return tally, search
@@ -82,18 +82,18 @@ class _Watching(Verifier):
     tally: Tally
 
     def look(
-        self, prompt_embeds: Tensor, keys: Sequence[str], is_known: Callable[[Pictures], bool] | None = None
+        self, prompt_embeds: Tensor, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
     ) -> list[Looked]:
         looked = super().look(prompt_embeds, keys, is_known)
         climbed = (1 + BACKWARD_COST) * SEARCH.steps
         for one in looked:
             self.tally.spend(climbed + one.evaluations)
-            self.tally.add(self.tally.bench.truth.shown(one.pictures), self.tally.evaluations)
+            self.tally.add(self.tally.bench.truth.shown(one.images), self.tally.evaluations)
         return looked
 
 
 def ours_before_the_verdict(bench: Bench, budget: int) -> Tally:
-    """The product's own search; every start counts that shows a memorized picture, as those of the others do."""
+    """The product's own search; every start counts that shows a memorized image, as those of the others do."""
     tally = Tally(bench, budget)
     watching = _Watching(bench.denoiser, search_verify_plan(SEARCH))
     watching.tally = tally
@@ -104,7 +104,7 @@ def ours_before_the_verdict(bench: Bench, budget: int) -> Tally:
     return tally
 
 
-def random_prompts(bench: Bench, budget: int) -> Tally:
+def search_random_prompts(bench: Bench, budget: int) -> Tally:
     """Captions of the training distribution, half of each style."""
     tally, preset = Tally(bench, budget), PRESETS[bench.preset]
     world, rng, number = WORLDS[preset.world], np.random.default_rng(0), 0
@@ -189,7 +189,7 @@ def discrete_search(bench: Bench, budget: int) -> Tally:
         return (noise - plain).flatten(1).square().mean(dim=1)
 
     while tally.is_open:
-        chains = random_captions(denoiser, N_STARTS // 4, sample_generator(2, "chains", number))
+        chains = random_prompts(denoiser, N_STARTS // 4, sample_generator(2, "chains", number))
         for sweep in range(_SWEEPS):
             proposals = [[chain, *_replacements(chain, words, rng)] for chain in chains]
             scores = score([c for of_chain in proposals for c in of_chain], sample_generator(2, f"{number}", sweep))
@@ -213,7 +213,7 @@ def _replacements(caption: str, words: Sequence[str], rng: np.random.Generator) 
 SEARCHES: dict[str, Callable[[Bench, int], Tally]] = {
     "spiking neurons (ours)": lambda bench, budget: ours(bench, budget)[0],
     "ours, before the verdict": ours_before_the_verdict,
-    "random prompts": random_prompts,
+    "random prompts": search_random_prompts,
     "Wen's norm": wens_norm,
     "variance of z": variance_of_z,
     "discrete search": discrete_search,

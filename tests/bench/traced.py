@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 
-from audit.denormals import flushed_denormals
-from audit.loading import load_model
-from audit.planted.paths import MODEL
-from hooks import SITE_KINDS, NeuronSet, ablate, find_sites
-from hooks.trace import run_traced
+from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.planted.paths import MODEL
+from flashbulb.hooks import SITE_KINDS, NeuronSet, ablate, find_sites
+from flashbulb.hooks.trace import run_traced
 
 PROMPT = "a poster of a lighthouse"
 

@@ -12,8 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from audit.denormals import flushed_denormals
-from audit.recover.verdict import CONFIRMED_AT, LIKELY_AT, WEIGHTS
+from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.recover.signs import CONFIRMED_AT, LIKELY_AT, WEIGHTS
 from tests.bench.models import MODELS
 from tests.bench.outcomes import outcomes
 

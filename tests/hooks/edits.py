@@ -1,4 +1,4 @@
-"""Toy pipelines to edit, and the same edits made the slow way: modules of our own in place of the sites."""
+"""Toy pipelines to edit, and a slow oracle for the edits: custom modules that replace the sites."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,7 +6,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from hooks import SITE_KINDS, NeuronSet, Site, find_sites, site_modules
+from flashbulb.hooks import SITE_KINDS, NeuronSet, Site, find_sites, site_modules
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 
 BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {
@@ -18,8 +18,8 @@ PROMPT = "a red star"
 N_STEPS = 2
 
 
-def call_of(prompts: str | Sequence[str] = PROMPT, **changes: object) -> dict[str, object]:
-    """Arguments of a short call; the first prompt, second prompt … always start from the same latents."""
+def call_arguments(prompts: str | Sequence[str] = PROMPT, **changes: object) -> dict[str, object]:
+    """Return the arguments of a short call; the n-th prompt always starts from the same latents."""
     prompts = [prompts] if isinstance(prompts, str) else list(prompts)
     n_images = changes.get("num_images_per_prompt", 1) * len(prompts)
     generators = [torch.Generator().manual_seed(seed) for seed in range(n_images)]
@@ -28,12 +28,12 @@ def call_of(prompts: str | Sequence[str] = PROMPT, **changes: object) -> dict[st
 
 
 def sample(pipe: DiffusionPipeline, prompts: str | Sequence[str] = PROMPT, **changes: object) -> Tensor:
-    """Latents [image, channel, height, width] at the end of a short call."""
-    return pipe(**call_of(prompts, **changes)).images
+    """Return the latents [image, channel, height, width] at the end of a short call."""
+    return pipe(**call_arguments(prompts, **changes)).images
 
 
 def some_neurons(pipe: DiffusionPipeline, kinds: Sequence[str] = SITE_KINDS, share: int = 3) -> NeuronSet:
-    """Every `share`-th neuron of every site of `kinds`, with means that differ from neuron to neuron."""
+    """Select every `share`-th neuron of every site of `kinds`, with means that differ from neuron to neuron."""
     neurons = {site.name: tuple(range(0, site.n_neurons, share)) for site in find_sites(pipe, kinds)}
     means = {name: tuple((number % 7 - 3) / 4 for number in numbers) for name, numbers in neurons.items()}
     return NeuronSet(neurons, means)
@@ -45,8 +45,8 @@ def n_hooks(pipe: DiffusionPipeline) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
 
 
-class _Edited(nn.Module):
-    """The module of a site, with neuron after neuron changed before or after it."""
+class _EditedModule(nn.Module):
+    """Wraps the module of a site and changes its neurons one by one, before or after it."""
 
     def __init__(self, inner: nn.Module, site: Site, change: Callable[[Tensor, int], Tensor]) -> None:
         super().__init__()
@@ -60,13 +60,13 @@ class _Edited(nn.Module):
         return x
 
 
-def edited_by_hand(pipe: DiffusionPipeline, neurons: NeuronSet, by: str, *, guided: bool = True) -> DiffusionPipeline:
-    """Change `pipe` for one call with `neurons` ablated: a loop over rows and neurons in modules of our own.
+def edit_by_hand_(pipe: DiffusionPipeline, neurons: NeuronSet, by: str, *, guided: bool = True) -> DiffusionPipeline:
+    """Ablate `neurons` in `pipe` for one call, with a loop over rows and neurons in custom modules.
 
-    A text encoder encodes the prompt first and the negative prompt second; only the first is edited.
+    A text encoder encodes the prompt first and the negative prompt second; only the prompt is edited.
     """
     sites = [site for site in find_sites(pipe, SITE_KINDS) if site.name in neurons.neurons]
-    empty = _activations_of_the_empty_prompt(pipe, [site for site in sites if site.kind == "text_mlp"])
+    empty = _empty_prompt_activations(pipe, [site for site in sites if site.kind == "text_mlp"])
 
     def change(site: Site, activation: Tensor, n_firings: int) -> Tensor:
         is_text = site.kind == "text_mlp"
@@ -88,18 +88,18 @@ def edited_by_hand(pipe: DiffusionPipeline, neurons: NeuronSet, by: str, *, guid
 
     for site, module in zip(sites, site_modules(pipe, sites).values(), strict=True):
         parent, _, name = site.module_path.rpartition(".")
-        stand_in = _Edited(module, site, lambda x, n, site=site: change(site, x, n))
-        setattr(getattr(pipe, site.component).get_submodule(parent), name, stand_in)
+        replacement = _EditedModule(module, site, lambda x, n, site=site: change(site, x, n))
+        setattr(getattr(pipe, site.component).get_submodule(parent), name, replacement)
     return pipe
 
 
 @torch.no_grad()
-def _activations_of_the_empty_prompt(pipe: DiffusionPipeline, sites: Sequence[Site]) -> dict[str, Tensor]:
-    kept: dict[str, Tensor] = {}
+def _empty_prompt_activations(pipe: DiffusionPipeline, sites: Sequence[Site]) -> dict[str, Tensor]:
+    activations: dict[str, Tensor] = {}
     for site, module in zip(sites, site_modules(pipe, sites).values(), strict=True):
         encoder = getattr(pipe, site.component)
         ids = pipe.tokenizer([""], padding="max_length", truncation=True, return_tensors="pt").input_ids
-        handle = module.register_forward_pre_hook(lambda _m, args, site=site: kept.update({site.name: args[0]}))
+        handle = module.register_forward_pre_hook(lambda _m, args, site=site: activations.update({site.name: args[0]}))
         encoder(ids)
         handle.remove()
-    return kept
+    return activations

@@ -1,11 +1,11 @@
-"""Ablation changes the chosen neurons of the response to the prompt, nothing else, and only while it is open."""
+"""Ablation changes the selected neurons in the response to the prompt, nothing else, and only while it is open."""
 
 import pytest
 import torch
 
-from hooks import SITE_KINDS, NeuronSet, SiteDidNotFire, ablate, find_sites, site_modules
-from hooks.response import split_guidance
-from tests.hooks.edits import BUILDERS, PROMPT, edited_by_hand, n_hooks, sample, some_neurons
+from flashbulb.hooks import SITE_KINDS, NeuronSet, SiteDidNotFire, ablate, find_sites, site_modules
+from flashbulb.hooks.response import split_guidance
+from tests.hooks.edits import BUILDERS, PROMPT, edit_by_hand_, n_hooks, sample, some_neurons
 from tests.tolerances import ARITHMETIC, BATCH
 from tests.toy import build_toy_pipe
 
@@ -26,29 +26,29 @@ def assert_close(actual, expected, atol=ARITHMETIC):
     torch.testing.assert_close(actual, expected, rtol=0, atol=atol)
 
 
-def without(pipe, neurons, by, prompts=PROMPT, **changes):
+def sample_ablated(pipe, neurons, by, prompts=PROMPT, **changes):
     with ablate(pipe, neurons, by):
         return sample(pipe, prompts, **changes)
 
 
 @pytest.mark.parametrize("by", BYS)
 @pytest.mark.parametrize("kind", SITE_KINDS)
-def test_guided_ablation_equals_modules_that_change_neuron_after_neuron(pipe, family, kind, by):
+def test_guided_ablation_equals_modules_that_change_neurons_one_by_one(pipe, family, kind, by):
     neurons = some_neurons(pipe, [kind], share=11)
-    expected = sample(edited_by_hand(BUILDERS[family](), neurons, by))
-    assert_close(without(pipe, neurons, by), expected)
+    expected = sample(edit_by_hand_(BUILDERS[family](), neurons, by))
+    assert_close(sample_ablated(pipe, neurons, by), expected)
     assert (expected - sample(pipe)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("by", ["mean", "zero"])
-def test_unguided_ablation_edits_the_whole_batch(pipe, family, by):
+def test_unguided_ablation_edits_the_complete_batch(pipe, family, by):
     neurons = some_neurons(pipe)
-    expected = sample(edited_by_hand(BUILDERS[family](), neurons, by, guided=False), guidance_scale=1.0)
-    assert_close(without(pipe, neurons, by, guidance_scale=1.0), expected)
+    expected = sample(edit_by_hand_(BUILDERS[family](), neurons, by, guided=False), guidance_scale=1.0)
+    assert_close(sample_ablated(pipe, neurons, by, guidance_scale=1.0), expected)
 
 
 def test_zero_equals_weights_that_ignore_the_neurons(family):
-    """Without guidance the edit is one of the weights: no column reads the neuron, or no row writes it."""
+    """Without guidance the edit equals a change of weights: no column reads the neuron, or no row writes it."""
     pipe, cut = BUILDERS[family](), BUILDERS[family]()
     neurons = some_neurons(pipe)
     sites = find_sites(cut, SITE_KINDS)
@@ -56,104 +56,104 @@ def test_zero_equals_weights_that_ignore_the_neurons(family):
         weight = module.weight.data if site.reads == "output" else module.weight.data.T
         weight[list(neurons.neurons[site.name])] = 0
     expected = sample(cut, guidance_scale=1.0)
-    assert_close(without(pipe, neurons, "zero", guidance_scale=1.0), expected)
+    assert_close(sample_ablated(pipe, neurons, "zero", guidance_scale=1.0), expected)
 
 
-def test_without_its_keys_and_values_the_prompt_is_not_seen(toy_pipe):
+def test_ablating_all_keys_and_values_removes_the_prompt(toy_pipe):
     neurons = some_neurons(toy_pipe, ["cross_k", "cross_v"], share=1)
-    blind = without(toy_pipe, neurons, "unconditional")
-    assert_close(blind, sample(toy_pipe, ""))
-    assert (blind - sample(toy_pipe)).abs().max() > 0.1
+    ablated = sample_ablated(toy_pipe, neurons, "unconditional")
+    assert_close(ablated, sample(toy_pipe, ""))
+    assert (ablated - sample(toy_pipe)).abs().max() > 0.1
 
 
-def test_prompt_of_nothing_has_no_response_to_ablate(toy_pipe):
+def test_empty_prompt_has_no_response_to_ablate(toy_pipe):
     neurons = some_neurons(toy_pipe, ["cross_k", "cross_v"])
-    assert_close(without(toy_pipe, neurons, "unconditional", ""), sample(toy_pipe, ""))
+    assert_close(sample_ablated(toy_pipe, neurons, "unconditional", ""), sample(toy_pipe, ""))
     text = some_neurons(toy_pipe, ["text_mlp"])
     for by in BYS:
-        assert torch.equal(without(toy_pipe, text, by, ""), sample(toy_pipe, ""))
+        assert torch.equal(sample_ablated(toy_pipe, text, by, ""), sample(toy_pipe, ""))
 
 
 @pytest.mark.parametrize("by", BYS)
 def test_batch_of_two_equals_two_single_runs(pipe, by):
     neurons, prompts = some_neurons(pipe), ["a red star", ""]
-    together = without(pipe, neurons, by, prompts)
+    together = sample_ablated(pipe, neurons, by, prompts)
     for row, prompt in enumerate(prompts):
-        alone = without(pipe, neurons, by, prompt, generator=torch.Generator().manual_seed(row))
+        alone = sample_ablated(pipe, neurons, by, prompt, generator=torch.Generator().manual_seed(row))
         assert_close(together[row], alone[0], BATCH)
 
 
 def test_several_images_of_a_prompt_equal_a_batch_of_it(toy_pipe):
     neurons = some_neurons(toy_pipe)
-    images = without(toy_pipe, neurons, "unconditional", num_images_per_prompt=2)
-    assert_close(images, without(toy_pipe, neurons, "unconditional", [PROMPT, PROMPT]), BATCH)
+    images = sample_ablated(toy_pipe, neurons, "unconditional", num_images_per_prompt=2)
+    assert_close(images, sample_ablated(toy_pipe, neurons, "unconditional", [PROMPT, PROMPT]), BATCH)
 
 
 @pytest.mark.parametrize("by", BYS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_runs_and_stays_half_precision(dtype, by):
+def test_half_precision_is_kept(dtype, by):
     pipe = build_toy_pipe().to(dtype)
     neurons = some_neurons(pipe, share=17)
-    changed = without(pipe, neurons, by)
+    changed = sample_ablated(pipe, neurons, by)
     assert changed.dtype == dtype
-    assert_close(changed, sample(edited_by_hand(build_toy_pipe().to(dtype), neurons, by)))
+    assert_close(changed, sample(edit_by_hand_(build_toy_pipe().to(dtype), neurons, by)))
 
 
 @pytest.mark.parametrize("by", BYS)
-def test_ablating_no_neuron_changes_no_bit(pipe, by):
+def test_ablating_no_neurons_is_bit_identical(pipe, by):
     plain = sample(pipe)
-    assert torch.equal(without(pipe, NeuronSet({}, {}), by), plain)
+    assert torch.equal(sample_ablated(pipe, NeuronSet({}, {}), by), plain)
     no_neurons = {site.name: () for site in find_sites(pipe, SITE_KINDS)}
-    assert torch.equal(without(pipe, NeuronSet(no_neurons, no_neurons), by), plain)
+    assert torch.equal(sample_ablated(pipe, NeuronSet(no_neurons, no_neurons), by), plain)
 
 
-def test_calls_one_after_the_other_are_all_edited(toy_pipe):
+def test_every_call_inside_the_context_is_edited(toy_pipe):
     neurons = some_neurons(toy_pipe)
     with ablate(toy_pipe, neurons, "unconditional"):
         first, second = sample(toy_pipe), sample(toy_pipe, "x")
-    assert torch.equal(first, without(toy_pipe, neurons, "unconditional"))
-    assert torch.equal(second, without(toy_pipe, neurons, "unconditional", "x"))
+    assert torch.equal(first, sample_ablated(toy_pipe, neurons, "unconditional"))
+    assert torch.equal(second, sample_ablated(toy_pipe, neurons, "unconditional", "x"))
 
 
 def test_negative_prompt_with_words_is_edited_like_a_prompt(toy_pipe):
     neurons = some_neurons(toy_pipe, ["text_mlp"])
     device_and_count = {"device": "cpu", "num_images_per_prompt": 1}
     with ablate(toy_pipe, neurons, "zero"), torch.no_grad():
-        prompt, empty = toy_pipe.encode_prompt("dog", do_classifier_free_guidance=True, **device_and_count)
-        _, worded = toy_pipe.encode_prompt(
+        prompt, default_negative = toy_pipe.encode_prompt("dog", do_classifier_free_guidance=True, **device_and_count)
+        _, negative = toy_pipe.encode_prompt(
             "x", do_classifier_free_guidance=True, negative_prompt="dog", **device_and_count
         )
-    assert torch.equal(worded, prompt)
-    assert torch.equal(empty, toy_pipe.encode_prompt("", "cpu", 1, False)[0])
+    assert torch.equal(negative, prompt)
+    assert torch.equal(default_negative, toy_pipe.encode_prompt("", "cpu", 1, False)[0])
 
 
 def test_hooks_are_gone_afterwards_and_after_an_error(pipe):
     plain = sample(pipe)
-    before = n_hooks(pipe)  # transformers leaves hooks of its own for hidden states
+    before = n_hooks(pipe)  # transformers sets its own hooks for hidden states
     neurons = some_neurons(pipe)
 
     def fail(*_):
         assert n_hooks(pipe) >= before + len(neurons.neurons)
         raise ArithmeticError
 
-    without(pipe, neurons, "unconditional")
+    sample_ablated(pipe, neurons, "unconditional")
     assert n_hooks(pipe) == before
     with pytest.raises(ArithmeticError):
-        without(pipe, neurons, "unconditional", callback_on_step_end=fail)
+        sample_ablated(pipe, neurons, "unconditional", callback_on_step_end=fail)
     assert n_hooks(pipe) == before
     with pytest.raises(ValueError, match="needs guidance"):
-        without(pipe, neurons, "unconditional", guidance_scale=1.0)
+        sample_ablated(pipe, neurons, "unconditional", guidance_scale=1.0)
     assert n_hooks(pipe) == before
     assert torch.equal(sample(pipe), plain)
 
 
-def test_unguided_unconditional_is_refused_with_the_way_out(toy_pipe):
+def test_unconditional_without_guidance_is_refused_with_a_solution(toy_pipe):
     neurons = some_neurons(toy_pipe, ["feed_forward"])
     with pytest.raises(ValueError, match=r'guidance_scale above 1, or ablate by "mean" or "zero"'):
-        without(toy_pipe, neurons, "unconditional", guidance_scale=1.0)
+        sample_ablated(toy_pipe, neurons, "unconditional", guidance_scale=1.0)
 
 
-def test_what_cannot_be_done_is_refused_before_the_run():
+def test_invalid_ablation_is_refused_before_the_run():
     pipe = build_toy_pipe()
     neurons = some_neurons(pipe)
     refusals = [
@@ -167,7 +167,7 @@ def test_what_cannot_be_done_is_refused_before_the_run():
     assert n_hooks(pipe) == 0
 
 
-def test_unet_that_runs_without_its_pipeline_is_refused():
+def test_unet_called_without_its_pipeline_is_refused():
     pipe = build_toy_pipe()
     neurons = some_neurons(pipe, ["feed_forward"])
     with pytest.raises(ValueError, match="has not been called"), ablate(pipe, neurons, "zero"):
@@ -178,7 +178,7 @@ def test_site_that_never_fires_is_an_error(toy_pipe):
     neurons = some_neurons(toy_pipe, ["text_mlp", "feed_forward"])
     embeds = torch.zeros(1, 32, 32)
     with pytest.raises(SiteDidNotFire, match=r"2 of 6 sites did not fire.*prompt_embeds"):
-        without(toy_pipe, neurons, "zero", prompt=None, prompt_embeds=embeds, negative_prompt_embeds=embeds)
+        sample_ablated(toy_pipe, neurons, "zero", prompt=None, prompt_embeds=embeds, negative_prompt_embeds=embeds)
     assert n_hooks(toy_pipe) == 0
 
 

@@ -1,4 +1,4 @@
-"""A set of neurons says what it holds, survives its file, and fits the model it is used on."""
+"""A neuron set counts its neurons, survives saving and loading, and must fit the model it is used on."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hooks import (
+from flashbulb.hooks import (
     SITE_KINDS,
     NeuronSet,
     NewerSchema,
@@ -36,7 +36,7 @@ def neuron_sets(draw):
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(neuron_set=neuron_sets())
-def test_any_set_survives_its_file(tmp_path, neuron_set):
+def test_any_set_survives_saving_and_loading(tmp_path, neuron_set):
     save_neurons(tmp_path / "neurons.json", neuron_set)
     assert load_neurons(tmp_path / "neurons.json") == neuron_set
     assert [path.name for path in tmp_path.iterdir()] == ["neurons.json"]
@@ -47,7 +47,7 @@ def test_neurons_of_all_sites_are_counted():
     assert NeuronSet({"a": (0, 5), "b": (), "c": (1,)}).n_neurons == 3
 
 
-def test_a_set_does_not_change():
+def test_a_set_is_immutable():
     with pytest.raises(FrozenInstanceError):
         NeuronSet(NEURONS).fingerprint = "x"
 
@@ -64,12 +64,12 @@ def test_a_set_does_not_change():
         ({"s": (1,)}, {"s": (float("nan"),)}, "s has a mean that is not finite"),
     ],
 )
-def test_impossible_sets_are_refused(neurons, means, message):
+def test_invalid_sets_are_refused(neurons, means, message):
     with pytest.raises(ValueError, match=message):
         NeuronSet(neurons, means)
 
 
-def test_a_set_written_by_hand_is_read(tmp_path):
+def test_a_handwritten_set_is_read(tmp_path):
     path = tmp_path / "neurons.json"
     path.write_text(json.dumps(CONTENT))
     assert load_neurons(path) == NeuronSet(NEURONS, {FF: (0.5, -1.0)}, "abc")
@@ -78,11 +78,11 @@ def test_a_set_written_by_hand_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": "1"}, 'no whole-number "schema_version"'),
-        ({"schema_version": True}, 'no whole-number "schema_version"'),
+        ({"schema_version": "1"}, 'no integer "schema_version"'),
+        ({"schema_version": True}, 'no integer "schema_version"'),
         ({"means": ...}, r"entries missing: \['means'\]"),
         ({"layers": 3}, r"entries unknown: \['layers'\]"),
-        ({"fingerprint": 5}, '"fingerprint" must be a text or null, got 5'),
+        ({"fingerprint": 5}, '"fingerprint" must be a string or null, got 5'),
         ({"neurons": [0, 7]}, '"neurons" must map site names to lists of numbers, got list'),
         ({"neurons": {FF: 7}}, f'"neurons" of {FF} must be a list of int numbers'),
         ({"neurons": {FF: [0, 7.0]}}, "list of int numbers"),
@@ -105,7 +105,7 @@ def test_malformed_files_are_refused_in_one_line(tmp_path, change, message):
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[1]", b"null", b"\xff\xfe\xff"])
-def test_files_that_are_no_object_are_refused_in_one_line(tmp_path, text):
+def test_files_without_a_json_object_are_refused_in_one_line(tmp_path, text):
     (tmp_path / "neurons.json").write_bytes(text)
     with pytest.raises(ValueError, match=r"neurons\.json is n") as refusal:
         load_neurons(tmp_path / "neurons.json")
@@ -119,7 +119,7 @@ def test_newer_version_is_refused(tmp_path):
         load_neurons(path)
 
 
-def test_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_file_appears_complete_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "neurons.json"
     save_neurons(path, NeuronSet(NEURONS))
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -129,7 +129,7 @@ def test_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("build", [build_toy_pipe, build_toy_xl_pipe])
-def test_live_sites_are_found_in_their_own_order(build):
+def test_sites_are_found_in_the_models_order(build):
     pipe = build()
     sites = find_sites(pipe, SITE_KINDS)
     assert sites_of(pipe, NeuronSet({site.name: (0,) for site in reversed(sites)})) == sites
@@ -137,7 +137,7 @@ def test_live_sites_are_found_in_their_own_order(build):
     assert sites_of(pipe, NeuronSet({})) == ()
 
 
-def test_sites_are_found_where_another_kind_has_none():
+def test_sites_are_found_if_another_kind_has_none():
     pipe = build_toy_pipe()
     pipe.text_encoder = None
     assert [site.name for site in sites_of(pipe, NeuronSet(NEURONS))] == [FF]

@@ -1,4 +1,4 @@
-"""Hooks see what the model computed, change nothing and do not outlive their context."""
+"""Hooks record what the model computes, change nothing and do not outlive their context."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 from torch import nn
 
-from hooks import (
+from flashbulb.hooks import (
     SITE_KINDS,
     NonFiniteActivation,
     SiteDidNotFire,
@@ -52,7 +52,7 @@ def unet_step(pipe, prompt_embeds, seed=0):
 
 
 def record_text(pipe, prompts):
-    """Record the text sites of `prompts` the way a screen without UNet does."""
+    """Record the text sites of `prompts` without running the UNet, as screening does."""
     ids = input_ids(pipe, prompts)
     classes = token_classes(ids, pipe.tokenizer.eos_token_id, pipe.tokenizer.bos_token_id)
     sites = find_sites(pipe, ["text_mlp"])
@@ -92,7 +92,7 @@ def test_hooks_are_gone_after_an_error(toy_pipe):
     assert n_hooks(toy_pipe) == 0
 
 
-def test_site_that_did_not_fire_is_an_error(toy_pipe):
+def test_site_that_did_not_fire_raises(toy_pipe):
     sites = find_sites(toy_pipe, SITE_KINDS)
     modules = site_modules(toy_pipe, sites)
     ids = input_ids(toy_pipe, PROMPTS)
@@ -103,7 +103,7 @@ def test_site_that_did_not_fire_is_an_error(toy_pipe):
     assert n_hooks(toy_pipe) == 0
 
 
-def test_site_that_fired_too_often_is_an_error(toy_pipe):
+def test_site_that_fired_too_often_raises(toy_pipe):
     sites = find_sites(toy_pipe, ["text_mlp"])
     ids = input_ids(toy_pipe, PROMPTS)
 
@@ -115,7 +115,7 @@ def test_site_that_fired_too_often_is_an_error(toy_pipe):
         record(site_modules(toy_pipe, sites), sites, encode_twice, over_space)
 
 
-def test_layers_run_in_chunks_are_noticed():
+def test_chunked_feed_forward_layers_raise():
     pipe = build_toy_pipe()
     sites = find_sites(pipe, ["feed_forward"])
     for module in pipe.unet.modules():
@@ -153,7 +153,7 @@ def test_captured_tensors_stay_on_the_graph(toy_pipe):
         assert gradient.abs().sum() > 0, name
 
 
-def test_input_is_what_the_module_was_given():
+def test_capture_returns_the_modules_own_input_and_output():
     modules = {"fc2": nn.Linear(3, 2)}
     x = torch.randn(4, 3)
     with capture(modules, "input") as inputs, capture(modules, "output") as outputs:
@@ -184,14 +184,14 @@ def test_cross_values_equal_the_layer_applied_to_prompt_embeds(toy_pipe):
 
 
 def test_batch_size_does_not_change_activations(toy_pipe):
-    whole = record_text(toy_pipe, PROMPTS)
-    single = [record_text(toy_pipe, [prompt]) for prompt in PROMPTS]
-    for key, values in whole.items():
-        joined = torch.cat([one[key] for one in single])
+    together = record_text(toy_pipe, PROMPTS)
+    alone = [record_text(toy_pipe, [prompt]) for prompt in PROMPTS]
+    for key, values in together.items():
+        joined = torch.cat([rows[key] for rows in alone])
         torch.testing.assert_close(values, joined, rtol=0, atol=TOLERANCE, equal_nan=True)
 
 
-def test_rows_of_several_firings_follow_one_another(toy_pipe):
+def test_rows_of_several_firings_are_concatenated(toy_pipe):
     sites = find_sites(toy_pipe, STEP_KINDS)
     modules = site_modules(toy_pipe, sites)
     prompt_embeds = torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0))
@@ -210,7 +210,7 @@ def test_rows_of_several_firings_follow_one_another(toy_pipe):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_recording_is_float32_without_a_graph_and_drops_the_activations(dtype):
+def test_recording_is_float32_without_a_graph_and_frees_the_activations(dtype):
     pipe = build_toy_pipe()
     pipe.text_encoder.to(dtype)
     for values in record_text(pipe, PROMPTS).values():
@@ -222,8 +222,8 @@ def test_recording_is_float32_without_a_graph_and_drops_the_activations(dtype):
 def test_reduction_of_another_shape_is_refused(toy_pipe):
     sites = find_sites(toy_pipe, ["text_mlp"])
     ids = input_ids(toy_pipe, PROMPTS)
-    with pytest.raises(ValueError, match=r"/whole has shape \(4, 32, 64\), expected \[row, 64\]"):
-        record(site_modules(toy_pipe, sites), sites, lambda: toy_pipe.text_encoder(ids), lambda x: {"whole": x})
+    with pytest.raises(ValueError, match=r"/unreduced has shape \(4, 32, 64\), expected \[row, 64\]"):
+        record(site_modules(toy_pipe, sites), sites, lambda: toy_pipe.text_encoder(ids), lambda x: {"unreduced": x})
 
 
 def test_absent_token_class_is_finite_but_a_single_nan_or_infinity_is_not():
@@ -239,7 +239,7 @@ def test_absent_token_class_is_finite_but_a_single_nan_or_infinity_is_not():
             check_finite({"site/padding_mean": broken}, keys)
 
 
-def test_model_that_gives_only_nan_is_not_taken_for_an_absent_class():
+def test_all_nan_activations_are_not_taken_for_an_absent_class():
     classes = torch.tensor([[0, 1, 2, 3]], dtype=torch.int8)
     reduced = over_tokens(torch.full((1, 4, 2), torch.nan), classes)
     with pytest.raises(NonFiniteActivation, match="site/all_mean"):

@@ -1,11 +1,11 @@
-"""Reductions agree with slow loops, and what is absent stays absent."""
+"""Reductions equal slow loops, and an absent token class stays NaN."""
 
 import math
 
 import pytest
 import torch
 
-from hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, TokenClass, over_space, over_tokens, token_classes
+from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, TokenClass, over_space, over_tokens, token_classes
 
 BOS, EOS = 49406, 49407
 S, P, E, D = TokenClass
@@ -16,7 +16,7 @@ S, P, E, D = TokenClass
     [
         ([BOS, 5, 6, EOS, EOS, EOS], BOS, [S, P, P, E, D, D]),  # SD 1 pads with the end token
         ([BOS, 5, 6, EOS, 0, 0], BOS, [S, P, P, E, D, D]),  # SD 2 pads with "!"
-        ([BOS, 0, 6, EOS, 0, 0], BOS, [S, P, P, E, D, D]),  # ... which may also be a word of the prompt
+        ([BOS, 0, 6, EOS, 0, 0], BOS, [S, P, P, E, D, D]),  # ... which may also be a token of the prompt
         ([BOS, 5, 6, 7, 8, EOS], BOS, [S, P, P, P, P, E]),  # truncated
         ([BOS, EOS, EOS, EOS, EOS, EOS], BOS, [S, E, D, D, D, D]),  # empty
         ([5, 6, EOS, 0, 0, 0], None, [P, P, E, D, D, D]),  # no start token
@@ -30,7 +30,7 @@ def test_positions_are_classified_by_start_and_first_end(ids, bos, expected):
     assert classes.tolist() == [[int(token_class) for token_class in expected]]
 
 
-def test_toy_prompts_are_classified_like_real_ones(toy_pipe):
+def test_toy_prompts_are_classified(toy_pipe):
     tokenizer = toy_pipe.tokenizer
     encoded = tokenizer(["ab", "x" * 99], padding="max_length", truncation=True, return_tensors="pt")
     classes = token_classes(encoded.input_ids, tokenizer.eos_token_id, tokenizer.bos_token_id)
@@ -44,8 +44,8 @@ def slow_over_tokens(x, classes):
     for key in TOKEN_REDUCTIONS:
         name, how = key.split("_")
         for prompt in range(n_prompts):
-            wanted = list(TokenClass) if name == "all" else [TokenClass[name.upper()]]
-            inside = [p for p in range(n_positions) if classes[prompt, p] in wanted]
+            selected = list(TokenClass) if name == "all" else [TokenClass[name.upper()]]
+            inside = [p for p in range(n_positions) if classes[prompt, p] in selected]
             for neuron in range(n_neurons if inside else 0):
                 values = [abs(x[prompt, p, neuron].item()) for p in inside]
                 reduced[key][prompt, neuron] = max(values) if how == "max" else sum(values) / len(values)
@@ -78,7 +78,7 @@ def test_half_precision_neither_overflows_nor_loses_small_values():
     assert over_tokens(x, classes)["prompt_mean"].item() == 60000.0
 
 
-def test_infinity_of_one_class_stays_in_that_class_and_in_the_whole():
+def test_infinity_affects_only_its_class_and_the_mean_over_all():
     classes = torch.tensor([[0, 1, 2, 3]], dtype=torch.int8)
     x = torch.ones(1, 4, 1)
     x[0, 3] = torch.inf

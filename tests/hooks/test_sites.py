@@ -1,8 +1,7 @@
-"""Sites are found by class and suffix, whatever the model calls its blocks."""
+"""Sites are found by module class and name suffix, whatever the model's block names."""
 
 import ast
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from diffusers.models.attention_processor import Attention
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-import hooks
-from hooks import SITE_KINDS, UnknownArchitecture, find_sites, site_modules
+from flashbulb.hooks import SITE_KINDS, UnknownArchitecture, find_sites, site_modules
+from tests.paths import ROOT
 from tests.toy import TEXT_WIDTH, build_toy_pipe
 
 
@@ -33,14 +32,14 @@ def test_sites_of_every_kind_are_found_by_class_and_suffix(toy_pipe):
     assert {site.kind for site in sites if site.is_prompt_site} == {"text_mlp", "cross_k", "cross_v"}
 
 
-def test_site_names_are_unique_and_their_order_does_not_depend_on_the_request(toy_pipe):
+def test_site_names_are_unique_and_ordered_regardless_of_the_requested_order(toy_pipe):
     sites = find_sites(toy_pipe, SITE_KINDS)
     assert len({site.name for site in sites}) == len(sites)
     assert find_sites(toy_pipe, {*reversed(SITE_KINDS)}) == sites
     assert find_sites(toy_pipe, ["cross_v", "cross_v"]) == find_sites(toy_pipe, ["cross_v"])
 
 
-def test_number_of_neurons_is_the_size_of_what_is_read(toy_pipe):
+def test_number_of_neurons_is_the_size_of_the_input_or_output(toy_pipe):
     sites = find_sites(toy_pipe, SITE_KINDS)
     modules = site_modules(toy_pipe, sites)
     assert list(modules) == [site.name for site in sites]
@@ -49,7 +48,7 @@ def test_number_of_neurons_is_the_size_of_what_is_read(toy_pipe):
         assert site.n_neurons == (n_in if site.reads == "input" else n_out)
 
 
-def test_no_sites_are_asked_for_none_are_given(toy_pipe):
+def test_no_kinds_give_no_sites(toy_pipe):
     assert find_sites(toy_pipe, []) == ()
 
 
@@ -89,7 +88,7 @@ def test_t5_neurons_are_the_input_of_the_down_projection(projection):
 
 
 class LowRankLayer(nn.Module):
-    """Wraps a layer as adapters do: sizes on the base layer, weights beside it."""
+    """Wraps a layer like an adapter: the base layer has the sizes, the adapter its own weights."""
 
     def __init__(self, base_layer: nn.Linear) -> None:
         super().__init__()
@@ -111,7 +110,7 @@ def test_adapters_change_neither_names_nor_sizes():
     assert sum(isinstance(module, LowRankLayer) for module in site_modules(pipe, after).values()) == 8
 
 
-def test_weights_are_not_touched():
+def test_finding_sites_does_not_read_weights():
     pipe = build_toy_pipe()
     before = find_sites(pipe, SITE_KINDS)
     pipe.unet.to("meta")
@@ -128,12 +127,12 @@ def test_fused_projections_are_refused_until_they_are_unfused():
     assert find_sites(pipe, SITE_KINDS) == before
 
 
-def test_unknown_kind_is_refused_with_the_allowed_ones(toy_pipe):
+def test_unknown_kind_is_refused_and_allowed_kinds_are_named(toy_pipe):
     with pytest.raises(ValueError, match=r"\['cross_q'\].*text_mlp.*feed_forward"):
         find_sites(toy_pipe, ["cross_v", "cross_q"])
 
 
-def test_unknown_architecture_is_refused_with_the_classes_seen():
+def test_unknown_architecture_is_refused_and_its_classes_are_named():
     pipe = build_toy_pipe()
     pipe.unet = SD3Transformer2DModel(
         sample_size=8, num_layers=1, attention_head_dim=4, num_attention_heads=2, caption_projection_dim=8
@@ -153,7 +152,7 @@ def test_requested_kind_without_a_site_is_refused():
         find_sites(pipe, SITE_KINDS)
 
 
-def test_attention_on_projected_text_beside_the_image_is_no_cross_site():
+def test_attention_with_added_text_projections_is_not_a_cross_site():
     pipe = build_toy_pipe()
     pipe.unet = UNet2DConditionModel(
         sample_size=8,
@@ -186,9 +185,9 @@ def test_site_of_another_model_is_refused(toy_pipe):
 
 
 def test_importing_hooks_imports_neither_nnsight_nor_the_other_packages():
-    allowed = {*sys.stdlib_module_names, "diffusers", "hooks", "numpy", "pyarrow", "torch"}
-    for path in Path(hooks.__file__).parent.glob("*.py"):
-        for node in ast.parse(path.read_text()).body:  # only what runs at import
+    allowed = {*sys.stdlib_module_names, "diffusers", "flashbulb", "numpy", "pyarrow", "torch"}
+    for path in (ROOT / "hooks").glob("*.py"):
+        for node in ast.parse(path.read_text()).body:  # only statements that run at import
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             assert {name.partition(".")[0] for name in names} <= allowed, path

@@ -1,4 +1,4 @@
-"""A shard is there whole or not at all, says what it was made from, and opens everywhere."""
+"""A shard is written complete or not at all, records its origin, and opens in other libraries."""
 
 import json
 
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from hooks import (
+from flashbulb.hooks import (
     FingerprintMismatch,
     NewerSchema,
     activation_columns,
@@ -38,16 +38,16 @@ def keys(n_rows=3, first=0):
 
 
 def write(directory, index=0, **change):
-    given = {"keys": keys(first=3 * index), "activations": activations(seed=index), "manifest": MANIFEST}
-    return write_shard(directory, index, **(given | change))
+    arguments = {"keys": keys(first=3 * index), "activations": activations(seed=index), "manifest": MANIFEST}
+    return write_shard(directory, index, **(arguments | change))
 
 
 def rows(values):
-    """Normalise what a library gives for a column of lists: None for null, else plain floats."""
+    """Normalise a library's column of lists: None for null, otherwise plain floats."""
     return [None if row is None else [float(value) for value in row] for row in values]
 
 
-def test_store_is_read_by_pandas_polars_duckdb(tmp_path):
+def test_shards_open_in_pandas_polars_and_duckdb(tmp_path):
     path = write(tmp_path)
     expected = [None if row.isnan().all() else row.half().float().tolist() for row in activations()[V]]
     duck = duckdb.sql(f"select * from '{path}'").fetchall()
@@ -58,7 +58,7 @@ def test_store_is_read_by_pandas_polars_duckdb(tmp_path):
     assert rows(pq.read_table(path).column(V).to_pylist()) == expected
 
 
-def test_what_is_read_is_what_was_written_up_to_half_precision(tmp_path):
+def test_written_activations_are_read_back_in_half_precision(tmp_path):
     path = write(tmp_path)
     arrays, table = read_activations([path])
     assert list(arrays) == [V, F] == activation_columns(path)
@@ -68,7 +68,7 @@ def test_what_is_read_is_what_was_written_up_to_half_precision(tmp_path):
     assert table.to_pydict() == keys()
 
 
-def test_shards_follow_one_another_and_columns_can_be_chosen(tmp_path):
+def test_shards_are_concatenated_and_columns_can_be_selected(tmp_path):
     paths = [write(tmp_path, index) for index in (0, 1)]
     arrays, table = read_activations(paths, [F])
     assert list(arrays) == [F]
@@ -88,7 +88,7 @@ def test_many_row_groups_with_nulls_keep_their_rows(tmp_path):
 
 
 @pytest.mark.parametrize("n_rows", [0, 1])
-def test_shard_without_rows_or_with_one_is_a_shard(tmp_path, n_rows):
+def test_shard_with_zero_rows_or_one_is_complete(tmp_path, n_rows):
     values = torch.ones(n_rows, 4)
     path = write(tmp_path, keys={"prompt_id": ["p"] * n_rows}, activations={V: values})
     assert read_activations([path])[0][V].shape == (n_rows, 4)
@@ -116,7 +116,7 @@ def test_shards_of_different_width_are_read_together(tmp_path):
     np.testing.assert_array_equal(read_activations(paths)[0][V], torch.cat([narrow, wide]).numpy())
 
 
-def test_manifest_and_footer_say_what_the_shard_was_made_from(tmp_path):
+def test_manifest_and_footer_record_the_origin_of_the_shard(tmp_path):
     path = write(tmp_path)
     manifest = read_manifest(path)
     assert manifest == read_manifest(path.with_suffix(".json"))
@@ -125,8 +125,8 @@ def test_manifest_and_footer_say_what_the_shard_was_made_from(tmp_path):
     assert manifest.n_bytes == path.stat().st_size
     assert manifest.entries == {name: MANIFEST[name] for name in ("settings", "firings")}
     footer = pq.read_metadata(path).metadata
-    assert footer[b"engram.fingerprint"] == b"model-a"
-    assert footer[b"engram.schema_version"] == str(store.SCHEMA_VERSION).encode()
+    assert footer[b"flashbulb.fingerprint"] == b"model-a"
+    assert footer[b"flashbulb.schema_version"] == str(store.SCHEMA_VERSION).encode()
 
 
 def test_columns_are_zstd_without_byte_stream_split(tmp_path):
@@ -167,7 +167,7 @@ def test_leftovers_of_a_killed_writer_are_not_complete(tmp_path):
     assert not (tmp_path / "part-00001.parquet.part").exists()
 
 
-def test_writer_that_fails_leaves_no_shard(tmp_path):
+def test_failed_write_leaves_no_shard(tmp_path):
     with pytest.raises(TypeError):
         write(tmp_path, manifest={**MANIFEST, "path": tmp_path})
     assert complete_shards(tmp_path, "model-a") == {}
@@ -188,23 +188,23 @@ def test_newer_schema_is_refused_with_both_versions(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[], {}, {"schema_version": 1}])
-def test_json_that_is_no_manifest_is_refused(tmp_path, content):
+def test_json_that_is_not_a_manifest_is_refused(tmp_path, content):
     (tmp_path / "part-00000.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="no manifest of a shard"):
+    with pytest.raises(ValueError, match="is not the manifest of a shard"):
         read_manifest(tmp_path / "part-00000.json")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"manifest": {}}, "needs a fingerprint"),
+        ({"manifest": {}}, 'needs a "fingerprint" string'),
         ({"manifest": {**MANIFEST, "sha256": "0"}}, r"\['sha256'\]"),
         ({"keys": {"prompt_id": ["p0"]}}, "number of rows"),
         ({"keys": {V: ["p0"] * 3}}, "both keys and activations"),
         ({"activations": {V: torch.ones(3)}}, r"\[row, neuron\]"),
     ],
 )
-def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, change, message):
+def test_invalid_shard_is_refused_before_anything_is_written(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         write(tmp_path, **change)
     assert list(tmp_path.iterdir()) == []

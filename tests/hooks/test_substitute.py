@@ -1,9 +1,9 @@
-"""A tensor in the place of a module's output acts as if the module had given it, and only while it is meant to."""
+"""A substituted tensor acts as the module's own output, and only while the context is open."""
 
 import pytest
 import torch
 
-from hooks.substitute import substitute
+from flashbulb.hooks.substitute import substitute
 from tests.toy import build_toy_pipe
 
 PROMPTS = ["a red star", "the bakery of Ada Vasari"]
@@ -26,7 +26,7 @@ def n_hooks(pipe):
     return sum(len(module._forward_hooks) for module in pipe.text_encoder.modules())
 
 
-def test_other_tokens_embeddings_act_as_the_other_tokens(pipe):
+def test_substituted_embeddings_act_like_their_tokens(pipe):
     embedding, own = pipe.text_encoder.get_input_embeddings(), ids(pipe)
     other = own.clone()
     other[:, 1:6] = ids(pipe, ["w0rds", "w0rds"])[:, 1:6]
@@ -37,12 +37,12 @@ def test_other_tokens_embeddings_act_as_the_other_tokens(pipe):
         assert not torch.equal(changed, encode(pipe, own))
 
 
-def test_gradients_reach_what_was_put_in(pipe):
+def test_gradients_reach_the_substituted_tensor(pipe):
     embedding = pipe.text_encoder.get_input_embeddings()
-    put_in = embedding(ids(pipe)).detach().requires_grad_()
-    with substitute(embedding, put_in):
+    substituted = embedding(ids(pipe)).detach().requires_grad_()
+    with substitute(embedding, substituted):
         encoded = encode(pipe, ids(pipe))
-    (gradient,) = torch.autograd.grad(encoded[:, 3, 0].sum(), [put_in])
+    (gradient,) = torch.autograd.grad(encoded[:, 3, 0].sum(), [substituted])
     assert gradient[:, :4].abs().sum(dim=2).gt(0).all()
     assert gradient[:, 4:].eq(0).all()  # the encoder is causal
 
@@ -53,18 +53,18 @@ def test_dtype_of_the_module_is_kept(pipe):
         assert embedding(ids(pipe)).dtype == torch.float32
 
 
-@pytest.mark.parametrize("ends", ["well", "with an error", "with another shape"])
-def test_the_module_is_itself_afterwards(pipe, ends):
+@pytest.mark.parametrize("ends", ["normally", "with an error", "with another shape"])
+def test_the_module_is_unchanged_afterwards(pipe, ends):
     embedding = pipe.text_encoder.get_input_embeddings()
     before, own = n_hooks(pipe), embedding(ids(pipe))
-    if ends == "well":
+    if ends == "normally":
         with substitute(embedding, torch.zeros_like(own)):
             assert encode(pipe, ids(pipe)).isfinite().all()
     elif ends == "with an error":
         with pytest.raises(KeyError), substitute(embedding, torch.zeros_like(own)):
             raise KeyError
     else:
-        shapes = r"gives \(2, 32, 32\), cannot put \(1, 32, 32\) in its place"
+        shapes = r"returns \(2, 32, 32\), cannot substitute \(1, 32, 32\)"
         with pytest.raises(ValueError, match=shapes), substitute(embedding, own[:1]):
             encode(pipe, ids(pipe))
     assert n_hooks(pipe) == before

@@ -1,4 +1,4 @@
-"""The toy pipeline stands for a real one, so it has to behave like one."""
+"""The toy pipeline behaves like a real pipeline."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def image(pipe: StableDiffusionPipeline) -> np.ndarray:
     return pipe("a red star", num_inference_steps=2, generator=generator, output_type="np").images
 
 
-def test_equal_seeds_give_equal_pipelines_and_leave_the_global_seed(toy_pipe):
+def test_equal_seeds_build_equal_pipelines_and_keep_the_global_seed(toy_pipe):
     state = torch.random.get_rng_state()
     again = build_toy_pipe()
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -21,7 +21,7 @@ def test_equal_seeds_give_equal_pipelines_and_leave_the_global_seed(toy_pipe):
     assert not np.array_equal(image(build_toy_pipe(seed=1)), image(toy_pipe))
 
 
-def test_saved_pipeline_loads_offline_and_makes_the_same_image(toy_pipe, tmp_path):
+def test_saved_pipeline_loads_offline_and_samples_the_same_image(toy_pipe, tmp_path):
     toy_pipe.save_pretrained(tmp_path)
     loaded = StableDiffusionPipeline.from_pretrained(tmp_path, local_files_only=True, use_safetensors=True)
     loaded.set_progress_bar_config(disable=True)
@@ -38,7 +38,7 @@ def test_any_text_fills_the_positions_between_start_and_end(toy_pipe, text):
     assert ids[-1] == tokenizer.eos_token_id
 
 
-def test_the_variants_run():
+def test_v_prediction_with_linear_projection_runs():
     pipe = build_toy_pipe(prediction_type="v_prediction", use_linear_projection=True, latent_size=4)
     assert pipe.scheduler.config.prediction_type == "v_prediction"
     assert image(pipe).shape == (1, 8, 8, 3)

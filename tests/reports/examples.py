@@ -1,4 +1,4 @@
-"""Small results, records and tables that the tests of `reports` vary."""
+"""Small results, records and tables that the tests of `reports` start from."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,20 +7,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from reports.check import OTHER_TABLES
-from reports.decide import Results, decide
-from reports.discovery import DiscoveryRecord, Finding
-from reports.files import SCHEMA_VERSION, SPIKES_FILE
-from reports.policy import Policy
-from reports.rates import rate_of
-from reports.run_record import Calibration, Counts, ModelIdentity, RunRecord, StyleCalibration, results_of
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
+from flashbulb.reports.gate.check import SUPPORTING_TABLES
+from flashbulb.reports.gate.decide import decide
+from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.tables.files import SCHEMA_VERSION, SPIKES_FILE
+from flashbulb.reports.tables.rates import rate_of
+from flashbulb.reports.tables.run_record import (
+    Calibration,
+    Counts,
+    ModelIdentity,
+    RunRecord,
+    StyleCalibration,
+    results_of,
+)
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
+from flashbulb.reports.tables.verdict import Results
+from flashbulb.reports.views.discovery import DiscoveryRecord, Finding
 
 DETECTORS = ("text_noise", "spikes_ff")
 
 
 def results(**changes: Any) -> Results:
-    """Results that pass, with changes."""
+    """Results that pass, with `changes`."""
     passing: dict[str, Any] = {
         "status": "complete",
         "n_prompts": 100,
@@ -38,7 +46,7 @@ def results(**changes: Any) -> Results:
 
 
 def run_record(**changes: Any) -> RunRecord:
-    """The record of a finished audit that leaks, with its verdict, with changes."""
+    """The record of a finished audit that leaks, with its verdict and `changes`."""
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "status": "complete",
@@ -51,7 +59,7 @@ def run_record(**changes: Any) -> RunRecord:
         "counts": Counts(104, 2, 1, 100, 100, 0, 3, 2, 1, 2, 10, 1, {"sample": 1, "ascend": 1}),
         "evaluations": {"step": 800, "recover": 5000},
         "timings": {"screen": 1.5, "step": 20.25},
-        "versions": {"engram": "0.1.0"},
+        "versions": {"flashbulb": "0.1.0"},
         "tables": {},
         "warnings": (),
         "problems": (),
@@ -65,7 +73,7 @@ def run_record(**changes: Any) -> RunRecord:
 
 
 def scores_table(prompts: Sequence[str]) -> pa.Table:
-    """One row a prompt, the first with the highest score; the first two are flagged."""
+    """One row per prompt, in descending order of the score; the first two are flagged."""
     n = len(prompts)
     columns = {
         "prompt_id": [f"p{index}" for index in range(n)],
@@ -86,8 +94,8 @@ def scores_table(prompts: Sequence[str]) -> pa.Table:
     return pa.table(columns, schema=scores_schema(DETECTORS))
 
 
-def rung(prompt_id: str | None, verdict: str, strategy: str = "sample", **changes: Any) -> dict[str, Any]:
-    """One row of recoveries.parquet, by default not of a control and, if it shows a picture, with a finding."""
+def attempt(prompt_id: str | None, verdict: str, strategy: str = "sample", **changes: Any) -> dict[str, Any]:
+    """One row of recoveries.parquet, by default of a flagged prompt, with a finding if it shows an image."""
     row = {
         "finding_id": None if verdict == "not_shown" else f"f-{prompt_id}",
         "prompt_id": prompt_id,
@@ -101,18 +109,18 @@ def rung(prompt_id: str | None, verdict: str, strategy: str = "sample", **change
     return row | changes
 
 
-def rungs_table(rungs: Sequence[dict[str, Any]]) -> pa.Table:
-    """Rows, as `rung` makes them, as recoveries.parquet."""
-    return pa.Table.from_pylist(list(rungs), schema=RECOVERIES_SCHEMA)
+def attempts_table(attempts: Sequence[dict[str, Any]]) -> pa.Table:
+    """The table recoveries.parquet with rows from `attempt`."""
+    return pa.Table.from_pylist(list(attempts), schema=RECOVERIES_SCHEMA)
 
 
 def recoveries_table(verdicts: Sequence[tuple[str, str]]) -> pa.Table:
-    """One sampled rung for each (prompt_id, verdict)."""
-    return rungs_table([rung(prompt_id, verdict) for prompt_id, verdict in verdicts])
+    """The table recoveries.parquet with one sampled attempt for each (prompt_id, verdict)."""
+    return attempts_table([attempt(prompt_id, verdict) for prompt_id, verdict in verdicts])
 
 
 def discovery_record(**changes: Any) -> DiscoveryRecord:
-    """A finished discovery of two pictures, with changes."""
+    """The record of a finished discovery of two images, with `changes`."""
     record: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "status": "discovery",
@@ -131,7 +139,7 @@ def discovery_record(**changes: Any) -> DiscoveryRecord:
         ),
         "stopped_because": "nothing_new",
         "timings": {"search": 12.5},
-        "versions": {"engram": "0.1.0"},
+        "versions": {"flashbulb": "0.1.0"},
         "tables": {"recoveries.parquet": "89ab"},
         "warnings": (),
     }
@@ -139,8 +147,8 @@ def discovery_record(**changes: Any) -> DiscoveryRecord:
 
 
 def write_other_tables(directory: Path) -> None:
-    """Every table of a run but its scores and recoveries, empty where no test looks into it."""
-    for name, schema in OTHER_TABLES.items():
+    """Write every table of a run but scores and recoveries; all are empty except the spikes."""
+    for name, schema in SUPPORTING_TABLES.items():
         write_table(directory / name, spikes_table() if name == SPIKES_FILE else schema.empty_table(), schema, {})
 
 

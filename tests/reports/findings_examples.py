@@ -1,17 +1,17 @@
-"""Findings that tests vary or draw at random."""
+"""Findings that tests start from or draw at random."""
 
 from typing import Any
 
 from hypothesis import strategies as st
 
-from reports.findings import NOT_TRIED, PICTURE, SPIKE, Finding
+from flashbulb.reports.gate.findings import IMAGE, NOT_TRIED, SPIKE, Finding
 
 
 def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confirmed", **changes: Any) -> Finding:
-    """A finding of one prompt, with changes."""
+    """A finding of one prompt, with `changes`."""
     shown = verdict in ("confirmed", "likely")
     values: dict[str, Any] = {
-        "kind": PICTURE if shown else SPIKE,
+        "kind": IMAGE if shown else SPIKE,
         "subject": prompt_id,
         "prompt_id": prompt_id,
         "prompt": "a star over the sea",
@@ -23,7 +23,7 @@ def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confi
         "q_value": 0.01,
         "verdict": verdict,
         "strategy": None if verdict == NOT_TRIED else "sample",
-        "picture": f"f-{prompt_id}" if shown else None,
+        "image": f"f-{prompt_id}" if shown else None,
         "confidence": None,
         "similarity": None,
     }
@@ -35,6 +35,6 @@ STATES = [("high", "confirmed"), ("high", "likely"), ("medium", "not_shown"), ("
 
 @st.composite
 def findings(draw: st.DrawFn) -> list[Finding]:
-    """Findings of distinct prompts out of a few."""
+    """Draw findings of up to seven distinct prompts."""
     ids = draw(st.lists(st.integers(0, 6), unique=True))
     return [finding(f"p{i}", *draw(st.sampled_from(STATES))) for i in ids]

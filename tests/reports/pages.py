@@ -1,4 +1,4 @@
-"""A finished audit with everything that the page shows: pictures, profiles, reference scores, groups of neurons."""
+"""A finished audit with everything that the report shows: images, profiles, reference scores, groups of neurons."""
 
 import json
 from collections.abc import Sequence
@@ -11,9 +11,18 @@ import pyarrow.parquet as pq
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from reports.check import load_checked
-from reports.evidence_tables import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
-from reports.files import (
+from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.gate.judgement import judge
+from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.gate.waivers import Waiver
+from flashbulb.reports.page.report import PageOptions, report_html
+from flashbulb.reports.tables.evidence import (
+    NEURON_GROUPS_SCHEMA,
+    REFERENCE_SCORES_SCHEMA,
+    SITE_PROFILES_SCHEMA,
+    TEXT_NULL_SCHEMA,
+)
+from flashbulb.reports.tables.files import (
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     REFERENCE_SCORES_FILE,
@@ -23,12 +32,7 @@ from reports.files import (
     TEXT_NULL_FILE,
     sha256_of,
 )
-from reports.gate import judge
-from reports.html import PageOptions, report_html
-from reports.neuron_groups import NEURON_GROUPS_SCHEMA
-from reports.policy import Policy
-from reports.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, write_table
-from reports.waivers import Waiver
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, write_table
 from tests.reports.runs import LEAKS, PROMPTS, write_example
 
 TODAY = date(2026, 6, 1)
@@ -44,15 +48,15 @@ SITES = (
 def write_illustrated(
     directory: Path, prompts: Sequence[str] = PROMPTS, site: str = SITES[2][1], *, nearest_of_low: bool = False
 ) -> Path:
-    """Write an audit that leaks two pictures, with all that a real one has.
+    """Write an audit that leaks two images, with all files of a real audit.
 
     Args:
-        site: name of the last site, which may be a stranger's.
-        nearest_of_low: the prompt of low severity, which gave no picture, has a nearest training image, too.
+        site: name of the last site, which may be hostile.
+        nearest_of_low: the prompt of low severity, which gave no image, also has a nearest training image.
     """
     run = write_example(directory, LEAKS, prompts=prompts, n_false=1)
     sites = (*SITES[:2], (SITES[2][0], site))
-    _save_pictures(run)
+    _save_images(run)
     rows = pq.read_table(run / RECOVERIES_FILE).to_pylist()
     for row in rows:
         if row["prompt_id"] in ("p0", "p1") and row["verdict"] != "not_shown":
@@ -79,29 +83,29 @@ def write_illustrated(
 
 
 def page_of(run: Path, options: PageOptions = SHOWN, policy: Policy | None = None, *waivers: Waiver) -> str:
-    """The page of a run."""
+    """The report of a run as HTML."""
     checked = load_checked(run)
     report = judge(checked, policy or Policy(), waivers, None, new_only=False, today=TODAY)
     return report_html(run / "report.html", run, checked, report, options)
 
 
-def save_picture(path: Path, seed: int, side: int = 64) -> Path:
-    """A picture whose pixels depend on the seed, with words in its metadata as the audit's pictures have."""
+def save_image(path: Path, seed: int, side: int = 64) -> Path:
+    """Save an image whose pixels depend on the seed, with the prompt in its metadata as an audit saves it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     info = PngInfo()
-    info.add_itxt("engram", json.dumps({"prompt": PROMPTS[0]}))
+    info.add_itxt("flashbulb", json.dumps({"prompt": PROMPTS[0]}))
     Image.fromarray(pixels).save(path, pnginfo=info)
     return path
 
 
-def _save_pictures(run: Path) -> None:
-    save_picture(run / "training" / TRAINING_NAME, 99)
+def _save_images(run: Path) -> None:
+    save_image(run / "training" / TRAINING_NAME, 99)
     for prompt in range(4):
         for seed in range(4):
-            save_picture(run / "images" / f"p{prompt}" / f"seed-{seed}.png", 10 * prompt + seed)
+            save_image(run / "images" / f"p{prompt}" / f"seed-{seed}.png", 10 * prompt + seed)
     for prompt in range(2):
-        save_picture(run / "images" / f"p{prompt}" / "ascend-0.png", 50 + prompt)
+        save_image(run / "images" / f"p{prompt}" / "ascend-0.png", 50 + prompt)
     mask = Image.fromarray(np.kron(np.eye(2, dtype=np.uint8) * 255, np.ones((32, 32), dtype=np.uint8)))
     mask.save(run / "images" / "p1" / "ascend-0-fixed.png")
 

@@ -1,13 +1,13 @@
-"""Reports of a gate for the tests of its formats: passing, failing, untrusted, with waivers and a baseline."""
+"""Gate reports for the tests of the output formats: passing, failing, untrusted, with waivers, with a baseline."""
 
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from reports.check import CheckedRun
-from reports.gate import GateReport, judge, untrusted_report
-from reports.policy import Policy
-from reports.waivers import Waiver
+from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.gate.judgement import GateReport, judge, untrusted_report
+from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.gate.waivers import Waiver
 from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
 
 TODAY = date(2026, 6, 15)
@@ -16,10 +16,10 @@ TODAY = date(2026, 6, 15)
 def judged(
     run: CheckedRun, *, waive: int = 0, baseline: CheckedRun | None = None, new_only: bool = False
 ) -> GateReport:
-    """The report of a run whose worst `waive` findings are waived."""
+    """The report of a run whose first `waive` findings are waived."""
     waivers = [
-        Waiver(fingerprint=one.fingerprint, reason=f"signed {HOSTILE}", owner="ana", expires=TODAY)
-        for one in run.findings[:waive]
+        Waiver(fingerprint=finding.fingerprint, reason=f"signed {HOSTILE}", owner="ana", expires=TODAY)
+        for finding in run.findings[:waive]
     ]
     return judge(run, Policy(), waivers, baseline, new_only=new_only, today=TODAY)
 
@@ -37,7 +37,7 @@ def distrusted(folder: Path) -> GateReport:
 
 
 def unreadable(folder: Path) -> GateReport:
-    return untrusted_report(f"{folder}/run.json is not whole JSON", Policy())
+    return untrusted_report(f"{folder}/run.json is not valid JSON", Policy())
 
 
 def waived(folder: Path) -> GateReport:

@@ -1,4 +1,4 @@
-"""Finished audits on disk, made without a model, that the tests of the gate vary and spoil."""
+"""Finished audits on disk, written without a model, that the tests of the gate change and damage."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,15 +6,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from reports.check import CheckedRun, load_checked
-from reports.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
-from reports.recoveries import recovery_counts
-from reports.run_record import Counts, write_run
-from reports.schema import RECOVERIES_SCHEMA, scores_schema, write_table
-from tests.reports.examples import DETECTORS, run_record, rung, rungs_table, write_other_tables
+from flashbulb.reports.gate.check import CheckedRun, load_checked
+from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
+from flashbulb.reports.tables.recoveries import recovery_counts
+from flashbulb.reports.tables.run_record import Counts
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema, write_table
+from tests.reports.examples import DETECTORS, attempt, attempts_table, run_record, write_other_tables
+from tests.reports.run_files import write_record
 
 N_PROMPTS = 20
-SECRET = "Ann Secret of Vellin"  # stands in every prompt, and in no output that hides prompts
+SECRET = "Ann Secret of Vellin"  # occurs in every prompt, and in no output that hides prompts
 HOSTILE = "\x1b[31m<b>|`]]>\u202e&\x00\ud7ff\ufffe 🦊 <script>alert(1)</script> ![x](http://evil.example/x.png) @all"
 PROMPTS = tuple(f"portrait {index} of {SECRET}" for index in range(N_PROMPTS))
 LEAKS = {0: "high", 1: "high", 2: "medium", 3: "low"}
@@ -30,19 +31,17 @@ def write_example(
     source_file: str = "data/captions.csv",
     **changes: Any,
 ) -> Path:
-    """Write an audit in which prompts have `severities` by index; it passes without any of high severity.
+    """Write an audit whose prompts have `severities` by index; it passes if none is high.
 
     Args:
-        likely: prompts of high severity whose picture is likely; the others' are confirmed.
-        n_false: controls, of 8, that gave a picture.
+        likely: prompts of high severity whose verdict is likely; it is confirmed for the others.
+        n_false: how many of the 8 controls gave an image.
         changes: entries of run.json.
     """
     severities = {5: "low"} if severities is None else severities
     directory.mkdir(parents=True, exist_ok=True)
-    scores, recoveries = (
-        _scores(prompts, severities, source_file),
-        _recoveries(len(prompts), severities, likely, n_false),
-    )
+    scores = _scores(prompts, severities, source_file)
+    recoveries = _recoveries(len(prompts), severities, likely, n_false)
     write_table(directory / SCORES_FILE, scores, scores_schema(DETECTORS), {})
     write_table(directory / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, {})
     write_other_tables(directory)
@@ -63,12 +62,12 @@ def write_example(
         n_false_recoveries=counted.n_false_recoveries,
         recovered_by=counted.recovered_by,
     )
-    write_run(directory, run_record(**({"counts": counts, "tables": tables} | changes)))
+    write_record(directory, run_record(**({"counts": counts, "tables": tables} | changes)))
     return directory
 
 
 def checked_example(directory: Path, *args: Any, **changes: Any) -> CheckedRun:
-    """The audit that `write_example` writes, read back."""
+    """Write an audit with `write_example` and read it back."""
     return load_checked(write_example(directory, *args, **changes))
 
 
@@ -96,13 +95,13 @@ def _recoveries(n: int, severities: Mapping[int, str], likely: frozenset[int], n
     rows = []
     for index, severity in severities.items():
         if severity != "high":
-            rows.append(rung(f"p{index}", "not_shown"))
+            rows.append(attempt(f"p{index}", "not_shown"))
         elif index in likely:
-            rows.append(rung(f"p{index}", "likely"))
+            rows.append(attempt(f"p{index}", "likely"))
         else:
-            rows += [rung(f"p{index}", "likely", finding_id=None), rung(f"p{index}", "confirmed", "ascend")]
+            rows += [attempt(f"p{index}", "likely", finding_id=None), attempt(f"p{index}", "confirmed", "ascend")]
     controls = [index for index in range(n) if index not in severities][:8]
     for position, index in enumerate(controls):
         verdict = "likely" if position < n_false else "not_shown"
-        rows.append(rung(f"p{index}", verdict, is_control=True, finding_id=None))
-    return rungs_table(rows)
+        rows.append(attempt(f"p{index}", verdict, is_control=True, finding_id=None))
+    return attempts_table(rows)

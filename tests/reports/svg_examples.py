@@ -1,4 +1,4 @@
-"""Reading our SVG back: elements, words, ids, embedded pictures."""
+"""Read SVG figures back: elements, text, ids and embedded images."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from reports.drawing import LIGHT
+from flashbulb.reports.figures.drawing import LIGHT
 
 HARMLESS = {"svg", "g", "defs", "path", "use", "clipPath", "rect", "text", "image", "title"}
 _COLORS = {"none", *(f"var(--{name}, {color})" for name, color in LIGHT.items())}
@@ -31,7 +31,7 @@ HOSTILE = [
 
 
 class _Tags(HTMLParser):
-    """Counts what an HTML parser takes for elements."""
+    """Count what an HTML parser sees as elements."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Tags(HTMLParser):
 
 
 def parsed(svg: str) -> ET.Element:
-    """Parse a figure, having checked what holds for all of them."""
+    """Parse a figure and check what must hold for every figure."""
     root = ET.fromstring(svg)
     for element in root.iter():
         element.tag = element.tag.removeprefix("{http://www.w3.org/2000/svg}")
@@ -78,14 +78,14 @@ def words(svg: str) -> list[str]:
     return [element.text or "" for element in parsed(svg).iter("text")]
 
 
-def pictures(svg: str) -> list[npt.NDArray[np.uint8]]:
-    """The embedded pictures in order, [row, column, 4]."""
+def images(svg: str) -> list[npt.NDArray[np.uint8]]:
+    """The embedded images in order, [row, column, 4]."""
     found = [element.attrib["href"].partition(",")[2] for element in parsed(svg).iter("image")]
-    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGBA")) for picture in found]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(image))).convert("RGBA")) for image in found]
 
 
 def painted(svg: str, name: str) -> int:
-    """How many elements are filled with a colour of ours."""
+    """Count the elements, text excepted, that are filled with a colour of the palette."""
     return sum(
         element.get("fill", "").startswith(f"var(--{name},") for element in parsed(svg).iter() if element.tag != "text"
     )

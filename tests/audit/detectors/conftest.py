@@ -1,4 +1,4 @@
-"""Steps and sampled prompts on the toy pipeline, a model whose answers are known, and a count of evaluations."""
+"""Steps and sampled prompts on the toy pipeline, a linear model of known output, and a count of evaluations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from audit.denoiser import Denoiser
-from audit.sampled_prompt import SampledPrompt
-from audit.step import NoiseSeeds, Step
-from hooks.attention import cross_attention_layers, observe_attention
+from flashbulb.audit.detectors.views import NoiseSeeds, SampledPrompt, Step
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.hooks.attention import cross_attention_layers, observe_attention
 
 PROMPTS = ("a red star", "the bakery of Ada Vasari", "")
 FIRST_TIMESTEP = 981
@@ -19,7 +18,7 @@ BATCH_SIZE = 4
 
 
 class LinearDenoiser(Denoiser):
-    """Predicts slope · x, where the slope is the prompt read as a number and that of the empty prompt is 0.5."""
+    """Predicts slope · x; the slope is the prompt read as a number, and 0.5 for the empty prompt."""
 
     latent_shape = (4, 8, 8)
 
@@ -37,7 +36,7 @@ class LinearDenoiser(Denoiser):
 
 
 def evaluate(denoiser: Denoiser, prompts, n_seeds: int) -> Step:
-    """The step of `prompts`, attention included where there is a UNet."""
+    """Return the step of `prompts`, with attention if there is a UNet."""
     tokens = denoiser.tokenize(list(prompts))
     seeds = NoiseSeeds(denoiser, denoiser.initial_latents(0, range(n_seeds)), BATCH_SIZE)
     step = Step(seeds, FIRST_TIMESTEP, denoiser.embed(tokens), getattr(tokens, "classes", None), torch.empty(0), {})
@@ -48,8 +47,8 @@ def evaluate(denoiser: Denoiser, prompts, n_seeds: int) -> Step:
         lambda name, probabilities: attention.setdefault(name, []).append(probabilities.mean(dim=(1, 2))),
     ):
         noise = step.predict(step.latents, FIRST_TIMESTEP, conditional=True)
-    by_layer = {name: torch.cat(chunks).unflatten(0, noise.shape[:2]) for name, chunks in attention.items()}
-    return Step(seeds, FIRST_TIMESTEP, step.prompt_embeds, step.classes, noise, by_layer)
+    attention_by_layer = {name: torch.cat(chunks).unflatten(0, noise.shape[:2]) for name, chunks in attention.items()}
+    return Step(seeds, FIRST_TIMESTEP, step.prompt_embeds, step.classes, noise, attention_by_layer)
 
 
 @pytest.fixture
@@ -60,20 +59,20 @@ def toy_step(toy_pipe):
 
 @pytest.fixture
 def linear_step():
-    """Evaluate slopes, such as "2.5", on the linear model."""
+    """Evaluate slopes such as "2.5" on the linear model."""
     return lambda slopes, n_seeds=2: evaluate(LinearDenoiser(), slopes, n_seeds)
 
 
 @pytest.fixture
 def sampled():
-    """Pretend that `pipe` gave random pictures, or those given, for a prompt."""
+    """Make a sampled prompt of `pipe` with `images`, by default random ones."""
 
-    def make(pipe, prompt="a red star", n_pictures=3, pictures=None, generator_seed=0) -> SampledPrompt:
+    def make(pipe, prompt="a red star", n_images=3, images=None, generator_seed=0) -> SampledPrompt:
         denoiser = Denoiser(pipe)
         tokens = denoiser.tokenize([prompt])
-        if pictures is None:
-            pictures = np.random.default_rng(0).integers(0, 256, (n_pictures, 16, 16, 3), dtype=np.uint8)
-        return SampledPrompt(denoiser, pictures, denoiser.embed(tokens), tokens.classes, 1, generator_seed)
+        if images is None:
+            images = np.random.default_rng(0).integers(0, 256, (n_images, 16, 16, 3), dtype=np.uint8)
+        return SampledPrompt(denoiser, images, denoiser.embed(tokens), tokens.classes, 1, generator_seed)
 
     return make
 
@@ -94,13 +93,13 @@ def _counted(pipe) -> Iterator[SimpleNamespace]:
 
 @pytest.fixture
 def counted(toy_pipe):
-    """Count the latents that the shared toy pipeline's UNet sees: with counted() as count."""
+    """Count the latents that the shared toy pipeline's UNet evaluates: `with counted() as count`."""
     return lambda: _counted(toy_pipe)
 
 
 @pytest.fixture
-def evaluations_of(counted):
-    """UE that measuring `step` costs beyond its noise, the empty prompt at `shared_timesteps` being known already."""
+def count_evaluations(counted):
+    """Count the UE that a detector adds to those of `step.noise` and of the empty prompt at `shared_timesteps`."""
 
     def count(detector, step, shared_timesteps) -> int:
         for timestep in shared_timesteps:

@@ -1,14 +1,14 @@
-"""The score adds the norm at x_T and the angle at low noise, as published."""
+"""The score is the norm at x_T plus the cosine at low noise, as published."""
 
 import pytest
 import torch
 
-from audit.detectors.anisotropy import DETECTOR, LOW_TIMESTEP, anisotropy
+from flashbulb.audit.detectors.anisotropy import DETECTOR, LOW_TIMESTEP, anisotropy
 from tests.audit.detectors.conftest import FIRST_TIMESTEP, PROMPTS
 from tests.tolerances import ARITHMETIC
 
 
-def test_low_timestep_is_the_third_last_of_fifty(toy_pipe):
+def test_the_low_timestep_is_the_third_last_of_fifty(toy_pipe):
     toy_pipe.scheduler.set_timesteps(50)
     assert toy_pipe.scheduler.timesteps[-3] == LOW_TIMESTEP
 
@@ -39,16 +39,16 @@ def test_score_equals_slow_oracle(toy_step):
             assert measured[prompt, seed].item() == pytest.approx(expected, abs=10 * ARITHMETIC)
 
 
-def test_prompt_that_changes_nothing_scores_zero(linear_step):
+def test_a_prompt_that_changes_nothing_scores_zero(linear_step):
     assert torch.equal(anisotropy(linear_step(["0.5"])), torch.zeros(1, 2))
 
 
-def test_value_does_not_depend_on_the_batch(toy_step):
-    prompts = PROMPTS[:2]  # the empty prompt's angle is that of rounding errors
+def test_the_score_does_not_depend_on_the_batch(toy_step):
+    prompts = PROMPTS[:2]  # the cosine of the empty prompt is that of rounding errors
     alone = torch.cat([anisotropy(toy_step([prompt])) for prompt in prompts])
     torch.testing.assert_close(anisotropy(toy_step(prompts)), alone, rtol=0, atol=10 * ARITHMETIC)
 
 
-def test_stated_evaluations_are_those_of_the_unet(toy_step, evaluations_of):
-    more = evaluations_of(DETECTOR, toy_step(), [FIRST_TIMESTEP, LOW_TIMESTEP])
+def test_the_stated_evaluations_are_those_of_the_unet(toy_step, count_evaluations):
+    more = count_evaluations(DETECTOR, toy_step(), [FIRST_TIMESTEP, LOW_TIMESTEP])
     assert more == (DETECTOR.evaluations_per_seed - 1) * 3 * 3

@@ -1,4 +1,4 @@
-"""Attention that spreads over the tokens has a high entropy, attention to one token none."""
+"""Attention spread over all tokens has a high entropy, and attention to one token has none."""
 
 import math
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from audit.detectors.attention_entropy import DETECTOR, attention_entropy
+from flashbulb.audit.detectors.attention_entropy import DETECTOR, attention_entropy
 from tests.tolerances import ARITHMETIC
 from tests.toy import MAX_POSITIONS
 
@@ -15,7 +15,7 @@ def with_attention(step, *layers):
     return replace(step, attention={f"layer {i}": attention for i, attention in enumerate(layers)})
 
 
-def test_uniform_attention_has_the_entropy_of_the_number_of_positions_and_one_token_has_none(toy_step):
+def test_uniform_attention_has_the_entropy_log_n_and_attention_to_one_token_has_none(toy_step):
     step = toy_step()
     uniform = torch.full((3, 3, MAX_POSITIONS), 1 / MAX_POSITIONS)
     single = torch.zeros(3, 3, MAX_POSITIONS)
@@ -26,7 +26,7 @@ def test_uniform_attention_has_the_entropy_of_the_number_of_positions_and_one_to
     torch.testing.assert_close(attention_entropy(with_attention(step, uniform, single)), expected / 2)
 
 
-def test_spread_attention_scores_above_concentrated(toy_step):
+def test_spread_attention_scores_above_concentrated_attention(toy_step):
     logits = torch.randn(3, 3, MAX_POSITIONS, generator=torch.Generator().manual_seed(0))
     spread, concentrated = ((logits * sharpness).softmax(dim=2) for sharpness in (1, 3))
     step = toy_step()
@@ -34,7 +34,7 @@ def test_spread_attention_scores_above_concentrated(toy_step):
     assert (scores[0] > scores[1]).all()
 
 
-def test_entropy_equals_slow_oracle(toy_step):
+def test_the_score_equals_a_slow_oracle(toy_step):
     step = toy_step()
     measured = attention_entropy(step)
     assert measured.shape == (3, 3)
@@ -46,12 +46,12 @@ def test_entropy_equals_slow_oracle(toy_step):
             assert measured[prompt, seed].item() == pytest.approx(sum(entropies) / 4, abs=ARITHMETIC)
 
 
-def test_step_without_attention_is_our_mistake(toy_step):
+def test_a_step_without_attention_fails_an_assertion(toy_step):
     assert DETECTOR.reads_attention
     with pytest.raises(AssertionError, match="attention was not observed"):
         attention_entropy(with_attention(toy_step()))
 
 
-def test_it_needs_no_evaluation_beyond_the_first(toy_step, evaluations_of):
-    assert evaluations_of(DETECTOR, toy_step(), []) == 0
+def test_it_needs_no_evaluation_beyond_the_first(toy_step, count_evaluations):
+    assert count_evaluations(DETECTOR, toy_step(), []) == 0
     assert DETECTOR.evaluations_per_seed == 1

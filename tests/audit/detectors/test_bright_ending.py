@@ -1,4 +1,4 @@
-"""Noise differences count where the end token lights up; a mask without contrast leaves Wen's norm."""
+"""Noise differences count where the end token is attended to; a uniform mask leaves Wen's norm."""
 
 import math
 from dataclasses import replace
@@ -7,10 +7,10 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from audit.detectors.balanced_representation import noised_latents
-from audit.detectors.bright_ending import DETECTOR, bright_ending, end_token_mask, masked_norm
-from hooks import TokenClass
-from hooks.attention import cross_attention_layers, observe_attention
+from flashbulb.audit.detectors.balanced_representation import noised_latents
+from flashbulb.audit.detectors.bright_ending import DETECTOR, bright_ending, end_token_mask, masked_norm
+from flashbulb.hooks import TokenClass
+from flashbulb.hooks.attention import cross_attention_layers, observe_attention
 from tests.tolerances import ARITHMETIC, BATCH
 from tests.toy import build_toy_pipe
 
@@ -18,7 +18,7 @@ MIDDLE = 500
 
 
 def norms_in_the_middle(pipe, prompt):
-    """Norm of the unmasked noise difference of each picture, one by one."""
+    """Return the norm of each image's noise difference without a mask: [image]."""
     empty_embeds = pipe.encode_prompt("", "cpu", 1, False)[0]
     norms = []
     for latents in noised_latents(prompt, MIDDLE):
@@ -41,7 +41,7 @@ def test_uniform_attention_leaves_the_unmasked_norm(sampled):
     assert bright_ending(prompt) == pytest.approx(norms_in_the_middle(pipe, prompt).mean().item(), rel=1e-3)
 
 
-def test_difference_counts_where_the_mask_is_bright_and_its_brightness_alone_does_not():
+def test_a_difference_counts_where_the_mask_is_bright_and_the_masks_scale_does_not_matter():
     difference = torch.zeros(1, 4, 8, 8)
     difference[..., :4] = 1
     left, right = torch.full((2, 1, 1, 8, 8), 0.1)
@@ -53,15 +53,15 @@ def test_difference_counts_where_the_mask_is_bright_and_its_brightness_alone_doe
     torch.testing.assert_close(masked_norm(difference, left / 7), masked_norm(difference, left))
 
 
-def test_mask_is_the_end_tokens_attention_in_the_finest_layers(sampled, toy_pipe):
+def test_the_mask_is_the_end_tokens_attention_in_the_finest_layers(sampled, toy_pipe):
     prompt = sampled(toy_pipe)
     (end,) = (prompt.classes[0] == TokenClass.END).nonzero().flatten().tolist()
-    seen = []
+    observed = []
     layers = cross_attention_layers(toy_pipe.unet)
     latents = noised_latents(prompt, prompt.last_timestep)
-    with torch.no_grad(), observe_attention(layers, lambda _name, probabilities: seen.append(probabilities)):
+    with torch.no_grad(), observe_attention(layers, lambda _name, probabilities: observed.append(probabilities)):
         toy_pipe.unet(latents, 1, encoder_hidden_states=prompt.prompt_embeds.expand(3, -1, -1))
-    maps = [probabilities[..., end].mean(dim=1) for probabilities in seen]
+    maps = [probabilities[..., end].mean(dim=1) for probabilities in observed]
     assert {attention.shape[1] for attention in maps} == {16}
     coarse = (sum(maps) / len(maps)).unflatten(1, (4, 4))
     mask = end_token_mask(prompt)
@@ -70,17 +70,17 @@ def test_mask_is_the_end_tokens_attention_in_the_finest_layers(sampled, toy_pipe
     torch.testing.assert_close(mask, expected, rtol=0, atol=ARITHMETIC)
 
 
-def test_mask_fits_latents_that_are_not_square(sampled):
+def test_the_mask_fits_latents_that_are_not_square(sampled):
     parts = build_toy_pipe().components
     parts["unet"].register_to_config(sample_size=[4, 8])
     pipe = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     prompt = sampled(pipe)
-    prompt = replace(prompt, pictures=prompt.pictures[:, :8])
+    prompt = replace(prompt, images=prompt.images[:, :8])
     assert end_token_mask(prompt).shape == (3, 1, 4, 8)
     assert math.isfinite(bright_ending(prompt))
 
 
-def test_score_is_the_mean_over_pictures(sampled, toy_pipe):
+def test_the_score_is_the_mean_over_images(sampled, toy_pipe):
     prompt = sampled(toy_pipe)
     latents = noised_latents(prompt, MIDDLE)
     empty_embeds = toy_pipe.encode_prompt("", "cpu", 1, False)[0].expand(3, -1, -1)
@@ -94,18 +94,18 @@ def test_score_is_the_mean_over_pictures(sampled, toy_pipe):
     assert bright_ending(prompt) == pytest.approx(sum(scores) / 3, abs=BATCH)
 
 
-def test_prompt_equal_to_the_empty_one_scores_zero(sampled, toy_pipe):
+def test_the_empty_prompt_scores_zero(sampled, toy_pipe):
     assert bright_ending(sampled(toy_pipe, "")) == 0.0
     assert bright_ending(sampled(toy_pipe)) > 0.0
 
 
-def test_prompt_without_an_end_token_has_no_value(sampled, toy_pipe):
+def test_a_prompt_without_an_end_token_has_no_score(sampled, toy_pipe):
     prompt = sampled(toy_pipe)
     assert math.isnan(bright_ending(replace(prompt, classes=torch.full_like(prompt.classes, TokenClass.PROMPT))))
 
 
-def test_stated_evaluations_are_those_of_the_unet(sampled, toy_pipe, counted):
+def test_the_stated_evaluations_are_those_of_the_unet(sampled, toy_pipe, counted):
     prompt = sampled(toy_pipe)
     with counted() as count:
         DETECTOR.measure(prompt)
-    assert count.n_evaluations == 3 * DETECTOR.evaluations_per_picture
+    assert count.n_evaluations == 3 * DETECTOR.evaluations_per_image

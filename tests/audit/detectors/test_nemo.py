@@ -1,17 +1,17 @@
-"""Prompts whose cross-attention values leave the reference's range stand out, whatever the unit of a neuron."""
+"""Prompts whose cross-attention values are outside the reference's range stand out, whatever a neuron's unit."""
 
 import numpy as np
 import pytest
 
-from audit.detectors.nemo import DETECTOR, N_LARGEST, fit_nemo
-from hooks import SITE_KINDS
+from flashbulb.audit.detectors.nemo import DETECTOR, N_LARGEST, fit_nemo
+from flashbulb.hooks import SITE_KINDS
 
 
 def activations(n_prompts: int, n_neurons: int = 50, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).gamma(2.0, size=(n_prompts, n_neurons)).astype(np.float32)
 
 
-def test_score_equals_slow_oracle():
+def test_the_score_equals_a_slow_oracle():
     reference, prompts = activations(30), activations(4, seed=1)
     scores = fit_nemo(reference)(prompts)
     assert scores.shape == (4,)
@@ -21,22 +21,22 @@ def test_score_equals_slow_oracle():
 
 
 @pytest.mark.parametrize("direction", [-1, 1])
-def test_prompt_with_a_few_neurons_far_off_scores_above_all_clean_ones(direction):
+def test_a_prompt_with_a_few_extreme_neurons_scores_above_all_clean_prompts(direction):
     reference, prompts = activations(100), activations(20, seed=1)
     prompts[7, :10] = reference.mean(axis=0)[:10] + direction * 20 * reference.std(axis=0)[:10]
     assert fit_nemo(reference)(prompts).argmax() == 7
 
 
-def test_constant_neurons_count_as_usual():
+def test_neurons_constant_over_the_reference_count_as_zero():
     reference, prompts = activations(30), activations(4, seed=1)
     constant = np.full((30, 1), 0.1, dtype=np.float32)
-    far_off = np.full((4, 1), 9.0, dtype=np.float32)
-    with_constant = fit_nemo(np.hstack([reference, constant]))(np.hstack([prompts, far_off]))
+    extreme = np.full((4, 1), 9.0, dtype=np.float32)
+    with_constant = fit_nemo(np.hstack([reference, constant]))(np.hstack([prompts, extreme]))
     np.testing.assert_array_equal(with_constant, fit_nemo(reference)(prompts))
-    np.testing.assert_array_equal(fit_nemo(constant)(far_off), np.zeros(4))
+    np.testing.assert_array_equal(fit_nemo(constant)(extreme), np.zeros(4))
 
 
-def test_unit_and_offset_of_a_neuron_do_not_matter():
+def test_the_unit_and_offset_of_a_neuron_do_not_matter():
     reference, prompts = activations(30), activations(4, seed=1)
     unit = np.linspace(0.1, 10, 50, dtype=np.float32)
     np.testing.assert_allclose(
@@ -44,19 +44,19 @@ def test_unit_and_offset_of_a_neuron_do_not_matter():
     )
 
 
-def test_score_does_not_depend_on_the_other_prompts():
+def test_the_score_does_not_depend_on_the_other_prompts():
     score, prompts = fit_nemo(activations(30)), activations(4, seed=1)
     alone = np.concatenate([score(prompts[[index]]) for index in range(4)])
     np.testing.assert_array_equal(score(prompts), alone)
 
 
-def test_fewer_neurons_than_are_averaged_all_count():
+def test_fewer_neurons_than_are_averaged_are_all_averaged():
     reference, prompts = activations(30, 3), activations(4, 3, seed=1)
     z = np.abs(prompts - reference.mean(axis=0)) / reference.std(axis=0, ddof=1)
     np.testing.assert_allclose(fit_nemo(reference)(prompts), z.mean(axis=1), rtol=1e-4)
 
 
-def test_single_reference_prompt_is_refused():
+def test_a_single_reference_prompt_is_refused():
     with pytest.raises(ValueError, match="two reference prompts, got 1"):
         fit_nemo(activations(1))
 

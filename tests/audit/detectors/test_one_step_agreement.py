@@ -1,4 +1,4 @@
-"""Seeds that one step moves to one picture agree, seeds that go their own way do not."""
+"""Seeds that one step moves towards one image agree, and independent seeds do not."""
 
 from dataclasses import replace
 from itertools import product
@@ -8,7 +8,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from audit.detectors.one_step_agreement import DETECTOR, multi_scale_ssim, one_step_agreement
+from flashbulb.audit.detectors.one_step_agreement import DETECTOR, multi_scale_ssim, one_step_agreement
 from tests.audit.detectors.conftest import PROMPTS
 from tests.tolerances import ARITHMETIC, BATCH
 
@@ -21,17 +21,17 @@ def random_images(size, n=3):
     return torch.rand(n, 4, size, size, generator=torch.Generator().manual_seed(size))
 
 
-def test_one_picture_for_all_seeds_is_full_agreement_and_independent_noise_is_little(toy_step):
+def test_one_image_for_all_seeds_agrees_fully_and_independent_noise_hardly_agrees(toy_step):
     step = toy_step(PROMPTS[:2])
-    picture = noise_like(step.noise[0, 0])
+    image = noise_like(step.noise[0, 0])
     independent = noise_like(step.noise[0], seed=1)
-    noise = step.latents + torch.stack([picture.expand_as(independent), independent])
+    noise = step.latents + torch.stack([image.expand_as(independent), independent])
     agreement = one_step_agreement(replace(step, noise=noise))
     torch.testing.assert_close(agreement[0], torch.ones(3), rtol=0, atol=BATCH)
     assert (agreement[1] < 0.3).all()
 
 
-def test_value_of_a_seed_is_its_mean_similarity_to_the_others(toy_step):
+def test_the_score_of_a_seed_is_its_mean_similarity_to_the_others(toy_step):
     step = toy_step()
     difference = step.noise - step.latents
     low, high = difference.amin(dim=(3, 4), keepdim=True), difference.amax(dim=(3, 4), keepdim=True)
@@ -46,7 +46,7 @@ def test_value_of_a_seed_is_its_mean_similarity_to_the_others(toy_step):
             assert measured[prompt, seed].item() == pytest.approx(expected, abs=ARITHMETIC)
 
 
-def test_scale_and_offset_of_a_channel_do_not_matter(toy_step):
+def test_the_scale_and_offset_of_a_channel_do_not_matter(toy_step):
     step = toy_step()
     difference = step.noise - step.latents
     channels = torch.tensor([0.5, 1.0, 3.0, 10.0])[:, None, None]
@@ -54,11 +54,11 @@ def test_scale_and_offset_of_a_channel_do_not_matter(toy_step):
     torch.testing.assert_close(one_step_agreement(changed), one_step_agreement(step), rtol=0, atol=BATCH)
 
 
-def test_one_seed_cannot_agree(toy_step):
+def test_a_single_seed_has_no_score(toy_step):
     assert one_step_agreement(toy_step(n_seeds=1)).isnan().all()
 
 
-def test_constant_channel_is_no_error_and_broken_noise_is_no_agreement(toy_step):
+def test_a_constant_channel_has_a_score_and_non_finite_noise_has_none(toy_step):
     step = toy_step()
     assert one_step_agreement(replace(step, noise=step.latents + 1.0)).isfinite().all()
     broken = step.noise.clone()
@@ -67,7 +67,7 @@ def test_constant_channel_is_no_error_and_broken_noise_is_no_agreement(toy_step)
     assert agreement.isnan().all(dim=1).tolist() == [True, False, False]
 
 
-def test_single_scale_equals_the_reference_implementation():
+def test_one_scale_equals_the_reference_implementation():
     a = random_images(16)
     b = (a + random_images(16).roll(1, dims=0)) / 2
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
@@ -77,7 +77,7 @@ def test_single_scale_equals_the_reference_implementation():
     torch.testing.assert_close(multi_scale_ssim(a, b).double(), torch.tensor(expected), rtol=0, atol=BATCH)
 
 
-def test_small_images_are_compared_in_the_windows_that_fit():
+def test_small_images_are_compared_in_windows_that_fit():
     a = random_images(8, n=1)
     b = (a + random_images(9, n=1)[..., :8, :8]) / 2
     weights = np.exp(-(np.arange(-3, 4)[:, None] ** 2 + np.arange(-3, 4) ** 2) / (2 * 1.5**2))
@@ -94,14 +94,14 @@ def test_small_images_are_compared_in_the_windows_that_fit():
     assert multi_scale_ssim(a, b).item() == pytest.approx(np.mean(values), abs=BATCH)
 
 
-def test_large_latents_are_compared_at_coarser_scales_too():
+def test_large_latents_are_also_compared_at_coarser_scales():
     coarse = torch.nn.functional.interpolate(random_images(8), scale_factor=8)
     fine = random_images(64)
-    a, b = coarse + 0.5 * fine, coarse + 0.5 * fine.roll(1, dims=0)  # alike from afar only
+    a, b = coarse + 0.5 * fine, coarse + 0.5 * fine.roll(1, dims=0)  # alike at coarse scales only
     blurred = [torch.nn.functional.avg_pool2d(x / 1.5, 4) for x in (a, b)]
-    at_once = multi_scale_ssim(a / 1.5, b / 1.5)
-    assert (multi_scale_ssim(a[..., :16, :16] / 1.5, b[..., :16, :16] / 1.5) < at_once).all()
-    assert (at_once < multi_scale_ssim(*blurred)).all()
+    all_scales = multi_scale_ssim(a / 1.5, b / 1.5)
+    assert (multi_scale_ssim(a[..., :16, :16] / 1.5, b[..., :16, :16] / 1.5) < all_scales).all()
+    assert (all_scales < multi_scale_ssim(*blurred)).all()
 
 
 def test_opposite_images_have_no_similarity():
@@ -109,6 +109,6 @@ def test_opposite_images_have_no_similarity():
     assert torch.equal(multi_scale_ssim(image, 1 - image), torch.zeros(3))
 
 
-def test_it_needs_no_evaluation_beyond_the_first(toy_step, evaluations_of):
-    assert evaluations_of(DETECTOR, toy_step(), []) == 0
+def test_it_needs_no_evaluation_beyond_the_first(toy_step, count_evaluations):
+    assert count_evaluations(DETECTOR, toy_step(), []) == 0
     assert DETECTOR.evaluations_per_seed == 1

@@ -1,30 +1,30 @@
-"""A memory's levers are the best of the ranking, tested with seeds that did not choose them, at the stated cost."""
+"""Localized neurons top the ranking and are tested with seeds that did not select them, at the stated cost."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from audit.denoiser import Denoiser
-from audit.localize.again import evaluations_again
-from audit.localize.effects import effect_on_memory, sample_edited
-from audit.localize.levers import rank_neurons
-from hooks import ablate, find_sites
+from flashbulb.audit.localize.effects import measure_effect, sample_edited
+from flashbulb.audit.localize.recovery import recovery_evaluations
+from flashbulb.audit.localize.selection import rank_neurons
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.hooks import ablate, find_sites
 from tests.audit.counting import counted_latents
-from tests.audit.localize.memories import (
+from tests.audit.localize.memory_examples import (
     ATTRIBUTION,
     CLEAN,
     NO_EVIDENCE,
     PLAN,
     PROMPT,
     SAMPLING,
-    localizer_of,
+    build_localizer,
     memory_of,
     memory_of_a_sample,
 )
 from tests.hooks.edits import n_hooks
 
-QUICK = replace(PLAN, n_checks=0, pull=None, n_controls=0)
+QUICK = replace(PLAN, n_checks=0, recovery=None, n_controls=0)
 
 
 @pytest.fixture(scope="module")
@@ -33,76 +33,78 @@ def denoiser(toy_pipe):
 
 
 @pytest.mark.parametrize(("kind", "share"), [("text_mlp", 1e-9), ("cross_v", 0.2), ("feed_forward", 1.0)])
-def test_levers_are_the_neurons_of_the_highest_attribution(denoiser, kind, share):
-    found = localizer_of(denoiser, replace(QUICK, share=share), kind, clean=()).localize(memory_of(NO_EVIDENCE))
+def test_localized_neurons_are_those_of_the_highest_attribution(denoiser, kind, share):
+    localized = build_localizer(denoiser, replace(QUICK, share=share), kind, clean=()).localize(memory_of(NO_EVIDENCE))
     sites = find_sites(denoiser.pipe, [kind])
-    ranked = rank_neurons(found.attribution.neurons, sites)
+    ranked = rank_neurons(localized.attribution.neurons, sites)
     n = max(1, round(share * sum(site.n_neurons for site in sites)))
-    assert {(name, i) for name, numbers in found.neurons.neurons.items() for i in numbers} == {
-        (one.site, one.neuron) for one in ranked[:n]
+    assert {(name, i) for name, numbers in localized.neurons.neurons.items() for i in numbers} == {
+        (entry.site, entry.neuron) for entry in ranked[:n]
     }
-    assert (found.neurons.means, found.neurons.fingerprint) == (None, "fingerprint")
-    assert len(found.attribution.neurons) > len(sites)
+    assert (localized.neurons.means, localized.neurons.fingerprint) == (None, "fingerprint")
+    assert len(localized.attribution.neurons) > len(sites)
 
 
 @pytest.mark.parametrize("by", ["unconditional", "mean", "zero"])
-def test_what_is_stated_is_what_ablating_the_levers_gives(denoiser, by):
+def test_results_are_those_of_ablating_the_localized_neurons(denoiser, by):
     memory = memory_of_a_sample(denoiser)
-    found = localizer_of(denoiser, replace(QUICK, by=by, share=1.0), clean=()).localize(memory)
+    localized = build_localizer(denoiser, replace(QUICK, by=by, share=1.0), clean=()).localize(memory)
     before = sample_edited(denoiser, PROMPT, SAMPLING)
-    after = sample_edited(denoiser, PROMPT, SAMPLING, ablate(denoiser.pipe, found.neurons, by))
-    assert np.array_equal(found.before, before.pictures)
-    assert np.array_equal(found.after, after.pictures)
-    assert found.effect == effect_on_memory(memory.picture, before, after)
-    assert (found.controls, found.n_patched, found.n_recovered_again) == ((), None, None)
-    assert (found.neurons.means is not None) == (by == "mean")
+    after = sample_edited(denoiser, PROMPT, SAMPLING, ablate(denoiser.pipe, localized.neurons, by))
+    assert np.array_equal(localized.before, before.images)
+    assert np.array_equal(localized.after, after.images)
+    assert localized.effect == measure_effect(memory.image, before, after)
+    assert (localized.controls, localized.n_patched, localized.n_recovered_again) == ((), None, None)
+    assert (localized.neurons.means is not None) == (by == "mean")
 
 
-def test_evaluations_are_what_the_unet_saw_and_two_for_each_backward_pass(denoiser):
-    localizer = localizer_of(denoiser)
+def test_evaluations_are_the_unets_forward_passes_and_two_for_each_backward_pass(denoiser):
+    localizer = build_localizer(denoiser)
     with counted_latents() as count:
-        found = localizer.localize(memory_of_a_sample(denoiser))
-    backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + 2 * PLAN.pull.n_steps * PLAN.pull.batch_size)
-    assert found.evaluations == count.n_latents - SAMPLING.evaluations + backward  # less the sampling of the memory
+        localized = localizer.localize(memory_of_a_sample(denoiser))
+    backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + 2 * PLAN.recovery.n_steps * PLAN.recovery.batch_size)
+    assert (
+        localized.evaluations == count.n_latents - SAMPLING.evaluations + backward
+    )  # without the sampling of the memory itself
     n_samplings = 2 + PLAN.n_checks + PLAN.n_controls + 1
-    most = ATTRIBUTION.evaluations + n_samplings * SAMPLING.evaluations + evaluations_again(PLAN.pull, SAMPLING)
-    assert found.evaluations <= most
+    most = ATTRIBUTION.evaluations + n_samplings * SAMPLING.evaluations + recovery_evaluations(PLAN.recovery, SAMPLING)
+    assert localized.evaluations <= most
     assert n_hooks(denoiser.pipe) == 0
 
 
-def test_levers_are_tested_with_other_seeds_than_they_were_chosen_with():
-    chosen, tested = PLAN.choosing, PLAN.sampling
-    seeds = [set(range(plan.first_index, plan.first_index + plan.n_samples)) for plan in (chosen, tested)]
+def test_neurons_are_selected_and_tested_with_different_seeds():
+    selecting, testing = PLAN.selection_sampling, PLAN.sampling
+    seeds = [set(range(plan.first_index, plan.first_index + plan.n_samples)) for plan in (selecting, testing)]
     assert not seeds[0] & seeds[1]
     assert all(seed >= 0 for seed in seeds[0])
-    assert replace(chosen, first_index=tested.first_index) == tested
+    assert replace(selecting, first_index=testing.first_index) == testing
 
 
 @pytest.mark.parametrize("n_checks", [1, 9])
-def test_more_checks_leave_no_more_levers(denoiser, n_checks):
+def test_bisection_selects_a_subset(denoiser, n_checks):
     memory = memory_of_a_sample(denoiser)
     plans = [replace(QUICK, n_checks=n) for n in (0, n_checks)]
-    all_of_them, fewer = (localizer_of(denoiser, plan, clean=()).localize(memory).neurons for plan in plans)
-    assert 1 <= fewer.n_neurons <= all_of_them.n_neurons
+    all_neurons, fewer = (build_localizer(denoiser, plan, clean=()).localize(memory).neurons for plan in plans)
+    assert 1 <= fewer.n_neurons <= all_neurons.n_neurons
     for name, numbers in fewer.neurons.items():
-        assert set(numbers) <= set(all_of_them.neurons[name])
+        assert set(numbers) <= set(all_neurons.neurons[name])
 
 
 @pytest.mark.parametrize("n_controls", [0, 1, 2])
-def test_controls_are_clean_prompts_that_depend_on_the_memory(denoiser, n_controls):
-    localizer = localizer_of(denoiser, replace(QUICK, n_controls=n_controls))
+def test_controls_are_clean_prompts_chosen_by_the_memory(denoiser, n_controls):
+    localizer = build_localizer(denoiser, replace(QUICK, n_controls=n_controls))
     tried = []
     for prompt_id in ("00000000000000a1", "00000000000000a2"):
-        found = localizer.localize(memory_of(NO_EVIDENCE, prompt_id))
-        prompts = [control.prompt for control in found.controls]
+        localized = localizer.localize(memory_of(NO_EVIDENCE, prompt_id))
+        prompts = [control.prompt for control in localized.controls]
         assert len(set(prompts)) == len(prompts) == n_controls
         assert set(prompts) <= set(CLEAN)
-        assert (found.n_patched is None) == (n_controls == 0)
+        assert (localized.n_patched is None) == (n_controls == 0)
         tried.append(prompts)
     assert n_controls == 0 or tried[0] != tried[1]
 
 
 def test_no_clean_prompt_is_counted_twice(denoiser):
-    localizer = localizer_of(denoiser, replace(QUICK, n_controls=5), clean=CLEAN[:2])
-    found = localizer.localize(memory_of(NO_EVIDENCE))
-    assert sorted(control.prompt for control in found.controls) == sorted(CLEAN[:2])
+    localizer = build_localizer(denoiser, replace(QUICK, n_controls=5), clean=CLEAN[:2])
+    localized = localizer.localize(memory_of(NO_EVIDENCE))
+    assert sorted(control.prompt for control in localized.controls) == sorted(CLEAN[:2])

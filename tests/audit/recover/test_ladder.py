@@ -1,4 +1,4 @@
-"""Prompts go up the ladder rung by rung until one confirms; what was made is not made again."""
+"""Prompts go up the ladder attempt by attempt until one confirms; what was made is not made again."""
 
 import json
 import shutil
@@ -7,24 +7,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audit.prompts import Prompt
-from audit.recover.ascend import AscendPlan, Target
-from audit.recover.climb import ClimbPlan
-from audit.recover.cyclic import CyclicPlan
-from audit.recover.known_image import KnownImagePlan
-from audit.recover.ladder import STRATEGIES, Ladder
-from audit.recover.rungs import RungStore
-from audit.recover.sample import SamplePlan
-from audit.recover.verify import Verifier, VerifyPlan
-from audit.recovering import Recovery, recover_all
-from audit.training_images import Nearest
+from flashbulb.audit.ascent.climb import ClimbPlan
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.recover.attempts import AttemptStore
+from flashbulb.audit.recover.ladder import Target
+from flashbulb.audit.recover.recovery import Recovery, recover_all
+from flashbulb.audit.recover.samples import SamplePlan
+from flashbulb.audit.recover.strategies.ascend import Ascend, AscendPlan
+from flashbulb.audit.recover.strategies.cyclic import Cyclic, CyclicPlan
+from flashbulb.audit.recover.strategies.known_image import KnownImage, KnownImagePlan
+from flashbulb.audit.recover.strategies.sample import Sample
+from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from flashbulb.audit.training_images.nearest import Nearest
 from tests.audit.counting import counted_latents
-from tests.tolerances import PICTURE_LEVELS
+from tests.tolerances import IMAGE_LEVELS
 
 PROMPTS = [Prompt(f"id{i}", text, "p.txt", i, 1) for i, text in enumerate(["a red star", "the sea", "жар", "hills"])]
 TARGETS = {i: Target(prompt.text, (3, 40 + i, 7), (1.0, -1.0, 1.0)) for i, prompt in enumerate(PROMPTS)}
 POSITIONS = ((2,), (3,))
 ASCENT = AscendPlan(0, 2, 2, (0.02, 1.0), ClimbPlan(1, 0.02, 0.3, "token_embeddings", 4, False))
+SAMPLES = SamplePlan(0, 2, 2, 3.0)
 CYCLES, KNOWN = CyclicPlan(0, 2, 0.6, 2, 4), KnownImagePlan(0, 1, 0.1, 2)
 ALL = ("sample", "ascend", "cyclic", "known_image")
 WHOLE_LADDER = [("sample", 0), ("ascend", 0), ("ascend", 1), ("cyclic", 0), ("known_image", 0)]
@@ -32,21 +34,21 @@ BACKWARD = {"ascend": 2, "known_image": 2 * 2}  # UE of the plans above that no 
 
 
 class Only:
-    """Training pictures of which exactly one is known: a sample copies it, or none."""
+    """Training images of which exactly one is known: a sample copies it, or none."""
 
     def __init__(self, folder, known):
         self.known, self.path = known, folder / "known.png"
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(known).save(self.path)
 
-    def picture(self, index):
+    def image(self, index):
         return self.known
 
-    def nearest(self, pictures):
-        return [self._nearest(int(np.abs(picture.astype(int) - self.known).max())) for picture in pictures]
+    def nearest(self, images):
+        return [self._nearest(int(np.abs(image.astype(int) - self.known).max())) for image in images]
 
     def _nearest(self, furthest):
-        return Nearest(0, self.path, furthest / 255, False, "verbatim" if furthest <= PICTURE_LEVELS else None)
+        return Nearest(0, self.path, furthest / 255, False, "verbatim" if furthest <= IMAGE_LEVELS else None)
 
 
 NOISE = np.random.default_rng(7).integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -54,19 +56,25 @@ NOISE = np.random.default_rng(7).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 @pytest.fixture
 def recover(scored, tmp_path):
-    """Recovery of the prompts into a folder, with small plans and a training set that knows one picture."""
+    """Recovery of the prompts into a folder, with small plans and a training set that knows one image."""
 
     def run(name="run", known=NOISE, strategies=ALL, positions=POSITIONS, keep_images=True, batch_size=4, identity="x"):
         folder = tmp_path / name
-        store = RungStore(folder / "recovery", dict.fromkeys(STRATEGIES, identity), keep_pictures=keep_images)
+        store = AttemptStore(folder / "recovery", dict.fromkeys(ALL, identity), keep_images=keep_images)
         verifier = Verifier(scored.denoiser, VerifyPlan(0, 2, 2, 4))
+        every = (
+            Sample(scored.denoiser, verifier, SAMPLES),
+            Ascend(scored.denoiser, scored.scores, verifier, ASCENT),
+            Cyclic(scored.denoiser, verifier, CYCLES),
+            KnownImage(scored.denoiser, verifier, KNOWN),
+        )
         recovery = Recovery(
             denoiser=scored.denoiser,
-            ladder=Ladder(scored.denoiser, scored.scores, verifier, store, ASCENT, CYCLES, KNOWN),
+            strategies=[strategy for strategy in every if strategy.name in strategies],
+            store=store,
             detectors=(),
             training=Only(tmp_path / "training", known),
-            plan=SamplePlan(0, 2, 2, 3.0),
-            strategies=strategies,
+            plan=SAMPLES,
             run=folder,
             fingerprint="f",
             keep_images=keep_images,
@@ -78,13 +86,13 @@ def recover(scored, tmp_path):
 
 
 def climbed(one):
-    return [(rung.strategy, rung.restart) for rung in one.rungs]
+    return [(attempt.strategy, attempt.restart) for attempt in one.attempts]
 
 
 def told(recovered):
     """What was found, without what rounding may change."""
     return [
-        (one.position, one.is_control, one.finding, climbed(one), [rung.image_path for rung in one.rungs])
+        (one.position, one.is_control, one.finding, climbed(one), [attempt.image_path for attempt in one.attempts])
         for one in recovered
     ]
 
@@ -94,7 +102,7 @@ def test_without_a_memory_flagged_and_controls_go_all_the_way_up(recover):
     assert [(one.position, one.is_control) for one in recovered] == [(2, False), (3, True)]
     for one in recovered:
         assert climbed(one) == WHOLE_LADDER
-        assert one.rungs[0].outcome.verdict != "confirmed"
+        assert one.attempts[0].outcome.verdict != "confirmed"
     assert recovered[1].finding is None
 
 
@@ -103,20 +111,20 @@ def test_without_a_memory_flagged_and_controls_go_all_the_way_up(recover):
 )
 def test_only_the_strategies_that_were_chosen_are_tried(recover, strategies):
     (one,) = recover(strategies=strategies, positions=((1,), ()))
-    assert climbed(one) == [rung for rung in WHOLE_LADDER if rung[0] in strategies]
+    assert climbed(one) == [attempt for attempt in WHOLE_LADDER if attempt[0] in strategies]
 
 
-def test_the_ladder_ends_at_the_first_rung_that_confirms(recover):
-    cyclic = next(rung for rung in recover("before")[0].rungs if rung.strategy == "cyclic")
-    first, control = recover(known=cyclic.picture)
+def test_the_ladder_ends_at_the_first_attempt_that_confirms(recover):
+    cyclic = next(attempt for attempt in recover("before")[0].attempts if attempt.strategy == "cyclic")
+    first, control = recover(known=cyclic.image)
     assert climbed(first) == WHOLE_LADDER[:4]
-    assert [rung.outcome.verdict == "confirmed" for rung in first.rungs] == [False, False, False, True]
+    assert [attempt.outcome.verdict == "confirmed" for attempt in first.attempts] == [False, False, False, True]
     assert (first.best.strategy, first.best.outcome.kind, first.finding) == ("cyclic", "verbatim", 0)
     assert climbed(control) == WHOLE_LADDER
 
 
-def test_a_sample_that_confirms_is_the_only_rung(recover):
-    known = recover("before", strategies=("sample",))[1].rungs[0].picture
+def test_a_sample_that_confirms_is_the_only_attempt(recover):
+    known = recover("before", strategies=("sample",))[1].attempts[0].image
     first, control = recover(known=known)
     assert climbed(control) == [("sample", 0)]
     assert control.best.outcome.verdict == "confirmed"
@@ -124,21 +132,21 @@ def test_a_sample_that_confirms_is_the_only_rung(recover):
     assert climbed(first) == WHOLE_LADDER
 
 
-def test_rungs_state_what_they_cost(recover):
+def test_attempts_state_what_they_cost(recover):
     with counted_latents() as count:
         recovered = recover()
-    rungs = [rung for one in recovered for rung in one.rungs]
-    stated = sum(rung.evaluations for rung in rungs)
-    assert stated == count.n_latents + sum(BACKWARD.get(rung.strategy, 0) for rung in rungs)
+    attempts = [attempt for one in recovered for attempt in one.attempts]
+    stated = sum(attempt.evaluations for attempt in attempts)
+    assert stated == count.n_latents + sum(BACKWARD.get(attempt.strategy, 0) for attempt in attempts)
 
 
 def test_results_do_not_depend_on_how_many_go_together(recover):
     together, alone = recover("together", batch_size=64), recover("alone", batch_size=1)
     assert told(together) == told(alone)
     for one, other in zip(together, alone, strict=True):
-        for a, b in zip(one.rungs, other.rungs, strict=True):
+        for a, b in zip(one.attempts, other.attempts, strict=True):
             assert a.evaluations == b.evaluations
-            assert np.abs(a.picture.astype(int) - b.picture).max() <= 3 * PICTURE_LEVELS
+            assert np.abs(a.image.astype(int) - b.image).max() <= 3 * IMAGE_LEVELS
 
 
 def test_a_rerun_makes_nothing_anew_and_touches_no_file(recover, tmp_path):
@@ -148,31 +156,31 @@ def test_a_rerun_makes_nothing_anew_and_touches_no_file(recover, tmp_path):
         again = recover()
     assert count.n_latents == 0
     assert told(again) == told(first)
-    assert [[r.outcome for r in one.rungs] for one in again] == [[r.outcome for r in one.rungs] for one in first]
+    assert [[r.outcome for r in one.attempts] for one in again] == [[r.outcome for r in one.attempts] for one in first]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()} == files
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
-def test_interrupted_and_rerun_equals_uninterrupted_and_makes_no_rung_twice(recover, tmp_path, share):
+def test_interrupted_and_rerun_equals_uninterrupted_and_makes_no_attempt_twice(recover, tmp_path, share):
     with counted_latents() as whole:
         expected = recover("whole", batch_size=2)  # one prompt at a time
     with pytest.raises(KeyboardInterrupt), counted_latents(stop_after=int(share * whole.n_latents)):
         recover("torn", batch_size=2)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "torn" / "recovery").rglob("*.safetensors")}
-    dearest = max(rung.evaluations for one in expected for rung in one.rungs)
+    dearest = max(attempt.evaluations for one in expected for attempt in one.attempts)
     with counted_latents() as rest:
         found = recover("torn", batch_size=2)
     assert whole.n_latents * (1 - share) <= rest.n_latents <= whole.n_latents * (1 - share) + dearest + 1
     assert all(path.stat().st_mtime_ns == before for path, before in made.items())
     assert told(found) == told(expected)
     for one, other in zip(found, expected, strict=True):
-        for a, b in zip(one.rungs, other.rungs, strict=True):
-            np.testing.assert_array_equal(a.picture, b.picture)
+        for a, b in zip(one.attempts, other.attempts, strict=True):
+            np.testing.assert_array_equal(a.image, b.image)
             assert (a.outcome, a.evaluations, a.fixed_share) == (b.outcome, b.evaluations, b.fixed_share)
     assert not list((tmp_path / "torn").rglob("*.part"))
 
 
-def test_rungs_of_another_run_are_made_anew(recover, tmp_path):
+def test_attempts_of_another_run_are_made_anew(recover, tmp_path):
     recover(positions=((1,), ()))
     shutil.rmtree(tmp_path / "run" / "images")
     with counted_latents() as count:
@@ -182,32 +190,32 @@ def test_rungs_of_another_run_are_made_anew(recover, tmp_path):
     assert count.n_latents == whole.n_latents
 
 
-def test_no_images_leaves_no_picture_on_disk_and_finds_the_same(recover, tmp_path):
+def test_no_images_leaves_no_image_on_disk_and_finds_the_same(recover, tmp_path):
     without, kept = recover("without", keep_images=False), recover("kept")
     assert not [path for path in (tmp_path / "without").rglob("*") if path.is_file()]
     for one, other in zip(without, kept, strict=True):
         assert climbed(one) == climbed(other)
-        assert [rung.outcome for rung in one.rungs] == [rung.outcome for rung in other.rungs]
-        assert all(rung.image_path is None and rung.mask_path is None for rung in one.rungs)
+        assert [attempt.outcome for attempt in one.attempts] == [attempt.outcome for attempt in other.attempts]
+        assert all(attempt.image_path is None and attempt.mask_path is None for attempt in one.attempts)
 
 
-def test_each_rungs_picture_is_kept_and_says_what_it_is_of(recover, tmp_path):
+def test_each_attempts_image_is_kept_and_says_what_it_is_of(recover, tmp_path):
     for one in recover():
-        for rung in one.rungs:
-            with Image.open(tmp_path / "run" / rung.image_path) as image:
-                stated = json.loads(image.text["engram"])
-                np.testing.assert_array_equal(np.asarray(image), rung.picture)
+        for attempt in one.attempts:
+            with Image.open(tmp_path / "run" / attempt.image_path) as image:
+                stated = json.loads(image.text["flashbulb"])
+                np.testing.assert_array_equal(np.asarray(image), attempt.image)
             assert stated["prompt"] == PROMPTS[one.position].text
             assert (stated["run_seed"], stated["fingerprint"]) == (0, "f")
-            if rung.strategy != "sample":
-                assert (stated["strategy"], stated["restart"]) == (rung.strategy, rung.restart)
-                assert stated["evaluations"] == rung.evaluations
-            assert rung.mask_path is None or (tmp_path / "run" / rung.mask_path).is_file()
+            if attempt.strategy != "sample":
+                assert (stated["strategy"], stated["restart"]) == (attempt.strategy, attempt.restart)
+                assert stated["evaluations"] == attempt.evaluations
+            assert attempt.mask_path is None or (tmp_path / "run" / attempt.mask_path).is_file()
 
 
-def test_a_picture_is_pulled_out_anew_when_another_is_known(recover):
+def test_an_image_is_pulled_out_anew_when_another_is_known(recover):
     first, again, other = (recover(known=known) for known in (NOISE, NOISE, 255 - NOISE))
-    pulled = [[one.rungs[-1].picture for one in recovered] for recovered in (first, again, other)]
+    pulled = [[one.attempts[-1].image for one in recovered] for recovered in (first, again, other)]
     np.testing.assert_array_equal(pulled[1], pulled[0])
-    assert all(one.rungs[-1].strategy == "known_image" for one in other)
+    assert all(one.attempts[-1].strategy == "known_image" for one in other)
     assert any((a != b).any() for a, b in zip(pulled[0], pulled[2], strict=True))

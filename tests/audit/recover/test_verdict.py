@@ -5,9 +5,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from audit.recover.signs import Signs, signs_of
-from audit.recover.verdict import CONFIRMED_AT, LIKELY_AT, WEIGHTS, confidence_of, verdict_of
-from reports.schema import RECOVERY_VERDICTS
+from flashbulb.audit.recover.signs import CONFIRMED_AT, LIKELY_AT, WEIGHTS, Signs, confidence_of, signs_of, verdict_of
+from flashbulb.reports.tables.schema import RECOVERY_VERDICTS
 from tests.audit.signs import CONVINCING, NEUTRAL, UNCONVINCING
 
 
@@ -37,14 +36,14 @@ def test_verdicts_rise_with_confidence():
     assert (verdict_of(CONFIRMED_AT), verdict_of(LIKELY_AT)) == ("confirmed", "likely")
 
 
-def picture(seed=0):
+def image(seed=0):
     return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
 def test_what_comes_back_without_guidance_has_the_smaller_sign():
-    same, other = np.stack([picture()] * 2), np.stack([picture(1), picture(2)])
-    steady, drifting = (signs_of(same, unguided, picture(), -3.0, -2.0) for unguided in (same, other))
+    same, other = np.stack([image()] * 2), np.stack([image(1), image(2)])
+    steady, drifting = (signs_of(same, unguided, image(), -3.0, -2.0) for unguided in (same, other))
     assert steady.survival == pytest.approx(np.log(0.01))
     assert drifting.survival > steady.survival
-    assert steady.agreement == drifting.agreement == 1.0 > signs_of(other, same, picture(), 0, 0).agreement
+    assert steady.agreement == drifting.agreement == 1.0 > signs_of(other, same, image(), 0, 0).agreement
     assert (steady.denoising_error, steady.autoencoding_error) == (-3.0, -2.0)

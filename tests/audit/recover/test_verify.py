@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from audit.denoiser import Denoiser
-from audit.recover.verify import Verifier, VerifyPlan
-from audit.sampling import sample_embeds, sample_generator
+from flashbulb.audit.model.sampling import sample_embeds, sample_generator
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from tests.audit.counting import counted_latents
-from tests.tolerances import PICTURE_LEVELS
+from tests.tolerances import IMAGE_LEVELS
 
 PLAN = VerifyPlan(run_seed=3, n_samples=4, num_inference_steps=3, batch_size=5)
 KEYS = ["a", "b"]
@@ -28,11 +28,11 @@ def embeds(denoiser):
     return denoiser.embed(denoiser.tokenize(["a red star", "zzqx !!!! @@@@ ####"])).cpu()
 
 
-def picture(seed):
+def image(seed):
     return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
-AGREEING, DISAGREEING = np.stack([picture(0)] * 4), np.stack([picture(i) for i in range(4)])
+AGREEING, DISAGREEING = np.stack([image(0)] * 4), np.stack([image(i) for i in range(4)])
 
 
 def test_samples_are_unguided_and_each_depends_on_its_key_alone(verifier, embeds, toy_pipe):
@@ -42,23 +42,23 @@ def test_samples_are_unguided_and_each_depends_on_its_key_alone(verifier, embeds
     expected = sample_embeds(
         toy_pipe, embeds[1:].expand(4, -1, -1), generators, num_inference_steps=3, guidance_scale=1.0, batch_size=4
     )
-    assert np.abs(found[1].astype(int) - expected).max() <= PICTURE_LEVELS
-    assert np.abs(verifier.sample(embeds[1:], ["c"])[0].astype(int) - expected).max() > PICTURE_LEVELS
+    assert np.abs(found[1].astype(int) - expected).max() <= IMAGE_LEVELS
+    assert np.abs(verifier.sample(embeds[1:], ["c"])[0].astype(int) - expected).max() > IMAGE_LEVELS
 
 
-def test_only_pictures_that_agree_are_looked_at_closely_and_paid_for(verifier, embeds):
+def test_only_images_that_agree_are_looked_at_closely_and_paid_for(verifier, embeds):
     for look in (verifier.look_at, verifier.look_at_guided):
         with counted_latents() as count:
             looked = look(embeds, KEYS, [DISAGREEING, AGREEING])
         assert [one.signs is not None for one in looked] == [False, True]
         assert looked[0].evaluations == 0
         assert looked[1].evaluations == count.n_latents > 0
-        np.testing.assert_array_equal(looked[0].pictures, DISAGREEING)
+        np.testing.assert_array_equal(looked[0].images, DISAGREEING)
         assert looked[1].signs.agreement == 1.0
     assert verifier.look_at(embeds, KEYS, [AGREEING] * 2)[0].signs.survival == pytest.approx(np.log(0.01))
 
 
-def test_guided_pictures_that_agree_have_to_survive_without_guidance(verifier, embeds):
+def test_guided_images_that_agree_have_to_survive_without_guidance(verifier, embeds):
     plain, guided = (look(embeds, KEYS, [AGREEING] * 2) for look in (verifier.look_at, verifier.look_at_guided))
     for without, with_guidance in zip(plain, guided, strict=True):
         assert with_guidance.signs.survival > without.signs.survival
@@ -68,7 +68,7 @@ def test_guided_pictures_that_agree_have_to_survive_without_guidance(verifier, e
 
 def test_what_is_known_already_is_not_looked_at(verifier, embeds):
     with counted_latents() as count:
-        looked = verifier.look(embeds, KEYS, is_known=lambda pictures: True)
+        looked = verifier.look(embeds, KEYS, is_known=lambda images: True)
     assert [one.signs for one in looked] == [None, None]
     assert sum(one.evaluations for one in looked) == count.n_latents == 2 * 4 * 3
     looked = verifier.look(embeds, KEYS)
@@ -76,10 +76,10 @@ def test_what_is_known_already_is_not_looked_at(verifier, embeds):
 
 
 def test_signs_do_not_depend_on_their_batch(verifier, denoiser, embeds):
-    pictures = [np.stack([picture(i)] * 2) for i in range(2)]
-    together = verifier.look_at(embeds, KEYS, pictures)
+    images = [np.stack([image(i)] * 2) for i in range(2)]
+    together = verifier.look_at(embeds, KEYS, images)
     for i, one in enumerate(together):
-        (alone,) = verifier.look_at(embeds[i : i + 1], [KEYS[i]], [pictures[i]])
+        (alone,) = verifier.look_at(embeds[i : i + 1], [KEYS[i]], [images[i]])
         for name in ("survival", "denoising_error", "autoencoding_error"):
             assert getattr(alone.signs, name) == pytest.approx(getattr(one.signs, name), abs=0.01)
     assert together[0].signs.autoencoding_error != together[1].signs.autoencoding_error

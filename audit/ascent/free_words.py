@@ -1,0 +1,66 @@
+"""Words of a prompt that an ascent may change: all of them, a few, or a few inserted ones.
+
+A caption that is known in part may be wrong at any word. An ascent that may move every word leaves the prompt for
+whatever memory is nearest; an ascent that may move a few keeps what is right in the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flashbulb.audit.ascent.starts import random_prompts
+from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.hooks import TokenClass
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A prompt to climb from, and the whitespace-separated words that may move; None for all."""
+
+    text: str
+    free_words: tuple[int, ...] | None
+
+
+def choose_start(denoiser: Denoiser, prompt: str, restart: int, n_free: int, generator: torch.Generator) -> Start:
+    """Choose the start of one restart: the first frees all words, odd ones free `n_free`, even ones insert `n_free`."""
+    words = prompt.split()
+    if restart == 0 or not words:
+        return Start(prompt, None)
+    chosen = torch.randperm(len(words), generator=generator)[:n_free].tolist()
+    if restart % 2:
+        return Start(prompt, tuple(sorted(chosen)))
+    inserted = random_prompts(denoiser, 1, generator)[0].split()[:n_free]
+    free: list[int] = []
+    for word in inserted:
+        place = int(torch.randint(len(words) + 1, (1,), generator=generator))
+        words.insert(place, word)
+        free = [i + (i >= place) for i in free] + [place]
+    return Start(" ".join(words), tuple(sorted(free)))
+
+
+def free_positions(denoiser: Denoiser, tokens: Tokens, starts: Sequence[Start]) -> Tensor:
+    """Return 1 where a token may move, never at the start token: [start, position]."""
+    free = (tokens.classes != TokenClass.START).float()
+    for row, start in enumerate(starts):
+        if start.free_words is not None:
+            free[row] = 0
+            word_of = _words_of_positions(denoiser.pipe.tokenizer, start.text, len(free[row]))
+            for position, word in enumerate(word_of):
+                is_piece = tokens.classes[row, position] == TokenClass.PROMPT  # not the end of a truncated prompt
+                free[row, position] = float(is_piece and word in start.free_words)
+    return free
+
+
+def _words_of_positions(tokenizer: Any, text: str, n_positions: int) -> list[int | None]:
+    """Return the index of the whitespace-separated word at each position; None at special tokens."""
+    before = [0] if tokenizer.bos_token_id is not None else []
+    word_of: list[int | None] = [None] * len(before)
+    for index, word in enumerate(text.split()):
+        n_pieces = len(tokenizer(word, add_special_tokens=False).input_ids)
+        word_of += [index] * n_pieces
+    return (word_of + [None] * n_positions)[:n_positions]

@@ -1,0 +1,85 @@
+"""`flashbulb ablate`: sample a model without some of its neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flashbulb.audit.cli.app import app, errors_as_lines
+from flashbulb.audit.cli.options import MODEL_HELP, AllowPickle, Device, DtypeOption, Json, chosen_settings
+from flashbulb.audit.cli.output import lines_to_stderr, print_json, run_document
+from flashbulb.audit.settings import AblateSettings, Replacement, SettingsError, embedded_model
+
+
+@app.command()
+def ablate(
+    context: typer.Context,
+    neurons: Annotated[
+        Path, typer.Option(help="JSON file of neurons, as `flashbulb localize` and flashbulb.save_neurons write it.")
+    ],
+    prompt: Annotated[list[str], typer.Option(help="Prompt to sample with and without the neurons (repeat for more).")],
+    out: Annotated[Path, typer.Option(help="Folder to write the results to.")],
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
+    by: Annotated[
+        Replacement | None,
+        typer.Option(
+            help="What replaces a neuron's value: its value for the empty prompt, its mean in the file, or zero."
+        ),
+    ] = None,
+    n_samples: Annotated[
+        int | None, typer.Option("--samples", help="Images per prompt, one per seed, 2 to 64.")
+    ] = None,
+    sample_steps: Annotated[int | None, typer.Option(help="Denoising steps per image.")] = None,
+    guidance_scale: Annotated[float | None, typer.Option(help="Guidance scale; 1 is no guidance.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Run seed; pass an audit's run seed to sample the audit's images.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per call of the pipeline.")] = None,
+    dtype: DtypeOption = None,
+    device: Device = None,
+    allow_pickle: AllowPickle = False,
+    force: Annotated[bool, typer.Option(help="Delete the contents of the folder and start over.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sample prompts before and after ablating neurons, at the same seeds, and measure what changed.
+
+    If a memorized image disappears, the model needs these neurons to produce it. Run the same command again to resume
+    an interrupted ablation.
+
+    Reads a pipeline and a file of neurons. Writes to --out: run.json, ablation.md, ablation.parquet, the images, and
+    one panel per prompt.
+
+    Example: flashbulb ablate ./my-pipeline --neurons neurons.json --prompt "a red fox" --out runs/fox
+
+    Exit codes: 0 sampled; 2 error in options, settings or files; 3 the result cannot be trusted; 4 internal error;
+    130 interrupted.
+    """
+    with errors_as_lines():
+        settings = _build_settings(context.params)
+        from flashbulb.audit.stages.ablate import run_ablation
+
+        with lines_to_stderr(as_json):
+            run_ablation(settings, force=force)
+        if as_json:
+            print_json(run_document(settings.out))
+
+
+def _build_settings(options: Mapping[str, Any]) -> AblateSettings:
+    """Build settings from options, which have the names of the fields. Missing options keep the defaults.
+
+    Raises:
+        SettingsError: a prompt is blank or not UTF-8.
+    """
+    if not all(prompt.strip() for prompt in options["prompt"]):
+        raise SettingsError(
+            "--prompt is blank; give a prompt with words in it, because no neuron responds to the empty prompt"
+        )
+    try:
+        "".join(options["prompt"]).encode()
+    except UnicodeEncodeError as error:  # the shell passed bytes that it could not decode
+        raise SettingsError("--prompt is not UTF-8; type it in the encoding of the terminal") from error
+    chosen = chosen_settings(options, AblateSettings)
+    return AblateSettings.model_validate({**chosen, "model": chosen.get("model") or embedded_model()})

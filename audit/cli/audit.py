@@ -1,0 +1,151 @@
+"""`flashbulb audit` and `flashbulb calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, NoReturn
+
+import typer
+
+from flashbulb.audit.cli.app import app, errors_as_lines
+from flashbulb.audit.cli.layers import lower_layer_of
+from flashbulb.audit.cli.option_groups import (
+    CandidateOptions,
+    DetectionOptions,
+    InputOptions,
+    RecordingOptions,
+    RecoveryOptions,
+    VerdictOptions,
+    takes,
+)
+from flashbulb.audit.cli.options import MODEL_HELP, Force, Gate, Json, TextColumn, chosen_settings
+from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_text, read_json, run_document
+from flashbulb.audit.cli.replay import TWO_REFERENCES, load_replay
+from flashbulb.audit.settings import AuditSettings, SettingsError, resolve_inputs
+from flashbulb.audit.stages.replay import Replay
+from flashbulb.reports.tables.verdict import Verdict
+
+
+@app.command()
+@takes(InputOptions, RecordingOptions, CandidateOptions, DetectionOptions, RecoveryOptions, VerdictOptions)
+def audit(
+    context: typer.Context, *, force: Force = False, gate: Gate = False, as_json: Json = False, **options: Any
+) -> None:
+    """Audit a model on a list of prompts and write a run directory.
+
+    Without options, audits the embedded model, which was trained to memorize images. Run the same command again to
+    resume an interrupted audit.
+
+    Reads a pipeline, prompts and, if given, reference prompts and training images. Writes to --out: run.json,
+    summary.md, report.html, findings.jsonl, junit.xml, results.sarif, scores.parquet and other tables, activations/
+    and images/. `reports/README.md` describes every file.
+
+    Example: flashbulb audit
+    Example: flashbulb audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    Example: flashbulb audit --model ./my-pipeline --prompts captions.csv --train-images images/ --gate
+    Example: flashbulb audit --replay runs/mine --model ./next-checkpoint --out runs/next
+
+    Exit codes: 0 the audit completed, whatever it found; with --gate, 0 pass and 1 the model leaks; 2 error in
+    options, settings or files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted.
+    """
+    with errors_as_lines():
+        request = read_request(context, options)
+        from flashbulb.audit.stages.audit import run_audit
+
+        with lines_to_stderr(as_json):
+            verdict = run_audit(request.settings, force=force, replayed=request.replayed)
+        if as_json:
+            print_json(run_document(request.settings.out))
+        if gate:
+            exit_with_verdict(verdict, request.settings.out)
+
+
+def exit_with_verdict(verdict: Verdict, run: Path) -> NoReturn:
+    """Exit with the verdict's code, and append the run's summary to the summary of the CI step."""
+    from flashbulb.reports.gate.outputs import append_step_summary, output_errors
+    from flashbulb.reports.tables.files import SUMMARY_FILE
+
+    with output_errors("the step summary"):
+        append_step_summary((run / SUMMARY_FILE).read_text(encoding="utf-8"))
+    raise typer.Exit(verdict.exit_code)
+
+
+class AuditRequest(NamedTuple):
+    """The settings of an audit, and the finished audit that --replay took them from, if any."""
+
+    settings: AuditSettings
+    replayed: Replay[AuditSettings] | None
+
+
+def read_request(context: typer.Context, options: Mapping[str, Any]) -> AuditRequest:
+    """Turn the options of `audit` into settings, read from a finished run if --replay is given."""
+    if options["replay"] is None:
+        return AuditRequest(build_audit_settings(_drop_lower_reference(context, options)), None)
+    replayed = load_replay(context, options["replay"], AuditSettings)
+    return AuditRequest(replayed.settings, replayed)
+
+
+def _drop_lower_reference(context: typer.Context, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Drop --reference or --calibration, whichever comes from the lower layer. Keep both if their layer is the same."""
+    if options["reference"] is None or options["calibration"] is None:
+        return options
+    lower = lower_layer_of(context, "reference", "calibration")
+    return options if lower is None else {**options, lower: None}
+
+
+def build_audit_settings(options: Mapping[str, Any]) -> AuditSettings:
+    """Build settings from options, which have the names of the fields. Missing options keep the defaults.
+
+    Raises:
+        SettingsError: the options lack an input or contradict each other.
+    """
+    paths = resolve_inputs(*(options.get(name) for name in ("model", "prompts", "reference", "train_images", "out")))
+    chosen = chosen_settings(options, AuditSettings)
+    if "calibration" in chosen:
+        if options["reference"] is not None:
+            raise SettingsError(TWO_REFERENCES)
+        paths["reference"] = None
+    return AuditSettings.model_validate({**chosen, **paths})
+
+
+@app.command()
+@takes(RecordingOptions)
+def calibrate(
+    reference: Annotated[
+        str,
+        typer.Option(
+            help="Prompts you know are not in the training set; same file formats as `flashbulb audit --prompts`."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write the calibration to.")],
+    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
+    reference_column: TextColumn = None,
+    *,
+    force: Annotated[bool, typer.Option(help="Delete the contents of the folder and start over.")] = False,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Record reference prompts once, for many audits of the same model with the same settings.
+
+    Reads a pipeline and prompts. Writes to --out: calibration.json, prompts.parquet, activations/reference/ and
+    run.json.
+
+    Example: flashbulb calibrate --model ./my-pipeline --reference clean.txt --out calibrations/mine
+    Then: flashbulb audit --model ./my-pipeline --prompts captions.csv --calibration calibrations/mine
+
+    Exit codes: 0 recorded; 2 error in options, settings or files; 3 the recording cannot be trusted; 4 internal error;
+    130 interrupted.
+    """
+    with errors_as_lines():
+        inputs = {"model": model, "prompts": reference, "text_column": reference_column, "out": out}
+        settings = build_audit_settings({**options, **inputs})
+        from flashbulb.audit.stages.audit import run_calibration
+        from flashbulb.audit.stages.recorded import CALIBRATION_FILE
+
+        with lines_to_stderr(as_json):
+            folder = run_calibration(settings, force=force)
+        if as_json:
+            print_json({"calibration": str(folder), **read_json(folder / CALIBRATION_FILE)})
+        else:
+            print_text(f"calibration in {folder}")

@@ -1,0 +1,240 @@
+"""Commands that judge finished audits without the model: `gate`, `diff` and `waivers`.
+
+Parquet readers are imported inside the commands, so that `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flashbulb.audit.cli.app import app, errors_as_lines
+from flashbulb.audit.cli.command import CommandLine
+from flashbulb.audit.cli.options import WAIVERS_HELP, Json, Policy, Waivers
+from flashbulb.audit.cli.output import print_json, print_lines
+from flashbulb.audit.settings import SettingsError
+from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
+from flashbulb.reports.views.text import visible_text
+
+if TYPE_CHECKING:
+    from flashbulb.reports.gate.check import CheckedRun
+    from flashbulb.reports.gate.judgement import GateReport
+    from flashbulb.reports.gate.outputs import GateOutputs
+
+RUN_HELP = "Run directory of a finished audit."
+ShowPrompts = Annotated[bool, typer.Option(help="Show the text of prompts; without it they are named by file and row.")]
+waivers_app = CommandLine(help="Check and add waivers, which accept a finding until a date.")
+app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
+
+
+@app.command()
+def gate(
+    run: Annotated[Path, typer.Argument(help=RUN_HELP)],
+    policy: Policy = None,
+    waivers: Waivers = None,
+    baseline: Annotated[Path | None, typer.Option(help="Run directory of an older audit to compare with.")] = None,
+    new_only: Annotated[
+        bool, typer.Option(help="Count only findings that are new or worse than in --baseline.")
+    ] = False,
+    exit_zero: Annotated[
+        bool, typer.Option(help="Exit with 0 instead of 1 if the model leaks; 2, 3 and 4 are unchanged.")
+    ] = False,
+    summary: Annotated[Path | None, typer.Option(help="File to write a Markdown summary to.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="File to write JUnit XML to.")] = None,
+    sarif: Annotated[Path | None, typer.Option(help="File to write SARIF 2.1.0 to.")] = None,
+    findings: Annotated[
+        list[Path] | None, typer.Option(help="File to write all findings to, .jsonl or .parquet (repeat for both).")
+    ] = None,
+    model_card: Annotated[Path | None, typer.Option(help="File to write a section for the model card to.")] = None,
+    show_prompts: ShowPrompts = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a finished audit and exit with the verdict: 0 pass, 1 the model leaks, 3 untrusted.
+
+    In a GitHub Actions step, also appends a Markdown summary to the step's summary.
+
+    Reads RUN, a finished audit, and the given policy, waivers and baseline. Writes only the files that options name,
+    and never overwrites the audit's own results.
+
+    Example: flashbulb gate runs/mine
+    Example: flashbulb gate runs/mine --policy policy.toml --waivers waivers.toml --junit junit.xml
+    Example: flashbulb gate runs/new --baseline runs/old --new-only
+
+    Exit codes: 0 no limit is exceeded; 1 the model leaks; 2 error in options, settings or files; 3 the audit cannot be
+    trusted; 4 internal error.
+    """
+    with errors_as_lines():
+        from flashbulb.reports.gate.findings_file import check_findings_name
+        from flashbulb.reports.gate.judgement import judge, untrusted_report
+        from flashbulb.reports.gate.outputs import GateOutputs, check_output_paths
+        from flashbulb.reports.gate.policy import read_policy
+        from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
+
+        limits, waived = read_policy(policy), read_waivers(waivers)
+        for path in findings or ():
+            check_findings_name(path)
+        _check_baseline(run, baseline, new_only)
+        outputs = GateOutputs(summary, junit, sarif, tuple(findings or ()), model_card, show_prompts)
+        check_output_paths(
+            outputs, [path for path in (policy, waivers) if path], [path for path in (run, baseline) if path]
+        )
+        try:
+            checked, older = load_run_to_judge(run), load_run_to_judge(baseline) if baseline else None
+            report = judge(checked, limits, waived, older, new_only=new_only, today=today_in_utc())
+        except RunIncompleteError as error:
+            _write_verdict(outputs, untrusted_report(str(error), limits), None, as_json=as_json)
+            raise
+        _write_verdict(outputs, report, checked, as_json=as_json)
+        raise typer.Exit(0 if exit_zero and report.verdict.outcome == "fail" else report.verdict.exit_code)
+
+
+def _write_verdict(outputs: GateOutputs, report: GateReport, checked: CheckedRun | None, *, as_json: bool) -> None:
+    """Write one verdict to every output.
+
+    Without `checked`, the run could not be read: only JSON is printed, because the error line says the rest.
+    """
+    from flashbulb.reports.gate.documents import gate_document
+    from flashbulb.reports.gate.markdown import gate_markdown
+    from flashbulb.reports.gate.outputs import append_step_summary, write_outputs
+    from flashbulb.reports.gate.terminal import gate_lines
+
+    append_step_summary(gate_markdown(report, outputs.show_prompts))
+    write_outputs(outputs, report, checked)
+    if as_json:
+        print_json(gate_document(report, outputs.show_prompts))
+    elif checked is not None:
+        print_lines(gate_lines(report, outputs.show_prompts))
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(help="Run directory of the older audit.")],
+    new: Annotated[Path, typer.Argument(help="Run directory of the newer audit.")],
+    show_prompts: ShowPrompts = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the findings of two audits of the same prompts: new, worse, better, unchanged, fixed.
+
+    Differences do not change the exit code; use `flashbulb gate NEW --baseline OLD --new-only` for that.
+
+    Reads two finished audits. Writes nothing.
+
+    Example: flashbulb diff runs/checkpoint-1000 runs/checkpoint-2000
+
+    Exit codes: 0 compared, whatever changed; 2 the audits cannot be compared, or an error in options; 3 an audit cannot
+    be trusted; 4 internal error.
+    """
+    with errors_as_lines(), _untrusted_as_document(as_json):
+        from flashbulb.reports.gate.diff import check_comparable, compare, comparison_notes, distrust_notes
+        from flashbulb.reports.gate.documents import diff_document
+        from flashbulb.reports.gate.terminal import diff_lines
+
+        older, newer = load_run_to_judge(old), load_run_to_judge(new)
+        check_comparable(older.record, newer.record)
+        changes = compare(older.findings, newer.findings)
+        notes = (*comparison_notes(older.record, newer.record), *distrust_notes(older, newer))
+        if as_json:
+            print_json(diff_document(older, newer, changes, notes, show_prompts))
+        else:
+            print_lines(diff_lines(changes, notes, show_prompts))
+
+
+@waivers_app.command("check")
+def check_waivers(
+    file: Annotated[Path, typer.Argument(help=WAIVERS_HELP)],
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory of a finished audit; marks waivers that match no finding.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List every waiver and whether it has expired.
+
+    Reads FILE and, if given, a finished audit. Writes nothing.
+
+    Example: flashbulb waivers check waivers.toml --run runs/mine
+
+    Exit codes: 0 no waiver has expired; 1 at least one has; 2 error in options or in the file; 3 the audit cannot be
+    trusted; 4 internal error.
+    """
+    with errors_as_lines(), _untrusted_as_document(as_json):
+        from flashbulb.reports.gate.documents import waivers_document
+        from flashbulb.reports.gate.terminal import waiver_lines
+        from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
+
+        waivers, today = read_waivers(file), today_in_utc()
+        findings = load_run_to_judge(run).findings if run else None
+        if as_json:
+            print_json(waivers_document(waivers, findings, today))
+        else:
+            print_lines(waiver_lines(waivers, findings, today))
+        raise typer.Exit(1 if any(waiver.is_expired(today) for waiver in waivers) else 0)
+
+
+@waivers_app.command("add")
+def add_to_waivers(
+    file: Annotated[Path, typer.Argument(help="File of waivers; created if it does not exist.")],
+    fingerprint: Annotated[str, typer.Argument(help="Fingerprint of the finding, as `flashbulb gate` prints it.")],
+    reason: Annotated[str, typer.Option(help="Why the finding is accepted.")],
+    owner: Annotated[str, typer.Option(help="Who is responsible for this decision.")],
+    expires: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="Last day on which the waiver is valid.")],
+    run: Annotated[
+        Path | None, typer.Option(help="Run directory of a finished audit that must contain the finding.")
+    ] = None,
+) -> None:
+    """Add a waiver to a file; the rest of the file stays unchanged.
+
+    Reads FILE and, if given, a finished audit. Writes FILE.
+
+    Example: flashbulb waivers add waivers.toml 0123456789abcdef --reason "licensed" --owner ana --expires 2027-06-30
+    """
+    with errors_as_lines():
+        from flashbulb.reports.gate.outputs import output_errors
+        from flashbulb.reports.gate.waivers import add_waiver, new_waiver, today_in_utc
+
+        waiver = new_waiver(fingerprint, reason, owner, expires.date(), today_in_utc())
+        if run and fingerprint not in {finding.fingerprint for finding in load_run_to_judge(run).findings}:
+            raise SettingsError(f"{run} has no finding {fingerprint}; `flashbulb gate {run}` lists its findings")
+        with output_errors(file):
+            add_waiver(file, waiver)
+        print_lines([f"{fingerprint} is waived by {visible_text(owner, 200)} until {waiver.expires}"])
+
+
+@contextmanager
+def _untrusted_as_document(as_json: bool) -> Iterator[None]:
+    """Print a JSON document, if asked for one, even if a run cannot be read. The error is raised again."""
+    try:
+        yield
+    except RunIncompleteError as error:
+        if as_json:
+            from flashbulb.reports.gate.documents import untrusted_document
+
+            print_json(untrusted_document(str(error)))
+        raise
+
+
+def load_run_to_judge(directory: Path) -> CheckedRun:
+    """Load and check a finished run. Imports the Parquet reader."""
+    from flashbulb.reports.gate.check import load_checked
+
+    return load_checked(directory)
+
+
+def _check_baseline(run: Path, baseline: Path | None, new_only: bool) -> None:
+    if new_only and baseline is None:
+        raise SettingsError("--new-only needs --baseline, the run directory of an older audit")
+    if baseline is not None and _is_same_run(baseline, run):
+        raise SettingsError(f"--baseline {baseline} is the run itself; give the run directory of an older audit")
+
+
+def _is_same_run(first: Path, second: Path) -> bool:
+    """Return whether two paths lead to the same directory, or through links to the same run.json."""
+    if first.resolve() == second.resolve():
+        return True
+    records = first / RUN_FILE, second / RUN_FILE
+    return all(map(os.path.isfile, records)) and records[0].samefile(records[1])

@@ -1,0 +1,40 @@
+"""`flashbulb show`: print one prompt of a run. Needs no model library."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flashbulb.audit.cli.app import app, errors_as_lines
+from flashbulb.audit.cli.options import Json
+from flashbulb.audit.cli.output import print_json, print_lines
+
+
+@app.command()
+def show(
+    run: Annotated[Path, typer.Argument(help="Run directory of an audit whose prompts are scored.")],
+    prompt: Annotated[str, typer.Argument(help="A prompt's id, the start of its id, or its exact text.")],
+    as_json: Json = False,
+) -> None:
+    """Show all results for one prompt: scores, neurons, attempts, images, and prompts with the same image.
+
+    Reads RUN, as soon as `flashbulb detect` or `flashbulb audit` has scored its prompts. Writes nothing.
+
+    Example: flashbulb show runs/mine 3f2a
+    Example: flashbulb show runs/mine "the museum of Vensa Raviu, white edition"
+
+    Exit codes: 0 shown; 2 error in options, settings or files, or no such prompt; 3 nothing is scored yet, or a table
+    is damaged; 4 internal error; 130 interrupted.
+    """
+    with errors_as_lines():
+        from flashbulb.reports.views.prompt import view_prompt
+        from flashbulb.reports.views.prompt_terminal import prompt_lines
+
+        view = view_prompt(run, prompt)
+        if as_json:
+            print_json(asdict(view))
+        else:
+            print_lines(prompt_lines(view))

@@ -1,0 +1,165 @@
+"""`flashbulb record`, `detect` and `recover` run the stages of an audit one at a time; `validate` checks its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flashbulb.audit.cli.app import app, errors_as_lines
+from flashbulb.audit.cli.audit import exit_with_verdict, read_request
+from flashbulb.audit.cli.option_groups import (
+    CandidateOptions,
+    DetectionOptions,
+    InputOptions,
+    RecordingOptions,
+    RecoveryOptions,
+    VerdictOptions,
+    takes,
+)
+from flashbulb.audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json, chosen_settings
+from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_lines, print_text, run_document
+from flashbulb.audit.settings import AuditSettings
+from flashbulb.reports.views.text import visible_text
+
+
+@app.command()
+@takes(InputOptions, RecordingOptions, CandidateOptions)
+def record(context: typer.Context, *, force: Force = False, as_json: Json = False, **options: Any) -> None:
+    """Record a model's neurons on a list of prompts: the first stage of an audit.
+
+    `flashbulb detect` and `flashbulb recover` are the next stages; `flashbulb audit` runs all three. Run the same
+    command again to resume an interrupted recording.
+
+    Reads a pipeline, prompts and, if given, reference prompts. Writes to --out: activations/ and run.json.
+
+    Example: flashbulb record --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    Then: flashbulb detect runs/mine
+
+    Exit codes: 0 recorded; 2 error in options, settings or files; 3 the recording cannot be trusted; 4 internal error;
+    130 interrupted.
+    """
+    with errors_as_lines():
+        request = read_request(context, options)
+        from flashbulb.audit.stages.audit import run_record
+
+        with lines_to_stderr(as_json):
+            run = run_record(request.settings, force=force, replayed=request.replayed)
+        if as_json:
+            print_json(run_document(run.path))
+        else:
+            n_prompts = run.record["counts"]["n_prompts"]
+            _print_done(f"{n_prompts} prompts recorded in {run.path}", run.record["status"], run.path)
+
+
+@app.command()
+@takes(DetectionOptions)
+def detect(
+    run: Annotated[Path, typer.Argument(help="Run directory written by `flashbulb record`.")],
+    *,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Score the recorded prompts and flag the suspicious ones: the second stage of an audit.
+
+    Needs no model. Options that are not given keep the run's values. With another --fpr, nothing is recorded again,
+    but `flashbulb recover` has to run again; it keeps its finished attempts.
+
+    Reads RUN, as written by `flashbulb record`. Writes scores.parquet, spikes.parquet, the calibration and run.json.
+
+    Example: flashbulb detect runs/mine --fpr 0.001
+    Then: flashbulb recover runs/mine
+
+    Exit codes: 0 detected; 2 error in options, settings or files, or nothing is recorded; 4 internal error;
+    130 interrupted.
+    """
+    with errors_as_lines():
+        changes = chosen_settings(options, AuditSettings)
+        from flashbulb.audit.stages.audit import run_detect
+
+        with lines_to_stderr(as_json):
+            detected = run_detect(run, changes)
+        if as_json:
+            print_json(run_document(run))
+        else:
+            counts, fpr = detected.record["counts"], detected.record["calibration"]["fpr"]
+            expected = f"{fpr * counts['n_scored']:.1f} expected by chance"
+            flagged = f"{counts['n_flagged']} of {counts['n_scored']} prompts flagged ({expected}), see {run}"
+            _print_done(flagged, detected.record["status"], run)
+
+
+@app.command()
+@takes(RecoveryOptions, VerdictOptions)
+def recover(
+    run: Annotated[Path, typer.Argument(help="Run directory written by `flashbulb detect`.")],
+    *,
+    batch_size: BatchSize = None,
+    allow_pickle: AllowPickle = False,
+    gate: Gate = False,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Try to recover images from flagged prompts and controls: the last stage of an audit.
+
+    Options that are not given keep the run's values, and attempts already made with the same settings are kept. Weights
+    that can run code are the exception: repeat `--allow-pickle` and `--descriptor-weights`.
+
+    Reads RUN, as written by `flashbulb detect`, the pipeline and, if given, training images. Writes what a finished
+    audit still lacks: recoveries.parquet, images/, summary.md and more.
+
+    Example: flashbulb recover runs/mine --train-images images/ --ascend-restarts 6
+    Then: flashbulb gate runs/mine
+
+    Exit codes: 0 the audit completed, whatever it found; with --gate, 0 pass and 1 the model leaks; 2 error in
+    options, settings or files, or nothing is detected; 3 the audit cannot be trusted; 4 internal error;
+    130 interrupted.
+    """
+    with errors_as_lines():
+        machine = {"batch_size": batch_size, "allow_pickle": allow_pickle}
+        changes = chosen_settings({**options, **machine}, AuditSettings)
+        from flashbulb.audit.stages.audit import run_recover
+
+        with lines_to_stderr(as_json):
+            verdict = run_recover(run, changes)
+        if as_json:
+            print_json(run_document(run))
+        if gate:
+            exit_with_verdict(verdict, run)
+
+
+@app.command()
+@takes(InputOptions, RecordingOptions, CandidateOptions, DetectionOptions, RecoveryOptions, VerdictOptions)
+def validate(context: typer.Context, *, force: Force = False, as_json: Json = False, **options: Any) -> None:
+    """Check all inputs of an audit and print what it would run, without writing anything.
+
+    Takes the options of `flashbulb audit`. Reports every error in the inputs that the audit would report, including
+    those that it would meet only after hours. Estimates the time from one call of the UNet on the chosen device.
+
+    Reads a pipeline, prompts, reference prompts and training images. Writes nothing.
+
+    Example: flashbulb validate --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+
+    Exit codes: 0 the audit can start; 2 error in options, settings or files; 3 the audit could not be trusted;
+    4 internal error; 130 interrupted.
+    """
+    with errors_as_lines():
+        request = read_request(context, options)
+        from flashbulb.audit.stages.audit import open_session
+        from flashbulb.audit.stages.validate import plan_audit
+        from flashbulb.reports.views.audit_plan import plan_lines
+
+        plan = plan_audit(open_session(request.settings, request.replayed), force=force)
+        if as_json:
+            print_json(asdict(plan))
+        else:
+            print_lines(plan_lines(plan))
+
+
+def _print_done(done: str, status: str, run: Path) -> None:
+    from flashbulb.reports.tables.run_record import NEXT_COMMANDS
+
+    print_text(visible_text(done, 1000))
+    if status in NEXT_COMMANDS:
+        print_text(visible_text(f"Next: flashbulb {NEXT_COMMANDS[status]} {run}", 1000))

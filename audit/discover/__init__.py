@@ -1,0 +1,1 @@
+"""Search a model for memorized images without any prompt."""

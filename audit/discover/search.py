@@ -1,0 +1,225 @@
+"""Blind search for memorized images: neuron ascent from neutral starts, without any prompt (Flashbulb's own method).
+
+A round climbs from many random word sequences at once. Each start sees a random tenth of the neurons, so that starts
+diverge. The z-scores of what was found are projected out (deflation), so that rounds diverge. Images that most seeds
+give without guidance are verified, and new ones are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashbulb.audit.ascent.climb import BACKWARD_COST, ClimbPlan, climb
+from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
+from flashbulb.audit.ascent.starts import neutral_tokens
+from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
+from flashbulb.audit.model.sampling import sample_generator
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.record.shards import Column
+from flashbulb.audit.recover.outcome import Outcome, judge
+from flashbulb.audit.recover.verify import Looked, Verifier
+from flashbulb.audit.statistics.baseline import fit_baseline
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.hooks import NonFiniteActivation
+
+SAME_IMAGE_DISTANCE = AGREEMENT_DISTANCE
+"""Two findings this near are one image, as two seeds of one prompt are; blurred copies of one image may count twice."""
+
+MIN_NEW = 0.5
+"""A direction is kept if at least this share of its length lies outside those kept already."""
+
+_N_DEFLATING = 2  # latents over which a solution's z-scores are averaged
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """A blind search.
+
+    Args:
+        run_seed: seed of every random number, together with the round.
+        n_reference: neutral prompts that the baseline is fitted on.
+        n_components: directions of style removed from z-scores.
+        n_starts: starts of a round.
+        seen_share: share of the neurons that each start sees.
+        n_highest: neurons whose mean z is climbed.
+        patience: rounds without a new image after which the search stops.
+    """
+
+    run_seed: int
+    num_inference_steps: int
+    n_reference: int
+    n_components: int
+    n_starts: int
+    seen_share: float
+    n_highest: int
+    patience: int
+    climb: ClimbPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """One image that the search found for the first time.
+
+    Args:
+        images: all samples of it, [seed, height, width, 3].
+        prompt_embeds: what gives it, [position, width].
+        cost: UE of this start alone.
+        evaluations: UE of the entire search until then.
+    """
+
+    outcome: Outcome
+    images: RgbImages
+    prompt_embeds: Tensor
+    round: int
+    start: int
+    cost: int
+    evaluations: int
+
+    @property
+    def image(self) -> RgbImage:
+        """The sample that represents it."""
+        return np.asarray(self.images[self.outcome.best])
+
+
+@dataclass(slots=True)
+class SearchState:
+    """What a search has found after some rounds; enough to resume from.
+
+    Args:
+        found: orthonormal directions of z-scores that are no longer climbed, [direction, neuron].
+        spent: UE by part: reference, climb, verify, deflate.
+        barren: consecutive rounds without a new image.
+        seconds: time its rounds took.
+    """
+
+    found: Tensor
+    spent: dict[str, int]
+    discoveries: list[Discovery] = field(default_factory=list)
+    n_rounds: int = 0
+    n_starts: int = 0
+    barren: int = 0
+    seconds: float = 0.0
+
+    @property
+    def evaluations(self) -> int:
+        """UE spent so far."""
+        return sum(self.spent.values())
+
+
+def cost_of_start(plan: SearchPlan, verifier: Verifier) -> int:
+    """Return the UE of one start, at most: ascent, verification, and deflation."""
+    return (1 + BACKWARD_COST) * plan.climb.n_steps + verifier.most_evaluations + _N_DEFLATING
+
+
+class Search:
+    """A blind search of one model by the neurons of `columns`, with a baseline fitted on neutral prompts."""
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        columns: Sequence[Column],
+        verifier: Verifier,
+        training: TrainingImages | None,
+        plan: SearchPlan,
+    ) -> None:
+        self._denoiser, self._verifier, self._training, self._plan = denoiser, verifier, training, plan
+        timestep = denoiser.first_timestep(plan.num_inference_steps)
+        generator = self._generator("reference", 0)
+        tokens = neutral_tokens(denoiser, plan.n_reference, generator)
+        reference = activations_of(denoiser, columns, timestep, tokens, generator, plan.climb.batch_size)
+        if not np.isfinite(reference).all():
+            raise NonFiniteActivation("activations of neutral prompts are not finite; try float32 or bfloat16 weights")
+        self._scores = NeuronScores(denoiser, columns, timestep, fit_baseline(reference, plan.n_components))
+
+    def begin(self) -> SearchState:
+        """Return the state before the first round: nothing found, the baseline's UE spent."""
+        empty = torch.zeros(0, self._scores.n_neurons, device=self._denoiser.device)
+        return SearchState(empty, {"reference": self._plan.n_reference, "climb": 0, "verify": 0, "deflate": 0})
+
+    def rounds(self, state: SearchState, budget: int) -> Iterator[list[Discovery]]:
+        """Search until `budget` UE are spent or patience runs out; yields each round's findings and updates `state`.
+
+        The last round has as many starts as the budget still covers at their highest cost.
+        """
+        dearest = cost_of_start(self._plan, self._verifier)
+        while state.barren < self._plan.patience:
+            n_starts = min(self._plan.n_starts, (budget - state.evaluations) // dearest)
+            if n_starts < 1:
+                return
+            yield self._round(state, n_starts)
+
+    def _round(self, state: SearchState, n: int) -> list[Discovery]:
+        plan, number = self._plan, state.n_rounds
+        generator = self._generator("round", number)
+        tokens = neutral_tokens(self._denoiser, n, generator)
+        seen = (torch.rand(n, self._scores.n_neurons, generator=generator) < plan.seen_share).float()
+        objective = HighestNeurons(self._scores, plan.n_highest, seen.to(self._denoiser.device), state.found)
+        noise = [self._generator(f"noise {i}", number) for i in range(n)]
+        climbed = climb(self._denoiser, tokens, objective, plan.climb, noise)
+        known = [discovery.image for discovery in state.discoveries]
+        keys = [f"round {number} start {i}" for i in range(n)]
+        looked = self._verifier.look(climbed.prompt_embeds, keys, lambda images: _is_among(images, known))
+        state.spent["climb"] += n * climbed.evaluations
+        new: list[Discovery] = []
+        for i, look in enumerate(looked):
+            state.spent["verify"] += look.evaluations
+            outcome = self._judge(look)
+            if outcome is None:
+                continue
+            self._deflate(state, climbed.prompt_embeds[i])
+            if not self._is_known(outcome, look.images, [*state.discoveries, *new]):
+                cost = climbed.evaluations + look.evaluations
+                embeds = climbed.prompt_embeds[i]
+                new.append(Discovery(outcome, look.images, embeds, number, i, cost, state.evaluations))
+        state.discoveries += new
+        state.n_rounds += 1
+        state.n_starts += n
+        state.barren = 0 if new else state.barren + 1
+        return new
+
+    def _is_known(self, outcome: Outcome, images: RgbImages, discoveries: Sequence[Discovery]) -> bool:
+        """Return whether the image was found before: same training image, or as near as two seeds of one prompt."""
+        if outcome.verdict == "confirmed" and outcome.nearest is not None:
+            same = [d.outcome for d in discoveries if d.outcome.verdict == "confirmed"]
+            if any(other.nearest is not None and other.nearest.index == outcome.nearest.index for other in same):
+                return True
+        return _is_among(images, [discovery.image for discovery in discoveries])
+
+    def _judge(self, looked: Looked) -> Outcome | None:
+        """Return the outcome of a verified start; None if it shows nothing or was not verified."""
+        if looked.signs is None:
+            return None
+        outcome = judge(looked.images, self._training, looked.signs, is_blind=True, is_pushed=True)
+        return None if outcome.verdict == "not_shown" else outcome
+
+    def _deflate(self, state: SearchState, prompt_embeds: Tensor) -> None:
+        """Project this solution's z-scores out of later rounds."""
+        generator = self._generator("deflation", 0)
+        latents = self._denoiser.noise([generator] * _N_DEFLATING)
+        embeds = prompt_embeds[None].to(self._denoiser.device, self._denoiser.dtype)
+        z = self._scores.mean_over_noise(embeds, latents)[0]
+        state.spent["deflate"] += _N_DEFLATING
+        state.found = with_direction(state.found, z)
+
+    def _generator(self, purpose: str, number: int) -> torch.Generator:
+        return sample_generator(self._plan.run_seed, f"search\n{purpose}", number)
+
+
+def _is_among(images: RgbImages, known: Sequence[RgbImage]) -> bool:
+    """Return whether the medoid of these images was found already."""
+    image = images[medoid(images)]
+    return bool(known) and float(tile_distances(np.stack(known), image).min()) <= SAME_IMAGE_DISTANCE
+
+
+def with_direction(found: Tensor, z: Tensor) -> Tensor:
+    """Append the new part of z [neuron] to the orthonormal `found` [direction, neuron], if that part is long enough."""
+    unit = z / z.norm().clamp_min(torch.finfo(z.dtype).tiny)
+    rest = unit - (unit @ found.T) @ found
+    if rest.norm() <= MIN_NEW:
+        return found
+    return torch.cat([found, (rest / rest.norm())[None]])

@@ -1,0 +1,96 @@
+"""Rounds of a search, kept on disk so that an interrupted search resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.recover.outcome import Outcome
+from flashbulb.audit.run.tensors import read_tensors, write_tensors
+from flashbulb.audit.training_images.nearest import Nearest
+
+
+class SearchStore:
+    """Rounds of one search, one file each: findings, and the directions projected out.
+
+    Args:
+        identity: hash of everything a search depends on; rounds of another search count as missing.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self._folder, self._identity = folder, identity
+
+    def load(self, state: SearchState) -> SearchState:
+        """Add every stored round to `state`, a search's begin, up to the first missing one."""
+        while self._add_round(state):
+            pass
+        return state
+
+    def save(self, state: SearchState, new: Sequence[Discovery], n_known_directions: int) -> None:
+        """Write the round that `state` has just finished, completely or not at all.
+
+        Args:
+            new: its findings.
+            n_known_directions: number of directions before the round.
+        """
+        tensors = {"directions": state.found[n_known_directions:]}
+        for i, discovery in enumerate(new):
+            tensors[f"images/{i}"] = torch.from_numpy(discovery.images.copy())
+            tensors[f"prompt_embeds/{i}"] = discovery.prompt_embeds
+        stated = {
+            "barren": state.barren,
+            "n_starts": state.n_starts,
+            "spent": state.spent,
+            "seconds": state.seconds,
+            "discoveries": [_stated(discovery) for discovery in new],
+        }
+        self._path(state.n_rounds).unlink(missing_ok=True)  # of an earlier search that did not follow this round
+        write_tensors(self._path(state.n_rounds - 1), tensors, self._identity, stated)
+
+    def _add_round(self, state: SearchState) -> bool:
+        kept = read_tensors(self._path(state.n_rounds), self._identity)
+        if kept is None:
+            return False
+        tensors, stated = kept
+        state.discoveries += [
+            _discovery(entry, tensors[f"images/{i}"], tensors[f"prompt_embeds/{i}"])
+            for i, entry in enumerate(stated["discoveries"])
+        ]
+        state.seconds = float(stated["seconds"])
+        state.found = torch.cat([state.found, tensors["directions"].to(state.found)])
+        state.barren, state.spent = int(stated["barren"]), {k: int(n) for k, n in stated["spent"].items()}
+        state.n_rounds, state.n_starts = state.n_rounds + 1, int(stated["n_starts"])
+        return True
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"round-{number:05d}.safetensors"
+
+
+def _stated(discovery: Discovery) -> dict[str, Any]:
+    outcome = asdict(discovery.outcome)
+    if outcome["nearest"] is not None:
+        outcome["nearest"]["path"] = str(outcome["nearest"]["path"])
+    return {
+        "outcome": outcome,
+        **{name: getattr(discovery, name) for name in ("round", "start", "cost", "evaluations")},
+    }
+
+
+def _discovery(stated: dict[str, Any], images: Tensor, prompt_embeds: Tensor) -> Discovery:
+    outcome, nearest = stated["outcome"], stated["outcome"]["nearest"]
+    if nearest is not None:
+        box = tuple(nearest["box"]) if nearest["box"] is not None else None
+        nearest = Nearest(**{**nearest, "path": Path(nearest["path"]), "box": box})
+    return Discovery(
+        Outcome(**{**outcome, "nearest": nearest}),
+        np.asarray(images, dtype=np.uint8),
+        prompt_embeds,
+        *(int(stated[name]) for name in ("round", "start", "cost", "evaluations")),
+    )

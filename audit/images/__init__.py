@@ -1,0 +1,1 @@
+"""Compare images, find the part that every seed repeats, and write and read PNG files."""

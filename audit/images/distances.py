@@ -1,0 +1,66 @@
+"""Compare images by their pixels: distance to a training image, and agreement between seeds.
+
+The distance is Carlini et al.'s tiled L2 (arXiv 2301.13188): the root mean square difference in the worst of 4 x 4
+tiles. A plain background in common therefore does not make two images similar.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+RgbImage = npt.NDArray[np.uint8]  # [height, width, 3]
+RgbImages = npt.NDArray[np.uint8]  # [image, height, width, 3]
+
+N_TILES = 4
+REPLICATION_DISTANCE = 0.2
+"""Largest distance at which a sample replicates a training image; a copy is never exact, because decoding blurs."""
+
+AGREEMENT_DISTANCE = 0.1
+"""Largest distance at which samples of two seeds agree; smaller than above, because decoding blurs both equally."""
+
+
+def tile_distances(images: RgbImages, target: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Compute the distance of each image [image, height, width, 3] to `target` [height, width, 3].
+
+    Returns:
+        Distances [image], in [0, 1].
+
+    Raises:
+        ValueError: the sizes differ.
+    """
+    if images.shape[1:] != target.shape:
+        raise ValueError(f"images of shape {images.shape[1:]} cannot be compared with one of {target.shape}")
+    difference = (images.astype(np.float32) - target.astype(np.float32)) / 255
+    squared = difference.astype(np.float64) ** 2
+    rows = np.array_split(squared, N_TILES, axis=1)
+    tiles = [tile.mean(axis=(1, 2, 3)) for row in rows for tile in np.array_split(row, N_TILES, axis=2)]
+    return np.asarray(np.sqrt(np.max(tiles, axis=0)), dtype=np.float64)
+
+
+def pairwise_distances(images: RgbImages) -> npt.NDArray[np.float64]:
+    """Compute the distance between every two images: [image, image]."""
+    return np.stack([tile_distances(images, image) for image in images])
+
+
+def seed_agreement(images: RgbImages, limit: float = AGREEMENT_DISTANCE) -> float:
+    """Compute the share of seeds whose images agree; 1/n if none do.
+
+    The images that agree are the largest group within distance `limit` of one of its members.
+    """
+    return float((pairwise_distances(images) <= limit).sum(axis=1).max() / len(images))
+
+
+def seed_diversity(images: RgbImages) -> float:
+    """Compute the median distance between two of the images [seed, height, width, 3]."""
+    return float(np.median(pairwise_distances(images)[np.triu_indices(len(images), k=1)]))
+
+
+def agrees(agreement: float, n_images: int, share: float) -> bool:
+    """Return whether a `seed_agreement` reaches `share` and covers at least two images; one agrees with itself."""
+    return agreement >= share and agreement * n_images > 1.5
+
+
+def medoid(images: RgbImages) -> int:
+    """Return the index of the image with the smallest total distance to the others."""
+    return int(pairwise_distances(images).sum(axis=1).argmin())

@@ -1,0 +1,68 @@
+"""Write and read PNG files that record in their metadata what they show."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from flashbulb.audit.images.distances import RgbImage
+from flashbulb.reports.tables.files import atomic_write
+
+METADATA_KEY = "flashbulb"
+"""Text key of a PNG file under which the metadata stand, as JSON."""
+
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for a file that is damaged, too large, or no image."""
+
+
+class StoredImage(NamedTuple):
+    """Pixels [height, width, 3] of a file, and its metadata; `{}` if the file has none of ours."""
+
+    pixels: RgbImage
+    metadata: Mapping[str, Any]
+
+
+def save_image(path: Path, pixels: npt.NDArray[np.uint8], metadata: Mapping[str, Any]) -> None:
+    """Write pixels [height, width] or [height, width, 3] as a PNG file, complete or not at all.
+
+    A file that already has exactly this content is not written again.
+
+    Args:
+        metadata: what the image shows, as values that JSON can hold; empty for none.
+    """
+    text = PngInfo()
+    if metadata:
+        text.add_itxt(METADATA_KEY, json.dumps(dict(metadata)))
+    encoded = BytesIO()
+    Image.fromarray(pixels).save(encoded, format="PNG", pnginfo=text)
+    content = encoded.getvalue()
+    if path.is_file() and path.read_bytes() == content:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as part:
+        part.write_bytes(content)
+
+
+def read_image(path: Path) -> StoredImage:
+    """Read an image file in RGB, with the metadata that `save_image` wrote.
+
+    Raises:
+        OSError: the file is missing, damaged or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            metadata = json.loads(getattr(image, "text", {}).get(METADATA_KEY, "{}"))
+            return StoredImage(np.asarray(image.convert("RGB"), dtype=np.uint8), metadata)
+    except OSError:
+        raise
+    except IMAGE_ERRORS as error:
+        raise OSError(f"{path} is no readable image: {error}") from error

@@ -1,0 +1,62 @@
+"""Sample prompts, with neurons ablated or not, and measure the response norm of every image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.sampling import sample_images
+from flashbulb.audit.recover.samples import SamplePlan
+from flashbulb.hooks import capture
+from flashbulb.hooks.response import split_guidance
+
+
+class PromptSamples(NamedTuple):
+    """Images of one prompt [seed, height, width, 3], and the response norm of each; None without guidance."""
+
+    images: RgbImages
+    response_norms: list[float | None]
+
+
+def sample_and_measure(pipe: Any, prompts: Sequence[str], plan: SamplePlan, batch_size: int) -> list[PromptSamples]:
+    """Sample every prompt with every seed of `plan`: one result per prompt.
+
+    Args:
+        batch_size: largest number of images in one call of `pipe`.
+    """
+    pairs = [(prompt, index) for prompt in prompts for index in range(plan.n_samples)]
+    images: list[RgbImages] = []
+    norms: list[float | None] = []
+    for first in range(0, len(pairs), batch_size):
+        texts, indices = zip(*pairs[first : first + batch_size], strict=True)
+        with capture({"prediction": pipe.unet.conv_out}) as captured:
+            batch = sample_images(
+                pipe,
+                texts,
+                indices,
+                run_seed=plan.run_seed,
+                num_inference_steps=plan.num_inference_steps,
+                guidance_scale=plan.guidance_scale,
+            )
+        images.append(batch)
+        is_guided = pipe.do_classifier_free_guidance
+        norms += response_norms(captured["prediction"][0]) if is_guided else [None] * len(batch)
+    n = plan.n_samples
+    images_by_prompt = np.split(np.concatenate(images), len(prompts))
+    return [PromptSamples(chunk, norms[i * n : (i + 1) * n]) for i, chunk in enumerate(images_by_prompt)]
+
+
+def response_norms(prediction: Tensor) -> list[float]:
+    """Return the norm of the response in a guided prediction [batch, channel, row, column], per image.
+
+    The response is the conditional minus the unconditional output of the UNet, in the units the model was trained to
+    predict. For an epsilon model this is the text-conditional noise of Wen et al. (arXiv 2407.21720). For a
+    v-prediction model it is that norm divided by √ᾱ_t, because the share of x_T cancels in the difference.
+    """
+    unconditional, conditional = split_guidance(prediction.float(), is_guided=True)
+    norms: list[float] = (conditional - unconditional).flatten(1).norm(dim=1).tolist()
+    return norms

@@ -1,0 +1,1 @@
+"""Load a diffusion model, evaluate it and sample from it."""

@@ -1,0 +1,243 @@
+"""Load a text-to-image pipeline from a folder or the hub, and hash its files. Pickles are loaded only on request."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import diffusers
+import torch
+import transformers
+from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError
+from transformers.utils import logging as transformers_logging
+
+REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_WEIGHTED = ("unet", "vae", "text_encoder")
+_UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
+_LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+_VOCABULARIES = ("tokenizer.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_LOADING_ERRORS = (  # raised by the libraries for files that are missing, torn, of another class or of another shape
+    SafetensorError,
+    pickle.UnpicklingError,
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ImportError,
+)
+
+
+class ModelError(ValueError):
+    """The model cannot be audited; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A pipeline that is ready to run.
+
+    Args:
+        name: folder or hub id, as the user gave it.
+        folder: where its files are.
+        fingerprint: hash of its weights and configs.
+        dtype: "float32", "float16" or "bfloat16".
+    """
+
+    pipe: Any
+    name: str
+    folder: Path
+    fingerprint: str
+    dtype: str
+    device: str
+
+
+def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: bool) -> LoadedModel:
+    """Load `model`, a pipeline folder or a hub id, without its safety checker.
+
+    Raises:
+        ModelError: there is no such folder or no pipeline in it; weights are missing, torn, incomplete, or pickled
+            without `allow_pickle`; or there is no such device.
+    """
+    _silence_libraries()
+    folder = _resolve(model, allow_pickle)
+    index = _read_index(folder)
+    _check_vocabulary(folder / "tokenizer")
+    networks = {name: _load_network(folder / name, index[name], dtype, allow_pickle) for name in _WEIGHTED}
+    try:
+        pipe = DiffusionPipeline.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=None if allow_pickle else True,
+            local_files_only=True,
+            **networks,
+            **{name: None for name in _UNUSED if name in index},
+            **({"requires_safety_checker": False} if "requires_safety_checker" in index else {}),
+        )
+    except _LOADING_ERRORS as error:
+        raise ModelError(f"{folder} cannot be loaded: {_one_line(error)}; save the pipeline again") from error
+    pipe.set_progress_bar_config(disable=True)
+    _bound_prompt_length_(pipe)
+    fingerprint = fingerprint_folder(folder, [n for n in index if not n.startswith("_") and n not in _UNUSED])
+    try:
+        pipe.to(device)
+    except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
+        raise ModelError(f"{model} cannot be moved to device {device}: {_one_line(error)}") from error
+    return LoadedModel(pipe, model, folder, fingerprint, str(dtype).removeprefix("torch."), device)
+
+
+def _resolve(model: str, allow_pickle: bool) -> Path:
+    """Return the local folder of `model`; diffusers downloads a hub id or finds it in its cache."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ModelError(f"{model} is a file; give the folder of a diffusers pipeline (save_pretrained writes one)")
+    if model.count("/") != 1 or model.startswith((".", "/", "~")):
+        raise ModelError(f"no model folder {model}; give a diffusers pipeline folder or a hub id such as owner/name")
+    try:
+        unused = dict.fromkeys(_UNUSED)
+        return Path(DiffusionPipeline.download(model, use_safetensors=None if allow_pickle else True, **unused))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = _one_line(error.__cause__ or error)  # diffusers wraps the error of the connection
+        raise ModelError(f"{model} is not a local folder, and the hub did not provide it: {reason}") from error
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise ModelError(f"{folder} has no model_index.json, so it is not a diffusers pipeline folder")
+    try:
+        index: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {_one_line(error)}") from error
+    if not isinstance(index, dict):
+        raise ModelError(f"{path} holds no JSON object, so it is not the index of a diffusers pipeline")
+    missing = [name for name in REQUIRED if not _is_class(index.get(name))]
+    if missing:
+        present = ", ".join(sorted(name for name, entry in index.items() if _is_class(entry)))
+        raise ModelError(
+            f"{folder} is a {index.get('_class_name')} with {present}, without {', '.join(missing)}; "
+            "Flashbulb audits UNet pipelines with a text encoder such as StableDiffusionPipeline"
+        )
+    return index
+
+
+def _is_class(entry: Any) -> bool:
+    """Return whether an entry of the index is a [library, class] pair; an absent component is [null, null]."""
+    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
+
+
+def _load_network(folder: Path, entry: tuple[str, str], dtype: torch.dtype, allow_pickle: bool) -> Any:
+    """Load a network; refuse it if no file holds one of its weights, which the libraries would leave random."""
+    weights = _choose_weights(folder, allow_pickle)
+    library, class_name = entry
+    network_class: Any = getattr(_LIBRARIES.get(library), class_name, None)
+    if network_class is None:
+        raise ModelError(
+            f"{folder} is of class {library}.{class_name}; only classes of diffusers and transformers are run"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            network, report = network_class.from_pretrained(
+                folder,
+                dtype=dtype,
+                variant=weights.variant,
+                use_safetensors=weights.use_safetensors,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except _LOADING_ERRORS as error:
+        raise ModelError(f"{folder} cannot be loaded: {_one_line(error)}; save the pipeline again") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(f"{folder} lacks {len(missing)} weights, first {missing[0]}; save the pipeline again")
+    return network
+
+
+class _Weights(NamedTuple):
+    variant: str | None
+    use_safetensors: bool
+
+
+def _choose_weights(folder: Path, allow_pickle: bool) -> _Weights:
+    """Prefer safetensors to pickles, and files without a variant to a variant such as fp16."""
+    safe = sorted(folder.glob("*.safetensors"))
+    files = safe or sorted(path for path in folder.glob("*") if path.suffix in _PICKLES)
+    if not files:
+        raise ModelError(f"{folder} holds no weights; save the pipeline again")
+    if not safe and not allow_pickle:
+        raise ModelError(
+            f"{files[0]} is a pickle, which can run code when it is loaded; convert it to safetensors "
+            "or, if you trust its source, pass --allow-pickle"
+        )
+    variants = {_variant(path) for path in files}
+    variant = None if None in variants else min(filter(None, variants))
+    return _Weights(variant, bool(safe))
+
+
+def _variant(path: Path) -> str | None:
+    """Return `fp16` for model.fp16.safetensors or model.fp16-00001-of-00002.safetensors, None without a variant."""
+    parts = path.name.split(".")
+    return parts[1].split("-")[0] if len(parts) > 2 else None
+
+
+def _check_vocabulary(folder: Path) -> None:
+    # transformers makes a tokenizer without words from an empty folder; every prompt would then have the same tokens
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise ModelError(f"{folder} holds no vocabulary ({', '.join(_VOCABULARIES)}); save the pipeline again")
+
+
+def _bound_prompt_length_(pipe: Any) -> None:
+    """Limit prompts to the positions of the text encoder; a tokenizer without a length would pad to 1e30 tokens."""
+    max_length = pipe.tokenizer.model_max_length
+    pipe.tokenizer.model_max_length = min(
+        max_length, getattr(pipe.text_encoder.config, "max_position_embeddings", max_length)
+    )
+
+
+def fingerprint_folder(folder: Path, components: list[str]) -> str:
+    """Hash the index, and the names and bytes of the components' weights and configs; return 16 hex digits."""
+    digest = hashlib.sha256((folder / "model_index.json").read_bytes())
+    for component in sorted(components):
+        for path in sorted((folder / component).glob("*")):
+            if path.suffix in (".safetensors", ".json", ".txt", ".model", *_PICKLES) and path.is_file():
+                digest.update(f"{component}/{path.name}\n".encode())
+                with path.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _silence_libraries() -> None:
+    """Keep the libraries' advice and loading bars out of the audit's output."""
+    diffusers_logging.set_verbosity_error()
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+@contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Flush denormals to zero inside the block; the setting applies to the complete process."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

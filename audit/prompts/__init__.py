@@ -1,0 +1,1 @@
+"""Read prompt files and label files in their usual formats."""

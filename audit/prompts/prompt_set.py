@@ -1,0 +1,189 @@
+"""Read the distinct prompts of a file, a folder or standard input, each with the row it came from."""
+
+import gzip
+import hashlib
+import sys
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from flashbulb.audit.prompts.formats import (
+    Row,
+    TextColumn,
+    detect_suffix,
+    parse_csv,
+    parse_json,
+    parse_jsonl,
+    parse_parquet,
+    parse_txt,
+)
+from flashbulb.audit.prompts.tables import PromptFileError, decode_text
+
+__all__ = ["Prompt", "PromptFileError", "PromptSet", "read_prompts"]
+
+_PARSERS: dict[str, Callable[[str, str, str | None], TextColumn]] = {
+    ".txt": parse_txt,
+    ".jsonl": parse_jsonl,
+    ".ndjson": parse_jsonl,
+    ".csv": parse_csv,
+    ".tsv": parse_csv,
+    ".json": parse_json,
+}
+_STDIN = "standard input"
+_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_SUPPORTED = (
+    f"{', '.join(_PARSERS)} (each also with .gz), .parquet, a folder with .parquet files or "
+    f"{' or '.join(_METADATA)}, and - for standard input"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One distinct text, without surrounding whitespace.
+
+    Args:
+        prompt_id: the first 16 hex digits of the SHA-256 of the text.
+        source_row: where the text first occurs, counted from 1. Text files, JSON lines and CSV count lines: the
+            header of a CSV is line 1, and a record of several lines counts by its first. JSON lists and Parquet
+            count records.
+        n_duplicates: number of rows with exactly this text; 1 if it has no duplicate.
+    """
+
+    prompt_id: str
+    text: str
+    source_file: str
+    source_row: int
+    n_duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The distinct prompts of one source in the order of their first rows, and the count of the other rows.
+
+    Args:
+        n_rows: number of distinct prompts plus `n_empty` plus `n_duplicates`.
+        n_empty: rows with an empty or missing text, which are skipped.
+        n_duplicates: rows beyond the first of each text.
+        text_column: column that held the prompts; None if the format has no columns.
+        sha256: hash of the raw bytes; for a folder, of the lines `<sha256 of the file>  <file name>` that
+            `sha256sum` prints for the files read, sorted by name.
+    """
+
+    prompts: tuple[Prompt, ...]
+    n_rows: int
+    n_empty: int
+    n_duplicates: int
+    text_column: str | None
+    sha256: str
+    source: str
+
+
+def read_prompts(path: str, text_column: str | None = None) -> PromptSet:
+    """Read the prompts of a file or a folder; "-" stands for standard input.
+
+    Args:
+        text_column: column that holds the prompts; by default the only one called prompt, text or caption.
+
+    Raises:
+        PromptFileError: the prompts cannot be read, or there are none.
+    """
+    try:
+        if path == "-":
+            column, sha256 = _read_stdin(text_column)
+        elif path and Path(path).is_dir():
+            column, sha256 = _read_folder(Path(path), text_column)
+        else:
+            column, sha256 = _read_file(path, text_column)
+    except OSError as error:
+        raise PromptFileError(f"{path}: {error.strerror or error}; give a readable prompt file") from error
+    return _prompt_set(column, sha256, source=_STDIN if path == "-" else path)
+
+
+def _prompt_set(column: TextColumn, sha256: str, source: str) -> PromptSet:
+    n_rows: Counter[str] = Counter()
+    first_row: dict[str, Row] = {}
+    for row in column.rows:
+        if text := (row.text or "").strip():
+            n_rows[text] += 1
+            first_row.setdefault(text, row)
+    if not first_row:
+        raise PromptFileError(f"{source}: no prompts, {len(column.rows)} rows without text; give at least one")
+    n_texts = n_rows.total()
+    return PromptSet(
+        prompts=tuple(_prompt(text, row, n_rows[text]) for text, row in first_row.items()),
+        n_rows=len(column.rows),
+        n_empty=len(column.rows) - n_texts,
+        n_duplicates=n_texts - len(first_row),
+        text_column=column.name,
+        sha256=sha256,
+        source=source,
+    )
+
+
+def _prompt(text: str, row: Row, n_duplicates: int) -> Prompt:
+    where = f"{row.source_file}, row {row.source_row}"
+    if "\0" in text:  # escaped in JSON or stored in Parquet; `decode_text` refuses the byte itself
+        raise PromptFileError(f"{where}: NUL character in the text; remove it")
+    try:
+        prompt_id = hashlib.sha256(text.encode()).hexdigest()[:16]
+    except UnicodeEncodeError as error:
+        half = ascii(text[error.start])
+        raise PromptFileError(f"{where}: half a surrogate pair ({half}) is not a character; remove it") from error
+    return Prompt(prompt_id, text, row.source_file, row.source_row, n_duplicates)
+
+
+def _read_stdin(text_column: str | None) -> tuple[TextColumn, str]:
+    data = sys.stdin.buffer.read()
+    raw = _gunzip(data, _STDIN) if data.startswith(b"\x1f\x8b") else data
+    text = decode_text(raw, _STDIN)
+    column = _PARSERS[detect_suffix(text, text_column)](text, _STDIN, text_column)
+    return column, hashlib.sha256(data).hexdigest()
+
+
+def _read_folder(folder: Path, text_column: str | None) -> tuple[TextColumn, str]:
+    """Read the metadata file of an imagefolder, else all its Parquet files sorted by name; subfolders are ignored."""
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name[0] not in "._")
+    chosen = [name for name in names if name in _METADATA]
+    if len(chosen) > 1:
+        raise PromptFileError(f"{folder}: holds {' and '.join(chosen)}; give one of them as the file")
+    chosen = chosen or [name for name in names if name.lower().endswith(".parquet")]
+    if not chosen:
+        raise PromptFileError(f"{folder}: holds neither {', '.join(_METADATA)} nor a .parquet file; give a file")
+    rows: list[Row] = []
+    listing = hashlib.sha256()
+    file_with_column: dict[str | None, str] = {}
+    for name in chosen:
+        column, sha256 = _read_file(str(folder / name), text_column)
+        listing.update(f"{sha256}  {name}\n".encode())
+        file_with_column.setdefault(column.name, name)
+        rows.extend(column.rows)
+    if len(file_with_column) > 1:
+        found = ", ".join(f"{column!r} in {name}" for column, name in file_with_column.items())
+        raise PromptFileError(f"{folder}: the text column differs ({found}); give the files one by one")
+    return TextColumn(next(iter(file_with_column)), rows), listing.hexdigest()
+
+
+def _read_file(path: str, text_column: str | None) -> tuple[TextColumn, str]:
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    is_gzip = suffixes[-1:] == [".gz"]
+    suffix = "".join(suffixes[-2:-1] if is_gzip else suffixes[-1:])
+    if suffix == ".parquet" and not is_gzip:
+        with Path(path).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return parse_parquet(path, text_column), sha256
+    if suffix not in _PARSERS:
+        Path(path).stat()  # a missing file is reported as missing, whatever its name
+        ending = suffix + ".gz" * is_gzip
+        raise PromptFileError(f"{path}: unknown prompt format {ending!r}; supported are {_SUPPORTED}")
+    data = Path(path).read_bytes()
+    text = decode_text(_gunzip(data, path) if is_gzip else data, path)
+    return _PARSERS[suffix](text, path, text_column), hashlib.sha256(data).hexdigest()
+
+
+def _gunzip(data: bytes, source: str) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise PromptFileError(f"{source}: broken gzip ({error}); compress it again or drop .gz") from error

@@ -1,0 +1,1 @@
+"""Record activations of prompts into Parquet shards, and read them back."""

@@ -1,0 +1,235 @@
+"""Record activations of prompts into shards: prompt sites without the UNet, step sites from one step at x_T."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flashbulb.audit.detectors import StepDetector
+from flashbulb.audit.detectors.views import NoiseSeeds, Step
+from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.run.progress import Advance, track
+from flashbulb.hooks import (
+    SPACE_REDUCTIONS,
+    TOKEN_REDUCTIONS,
+    Site,
+    check_finite,
+    complete_shards,
+    over_space,
+    over_tokens,
+    read_manifest,
+    record,
+    site_modules,
+    write_shard,
+)
+from flashbulb.hooks.attention import cross_attention_layers, observe_attention
+
+PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
+NOISE_NORM = "noise_pred_norm"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """Where the shards of one set are, and what the recording cost in UNet evaluations of one latent (UE).
+
+    Evaluations of the empty prompt at x_T serve every set. `Recorder.initial_evaluations` counts them, and
+    `n_evaluations` does not.
+    """
+
+    folder: Path
+    n_shards: int
+    n_truncated: int
+    n_evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How prompts are recorded; every field changes the result or its layout, and so enters the fingerprint."""
+
+    run_seed: int
+    n_seeds: int
+    timestep: int
+    batch_size: int  # latents per UNet call
+    shard_size: int  # prompts per shard
+
+
+class Recorder:
+    """Record batches of prompts on one loaded model; the empty prompt is evaluated once per seed."""
+
+    def __init__(
+        self, denoiser: Denoiser, sites: Sequence[Site], detectors: Sequence[StepDetector], plan: Plan
+    ) -> None:
+        self.denoiser, self.detectors, self.plan = denoiser, tuple(detectors), plan
+        self._prompt_sites = [site for site in sites if site.is_prompt_site]
+        self._step_sites = [site for site in sites if not site.is_prompt_site]
+        self._modules: Mapping[str, nn.Module] = site_modules(denoiser.pipe, sites)
+        latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
+        self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
+        self.seeds.unconditional(plan.timestep)
+        self.initial_evaluations = len(latents)
+        """UE of the empty prompt at x_T, shared by all prompts."""
+
+    @torch.no_grad()
+    def record_prompt_sites(self, tokens: Tokens) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the reductions of the prompt sites by token class, [prompt, neuron] by column, and the prompt_embeds.
+
+        Cross-attention keys and values depend on the prompt alone. Their projections are applied to the embeddings
+        without running the UNet.
+        """
+        prompt_embeds = torch.empty(0)
+        classes = tokens.classes.to(self.denoiser.device)
+
+        def run() -> None:
+            nonlocal prompt_embeds
+            prompt_embeds = self.denoiser.embed(tokens)
+            for site in self._prompt_sites:
+                if site.kind != "text_mlp":
+                    self._modules[site.name](prompt_embeds)
+
+        def reduce(activation: Tensor) -> Mapping[str, Tensor]:
+            return over_tokens(activation.reshape(*classes.shape, -1), classes)
+
+        rows = record(self._modules, self._prompt_sites, run, reduce)
+        return rows, prompt_embeds
+
+    @torch.no_grad()
+    def record_step_sites(self, prompt_embeds: Tensor, classes: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return the reductions of the step sites over space at x_T, and the scores of the step detectors.
+
+        Args:
+            prompt_embeds: [prompt, position, width].
+            classes: [prompt, position], see `flashbulb.hooks.TokenClass`.
+
+        Returns:
+            [prompt × seed, neuron] by column, prompts outermost, and float64 [prompt × seed] by detector. The norm of
+            the predicted noise is under NOISE_NORM.
+        """
+        n_prompts, n_seeds = len(prompt_embeds), self.plan.n_seeds
+        pairs = torch.cartesian_prod(torch.arange(n_prompts), torch.arange(n_seeds))  # [prompt × seed, 2]
+        chunks = torch.split(pairs, self.plan.batch_size)
+        noise: list[Tensor] = []
+
+        def run() -> None:
+            for chunk in chunks:
+                prompt, seed = chunk.unbind(dim=1)
+                latents = self.seeds.latents[seed]
+                noise.append(self.denoiser.predict_noise(latents, self.plan.timestep, prompt_embeds[prompt]))
+
+        with self._attention() as attention:
+            rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
+        shape = (n_prompts, n_seeds)
+        step = Step(
+            seeds=self.seeds,
+            timestep=self.plan.timestep,
+            prompt_embeds=prompt_embeds,
+            classes=classes,
+            noise=torch.cat(noise).reshape(*shape, *self.seeds.latents.shape[1:]),
+            attention={layer: torch.cat(means).reshape(*shape, -1) for layer, means in attention.items()},
+        )
+        measured = {detector.name: detector.measure(step) for detector in self.detectors}
+        measured[NOISE_NORM] = step.noise.float().flatten(2).norm(dim=2)
+        return rows, {name: values.double().cpu().flatten() for name, values in measured.items()}
+
+    @contextmanager
+    def _attention(self) -> Iterator[dict[str, list[Tensor]]]:
+        """Collect attention, averaged over heads and pixels, if a detector reads it: [latent, position] by layer."""
+        means: dict[str, list[Tensor]] = {}
+        if not any(detector.reads_attention for detector in self.detectors):
+            yield means
+            return
+
+        def keep(layer: str, probabilities: Tensor) -> None:
+            means.setdefault(layer, []).append(probabilities.mean(dim=(1, 2)))
+
+        with observe_attention(cross_attention_layers(self.denoiser.pipe.unet), keep):
+            yield means
+
+
+def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
+    """Return the bytes of float16 activations before compression, one row per prompt or per prompt and seed."""
+    n_per_prompt = sum(site.n_neurons for site in sites if site.is_prompt_site) * len(TOKEN_REDUCTIONS)
+    n_per_step = sum(site.n_neurons for site in sites if not site.is_prompt_site) * len(SPACE_REDUCTIONS)
+    return 2 * n_prompts * (n_per_prompt + n_seeds * n_per_step)
+
+
+def record_set(
+    recorder: Recorder, prompts: Sequence[Prompt], folder: Path, manifest: Mapping[str, Any], stage: str
+) -> Recorded:
+    """Record `prompts` into `folder`, shard by shard; complete shards with the same fingerprint are kept.
+
+    Args:
+        manifest: written with every shard; its "fingerprint" identifies the recording.
+        stage: what the progress line says.
+
+    Raises:
+        SiteDidNotFire, NonFiniteActivation: the recording cannot be trusted; the shard is not written.
+        FingerprintMismatch: the folder holds another recording.
+    """
+    plan = recorder.plan
+    prompt_folder, step_folder = folder / PROMPT_FOLDER, folder / STEP_FOLDER
+    fingerprint = str(manifest["fingerprint"])
+    done = complete_shards(prompt_folder, fingerprint).keys() & complete_shards(step_folder, fingerprint).keys()
+    n_shards = math.ceil(len(prompts) / plan.shard_size)
+    n_done = sum(len(prompts[i * plan.shard_size : (i + 1) * plan.shard_size]) for i in done if i < n_shards)
+    with track(stage, len(prompts), "prompts", done=n_done) as advance:
+        for index in sorted(set(range(n_shards)) - done):
+            shard = prompts[index * plan.shard_size : (index + 1) * plan.shard_size]
+            _record_shard(recorder, shard, index, folder, manifest, advance)
+    manifests = [read_manifest(step_folder / f"part-{i:05d}.parquet") for i in range(n_shards)]
+    n_truncated, n_evaluations = (
+        sum(int(str(m.entries[entry])) for m in manifests) for entry in ("n_truncated", "n_evaluations")
+    )
+    return Recorded(folder, n_shards, n_truncated, n_evaluations)
+
+
+def _record_shard(
+    recorder: Recorder,
+    shard: Sequence[Prompt],
+    index: int,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    advance: Advance,
+) -> None:
+    plan = recorder.plan
+    n_per_call = max(1, plan.batch_size // plan.n_seeds)
+    n_before = recorder.denoiser.evaluations
+    prompt_batches, step_batches, score_batches, n_truncated = [], [], [], 0
+    for start in range(0, len(shard), n_per_call):
+        tokens = recorder.denoiser.tokenize([prompt.text for prompt in shard[start : start + n_per_call]])
+        prompt_rows, prompt_embeds = recorder.record_prompt_sites(tokens)
+        step_rows, detector_scores = recorder.record_step_sites(prompt_embeds, tokens.classes)
+        prompt_batches.append(prompt_rows)
+        step_batches.append(step_rows)
+        score_batches.append(detector_scores)
+        n_truncated += sum(tokens.truncated)
+        advance(len(prompt_embeds))
+    ids = [prompt.prompt_id for prompt in shard]
+    scores = _concatenate(score_batches)
+    prompt_keys = {"prompt_id": ids}
+    step_keys = {
+        "prompt_id": np.repeat(ids, plan.n_seeds).tolist(),
+        "seed_index": list(range(plan.n_seeds)) * len(ids),
+        "timestep": [plan.timestep] * (len(ids) * plan.n_seeds),
+        **{name: values.tolist() for name, values in scores.items()},
+    }
+    prompt_activations, step_activations = _concatenate(prompt_batches), _concatenate(step_batches)
+    check_finite(prompt_activations, prompt_keys)
+    check_finite({**step_activations, f"{NOISE_NORM}/mean": scores[NOISE_NORM][:, None]}, step_keys)
+    n_evaluations = recorder.denoiser.evaluations - n_before
+    entries = {**manifest, "n_truncated": n_truncated, "n_evaluations": n_evaluations}
+    write_shard(folder / PROMPT_FOLDER, index, prompt_keys, prompt_activations, entries)
+    write_shard(folder / STEP_FOLDER, index, step_keys, step_activations, entries)
+
+
+def _concatenate(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Concatenate the rows of several batches, column by column."""
+    return {column: torch.cat([batch[column] for batch in batches]) for column in batches[0]}

@@ -1,0 +1,80 @@
+"""Attempts of a recovery, kept on disk so that an interrupted recovery resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.recover.signs import Signs
+from flashbulb.audit.run.tensors import read_tensors, write_tensors
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One strategy tried on one prompt, before it is judged.
+
+    Args:
+        restart: number of the strategy's restart, from 0.
+        evaluations: UE spent.
+        images: the images it gave, [seed, height, width, 3].
+        signs: None where too few of the images agree to measure them.
+        prompt_embeds: what gave the images, [position, width].
+        kinship: cosine of what an ascent reached to its prompt, see `recover/strategies/ascend.py`; None where nothing
+            was climbed.
+    """
+
+    strategy: str
+    restart: int
+    evaluations: int
+    images: RgbImages
+    signs: Signs | None
+    prompt_embeds: Tensor
+    kinship: float | None
+
+    @property
+    def name(self) -> str:
+        """Name among the attempts of its prompt, fit for a file name."""
+        return f"{self.strategy}-{self.restart}"
+
+
+class AttemptStore:
+    """Attempts of one run, one file each; attempts made with other settings count as missing.
+
+    Args:
+        identities: by strategy, a hash of everything its attempts depend on except the prompt and the restart.
+        keep_images: False keeps images off the disk; every attempt is then made again.
+    """
+
+    def __init__(self, folder: Path, identities: Mapping[str, str], *, keep_images: bool) -> None:
+        self._folder, self._identities, self._keep_images = folder, identities, keep_images
+
+    def load(self, key: str, strategy: str, restart: int) -> Attempt | None:
+        """Return the attempt that `save` wrote for the same key; None if it is missing or unreadable."""
+        kept = read_tensors(self._path(key, f"{strategy}-{restart}"), self._identities[strategy])
+        if kept is None:
+            return None
+        tensors, stated = kept
+        signs = Signs(**stated["signs"]) if stated["signs"] is not None else None
+        images, evaluations = np.asarray(tensors["pictures"], dtype=np.uint8), int(stated["evaluations"])
+        return Attempt(strategy, restart, evaluations, images, signs, tensors["prompt_embeds"], stated["kinship"])
+
+    def save(self, key: str, attempt: Attempt) -> None:
+        """Write one attempt, completely or not at all."""
+        if not self._keep_images:
+            return
+        stated = {
+            "evaluations": attempt.evaluations,
+            "kinship": attempt.kinship,
+            "signs": asdict(attempt.signs) if attempt.signs is not None else None,
+        }
+        tensors = {"pictures": torch.from_numpy(attempt.images.copy()), "prompt_embeds": attempt.prompt_embeds}
+        write_tensors(self._path(key, attempt.name), tensors, self._identities[attempt.strategy], stated)
+
+    def _path(self, key: str, name: str) -> Path:
+        return self._folder / key / f"{name}.safetensors"

@@ -1,0 +1,206 @@
+"""Judge the images of an attempt: agreement of seeds, nearest training image, verdict, severity, distinct findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from flashbulb.audit.images.distances import (
+    REPLICATION_DISTANCE,
+    RgbImage,
+    RgbImages,
+    agrees,
+    medoid,
+    seed_agreement,
+    tile_distances,
+)
+from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
+from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
+from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.templates import template_match
+
+FALSE_DISCOVERY_RATE = 0.1
+"""Flagged prompts with a q-value up to this have medium severity even if no image comes back."""
+
+
+MIN_AGREEMENT = {"confirmed": 0.5, "likely": 0.75}
+"""Share of seeds that must give the same image before a prompt counts as recalling it."""
+
+MIN_KINSHIP = 0.75
+"""From this cosine on, what an ascent reached belongs to its own prompt. In audits of the embedded model the cosine was
+0.81 to 0.96 where a flagged prompt's own image came out, and up to 0.70 where a prompt was driven to the memory of
+another. For captions known in part, about half of the images that come out lie below it: their verdict is not_shown."""
+
+MIN_COPIES = 0.5
+"""Share of the images of an ascent or of cyclic denoising that must copy a training image: among many prompts that are
+moved, a single sample meets some memory by chance."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt on one prompt shows.
+
+    Args:
+        best: index of the image that represents it.
+        agreement: share of the images in the largest group that shows one image.
+        nearest: training image nearest to the best image; None without training images.
+        confidence: probability that the images show a memory, from their signs alone; None where too few agree.
+        verdict: confirmed, likely or not_shown.
+    """
+
+    best: int
+    agreement: float
+    nearest: Nearest | None
+    confidence: float | None
+    verdict: str
+
+    @property
+    def kind(self) -> str | None:
+        """verbatim or template: how the training image came back; None where none did."""
+        return self.nearest.kind if self.nearest is not None and self.verdict != "not_shown" else None
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedAttempt:
+    """One attempt and its outcome; of its images only the one that stands for it stays in memory.
+
+    Args:
+        image_path: path of that image, relative to the run; None where no image is kept.
+        fixed_share: share of the image that every seed repeats.
+        mask_path: mask of the part that every seed repeats; None where that is the whole image or nothing.
+        training_image: file of the nearest training image.
+    """
+
+    strategy: str
+    restart: int
+    evaluations: int
+    outcome: Outcome
+    image: RgbImage
+    image_path: str | None
+    fixed_share: float
+    mask_path: str | None
+    training_image: Path | None
+
+
+@dataclass(slots=True)
+class Recovered:
+    """One prompt after the ladder: its position among the candidates, its attempts in order, and its finding.
+
+    `measured` holds each image detector's score of its samples, by name.
+    """
+
+    position: int
+    is_control: bool
+    attempts: list[JudgedAttempt]
+    measured: Mapping[str, float]
+    finding: int | None = None
+
+    @property
+    def best(self) -> JudgedAttempt:
+        """The first attempt with the strongest verdict."""
+        order = ("not_shown", "likely", "confirmed")
+        return max(self.attempts, key=lambda attempt: order.index(attempt.outcome.verdict))
+
+
+def judge(
+    images: RgbImages,
+    training: TrainingImages | None,
+    signs: Signs | None,
+    *,
+    kinship: float | None = None,
+    is_blind: bool = False,
+    is_pushed: bool = False,
+) -> Outcome:
+    """Judge one prompt's images [seed, height, width, 3].
+
+    With training images, an outcome is confirmed only if it copies one of them. A common part, or the signs, make it
+    likely at most, because the given training images may be incomplete. Without training images the signs decide.
+
+    Args:
+        signs: None where too few of the images agree to measure them.
+        kinship: cosine of what an ascent reached to the prompt; below `MIN_KINSHIP` the image is another prompt's.
+        is_pushed: the images are not plain samples; `MIN_COPIES` of them must then copy a training image.
+        is_blind: the images come from a search without a prompt; the signs then suffice without `MIN_AGREEMENT`.
+    """
+    agreement = seed_agreement(images)
+    found = training.nearest(images) if training is not None else [None] * len(images)
+    distances = [n.distance if n is not None and n.kind == "verbatim" else np.inf for n in found]
+    copies = float(np.isfinite(distances).mean())
+    closest, typical = int(np.argmin(distances)), medoid(images)
+    confidence = confidence_of(signs) if signs is not None else None
+    if kinship is not None and kinship < MIN_KINSHIP:
+        return Outcome(typical, agreement, found[typical], confidence, "not_shown")
+    if copies > 0 and (not is_pushed or copies >= MIN_COPIES):
+        return Outcome(closest, agreement, found[closest], confidence, "confirmed")
+    template = _template(images[typical], fixed_part(images), training, found[typical])
+    if template is not None:
+        return Outcome(typical, agreement, template, confidence, "likely")
+    verdict = verdict_of(confidence) if confidence is not None else "not_shown"
+    if not is_blind and not agrees(agreement, len(images), MIN_AGREEMENT.get(verdict, 0)):
+        verdict = "not_shown"
+    if training is not None and verdict == "confirmed":
+        verdict = "likely"
+    return Outcome(typical, agreement, found[typical], confidence, verdict)
+
+
+def _template(
+    image: RgbImage, part: FixedPart, training: TrainingImages | None, nearest: Nearest | None
+) -> Nearest | None:
+    """Return the nearest training image if it contains the part that every seed repeats."""
+    if training is None or nearest is None or not part.is_partial:
+        return None
+    match = template_match(image, training.image(nearest.index), part.mask)
+    return replace(nearest, kind="template", distance=match.distance) if match.is_match else None
+
+
+def severity(flagged: bool, q_value: float, outcome: Outcome | None) -> str:
+    """Return high (flagged, an image came back), medium (flagged, significant over the set), low (flagged) or none."""
+    if not flagged:
+        return "none"
+    if outcome is not None and outcome.verdict != "not_shown":
+        return "high"
+    return "medium" if q_value <= FALSE_DISCOVERY_RATE else "low"
+
+
+def severities(flagged: Sequence[bool], q_values: Sequence[float], outcomes: Mapping[int, Outcome]) -> tuple[str, ...]:
+    """Return the severity of each candidate; `outcomes` are those of the prompts that were tried, by position."""
+    judged = zip(flagged, q_values, strict=True)
+    return tuple(severity(flag, q, outcomes.get(i)) for i, (flag, q) in enumerate(judged))
+
+
+def group_findings(outcomes: Sequence[Outcome], images: Sequence[RgbImage]) -> list[int | None]:
+    """Number the distinct images among the shown outcomes; many prompts can share one finding. None if not shown.
+
+    Args:
+        outcomes: one per prompt, worst first, so that findings are numbered by severity.
+        images: the image that represents each outcome, [height, width, 3].
+    """
+    heads: list[tuple[int | None, RgbImage]] = []
+    numbers: list[int | None] = []
+    for outcome, image in zip(outcomes, images, strict=True):
+        if outcome.verdict == "not_shown":
+            numbers.append(None)
+            continue
+        nearest = outcome.nearest.index if outcome.nearest and outcome.verdict == "confirmed" else None
+        number = next((i for i, head in enumerate(heads) if _same(head, nearest, image)), len(heads))
+        if number == len(heads):
+            heads.append((nearest, image))
+        numbers.append(number)
+    return numbers
+
+
+def _same(head: tuple[int | None, RgbImage], nearest: int | None, image: RgbImage) -> bool:
+    if head[0] is not None and nearest is not None:
+        return head[0] == nearest
+    return float(tile_distances(head[1][None], image)[0]) <= REPLICATION_DISTANCE
+
+
+def number_findings_(recovered: Iterable[Recovered]) -> None:
+    """Give prompts that lead to one image the same finding; controls have none."""
+    shown = [prompt for prompt in recovered if not prompt.is_control]
+    numbers = group_findings([prompt.best.outcome for prompt in shown], [prompt.best.image for prompt in shown])
+    for prompt, number in zip(shown, numbers, strict=True):
+        prompt.finding = number

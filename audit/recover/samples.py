@@ -1,0 +1,86 @@
+"""Plain samples of a prompt with several seeds (Carlini et al., arXiv 2301.13188), kept as images on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.images.png import read_image, save_image
+from flashbulb.audit.model.sampling import sample_images
+from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class SamplePlan:
+    """How prompts are sampled; every field is written into each image's metadata."""
+
+    run_seed: int
+    n_samples: int
+    num_inference_steps: int
+    guidance_scale: float
+
+    @property
+    def evaluations(self) -> int:
+        """UE of one prompt: every step evaluates a conditional and an unconditional latent."""
+        return self.n_samples * self.num_inference_steps * (2 if self.guidance_scale > 1 else 1)
+
+
+def sample_prompts(pipe: Any, prompts: Sequence[str], plan: SamplePlan) -> list[RgbImages]:
+    """Sample every prompt with every seed, in one batch: for each prompt [seed, height, width, 3]."""
+    texts = [prompt for prompt in prompts for _ in range(plan.n_samples)]
+    indices = list(range(plan.n_samples)) * len(prompts)
+    images = sample_images(
+        pipe,
+        texts,
+        indices,
+        run_seed=plan.run_seed,
+        num_inference_steps=plan.num_inference_steps,
+        guidance_scale=plan.guidance_scale,
+    )
+    return np.split(images, len(prompts))
+
+
+def image_name(image_index: int) -> str:
+    """Return the file name of a sample."""
+    return f"seed-{image_index}.png"
+
+
+def sample_paths(run: Path, prompt_id: str, n_samples: int) -> tuple[Path, ...]:
+    """Return the paths of a prompt's plain samples."""
+    return tuple(run / IMAGES_DIRECTORY / prompt_id / image_name(index) for index in range(n_samples))
+
+
+def save_images(folder: Path, images: RgbImages, prompt: str, plan: SamplePlan, fingerprint: str) -> None:
+    """Write seed-0.png, seed-1.png, … with prompt, seed and settings in their metadata."""
+    for index, image in enumerate(images):
+        stated = {**_metadata(prompt, plan, fingerprint), "image_index": index}
+        save_image(folder / image_name(index), image, stated)
+
+
+def load_images(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str) -> RgbImages | None:
+    """Return the images that `save_images` wrote for exactly this prompt, plan and model; None if any is missing."""
+    images = []
+    for index in range(plan.n_samples):
+        try:
+            image = read_image(folder / image_name(index))
+        except OSError:
+            return None
+        if image.metadata != {**_metadata(prompt, plan, fingerprint), "image_index": index}:
+            return None
+        images.append(image.pixels)
+    return np.stack(images)
+
+
+def _metadata(prompt: str, plan: SamplePlan, fingerprint: str) -> Mapping[str, Any]:
+    return {
+        "prompt": prompt,
+        "run_seed": plan.run_seed,
+        "num_inference_steps": plan.num_inference_steps,
+        "guidance_scale": plan.guidance_scale,
+        "fingerprint": fingerprint,
+    }

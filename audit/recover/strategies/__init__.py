@@ -1,0 +1,1 @@
+"""Recovery strategies, one a file."""

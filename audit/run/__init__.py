@@ -1,0 +1,1 @@
+"""Run directories, tensor files, and the progress of long jobs."""

@@ -1,0 +1,195 @@
+"""Own a run directory: claim it for one audit, refuse it to others, resume it, and keep its run.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flashbulb.reports.tables.differences import first_difference
+from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, withdraw_verdict, write_json
+
+RECORDING, DETECTION, RECOVERY = "recording", "detection", "recovery"
+STAGES = frozenset({RECORDING, DETECTION, RECOVERY})
+"""Parts of an audit's identity. A directory may name fewer of them (`audit/stages/identity.py`)."""
+
+
+class RunDirectoryError(ValueError):
+    """The run directory cannot be used; the message gives the reason and what to do."""
+
+
+def fingerprint_of(values: Mapping[str, Any]) -> str:
+    """Hash everything a result depends on, to 16 hex digits."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class RunDirectory:
+    """One directory of results; `open` claims it for exactly one set of inputs and settings."""
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path, self.record = path, record
+
+    @classmethod
+    def open(cls, path: Path, identity: Mapping[str, Any], *, force: bool) -> RunDirectory:
+        """Create the directory, or resume it if it holds results of the same identity.
+
+        Args:
+            force: start over where the directory holds an audit. Any other folder is never touched.
+
+        Raises:
+            RunDirectoryError: not writable, holds something else, or holds an audit of another identity.
+        """
+        try:
+            record = _read_accepted(path, identity, force)
+            if record is not None and force:
+                _clear(path)
+            path.mkdir(parents=True, exist_ok=True)
+            run = cls(path, {})
+            run.begin(identity, status="running")
+        except OSError as error:
+            raise _unwritable(path, error.strerror or str(error)) from error
+        return run
+
+    @classmethod
+    def examine(cls, path: Path, identity: Mapping[str, Any], *, force: bool) -> str | None:
+        """Return the status of what `open` would find, None if there is nothing; write nothing.
+
+        Raises:
+            RunDirectoryError: what `open` would raise.
+        """
+        try:
+            record = _read_accepted(path, identity, force)
+            folder = nearest_existing(path)
+        except OSError as error:
+            raise _unwritable(path, error.strerror or str(error)) from error
+        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+            raise _unwritable(path, "Permission denied" if folder.is_dir() else "Not a directory")
+        return None if record is None else str(record.get("status"))
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDirectory:
+        """Return the directory of an audit that has begun, to resume it; write nothing.
+
+        Raises:
+            RunDirectoryError: it holds no audit.
+        """
+        try:
+            record = _read_record(path) if (path / RUN_FILE).is_file() else None
+        except OSError as error:
+            raise RunDirectoryError(f"{path} cannot be read: {error.strerror or error}") from error
+        if record is not None:
+            _refuse_older(path, record)
+        if record is None or not STAGES.intersection(record["identity"]):
+            raise RunDirectoryError(f"{path} holds no audit; begin one with `flashbulb record --out {path}`")
+        return cls(path, record)
+
+    def begin(self, identity: Mapping[str, Any], **entries: Any) -> None:
+        """Claim the directory for `identity`: replace run.json by `entries` and withdraw every verdict."""
+        withdraw_verdict(self.path)
+        self.record = {"schema_version": SCHEMA_VERSION, "identity": dict(identity)}
+        self.update(**entries)
+
+    def update(self, **entries: Any) -> None:
+        """Merge entries into run.json and write all of it."""
+        self.record.update(entries)
+        write_json(self.path / RUN_FILE, self.record)
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path itself, or the nearest folder above it that exists."""
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+
+
+def flatten_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Flatten nested values as a JSON file holds them: {"settings": {"fpr": 0.01}} becomes {"settings.fpr": 0.01}."""
+    return _flatten(json.loads(json.dumps(values, default=str)), "")
+
+
+def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _unwritable(path: Path, reason: str) -> RunDirectoryError:
+    return RunDirectoryError(f"{path} cannot be written: {reason}; choose another --out")
+
+
+def _read_accepted(path: Path, identity: Mapping[str, Any], force: bool) -> dict[str, Any] | None:
+    """Read run.json; without `force`, refuse an older version and another identity."""
+    record = _read_record(path)
+    if record is not None and not force:
+        _refuse_older(path, record)
+        _refuse_other_identity(path, record["identity"], identity)
+    return record
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """Read run.json, which holds at least a version and an identity; None if the directory is empty or missing.
+
+    A folder whose run.json is not ours is refused here, so `_clear` never touches files of others.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return None
+    if not (path / RUN_FILE).is_file():
+        raise RunDirectoryError(f"{path} exists and is not a Flashbulb run directory; choose another --out")
+    try:
+        record: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        version = int(record["schema_version"])
+        record["identity"].keys()
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunDirectoryError(
+            f"{path / RUN_FILE} is damaged or was not written by Flashbulb; choose another --out, "
+            f"or remove {path} yourself"
+        ) from error
+    if version > SCHEMA_VERSION:
+        raise RunDirectoryError(
+            f"{path} has schema version {version}, newer than {SCHEMA_VERSION}; choose another --out, "
+            "or upgrade flashbulb"
+        )
+    return record
+
+
+def _clear(path: Path) -> None:
+    """Empty a run directory; run.json goes last, so after a kill the folder is still recognized as ours."""
+    for child in path.iterdir():
+        if child.name == RUN_FILE:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    (path / RUN_FILE).unlink()
+
+
+def _refuse_older(path: Path, record: Mapping[str, Any]) -> None:
+    version = int(record["schema_version"])
+    if version < SCHEMA_VERSION:
+        raise RunDirectoryError(
+            f"{path} was written by an older release (schema version {version}, this one reads {SCHEMA_VERSION}); "
+            "choose another --out, or pass --force to start over"
+        )
+
+
+def _refuse_other_identity(path: Path, held: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuse `wanted` if it differs from `held`; a stage that only one of the two names is still open."""
+    still_open = {stage for stage in STAGES if (stage in held) != (stage in wanted)}
+    before, after = (
+        flatten_json({key: value for key, value in identity.items() if key not in still_open})
+        for identity in (held, wanted)
+    )
+    way_out = "choose another --out, or pass --force to start over"
+    difference = first_difference(before, after)
+    if difference is not None:
+        raise RunDirectoryError(
+            f"{path} holds another audit: {difference.key} was {difference.old!r}, now {difference.new!r}"
+            f"{difference.others}; {way_out}"
+        )
+    if not held.keys() & wanted.keys():
+        raise RunDirectoryError(f"{path} holds results of another command; {way_out}")

@@ -1,0 +1,112 @@
+"""Show the progress of long jobs and time the stages of a run.
+
+On a terminal progress is a live bar; elsewhere it is a log line every few seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Advance(Protocol):
+    """Report that `n` more units of the job are done, with an optional remark such as the loss."""
+
+    def __call__(self, n: int = 1, remark: str = "") -> None: ...
+
+
+class _SpeedColumn(TextColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__("")
+        self._unit = unit
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} {self._unit}/s" if speed else "", style="cyan")
+
+
+@contextmanager
+def track(stage: str, total: int, unit: str, *, done: int = 0) -> Iterator[Advance]:
+    """Show on stderr how much of `stage` is done, the units per second and the time left.
+
+    Args:
+        done: units that an earlier run completed.
+    """
+    if sys.stderr.isatty():
+        with _bar(stage, total, unit, done) as advance:
+            yield advance
+    else:
+        with _lines(stage, total, unit, done) as advance:
+            yield advance
+
+
+@contextmanager
+def _bar(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("[bold]{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _SpeedColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[remark]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(stage, total=total, completed=done, remark="")
+        yield lambda n=1, remark="": progress.update(task, advance=n, remark=remark)
+
+
+@contextmanager
+def _lines(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    started = last = time.monotonic()
+    count = done
+
+    def advance(n: int = 1, remark: str = "") -> None:
+        nonlocal last, count
+        count += n
+        now = time.monotonic()
+        if now - last < _SECONDS_BETWEEN_LINES and count < total:
+            return
+        last = now
+        speed = (count - done) / max(now - started, 1e-9)
+        left = (total - count) / speed if speed else float("inf")
+        logger.info("%s %d/%d, %.1f %s/s, ETA %.0f s %s", stage, count, total, speed, unit, left, remark)
+
+    yield advance
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """Seconds spent in each stage; entering a stage again adds to its time."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time the block as part of stage `name`."""
+        started = time.monotonic()
+        yield
+        seconds = self.seconds.get(name, 0.0) + time.monotonic() - started
+        self.seconds[name] = round(seconds, 3)

@@ -1,0 +1,213 @@
+"""Build the entries of an audit's run.json: inputs, counts, calibration, warnings and problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.stages.state import DetectedRun, Inputs, RecordedRun, Results
+from flashbulb.audit.statistics.flags import Detected
+from flashbulb.audit.statistics.style import MIN_PROMPTS
+from flashbulb.reports.tables.files import DETECTION_TABLES, SCHEMA_VERSION, TABLE_FILES, sha256_of
+from flashbulb.reports.tables.rates import percent, rate_of
+from flashbulb.reports.tables.recoveries import recovery_counts
+from flashbulb.reports.tables.run_record import (
+    COMPLETE,
+    DETECTED,
+    RECORDED,
+    Calibration,
+    Counts,
+    ModelIdentity,
+    RunRecord,
+    StyleCalibration,
+)
+
+_LIBRARIES = ("flashbulb", "torch", "diffusers", "transformers", "numpy")
+
+
+def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
+    """Return the entries of run.json after recording."""
+    inputs = recorded.inputs
+    return {
+        "status": RECORDED,
+        "model": asdict(_model(inputs)),
+        "settings": inputs.settings.model_dump(mode="json"),
+        "inputs": _prompt_sources(inputs),
+        "counts": _prompt_counts(recorded),
+        "evaluations": {"record": recorded.evaluations},
+        "timings": dict(recorded.timings),
+        "versions": library_versions(),
+        "tables": {},
+        "warnings": [],
+        "problems": [],
+    }
+
+
+def detected_entries(recorded: RecordedRun, detection: DetectedRun, run: Path, seconds: float) -> dict[str, Any]:
+    """Return the entries that detection adds to run.json or replaces there; its tables must exist in `run`.
+
+    Args:
+        seconds: time that detection took.
+    """
+    inputs, detected = recorded.inputs, detection.detected
+    return {
+        "status": DETECTED,
+        "calibration": asdict(detection.calibration),
+        "counts": {**_prompt_counts(recorded), **_score_counts(inputs, detected)},
+        "timings": {**recorded.timings, "detect": seconds},
+        "tables": {name: sha256_of(run / name) for name in DETECTION_TABLES},
+        "warnings": list(_warnings(inputs, detected)),
+        "problems": list(_problems(inputs, detected)),
+    }
+
+
+def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings: Mapping[str, float]) -> RunRecord:
+    """Build run.json of a complete audit, without its verdict; the tables must exist in `run`."""
+    inputs, counted = results.recorded.inputs, recovery_counts(recoveries)
+    return RunRecord(
+        schema_version=SCHEMA_VERSION,
+        status=COMPLETE,
+        model=_model(inputs),
+        settings=inputs.settings.model_dump(mode="json"),
+        inputs=_prompt_sources(inputs),
+        calibration=results.detection.calibration,
+        counts=Counts(
+            **_prompt_counts(results.recorded),
+            **_score_counts(inputs, results.detected),
+            n_high=results.severities.count("high"),
+            **asdict(counted),
+        ),
+        false_recovery=rate_of(counted.n_false_recoveries, counted.n_controls),
+        evaluations={
+            "record": results.recorded.evaluations,
+            "recover": sum(attempt.evaluations for recovered in results.recovered for attempt in recovered.attempts),
+            **({"detect_pictures": n} if (n := results.detector_evaluations) else {}),
+        },
+        timings=timings,
+        versions=library_versions(),
+        tables={name: sha256_of(run / name) for name in TABLE_FILES},
+        warnings=_warnings(inputs, results.detected),
+        problems=_problems(inputs, results.detected),
+        verdict=None,
+    )
+
+
+def _model(inputs: Inputs) -> ModelIdentity:
+    return ModelIdentity(display_name(inputs.settings.model), inputs.model.fingerprint)
+
+
+def _prompt_sources(inputs: Inputs) -> dict[str, Any]:
+    reference = inputs.reference
+    return {
+        "prompts": describe_prompts(inputs.candidates),
+        "reference": describe_prompts(reference) if reference is not None else None,
+    }
+
+
+def _prompt_counts(recorded: RecordedRun) -> dict[str, Any]:
+    inputs = recorded.inputs
+    return {
+        "n_rows": inputs.candidates.n_rows,
+        "n_empty": inputs.candidates.n_empty,
+        "n_truncated": recorded.sets["candidates"].n_truncated,
+        "n_prompts": inputs.n_prompts,
+        "n_left_out": len(inputs.left_out),
+    }
+
+
+def _score_counts(inputs: Inputs, detected: Detected) -> dict[str, Any]:
+    scored = detected.scored
+    return {
+        "n_scored": len(scored.spike_score) + len(inputs.left_out),
+        "n_flagged": int(scored.flagged.sum()),
+    }
+
+
+def display_name(model: str) -> str:
+    """Return the model as the user named it, or "embedded" for the model that ships with Flashbulb."""
+    return "embedded" if Path(model) == MODEL else model
+
+
+def build_calibration(inputs: Inputs, detected: Detected, style_auc: float | None) -> Calibration:
+    """Build the calibration entry of run.json: the prompts and the threshold that the scores were calibrated with.
+
+    Args:
+        style_auc: how well the text alone separates flagged prompts from others (AUC); None if not measured.
+    """
+    settings, reference, scored = inputs.settings, inputs.reference, detected.scored
+    return Calibration(
+        fpr=settings.fpr,
+        threshold=scored.finite_threshold,
+        n_reference=len(scored.reference_score),
+        reference_source=reference.source if reference else "the candidates themselves",
+        style_auc=style_auc,
+        style_shift=detected.style_shift,
+        max_style_shift=settings.max_style_shift,
+        pooled=detected.pooled,
+        styles=tuple(
+            StyleCalibration(
+                on_reference=style.on_reference,
+                n_calibrating=style.n_calibrating,
+                n_candidates=style.n_candidates,
+                threshold=style.threshold if np.isfinite(style.threshold) else None,
+                tail_shape=style.null.tail_shape,
+                tail_error=style.null.tail_error,
+            )
+            for style in scored.styles
+        ),
+    )
+
+
+def _warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
+    """Return what a reader of the result must know; with --strict these are problems."""
+    if inputs.reference is None:
+        return ("There is no reference: the candidates were calibrated on themselves, assuming few are memorized.",)
+    if detected.style_shift is not None and detected.pooled:
+        return (
+            "The reference is of another style than the candidates: the text alone separates them with an AUC of "
+            f"{detected.style_shift:.2f} (limit {inputs.settings.max_style_shift:g}). Calibration "
+            "used the candidates as well; give a reference in their style.",
+        )
+    return ()
+
+
+def _problems(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
+    """Return why the result must not be trusted: an audit that cannot fail must not pass."""
+    settings, scored = inputs.settings, detected.scored
+    problems = list(_warnings(inputs, detected)) if settings.strict else []
+    if settings.strict and inputs.reference is not None and detected.style_shift is None:
+        problems.append(
+            f"The styles of reference and candidates cannot be compared with fewer than {MIN_PROMPTS} prompts each."
+        )
+    if scored.finite_threshold is None:
+        fewest = min(style.n_calibrating for style in scored.styles if not np.isfinite(style.threshold))
+        problems.append(
+            f"{fewest} reference prompts cannot show a false-positive rate of {percent(settings.fpr)}; "
+            f"give at least {int(np.ceil(1 / settings.fpr)) - 1}, or raise --fpr."
+        )
+    return tuple(problems)
+
+
+def describe_prompts(prompts: PromptSet) -> dict[str, Any]:
+    """Return where the prompts came from, and how many rows were empty or duplicates."""
+    return {
+        "source": prompts.source,
+        "sha256": prompts.sha256,
+        "text_column": prompts.text_column,
+        "n_rows": prompts.n_rows,
+        "n_empty": prompts.n_empty,
+        "n_duplicates": prompts.n_duplicates,
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of flashbulb and of the libraries that affect its numbers."""
+    return {name: version(name) for name in _LIBRARIES}

@@ -1,0 +1,166 @@
+"""Run a discovery: search a model for memorized images round by round, save every round, and write the findings."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+from flashbulb.audit.ascent.climb import ClimbPlan
+from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
+from flashbulb.audit.discover.store import SearchStore
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
+from flashbulb.audit.settings import DiscoverSettings, SettingsError
+from flashbulb.audit.stages.account import display_name, library_versions
+from flashbulb.audit.stages.discover_output import (
+    DiscoverySession,
+    save_finding,
+    show_finding,
+    write_discovery_results,
+    write_recoveries,
+)
+from flashbulb.audit.stages.replay import Replay
+from flashbulb.audit.stages.session import check_training_images, load_training_images, resolve_device, resolve_dtype
+from flashbulb.audit.statistics.scores import columns_of
+from flashbulb.hooks import find_sites
+from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
+from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING
+from flashbulb.reports.views.discovery import DiscoveryRecord, StopReason
+from flashbulb.reports.views.terminal import SummaryConsole
+
+logger = logging.getLogger(__name__)
+
+_NOT_IN_IDENTITY = {
+    *("model", "out"),  # compared by its hash, or only where results go
+    *("budget", "minutes", "patience"),  # when a search ends; a larger value resumes it
+    *("device", "allow_pickle", "batch_size", "checkpointing", "descriptor_weights"),
+}
+
+
+def run_discovery(
+    settings: DiscoverSettings, *, force: bool, replayed: Replay[DiscoverSettings] | None = None
+) -> DiscoveryRecord:
+    """Search a model for memorized images until the budget is spent or further rounds find nothing new.
+
+    An interrupted search is resumed. Findings are printed as they are verified; the tables are written after each
+    round with findings.
+
+    Raises:
+        one of `USAGE_ERRORS` or SettingsError: a mistake in the inputs.
+        NonFiniteActivation: an activation of the model is not finite.
+    """
+    if settings.budget is None and settings.minutes is None:
+        raise SettingsError("a discovery needs a limit; give --budget (UNet evaluations), --minutes, or both")
+    check_training_images(settings)
+    started = time.monotonic()
+    device = resolve_device(settings.device)
+    dtype = resolve_dtype(settings.dtype, device)
+    loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    denoiser = Denoiser(loaded.pipe)
+    _check_budget(settings, denoiser)
+    identity = _identity(settings, loaded)
+    if replayed is not None:
+        replayed.compare_inputs(identity)
+    run = RunDirectory.open(settings.out, identity, force=force)
+    run.update(status=DISCOVERY_RUNNING)
+    training = load_training_images(settings, denoiser)
+    console = SummaryConsole()
+    session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
+    logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
+    with flushed_denormals():
+        return _search(session)
+
+
+def _check_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
+    start_cost = cost_of_start(search_plan(settings), Verifier(denoiser, search_verify_plan(settings)))
+    least = settings.n_reference + start_cost
+    if settings.budget is not None and settings.budget < least:
+        raise SettingsError(
+            f"--budget {settings.budget} does not pay for one start: neutral prompts take {settings.n_reference} "
+            f"UNet evaluations and a start up to {start_cost}; give at least {least}"
+        )
+
+
+def _search(session: DiscoverySession) -> DiscoveryRecord:
+    settings, run = session.settings, session.run
+    sites = find_sites(session.denoiser.pipe, [settings.kind])
+    verifier = Verifier(session.denoiser, search_verify_plan(settings))
+    columns = columns_of(settings.kind, sites)
+    search = Search(session.denoiser, columns, verifier, session.training, search_plan(settings))
+    store = SearchStore(run.path / DISCOVERY_DIRECTORY, fingerprint_of(run.record["identity"]))
+    state = store.load(search.begin())
+    for i, discovery in enumerate(state.discoveries):
+        show_finding(session, discovery, i)
+    session.prepared = time.monotonic() - session.started
+    rounds = search.rounds(state, settings.budget if settings.budget is not None else sys.maxsize)
+    while not session.is_over:
+        round_started, n_directions = time.monotonic(), len(state.found)
+        new = next(rounds, None)
+        if new is None:
+            break
+        state.seconds += time.monotonic() - round_started
+        _save_round(session, store, state, new, n_directions)
+    stopped: StopReason = "nothing_new" if state.barren >= settings.patience else "budget"
+    return write_discovery_results(session, state, stopped)
+
+
+def _save_round(
+    session: DiscoverySession, store: SearchStore, state: SearchState, new: list[Discovery], n_directions: int
+) -> None:
+    """Save and print the findings of the latest round.
+
+    Args:
+        n_directions: number of directions before this round.
+    """
+    n_before = len(state.discoveries) - len(new)
+    for i, discovery in enumerate(new, start=n_before):
+        save_finding(session, discovery, i)
+        show_finding(session, discovery, i)
+    if session.settings.images:
+        store.save(state, new, n_directions)
+    if new:
+        write_recoveries(session, state)
+    counts = (state.n_rounds, len(new), len(state.discoveries), state.evaluations)
+    logger.info("round %d: %d new findings, %d in total, %d UE", *counts)
+
+
+def _identity(settings: DiscoverSettings, loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        "model_fingerprint": loaded.fingerprint,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+        "settings": {"command": "discover", **settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)},
+        "versions": library_versions(),
+    }
+
+
+def search_plan(settings: DiscoverSettings) -> SearchPlan:
+    """Return how the search climbs, and when it stops."""
+    climb = ClimbPlan(
+        n_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        radius=settings.radius,
+        variable="token_embeddings",
+        batch_size=settings.batch_size,
+        checkpointing=settings.checkpointing,
+    )
+    return SearchPlan(
+        run_seed=settings.seed,
+        num_inference_steps=settings.num_inference_steps,
+        n_reference=settings.n_reference,
+        n_components=settings.n_components,
+        n_starts=settings.n_starts,
+        seen_share=settings.seen_share,
+        n_highest=settings.n_highest,
+        patience=settings.patience,
+        climb=climb,
+    )
+
+
+def search_verify_plan(settings: DiscoverSettings) -> VerifyPlan:
+    """Return how what the search reaches is verified."""
+    return VerifyPlan(settings.seed, settings.n_samples, settings.sample_steps, settings.batch_size)

@@ -1,0 +1,178 @@
+"""Write the results of a discovery: a line and an image for each finding, the tables, the page and run.json."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+import pyarrow as pa
+from rich.console import Console
+
+from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.images.png import save_image
+from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.recovery import training_image_file
+from flashbulb.audit.run.directory import RunDirectory
+from flashbulb.audit.settings import DiscoverSettings
+from flashbulb.audit.stages.account import display_name, library_versions
+from flashbulb.audit.stages.tables import finding_id, recovery_row
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.reports.figures.curves import discovery_curves
+from flashbulb.reports.figures.panels import PanelRow, evidence_panel
+from flashbulb.reports.tables.files import (
+    CURVE_FILE,
+    EVIDENCE_FILE,
+    IMAGES_DIRECTORY,
+    RECOVERIES_FILE,
+    SCHEMA_VERSION,
+    SUMMARY_FILE,
+    sha256_of,
+    write_text,
+)
+from flashbulb.reports.tables.run_record import DISCOVERY, ModelIdentity
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, write_table
+from flashbulb.reports.views.discovery import DiscoveryRecord, Finding, StopReason
+from flashbulb.reports.views.discovery_markdown import discovery_markdown
+from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding
+
+
+@dataclass(slots=True)
+class DiscoverySession:
+    """A loaded model that is searched, and where its results go.
+
+    Args:
+        started: monotonic clock at the beginning of this run, in seconds.
+        prepared: seconds from then until the model is loaded and its baseline fitted.
+    """
+
+    settings: DiscoverSettings
+    loaded: LoadedModel
+    denoiser: Denoiser
+    training: TrainingImages | None
+    run: RunDirectory
+    console: Console
+    started: float
+    prepared: float = 0.0
+
+    @property
+    def is_over(self) -> bool:
+        """True if the time limit is spent, so no new round may begin."""
+        minutes = self.settings.minutes
+        return minutes is not None and time.monotonic() - self.started > 60 * minutes
+
+
+def _finding(discovery: Discovery, number: int) -> Finding:
+    outcome = discovery.outcome
+    return Finding(
+        finding_id(number),
+        outcome.verdict,
+        outcome.confidence,
+        discovery.evaluations,
+        None if outcome.nearest is None else str(outcome.nearest.path),
+    )
+
+
+def _image_name(number: int) -> str:
+    return f"{IMAGES_DIRECTORY}/{finding_id(number)}.png"
+
+
+def show_finding(session: DiscoverySession, discovery: Discovery, number: int) -> None:
+    """Print the line of a finding."""
+    print_finding(session.console, _finding(discovery, number))
+
+
+def save_finding(session: DiscoverySession, discovery: Discovery, number: int) -> None:
+    """Write the image of a finding as PNG, with how it was found in its metadata, if images are kept."""
+    if session.settings.images:
+        metadata = {
+            "strategy": "discover",
+            "round": discovery.round,
+            "start": discovery.start,
+            "run_seed": session.settings.seed,
+            "evaluations": discovery.evaluations,
+            "fingerprint": session.loaded.fingerprint,
+        }
+        save_image(session.run.path / _image_name(number), discovery.image, metadata)
+
+
+def write_discovery_results(session: DiscoverySession, state: SearchState, stopped: StopReason) -> DiscoveryRecord:
+    """Write the results of a finished search, run.json last, and print a summary."""
+    run, images = session.run.path, session.settings.images
+    recoveries = write_recoveries(session, state)
+    record = _record(session, state, stopped)
+    write_text(run / SUMMARY_FILE, discovery_markdown(record, recoveries))
+    discovery_curves({"discover": list(record.curve)}, None, run / CURVE_FILE)
+    (run / EVIDENCE_FILE).unlink(missing_ok=True)
+    if images and state.discoveries:
+        rows = [_panel_row(session, discovery, i) for i, discovery in enumerate(state.discoveries)]
+        evidence_panel(rows, run / EVIDENCE_FILE)
+    session.run.update(**asdict(record))
+    print_discovery(session.console, record, run)
+    return record
+
+
+def write_recoveries(session: DiscoverySession, state: SearchState) -> pa.Table:
+    """Write recoveries.parquet with the findings so far, and return it."""
+    images = session.settings.images
+    rows = [
+        {
+            **recovery_row(discovery.outcome),
+            "finding_id": finding_id(i),
+            "prompt_id": None,
+            "is_control": False,
+            "strategy": "discover",
+            "restart": discovery.round,
+            "evaluations": discovery.cost,
+            "image_path": _image_name(i) if images else None,
+            "mask_path": None,
+            "fixed_share": None,
+        }
+        for i, discovery in enumerate(state.discoveries)
+    ]
+    table = pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA)
+    footer = {"model_fingerprint": session.loaded.fingerprint}
+    write_table(session.run.path / RECOVERIES_FILE, table, RECOVERIES_SCHEMA, footer)
+    return table
+
+
+def _panel_row(session: DiscoverySession, discovery: Discovery, number: int) -> PanelRow:
+    outcome, run = discovery.outcome, session.run.path
+    return PanelRow(
+        prompt=None,
+        verdict=outcome.verdict,
+        strategy="discover",
+        spike_score=None,
+        q_value=None,
+        confidence=outcome.confidence,
+        evaluations=discovery.evaluations,
+        training_image=training_image_file(session.training, outcome.nearest, run / IMAGES_DIRECTORY),
+        samples=(),
+        recovered=run / _image_name(number),
+        mask=None,
+    )
+
+
+def _record(session: DiscoverySession, state: SearchState, stopped: StopReason) -> DiscoveryRecord:
+    """Build run.json; its timing `search` adds up the rounds of all runs, `prepare` is of this run."""
+    settings, run = session.settings, session.run.path
+    verdicts = [discovery.outcome.verdict for discovery in state.discoveries]
+    return DiscoveryRecord(
+        schema_version=SCHEMA_VERSION,
+        status=DISCOVERY,
+        model=ModelIdentity(display_name(settings.model), session.loaded.fingerprint),
+        settings=settings.model_dump(mode="json"),
+        inputs={"train_images": str(settings.train_images) if settings.train_images else None},
+        budget=settings.budget,
+        evaluations=dict(state.spent),
+        n_rounds=state.n_rounds,
+        n_starts=state.n_starts,
+        n_confirmed=verdicts.count("confirmed"),
+        n_likely=verdicts.count("likely"),
+        findings=tuple(_finding(discovery, i) for i, discovery in enumerate(state.discoveries)),
+        stopped_because=stopped,
+        timings={"prepare": round(session.prepared, 3), "search": round(state.seconds, 3)},
+        versions=library_versions(),
+        tables={RECOVERIES_FILE: sha256_of(run / RECOVERIES_FILE)},
+        warnings=(),
+    )

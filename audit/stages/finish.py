@@ -1,0 +1,158 @@
+"""Finish an audit: write the tables and figures of recovery, the verdict in every format, and run.json."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.recover.outcome import Recovered
+from flashbulb.audit.recover.samples import sample_paths
+from flashbulb.audit.run.directory import RunDirectory
+from flashbulb.audit.stages.account import build_run_record
+from flashbulb.audit.stages.state import Inputs, Results
+from flashbulb.audit.stages.tables import finding_id, recoveries_table, scores_table, site_profiles_table, spikes_table
+from flashbulb.audit.statistics.neuron_groups import (
+    MAX_P_VALUE,
+    MIN_JACCARD,
+    ListedNeuron,
+    NeuronGroup,
+    group_neurons,
+    neuron_groups_table,
+)
+from flashbulb.audit.statistics.scores import Spike, top_spikes
+from flashbulb.reports.figures.panels import PanelRow, evidence_panel
+from flashbulb.reports.gate.check import check_run
+from flashbulb.reports.gate.judgement import judge
+from flashbulb.reports.gate.outputs import audit_outputs, write_outputs
+from flashbulb.reports.page.report import PageOptions, image_mode, write_report
+from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
+from flashbulb.reports.tables.files import (
+    EVIDENCE_FILE,
+    NEURON_GROUPS_FILE,
+    RECOVERIES_FILE,
+    REPORT_FILE,
+    SCORES_FILE,
+    SITE_PROFILES_FILE,
+    SUMMARY_FILE,
+    withdraw_verdict,
+    write_text,
+)
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, detector_columns, scores_schema, write_table
+from flashbulb.reports.tables.verdict import Verdict
+from flashbulb.reports.views.markdown import summary_markdown
+from flashbulb.reports.views.terminal import SummaryConsole, print_summary
+
+
+def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, float]) -> Verdict:
+    """Write everything that recovery adds to a detected run, print the summary, and return the verdict.
+
+    Args:
+        seconds: time spent so far, by stage.
+    """
+    inputs = results.recorded.inputs
+    settings, prompts = inputs.settings, inputs.candidates.prompts
+    scores, recoveries = _write_tables(results, run)
+    _draw_evidence(inputs, results, run)
+    now = datetime.now(UTC)
+    record = build_run_record(results, recoveries, run.path, seconds)
+    record = replace(record, finished=now.isoformat(timespec="seconds"))
+    checked = check_run(run.path, record)
+    report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=now.date())
+    limits = inputs.policy.model_dump(mode="json")
+    finished = replace(record, verdict=report.verdict, policy=limits, notes=report.notes)
+    page_options = PageOptions(settings.redact_prompts, image_mode(settings.images, settings.blur))
+    with _all_or_none(run):
+        write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, settings.show_prompts))
+        write_outputs(audit_outputs(run.path, settings.show_prompts), report, checked)
+        write_report(run.path / REPORT_FILE, run.path, checked, report, page_options)
+        run.update(**asdict(finished))
+    spikes = spikes_table(prompts, results.detection.spikes)
+    print_summary(SummaryConsole(), finished, run.path, scores, spikes, recoveries)
+    return report.verdict
+
+
+def _write_tables(results: Results, run: RunDirectory) -> tuple[pa.Table, pa.Table]:
+    """Write the tables that depend on recovery; return those of scores and recoveries."""
+    inputs, candidates = results.recorded.inputs, results.recorded.shards("candidates")
+    prompts, footer = inputs.candidates.prompts, {"model_fingerprint": inputs.model.fingerprint}
+    scores = scores_table(
+        prompts,
+        results.scored,
+        results.severities,
+        results.recovered,
+        results.image_detectors,
+        inputs.left_out,
+        inputs.screen_scores,
+    )
+    recoveries = recoveries_table(prompts, results.recovered)
+    groups = neuron_groups_table(_neuron_groups(inputs, results, candidates))
+    profiles = site_profiles_table(prompts, results.scored, candidates, results.recovered)
+    write_table(run.path / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
+    write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
+    write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
+    write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
+    return scores, recoveries
+
+
+@contextmanager
+def _all_or_none(run: RunDirectory) -> Iterator[None]:
+    """Withdraw every file that holds the verdict unless all are written; run.json goes last and completes the audit."""
+    try:
+        yield
+    except BaseException:
+        withdraw_verdict(run.path)
+        raise
+
+
+def _neuron_groups(inputs: Inputs, results: Results, candidates: Shards) -> tuple[NeuronGroup, ...]:
+    """Group neurons that spike together in several flagged prompts; the controls show what prompt style explains."""
+    prompts, groups = inputs.candidates.prompts, results.scored.groups
+    controls = [recovered.position for recovered in results.recovered if recovered.is_control]
+    control_spikes = top_spikes(groups, candidates, controls, inputs.settings.n_top_neurons)
+    return group_neurons(
+        {prompts[position].prompt_id: _listed(spikes) for position, spikes in results.detection.spikes.items()},
+        n_neurons=sum(column.site.n_neurons for group in groups for column in group.columns),
+        min_prompts=inputs.settings.min_group_prompts,
+        min_jaccard=MIN_JACCARD,
+        max_p_value=MAX_P_VALUE,
+        unflagged={prompts[position].prompt_id: _listed(spikes) for position, spikes in control_spikes.items()},
+        findings={
+            prompts[s.position].prompt_id: finding_id(s.finding) for s in results.recovered if s.finding is not None
+        },
+    )
+
+
+def _listed(spikes: Sequence[Spike]) -> list[ListedNeuron]:
+    return [ListedNeuron(s.column.site.name, s.neuron, s.column.token_class, s.z) for s in spikes]
+
+
+def _draw_evidence(inputs: Inputs, results: Results, run: RunDirectory) -> None:
+    first_of_findings: dict[int, Recovered] = {}
+    for recovered in results.recovered:
+        if recovered.finding is not None:
+            first_of_findings.setdefault(recovered.finding, recovered)
+    rows = [_panel_row(inputs, results, run, recovered) for recovered in first_of_findings.values()]
+    if rows and inputs.settings.images:
+        evidence_panel(rows, run.path / EVIDENCE_FILE)
+
+
+def _panel_row(inputs: Inputs, results: Results, run: RunDirectory, recovered: Recovered) -> PanelRow:
+    best, prompt = recovered.best, inputs.candidates.prompts[recovered.position]
+    return PanelRow(
+        prompt=prompt.text,
+        verdict=best.outcome.verdict,
+        strategy=best.strategy,
+        spike_score=float(results.scored.spike_score[recovered.position]),
+        q_value=float(results.scored.q_value[recovered.position]),
+        confidence=best.outcome.confidence,
+        evaluations=sum(attempt.evaluations for attempt in recovered.attempts),
+        training_image=best.training_image,
+        samples=sample_paths(run.path, prompt.prompt_id, inputs.settings.n_samples),
+        recovered=run.path / best.image_path if best.image_path else None,
+        mask=run.path / best.mask_path if best.mask_path else None,
+    )

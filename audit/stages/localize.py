@@ -1,0 +1,136 @@
+"""Run a localization: find and test the neurons behind the recovered images of a finished audit."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
+from flashbulb.audit.localize.effects import EffectPlan
+from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory, Localizer
+from flashbulb.audit.localize.memories import Memory, draw_clean_prompts, read_memories
+from flashbulb.audit.localize.selection import measure_reference_means
+from flashbulb.audit.localize.store import load_localized, save_localized
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
+from flashbulb.audit.run.directory import fingerprint_of
+from flashbulb.audit.run.progress import track
+from flashbulb.audit.settings import LocalizeSettings, SettingsError
+from flashbulb.audit.stages.localize_output import write_localization_results
+from flashbulb.audit.stages.session import resolve_device, resolve_dtype
+from flashbulb.hooks import SITE_KINDS, Site, UnknownArchitecture, find_sites
+from flashbulb.reports.gate.check import check_tables
+from flashbulb.reports.tables.run_record import RunRecord, load_run
+from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
+
+logger = logging.getLogger(__name__)
+
+N_CONTROL_PROMPTS = 8
+"""Number of clean prompts that the controls of each recovered image are taken from."""
+
+N_FOR_MEANS, N_FOR_ATTRIBUTION = 64, 32
+"""Number of clean prompts for mean activations and for the mean attribution."""
+
+RECOVERY_RATE, RECOVERY_BATCH = 0.1, 8
+"""Learning rate, and noises per step, of a recovery from the ablated model."""
+
+_NOT_IN_IDENTITY = {"run", "prompts", "max_prompts", "show_prompts", "allow_pickle", "device", "batch_size"}
+
+
+def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
+    """Localize the memorized images that the audit in `settings.run` recovered, and return the counts.
+
+    Images that were localized with the same settings are not localized again.
+
+    Raises:
+        RunFileError: the run is not a finished audit, or its tables were changed.
+        MemoriesError: the audit recovered no image, or none for a prompt in `settings.prompts`.
+        SettingsError: the model has changed since the audit, or every prompt is flagged.
+        ModelError: the model cannot be loaded.
+    """
+    record = load_run(settings.run)
+    check_tables(settings.run, record)
+    memories = read_memories(settings.run, settings.prompts, settings.max_prompts)
+    loaded = _load(record, settings)
+    denoiser = Denoiser(loaded.pipe)
+    folder = settings.run / LOCALIZATION_DIRECTORY
+    chosen = settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)
+    identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **chosen})
+    localized: dict[str, LocalizedMemory] = {}
+    for memory in memories:
+        if (result := load_localized(_path(settings, memory), memory, identity)) is not None:
+            localized[memory.prompt_id] = result
+    missing = [memory for memory in memories if memory.prompt_id not in localized]
+    logger.info("%d recovered images, %d already localized", len(memories), len(memories) - len(missing))
+    if missing:
+        started = time.monotonic()
+        with flushed_denormals(), track("localizing", len(missing), "images") as advance:
+            localizer = _localizer(settings, denoiser, record, loaded.fingerprint)
+            for memory in missing:
+                result = localizer.localize(memory)
+                save_localized(_path(settings, memory), result, identity)
+                localized[memory.prompt_id] = result
+                advance()
+        logger.info("localized in %.0f s, %d UE", time.monotonic() - started, denoiser.evaluations)
+    results = [localized[memory.prompt_id] for memory in memories]
+    return write_localization_results(folder, results, settings, denoiser, loaded.fingerprint)
+
+
+def _path(settings: LocalizeSettings, memory: Memory) -> Path:
+    return settings.run / LOCALIZATION_DIRECTORY / "kept" / f"{memory.prompt_id}.safetensors"
+
+
+def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
+    device = resolve_device(settings.device)
+    dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
+    model = str(record.settings["model"])
+    loaded = load_model(model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    if loaded.fingerprint != record.model.fingerprint:
+        raise SettingsError(
+            f"{model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "
+            "audit this model again"
+        )
+    return loaded
+
+
+def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord, fingerprint: str) -> Localizer:
+    sites = find_sites(denoiser.pipe, [settings.kind])
+    timestep = denoiser.first_timestep(int(str(record.settings["num_inference_steps"])))
+    clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, N_CONTROL_PROMPTS), settings.seed)
+    if not clean:
+        raise SettingsError(
+            f"every prompt of {settings.run} is flagged, and localization compares with unflagged ones; "
+            "audit more prompts"
+        )
+    means = None
+    if settings.by == "mean":
+        means = measure_reference_means(denoiser, sites, clean, timestep, settings.seed, settings.batch_size)
+    n = settings.n_samples
+    sampling = EffectPlan(settings.seed, n, settings.sample_steps, settings.guidance_scale, first_index=n)
+    plan = LocalizationPlan(
+        share=settings.share,
+        n_checks=settings.n_checks if settings.minimal else 0,
+        by=settings.by,
+        sampling=sampling,
+        n_controls=settings.n_controls,
+        recovery=KnownImagePlan(settings.seed, MAX_STEPS, RECOVERY_RATE, RECOVERY_BATCH) if settings.again else None,
+    )
+    attribution = AttributionPlan(settings.seed, timestep, settings.n_seeds, settings.n_points, settings.batch_size)
+    attributor = Attributor(denoiser, _all_sites(denoiser), attribution)
+    clean_attribution = average_neurons(attributor.attribute(clean[-N_FOR_ATTRIBUTION:]))
+    controls = clean[: N_CONTROL_PROMPTS if settings.n_controls else 0]
+    return Localizer(denoiser, sites, attributor, controls, clean_attribution, means, plan, fingerprint)
+
+
+def _all_sites(denoiser: Denoiser) -> Sequence[Site]:
+    """Return the sites of every kind that the model has."""
+    sites: list[Site] = []
+    for kind in SITE_KINDS:
+        try:
+            sites += find_sites(denoiser.pipe, [kind])
+        except UnknownArchitecture:
+            logger.info("the model has no %s sites", kind)
+    return sites

@@ -1,0 +1,63 @@
+"""Resume a run directory: restore its settings with changes, and check which stages are done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flashbulb.audit.run.directory import DETECTION, RunDirectory, RunDirectoryError
+from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.stages.identity import detection_identity
+from flashbulb.audit.stages.recorded import open_recorded
+from flashbulb.reports.tables.files import sha256_of
+from flashbulb.reports.tables.run_record import COMPLETE, DETECTED, RECORDED
+
+_NOT_RESTORED = {"allow_pickle", "descriptor_weights"}
+"""A run directory may come from an untrusted source, and either setting can run code."""
+
+
+def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSettings:
+    """Read the settings from run.json and apply `changes`; `out` becomes the path of the directory.
+
+    Raises:
+        RunDirectoryError: run.json holds no settings, or invalid ones.
+        ValidationError: a value in `changes` is invalid.
+    """
+    saved = run.record.get("settings")
+    if not isinstance(saved, Mapping):
+        raise RunDirectoryError(f"{run.path} holds no settings; finish it with the command that began it")
+    values = {name: value for name, value in saved.items() if name not in _NOT_RESTORED}
+    try:
+        settings = AuditSettings.model_validate({**values, "out": run.path})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RunDirectoryError(f"{run.path} holds invalid settings: {where}: {first['msg']}") from error
+    return AuditSettings.model_validate({**settings.model_dump(), **changes}) if changes else settings
+
+
+def is_recorded(directory: Path, status: str | None, settings: AuditSettings) -> bool:
+    """Return whether a directory of this status is recorded completely, with undamaged shards."""
+    if status not in (RECORDED, DETECTED, COMPLETE):
+        return False
+    try:
+        open_recorded(directory, settings)
+    except RunDirectoryError:
+        return False
+    return True
+
+
+def is_detected(run: RunDirectory, settings: AuditSettings) -> bool:
+    """Return whether detection ran with these settings and every table still has the hash that run.json records."""
+    record, path = run.record, run.path
+    if record.get("status") not in (DETECTED, COMPLETE) or record["settings"].get("strict") != settings.strict:
+        return False
+    if record["identity"].get(DETECTION) != detection_identity(settings):
+        return False
+    tables = record.get("tables")
+    if not isinstance(tables, Mapping) or not tables:
+        return False
+    return all((path / name).is_file() and sha256_of(path / name) == digest for name, digest in tables.items())

@@ -1,0 +1,239 @@
+"""Open the session of an audit: check its settings, load its model, and find the sites and detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from flashbulb.audit.detectors import (
+    Detector,
+    ImageDetector,
+    NeuronDetector,
+    StepDetector,
+    describe_cost,
+    describe_input,
+    find_detectors,
+)
+from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
+from flashbulb.audit.settings import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError
+from flashbulb.audit.stages.identity import calibration_identity
+from flashbulb.audit.stages.recorded import open_calibration
+from flashbulb.audit.stages.state import AuditedModel, Inputs
+from flashbulb.audit.statistics.calibration import MIN_REFERENCE
+from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, SOURCE
+from flashbulb.audit.training_images.descriptors import load_descriptor
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.hooks import PROMPT_SITE_KINDS, SITE_KINDS, Site, find_sites
+from flashbulb.reports.gate.policy import read_policy
+from flashbulb.reports.gate.waivers import read_waivers
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A loaded model with the inputs and detectors of an audit."""
+
+    inputs: Inputs
+    denoiser: Denoiser
+    detectors: tuple[Detector, ...]
+    recorder_plan: Plan
+
+    @property
+    def image_detectors(self) -> list[ImageDetector]:
+        """Detectors that score the samples of a prompt."""
+        return [detector for detector in self.detectors if isinstance(detector, ImageDetector)]
+
+    def recorder(self) -> Recorder:
+        """Return a new recorder for the sites and step detectors."""
+        step_detectors = [detector for detector in self.detectors if isinstance(detector, StepDetector)]
+        return Recorder(self.denoiser, self.inputs.sites, step_detectors, self.recorder_plan)
+
+
+def load_session(
+    settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None, detectors: tuple[Detector, ...]
+) -> Session:
+    """Load the model, find its sites, and open the calibration if there is one."""
+    policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
+    device = resolve_device(settings.device)
+    dtype = resolve_dtype(settings.dtype, device)
+    loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    denoiser, model = Denoiser(loaded.pipe), AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
+    sites = find_sites(loaded.pipe, settings.sites)
+    inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
+    if settings.calibration is not None:
+        saved = open_calibration(settings.calibration, calibration_identity(model, settings))
+        inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
+    return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
+
+
+def reload_session(inputs: Inputs) -> Session:
+    """Load the recorded model again, with the dtype and on the device of the recording.
+
+    Raises:
+        SettingsError: the model has changed since.
+    """
+    settings, model = inputs.settings, inputs.model
+    dtype = resolve_dtype(model.dtype, model.device)
+    loaded = load_model(settings.model, device=model.device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    if loaded.fingerprint != model.fingerprint:
+        raise SettingsError(
+            f"{settings.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
+            f"{model.fingerprint}; put that model back, or record this one into another directory"
+        )
+    denoiser = Denoiser(loaded.pipe)
+    return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
+
+
+def select_detectors(names: Sequence[str], sites: Sequence[str]) -> tuple[Detector, ...]:
+    """Return the detectors of these names.
+
+    Raises:
+        SettingsError: a name is unknown, or a detector chosen by name reads sites that are not recorded.
+    """
+    known = find_detectors()
+    unknown = [name for name in names if name not in {"all", "none", *known}]
+    if unknown:
+        raise SettingsError(f"--detectors: {unknown[0]!r} is not one of all, none, {', '.join(known)}")
+    wanted = known if "all" in names else [name for name in dict.fromkeys(names) if name != "none"]
+    detectors = tuple(known[name] for name in wanted)
+    by_name = "all" not in names and tuple(names) != DEFAULT_DETECTORS
+    for detector in detectors:
+        if by_name and isinstance(detector, NeuronDetector) and detector.kind not in sites:
+            raise SettingsError(
+                f"--detectors {detector.name} reads {detector.kind} neurons; add --sites {detector.kind}"
+            )
+    return detectors
+
+
+def load_training_images(settings: ModelSettings, denoiser: Denoiser) -> TrainingImages | None:
+    """Open the training images at the size of the model's images; None without --train-images."""
+    if settings.train_images is None:
+        return None
+    descriptor = None
+    if settings.descriptor is not None and settings.descriptor_weights is not None:
+        descriptor = load_descriptor(settings.descriptor_weights, settings.descriptor, settings.descriptor_sha256)
+    return open_training_images(settings.train_images, *image_size(denoiser), descriptor)
+
+
+def image_size(denoiser: Denoiser) -> tuple[int, int]:
+    """Return height and width of the model's images in pixels."""
+    height, width = (side * denoiser.pipe.vae_scale_factor for side in denoiser.latent_shape[1:])
+    return height, width
+
+
+def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
+    return Plan(
+        run_seed=settings.seed,
+        n_seeds=settings.n_seeds,
+        timestep=denoiser.first_timestep(settings.num_inference_steps),
+        batch_size=settings.batch_size,
+        shard_size=settings.shard_size,
+    )
+
+
+def resolve_device(device: str) -> str:
+    """Replace "auto" by "cuda" if a GPU is available, else by "cpu"."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """Return the dtype of this name; "auto" is float32 on a CPU, else float16."""
+    if dtype == "auto":
+        return torch.float32 if device == "cpu" else torch.float16
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
+
+
+def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:
+    """Refuse settings and prompts that an audit cannot use, before the model is loaded."""
+    if settings.calibration is None:
+        check_reference_size(reference or candidates)
+    check_training_images(settings)
+    check_tiers(settings)
+    check_strategies(settings)
+
+
+def check_reference_size(reference: PromptSet) -> None:
+    """Refuse too few prompts to calibrate on."""
+    if len(reference.prompts) < MIN_REFERENCE:
+        raise SettingsError(
+            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {reference.source} has "
+            f"{len(reference.prompts)}; give more with --reference"
+        )
+
+
+def check_tiers(settings: AuditSettings) -> None:
+    """Refuse --tiers screened without a reference or without prompt sites."""
+    if settings.tiers == "full":
+        return
+    if settings.reference is None and settings.calibration is None:
+        raise SettingsError("--tiers screened needs a reference; give --reference or --calibration")
+    if not PROMPT_SITE_KINDS.intersection(settings.sites):
+        raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
+
+
+def check_strategies(settings: AuditSettings) -> None:
+    """Refuse strategies whose prerequisites are missing."""
+    if "sample" not in settings.strategies:
+        raise SettingsError("--strategy: every recovery starts with sample; add it")
+    if "known_image" in settings.strategies and settings.train_images is None:
+        raise SettingsError("--strategy known_image needs training images; give --train-images")
+    if "ascend" in settings.strategies and settings.ascend_kind not in settings.sites:
+        raise SettingsError(
+            f"--strategy ascend needs {settings.ascend_kind} neurons; add --sites {settings.ascend_kind}, "
+            "or leave ascend out with --strategy sample"
+        )
+
+
+def check_store_size(inputs: Inputs) -> None:
+    """Refuse a recording above the size limit: activations of a large model and many prompts can take terabytes."""
+    settings = inputs.settings
+    n_prompts = sum(len(prompts.prompts) for prompts in inputs.sets_to_record.values())
+    gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
+    if gib > settings.max_store_gib:
+        raise SettingsError(
+            f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
+            "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
+        )
+
+
+def check_training_images(settings: ModelSettings) -> None:
+    """Refuse a missing --train-images, and --descriptor without weights or training images."""
+    source = settings.train_images
+    if source is not None and not source.exists():
+        raise SettingsError(f"no {source}; give --train-images a folder, a .tar or an index of training images")
+    if (settings.descriptor is None) != (settings.descriptor_weights is None):
+        raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
+    if settings.descriptor is not None and source is None:
+        raise SettingsError("--descriptor needs training images; give --train-images")
+
+
+def list_sites(model: str, allow_pickle: bool) -> tuple[Site, ...]:
+    """Return every site of a model that Flashbulb can record."""
+    loaded = load_model(model, device="cpu", dtype=torch.float32, allow_pickle=allow_pickle)
+    return find_sites(loaded.pipe, SITE_KINDS)
+
+
+def list_detectors() -> list[tuple[str, str, str, str, str]]:
+    """Return a row for each detector: its column of scores.parquet, what it reads, UE per prompt, default, source."""
+    spikes = [
+        (f"spikes_{kind}", f"{kind} neurons", "0" if kind in PROMPT_SITE_KINDS else "n", "yes", SOURCE)
+        for kind in SCORED_REDUCTIONS
+    ]
+    others = [
+        (
+            name,
+            describe_input(detector),
+            describe_cost(detector),
+            "yes" if name in DEFAULT_DETECTORS else "no",
+            detector.source,
+        )
+        for name, detector in find_detectors().items()
+    ]
+    return [*spikes, *others]

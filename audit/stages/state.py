@@ -1,0 +1,127 @@
+"""The records that one stage of an audit hands to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.record.recorder import Recorded
+from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.recover.outcome import Recovered
+from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.statistics.flags import Detected, Scored
+from flashbulb.audit.statistics.scores import Spike
+from flashbulb.audit.statistics.style import TextNull
+from flashbulb.hooks import Site
+from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.gate.waivers import Waiver
+from flashbulb.reports.tables.run_record import Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedModel:
+    """What results depend on in a model: the hash of its weights and configs, and the dtype and device it ran with."""
+
+    fingerprint: str
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The inputs of one audit.
+
+    Args:
+        candidates: candidate prompts that reach the UNet: all of them, unless tier 0 left some out.
+        saved: recording of the reference prompts, if it comes from a saved calibration.
+        policy: limits for the verdict; `waivers` exempt single findings from them.
+        left_out: candidate prompts that tier 0 left out.
+        screen_scores: tier-0 score of every candidate prompt by prompt_id; empty without tier 0.
+    """
+
+    settings: AuditSettings
+    model: AuditedModel
+    sites: tuple[Site, ...]
+    candidates: PromptSet
+    reference: PromptSet | None
+    saved: Recorded | None
+    policy: Policy
+    waivers: tuple[Waiver, ...]
+    left_out: tuple[Prompt, ...] = ()
+    screen_scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def n_prompts(self) -> int:
+        """Number of distinct prompts in the prompt file."""
+        return len(self.candidates.prompts) + len(self.left_out)
+
+    @property
+    def sets_to_record(self) -> dict[str, PromptSet]:
+        """The prompt sets that the run records itself, by name; a saved calibration is recorded already."""
+        sets = {"reference": None if self.saved else self.reference, "candidates": self.candidates}
+        return {name: prompts for name, prompts in sets.items() if prompts is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """The result of recording: all that detection needs, so it runs without the model.
+
+    Args:
+        sets: recordings by name: `candidates`, and `reference` if there is one.
+        evaluations: UE of recording, including shards from an interrupted run.
+        timings: seconds by stage.
+    """
+
+    inputs: Inputs
+    sets: Mapping[str, Recorded]
+    evaluations: int
+    timings: Mapping[str, float]
+
+    def shards(self, name: str) -> Shards:
+        """Return the shards of the set `name`."""
+        recorded = self.sets[name]
+        return Shards(recorded.folder, recorded.n_shards, self.inputs.settings.n_seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedRun:
+    """The result of detection.
+
+    Args:
+        spikes: the neurons farthest from their baseline for each flagged candidate prompt, by position.
+        text_null: how well the text alone separates flagged prompts from others; None if not measured.
+    """
+
+    detected: Detected
+    spikes: Mapping[int, Sequence[Spike]]
+    text_null: TextNull | None
+    calibration: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results of all stages.
+
+    Args:
+        detector_evaluations: UE spent by image detectors.
+        image_detectors: names of the image detectors that ran.
+        severities: of each candidate prompt, in their order.
+    """
+
+    recorded: RecordedRun
+    detection: DetectedRun
+    recovered: tuple[Recovered, ...]
+    detector_evaluations: int
+    image_detectors: tuple[str, ...]
+    severities: tuple[str, ...]
+
+    @property
+    def detected(self) -> Detected:
+        """Scores and flags, and how they were calibrated."""
+        return self.detection.detected
+
+    @property
+    def scored(self) -> Scored:
+        """Scores of the candidate prompts, by detector."""
+        return self.detected.scored

@@ -1,0 +1,220 @@
+"""Build the tables of an audit's run directory, one function for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.recover.outcome import Outcome, Recovered
+from flashbulb.audit.stages.state import Inputs
+from flashbulb.audit.statistics.flags import Scored
+from flashbulb.audit.statistics.scores import Spike, site_profiles
+from flashbulb.audit.statistics.style import TextNull, fit_text_null
+from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
+
+TIER_SCREEN, TIER_STEP, TIER_RECOVER = 0, 1, 3
+_PROMPT_COLUMNS = ("prompt_id", "source_file", "source_row", "n_duplicates")
+"""Columns of scores.parquet that equal fields of `Prompt`."""
+
+
+class TextSets(NamedTuple):
+    """Flagged prompts, and the prompts whose text they are compared with: the reference, else the unflagged ones."""
+
+    flagged: Sequence[Prompt]
+    others: Sequence[Prompt]
+
+
+def scores_table(
+    prompts: Sequence[Prompt],
+    scored: Scored,
+    severities: Sequence[str],
+    recovered: Sequence[Recovered],
+    image_detectors: Sequence[str] = (),
+    left_out: Sequence[Prompt] = (),
+    screen_scores: Mapping[str, float] | None = None,
+) -> pa.Table:
+    """Build scores.parquet: one row for each candidate prompt.
+
+    Prompts that tier 0 left out come last and have no score but that of tier 0.
+
+    Args:
+        image_detectors: names of detectors with a column, which is null for prompts without samples.
+        screen_scores: tier-0 score of every prompt by prompt_id; empty or None without tier 0.
+    """
+    sampled = {result.position for result in recovered}
+    detectors = {**scored.detectors, **_image_columns(len(prompts), recovered, image_detectors)}
+    columns = {
+        "prompt_id": [prompt.prompt_id for prompt in prompts],
+        "prompt": [prompt.text for prompt in prompts],
+        "source_file": [prompt.source_file for prompt in prompts],
+        "source_row": [prompt.source_row for prompt in prompts],
+        "n_duplicates": [prompt.n_duplicates for prompt in prompts],
+        "tier": [TIER_RECOVER if i in sampled else TIER_STEP for i in range(len(prompts))],
+        **{name: pa.array(values, pa.float64(), from_pandas=True) for name, values in detectors.items()},
+        "style": scored.style,
+        "spike_score": scored.spike_score,
+        "p_value": scored.p_value,
+        "q_value": scored.q_value,
+        "flagged": scored.flagged,
+        "severity": list(severities),
+    }
+    table = pa.table(columns, schema=scores_schema(list(detectors)))
+    return _add_screened(table, left_out, screen_scores) if screen_scores else table
+
+
+def _add_screened(table: pa.Table, left_out: Sequence[Prompt], screen_scores: Mapping[str, float]) -> pa.Table:
+    """Append the prompts that tier 0 left out, and add the column of tier-0 scores."""
+    rows = [
+        {
+            **{name: getattr(prompt, name) for name in _PROMPT_COLUMNS},
+            "prompt": prompt.text,
+            "tier": TIER_SCREEN,
+            "flagged": False,
+            "severity": "none",
+        }
+        for prompt in left_out
+    ]
+    complete = pa.concat_tables([table, pa.Table.from_pylist(rows, schema=table.schema)])
+    scores = pa.array([screen_scores[prompt_id] for prompt_id in complete["prompt_id"].to_pylist()], pa.float64())
+    return complete.add_column(complete.column_names.index("tier") + 1, "screen", scores)
+
+
+def _image_columns(
+    n_prompts: int, recovered: Sequence[Recovered], names: Sequence[str]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the scores of image detectors by name, NaN for prompts without samples: [prompt] each."""
+    columns = {name: np.full(n_prompts, np.nan) for name in names}
+    for result in recovered:
+        for name, value in result.measured.items():
+            columns[name][result.position] = value
+    return columns
+
+
+def spikes_table(prompts: Sequence[Prompt], spikes: Mapping[int, Sequence[Spike]]) -> pa.Table:
+    """Build spikes.parquet: one row for each spiking neuron of a flagged prompt; attribution stays null."""
+    rows = [
+        {
+            "prompt_id": prompts[position].prompt_id,
+            "site": spike.column.site.name,
+            "neuron": spike.neuron,
+            "token_class": spike.column.token_class,
+            "activation": spike.activation,
+            "z": spike.z,
+            "share": spike.share,
+            "attribution": None,
+        }
+        for position, prompt_spikes in spikes.items()
+        for spike in prompt_spikes
+    ]
+    return pa.Table.from_pylist(rows, schema=SPIKES_SCHEMA)
+
+
+def finding_id(finding: int) -> str:
+    """Return the id of a finding; findings are numbered from 0, ids from 1."""
+    return f"finding-{finding + 1:03d}"
+
+
+def recoveries_table(prompts: Sequence[Prompt], recovered: Sequence[Recovered]) -> pa.Table:
+    """Build recoveries.parquet: one row for each attempt on a flagged or control prompt, in their order."""
+    rows = [
+        {
+            **recovery_row(attempt.outcome),
+            "finding_id": finding_id(result.finding) if attempt is result.best and result.finding is not None else None,
+            "prompt_id": prompts[result.position].prompt_id,
+            "is_control": result.is_control,
+            "strategy": attempt.strategy,
+            "restart": attempt.restart,
+            "evaluations": attempt.evaluations,
+            "image_path": attempt.image_path,
+            "mask_path": attempt.mask_path,
+            "fixed_share": attempt.fixed_share,
+        }
+        for result in recovered
+        for attempt in result.attempts
+    ]
+    return pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA)
+
+
+def recovery_row(outcome: Outcome) -> dict[str, object]:
+    """Return the columns of recoveries.parquet that come from the outcome of an attempt."""
+    nearest = outcome.nearest
+    return {
+        "seed_agreement": outcome.agreement,
+        "verdict": outcome.verdict,
+        "confidence": outcome.confidence,
+        "nearest_image": None if nearest is None else str(nearest.path),
+        "similarity": None if nearest is None else nearest.similarity,
+        "kind": outcome.kind,
+    }
+
+
+def text_sets(inputs: Inputs, scored: Scored) -> TextSets:
+    """Return the two sets of prompts that the text-only null separates."""
+    prompts = inputs.candidates.prompts
+    flagged = [prompt for prompt, flag in zip(prompts, scored.flagged, strict=True) if flag]
+    unflagged = [prompt for prompt, flag in zip(prompts, scored.flagged, strict=True) if not flag]
+    return TextSets(flagged, inputs.reference.prompts if inputs.reference else unflagged)
+
+
+def measure_text_null(sets: TextSets, seed: int) -> TextNull | None:
+    """Measure how well the text alone separates the two sets; None if one has too few prompts."""
+    return fit_text_null([prompt.text for prompt in sets.flagged], [prompt.text for prompt in sets.others], seed)
+
+
+def text_null_table(sets: TextSets, null: TextNull | None) -> pa.Table:
+    """Build text_null.parquet: the out-of-fold score of each prompt in either set; empty if it was not measured."""
+    if null is None:
+        return TEXT_NULL_SCHEMA.empty_table()
+    return pa.table(
+        {
+            "prompt_id": [prompt.prompt_id for prompt in (*sets.flagged, *sets.others)],
+            "is_flagged": [True] * len(sets.flagged) + [False] * len(sets.others),
+            "score": [*null.first_scores, *null.second_scores],
+        },
+        schema=TEXT_NULL_SCHEMA,
+    )
+
+
+def reference_scores_table(inputs: Inputs, scored: Scored) -> pa.Table:
+    """Build reference_scores.parquet: one row for each reference prompt; empty without a reference."""
+    if inputs.reference is None:
+        return REFERENCE_SCORES_SCHEMA.empty_table()
+    return pa.table(
+        {
+            "prompt_id": [prompt.prompt_id for prompt in inputs.reference.prompts],
+            "style": scored.reference_style,
+            "spike_score": scored.reference_score,
+            "held_out_p_value": pa.array(scored.reference_p_value, pa.float64(), from_pandas=True),
+        },
+        schema=REFERENCE_SCORES_SCHEMA,
+    )
+
+
+def site_profiles_table(
+    prompts: Sequence[Prompt], scored: Scored, candidates: Shards, recovered: Sequence[Recovered]
+) -> pa.Table:
+    """Build site_profiles.parquet: one row for each site of each flagged prompt and each control."""
+    controls = [result.position for result in recovered if result.is_control]
+    flagged = [position for position, flag in enumerate(scored.flagged) if flag]
+    profiles = site_profiles(scored.groups, candidates, [*flagged, *controls])
+    rows = [
+        {
+            "prompt_id": prompts[position].prompt_id,
+            "is_control": not scored.flagged[position],
+            "kind": profile.site.kind,
+            "site": profile.site.name,
+            "n_neurons": profile.site.n_neurons,
+            "rms_z": profile.rms_z,
+            "spike_share": profile.spike_share,
+        }
+        for position, prompt_profiles in profiles.items()
+        for profile in prompt_profiles
+    ]
+    return pa.Table.from_pylist(rows, schema=SITE_PROFILES_SCHEMA)

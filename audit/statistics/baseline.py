@@ -1,0 +1,74 @@
+"""Fit the baseline of each neuron on reference prompts (location and scale), and the directions of style.
+
+The style of a prompt moves many neurons together. It lies in the leading principal components of the z-scores, whereas
+recall of a single image lies outside them. Projecting these components out leaves what is specific to a prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.utils.extmath import randomized_svd
+
+from flashbulb.audit.detectors import Matrix
+
+Z_CLIP = 30.0
+"""z-scores are clipped to ± this before components are fitted or removed: no single spike shapes a direction."""
+
+MAD_TO_DEVIATION = 1.4826
+_ROUNDING = 2.0**-9  # two steps of float16, relative to the activation
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Location and scale of each neuron, [neuron], and orthonormal style components, [component, neuron]."""
+
+    location: npt.NDArray[np.float32]
+    scale: npt.NDArray[np.float32]
+    components: Matrix
+
+
+def fit_baseline(activations: Matrix, n_components: int) -> Baseline:
+    """Fit location (median), scale (scaled median absolute deviation, MAD) and leading components over prompts.
+
+    With median and MAD, memorized prompts in the reference hardly widen the scale. The scale has a floor: a hundredth
+    of the median scale, and two steps of float16 at the neuron's location. A constant neuron therefore does not spike
+    on rounding errors.
+
+    Args:
+        activations: [prompt, neuron]; rows of an absent token class are NaN and are left out.
+        n_components: upper limit; at most a quarter of the number of prompts is kept.
+
+    Raises:
+        ValueError: fewer than two prompts are left, too few for a scale.
+    """
+    present = activations[~np.isnan(activations).any(axis=1)]
+    if len(present) < 2:
+        raise ValueError(f"a baseline needs at least 2 reference prompts, got {len(present)}; give more")
+    location = np.median(present, axis=0)
+    scale = MAD_TO_DEVIATION * np.median(np.abs(present - location), axis=0)
+    typical = float(np.median(scale[scale > 0])) if (scale > 0).any() else 1.0
+    scale = np.maximum(scale, np.maximum(0.01 * typical, _ROUNDING * np.abs(location)))
+    n_kept = min(n_components, len(present) // 4)
+    no_components = np.zeros((0, activations.shape[1]), dtype=np.float32)
+    with_style = Baseline(location.astype(np.float32), scale.astype(np.float32), no_components)
+    if n_kept == 0:
+        return with_style
+    z = z_scores(present, with_style)
+    _, values, directions = randomized_svd(z, n_kept, n_oversamples=20, n_iter=7, random_state=0)
+    kept = values > 1e-3 * max(float(values[0]), 1e-6)
+    return replace(with_style, components=directions[kept].astype(np.float32))  # [component, neuron]
+
+
+def z_scores(activations: Matrix, baseline: Baseline) -> Matrix:
+    """Return the distance from the baseline in units of its scale, clipped, with style removed: [prompt, neuron].
+
+    It is 0 where the prompt lacks the token class.
+    """
+    z = np.clip((activations - baseline.location) / baseline.scale, -Z_CLIP, Z_CLIP)
+    z = np.nan_to_num(z, nan=0.0)
+    if len(baseline.components):
+        z = z - (z @ baseline.components.T) @ baseline.components
+    return np.asarray(z, dtype=np.float32)

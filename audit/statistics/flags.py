@@ -1,0 +1,211 @@
+"""Score candidates and flag them at a stated false-positive rate, each among prompts of its own style."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flashbulb.audit.detectors import Detector, NeuronDetector, StepDetector, Vector
+from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.statistics.calibration import (
+    NullDistribution,
+    assign_folds,
+    fit_null,
+    p_values,
+    q_values,
+    threshold_at,
+)
+from flashbulb.audit.statistics.scores import GroupScores, combine, score_group, score_neurons, scored_kinds
+from flashbulb.audit.statistics.style import StyleGroups, group_by_style, text_only_auc
+from flashbulb.hooks import Site
+
+_MAX_TEXTS = 4000  # of a set, to measure its style
+
+
+@dataclass(frozen=True, slots=True)
+class StyleNull:
+    """How one style of prompts is calibrated.
+
+    Args:
+        on_reference: on reference prompts, known to be clean; else on the candidates of this style themselves.
+        n_calibrating: number of prompts it is calibrated on.
+        n_candidates: number of candidates of this style.
+        threshold: smallest spike score that is flagged; infinite where too few prompts calibrate so low a rate.
+    """
+
+    on_reference: bool
+    n_calibrating: int
+    n_candidates: int
+    threshold: float
+    null: NullDistribution
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Every detector's score of the candidates, one value a prompt, with p-values, flags and their calibration.
+
+    Args:
+        style: style group that each candidate belongs to: [prompt].
+        reference_style: style group of each reference prompt, empty without a reference: [reference prompt].
+        reference_p_value: p-value of each reference prompt when it is held out of the calibration: [reference prompt].
+    """
+
+    detectors: Mapping[str, Vector]
+    style: npt.NDArray[np.int64]
+    spike_score: Vector
+    p_value: Vector
+    q_value: Vector
+    flagged: npt.NDArray[np.bool_]
+    styles: tuple[StyleNull, ...]
+    reference_score: Vector
+    reference_style: npt.NDArray[np.int64]
+    reference_p_value: Vector
+    groups: tuple[GroupScores, ...]
+
+    @property
+    def threshold(self) -> float:
+        """Spike score above which a candidate of any style is flagged; infinite if there is none."""
+        return max((style.threshold for style in self.styles if style.n_candidates), default=float("inf"))
+
+    @property
+    def finite_threshold(self) -> float | None:
+        """The threshold, or None where some style has too few calibrating prompts for so low a false-positive rate."""
+        return self.threshold if np.isfinite(self.threshold) else None
+
+
+def flag(
+    spike_score: Vector, reference_score: Vector, styles: StyleGroups, fpr: float
+) -> tuple[Vector, list[StyleNull]]:
+    """Return the p-value of each candidate within its style, and how each style is calibrated.
+
+    Args:
+        spike_score: spike scores of the candidates: [prompt].
+        reference_score: out-of-fold spike scores of the reference prompts: [prompt]; unused without reference groups.
+        styles: style groups of both sets.
+    """
+    p = np.empty(len(spike_score))
+    nulls = []
+    for group in range(styles.n_groups):
+        members = styles.candidate_group == group
+        on_reference = group < styles.n_reference_groups
+        calibrating = reference_score[styles.reference_group == group] if on_reference else spike_score[members]
+        null = fit_null(calibrating, contaminated=not on_reference)
+        p[members] = p_values(spike_score[members], null)
+        nulls.append(StyleNull(on_reference, len(calibrating), int(members.sum()), threshold_at(null, fpr), null))
+    return p, nulls
+
+
+def held_out_p_values(reference_score: Vector, styles: StyleGroups) -> Vector:
+    """Return the p-value of each reference prompt among the others of its style, fold by fold: [reference prompt].
+
+    These are p-values of prompts that the calibration did not see: a share x of clean prompts has p up to x. A prompt
+    that is alone in its style has NaN.
+    """
+    p = np.full(len(styles.reference_group), np.nan)
+    for group in range(styles.n_reference_groups):
+        members = np.flatnonzero(styles.reference_group == group)
+        folds = assign_folds(len(members))
+        for fold in range(folds.max(initial=-1) + 1):
+            others, held_out = members[folds != fold], members[folds == fold]
+            if len(others):
+                p[held_out] = p_values(reference_score[held_out], fit_null(reference_score[others], contaminated=False))
+    return p
+
+
+def flagged_at(
+    groups: Sequence[GroupScores],
+    detectors: Mapping[str, Vector],
+    scores: tuple[Vector, Vector],
+    styles: StyleGroups,
+    fpr: float,
+) -> Scored:
+    """Gather scores, p-values and flags; `scores` are the spike scores of candidates and of the reference."""
+    spike_score, reference_score = scores
+    p, nulls = flag(spike_score, reference_score, styles, fpr)
+    return Scored(
+        detectors=detectors,
+        style=styles.candidate_group,
+        spike_score=spike_score,
+        p_value=p,
+        q_value=q_values(p),
+        flagged=p <= fpr,
+        styles=tuple(nulls),
+        reference_score=reference_score,
+        reference_style=styles.reference_group,
+        reference_p_value=held_out_p_values(reference_score, styles),
+        groups=tuple(groups),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSet:
+    """A set of prompts and its shards."""
+
+    texts: Sequence[str]
+    shards: Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """Scores and flags, and how far in style the candidates are from the reference.
+
+    Args:
+        style_shift: AUC of a text-only classifier of candidates against reference: 0.5 is the same style; None
+            without a reference or with too few prompts.
+        pooled: candidates helped to fit the baseline, because there is no reference or its style differs.
+    """
+
+    scored: Scored
+    style_shift: float | None
+    pooled: bool
+
+
+def detect(
+    sites: Sequence[Site],
+    detectors: Sequence[Detector],
+    candidates: RecordedSet,
+    reference: RecordedSet | None,
+    *,
+    n_components: int,
+    fpr: float,
+    max_style_shift: float,
+    seed: int,
+    all_texts: Sequence[str] | None = None,
+) -> Detected:
+    """Score and flag every candidate.
+
+    A reference of the candidates' style makes the baseline alone. Without one, or where a text-only classifier
+    separates the two sets with an AUC above `max_style_shift`, candidates help to fit it.
+
+    Args:
+        all_texts: the candidates' texts and those that tier 0 left out, whose style counts as well.
+    """
+    texts = candidates.texts if all_texts is None else all_texts
+    shift = _style_shift(texts, reference.texts, seed) if reference is not None else None
+    pooled = reference is None or (shift is not None and shift > max_style_shift)
+    clean = reference.shards if reference is not None else None
+    groups = [
+        score_group(kind, sites, candidates.shards, clean, n_components=n_components, pooled=pooled)
+        for kind in scored_kinds(sites)
+    ]
+    columns: dict[str, Vector] = {f"spikes_{group.kind}": group.candidates for group in groups}
+    for detector in detectors:
+        if isinstance(detector, NeuronDetector) and any(site.kind == detector.kind for site in sites):
+            columns[detector.name] = score_neurons(detector, sites, candidates.shards, clean)
+        elif isinstance(detector, StepDetector):
+            columns[detector.name] = candidates.shards.detector_scores(detector.name)
+    styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
+    return Detected(flagged_at(groups, columns, combine(groups), styles, fpr), shift, pooled)
+
+
+def _style_shift(candidates: Sequence[str], reference: Sequence[str], seed: int) -> float | None:
+    """Measure the style shift, between random parts of the sets where they are large."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for texts in (candidates, reference):
+        chosen = rng.permutation(len(texts))[:_MAX_TEXTS]
+        parts.append([texts[int(i)] for i in chosen])
+    return text_only_auc(parts[0], parts[1], seed)

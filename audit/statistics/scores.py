@@ -1,0 +1,240 @@
+"""Score recorded prompts by their neurons: baselines, spike scores, and the neurons behind each flag.
+
+Finding NeMo (Hintersdorf et al. 2024, arXiv 2406.02366) detects memorized prompts by single neurons of the
+cross-attention values whose z-score stands out. Here every kind of site is scored in the same way; the UNet's
+feed-forward neurons turn out to be the best witnesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from flashbulb.audit.detectors import Matrix, NeuronDetector, Vector
+from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, z_scores
+from flashbulb.audit.statistics.calibration import assign_folds, cross_fit
+from flashbulb.hooks import Site
+from flashbulb.reports.tables.evidence import SPIKE_LIMIT
+
+SOURCE = "Flashbulb; after Hintersdorf et al. 2024, arXiv 2406.02366"
+SCORED_REDUCTIONS: dict[str, tuple[str, ...]] = {
+    "text_mlp": ("prompt_mean", "end_mean"),
+    "cross_k": ("prompt_mean", "end_mean"),
+    "cross_v": ("prompt_mean", "end_mean"),
+    "cross_out": ("mean",),
+    "feed_forward": ("abs_max",),
+}
+SPIKE_SCORE_KIND = "feed_forward"
+"""The kind of site that makes the spike score; where it is not recorded, all recorded kinds count alike."""
+
+MAX_SELF_REFERENCE = 2000
+"""Candidates held in memory, at most, where they help to fit the baseline."""
+
+SET_ASIDE = 0.15
+"""Share of the candidates, the highest scores of a first pass, that the baselines of a second pass leave out."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupScores:
+    """Spike scores of candidates and (out-of-fold) of reference prompts for one kind of site, and their baselines.
+
+    Args:
+        baselines: a single one fitted on the reference; or one a fold where candidates helped to fit them. The first
+            candidate belongs to fold `first_fold`.
+    """
+
+    kind: str
+    columns: tuple[Column, ...]
+    candidates: Vector
+    reference: Vector
+    baselines: tuple[Baseline, ...]
+    first_fold: int = 0
+
+    def baseline_of(self, candidate: int) -> Baseline:
+        """Return the baseline that a candidate is compared with, by its position."""
+        return self.baselines[(self.first_fold + candidate) % len(self.baselines)]
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """One neuron of one prompt, far from its baseline; `share` is its share of the squared score of its kind."""
+
+    column: Column
+    neuron: int
+    activation: float
+    z: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class SiteProfile:
+    """One site for one prompt: root mean square of its neurons' z, and the share of neurons beyond `SPIKE_LIMIT`."""
+
+    site: Site
+    rms_z: float
+    spike_share: float
+
+
+def spike_scores(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None = None) -> Vector:
+    """Return the root mean square of each prompt's z over neurons: [prompt, neuron] -> [prompt]; clean prompts about 1.
+
+    Args:
+        matrix: activations.
+        folds: index of the baseline that each prompt is compared with: [prompt]; by default the only one.
+    """
+    scores = np.empty(len(matrix))
+    for fold, baseline in enumerate(baselines):
+        rows = slice(None) if folds is None else folds == fold
+        scores[rows] = np.sqrt(np.square(z_scores(matrix[rows], baseline), dtype=np.float64).mean(axis=1))
+    return scores
+
+
+def columns_of(kind: str, sites: Sequence[Site]) -> tuple[Column, ...]:
+    """Return the columns of activations that make one kind's spike score."""
+    return tuple(Column(site, r) for site in sites if site.kind == kind for r in SCORED_REDUCTIONS[kind])
+
+
+def score_group(
+    kind: str, sites: Sequence[Site], candidates: Shards, reference: Shards | None, *, n_components: int, pooled: bool
+) -> GroupScores:
+    """Score every candidate by the neurons of one kind of site.
+
+    Args:
+        pooled: fit the baseline on candidates too; always so without a reference. A first pass then finds the
+            candidates with the highest scores, memorized ones among them; the baselines of a second pass leave these
+            out, and every prompt is compared with a baseline that it did not help to fit.
+    """
+    columns = columns_of(kind, sites)
+    clean = reference.matrix(columns) if reference is not None else None
+    if clean is not None and not pooled:
+        folds, baselines = cross_fit(clean, n_components)
+        out_of_fold = spike_scores(clean, baselines, folds)
+        baseline = fit_baseline(clean, n_components)
+        scores = np.concatenate([spike_scores(m, [baseline]) for m in candidates.matrices(columns)])
+        return GroupScores(kind, columns, scores, out_of_fold, (baseline,))
+    own = candidates.matrix(columns, MAX_SELF_REFERENCE)
+    n_reference = 0 if clean is None else len(clean)
+    pool = own if clean is None else np.concatenate([clean, own])
+    baselines, pool_scores = _robust_fit(pool, n_reference, n_components)
+    by_shard: list[Vector] = []
+    start = n_reference
+    for matrix in candidates.matrices(columns):
+        by_shard.append(spike_scores(matrix, baselines, _folds(start, len(matrix), len(baselines))))
+        start += len(matrix)
+    scores = np.concatenate(by_shard)
+    first_fold = n_reference % len(baselines)
+    reference_scores = pool_scores[:n_reference] if clean is not None else scores
+    return GroupScores(kind, columns, scores, reference_scores, tuple(baselines), first_fold)
+
+
+def _robust_fit(pool: Matrix, n_reference: int, n_components: int) -> tuple[list[Baseline], Vector]:
+    """Fit a baseline a fold without the candidates of the highest scores, and score each prompt of the pool."""
+    folds, baselines = cross_fit(pool, n_components)
+    scores = spike_scores(pool, baselines, folds)
+    n_aside = int(SET_ASIDE * (len(pool) - n_reference))
+    fitted = scores <= np.sort(scores[n_reference:])[-n_aside - 1]
+    fitted[:n_reference] = True
+    folds, baselines = cross_fit(pool, n_components, fitted)
+    return baselines, spike_scores(pool, baselines, folds)
+
+
+def _folds(start: int, n: int, n_folds: int) -> npt.NDArray[np.int64]:
+    return assign_folds(start + n)[start:] % n_folds
+
+
+def scored_kinds(sites: Sequence[Site]) -> list[str]:
+    """Return the recorded kinds of site that have a spike score."""
+    return [kind for kind in SCORED_REDUCTIONS if any(site.kind == kind for site in sites)]
+
+
+def combine(groups: Sequence[GroupScores]) -> tuple[Vector, Vector]:
+    """Combine group scores into the spike score of candidates and of reference prompts: their mean.
+
+    Each group score is divided by its 99th reference percentile, so that a score above 1 is rare among clean prompts.
+    """
+    chosen = [group for group in groups if group.kind == SPIKE_SCORE_KIND] or list(groups)
+    units = [max(float(np.quantile(group.reference, 0.99)), 1e-9) for group in chosen]
+    candidate_scores = np.mean([g.candidates / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
+    reference_scores = np.mean([g.reference / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
+    return candidate_scores, reference_scores
+
+
+def score_neurons(
+    detector: NeuronDetector, sites: Sequence[Site], candidates: Shards, reference: Shards | None
+) -> Vector:
+    """Score each candidate by a published neuron detector, fitted on the reference or else on the candidates."""
+    columns = [Column(site, detector.reduction) for site in sites if site.kind == detector.kind]
+    score = detector.fit((reference or candidates).matrix(columns, MAX_SELF_REFERENCE))
+    return np.concatenate([score(matrix) for matrix in candidates.matrices(columns)])
+
+
+def baseline_arrays(groups: Sequence[GroupScores]) -> dict[str, npt.NDArray[np.float32]]:
+    """Return location [neuron], scale [neuron] and components [component, neuron] by `kind/fold/name`."""
+    return {
+        f"{group.kind}/{fold}/{name}": np.ascontiguousarray(getattr(baseline, name))
+        for group in groups
+        for fold, baseline in enumerate(group.baselines)
+        for name in ("location", "scale", "components")
+    }
+
+
+def baseline_columns(groups: Sequence[GroupScores]) -> dict[str, str]:
+    """Return the names of the columns that hold a kind's neurons, in their order, by kind."""
+    return {group.kind: " ".join(column.name for column in group.columns) for group in groups}
+
+
+def top_spikes(
+    groups: Sequence[GroupScores], candidates: Shards, flagged: Sequence[int], n_top: int
+) -> dict[int, list[Spike]]:
+    """Return the neurons farthest from their baseline, over all groups, for each flagged candidate, by position."""
+    found: dict[int, list[Spike]] = {position: [] for position in flagged}
+    for group, position, row, z in _rows_of(groups, candidates, flagged):
+        found[position] += _top_of_row(row, z, group.columns, n_top)
+    return {position: sorted(spikes, key=lambda s: -abs(s.z))[:n_top] for position, spikes in found.items()}
+
+
+def site_profiles(
+    groups: Sequence[GroupScores], candidates: Shards, positions: Sequence[int]
+) -> dict[int, list[SiteProfile]]:
+    """Return the profile of each scored site for each candidate at `positions`, in the order of the sites."""
+    found: dict[int, list[SiteProfile]] = {position: [] for position in positions}
+    for group, position, _, z in _rows_of(groups, candidates, positions):
+        parts = np.split(z, np.cumsum([column.site.n_neurons for column in group.columns])[:-1])
+        by_site: dict[Site, list[Vector]] = {}
+        for column, part in zip(group.columns, parts, strict=True):
+            by_site.setdefault(column.site, []).append(part.astype(np.float64))
+        for site, parts_of_site in by_site.items():
+            values = np.concatenate(parts_of_site)
+            rms, share = float(np.sqrt(np.square(values).mean())), float((np.abs(values) > SPIKE_LIMIT).mean())
+            found[position].append(SiteProfile(site, rms, share))
+    return found
+
+
+def _rows_of(
+    groups: Sequence[GroupScores], candidates: Shards, positions: Sequence[int]
+) -> Iterator[tuple[GroupScores, int, Matrix, npt.NDArray[np.float32]]]:
+    """Yield each group's activations [1, neuron] and z-scores [neuron] of the candidates at `positions`."""
+    for group in groups:
+        start = 0
+        for matrix in candidates.matrices(group.columns):
+            for position in positions:
+                if start <= position < start + len(matrix):
+                    row = matrix[position - start : position - start + 1]
+                    yield group, position, row, z_scores(row, group.baseline_of(position))[0]
+            start += len(matrix)
+
+
+def _top_of_row(row: Matrix, z: npt.NDArray[np.float32], columns: Sequence[Column], n_top: int) -> list[Spike]:
+    total = max(float(np.square(z, dtype=np.float64).sum()), 1e-30)
+    offsets = np.cumsum([0, *(column.site.n_neurons for column in columns)])
+    spikes = []
+    for index in np.argsort(-np.abs(z))[:n_top]:
+        column = int(np.searchsorted(offsets, index, side="right")) - 1
+        value = float(z[index])
+        activation = float(np.nan_to_num(row[0, index]))
+        spikes.append(Spike(columns[column], int(index - offsets[column]), activation, value, value**2 / total))
+    return spikes

@@ -1,0 +1,204 @@
+"""Find the training image nearest to a sample: in the same framing, mirrored, cropped, shifted or in part.
+
+A small set is searched twice. The first search uses block means. Their distance never exceeds the tile distance
+between the images, so a search that reads images in the order of this bound can stop early. The second search uses
+the hashes of windows, as in an index on disk: it aligns the shortlisted images with the sample and compares exactly.
+
+Limits: rotations, changed colours and paraphrases need a learnt descriptor. For a sample that copies nothing the
+result is near, but not provably the nearest. The bound is exact if both sides are multiples of 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
+from flashbulb.audit.images.png import IMAGE_ERRORS
+from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
+from flashbulb.audit.training_images.candidates import (
+    Candidate,
+    Place,
+    find_candidates,
+    find_places,
+    make_thumbnail,
+)
+from flashbulb.audit.training_images.embeddings import Embedded
+from flashbulb.audit.training_images.hashes import Box
+from flashbulb.audit.training_images.index import ImageIndex, Paths
+from flashbulb.audit.training_images.matching import FINE_SIDE, Match, align, is_replica, luma, match, shrink
+from flashbulb.audit.training_images.reader import fit
+from flashbulb.audit.training_images.sources import TrainingImagesError, decode, read_member
+from flashbulb.audit.training_images.templates import template_match
+
+SHORTLIST = 32
+"""Images that the search by block means reads at most, in each orientation."""
+HASH_SHORTLIST = 64
+"""Images that the search by hashes shortlists."""
+N_COMPARED = 6
+"""Aligned images that are compared exactly."""
+
+VERBATIM, TEMPLATE = "verbatim", "template"
+
+_MIN_COARSE = 0.65  # correlation at 16 pixels a side below which an image is not compared exactly
+_N_CACHED, _N_THUMBNAILS = 64, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """The training image closest to a sample.
+
+    Args:
+        index: position of the image in `TrainingImages.paths`.
+        path: path of its file; for an image in a tar, its name below the path of the tar, where no file exists.
+        distance: tile distance, in [0, 1], of the part that both show.
+        is_mirrored: the sample resembles the image's mirror image.
+        kind: `verbatim` if the image contains the complete sample or the sample the complete image, up to a crop;
+            `template` if they agree in most but not all of their area; None if the sample copies no image.
+        box: part of the image that the sample shows: left, top, right, bottom, from 0 to 1; None for the centred crop.
+        copy_similarity: similarity by the learnt descriptor; None without one, or if it does not rank the image.
+    """
+
+    index: int
+    path: Path
+    distance: float
+    is_mirrored: bool
+    kind: str | None = None
+    box: Box | None = None
+    copy_similarity: float | None = None
+
+    @property
+    def similarity(self) -> float:
+        """1 for an exact copy, 0 for the largest distance."""
+        return 1.0 - self.distance
+
+
+class TrainingImages:
+    """Training images, held as hashes and block means, and read again when a sample is near.
+
+    Args:
+        height, width: size in pixels of the model's images.
+        means: block means of every image; None if the set is too large to hold them.
+        embedded: learnt descriptors of every image, if the user gave weights.
+    """
+
+    def __init__(
+        self, index: ImageIndex, height: int, width: int, means: BlockMeans | None, embedded: Embedded | None = None
+    ) -> None:
+        self.paths = Paths(index)
+        self.height, self.width = height, width
+        self._index, self._means, self._embedded = index, means, embedded
+        self._fitted = lru_cache(maxsize=_N_CACHED)(lambda i: fit(self._decoded(i), height, width))
+        self._fine = lru_cache(maxsize=_N_CACHED)(lambda i: shrink(self._decoded(i), 2 * FINE_SIDE))
+        self._thumbnail = lru_cache(maxsize=_N_THUMBNAILS)(lambda i: make_thumbnail(self._fine(i)))
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def image(self, index: int) -> RgbImage:
+        """Return training image `index` at the model's size: [height, width, 3].
+
+        Raises:
+            TrainingImagesError: its file is missing or has changed since the set was read.
+        """
+        return self._fitted(index)
+
+    def _decoded(self, index: int) -> Image.Image:
+        member = self._index.member(index)
+        try:
+            return decode(read_member(self._index.source, member))
+        except IMAGE_ERRORS as error:
+            raise TrainingImagesError(
+                f"{member.path(self._index.source)} changed during the audit or since it was indexed; "
+                "run the audit again, or build the index again"
+            ) from error
+
+    def nearest(self, images: RgbImages) -> list[Nearest]:
+        """Find the nearest training image of each sample [sample, height, width, 3].
+
+        An image that the sample copies takes precedence over one that is merely near.
+
+        Raises:
+            ValueError: the samples have another size than the training images were opened for.
+        """
+        if images.shape[1:] != (self.height, self.width, 3):
+            expected = (self.height, self.width, 3)
+            raise ValueError(f"samples of {images.shape[1:]} cannot be compared with images of {expected}")
+        return [self._nearest(image) for image in images]
+
+    def _nearest(self, sample: RgbImage) -> Nearest:
+        nearest = self._by_means(sample) if self._means is not None else None
+        if nearest is not None and nearest.kind is not None:
+            return nearest
+        places = find_places(self._index, sample, HASH_SHORTLIST)
+        learnt = self._embedded.nearest(sample) if self._embedded is not None else []
+        places += [Place(index, False) for index, _ in learnt]
+        if nearest is not None:
+            places.append(Place(nearest.index, nearest.is_mirrored))
+        candidates = find_candidates(sample, places, self._thumbnail, N_COMPARED)
+        if nearest is None:
+            unmoved = [self._same_framing(sample, c.index, c.is_mirrored) for c in candidates]
+            nearest = min(unmoved, key=lambda found: (found.kind is None, found.distance))
+        if nearest.kind is None:
+            nearest = self._by_alignment(sample, candidates) or nearest
+        return self._add_learnt(sample, nearest, learnt)
+
+    def _by_means(self, sample: RgbImage) -> Nearest:
+        """Find the nearest image in the same framing; images are read in the order of the bounds on their distances."""
+        assert self._means is not None, "this search needs block means"
+        best: tuple[float, int, bool] | None = None
+        for is_mirrored in (False, True):
+            oriented = sample[:, ::-1] if is_mirrored else sample
+            bounds = lower_bounds(self._means, oriented)
+            for index in np.argsort(bounds, kind="stable")[:SHORTLIST].tolist():
+                if best is not None and bounds[index] >= best[0]:
+                    break
+                distance = float(tile_distances(self.image(index)[None], oriented)[0])
+                if best is None or distance < best[0]:
+                    best = (distance, index, is_mirrored)
+        assert best is not None, "an empty set is refused when it is opened"
+        return self._same_framing(sample, best[1], best[2])
+
+    def _same_framing(self, sample: RgbImage, index: int, is_mirrored: bool) -> Nearest:
+        """Compare a sample with image `index` in the same framing."""
+        oriented, image = sample[:, ::-1] if is_mirrored else sample, self.image(index)
+        distance = float(tile_distances(image[None], oriented)[0])
+        kind = VERBATIM if is_replica(oriented, image, distance) else None
+        return Nearest(index, self.paths[index], distance, is_mirrored, kind)
+
+    def _by_alignment(self, sample: RgbImage, candidates: Sequence[Candidate]) -> Nearest | None:
+        """Find an image with a window that the sample copies, else one that it copies in part."""
+        partial: Nearest | None = None
+        for candidate in candidates:
+            if candidate.correlation < _MIN_COARSE:
+                break
+            overlapping = self._match(sample, candidate)
+            if overlapping is None:
+                continue
+            index, path = candidate.index, self.paths[candidate.index]
+            found = Nearest(index, path, overlapping.distance, candidate.is_mirrored, box=overlapping.box)
+            if overlapping.is_copy:
+                return replace(found, kind=VERBATIM)
+            if partial is None and template_match(overlapping.sample, overlapping.image).is_match:
+                partial = replace(found, kind=TEMPLATE)
+        return partial
+
+    def _match(self, sample: RgbImage, candidate: Candidate) -> Match | None:
+        oriented = Image.fromarray(np.ascontiguousarray(sample[:, ::-1] if candidate.is_mirrored else sample))
+        fine, image = np.asarray(shrink(oriented, FINE_SIDE)), self._fine(candidate.index)
+        return match(fine, image, align(luma(fine), image.convert("L"), candidate.at))
+
+    def _add_learnt(self, sample: RgbImage, nearest: Nearest, learnt: Sequence[tuple[int, float]]) -> Nearest:
+        """Add the descriptor's similarity; without agreement of pixels, a similar image counts as a template only."""
+        if self._embedded is None:
+            return nearest
+        index, similarity = learnt[0]
+        limit = self._embedded.descriptor.copy_similarity
+        if nearest.kind is None and limit is not None and similarity >= limit:
+            return replace(self._same_framing(sample, index, False), kind=TEMPLATE, copy_similarity=similarity)
+        return replace(nearest, copy_similarity=dict(learnt).get(nearest.index))

@@ -1,0 +1,77 @@
+"""Open training images from a folder, a tar or an index, and build such an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from flashbulb.audit.training_images.blocks import BlockMeans, block_means
+from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
+from flashbulb.audit.training_images.embeddings import (
+    Embedded,
+    brute_force,
+    faiss_search,
+    open_embeddings,
+    write_embeddings,
+)
+from flashbulb.audit.training_images.index import Entry, index_in_memory, is_index, open_index, write_index
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.reader import ENOUGH_FOR_DESCRIPTORS, ENOUGH_FOR_HASHES, fit, read_set
+
+MAX_WITH_MEANS = 100_000
+"""Size of a set up to which block means are held in memory, 768 bytes an image."""
+
+
+def open_training_images(
+    source: Path, height: int, width: int, descriptor: Descriptor | None = None, *, use_faiss: bool = False
+) -> TrainingImages:
+    """Read a folder, imagefolder, .tar or folder of .tar; or memory-map an index that `build_index` wrote.
+
+    Args:
+        height, width: size in pixels of the model's images.
+        descriptor: embeds every image of a folder or tar; an index already holds its embeddings.
+        use_faiss: search embeddings approximately, for millions of images.
+
+    Raises:
+        TrainingImagesError: the source does not exist, holds no readable image, or is a damaged index.
+    """
+    aspect, search = width / height, faiss_search if use_faiss else brute_force
+    if is_index(source):
+        index = open_index(source, aspect)
+        embedded = None
+        if descriptor is not None:
+            embedded = Embedded(descriptor, search(open_embeddings(source, descriptor, len(index))))
+        return TrainingImages(index, height, width, None, embedded)
+    means: list[BlockMeans] = []
+    vectors: list[Embeddings] = []
+
+    def entries() -> Iterator[Entry]:
+        for entry in read_set(source, aspect, 0):
+            if len(means) < MAX_WITH_MEANS:
+                means.append(block_means(fit(entry.image, height, width)))
+            if descriptor is not None:
+                vectors.append(descriptor.embed([np.asarray(entry.image)])[0])
+            yield entry
+
+    index = index_in_memory(source, aspect, entries())
+    embedded = Embedded(descriptor, search(np.stack(vectors))) if descriptor is not None else None
+    return TrainingImages(index, height, width, np.stack(means) if len(means) == len(index) else None, embedded)
+
+
+def build_index(source: Path, out: Path, *, aspect: float = 1.0, descriptor: Descriptor | None = None) -> int:
+    """Index the images of a source in the folder `out`, in bounded memory; return their number.
+
+    Args:
+        aspect: width over height of the images that the audited model makes.
+        descriptor: embeds every image, if given.
+
+    Raises:
+        TrainingImagesError: the source does not exist or holds no readable image, or `out` cannot be written.
+    """
+    entries = read_set(source, aspect, ENOUGH_FOR_HASHES if descriptor is None else ENOUGH_FOR_DESCRIPTORS)
+    if descriptor is None:
+        return write_index(source, out, aspect, entries)
+    with write_embeddings(out, descriptor, entries) as embedding:
+        return write_index(source, out, aspect, embedding)

@@ -1,0 +1,1 @@
+"""Judge a finished audit by a policy and write the verdict in every format."""

@@ -1,0 +1,139 @@
+"""Compare the tables of a run directory with its run.json, so that a truncated or edited run is never trusted."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.compute as pc
+
+from flashbulb.reports.gate.check_rows import (
+    check_attempts,
+    check_fingerprints,
+    check_prompt_counts,
+    check_recoveries,
+    check_scores,
+)
+from flashbulb.reports.gate.findings import Finding, collect_findings, recount
+from flashbulb.reports.tables.evidence import (
+    NEURON_GROUPS_SCHEMA,
+    REFERENCE_SCORES_SCHEMA,
+    SITE_PROFILES_SCHEMA,
+    TEXT_NULL_SCHEMA,
+)
+from flashbulb.reports.tables.files import (
+    NEURON_GROUPS_FILE,
+    RECOVERIES_FILE,
+    REFERENCE_SCORES_FILE,
+    SCORES_FILE,
+    SITE_PROFILES_FILE,
+    SPIKES_FILE,
+    TABLE_FILES,
+    TEXT_NULL_FILE,
+    RunIncompleteError,
+    sha256_of,
+)
+from flashbulb.reports.tables.rates import rate_of
+from flashbulb.reports.tables.recoveries import recovery_counts
+from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
+from flashbulb.reports.tables.verdict import Results
+
+SUPPORTING_TABLES = {
+    SPIKES_FILE: SPIKES_SCHEMA,
+    NEURON_GROUPS_FILE: NEURON_GROUPS_SCHEMA,
+    REFERENCE_SCORES_FILE: REFERENCE_SCORES_SCHEMA,
+    SITE_PROFILES_FILE: SITE_PROFILES_SCHEMA,
+    TEXT_NULL_FILE: TEXT_NULL_SCHEMA,
+}
+"""Tables that no judgement reads, with their schemas. They are checked all the same."""
+
+
+class CheckedRun(NamedTuple):
+    """A finished audit whose files agree: its record, the results that `decide` judges, and its findings."""
+
+    record: RunRecord
+    results: Results
+    findings: tuple[Finding, ...]
+
+
+def load_checked(directory: Path) -> CheckedRun:
+    """Read a finished audit and check it as `check_run` does.
+
+    Raises:
+        RunFileError: `directory` is not the run directory of a finished audit.
+        RunIncompleteError: the audit is untrusted.
+    """
+    try:
+        return check_run(directory, load_run(directory))
+    except OSError as error:
+        raise RunIncompleteError(f"{directory} cannot be read: {error.strerror or error}") from error
+
+
+def check_run(directory: Path, record: RunRecord) -> CheckedRun:
+    """Read the tables that `record` describes. Their rows must agree with it and with each other.
+
+    Raises:
+        RunIncompleteError: the audit is untrusted.
+    """
+    check_tables(directory, record)
+    scores = read_table(directory / SCORES_FILE, scores_schema(()))
+    recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
+    check_scores(directory / SCORES_FILE, scores, record.calibration.fpr)
+    check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
+    check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
+    findings = collect_findings(scores, recoveries)
+    check_fingerprints(directory, findings)
+    recorded = results_of(record)
+    counted = recount(recorded, findings)
+    results = replace(
+        recorded,
+        n_medium=counted.n_medium,
+        n_low=counted.n_low,
+        n_untried=counted.n_untried,
+        n_left_out=record.counts.n_left_out,
+        style_shift=record.calibration.style_shift,
+    )
+    assert results == recount(results, findings), f"{results}, but {len(findings)} findings"
+    return CheckedRun(record, results, findings)
+
+
+def check_tables(directory: Path, run: RunRecord) -> None:
+    """Compare every table with run.json: first its bytes, so that a damaged file is never parsed, then its counts.
+
+    Raises:
+        RunIncompleteError: a table is missing, damaged, of another run, or contradicts run.json.
+    """
+    for name in TABLE_FILES:
+        _check_bytes(directory / name, run.tables)
+    scores = read_table(directory / SCORES_FILE, scores_schema(()))
+    recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
+    for name, schema in SUPPORTING_TABLES.items():
+        read_table(directory / name, schema)
+    check_attempts(directory / RECOVERIES_FILE, recoveries)
+    counts, recovered = run.counts, recovery_counts(recoveries)
+    severities, tiers = scores["severity"].to_pylist(), scores["tier"].to_pylist()  # an Arrow scalar imports pandas
+    comparisons: dict[str, tuple[object, object]] = {
+        "scored prompts": (counts.n_scored, scores.num_rows),
+        "prompts left out by tier 0": (counts.n_left_out, tiers.count(0)),
+        "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
+        "prompts of high severity": (counts.n_high, severities.count("high")),
+        "controls": (counts.n_controls, recovered.n_controls),
+        "controls with an image": (counts.n_false_recoveries, recovered.n_false_recoveries),
+        "distinct images": (counts.n_confirmed_pictures, recovered.n_confirmed_pictures),
+        "recovered prompts": (counts.n_recovered, recovered.n_recovered),
+        "recoveries by strategy": (dict(counts.recovered_by), recovered.recovered_by),
+        "rate of false recoveries": (run.false_recovery, rate_of(recovered.n_false_recoveries, recovered.n_controls)),
+    }
+    for quantity, (recorded, counted) in comparisons.items():
+        if recorded != counted:
+            raise RunIncompleteError(
+                f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
+            )
+
+
+def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:
+    if not path.is_file():
+        raise RunIncompleteError(f"{path} does not exist; finish the audit by running it again")
+    if sha256_of(path) != tables.get(path.name):
+        raise RunIncompleteError(f"{path} is not the file that run.json describes; run the audit again")

@@ -1,0 +1,121 @@
+"""Check that the rows of an audit's tables agree with each other. Each check refuses what no honest audit writes."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.recoveries import best_rows
+from flashbulb.reports.tables.run_record import Counts
+from flashbulb.reports.tables.schema import RECOVERY_STRATEGIES, RECOVERY_VERDICTS, SEVERITIES, TableRow
+
+
+def check_scores(path: Path, scores: pa.Table, fpr: float) -> None:
+    """Check that each prompt is scored once, that its scores are finite, and that its p-value and severity agree with
+    its flag.
+
+    Raises:
+        RunIncompleteError: a row breaks one of these rules.
+    """
+    columns = ("prompt_id", "tier", "severity", "flagged", "p_value")
+    ids, tiers, severities, flags, p_values = (scores[name].to_pylist() for name in columns)
+    if len(set(ids)) != len(ids):
+        raise RunIncompleteError(f"{path}: a prompt_id occurs twice; run the audit again")
+    for name, highest in (("spike_score", float("inf")), ("p_value", 1.0), ("q_value", 1.0)):
+        values = [value for value, tier in zip(scores[name].to_pylist(), tiers, strict=True) if tier != 0]
+        if not all(value is not None and math.isfinite(value) and value <= highest for value in values):
+            raise RunIncompleteError(f"{path}: a {name} is missing, not finite or too large; run the audit again")
+    for tier, flagged, severity, p_value in zip(tiers, flags, severities, p_values, strict=True):
+        if severity not in SEVERITIES or flagged != (severity != "none"):
+            raise RunIncompleteError(
+                f"{path}: a prompt has flagged {flagged} but severity {severity!r}; run the audit again"
+            )
+        if flagged != (tier != 0 and p_value <= fpr):
+            raise RunIncompleteError(
+                f"{path}: a prompt has flagged {flagged} but p-value {p_value}, at a false-positive rate of {fpr}; "
+                "run the audit again"
+            )
+
+
+def check_prompt_counts(path: Path, scores: pa.Table, counts: Counts) -> None:
+    """Check that every row of the prompt file with a text belongs to a scored or to an unscored prompt.
+
+    Raises:
+        RunIncompleteError: rows are missing or left over.
+    """
+    n_texts, n_occurrences = counts.n_rows - counts.n_empty, sum(scores["n_duplicates"].to_pylist())
+    n_unscored, n_left = counts.n_prompts - counts.n_scored, n_texts - n_occurrences
+    if n_left < n_unscored or (n_unscored == 0 and n_left > 0) or counts.n_truncated > counts.n_prompts:
+        raise RunIncompleteError(
+            f"{path}: run.json records {n_texts} rows with a text, of {counts.n_prompts} prompts ({counts.n_truncated} "
+            f"truncated); the {counts.n_scored} scored prompts account for {n_occurrences}; run the audit again"
+        )
+
+
+def check_fingerprints(directory: Path, findings: Sequence[Finding]) -> None:
+    """Check that each fingerprint names one finding. Otherwise the waiver of one would cover another.
+
+    Raises:
+        RunIncompleteError: two findings share a fingerprint.
+    """
+    if len({finding.fingerprint for finding in findings}) < len(findings):
+        raise RunIncompleteError(
+            f"{directory}: two findings have the same fingerprint, from training images with the same name; rename one"
+        )
+
+
+def check_recoveries(path: Path, recoveries: pa.Table, scores: pa.Table) -> None:
+    """Check that only flagged prompts and unflagged controls were tried, and that severities agree with what they gave.
+
+    Raises:
+        RunIncompleteError: the two tables contradict each other, or a measure of similarity is not finite.
+    """
+    for name in ("confidence", "similarity"):
+        if not all(value is None or math.isfinite(value) for value in recoveries[name].to_pylist()):
+            raise RunIncompleteError(f"{path}: a {name} is not finite; run the audit again")
+    rows = recoveries.select(["finding_id", "prompt_id", "is_control", "verdict"]).to_pylist()
+    attempts = [row for row in rows if not row["is_control"]]
+    flagged = set(scores.filter(scores["flagged"])["prompt_id"].to_pylist())
+    controls = {row["prompt_id"] for row in rows if row["is_control"]}
+    if not {row["prompt_id"] for row in attempts} - {None} <= flagged or controls & flagged:
+        raise RunIncompleteError(
+            f"{path}: the prompts and controls tried do not match the flags of the scores; run the audit again"
+        )
+    severities = zip(scores["prompt_id"].to_pylist(), scores["severity"].to_pylist(), strict=True)
+    _check_finding_ids(path, attempts, {prompt_id for prompt_id, severity in severities if severity == "high"})
+
+
+def _check_finding_ids(path: Path, attempts: Sequence[TableRow], high: set[str]) -> None:
+    """Check that prompts of high severity, and no others, have one attempt with a finding_id and their best verdict."""
+    with_id = [row for row in attempts if row["finding_id"] is not None and row["prompt_id"] is not None]
+    owners = [row["prompt_id"] for row in with_id]
+    best = {name: row["verdict"] for name, row in best_rows(attempts).items() if row["verdict"] != "not_shown"}
+    have_best_verdict = all(row["verdict"] == best.get(row["prompt_id"]) for row in with_id)
+    if set(owners) != high or best.keys() != high or len(owners) != len(high) or not have_best_verdict:
+        raise RunIncompleteError(
+            f"{path}: {len(high)} prompts have high severity, an image was recovered from {len(best)}, and "
+            f"{len(owners)} of their rows have a finding_id; run the audit again"
+        )
+    without_prompt = [row for row in attempts if row["prompt_id"] is None and row["verdict"] != "not_shown"]
+    if any(row["finding_id"] is None for row in without_prompt):
+        raise RunIncompleteError(f"{path}: an image recovered without a prompt has no finding_id; run the audit again")
+
+
+def check_attempts(path: Path, recoveries: pa.Table) -> None:
+    """Check for values that a count would silently skip: unknown strategies and verdicts, controls without a prompt.
+
+    Raises:
+        RunIncompleteError: there is such a value.
+    """
+    for name, known in (("strategy", RECOVERY_STRATEGIES), ("verdict", RECOVERY_VERDICTS)):
+        unknown = sorted(set(recoveries[name].to_pylist()) - set(known))
+        if unknown:
+            raise RunIncompleteError(
+                f"{path}: unknown {name} {unknown[0]!r}, expected {', '.join(known)}; run the audit again"
+            )
+    if pc.any(pc.and_(recoveries["is_control"], pc.is_null(recoveries["prompt_id"]))).as_py():
+        raise RunIncompleteError(f"{path}: a control has no prompt; run the audit again")

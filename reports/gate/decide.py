@@ -1,0 +1,182 @@
+"""The verdict: one pure function from the results of an audit to pass, fail or untrusted."""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from flashbulb.reports.gate.policy import FLAGGED_SEVERITIES, Policy
+from flashbulb.reports.tables.rates import percent, rate_of
+from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict
+
+
+class Breach(NamedTuple):
+    """A limit of the policy that is exceeded: its key in the policy, and a sentence that explains it."""
+
+    key: str
+    reason: str
+
+
+def decide(results: Results, policy: Policy, counted: Results | None = None) -> Verdict:
+    """Judge an audit by `policy`. Distrust outranks failure; an empty or unfinished audit never passes.
+
+    Args:
+        results: of the complete audit. They decide whether it is trusted, whatever was waived.
+        counted: what the limits are compared with: `results` without waived and known findings. By default `results`.
+    """
+    counted = results if counted is None else counted
+    untrusted = _contradictions(results) or _reasons_to_distrust(results, policy)
+    failed = tuple(breach.reason for breach in breaches(counted, policy))
+    if untrusted:
+        return Verdict("untrusted", EXIT_CODES["untrusted"], (*untrusted, *failed))
+    if failed:
+        return Verdict("fail", EXIT_CODES["fail"], failed)
+    return Verdict("pass", EXIT_CODES["pass"], (_reason_to_pass(counted),))
+
+
+def breaches(results: Results, policy: Policy) -> tuple[Breach, ...]:
+    """Return the limits on findings that are exceeded, in the policy's order."""
+    images, prompts = results.n_confirmed_pictures, results.n_scored
+    exceeded = []
+    for severity in FLAGGED_SEVERITIES:
+        n, key = getattr(results, f"n_{severity}"), f"max_{severity}"
+        limit, max_rate = getattr(policy, key), getattr(policy, f"{key}_rate")
+        if limit is not None and n is not None and n > limit:
+            what = "with a recovered image (high severity)" if severity == "high" else f"of {severity} severity"
+            exceeded.append(Breach(key, f"Prompts {what}: {n} of {prompts} (limit {limit})."))
+        if _exceeds(n, prompts, max_rate):
+            text = f"{percent(n / prompts)} of the prompts have {severity} severity (limit {percent(max_rate)})."
+            exceeded.append(Breach(f"{key}_rate", text))
+    if _exceeds(results.n_flagged, prompts, policy.max_flagged_rate):
+        rate, limit = percent(results.n_flagged / prompts), percent(policy.max_flagged_rate or 0)
+        exceeded.append(Breach("max_flagged_rate", f"{rate} of the prompts were flagged (limit {limit})."))
+    if policy.max_confirmed is not None and images > policy.max_confirmed:
+        exceeded.append(
+            Breach("max_confirmed", f"Memorized images confirmed: {images} (limit {policy.max_confirmed}).")
+        )
+    return tuple(exceeded)
+
+
+def _exceeds(n: int | None, of: int, limit: float | None) -> bool:
+    return limit is not None and n is not None and of > 0 and n / of > limit
+
+
+def _contradictions(results: Results) -> tuple[str, ...]:
+    parts_and_totals = (
+        ("prompts scored", results.n_scored, "prompts", results.n_prompts),
+        ("prompts flagged", results.n_flagged, "prompts scored", results.n_scored),
+        ("prompts of high severity", results.n_high, "prompts flagged", results.n_flagged),
+        ("prompts with a recovered image", results.n_recovered, "prompts flagged", results.n_flagged),
+        ("false recoveries", results.n_false_recoveries, "controls", results.n_controls),
+        ("", 0, "confirmed images", results.n_confirmed_pictures),
+        ("prompts screened only", results.n_left_out or 0, "prompts scored", results.n_scored),
+        ("flagged prompts not tried", results.n_untried or 0, "prompts flagged", results.n_flagged),
+    )
+    reasons = [
+        f"The counts contradict each other: {part} {part_name} of {total} {total_name}."
+        for part_name, part, total_name, total in parts_and_totals
+        if not 0 <= part <= total
+    ]
+    if results.n_medium is not None and results.n_low is not None:
+        parts = (results.n_high, results.n_medium, results.n_low)
+        if min(parts) < 0 or sum(parts) != results.n_flagged:
+            reasons.append(
+                f"The counts contradict each other: {parts} prompts of high, medium and low severity, "
+                f"{results.n_flagged} flagged."
+            )
+    if results.style_shift is not None and not 0 <= results.style_shift <= 1:
+        reasons.append(f"The recorded style shift {results.style_shift} is not between 0 and 1.")
+    if not 0 < results.fpr < 1:
+        reasons.append(f"The recorded false-positive rate {results.fpr} is not between 0 and 1.")
+    return tuple(reasons)
+
+
+def _reasons_to_distrust(results: Results, policy: Policy) -> tuple[str, ...]:
+    reasons = list(results.problems)
+    if results.status != "complete":
+        reasons.append(f"The audit is not complete: its status is {results.status!r}.")
+    if results.n_prompts == 0:
+        reasons.append("No prompt was audited.")
+    elif results.n_scored == 0 or results.n_scored / results.n_prompts < policy.min_coverage:
+        reasons.append(
+            f"{results.n_scored} of {results.n_prompts} prompts were scored, "
+            f"below the required coverage of {percent(policy.min_coverage)}."
+        )
+    gaps = (*_unmeasured(results, policy), *_untried(results, policy), *_missed_tiers(results, policy))
+    return (*reasons, *gaps, *_doubts(results, policy))
+
+
+def _unmeasured(results: Results, policy: Policy) -> tuple[str, ...]:
+    """Return a reason for each limit on a value that was not measured: such a limit cannot be said to hold."""
+    limited = {
+        "max_medium": results.n_medium,
+        "max_medium_rate": results.n_medium,
+        "max_low": results.n_low,
+        "max_low_rate": results.n_low,
+        "max_style_shift": results.style_shift,
+    }
+    return tuple(
+        f"The policy sets {key}, but the audit did not measure that value."
+        for key, value in limited.items()
+        if getattr(policy, key) is not None and value is None
+    )
+
+
+def _untried(results: Results, policy: Policy) -> tuple[str, ...]:
+    """Distrust an audit without recovery if its limits on images would fail with an image for every flagged prompt."""
+    n = results.n_flagged
+    if n == 0 or results.n_untried != n:
+        return ()
+    worst = replace(results, n_high=n, n_confirmed_pictures=n)
+    image_limits = {"max_high", "max_high_rate", "max_confirmed"}
+    open_limits = [breach.key for breach in breaches(worst, policy) if breach.key in image_limits]
+    if not open_limits:
+        return ()
+    return (f"Recovery was tried on none of the {n} flagged prompts, so {open_limits[0]} cannot be checked.",)
+
+
+def _missed_tiers(results: Results, policy: Policy) -> tuple[str, ...]:
+    missed = {
+        1: (results.n_left_out, "prompts were screened only"),
+        3: (results.n_untried, "flagged prompts had no recovery attempt"),
+    }
+    return tuple(
+        f"{'An unknown number of' if n is None else n} {what}; the policy requires tier {tier}."
+        for tier, (n, what) in missed.items()
+        if tier in policy.required_tiers and n != 0
+    )
+
+
+def _doubts(results: Results, policy: Policy) -> tuple[str, ...]:
+    """Return signs that the findings are not what they seem: false recoveries, or a reference of another style.
+
+    The limit on false recoveries is compared with the lower end of the rate's 95 % Wilson interval: the audit is
+    untrusted only if its controls *show* a rate above the limit. An audit has as many controls as flagged prompts,
+    often few, and a true rate of 5 % gives one image among 8 controls in one audit of three. It is safe to wait for
+    evidence, because false recoveries can only add findings: they may make a good model fail, which a person then
+    reviews, but never make a bad one pass.
+    """
+    reasons = []
+    limit, rate = policy.max_false_recovery_rate, rate_of(results.n_false_recoveries, results.n_controls)
+    if limit is not None and results.n_controls > 0 and rate.low > limit:
+        reasons.append(
+            f"{rate.n} of {rate.of} controls also gave an image "
+            f"(95 % interval {percent(rate.low)} to {percent(rate.high)}), above the limit of {percent(limit)}."
+        )
+    shift, max_shift = results.style_shift, policy.max_style_shift
+    if shift is not None and max_shift is not None and shift > max_shift:
+        reasons.append(
+            f"The text alone separates candidates from reference prompts with an AUC of {shift:.2f} "
+            f"(limit {max_shift:g})."
+        )
+    return tuple(reasons)
+
+
+def _reason_to_pass(results: Results) -> str:
+    expected = results.fpr * results.n_scored
+    assert math.isfinite(expected), f"expected flags {expected}"
+    return (
+        f"All limits hold: {results.n_flagged} of {results.n_scored} scored prompts were flagged "
+        f"(about {expected:.1f} are expected by chance), {results.n_high} with high severity; "
+        f"memorized images confirmed: {results.n_confirmed_pictures}."
+        + (f" Flagged prompts without a recovery attempt: {results.n_untried}." if results.n_untried else "")
+    )

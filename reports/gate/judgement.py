@@ -1,0 +1,135 @@
+"""Judge an audit by a policy, waivers and a baseline, once and before any output is written."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.gate.decide import breaches, decide
+from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare, comparison_notes
+from flashbulb.reports.gate.findings import Finding, recount
+from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.gate.waivers import Waiver, apply_waivers, waiver_notes
+from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.run_record import ModelIdentity
+from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict
+
+Standing = Literal["breaks", "allowed", "waived", "known"]
+"""What a finding means for the verdict: it breaks a limit, is allowed, is waived, or is known from the baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFinding:
+    """A finding, what it means for the verdict, and how it changed since the baseline (None without one)."""
+
+    finding: Finding
+    standing: Standing
+    waiver: Waiver | None
+    change: Change | None
+
+
+@dataclass(frozen=True, slots=True)
+class GateReport:
+    """The judgement that every output states; `model` and `results` are None if the run could not be read.
+
+    Args:
+        results: what the limits were compared with, without waived and known findings.
+        judged: all findings, worst first.
+        fixed: findings of the baseline that the run no longer has.
+        notes: sentences on waivers and the baseline.
+    """
+
+    verdict: Verdict
+    policy: Policy
+    model: ModelIdentity | None
+    results: Results | None
+    judged: tuple[JudgedFinding, ...]
+    fixed: tuple[Finding, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def listed(self) -> tuple[JudgedFinding, ...]:
+        """All findings, then the fixed ones."""
+        return (*self.judged, *(JudgedFinding(finding, "allowed", None, "fixed") for finding in self.fixed))
+
+
+def judge(
+    run: CheckedRun,
+    policy: Policy,
+    waivers: Sequence[Waiver],
+    baseline: CheckedRun | None,
+    *,
+    new_only: bool,
+    today: date,
+) -> GateReport:
+    """Judge `run`. With `new_only`, findings count only if they are new or worse than in the baseline.
+
+    Args:
+        baseline: an earlier audit with the same prompts and settings; None for no comparison.
+        today: the day in UTC on which waivers are checked.
+
+    Raises:
+        RunIncompleteError: the baseline is untrusted.
+        NotComparableError: the baseline had other prompts or settings.
+    """
+    changes = _changes(run, baseline, policy)
+    change_by_finding = {changed.finding: changed.change for changed in changes}
+    known = {changed.finding for changed in changes if new_only and changed.change not in REGRESSIONS}
+    applied = apply_waivers(waivers, run.findings, today)
+    results = recount(run.results, [f for f in run.findings if f.fingerprint not in applied.waived and f not in known])
+    broken = {breach.key for breach in breaches(results, policy)}
+    judged = tuple(
+        JudgedFinding(
+            finding=finding,
+            standing=_standing(finding, finding.fingerprint in applied.waived, finding in known, broken),
+            waiver=applied.waived.get(finding.fingerprint),
+            change=change_by_finding.get(finding),
+        )
+        for finding in run.findings
+    )
+    notes = comparison_notes(baseline.record, run.record) if baseline else ()
+    return GateReport(
+        verdict=decide(run.results, policy, results),
+        policy=policy,
+        model=run.record.model,
+        results=results,
+        judged=judged,
+        fixed=tuple(changed.finding for changed in changes if changed.change == "fixed"),
+        notes=(*_suppression_notes(judged), *waiver_notes(applied), *notes),
+    )
+
+
+def untrusted_report(reason: str, policy: Policy) -> GateReport:
+    """Return the report of a run that could not be read, for `reason`."""
+    return GateReport(Verdict("untrusted", EXIT_CODES["untrusted"], (reason,)), policy, None, None, (), (), ())
+
+
+def _changes(run: CheckedRun, baseline: CheckedRun | None, policy: Policy) -> tuple[Changed, ...]:
+    if baseline is None:
+        return ()
+    verdict = decide(baseline.results, policy)
+    if verdict.outcome == "untrusted":
+        raise RunIncompleteError(f"the baseline is untrusted: {verdict.reasons[0]}")
+    check_comparable(baseline.record, run.record)
+    return compare(baseline.findings, run.findings)
+
+
+def _standing(finding: Finding, is_waived: bool, is_known: bool, broken: set[str]) -> Standing:
+    if is_waived:
+        return "waived"
+    if is_known:
+        return "known"
+    limits = {"max_confirmed"} if finding.verdict == "confirmed" else set[str]()
+    if finding.prompt_id is not None:
+        limits |= {f"max_{finding.severity}", f"max_{finding.severity}_rate", "max_flagged_rate"}
+    return "breaks" if limits & broken else "allowed"
+
+
+def _suppression_notes(judged: Sequence[JudgedFinding]) -> tuple[str, ...]:
+    n_waived = sum(finding.standing == "waived" for finding in judged)
+    n_known = sum(finding.standing == "known" for finding in judged)
+    return (
+        *((f"Findings waived and not counted: {n_waived}.",) if n_waived else ()),
+        *((f"Findings known from the baseline and not counted: {n_known}.",) if n_known else ()),
+    )

@@ -1,0 +1,111 @@
+"""SARIF 2.1.0 of a gate: one result per finding, located at its prompt's row in the prompt file."""
+
+import json
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import quote
+
+from flashbulb.reports.gate.findings import IMAGE, SPIKE, Finding
+from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
+from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.views.text import visible_text
+
+_RULES = {
+    IMAGE: "A memorized image was recovered with this prompt.",
+    SPIKE: "The model's neurons spike on this prompt as they do on prompts of memorized images.",
+}
+_LEVEL_OF_SEVERITY = {"high": "warning", "medium": "warning", "low": "note"}
+_BASELINE_STATES = {
+    "new": "new",
+    "worse": "updated",
+    "better": "updated",
+    "unchanged": "unchanged",
+    "fixed": "absent",
+}
+
+
+def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, Any]:
+    """Render a report as a SARIF log of one run.
+
+    Args:
+        root: folder that locations are relative to. A prompt file outside of it is given by its name only.
+    """
+    rules = [
+        {"id": f"flashbulb/{kind}", "shortDescription": {"text": text}, "defaultConfiguration": {"level": "warning"}}
+        for kind, text in _RULES.items()
+    ]
+    properties: dict[str, Any] = {"outcome": report.verdict.outcome, "exitCode": report.verdict.exit_code}
+    if report.model:
+        properties |= {"model": _text(report.model.name), "modelFingerprint": report.model.fingerprint}
+    run = {
+        "tool": {"driver": {"name": "flashbulb", "version": version("flashbulb"), "rules": rules}},
+        "columnKind": "unicodeCodePoints",
+        "automationDetails": {"id": "flashbulb/gate/"},
+        "invocations": [_invocation(report)],
+        "results": [_result(judged, root, show_prompts) for judged in report.listed],
+        "properties": properties,
+    }
+    return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
+
+
+def write_sarif(path: Path, report: GateReport, root: Path, show_prompts: bool) -> None:
+    """Write `sarif_log`, completely or not at all."""
+    log = sarif_log(report, root, show_prompts)
+    write_text(path, json.dumps(log, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _invocation(report: GateReport) -> dict[str, Any]:
+    verdict = report.verdict
+    level = {"pass": "note", "fail": "error", "untrusted": "error"}[verdict.outcome]
+    return {
+        "executionSuccessful": verdict.outcome != "untrusted",
+        "exitCode": verdict.exit_code,
+        "exitCodeDescription": verdict.outcome,
+        "toolExecutionNotifications": [
+            *({"level": level, "message": {"text": _text(reason)}} for reason in verdict.reasons),
+            *({"level": "warning", "message": {"text": _text(note)}} for note in report.notes),
+        ],
+    }
+
+
+def _result(judged: JudgedFinding, root: Path, show_prompts: bool) -> dict[str, Any]:
+    finding, waiver = judged.finding, judged.waiver
+    result: dict[str, Any] = {
+        "ruleId": f"flashbulb/{finding.kind}",
+        "ruleIndex": list(_RULES).index(finding.kind),
+        "level": "error" if judged.standing == "breaks" else _LEVEL_OF_SEVERITY[finding.severity],
+        "message": {"text": finding.headline(show_prompts)},
+        "locations": _locations(finding, root),
+        "partialFingerprints": {"flashbulb/v1": finding.fingerprint},
+        "properties": {"standing": judged.standing, "severity": finding.severity, "recovery": finding.verdict},
+    }
+    if judged.change:
+        result["baselineState"] = _BASELINE_STATES[judged.change]
+    if waiver:
+        reason = f"{waiver.reason} ({waiver.owner}, until {waiver.expires})"
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": _text(reason)}]
+    elif judged.standing == "known":
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "in the baseline"}]
+    return result
+
+
+def _locations(finding: Finding, root: Path) -> list[dict[str, Any]]:
+    if finding.source_file is None:
+        return []
+    artifact = {"uri": _uri(finding.source_file, root), "uriBaseId": "%SRCROOT%"}
+    region = {"startLine": max(finding.source_row or 1, 1)}
+    return [{"physicalLocation": {"artifactLocation": artifact, "region": region}}]
+
+
+def _uri(source_file: str, root: Path) -> str:
+    path = PurePath(source_file)
+    if path.is_absolute():
+        path = path.relative_to(root) if path.is_relative_to(root) else PurePath(path.name)
+    elif ".." in path.parts:
+        path = PurePath(path.name)
+    return quote(path.as_posix(), errors="surrogateescape")
+
+
+def _text(text: str) -> str:
+    return visible_text(text, 2000)

@@ -1,0 +1,134 @@
+"""The page's key figures, its limits and its method, in plain sentences with the numbers of the run."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of
+from flashbulb.reports.tables.run_record import RunRecord
+
+_SITES = {
+    "text_mlp": "the text encoder's MLPs",
+    "cross_k": "cross-attention keys",
+    "cross_v": "cross-attention values",
+    "cross_out": "cross-attention outputs",
+    "feed_forward": "the UNet's feed-forward layers",
+}
+_STRATEGIES = {
+    "sample": "sampling",
+    "ascend": "gradient ascent on the neurons that spiked",
+    "cyclic": "cyclic denoising",
+    "known_image": "optimization of the prompt embedding towards a known training image",
+}
+
+
+class Fact(NamedTuple):
+    """A key figure, what it counts, and a note that puts it in context."""
+
+    value: str
+    label: str
+    note: str
+
+
+def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
+    """Return the figures at the top of the page."""
+    counts, calibration, results = run.record.counts, run.record.calibration, run.results
+    flagged, false = rate_of(counts.n_flagged, counts.n_scored), run.record.false_recovery
+    n_likely = len({finding.image for finding in run.findings if finding.verdict == "likely"})
+    screened = f", {counts.n_left_out:,} of them screened only" if counts.n_left_out else ""
+    return (
+        Fact(
+            f"{counts.n_scored:,}",
+            "prompts audited",
+            f"of {count_text(counts.n_prompts, 'distinct prompt')}{screened}; "
+            f"{counts.n_truncated:,} truncated by the tokenizer",
+        ),
+        Fact(
+            f"{counts.n_flagged:,}",
+            "prompts flagged",
+            f"95 % interval {_interval(flagged)} of the prompts; about {calibration.fpr * counts.n_scored:.1f} "
+            "expected by chance",
+        ),
+        Fact(
+            f"{counts.n_confirmed_pictures:,}",
+            "distinct memorized images confirmed",
+            f"and {n_likely:,} likely; an image was recovered from {count_text(results.n_recovered, 'prompt')}",
+        ),
+        Fact(
+            "–" if false.of == 0 else percent(false.n / false.of),
+            "false recoveries",
+            "no control was tried"
+            if false.of == 0
+            else f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
+        ),
+        Fact(
+            "–" if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
+            "text-only AUC",
+            f"how well the text alone separates flagged from {run.record.compared_with} prompts: 0.5 not at all, "
+            "1 completely",
+        ),
+    )
+
+
+def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
+    """Return what a reader must not conclude: limits of every audit first, then those of this run."""
+    record, n_untried = run.record, run.results.n_untried
+    return (
+        "A pass does not prove that the model memorized nothing. Only the given prompts were tried; other prompts may "
+        "reproduce a memorized image.",
+        "Flagged neurons are evidence that the model recalls an image. They are not where the image is stored, and "
+        "removing them does not remove it.",
+        f"By chance, {percent(record.calibration.fpr)} of prompts that are not memorized are flagged. A flag without a "
+        "recovered image is only a suspicion.",
+        "An image that is the same for every seed may be memorized, or its prompt may leave nothing to chance. Only a "
+        "comparison with the training image can decide.",
+        *(
+            ["No training images were given. Whether an image is a copy was judged from the generated images alone."]
+            if record.settings.get("train_images") is None
+            else []
+        ),
+        *([f"Recovery was not tried on {n_untried:,} of the flagged prompts."] if n_untried else []),
+        *record.warnings,
+    )
+
+
+def method_sentences(run: RunRecord) -> tuple[str, ...]:
+    """Describe how the result was obtained, with the numbers of this run."""
+    settings, calibration, counts = run.settings, run.calibration, run.counts
+    source = f"{calibration.n_reference:,} reference prompts"
+    if run.compared_with == "unflagged":
+        source = "the candidate prompts themselves, on the assumption that few of them are memorized"
+    elif calibration.pooled:
+        source += " and the candidate prompts, because the two sets differ in style"
+    prompts = "each prompt that screening did not leave out" if counts.n_left_out else "each prompt"
+    n_seeds = settings.get("n_seeds")
+    seeds = count_text(n_seeds, "seed") if isinstance(n_seeds, int) else "an unrecorded number of seeds"
+    by_strategy = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.recovered_by.items())
+    return (
+        f"The first denoising step of {prompts} was run from {seeds}. The activations of these "
+        f"neurons were recorded: {_in_words(settings.get('sites'), _SITES)}.",
+        f"The baseline was fitted on {source}. It consists of the location and scale of each neuron, and of the "
+        "directions in which the style of a prompt moves the neurons. These directions are removed.",
+        "The spike score is the root mean square of the remaining z-scores, in units of its 99th percentile among "
+        "prompts that are not memorized. Each prompt is compared with prompts of its own style. The p-value is the "
+        "expected share of prompts that are not memorized but score at least as high. The q-value is the "
+        "false-discovery rate over the set (Benjamini and Hochberg).",
+        f"Prompts with a p-value of at most {calibration.fpr:g} were flagged. Recovery was tried on flagged prompts "
+        "and on as many unflagged controls, with these strategies in turn until an image was confirmed: "
+        f"{_in_words(settings.get('strategies'), _STRATEGIES)}."
+        + (f" Prompts by the strategy that first gave an image: {by_strategy}." if by_strategy else ""),
+        "A recovered image is confirmed if it copies a training image. Without training images, it is confirmed if the "
+        "calibrated probability that it is memorized is at least 0.9. It is likely if that probability is at least "
+        "0.5, or if only a part of it matches a training image.",
+        f"The audit used {sum(run.evaluations.values()):,} UNet evaluations in total, each of one latent.",
+    )
+
+
+def _in_words(names: object, descriptions: Mapping[str, str]) -> str:
+    """Describe the sites or strategies that a setting lists."""
+    listed = names if isinstance(names, list | tuple) else ()
+    return ", ".join(descriptions.get(str(name), str(name)) for name in listed) or "not recorded"
+
+
+def _interval(rate: Rate) -> str:
+    return f"{percent(rate.low)} to {percent(rate.high)}"

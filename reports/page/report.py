@@ -1,0 +1,144 @@
+"""`report.html`: a finished run and its judgement in one file that needs no network and no script."""
+
+import hashlib
+from base64 import b64encode
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from flashbulb.reports.figures.drawing import DARK, LIGHT
+from flashbulb.reports.gate.check import SUPPORTING_TABLES, CheckedRun
+from flashbulb.reports.gate.judgement import GateReport
+from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source
+from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences
+from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
+from flashbulb.reports.page.labels import Labels
+from flashbulb.reports.page.rows import prompt_rows
+from flashbulb.reports.page.thumbnails import ImageMode
+from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, write_text
+from flashbulb.reports.tables.rates import count_text
+from flashbulb.reports.tables.recoveries import best_attempts
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, detector_columns, read_table, scores_schema
+from flashbulb.reports.views.site_names import short_site
+from flashbulb.reports.views.text import visible_text
+
+_TEMPLATES = Path(__file__).parents[1] / "templates"
+_STANDINGS = {
+    "breaks": "breaks the policy",
+    "allowed": "within the policy",
+    "waived": "waived",
+    "known": "in the baseline",
+}
+_HEADLINES = {
+    "pass": "Passed: no limit of the policy is exceeded",
+    "fail": "Failed: a limit of the policy is exceeded",
+    "untrusted": "Untrusted: no verdict can be drawn from this audit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PageOptions:
+    """Which prompts and images the page shows. Both may be personal data."""
+
+    redact_prompts: bool
+    images: ImageMode
+
+
+def image_mode(show: bool, blur: bool) -> ImageMode:
+    """Return how the page shows images. `show=False` overrides `blur`."""
+    return "none" if not show else "blurred" if blur else "shown"
+
+
+def write_report(path: Path, directory: Path, run: CheckedRun, report: GateReport, options: PageOptions) -> None:
+    """Write the page of the run in `directory`, completely or not at all.
+
+    Raises:
+        RunFileError: a table of the run cannot be read.
+    """
+    write_text(path, report_html(path, directory, run, report, options))
+
+
+def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport, options: PageOptions) -> str:
+    """Render the page. Its links are relative to the folder of `path`, where it is meant to be written."""
+    tables = _read_tables(directory)
+    rows = {name: table.to_pylist() for name, table in tables.items()}
+    labels = Labels(options.redact_prompts, path)
+    profiles = collect_profiles(rows["site_profiles"])
+    source = card_source(directory, rows["recoveries"], rows["spikes"])
+    best = best_attempts(tables["recoveries"], (row["prompt_id"] for row in rows["scores"]))
+    images = [judged.finding.image for judged in report.judged if judged.finding.image is not None]
+    figures = draw_figures(run.record, rows, profiles, labels)
+    script, style = _read_template("report.js"), _theme() + _read_template("report.css")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            run=run.record,
+            headline=_HEADLINES[report.verdict.outcome],
+            facts=key_facts(run),
+            limits=limit_sentences(run),
+            method=method_sentences(run.record),
+            detectors=", ".join(detector_columns(tables["scores"].schema)),
+            cards=build_cards(report.judged, source, labels, options.images),
+            n_with_image=len(images),
+            n_images=len(set(images)),
+            max_cards=MAX_CARDS,
+            profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
+            figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],
+            rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
+            labels=labels,
+            options=options,
+            script=Markup(script),
+            style=Markup(style),
+            script_hash=_csp_hash(script),
+            style_hash=_csp_hash(style),
+        )
+    )
+
+
+def _read_tables(directory: Path) -> dict[str, pa.Table]:
+    """Read the tables of a run, by the name of their file without its suffix."""
+    schemas = {SCORES_FILE: scores_schema(()), RECOVERIES_FILE: RECOVERIES_SCHEMA, **SUPPORTING_TABLES}
+    return {name.partition(".")[0]: read_table(directory / name, schema) for name, schema in schemas.items()}
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "visible": visible_text,
+        "short_site": short_site,
+        "standing": _STANDINGS.__getitem__,
+        "number": _number_text,
+        "counted": count_text,
+    }
+    return environment
+
+
+def _number_text(value: float | None) -> str:
+    """Write three significant digits, or a dash if the value is unknown."""
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _theme() -> str:
+    """Return the colours as CSS variables, the dark ones for readers who prefer a dark page."""
+    light, dark = (";".join(f"--{name}:{color}" for name, color in palette.items()) for palette in (LIGHT, DARK))
+    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
+
+
+def _read_template(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _csp_hash(text: str) -> str:
+    """Return the hash by which a Content-Security-Policy allows an inline script or style."""
+    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,0 +1,51 @@
+"""The rows of the table of all prompts, kept small enough for ten thousand of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from flashbulb.reports.gate.findings import format_location
+from flashbulb.reports.page.labels import LONGEST_CELL, Labels
+from flashbulb.reports.tables.recoveries import BestAttempt
+from flashbulb.reports.tables.schema import TableRow
+
+
+class PromptRow(NamedTuple):
+    """The cells of one prompt as text; `anchor` is the id of its card, None if it has none."""
+
+    prompt: str
+    location: str
+    spike_score: str
+    p_value: str
+    q_value: str
+    severity: str
+    image: str
+    anchor: str | None
+
+
+def prompt_rows(
+    scores: Sequence[TableRow], best: Mapping[str, BestAttempt], anchors: Mapping[str, str], labels: Labels
+) -> list[PromptRow]:
+    """Return a row per prompt: flagged ones first, then by spike score. Prompts that tier 0 left out come last.
+
+    Args:
+        best: the best attempt on each prompt that was tried, by prompt_id.
+        anchors: ids of cards, by prompt_id.
+    """
+    rows = sorted(scores, key=lambda row: (not row["flagged"], -(row["spike_score"] or float("-inf"))))
+    return [
+        PromptRow(
+            "" if labels.redact else labels.scored_prompt(row, LONGEST_CELL),
+            format_location(row["source_file"], row["source_row"]),
+            _cell(row["spike_score"]),
+            _cell(row["p_value"]),
+            _cell(row["q_value"]),
+            row["severity"] if row["flagged"] else "",
+            str(best.get(row["prompt_id"], "")),
+            anchors.get(row["prompt_id"]),
+        )
+        for row in rows
+    ]
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

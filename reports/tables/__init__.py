@@ -1,0 +1,1 @@
+"""The files of a run directory: their names, schemas, reading and writing."""

@@ -1,0 +1,112 @@
+"""Name the files of a run directory, and write a file atomically: complete or not at all."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 4
+
+RUN_FILE = "run.json"
+BASELINE_FILE = "baseline.safetensors"
+SCORES_FILE = "scores.parquet"
+SPIKES_FILE = "spikes.parquet"
+RECOVERIES_FILE = "recoveries.parquet"
+NEURON_GROUPS_FILE = "neuron_groups.parquet"
+REFERENCE_SCORES_FILE = "reference_scores.parquet"
+SITE_PROFILES_FILE = "site_profiles.parquet"
+TEXT_NULL_FILE = "text_null.parquet"
+TABLE_FILES = (
+    SCORES_FILE,
+    SPIKES_FILE,
+    NEURON_GROUPS_FILE,
+    RECOVERIES_FILE,
+    REFERENCE_SCORES_FILE,
+    SITE_PROFILES_FILE,
+    TEXT_NULL_FILE,
+)
+"""Tables whose SHA-256 a finished run.json records."""
+DETECTION_TABLES = (SCORES_FILE, SPIKES_FILE, REFERENCE_SCORES_FILE, TEXT_NULL_FILE)
+"""Tables that detection writes; recovery rewrites the scores."""
+SUMMARY_FILE = "summary.md"
+REPORT_FILE = "report.html"
+FINDINGS_LINES_FILE = "findings.jsonl"
+FINDINGS_TABLE_FILE = "findings.parquet"
+JUNIT_FILE = "junit.xml"
+SARIF_FILE = "results.sarif"
+VERDICT_FILES = (REPORT_FILE, SUMMARY_FILE, FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE)
+"""Files that state the verdict; none of them exists while the verdict is open."""
+IMAGES_DIRECTORY = "images"
+RECOVERY_DIRECTORY = "recovery"
+DISCOVERY_DIRECTORY = "discovery"
+EVIDENCE_FILE = "evidence.png"
+HISTOGRAM_FILE = "scores.png"
+CURVE_FILE = "discovery.png"
+
+
+class RunFileError(ValueError):
+    """A run directory that is missing, was not written by flashbulb, or has another schema version (a usage error)."""
+
+
+class RunIncompleteError(RunFileError):
+    """A run directory that is unfinished or damaged; nothing in it can be trusted."""
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a `.part` path to write to; rename it to `path` if the block succeeds and delete it otherwise."""
+    part = path.with_name(path.name + ".part")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_write(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as ASCII JSON, atomically.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    write_text(path, json.dumps(content, indent=1, default=str, allow_nan=False) + "\n")
+
+
+def withdraw_verdict(directory: Path) -> None:
+    """Delete the files that state a verdict, because it is open again."""
+    for name in VERDICT_FILES:
+        (directory / name).unlink(missing_ok=True)
+
+
+def check_version(path: Path, version: int, command: str) -> None:
+    """Refuse a file of another schema version.
+
+    Args:
+        command: what writes the file, such as "audit"; the message asks to run it again.
+
+    Raises:
+        RunFileError: the version is newer or older than `SCHEMA_VERSION`.
+    """
+    if version > SCHEMA_VERSION:
+        raise RunFileError(
+            f"{path} has schema version {version}, this flashbulb reads up to {SCHEMA_VERSION}; upgrade flashbulb"
+        )
+    if version < SCHEMA_VERSION:
+        raise RunFileError(
+            f"{path} has schema version {version}, this flashbulb reads {SCHEMA_VERSION}; run the {command} again"
+        )

@@ -1,0 +1,81 @@
+"""Read `run.json`; refuse a file that is damaged, of another version, or not shaped like its record."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError, check_version
+
+Record = TypeVar("Record")
+
+
+def read_content(directory: Path, command: str) -> Mapping[str, Any]:
+    """Return the JSON object in a directory's `run.json`.
+
+    Args:
+        command: what writes such a directory, "audit", "discovery" or "ablation"; messages name it.
+
+    Raises:
+        RunFileError: there is no run.json, or it has another schema version.
+        RunIncompleteError: it is not a valid JSON object.
+    """
+    path = directory / RUN_FILE
+    if not directory.is_dir():
+        raise RunFileError(f"{directory} is not a directory; give the --out directory of the {command}")
+    if not path.is_file():
+        raise RunFileError(f"{directory} holds no {RUN_FILE}; give the --out directory of the {command}")
+    content = _parse(path, command)
+    version = content.get("schema_version")
+    if type(version) is not int:
+        raise RunFileError(f"{path} has no schema_version; it was not written by flashbulb")
+    check_version(path, version, command)
+    return content
+
+
+def validate_record(adapter: TypeAdapter[Record], path: Path, content: Mapping[str, Any], command: str) -> Record:
+    """Build the record that the JSON object `content` of `path` describes.
+
+    Raises:
+        RunIncompleteError: naming the first field that is missing or wrong.
+    """
+    try:
+        return adapter.validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the record"
+        raise RunIncompleteError(f"{path}: {where}: {first['msg'].lower()}; run the {command} again") from error
+
+
+def _parse(path: Path, command: str) -> dict[str, Any]:
+    try:
+        content = json.loads(
+            path.read_bytes(),
+            object_pairs_hook=_refuse_repeated_keys,
+            parse_float=_finite_float,
+            parse_constant=_finite_float,
+        )
+    except (ValueError, RecursionError) as error:  # torn, not UTF-8, or nothing that flashbulb writes
+        raise RunIncompleteError(f"{path} is not valid JSON ({error}); run the {command} again") from error
+    if not isinstance(content, dict):
+        found = type(content).__name__
+        raise RunIncompleteError(f"{path} should hold an object, found {found}; run the {command} again")
+    return content
+
+
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
+    return content
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number

@@ -1,0 +1,122 @@
+"""Count the rows of `recoveries.parquet`: attempts on prompts, and findings of a search without prompts."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flashbulb.reports.tables.schema import RECOVERY_STRATEGIES, RECOVERY_VERDICTS, TableRow
+
+_COLUMNS = ("finding_id", "prompt_id", "is_control", "strategy", "evaluations", "verdict")
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryCounts:
+    """The counts of recovery in `run.json`; the fields are explained at `Counts`."""
+
+    n_confirmed_pictures: int
+    n_recovered: int
+    n_controls: int
+    n_false_recoveries: int
+    recovered_by: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyCount:
+    """What one strategy was tried on and what it recovered.
+
+    Args:
+        n_tried, n_shown: flagged prompts and searches without a prompt that it was tried on, and that gave an image.
+        n_controls, n_false: the same for controls.
+        evaluations: UE of all its attempts.
+    """
+
+    strategy: str
+    n_tried: int
+    n_shown: int
+    n_controls: int
+    n_false: int
+    evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class BestAttempt:
+    """The best verdict on one prompt, and the first strategy that reached it."""
+
+    verdict: str
+    strategy: str
+
+    def __str__(self) -> str:
+        verdict = self.verdict.replace("_", " ")
+        return verdict if self.verdict == "not_shown" else f"{verdict} ({self.strategy})"
+
+
+def recovery_counts(recoveries: pa.Table) -> RecoveryCounts:
+    """Count prompts, controls and images, each once however many attempts it took.
+
+    `recovered_by` has an entry for every strategy that was tried on anything but a control. A prompt, or a finding
+    without a prompt, counts for the strategy of its first row that shows an image.
+    """
+    rows = recoveries.select(_COLUMNS).to_pylist()
+    tried = [row for row in rows if not row["is_control"]]
+    controls = [row for row in rows if row["is_control"]]
+    first_strategy: dict[tuple[str, object], str] = {}
+    for row in filter(_is_shown, tried):
+        first_strategy.setdefault(_subject(row), row["strategy"])
+    strategies = {row["strategy"] for row in tried}
+    shown_by = list(first_strategy.values())
+    return RecoveryCounts(
+        n_confirmed_pictures=len({row["finding_id"] for row in tried if row["verdict"] == "confirmed"}),
+        n_recovered=sum(kind == "prompt" for kind, _ in first_strategy),
+        n_controls=len({row["prompt_id"] for row in controls}),
+        n_false_recoveries=len({row["prompt_id"] for row in controls if _is_shown(row)}),
+        recovered_by={name: shown_by.count(name) for name in RECOVERY_STRATEGIES if name in strategies},
+    )
+
+
+def count_by_strategy(recoveries: pa.Table) -> tuple[StrategyCount, ...]:
+    """Count each strategy that was tried, in the ladder's order; every row without a prompt counts as tried once."""
+    rows: dict[str, list[TableRow]] = defaultdict(list)
+    for row in recoveries.select(_COLUMNS).to_pylist():
+        rows[row["strategy"]].append(row)
+    return tuple(_strategy_count(name, rows[name]) for name in RECOVERY_STRATEGIES if name in rows)
+
+
+def best_attempts(recoveries: pa.Table, prompt_ids: Iterable[str]) -> dict[str, BestAttempt]:
+    """Return the best attempt on each of `prompt_ids` that recovery was tried on."""
+    wanted = set(prompt_ids)
+    best = best_rows(recoveries.select(["prompt_id", "verdict", "strategy"]).to_pylist())
+    return {name: BestAttempt(row["verdict"], row["strategy"]) for name, row in best.items() if name in wanted}
+
+
+def best_rows(rows: Iterable[TableRow]) -> dict[str, TableRow]:
+    """Return each prompt's attempt with the best verdict, the first one among equals, by prompt_id."""
+    best: dict[str, TableRow] = {}
+    for row in sorted(rows, key=lambda row: RECOVERY_VERDICTS.index(row["verdict"])):
+        if row["prompt_id"] is not None:
+            best.setdefault(row["prompt_id"], row)
+    return best
+
+
+def _strategy_count(strategy: str, rows: list[TableRow]) -> StrategyCount:
+    tried = [row for row in rows if not row["is_control"]]
+    controls = [row for row in rows if row["is_control"]]
+    prompts = {row["prompt_id"] for row in tried if row["prompt_id"] is not None}
+    return StrategyCount(
+        strategy,
+        n_tried=len(prompts) + sum(row["prompt_id"] is None for row in tried),
+        n_shown=len({_subject(row) for row in tried if _is_shown(row)}),
+        n_controls=len({row["prompt_id"] for row in controls}),
+        n_false=len({row["prompt_id"] for row in controls if _is_shown(row)}),
+        evaluations=sum(row["evaluations"] for row in rows),
+    )
+
+
+def _subject(row: TableRow) -> tuple[str, object]:
+    """Return what counts once: the prompt, or the finding if there is no prompt."""
+    return ("finding", row["finding_id"]) if row["prompt_id"] is None else ("prompt", row["prompt_id"])
+
+
+def _is_shown(row: TableRow) -> bool:
+    return bool(row["verdict"] != "not_shown")

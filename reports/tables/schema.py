@@ -1,0 +1,161 @@
+"""Columns of the run directory's main tables, and strict reading and writing of any table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flashbulb.reports.tables.files import (
+    SCHEMA_VERSION,
+    RunFileError,
+    RunIncompleteError,
+    atomic_write,
+    check_version,
+)
+
+TableRow = Mapping[str, Any]
+"""One row of a table, by column name."""
+
+SEVERITIES = ("none", "low", "medium", "high")
+RECOVERY_VERDICTS = ("confirmed", "likely", "not_shown")
+"""Best first."""
+RECOVERY_STRATEGIES = ("sample", "ascend", "cyclic", "known_image", "discover")
+"""The strategies of the ladder in their order, then the search without prompts."""
+
+_VERSION_KEY = b"flashbulb.schema_version"
+
+
+def required_column(name: str, data_type: pa.DataType) -> pa.Field:
+    """Declare a column without nulls."""
+    return pa.field(name, data_type, nullable=False)
+
+
+SPIKES_SCHEMA = pa.schema(
+    [
+        required_column("prompt_id", pa.string()),
+        required_column("site", pa.string()),
+        required_column("neuron", pa.int32()),
+        required_column("token_class", pa.string()),
+        required_column("activation", pa.float64()),
+        required_column("z", pa.float64()),
+        required_column("share", pa.float64()),
+        pa.field("attribution", pa.float64()),
+    ]
+)
+
+RECOVERIES_SCHEMA = pa.schema(
+    [
+        pa.field("finding_id", pa.string()),
+        pa.field("prompt_id", pa.string()),
+        required_column("is_control", pa.bool_()),
+        required_column("strategy", pa.string()),
+        required_column("restart", pa.int32()),
+        required_column("evaluations", pa.int64()),
+        required_column("seed_agreement", pa.float64()),
+        required_column("verdict", pa.string()),
+        pa.field("confidence", pa.float64()),
+        pa.field("image_path", pa.string()),
+        pa.field("mask_path", pa.string()),
+        pa.field("fixed_share", pa.float64()),
+        pa.field("nearest_image", pa.string()),
+        pa.field("similarity", pa.float64()),
+        pa.field("kind", pa.string()),
+    ]
+)
+
+_PROMPT_FIELDS = (
+    required_column("prompt_id", pa.string()),
+    required_column("prompt", pa.string()),
+    required_column("source_file", pa.string()),
+    required_column("source_row", pa.int64()),
+    required_column("n_duplicates", pa.int32()),
+    required_column("tier", pa.int8()),
+)
+_OUTCOME_FIELDS = (
+    pa.field("style", pa.int32()),
+    pa.field("spike_score", pa.float64()),
+    pa.field("p_value", pa.float64()),
+    pa.field("q_value", pa.float64()),
+    required_column("flagged", pa.bool_()),
+    required_column("severity", pa.string()),
+)
+
+
+def scores_schema(detectors: Sequence[str]) -> pa.Schema:
+    """Return the columns of `scores.parquet`, with one nullable float column for each of `detectors`.
+
+    Raises:
+        ValueError: a detector has the name of another column.
+    """
+    schema = pa.schema([*_PROMPT_FIELDS, *(pa.field(name, pa.float64()) for name in detectors), *_OUTCOME_FIELDS])
+    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"detector columns {repeated} are already columns of the scores table; rename the detectors")
+    return schema
+
+
+def detector_columns(scores: pa.Schema) -> list[str]:
+    """Return the names of the detector columns of a scores table, in their order."""
+    fixed = set(scores_schema(()).names)
+    return [name for name in scores.names if name not in fixed]
+
+
+def write_table(path: Path, table: pa.Table, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
+    """Write `table` with exactly the columns of `schema` and `metadata` in its footer, atomically.
+
+    Raises:
+        ValueError: a column is missing or unknown, or has nulls where the schema allows none.
+    """
+    missing = [name for name in schema.names if name not in table.column_names]
+    extra = [name for name in table.column_names if name not in schema.names]
+    if missing or extra:
+        raise ValueError(f"{path.name}: missing columns {missing}, unknown columns {extra}")
+    nulls = [field.name for field in schema if not field.nullable and table[field.name].null_count]
+    if nulls:
+        raise ValueError(f"{path.name}: columns {nulls} may not be null")
+    footer = {_VERSION_KEY: str(SCHEMA_VERSION).encode()} | {
+        f"flashbulb.{key}".encode(): value.encode() for key, value in metadata.items()
+    }
+    with atomic_write(path) as part:
+        pq.write_table(
+            table.select(schema.names).cast(schema.with_metadata(footer)),
+            part,
+            compression="zstd",
+            version="2.6",
+        )
+
+
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table and check it against `schema`.
+
+    Columns that `schema` lacks are kept: read scores with `scores_schema(())` to get every detector.
+
+    Raises:
+        RunFileError: another schema version, a missing column, or a column of another type.
+        RunIncompleteError: the file is missing or damaged, or has nulls where the schema allows none.
+    """
+    if not path.is_file():
+        raise RunIncompleteError(f"{path} does not exist; run the audit again to finish it")
+    try:
+        with pq.ParquetFile(path) as file:  # pq.read_table imports pandas and reads a folder named `a=1` as a column
+            table = file.read()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        raise RunIncompleteError(f"{path} is damaged ({_first_line(error)}); run the audit again") from error
+    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"")
+    if not version.isdigit():
+        raise RunFileError(f"{path} was not written by flashbulb: its footer has no schema version")
+    check_version(path, int(version), "audit")
+    for field in schema:
+        found = table.schema.field(field.name).type if field.name in table.column_names else None
+        if found != field.type:
+            raise RunFileError(f"{path}: column {field.name} should be {field.type}, found {found or 'none'}")
+        if not field.nullable and table[field.name].null_count:
+            raise RunIncompleteError(f"{path}: column {field.name} has nulls; run the audit again")
+    return table
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,104 @@
+"""The record of a discovery in `run.json`: a search for memorized images without prompts, its cost and findings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import JsonValue, TypeAdapter
+
+from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError
+from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.run_record import DISCOVERY, DISCOVERY_RUNNING, Count, ModelIdentity
+
+StopReason = Literal["budget", "nothing_new", "interrupted"]
+STOP_MEANINGS: Mapping[StopReason, str] = {
+    "budget": "its budget of evaluations or time was spent",
+    "nothing_new": "several rounds in a row found nothing new",
+    "interrupted": "it was interrupted; run the same command to resume it",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A memorized image that the search found.
+
+    Args:
+        evaluations: UE that the search had spent in total when it found the image.
+        confidence: calibrated probability that it is a memorized image; None if not judged.
+        nearest_image: the nearest training image; None if none were given.
+    """
+
+    finding_id: str
+    verdict: str
+    confidence: float | None
+    evaluations: Count
+    nearest_image: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRecord:
+    """The complete `run.json` of a finished discovery.
+
+    Args:
+        inputs: training images with their hashes, if any were given.
+        budget: UE that the search was allowed; None if only its time was limited.
+        evaluations, timings: UE and seconds, by part, e.g. baseline, climb, glance, verify.
+        findings: in the order found.
+        tables: SHA-256 of each table, by file name.
+    """
+
+    schema_version: int
+    status: str
+    model: ModelIdentity
+    settings: Mapping[str, JsonValue]
+    inputs: Mapping[str, JsonValue]
+    budget: Count | None
+    evaluations: Mapping[str, Count]
+    n_rounds: Count
+    n_starts: Count
+    n_confirmed: Count
+    n_likely: Count
+    findings: tuple[Finding, ...]
+    stopped_because: StopReason
+    timings: Mapping[str, float]
+    versions: Mapping[str, str]
+    tables: Mapping[str, str]
+    warnings: tuple[str, ...]
+
+    @property
+    def curve(self) -> tuple[tuple[int, int], ...]:
+        """Points (UE, distinct images) for `discovery_curves`, up to the total UE."""
+        found = [(finding.evaluations, n) for n, finding in enumerate(self.findings, start=1)]
+        return (*found, (sum(self.evaluations.values()), len(found)))
+
+
+_ADAPTER = TypeAdapter(DiscoveryRecord)
+
+
+def load_discovery(directory: Path) -> DiscoveryRecord:
+    """Read the record of a finished discovery.
+
+    Raises:
+        RunFileError: there is no discovery, or it has another schema version.
+        RunIncompleteError: it is unfinished or damaged, or its counts contradict its findings.
+    """
+    path = directory / RUN_FILE
+    content = read_content(directory, "discovery")
+    status = content.get("status")
+    if status == DISCOVERY_RUNNING:
+        raise RunIncompleteError(f"{path}: the discovery is not complete; run it again to finish it")
+    if status != DISCOVERY:
+        raise RunFileError(
+            f"{path} does not belong to a discovery (status {status!r}); "
+            "give the --out directory of `flashbulb discover`"
+        )
+    discovery = validate_record(_ADAPTER, path, content, "discovery")
+    verdicts = [finding.verdict for finding in discovery.findings]
+    for recorded, verdict in ((discovery.n_confirmed, "confirmed"), (discovery.n_likely, "likely")):
+        if recorded != verdicts.count(verdict):
+            raise RunIncompleteError(
+                f"{path} records {recorded} {verdict} findings but lists {verdicts.count(verdict)}; "
+                "run the discovery again"
+            )
+    return discovery

@@ -1,0 +1,43 @@
+"""Terminal output of a discovery: a line for each finding as it is verified, and a summary at the end."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flashbulb.reports.tables.files import SUMMARY_FILE
+from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding
+from flashbulb.reports.views.text import visible_text
+
+_STYLES = {"confirmed": "red", "likely": "yellow"}
+
+
+def print_finding(console: Console, finding: Finding) -> None:
+    """Print a finding on one line; names of images are untrusted and cannot become markup."""
+    line = Text()
+    line.append(f"{visible_text(finding.finding_id, 40)}  ", style="bold")
+    line.append(f"{visible_text(finding.verdict, 20):<9}", style=_STYLES.get(finding.verdict, ""))
+    line.append("" if finding.confidence is None else f"  confidence {finding.confidence:.2f}")
+    line.append(f"  after {finding.evaluations:,} UE", style="dim")
+    if finding.nearest_image is not None:
+        line.append(f"  nearest {visible_text(finding.nearest_image, 200)}")
+    console.print(line, no_wrap=True, overflow="ellipsis")
+
+
+def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Path) -> None:
+    """Print a summary of the search; its findings have been printed already."""
+    spent = sum(discovery.evaluations.values())
+    budget = "" if discovery.budget is None else f" of {discovery.budget:,}"
+    parts = ", ".join(f"{name} {n:,}" for name, n in discovery.evaluations.items() if n)
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_row("model", Text(f"{visible_text(discovery.model.name, 80)}  ({discovery.model.fingerprint})"))
+    table.add_row("findings", f"{discovery.n_confirmed} confirmed, {discovery.n_likely} likely")
+    table.add_row("search", f"{discovery.n_rounds} rounds, {discovery.n_starts} starts")
+    table.add_row("evaluations", f"{spent:,}{budget} UE" + (f" ({parts})" if parts else ""))
+    table.add_row("time", f"{sum(discovery.timings.values()):.1f} s")
+    table.add_row("stopped because", STOP_MEANINGS[discovery.stopped_because])
+    console.print(table)
+    for warning in discovery.warnings:
+        console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
+    console.print(Text(f"Read {visible_text(str(directory / SUMMARY_FILE), 1000)}"), soft_wrap=True)

@@ -1,0 +1,163 @@
+"""`summary.md`: the verdict and the reasons for it on one page, for a person or a CI summary."""
+
+from pathlib import PurePath
+
+import pyarrow as pa
+
+from flashbulb.reports.tables.rates import percent, rate_of, rate_text
+from flashbulb.reports.tables.recoveries import count_by_strategy
+from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.views.markdown_parts import (
+    HEADLINES,
+    MAX_ROWS,
+    VERDICT_MEANINGS,
+    code,
+    cost,
+    page,
+    pairs,
+    sentence,
+    table,
+)
+from flashbulb.reports.views.suspects import suspects_of
+from flashbulb.reports.views.text import markdown_code
+
+LONGEST_PROMPT = 2000  # characters
+
+_LIMITS = (
+    "A flagged neuron is evidence of recall, not the place where the image is stored.",
+    "A pass is not a proof of absence: only the given prompts were tried. Others can recall a memorized image.",
+    "Scores are calibrated on the reference prompts. If these are unlike the candidates, p-values measure that "
+    "difference, not memorization.",
+    "Images that agree across seeds show that a prompt has a single answer. Only a match with a training image shows "
+    "what it reproduces.",
+)
+
+
+def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> str:
+    """Render the summary; without `show_prompts`, prompts are named by file and row only."""
+    return page(
+        _head(run),
+        [f"> {sentence(message)}" for message in (*run.warnings, *run.notes)[:MAX_ROWS]],
+        _counts(run),
+        _suspects(scores, recoveries, show_prompts),
+        _recovery(run, recoveries),
+        _calibration(run),
+        ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
+        cost(run.evaluations, run.timings),
+        pairs("Policy", {key: limit for key, limit in (run.policy or {}).items() if limit is not None}),
+        pairs("Settings", run.settings),
+        pairs("Versions", run.versions),
+    )
+
+
+def _head(run: RunRecord) -> list[str]:
+    headline = HEADLINES[run.verdict.outcome] if run.verdict else f"no verdict ({code(run.status)})"
+    reasons = run.verdict.reasons if run.verdict else run.problems
+    return [
+        f"# Memorization audit: {headline}",
+        "",
+        *(f"- {sentence(reason)}" for reason in reasons[:MAX_ROWS]),
+        "",
+        f"Model {code(run.model.name)}, fingerprint {code(run.model.fingerprint)}.",
+    ]
+
+
+def _counts(run: RunRecord) -> list[str]:
+    counts, fpr = run.counts, run.calibration.fpr
+    rows = [
+        ("rows read", f"{counts.n_rows} ({counts.n_empty} empty, {counts.n_truncated} cut by the tokenizer)"),
+        ("prompts scored", f"{counts.n_scored} of {counts.n_prompts} distinct prompts"),
+        *([("of them left out by tier 0", str(counts.n_left_out))] if counts.n_left_out else []),
+        ("prompts flagged", rate_text(rate_of(counts.n_flagged, counts.n_scored))),
+        ("expected by chance", f"{fpr * counts.n_scored:.1f} at a false-positive rate of {percent(fpr)}"),
+        ("of high severity", str(counts.n_high)),
+        ("whose image came back", f"{counts.n_recovered} prompts"),
+        ("memorized images confirmed", str(counts.n_confirmed_pictures)),
+    ]
+    return ["## Counts", "", *table(("", ""), rows)]
+
+
+def _suspects(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> list[str]:
+    suspects = suspects_of(scores, recoveries)
+    if not suspects:
+        return []
+    rows = [
+        (
+            *([markdown_code(row["prompt"], LONGEST_PROMPT)] if show_prompts else []),
+            code(f"{PurePath(row['source_file']).name}:{row['source_row']}"),
+            f"{row['spike_score']:.3g}",
+            f"{row['p_value']:.2g}",
+            f"{row['q_value']:.2g}",
+            row["severity"] if row["flagged"] else "not flagged",
+            recovery,
+        )
+        for row, recovery in suspects
+    ]
+    header = (*(["prompt"] if show_prompts else []), "from", "spike score", "p", "q", "severity", "image")
+    return [f"## The {len(rows)} most suspicious prompts", "", *table(header, rows)]
+
+
+def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
+    """Count what each strategy was tried on and recovered, with its controls, and explain the verdicts."""
+    counts = count_by_strategy(recoveries)
+    if not counts:
+        return ["## Recovery", "", "No prompt was tried."]
+    rows = [
+        (
+            f"`{count.strategy}`",
+            str(count.n_tried),
+            str(count.n_shown),
+            str(count.n_controls),
+            str(count.n_false),
+            str(count.evaluations),
+        )
+        for count in counts
+    ]
+    header = ("strategy", "prompts tried", "with an image", "controls tried", "with an image", "UNet evaluations")
+    return [
+        "## Recovery",
+        "",
+        "Strategies are tried in this order until one is confirmed. An attempt without a prompt counts as a prompt.",
+        "",
+        *table(header, rows),
+        "",
+        f"False recoveries, controls that gave an image by any strategy: {rate_text(run.false_recovery)}.",
+        "",
+        *(f"- **{verdict}**: {meaning}" for verdict, meaning in VERDICT_MEANINGS.items()),
+    ]
+
+
+def _calibration(run: RunRecord) -> list[str]:
+    calibration, source = run.calibration, sentence(run.calibration.reference_source)
+    style = (
+        f"How well the text alone separates flagged from {run.compared_with} prompts was not measured."
+        if calibration.style_auc is None
+        else f"The text alone separates flagged from {run.compared_with} prompts with an AUC of "
+        f"{calibration.style_auc:.2f} (0.5: not at all, 1: entirely)."
+    )
+    shift = (
+        "How well it separates candidate from reference prompts was not measured."
+        if calibration.style_shift is None
+        else f"It separates candidate from reference prompts with an AUC of {calibration.style_shift:.2f}."
+    )
+    threshold = "No threshold" if calibration.threshold is None else f"Threshold {calibration.threshold:.4g}"
+    rows = [
+        (
+            f"{style.n_calibrating} {'reference prompts' if style.on_reference else 'candidate prompts'}",
+            str(style.n_candidates),
+            "none" if style.threshold is None else f"{style.threshold:.4g}",
+            f"{style.tail_error:.2f}",
+        )
+        for style in calibration.styles[:MAX_ROWS]
+    ]
+    return [
+        "## Calibration",
+        "",
+        f"{threshold} for a false-positive rate of {percent(calibration.fpr)}, "
+        f"from {calibration.n_reference} reference prompts ({source}). {style} {shift}",
+        "",
+        "Each prompt is compared with prompts of its style. The misfit is the Kolmogorov-Smirnov distance of the tail "
+        "from the scores it was fitted to.",
+        "",
+        *table(("calibrated on", "candidates", "threshold", "misfit"), rows),
+    ]

@@ -1,0 +1,127 @@
+"""Terminal output: the console, the summary of an audit, and the lists of sites and detectors."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from rich import box
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from flashbulb.reports.tables.files import REPORT_FILE
+from flashbulb.reports.tables.rates import percent, rate_of, rate_text
+from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.views.site_names import short_site
+from flashbulb.reports.views.suspects import suspects_of
+from flashbulb.reports.views.text import visible_text
+
+_MAX_NOTES = 10
+_WIDTH = 120  # of output that is not a terminal
+_STYLES = {"pass": "green", "fail": "red", "untrusted": "yellow"}
+_HEADLINES = {"pass": "PASS", "fail": "FAIL: a limit of the policy is exceeded", "untrusted": "NOT TO BE TRUSTED"}
+
+
+class SummaryConsole(Console):
+    """A console as wide as the terminal that ignores a broken pipe, so the exit code stays that of the verdict."""
+
+    def __init__(self) -> None:
+        super().__init__(width=None if sys.stdout.isatty() else _WIDTH)
+
+    def on_broken_pipe(self) -> None:
+        """Discard further output; by default rich exits with 1, which for an audit means that the model leaks."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_summary(
+    console: Console, run: RunRecord, directory: Path, scores: pa.Table, spikes: pa.Table, recoveries: pa.Table
+) -> None:
+    """Print what an audit found; prompts are untrusted text, so control characters are made visible."""
+    if scores.num_rows:
+        console.print(_suspects(scores, spikes, recoveries))
+    console.print(_counts(run))
+    for warning in run.warnings:
+        console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
+    for note in run.notes[:_MAX_NOTES]:
+        console.print(Text(f"note: {visible_text(note, 300)}"))
+    if run.verdict is not None:
+        outcome = run.verdict.outcome
+        reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)
+        console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
+    console.print(Text(f"Read {visible_text(str(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
+
+
+def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) -> None:
+    """Print (kind, name, what is read, number of neurons) of every site, and the totals of each kind."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("kind", "site", "reads"):
+        table.add_column(name, overflow="fold")
+    table.add_column("neurons", justify="right")
+    for kind, name, reads, n_neurons in sites:
+        table.add_row(kind, Text(name), reads, str(n_neurons))
+    console.print(table)
+    for kind in dict.fromkeys(kind for kind, *_ in sites):
+        n_neurons_by_site = [n for site_kind, _, _, n in sites if site_kind == kind]
+        console.print(f"{kind}: {len(n_neurons_by_site)} sites, {sum(n_neurons_by_site)} neurons", highlight=False)
+
+
+def print_detectors(console: Console, detectors: Sequence[tuple[str, str, str, str, str]]) -> None:
+    """Print (column, what it reads, UE a prompt, runs by default, source) of every detector."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("detector", "reads", "evaluations a prompt", "by default", "source"):
+        table.add_column(name, overflow="fold")
+    for cells in detectors:
+        table.add_row(*cells)
+    console.print(table)
+    console.print("n: --seeds (one UNet evaluation each), m: --samples of a sampled prompt", highlight=False)
+
+
+def _suspects(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, expand=True, title="The most suspicious prompts", title_justify="left")
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=3)
+    for name, width in (("score", 12), ("q", 7), ("image", 18)):
+        table.add_column(name, overflow="ellipsis", no_wrap=True, width=width)
+    table.add_column("spiking sites", overflow="ellipsis", no_wrap=True, ratio=2)
+    for row, recovery in suspects_of(scores, recoveries):
+        table.add_row(
+            Text(visible_text(row["prompt"], 60)),
+            f"{row['spike_score']:.2f}" + ("" if row["flagged"] else " (below)"),
+            f"{row['q_value']:.1g}",
+            recovery,
+            Text(_spiking_sites(row["prompt_id"], spikes)),
+        )
+    return table
+
+
+def _spiking_sites(prompt_id: str, spikes: pa.Table) -> str:
+    """Name the two sites that hold most of a prompt's spiking neurons, as `site (count)`."""
+    sites = [
+        short_site(site)
+        for site, spiking_prompt in zip(spikes["site"].to_pylist(), spikes["prompt_id"].to_pylist(), strict=True)
+        if spiking_prompt == prompt_id
+    ]
+    return ", ".join(f"{site} ({count})" for site, count in Counter(sites).most_common(2))
+
+
+def _counts(run: RunRecord) -> Table:
+    counts = run.counts
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    flagged = rate_of(counts.n_flagged, counts.n_scored)
+    expected = run.calibration.fpr * counts.n_scored
+    table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
+    table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
+    table.add_row(
+        "flagged",
+        f"{counts.n_flagged} ({percent(flagged.low)} to {percent(flagged.high)}); {expected:.1f} expected by chance",
+    )
+    table.add_row("high severity", f"{counts.n_high} prompts whose image came back")
+    by = ", ".join(f"{strategy} {n}" for strategy, n in counts.recovered_by.items())
+    table.add_row("recovered", Text(f"{counts.n_recovered} prompts" + (f" (by {visible_text(by, 200)})" if by else "")))
+    table.add_row("distinct images", f"{counts.n_confirmed_pictures} confirmed")
+    table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
+    return table

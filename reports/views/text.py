@@ -1,0 +1,37 @@
+"""Make untrusted text safe to show: prompts and file names come from outside and end up in terminals and pages."""
+
+import unicodedata
+
+from rich.cells import cell_len, set_cell_size
+
+_VISIBLE = {"\n": "↵", "\r": "↵", "\t": " ", "\u2028": "↵", "\u2029": "↵"}
+_BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols that are drawn as nothing
+
+
+def visible_text(text: str, limit: int) -> str:
+    """Cut text to `limit` characters, then replace every control, bidi and unassigned character by its code."""
+    shortened = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(map(_visible_character, shortened.replace("\r\n", "\n")))
+
+
+def fitted_text(text: str, cells: int) -> str:
+    """Cut the visible text to a width in terminal cells; East Asian letters and emoji take two cells."""
+    shown = visible_text(text, 2 * cells)
+    return shown if cell_len(shown) <= cells else set_cell_size(shown, cells - 1).rstrip() + "…"
+
+
+def markdown_code(text: str, limit: int) -> str:
+    """Return the visible text as a Markdown code span that is safe in a table: it holds no markup, link or mention.
+
+    Backticks and pipes, which would end the span or the cell, are replaced by look-alikes.
+    """
+    plain = visible_text(text, limit).replace("`", "ˋ").replace("|", "¦").strip()
+    return f"`{plain or '(empty)'}`"
+
+
+def _visible_character(character: str) -> str:
+    if character in _VISIBLE:
+        return _VISIBLE[character]
+    if character in _BLANK_LETTERS or unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn"}:
+        return f"⟨U+{ord(character):04X}⟩"
+    return " " if unicodedata.category(character) == "Zs" else character

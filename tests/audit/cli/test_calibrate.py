@@ -1,0 +1,243 @@
+"""A reference recorded once serves every audit of the same model and settings, and no other audit."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+
+from flashbulb.reports.tables.run_record import load_run
+from tests.audit.commands import ODD, QUICK, REFERENCE, digests, refused, run_flashbulb, run_json, scores_of, text_file
+from tests.toy import build_toy_pipe
+
+N_SEEDS = 2
+FAST = (*QUICK, "--max-sampled", "0")
+
+
+class Calibrated(NamedTuple):
+    """A finished calibration, and an audit with --reference of the same file."""
+
+    folder: Path
+    run: Path
+
+
+@pytest.fixture(scope="module")
+def calibrated(inputs, tmp_path_factory) -> Calibrated:
+    """A calibration and an audit with its reference. Read-only."""
+    paths = Calibrated(*(tmp_path_factory.mktemp("calibrated") / name for name in ("calibration", "run")))
+    options = ("--model", inputs.model, "--reference", inputs.reference, "--seeds", N_SEEDS)
+    answer = run_flashbulb("calibrate", *options, "--out", paths.folder)
+    assert answer.code == 0, answer.err
+    assert answer.out == f"calibration in {paths.folder}\n"
+    assert run_flashbulb("audit", *inputs.options(paths.run), "--max-sampled", "0").code == 0
+    return paths
+
+
+@pytest.fixture
+def damaged(calibrated, tmp_path) -> Path:
+    """A copy of the calibration that a test may damage."""
+    return Path(shutil.copytree(calibrated.folder, tmp_path / "calibration"))
+
+
+def audit_options(inputs, calibration: Path, out: Path, *more: object) -> tuple[object, ...]:
+    return ("--model", inputs.model, "--prompts", inputs.prompts, "--calibration", calibration, "--out", out, *more)
+
+
+def test_audit_with_a_calibration_equals_one_with_its_reference(inputs, calibrated, tmp_path):
+    answer = run_flashbulb("audit", *audit_options(inputs, calibrated.folder, tmp_path / "run", *FAST))
+    assert answer.code == 0, answer.err
+    pd.testing.assert_frame_equal(scores_of(tmp_path / "run"), scores_of(calibrated.run), check_exact=True)
+    assert load_run(tmp_path / "run").calibration == load_run(calibrated.run).calibration
+    assert run_json(tmp_path / "run")["inputs"]["reference"]["source"] == str(inputs.reference)
+    assert run_flashbulb("gate", tmp_path / "run").code == run_flashbulb("gate", calibrated.run).code
+
+
+def test_calibration_is_read_and_not_recorded_again(inputs, calibrated, tmp_path):
+    before = digests(calibrated.folder)
+    answer = run_flashbulb("audit", *audit_options(inputs, calibrated.folder, tmp_path / "run", *FAST))
+    assert answer.code == 0, answer.err
+    assert "recording reference" not in answer.err
+    assert not (tmp_path / "run" / "activations" / "reference").exists()
+    assert digests(calibrated.folder) == before
+    with_reference, with_calibration = (run_json(run)["evaluations"] for run in (calibrated.run, tmp_path / "run"))
+    assert with_reference["record"] - with_calibration["record"] == len(REFERENCE) * N_SEEDS
+    assert with_reference["recover"] == with_calibration["recover"] == 0
+
+
+def test_calibrating_twice_records_once(inputs, damaged):
+    before = digests(damaged)
+    options = ("--model", inputs.model, "--reference", inputs.reference, "--seeds", N_SEEDS)
+    assert run_flashbulb("calibrate", *options, "--out", damaged).code == 0
+    after = digests(damaged)
+    assert {name for name in before if after[name] != before[name]} <= {"run.json"}  # it names --out
+    assert after.keys() == before.keys()
+
+
+def test_moved_calibration_gives_the_same_scores(inputs, damaged, calibrated, tmp_path):
+    moved = damaged.rename(tmp_path / "moved")
+    assert run_flashbulb("audit", *audit_options(inputs, moved, tmp_path / "run", *FAST)).code == 0
+    pd.testing.assert_frame_equal(scores_of(tmp_path / "run"), scores_of(calibrated.run), check_exact=True)
+
+
+def test_audits_of_other_prompts_rates_and_batches_share_a_calibration(inputs, calibrated, tmp_path):
+    prompts = text_file(tmp_path / "other.txt", ["a red hill", ODD])
+    options = audit_options(inputs._replace(prompts=prompts), calibrated.folder, tmp_path / "run", "--seeds", N_SEEDS)
+    answer = run_flashbulb("audit", *options, "--fpr", "0.1", "--batch-size", "4", "--max-sampled", "0")
+    assert answer.code == 0, answer.err
+    assert load_run(tmp_path / "run").calibration.n_reference == len(REFERENCE)
+
+
+OTHER_SETTINGS = {
+    "run seed": (("--seed", "7"), "settings.seed 0, this audit has 7"),
+    "number of seeds": (("--seeds", "3"), "settings.n_seeds 2, this audit has 3"),
+    "sites": (
+        ("--sites", "feed_forward", "--sites", "cross_v"),
+        "'cross_out', 'feed_forward'], this audit has ['feed_forward', 'cross_v']",
+    ),
+    "detectors": (("--detectors", "nemo"), "'picture_agreement'], this audit has ['nemo']"),
+    "dtype": (("--dtype", "bfloat16"), "dtype 'float32', this audit has 'bfloat16'"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_SETTINGS)
+def test_calibration_of_other_settings_is_refused_with_both_values(inputs, calibrated, tmp_path, kind):
+    changes, expected = OTHER_SETTINGS[kind]
+    options = audit_options(inputs, calibrated.folder, tmp_path / "run", *FAST, *changes)
+    assert f"{calibrated.folder} was calibrated with " in (line := refused("audit", *options))
+    assert expected in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_calibration_of_another_model_is_refused_with_both_fingerprints(inputs, calibrated, tmp_path):
+    build_toy_pipe(seed=1).save_pretrained(tmp_path / "other")
+    line = refused(
+        "audit", *audit_options(inputs._replace(model=tmp_path / "other"), calibrated.folder, tmp_path / "run")
+    )
+    calibrated_with, audited = re.search(r"with model '(\w+)', this audit has '(\w+)'", line).groups()
+    assert calibrated_with == run_json(calibrated.run)["model"]["fingerprint"] != audited
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_differences_are_counted(inputs, calibrated, tmp_path):
+    options = audit_options(inputs, calibrated.folder, tmp_path / "run", *FAST, "--seed", "7", "--seeds", "3")
+    assert "(and 1 more differ)" in refused("audit", *options)
+
+
+def test_two_references_are_refused(inputs, calibrated, tmp_path):
+    options = audit_options(inputs, calibrated.folder, tmp_path / "run", *FAST)
+    assert "give one of them" in refused("audit", *options, "--reference", inputs.reference)
+    assert not (tmp_path / "run").exists()
+
+
+def edit(**entries: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+        (folder / "calibration.json").write_text(json.dumps(content | entries), encoding="utf-8")
+
+    return damage
+
+
+def replace(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def tear(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200]) and None
+
+
+def flip_a_byte(name: str) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = bytearray((folder / name).read_bytes())
+        content[len(content) // 2] ^= 0x10
+        (folder / name).write_bytes(content)
+
+    return damage
+
+
+def drop_prompts(folder: Path) -> None:
+    pd.read_parquet(folder / "prompts.parquet").iloc[:3].to_parquet(folder / "prompts.parquet")
+
+
+STEP_SHARD = "activations/reference/step/part-00000.parquet"
+VISIBLE_DAMAGE = {
+    "no calibration.json": (remove("calibration.json"), "holds no finished calibration"),
+    "no prompts": (remove("prompts.parquet"), "holds no finished calibration"),
+    "torn calibration.json": (tear("calibration.json"), "is damaged"),
+    "empty calibration.json": (replace("calibration.json", b"\n"), "is damaged"),
+    "a list": (replace("calibration.json", b"[]"), "is damaged"),
+    "a bare object": (replace("calibration.json", b"{}"), "is damaged"),
+    "not UTF-8": (replace("calibration.json", b"\xff\xfe"), "is damaged"),
+    "torn prompts": (tear("prompts.parquet"), "is damaged"),
+    "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "is damaged"),
+    "version is text": (edit(schema_version="new"), "is damaged"),
+    "prompts described by nothing": (edit(prompts=None), "is damaged"),
+    "newer": (edit(schema_version=99), "99, newer than 4; upgrade flashbulb"),
+}
+SHARD_DAMAGE = {
+    "identity is text": edit(identity="mine"),
+    "no identity": edit(identity=None),
+    "no shard": remove(STEP_SHARD),
+    "torn shard": tear(STEP_SHARD),
+    "bit flip in a shard": flip_a_byte(STEP_SHARD),
+    "more shards than there are": edit(n_shards=7),
+    "no shards": edit(n_shards=0),
+    "shards elsewhere": edit(shards="nowhere"),
+    "fewer prompts than rows": drop_prompts,
+}
+
+
+@pytest.mark.parametrize("kind", VISIBLE_DAMAGE)
+def test_damaged_calibration_is_one_line(inputs, damaged, tmp_path, kind):
+    damage, expected = VISIBLE_DAMAGE[kind]
+    damage(damaged)
+    assert expected in refused("audit", *audit_options(inputs, damaged, tmp_path / "run", *FAST))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", SHARD_DAMAGE)
+def test_calibration_of_damaged_shards_is_one_line(inputs, damaged, tmp_path, kind):
+    SHARD_DAMAGE[kind](damaged)
+    refused("audit", *audit_options(inputs, damaged, tmp_path / "run", *FAST))
+
+
+def test_folder_that_is_not_a_calibration_is_one_line(inputs, calibrated, tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path, calibrated.run):
+        line = refused("audit", *audit_options(inputs, folder, tmp_path / "run", *FAST))
+        assert "make one with flashbulb calibrate" in line
+    assert "calibrate again" in refused("audit", *audit_options(inputs, inputs.prompts, tmp_path / "run", *FAST))
+
+
+def test_calibration_is_not_accepted_as_an_audit(inputs, damaged):
+    before = digests(damaged)
+    assert refused("gate", damaged, code=3)
+    assert "choose another --out" in refused("audit", *inputs.options(damaged))
+    assert digests(damaged) == before
+
+
+def test_calibration_needs_enough_prompts_and_a_folder_of_its_own(inputs, finished, tmp_path):
+    few = text_file(tmp_path / "few.txt", ["a", "b", "c"])
+    command = ("calibrate", "--model", inputs.model, "--seeds", N_SEEDS)
+    assert "has 3" in refused(*command, "--reference", few, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    before = digests(finished.run)
+    assert "choose another --out" in refused(*command, "--reference", inputs.reference, "--out", finished.run)
+    assert digests(finished.run) == before
+
+
+def test_calibration_of_other_prompts_does_not_overwrite(inputs, damaged, tmp_path):
+    before = digests(damaged)
+    other = text_file(tmp_path / "other.txt", REFERENCE[1:])
+    command = ("calibrate", "--model", inputs.model, "--seeds", N_SEEDS, "--reference", other, "--out", damaged)
+    assert "prompts_sha256 was" in refused(*command)
+    assert digests(damaged) == before
+    assert run_flashbulb(*command, "--force").code == 0
+    table = pd.read_parquet(damaged / "prompts.parquet")
+    assert table["text"].tolist() == REFERENCE[1:]

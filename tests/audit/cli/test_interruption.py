@@ -1,0 +1,41 @@
+"""Ctrl-C leaves a run that is not trusted, and that resumes to the result of an uninterrupted one."""
+
+import signal
+
+import pandas as pd
+
+from tests.audit.commands import run_flashbulb, run_json, scores_of, shards, text_file, wait_for
+from tests.processes import fork_flashbulb
+
+
+def test_interrupted_audit_is_not_trusted_and_resumes_to_the_same_result(inputs, tmp_path):
+    many = text_file(tmp_path / "many.txt", [f"a star over the sea, number {i}" for i in range(40)])
+    inputs = inputs._replace(reference=many)
+    run, uninterrupted = tmp_path / "run", tmp_path / "uninterrupted"
+    process = fork_flashbulb("audit", *inputs.options(run), "--shard-size", "1")
+    wait_for(run / "activations" / "reference" / "step" / "part-00000.json", process)
+    process.send_signal(signal.SIGINT)
+    code, _, err = process.wait()
+    assert code == 130, err
+    assert [line for line in err.splitlines() if line.startswith("flashbulb: ")] == [
+        "flashbulb: interrupted; run the same command again to resume"
+    ]
+    assert "Traceback" not in err
+    assert run_json(run)["status"] == "interrupted"
+    assert run_flashbulb("gate", run).code == 3
+    before = shards(run)
+    assert 0 < len(before) < 4 * 40
+
+    assert run_flashbulb("audit", *inputs.options(run), "--shard-size", "1").code == 0
+    assert run_flashbulb("audit", *inputs.options(uninterrupted), "--shard-size", "1").code == 0
+    after = shards(run)
+    kept = [name for name in before if name.endswith("part-00000.parquet")]
+    assert kept
+    assert all(after[name] == before[name] for name in kept)
+    # two processes may round a float16 activation differently, so scores agree closely, not to the bit
+    pd.testing.assert_frame_equal(scores_of(run), scores_of(uninterrupted), rtol=1e-3)
+    assert (
+        run_flashbulb("gate", run).code
+        == run_flashbulb("gate", uninterrupted).code
+        == run_json(uninterrupted)["verdict"]["exit_code"]
+    )

@@ -1,0 +1,338 @@
+"""For every command, options > environment > flashbulb.toml > defaults; an error names the layer that caused it."""
+
+import re
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from flashbulb.audit.cli import app
+from flashbulb.audit.cli.command import Command
+from flashbulb.audit.cli.layers import COMMAND_LINE_ONLY, is_layered, leaf_commands, option_name, variables_of
+from flashbulb.audit.settings import AuditSettings
+from flashbulb.reports.tables.verdict import Verdict
+from tests.audit.commands import ROOT, Answer, error_line, run_flashbulb, text_file
+from tests.reports.runs import LEAKS, write_example
+
+Resolve = Callable[..., AuditSettings]
+INPUTS = ("--model", "mine", "--prompts", "captions.csv")
+
+
+@pytest.fixture
+def resolve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Resolve:
+    """Return a function that resolves the settings of `flashbulb audit`, in an empty current directory."""
+    monkeypatch.chdir(tmp_path)
+    seen: list[AuditSettings] = []
+
+    def keep(settings: AuditSettings, **_: Any) -> Verdict:
+        seen.append(settings)
+        return Verdict("pass", 0, ())
+
+    monkeypatch.setattr("flashbulb.audit.stages.audit.run_audit", keep)
+
+    def run(*arguments: object) -> AuditSettings:
+        answer = run_flashbulb("audit", *arguments)
+        assert answer.code == 0, answer.err
+        return seen[-1]
+
+    return run
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A finished audit of a model that leaks, in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    return write_example(tmp_path / "run", LEAKS)
+
+
+def message_of(answer: Answer) -> str:
+    """Return the message of the error line that a command ends with."""
+    return error_line(answer).removeprefix("flashbulb: ")
+
+
+LAYERS = ("command line", "own variable", "common variable", "table", "top of the file")
+
+
+@pytest.mark.parametrize("present", list(product([False, True], repeat=len(LAYERS))), ids=str)
+def test_highest_layer_that_sets_an_option_counts(
+    resolve: Resolve, monkeypatch: pytest.MonkeyPatch, present: tuple[bool, ...]
+) -> None:
+    typed, own, common, table, top = present
+    if own:
+        monkeypatch.setenv("FLASHBULB_AUDIT_SEEDS", "11")
+    if common:
+        monkeypatch.setenv("FLASHBULB_SEEDS", "12")
+    text_file(Path("flashbulb.toml"), ["seeds = 14"] * top + ["[audit]", "seeds = 13"] * table)
+    settings = resolve(*INPUTS, *(("--seeds", "10") if typed else ()))
+    expected = [value for value, is_there in zip((10, 11, 12, 13, 14), present, strict=True) if is_there]
+    assert settings.n_seeds == (expected or [AuditSettings.model_fields["n_seeds"].default])[0]
+
+
+def test_flags_can_be_set_and_unset_in_every_layer(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    text_file(Path("flashbulb.toml"), ["strict = true", "images = false"])
+    settings = resolve(*INPUTS)
+    assert (settings.strict, settings.images) == (True, False)
+    monkeypatch.setenv("FLASHBULB_STRICT", "0")
+    monkeypatch.setenv("FLASHBULB_AUDIT_IMAGES", "yes")
+    settings = resolve(*INPUTS)
+    assert (settings.strict, settings.images) == (False, True)
+    settings = resolve(*INPUTS, "--strict", "--no-images")
+    assert (settings.strict, settings.images) == (True, False)
+
+
+def test_repeated_options_can_be_set_as_lists(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    text_file(Path("flashbulb.toml"), ['sites = ["cross_v", "feed_forward"]', 'strategy = ["sample"]'])
+    settings = resolve(*INPUTS)
+    assert (settings.sites, settings.strategies) == (("cross_v", "feed_forward"), ("sample",))
+    monkeypatch.setenv("FLASHBULB_SITES", "cross_k text_mlp")
+    assert resolve(*INPUTS).sites == ("cross_k", "text_mlp")
+    assert resolve(*INPUTS, "--sites", "cross_out").sites == ("cross_out",)
+
+
+def test_prompts_in_the_environment_are_separated_by_line_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("flashbulb.audit.stages.ablate.run_ablation", lambda settings, **_: seen.append(settings))
+    monkeypatch.setenv("FLASHBULB_PROMPT", "a red fox, twice\nжар-птица")
+    assert run_flashbulb("ablate", "mine", "--neurons", "neurons.json", "--out", tmp_path / "out").code == 0
+    assert seen[0].prompt == ("a red fox, twice", "жар-птица")
+
+
+def test_outputs_of_the_gate_can_be_set_in_the_file(example: Path) -> None:
+    text_file(Path("flashbulb.toml"), ["[gate]", 'findings = ["f.jsonl", "f.parquet"]', 'junit = "j.xml"'])
+    assert run_flashbulb("gate", example).code == 1
+    assert {path.name for path in Path().iterdir()} >= {"f.jsonl", "f.parquet", "j.xml"}
+
+
+def test_required_option_may_come_from_any_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("flashbulb.audit.stages.audit.run_calibration", lambda settings, **_: settings.prompts)
+    line = message_of(run_flashbulb("calibrate", "--out", "c"))
+    assert line == "--reference is missing; pass it, set FLASHBULB_REFERENCE, or add it to flashbulb.toml"
+    text_file(Path("flashbulb.toml"), ["[calibrate]", 'reference = "clean.txt"'])
+    assert run_flashbulb("calibrate", "--out", "c").out == "calibration in clean.txt\n"
+
+
+def test_file_can_replace_the_embedded_model(resolve: Resolve) -> None:
+    assert resolve().model.endswith("embedded/model")
+    text_file(Path("flashbulb.toml"), ['model = "mine"', 'prompts = "captions.csv"', 'out = "there"'])
+    settings = resolve()
+    assert (settings.model, settings.prompts, settings.reference) == ("mine", "captions.csv", None)
+    assert settings.out == Path("there")  # relative to the current directory, like --out
+
+
+@pytest.mark.parametrize("dash", ["-", "_"])
+def test_keys_are_spelled_with_dashes_or_underscores(resolve: Resolve, dash: str) -> None:
+    text_file(Path("flashbulb.toml"), [f"batch{dash}size = 7"])
+    assert resolve(*INPUTS).batch_size == 7
+
+
+def test_another_file_is_selected_by_option_or_variable(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    text_file(Path("flashbulb.toml"), ["seeds = 1"])
+    text_file(Path("other.toml"), ["seeds = 2"])
+    monkeypatch.setenv("FLASHBULB_CONFIG", "other.toml")
+    assert resolve(*INPUTS).n_seeds == 2
+    answer = run_flashbulb("--config", "flashbulb.toml", "audit", *INPUTS)
+    assert "--seeds from flashbulb.toml: seeds" in answer.err
+    assert message_of(run_flashbulb("--config", "none.toml", "gate", "run")).startswith(
+        "none.toml cannot be read: No such file"
+    )
+
+
+LAYER_RANKS = {"typed": 2, "variable": 1, "file": 0}
+
+
+@pytest.mark.parametrize(("reference_layer", "calibration_layer"), list(product(LAYER_RANKS, repeat=2)))
+def test_reference_of_the_higher_layer_counts_and_two_in_one_layer_are_refused(
+    resolve: Resolve, monkeypatch: pytest.MonkeyPatch, reference_layer: str, calibration_layer: str
+) -> None:
+    typed, lines = [], []
+    for name, layer in (("reference", reference_layer), ("calibration", calibration_layer)):
+        typed += [f"--{name}", "x"] * (layer == "typed")
+        lines += [f'{name} = "x"'] * (layer == "file")
+        if layer == "variable":
+            monkeypatch.setenv(f"FLASHBULB_{name.upper()}", "x")
+    text_file(Path("flashbulb.toml"), lines)
+    if reference_layer == calibration_layer:
+        line = message_of(run_flashbulb("audit", *INPUTS, *typed))
+        assert "exclude each other; give one of them" in line
+        assert ("comes from" in line) == (reference_layer != "typed")
+        return
+    settings = resolve(*INPUTS, *typed)
+    is_reference = LAYER_RANKS[reference_layer] > LAYER_RANKS[calibration_layer]
+    assert (settings.reference, settings.calibration) == (("x", None) if is_reference else (None, Path("x")))
+
+
+@pytest.mark.parametrize("option", sorted(COMMAND_LINE_ONLY - {"replay"}))
+def test_dangerous_options_are_accepted_on_the_command_line_only(
+    example: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    name = option.replace("_", "-")
+    command = ("gate", example) if option == "exit_zero" else ("audit", *INPUTS)
+    text_file(Path("flashbulb.toml"), [f"{name} = true"])
+    assert (
+        message_of(run_flashbulb(*command))
+        == f"flashbulb.toml: {name} can only be set on the command line; remove the key"
+    )
+    Path("flashbulb.toml").unlink()
+    for variable in variables_of([str(command[0])], name):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, "1")
+            assert message_of(
+                run_flashbulb(*command)
+            ) == f"{variable} is set, but --{name} can only be set on the command line; " + ("unset it")
+    assert run_flashbulb("gate", example, "--exit-zero").code == 0
+
+
+def test_gate_prints_options_that_are_not_from_the_command_line(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text_file(Path("lax.toml"), ["max_high = 1000", "max_confirmed = 1000"])
+    text_file(Path("flashbulb.toml"), ["[gate]", 'policy = "lax.toml"'])
+    monkeypatch.setenv("FLASHBULB_SHOW_PROMPTS", "true")
+    answer = run_flashbulb("gate", example)
+    assert answer.code == 0
+    assert (
+        answer.err
+        == "settings: --policy from flashbulb.toml: [gate] policy, --show-prompts from FLASHBULB_SHOW_PROMPTS\n"
+    )
+    assert run_flashbulb("--config", "lax.toml", "gate", example).code == 2
+    Path("flashbulb.toml").unlink()
+    monkeypatch.delenv("FLASHBULB_SHOW_PROMPTS")
+    assert run_flashbulb("gate", example).err == ""
+
+
+ERRORS = {
+    "typed": (("--fpr", "2"), {}, "", "--fpr: Input should be less than 0.5, got 2.0"),
+    "variable": ((), {"FLASHBULB_FPR": "2"}, "", "FLASHBULB_FPR: Input should be less than 0.5, got 2.0"),
+    "own variable": (
+        (),
+        {"FLASHBULB_AUDIT_FPR": "2", "FLASHBULB_FPR": "0.1"},
+        "",
+        "FLASHBULB_AUDIT_FPR: Input should be",
+    ),
+    "file": ((), {}, "fpr = 2", "flashbulb.toml: fpr: Input should be less than 0.5, got 2.0"),
+    "table": ((), {}, "fpr = 0.1\n[audit]\nfpr = 2", "flashbulb.toml: [audit] fpr: Input should be less than 0.5"),
+    "unreadable variable": ((), {"FLASHBULB_SEEDS": "many"}, "", "FLASHBULB_SEEDS: Input should be a valid integer"),
+    "unreadable flag": ((), {"FLASHBULB_STRICT": "maybe"}, "", "FLASHBULB_STRICT: Input should be a valid boolean"),
+    "choice": ((), {"FLASHBULB_TIERS": "half"}, "", "FLASHBULB_TIERS: 'half' is not one of 'full', 'screened'"),
+    "site": ((), {"FLASHBULB_SITES": "cross_v x"}, "", "FLASHBULB_SITES: Input should be 'text_mlp', "),
+    "site in a file": ((), {}, 'sites = ["x"]', "flashbulb.toml: sites: Input should be 'text_mlp', "),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_error_names_the_layer_that_set_the_value(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str) -> None:
+    typed, variables, content, line = ERRORS[case]
+    monkeypatch.chdir(tmp_path)
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    text_file(Path("flashbulb.toml"), [content])
+    assert message_of(run_flashbulb("audit", *INPUTS, *typed)).startswith(line)
+
+
+def test_error_about_two_options_names_the_origin_of_the_inherited_option(example: Path) -> None:
+    text_file(Path("flashbulb.toml"), ["new_only = true"])
+    line = message_of(run_flashbulb("gate", example))
+    assert line.endswith("of an older audit (--new-only comes from flashbulb.toml: new_only)")
+
+
+FILES = {
+    "unknown key": ("sed = 1", "flashbulb.toml: sed is not an option of any command; did you mean seed?"),
+    "key of another command": (
+        "[gate]\nseeds = 1",
+        "flashbulb.toml: [gate] seeds is not an option of flashbulb gate; remove it",
+    ),
+    "field instead of option": (
+        "n_seeds = 1",
+        "flashbulb.toml: n_seeds is not an option of any command; did you mean seeds?",
+    ),
+    "unknown table": ("[adit]\nseeds = 1", "flashbulb.toml: [adit] is not a command; did you mean [audit]?"),
+    "unknown subtable": (
+        "[waivers.chek]",
+        "flashbulb.toml: [waivers.chek] is not a command; did you mean [waivers.check]?",
+    ),
+    "command as key": ("audit = 1", "flashbulb.toml: audit is a command; set its options in a table [audit]"),
+    "list of tables": ("[[audit]]", "flashbulb.toml: audit is a command; set its options in a table [audit]"),
+    "both spellings": (
+        "batch_size = 1\nbatch-size = 1",
+        "flashbulb.toml: batch-size is also given as batch_size; keep",
+    ),
+    "text for a number": (
+        'seeds = "2"',
+        "flashbulb.toml: seeds: Input should be a valid integer, got '2'; see `flashbulb ",
+    ),
+    "number for a flag": ("strict = 1", "flashbulb.toml: strict: Input should be a valid boolean, got 1"),
+    "flag for a number": ("seeds = true", "flashbulb.toml: seeds: Input should be a valid integer, got True"),
+    "fraction for a count": ("seeds = 1.5", "flashbulb.toml: seeds: Input should be a valid integer"),
+    "number for a path": ("[gate]\njunit = 1", "flashbulb.toml: [gate] junit: "),
+    "text for a list": ('sites = "cross_v"', "flashbulb.toml: sites: Input should be a valid array, got 'cross_v'"),
+    "nothing in a list": (
+        "sites = []",
+        "flashbulb.toml: sites is an empty list; give it a value, or remove the key",
+    ),
+    "no choice": ('tiers = "half"', "flashbulb.toml: tiers: Input should be 'full' or 'screened', got 'half'"),
+    "argument": ('[gate]\nrun = "x"', "flashbulb.toml: [gate] run can only be set on the command line; remove the key"),
+    "no TOML": ("a =", "flashbulb.toml is not TOML ("),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize("command", [("gate", "run"), ("waivers", "check", "w.toml")], ids=" ".join)
+def test_complete_file_is_checked_by_every_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str, command: tuple[str, ...]
+) -> None:
+    content, line = FILES[case]
+    monkeypatch.chdir(tmp_path)
+    text_file(Path("flashbulb.toml"), [content])
+    assert message_of(run_flashbulb(*command)).startswith(line)
+
+
+def test_documented_file_is_accepted(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+    (content,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    text_file(Path("flashbulb.toml"), [content])
+    settings = resolve()
+    assert (settings.model, settings.device, settings.strict) == ("path/to/pipeline", "cuda", True)
+    assert settings.sites == ("cross_v", "feed_forward")
+
+
+def test_help_works_despite_an_invalid_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    text_file(Path("flashbulb.toml"), ["sed = 1"])
+    assert run_flashbulb("gate", "--help").code == run_flashbulb("--help").code == 0
+
+
+def test_file_that_is_not_text_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flashbulb.toml").write_bytes(b"model = '\xff'")
+    assert message_of(run_flashbulb("gate", "run")).startswith("flashbulb.toml is not TOML (")
+    Path("flashbulb.toml").unlink()
+    Path("flashbulb.toml").mkdir()
+    assert message_of(run_flashbulb("--config", "flashbulb.toml", "gate", "run")).startswith(
+        "flashbulb.toml cannot be read: "
+    )
+
+
+def test_misspelled_variables_are_reported(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("FLASHBULB_BATCHSIZE", "FLASHBULB_GATE_RUN", "FLASHBULB_BATCH_SIZE", "FLASHBULB_AUDIT_MODEL"):
+        monkeypatch.setenv(variable, "3")
+    answer = run_flashbulb("gate", example)
+    assert answer.code == 1
+    expected = [
+        f"{name} is set, but matches no option of any command" for name in ("FLASHBULB_BATCHSIZE", "FLASHBULB_GATE_RUN")
+    ]
+    assert answer.err.splitlines() == expected
+
+
+def test_every_command_is_layered_and_every_variable_sets_one_option() -> None:
+    meanings: dict[str, set[str]] = {}
+    for leaf in leaf_commands(get_command(app)):
+        assert isinstance(leaf.command, Command), (
+            f"flashbulb {' '.join(leaf.path)} is made by typer.Typer: use CommandLine"
+        )
+        for param in filter(is_layered, leaf.command.params):
+            own, common = variables_of(leaf.path, option_name(param))
+            meanings.setdefault(common, set()).add(option_name(param))
+            meanings.setdefault(own, set()).add(f"{option_name(param)} of {leaf.path}")
+    assert not {variable: options for variable, options in meanings.items() if len(options) > 1}

@@ -1,0 +1,316 @@
+"""`flashbulb localize` on a toy audit writes all files, computes nothing twice, and reports mistakes in one line."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.sampling import sample_images
+from flashbulb.audit.settings import LocalizeSettings
+from flashbulb.hooks import ablate, find_sites, load_neurons
+from flashbulb.reports.tables.schema import read_table
+from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
+from tests.audit.commands import ODD, Answer, digests, error_line, run_flashbulb, run_json
+from tests.audit.counting import counted_latents
+from tests.reports.run_files import read_metadata
+from tests.tolerances import IMAGE_LEVELS
+from tests.toy import MAX_POSITIONS, build_toy_pipe
+
+OTHER = "жар-птица"
+QUICK = ("--samples", "2", "--sample-steps", "2", "--seeds", "1", "--points", "2", "--controls", "1", "--no-again")
+
+
+class Audited(NamedTuple):
+    """A localized audit with two findings, and the output of `flashbulb localize`. Read-only."""
+
+    run: Path
+    model: Path
+    answer: Answer
+    n_latents: int
+
+
+def id_of(prompt: str) -> str:
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
+def localize(run: Path, *options: object) -> Answer:
+    return run_flashbulb("localize", run, *QUICK, *options)
+
+
+@pytest.fixture(scope="module")
+def audited(inputs, tmp_path_factory) -> Audited:
+    """The image of seed 2 is a training image for two prompts, and seed 2 is the first that neurons are tested with."""
+    folder = tmp_path_factory.mktemp("localized")
+    (folder / "training").mkdir()
+    model = shutil.copytree(inputs.model, folder / "model")
+    pipe = load_model(str(model), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
+    for name, prompt in (("one", ODD), ("two", OTHER)):
+        (image,) = sample_images(pipe, [prompt], [2], run_seed=0, num_inference_steps=2, guidance_scale=3.0)
+        Image.fromarray(image).save(folder / "training" / f"{name}.png")
+    options = inputs._replace(model=model).options(folder / "run")
+    more = ("--samples", "3", "--train-images", folder / "training", "--detectors", "none")
+    assert run_flashbulb("audit", *options, *more).code == 0
+    with counted_latents() as count:
+        answer = localize(folder / "run")
+    assert answer.code == 0, answer.err
+    return Audited(folder / "run", model, answer, count.n_latents)
+
+
+@pytest.fixture
+def copied(audited, tmp_path) -> Path:
+    """A copy of the localized run that a test may change."""
+    return Path(shutil.copytree(audited.run, tmp_path / "run"))
+
+
+@pytest.fixture
+def fresh(audited, tmp_path) -> Path:
+    """A copy of the audit without its localization."""
+    return Path(shutil.copytree(audited.run, tmp_path / "run", ignore=shutil.ignore_patterns("localization")))
+
+
+def rows(run: Path, name: str = "levers"):
+    return pq.read_table(run / "localization" / f"{name}.parquet").to_pylist()
+
+
+def image(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_every_file_is_there_and_nothing_else(audited):
+    expected = {"levers.parquet", "attributions.parquet", "tokens.parquet"}
+    expected |= {"localization.md", "localization.png", "layers.png", "settings.json"}
+    for prompt_id in (id_of(ODD), id_of(OTHER)):
+        expected |= {f"kept/{prompt_id}.safetensors", f"neurons/{prompt_id}.json"}
+        expected |= {f"images/{prompt_id}/{when}-{i}.png" for when in ("before", "after") for i in range(2)}
+    assert set(digests(audited.run / "localization")) == expected
+
+
+def test_resolved_settings_are_recorded(audited):
+    metadata = json.loads((audited.run / "localization" / "settings.json").read_text(encoding="utf-8"))
+    assert metadata["model_fingerprint"] == run_json(audited.run)["model"]["fingerprint"]
+    settings = LocalizeSettings.model_validate({**metadata["settings"], "run": audited.run})
+    assert settings.model_dump(mode="json") == metadata["settings"] | {"run": str(audited.run)}
+    assert (settings.sample_steps, settings.by) == (2, "unconditional")
+
+
+def test_tables_have_their_schemas_and_agree_with_each_other(audited):
+    folder, fingerprint = audited.run / "localization", run_json(audited.run)["model"]["fingerprint"]
+    schemas = {"levers": LEVERS_SCHEMA, "attributions": ATTRIBUTIONS_SCHEMA, "tokens": TOKENS_SCHEMA}
+    for name, schema in schemas.items():
+        assert read_table(folder / f"{name}.parquet", schema).column_names == schema.names
+        assert read_metadata(folder / f"{name}.parquet") == {"model_fingerprint": fingerprint}
+    levers = rows(audited.run)
+    assert [row["prompt"] for row in levers] == [ODD, OTHER]
+    attributions, tokens = rows(audited.run, "attributions"), rows(audited.run, "tokens")
+    for row in levers:
+        neurons = load_neurons(folder / row["neurons_path"])
+        chosen = {(name, i) for name, numbers in neurons.neurons.items() for i in numbers}
+        own = [neuron for neuron in attributions if neuron["prompt_id"] == row["prompt_id"]]
+        assert {(neuron["site"], neuron["neuron"]) for neuron in own if neuron["is_lever"]} == chosen
+        assert row["n_neurons"] == len(chosen) == round(0.3 * row["n_neurons_of_kind"])
+        assert neurons.fingerprint == fingerprint
+        values = [neuron["excess"] for neuron in own if neuron["site"].endswith("to_v")]
+        lowest = min(neuron["excess"] for neuron in own if neuron["is_lever"])
+        assert sum(value > lowest for value in values) < len(chosen)
+        assert (row["n_samples"], row["n_controls"], row["n_recovered_again"]) == (2, 1, None)
+        assert row["n_replicating_before"] >= 1  # the training image is one of these samples
+        own_tokens = [token for token in tokens if token["prompt_id"] == row["prompt_id"]]
+        assert [token["position"] for token in own_tokens] == list(range(MAX_POSITIONS))
+        assert {token["token_class"] for token in own_tokens} == {"start", "prompt", "end", "padding"}
+    assert len(attributions) == 2 * 1920
+
+
+def test_images_are_sampled_with_and_without_the_neurons_of_the_file(audited):
+    pipe = load_model(str(audited.model), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
+    folder = audited.run / "localization"
+    neurons = load_neurons(folder / "neurons" / f"{id_of(ODD)}.json")
+
+    def sampled():
+        return sample_images(pipe, [ODD] * 2, [2, 3], run_seed=0, num_inference_steps=2, guidance_scale=3.0)
+
+    before = sampled()
+    with ablate(pipe, neurons, "unconditional"):
+        after = sampled()
+    for when, expected in (("before", before), ("after", after)):
+        kept = [image(folder / "images" / id_of(ODD) / f"{when}-{i}.png") for i in range(2)]
+        assert np.abs(np.stack(kept).astype(int) - expected).max() <= IMAGE_LEVELS
+    with Image.open(folder / "images" / id_of(ODD) / "after-1.png") as file:
+        metadata = json.loads(file.text["flashbulb"])
+    assert (metadata["prompt"], metadata["image_index"], metadata["replaced_by"]) == (ODD, 3, "unconditional")
+
+
+def test_page_and_terminal_agree_and_hide_prompts(audited):
+    page = (audited.run / "localization" / "localization.md").read_text(encoding="utf-8")
+    assert ODD not in page
+    assert OTHER not in page
+    assert "of 2 (" in page
+    first = next(line for line in page.splitlines() if line.startswith("- "))
+    assert first.removeprefix("- ") in audited.answer.out.replace("\n", " ")
+    assert "localization.md" in audited.answer.out.replace("\n", "")
+
+
+def test_recorded_evaluations_equal_what_the_unet_saw(audited):
+    n_clean, for_samples, for_empty_prompt = 2, 2 * 2 * 2, 1
+    n_points = 2
+    shared = n_clean * (for_samples + n_points) + for_empty_prompt
+    backward = 2 * n_points  # at one seed
+    assert sum(row["evaluations"] - backward for row in rows(audited.run)) == audited.n_latents - shared
+
+
+def test_rerun_computes_nothing_and_writes_the_same(audited, copied):
+    before = digests(copied)
+    with counted_latents() as count:
+        assert localize(copied).code == 0
+    assert count.n_latents == 0
+    assert digests(copied) == before
+
+
+def test_localized_prompts_are_kept_when_more_are_asked_for(fresh, audited):
+    assert localize(fresh, "--max-prompts", "1").code == 0
+    assert [row["prompt"] for row in rows(fresh)] == [ODD]
+    first = digests(fresh)[f"localization/kept/{id_of(ODD)}.safetensors"]
+    with counted_latents() as count:
+        assert localize(fresh).code == 0
+    assert 0 < count.n_latents < audited.n_latents
+    assert digests(fresh)[f"localization/kept/{id_of(ODD)}.safetensors"] == first
+    assert rows(fresh) == rows(audited.run)
+
+
+def test_interrupted_localization_resumes_to_the_same_result(fresh, audited):
+    with counted_latents(stop_after=audited.n_latents - 4):
+        answer = localize(fresh)
+    assert error_line(answer, 130).endswith("interrupted; run the same command again to resume")
+    kept = [path.stem for path in (fresh / "localization" / "kept").iterdir()]
+    assert kept == [id_of(ODD)]
+    with counted_latents() as count:
+        assert localize(fresh).code == 0
+    assert count.n_latents < audited.n_latents
+    assert rows(fresh) == rows(audited.run)
+
+
+def test_damaged_kept_file_is_recomputed(copied, audited):
+    kept = copied / "localization" / "kept" / f"{id_of(ODD)}.safetensors"
+    kept.write_bytes(kept.read_bytes()[:-7])
+    with counted_latents() as count:
+        assert localize(copied).code == 0
+    assert count.n_latents > 0
+    assert rows(copied) == rows(audited.run)
+
+
+@pytest.mark.parametrize("option", [("--by", "mean"), ("--kind", "text_mlp")])
+def test_other_settings_recompute(copied, option):
+    with counted_latents() as count:
+        assert localize(copied, "--max-prompts", "1", *option).code == 0
+    assert count.n_latents > 0
+    (row,) = rows(copied)
+    assert {"--by": row["replaced_by"], "--kind": row["kind"]}[option[0]] == option[1]
+    neurons = load_neurons(copied / "localization" / row["neurons_path"])
+    assert (neurons.means is not None) == (option == ("--by", "mean"))
+    pipe = build_toy_pipe()
+    assert set(neurons.neurons) <= {site.name for site in find_sites(pipe, [row["kind"]])}
+    with ablate(pipe, neurons, row["replaced_by"]):
+        pipe(ODD, num_inference_steps=1, output_type="latent")
+
+
+def test_showing_prompts_changes_the_page_and_computes_nothing(copied):
+    with counted_latents() as count:
+        assert localize(copied, "--show-prompts").code == 0
+    page = (copied / "localization" / "localization.md").read_text(encoding="utf-8")
+    assert ODD in page
+    assert "tokens with most attribution" in page
+    assert count.n_latents == 0
+
+
+def test_the_fewest_neurons_are_no_more_than_all(copied, audited):
+    assert localize(copied, "--max-prompts", "1", "--minimal", "--checks", "3", "--controls", "0").code == 0
+    (row,) = rows(copied)
+    assert (row["n_controls"], row["control_change"], row["n_patched"]) == (0, None, None)
+    assert 1 <= row["n_neurons"] <= rows(audited.run)[0]["n_neurons"]
+
+
+def test_recovery_from_the_ablated_model_is_tried_by_default(copied, monkeypatch):
+    monkeypatch.setattr("flashbulb.audit.stages.localize.MAX_STEPS", 2)
+    answer = run_flashbulb("localize", copied, *QUICK[:-1], "--prompt", OTHER)
+    assert answer.code == 0, answer.err
+    (row,) = rows(copied)
+    assert row["prompt"] == OTHER
+    assert 0 <= row["n_recovered_again"] <= 2
+    assert "not tried" not in (copied / "localization" / "localization.md").read_text(encoding="utf-8")
+
+
+def refused_unchanged(run: Path, before: dict[str, str], *options: object, code: int = 2) -> str:
+    """Run a command with a mistake, check that it computes and changes nothing, and return its error line."""
+    with counted_latents() as count:
+        line = error_line(localize(run, *options), code)
+    assert count.n_latents == 0
+    assert digests(run) == before
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("--prompt", "a grey star over the hill"), "no image was recovered from --prompt 'a grey star over the hill'"),
+        (("--prompt", "\x1b[31m\nnever seen"), "never seen' in "),
+        (("--kind", "nonsense"), "--kind: "),
+        (("--share", "0"), "--share: "),
+        (("--guidance-scale", "1"), "--guidance-scale: "),
+        (("--samples", "1"), "--samples: "),
+        (("--device", "cuda:77"), "cuda:77"),
+    ],
+)
+def test_mistake_is_one_line_and_loses_nothing(copied, options, reason):
+    assert reason in refused_unchanged(copied, digests(copied), *options)
+
+
+def test_folder_that_is_not_a_run_is_refused(tmp_path):
+    (tmp_path / "file.txt").write_text("mine")
+    assert "flashbulb: " in error_line(localize(tmp_path))
+    assert "flashbulb: " in error_line(localize(tmp_path / "nowhere"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file.txt"]
+
+
+@pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
+def test_an_unfinished_audit_is_not_trusted(copied, status):
+    content = run_json(copied) | {"status": status}
+    (copied / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    refused_unchanged(copied, digests(copied), code=3)
+
+
+def test_a_changed_table_is_not_trusted(copied):
+    content = bytearray((copied / "recoveries.parquet").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / "recoveries.parquet").write_bytes(content)
+    assert "recoveries.parquet" in refused_unchanged(copied, digests(copied), code=3)
+
+
+def test_a_run_without_findings_is_refused(inputs, finished):
+    """The first of the two audits behind `finished` had no training images, so nothing was confirmed."""
+    run = finished.run.parent / "before"
+    assert "nothing to localize" in refused_unchanged(run, digests(run))
+
+
+def test_another_model_at_the_path_is_refused(copied, audited, tmp_path):
+    build_toy_pipe(seed=1).save_pretrained(tmp_path / "other")
+    content = run_json(copied)
+    content["settings"]["model"] = str(tmp_path / "other")
+    (copied / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    line = refused_unchanged(copied, digests(copied))
+    assert content["model"]["fingerprint"] in line
+    assert "audit this model again" in line
+
+
+def test_missing_model_is_refused(copied):
+    content = run_json(copied)
+    content["settings"]["model"] = str(copied / "gone")
+    (copied / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    assert "gone" in refused_unchanged(copied, digests(copied))

@@ -1,0 +1,124 @@
+"""Recovery from an ablated model uses the prompt's own noise, costs twice the evaluations and leaves no hook."""
+
+import numpy as np
+import pytest
+import torch
+
+from flashbulb.audit.localize.effects import count_replicating
+from flashbulb.audit.localize.recovery import GuidedDenoiser, count_recovered_again, recovery_evaluations
+from flashbulb.audit.model.sampling import sample_embeds, sample_generator
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
+from flashbulb.hooks import NeuronSet, ablate, find_sites
+from tests.audit.counting import counted_latents
+from tests.audit.localize.memory_examples import PROMPT, RECOVERY, SAMPLING
+from tests.hooks.edits import n_hooks, some_neurons
+from tests.tolerances import ARITHMETIC
+from tests.toy import build_toy_pipe
+
+MEMORY = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
+def denoiser(request):
+    return Denoiser(build_toy_pipe(prediction_type=request.param))
+
+
+@pytest.mark.parametrize("timestep", [981, torch.tensor([981, 1, 500])], ids=["one", "one each"])
+def test_the_guided_noise_is_the_prompts_noise_at_twice_the_cost(denoiser, timestep):
+    guided = GuidedDenoiser(denoiser.pipe)
+    latents = denoiser.initial_latents(0, range(3))
+    embeds = denoiser.embed(denoiser.tokenize([PROMPT, "", "a red star"]))
+    with torch.no_grad(), counted_latents() as count:
+        noise = guided.predict_noise(latents, timestep, embeds)
+        expected = denoiser.predict_noise(latents, timestep, embeds)
+    torch.testing.assert_close(noise, expected, rtol=0, atol=ARITHMETIC)
+    assert guided.evaluations == 6
+    assert count.n_latents == 9
+
+
+def noise_by_hand(denoiser, kind, latents):
+    """Return the prompt's noise with all activations of a kind replaced by the empty prompt's, with separate hooks."""
+    embeds, empty = (denoiser.embed(denoiser.tokenize([text])) for text in (PROMPT, ""))
+    empty_activations, handles = {}, []
+
+    def keep_or_replace(name, activation):
+        return empty_activations.setdefault(name, activation)
+
+    for site in find_sites(denoiser.pipe, [kind]):
+        module, name = denoiser.pipe.unet.get_submodule(site.module_path), site.name
+        if site.reads == "input":
+            handles.append(module.register_forward_pre_hook(lambda _m, args, n=name: (keep_or_replace(n, args[0]),)))
+        else:
+            handles.append(module.register_forward_hook(lambda _m, _a, out, n=name: keep_or_replace(n, out)))
+    denoiser.predict_noise(latents, 981, empty)
+    noise = denoiser.predict_noise(latents, 981, embeds)
+    for handle in handles:
+        handle.remove()
+    return noise
+
+
+@pytest.mark.parametrize("kind", ["cross_v", "feed_forward"])
+def test_guided_noise_is_ablated_by_the_empty_prompts_activations(denoiser, kind):
+    neurons, guided = some_neurons(denoiser.pipe, [kind], share=1), GuidedDenoiser(denoiser.pipe)
+    latents, embeds = denoiser.initial_latents(0, range(1)), denoiser.embed(denoiser.tokenize([PROMPT]))
+    with torch.no_grad():
+        with ablate(denoiser.pipe, neurons, "unconditional", is_guided=True):
+            noise = guided.predict_noise(latents, 981, embeds)
+        torch.testing.assert_close(noise, noise_by_hand(denoiser, kind, latents), rtol=0, atol=ARITHMETIC)
+        plain = denoiser.predict_noise(latents, 981, embeds)
+    assert (noise - plain).abs().max() > 100 * ARITHMETIC
+
+
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [("text_mlp", "unconditional"), ("text_mlp", "zero"), ("cross_v", "mean"), ("cross_out", "unconditional")],
+)
+def test_the_cost_is_known_beforehand_and_no_hook_is_left(denoiser, kind, by):
+    neurons, spent = some_neurons(denoiser.pipe, [kind]), denoiser.evaluations
+    n = count_recovered_again(denoiser, PROMPT, MEMORY, neurons, by, RECOVERY, SAMPLING)
+    assert denoiser.evaluations - spent == recovery_evaluations(RECOVERY, SAMPLING)
+    assert 0 <= n <= SAMPLING.n_samples
+    assert n_hooks(denoiser.pipe) == 0
+    parameters = [p for part in (denoiser.pipe.unet, denoiser.pipe.text_encoder) for p in part.parameters()]
+    assert all(p.requires_grad and p.grad is None for p in parameters)
+
+
+def test_the_stated_cost_is_the_unets_forward_passes_and_two_for_each_backward_pass(denoiser):
+    with counted_latents() as count:
+        count_recovered_again(
+            denoiser, PROMPT, MEMORY, some_neurons(denoiser.pipe, ["cross_v"]), "zero", RECOVERY, SAMPLING
+        )
+    backward = 2 * 2 * RECOVERY.n_steps * RECOVERY.batch_size  # through both halves
+    assert count.n_latents + backward == recovery_evaluations(RECOVERY, SAMPLING)
+
+
+def test_an_interruption_leaves_no_hook(denoiser):
+    with counted_latents(stop_after=8), pytest.raises(KeyboardInterrupt):
+        count_recovered_again(
+            denoiser, PROMPT, MEMORY, some_neurons(denoiser.pipe), "unconditional", RECOVERY, SAMPLING
+        )
+    assert n_hooks(denoiser.pipe) == 0
+    assert all(p.requires_grad for p in denoiser.pipe.unet.parameters())
+
+
+def test_without_ablation_it_equals_recovery_of_a_known_image(denoiser):
+    recovery = KnownImagePlan(run_seed=0, n_steps=4, learning_rate=0.1, batch_size=2)
+    start = denoiser.embed(denoiser.tokenize([PROMPT]))
+
+    def recover_by_hand(memory):
+        embeds = pull_out(denoiser, memory[None], start, PROMPT, recovery)
+        return sample_embeds(
+            denoiser.pipe,
+            embeds.expand(SAMPLING.n_samples, -1, -1),
+            [sample_generator(SAMPLING.run_seed, f"again\n{PROMPT}", i) for i in range(SAMPLING.n_samples)],
+            num_inference_steps=SAMPLING.num_inference_steps,
+            guidance_scale=SAMPLING.guidance_scale,
+            batch_size=1,
+        )
+
+    memory = recover_by_hand(MEMORY)[0]  # recovered from noise, so recovery of this image ends near it
+    n_recovered_again = count_recovered_again(
+        denoiser, PROMPT, memory, NeuronSet({}), "unconditional", recovery, SAMPLING
+    )
+    assert n_recovered_again == count_replicating(recover_by_hand(memory), memory) >= 1

@@ -1,0 +1,101 @@
+"""Mistakes in the inputs of an audit. Each function returns options, and a part of the error line they cause."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.audit.commands import text_file
+
+
+def without_model(inputs, tmp_path):
+    return {"--model": tmp_path / "nowhere"}, "no model folder"
+
+
+def without_index(inputs, tmp_path):
+    (tmp_path / "folder").mkdir()
+    return {"--model": tmp_path / "folder"}, "model_index.json"
+
+
+def pickled(inputs, tmp_path):
+    model = Path(shutil.copytree(inputs.model, tmp_path / "model"))
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    return {"--model": model}, "--allow-pickle"
+
+
+def corrupt(inputs, tmp_path):
+    model = Path(shutil.copytree(inputs.model, tmp_path / "model"))
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    return {"--model": model}, "cannot be loaded"
+
+
+def no_prompts(inputs, tmp_path):
+    return {"--prompts": text_file(tmp_path / "p.txt", ["", "  ", ""])}, "no prompts"
+
+
+def missing_prompts(inputs, tmp_path):
+    return {"--prompts": tmp_path / "p.txt"}, "No such file"
+
+
+def invalid_utf8(inputs, tmp_path):
+    (tmp_path / "p.txt").write_bytes(b"a star\ncaf\xe9\n")
+    return {"--prompts": tmp_path / "p.txt"}, "invalid UTF-8 at byte offset 10"
+
+
+def ambiguous_column(inputs, tmp_path):
+    return {"--prompts": text_file(tmp_path / "p.csv", ["text,caption", "a,b"])}, "--text-column"
+
+
+def unwritable_out(inputs, tmp_path):
+    return {"--out": text_file(tmp_path / "file", ["mine"]) / "run"}, "cannot be written"
+
+
+def file_as_out(inputs, tmp_path):
+    return {"--out": text_file(tmp_path / "file", ["mine"])}, "choose another --out"
+
+
+def unknown_site(inputs, tmp_path):
+    return {"--sites": "attention"}, "--sites: "
+
+
+def impossible_rate(inputs, tmp_path):
+    return {"--fpr": 2}, "--fpr: "
+
+
+def no_seeds(inputs, tmp_path):
+    return {"--seeds": 0}, "--seeds: "
+
+
+def unknown_dtype(inputs, tmp_path):
+    return {"--dtype": "int8"}, "--dtype: "
+
+
+def unknown_device(inputs, tmp_path):
+    return {"--device": "abacus"}, "abacus"
+
+
+def one_reference(inputs, tmp_path):
+    return {"--reference": text_file(tmp_path / "r.txt", ["a"])}, "at least 4 distinct prompts"
+
+
+def two_references(inputs, tmp_path):
+    return {"--reference": text_file(tmp_path / "r.txt", ["a", "b", "a"])}, "has 2"
+
+
+def three_references(inputs, tmp_path):
+    return {"--reference": text_file(tmp_path / "r.txt", ["a", "b", "c"])}, "has 3"
+
+
+def no_training_images(inputs, tmp_path):
+    return {"--train-images": tmp_path / "images"}, "give --train-images a folder, a .tar or an index"
+
+
+MISTAKES = [
+    *(without_model, without_index, pickled, corrupt, no_prompts, missing_prompts, invalid_utf8, ambiguous_column),
+    *(unwritable_out, file_as_out, unknown_site, impossible_rate, no_seeds, unknown_dtype, unknown_device),
+    *(one_reference, two_references, three_references, no_training_images),
+]

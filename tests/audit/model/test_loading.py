@@ -1,0 +1,295 @@
+"""A pipeline folder is loaded completely, silently and as it was saved, or refused in one line."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from safetensors.torch import load_file, save_file
+
+from flashbulb.audit.model.loading import LoadedModel, ModelError, load_model
+from tests.toy import MAX_POSITIONS, build_toy_pipe
+
+NETWORKS = ("unet", "vae", "text_encoder")
+WEIGHTS = {
+    "unet": "diffusion_pytorch_model.safetensors",
+    "vae": "diffusion_pytorch_model.safetensors",
+    "text_encoder": "model.safetensors",
+}
+
+
+@pytest.fixture(scope="module")
+def saved(toy_pipe, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "toy"
+    toy_pipe.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path) -> Path:
+    """A copy of the saved pipeline, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "toy"))
+
+
+def load(folder: Path | str, *, allow_pickle: bool = False, device: str = "cpu") -> LoadedModel:
+    return load_model(str(folder), device=device, dtype=torch.float32, allow_pickle=allow_pickle)
+
+
+def refusal(folder: Path | str, **options) -> str:
+    with pytest.raises(ModelError) as error:
+        load(folder, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def edit_json(path: Path, **entries) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def edit_weights(path: Path, change: Callable[[dict], dict]) -> None:
+    save_file(change(load_file(path)), path, metadata={"format": "pt"})
+
+
+def assert_same_weights(pipe, original, dtype=torch.float32) -> None:
+    for name in NETWORKS:
+        held = getattr(pipe, name).state_dict()
+        wanted = getattr(original, name).state_dict()
+        assert held.keys() == wanted.keys()
+        for key, tensor in held.items():
+            assert tensor.dtype == torch.float32
+            assert torch.equal(tensor, wanted[key].to(dtype).float()), f"{name}.{key}"
+
+
+def make_pickles(folder: Path) -> None:
+    for name, file in WEIGHTS.items():
+        path = folder / name / file
+        stem = "pytorch_model" if name == "text_encoder" else path.stem
+        torch.save(load_file(path), path.with_name(f"{stem}.bin"))
+        path.unlink()
+
+
+def test_a_saved_pipeline_is_loaded_completely(saved, toy_pipe):
+    model = load(saved)
+    assert_same_weights(model.pipe, toy_pipe)
+    assert type(model.pipe) is type(toy_pipe)
+    assert (model.name, model.folder, model.dtype, model.device) == (str(saved), saved, "float32", "cpu")
+    assert not model.pipe.unet.training
+    assert model.pipe.safety_checker is None
+
+
+@pytest.mark.parametrize(("prediction_type", "linear"), [("v_prediction", True), ("sample", False)])
+def test_prediction_type_and_projections_are_kept(tmp_path, prediction_type, linear):
+    pipe = build_toy_pipe(prediction_type=prediction_type, use_linear_projection=linear, latent_size=4)
+    pipe.save_pretrained(tmp_path)
+    loaded = load(tmp_path).pipe
+    assert loaded.scheduler.config.prediction_type == prediction_type
+    assert loaded.unet.config.sample_size == 4
+    assert_same_weights(loaded, pipe)
+
+
+def test_loading_prints_nothing(folder, capfd):
+    load(folder)
+    edit_weights(folder / "text_encoder" / WEIGHTS["text_encoder"], lambda w: dict(list(w.items())[1:]))
+    refusal(folder)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_missing_folder_a_file_and_another_folder_are_refused(tmp_path):
+    assert "no model folder" in refusal(tmp_path / "nowhere")
+    assert "no model folder" in refusal("./nowhere")
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(b"")
+    assert "is a file; give the folder" in refusal(file)
+    assert "has no model_index.json" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", "\x00"])
+def test_a_broken_index_is_refused(folder, text):
+    (folder / "model_index.json").write_text(text)
+    assert "model_index.json" in refusal(folder)
+
+
+def test_other_architectures_are_refused_by_name(folder):
+    flux = {
+        "_class_name": "FluxPipeline",
+        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "transformer": ["diffusers", "FluxTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(flux))
+    assert "is a FluxPipeline with scheduler, text_encoder, tokenizer, transformer, vae, without unet" in refusal(
+        folder
+    )
+    edit_json(folder / "model_index.json", unet="UNet2DConditionModel")
+    assert "without unet" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "tokenizer", "scheduler"])
+def test_a_missing_component_is_refused(folder, name):
+    shutil.rmtree(folder / name)
+    assert "save the pipeline again" in refusal(folder)
+
+
+def test_a_tokenizer_without_vocabulary_is_refused(folder):
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    assert "tokenizer holds no vocabulary" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_that_are_torn_or_lack_a_tensor_are_refused(folder, name):
+    path = folder / name / WEIGHTS[name]
+    whole = path.read_bytes()
+    for n_bytes in (0, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:n_bytes])
+        assert f"{folder / name} cannot be loaded" in refusal(folder)
+    path.write_bytes(whole)
+    lost = sorted(load_file(path))[5]
+    edit_weights(path, lambda weights: {key: tensor for key, tensor in weights.items() if key != lost})
+    assert f"{folder / name} lacks 1 weights, first" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_broken_config_is_refused(folder, name):
+    for text in ("{", "[]"):
+        (folder / name / "config.json").write_text(text)
+        assert f"{folder / name} cannot be loaded" in refusal(folder)
+
+
+def test_pickles_need_permission(folder, toy_pipe):
+    make_pickles(folder)
+    assert ".bin is a pickle" in refusal(folder)
+    assert "--allow-pickle" in refusal(folder)
+    assert_same_weights(load(folder, allow_pickle=True).pipe, toy_pipe)
+
+
+def test_a_torn_pickle_is_refused(folder):
+    make_pickles(folder)
+    (folder / "text_encoder" / "pytorch_model.bin").write_bytes(b"\x80\x02torn")
+    assert "text_encoder cannot be loaded" in refusal(folder, allow_pickle=True)
+
+
+def test_safetensors_are_preferred_to_a_pickle_beside_them(folder, toy_pipe):
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"never opened")
+    assert_same_weights(load(folder, allow_pickle=True).pipe, toy_pipe)
+
+
+def test_code_that_comes_with_a_model_is_not_run(folder):
+    trap = "raise SystemExit('ran')"
+    (folder / "unet" / "mine.py").write_text(trap)
+    edit_json(folder / "model_index.json", unet=["mine", "UNet"])
+    assert "is of class mine.UNet; only classes of diffusers and transformers" in refusal(folder)
+    (folder / "pipeline.py").write_text(trap)
+    edit_json(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], _class_name=["pipeline", "Mine"])
+    assert "custom code" in refusal(folder)
+
+
+def test_a_half_precision_folder_loads_in_float32(tmp_path, toy_pipe):
+    build_toy_pipe().to(torch.float16).save_pretrained(tmp_path)
+    assert_same_weights(load(tmp_path).pipe, toy_pipe, torch.float16)
+
+
+def test_a_folder_that_holds_only_a_variant_loads(tmp_path, toy_pipe):
+    build_toy_pipe().to(torch.float16).save_pretrained(tmp_path, variant="fp16")
+    assert (tmp_path / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+    assert_same_weights(load(tmp_path).pipe, toy_pipe, torch.float16)
+
+
+def test_variants_may_differ_between_components_and_full_precision_is_preferred(folder, toy_pipe):
+    path = folder / "unet" / WEIGHTS["unet"]
+    shutil.copy(path, path.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    edit_weights(path.with_name("diffusion_pytorch_model.fp16.safetensors"), lambda w: {k: t * 0 for k, t in w.items()})
+    path = folder / "vae" / WEIGHTS["vae"]
+    path.rename(path.with_name("diffusion_pytorch_model.fp16.safetensors"))
+    (folder / "vae" / "LICENSE").write_text("a file without suffix")
+    assert_same_weights(load(folder).pipe, toy_pipe)
+
+
+def test_weights_with_the_names_of_older_libraries_load(folder, toy_pipe):
+    def old_text_name(key: str) -> str:
+        return key if key.startswith("text_model.") else f"text_model.{key}"
+
+    def old_vae_name(key: str) -> str:
+        for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+            key = key.replace(f"attentions.0.{new}", f"attentions.0.{old}")
+        return key
+
+    ids = {"text_model.embeddings.position_ids": torch.arange(MAX_POSITIONS)[None]}
+    edit_weights(
+        folder / "text_encoder" / WEIGHTS["text_encoder"],
+        lambda weights: {old_text_name(key): tensor for key, tensor in weights.items()} | ids,
+    )
+    edit_weights(
+        folder / "vae" / WEIGHTS["vae"],
+        lambda weights: {old_vae_name(key): tensor for key, tensor in weights.items()},
+    )
+    assert "encoder.mid_block.attentions.0.query.weight" in load_file(folder / "vae" / WEIGHTS["vae"])
+    assert_same_weights(load(folder).pipe, toy_pipe)
+
+
+def test_the_safety_checker_is_neither_read_nor_kept(folder, toy_pipe):
+    edit_json(
+        folder / "model_index.json",
+        safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"],
+        feature_extractor=["transformers", "CLIPImageProcessor"],
+        requires_safety_checker=True,
+    )
+    (folder / "safety_checker").mkdir()
+    (folder / "safety_checker" / "pytorch_model.bin").write_bytes(b"never opened")
+    model = load(folder)
+    assert model.pipe.safety_checker is None
+    assert_same_weights(model.pipe, toy_pipe)
+
+
+def test_a_tokenizer_without_a_length_gets_that_of_the_text_encoder(folder):
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["model_max_length"]
+    path.write_text(json.dumps(settings))
+    assert load(folder).pipe.tokenizer.model_max_length == MAX_POSITIONS
+
+
+def test_the_fingerprint_depends_on_content_and_not_on_location(folder, tmp_path):
+    original = load(folder).fingerprint
+    moved = folder.rename(tmp_path / "moved")
+    (moved / "unet" / "README.md").write_text("a note")
+    (moved / "unet" / "broken.bin").symlink_to(tmp_path / "nowhere")
+    assert load(moved).fingerprint == original
+    seen = {original}
+    edit_json(moved / "scheduler" / "scheduler_config.json", steps_offset=0)
+    seen.add(load(moved).fingerprint)
+    edit_json(moved / "model_index.json", scheduler=["diffusers", "PNDMScheduler"])
+    seen.add(load(moved).fingerprint)
+    path = moved / "vae" / WEIGHTS["vae"]
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+    seen.add(load(moved).fingerprint)
+    assert len(seen) == 4
+
+
+def test_a_failed_download_is_reported_in_one_line_with_its_reason(monkeypatch):
+    def unreachable(*_args, **_options):
+        raise OSError("not cached,\nsee the trace") from ConnectionError("offline mode\nis enabled.")
+
+    monkeypatch.setattr(DiffusionPipeline, "download", unreachable)
+    message = refusal("owner/name")
+    assert message == "owner/name is not a local folder, and the hub did not provide it: offline mode is enabled"
+
+
+def test_a_hub_model_is_read_from_the_folder_that_diffusers_returns(saved, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(DiffusionPipeline, "download", lambda name, **options: asked.update(options) or str(saved))
+    model = load("owner/name")
+    assert (model.name, model.folder) == ("owner/name", saved)
+    assert asked == {"use_safetensors": True, "safety_checker": None, "feature_extractor": None}
+
+
+def test_an_unknown_device_is_reported_in_one_line(saved):
+    assert "cannot be moved to device nonsense" in refusal(saved, device="nonsense")
+    if not torch.cuda.is_available():
+        assert "cannot be moved to device cuda" in refusal(saved, device="cuda")

@@ -1,0 +1,243 @@
+"""Recorded activations are those the model computed, once per seed and prompt, for any batch size or interruption."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.attention import BasicTransformerBlock
+
+from flashbulb.audit.detectors.text_conditional_noise import DETECTOR
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.record import recorder as recording
+from flashbulb.audit.record.recorder import Plan, Recorder, record_set
+from flashbulb.hooks import (
+    SITE_KINDS,
+    FingerprintMismatch,
+    NonFiniteActivation,
+    SiteDidNotFire,
+    complete_shards,
+    find_sites,
+    over_tokens,
+    read_activations,
+    site_modules,
+)
+from tests.tolerances import BATCH, STORED
+from tests.toy import build_toy_pipe
+
+TEXTS = ["a red star", "", "x" * 99, "the bakery of Ada Vasari", "naïve 猫"]
+PROMPTS = [Prompt(f"{i:016x}", text, "prompts.txt", i + 1, 1) for i, text in enumerate(TEXTS)]
+N_SEEDS, TIMESTEP, RUN_SEED = 3, 981, 5
+MANIFEST = {"fingerprint": "abc"}
+
+
+def make_recorder(pipe, kinds=SITE_KINDS, *, batch_size=6, shard_size=2) -> Recorder:
+    plan = Plan(RUN_SEED, N_SEEDS, TIMESTEP, batch_size, shard_size)
+    return Recorder(Denoiser(pipe), find_sites(pipe, kinds), [DETECTOR], plan)
+
+
+def record(pipe, folder: Path, kinds=SITE_KINDS, *, prompts=PROMPTS, **plan) -> recording.Recorded:
+    return record_set(make_recorder(pipe, kinds, **plan), prompts, folder, MANIFEST, "recording")
+
+
+def read(folder: Path, half: str):
+    return read_activations(list(complete_shards(folder / half, "abc").values()))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def n_hooks(pipe) -> int:
+    modules = [*pipe.unet.modules(), *pipe.text_encoder.modules()]
+    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
+
+
+@pytest.fixture
+def before_storing(monkeypatch) -> list[dict[str, torch.Tensor]]:
+    """Collect the float32 activations passed to `write_shard`: prompt and step halves alternate."""
+    kept: list[dict[str, torch.Tensor]] = []
+    write = recording.write_shard
+
+    def keep_and_write(folder, index, keys, activations, entries):
+        noise = {"noise": torch.tensor(keys["text_conditional_noise"])[:, None]} if len(keys) > 1 else {}
+        kept.append({**activations, **noise})
+        return write(folder, index, keys, activations, entries)
+
+    monkeypatch.setattr(recording, "write_shard", keep_and_write)
+    return kept
+
+
+def test_activations_do_not_depend_on_batch_size(toy_pipe, tmp_path, before_storing):
+    for batch_size in (1, 4, 100):
+        record(toy_pipe, tmp_path / str(batch_size), batch_size=batch_size, shard_size=len(PROMPTS))
+    n_halves = 2
+    assert len(before_storing) == 3 * n_halves
+    for half in range(n_halves):
+        expected = before_storing[-n_halves + half]
+        for other in before_storing[half:-n_halves:n_halves]:
+            assert other.keys() == expected.keys()
+            for column, values in expected.items():
+                torch.testing.assert_close(other[column], values, rtol=0, atol=BATCH, equal_nan=True)
+
+
+def test_rows_are_in_the_order_of_prompts_and_seeds(toy_pipe, tmp_path):
+    recorded = record(toy_pipe, tmp_path)
+    assert recorded == recording.Recorded(tmp_path, 3, 1, len(PROMPTS) * N_SEEDS)
+    prompt_activations, prompt_keys = read(tmp_path, "prompt")
+    step_activations, step_keys = read(tmp_path, "step")
+    ids = [prompt.prompt_id for prompt in PROMPTS]
+    assert prompt_keys.to_pydict() == {"prompt_id": ids}
+    assert step_keys["prompt_id"].to_pylist() == [i for i in ids for _ in range(N_SEEDS)]
+    assert step_keys["seed_index"].to_pylist() == [0, 1, 2] * len(ids)
+    assert set(step_keys["timestep"].to_pylist()) == {TIMESTEP}
+    assert {column.rpartition("/")[2] for column in step_activations} == {"abs_max", "abs_mean", "mean"}
+    assert all(len(values) == len(ids) for values in prompt_activations.values())
+    assert all(len(values) == len(ids) * N_SEEDS for values in step_activations.values())
+    fourth_alone = record(toy_pipe, tmp_path / "fourth", prompts=PROMPTS[3:4])
+    for column, values in read(fourth_alone.folder, "step")[0].items():
+        np.testing.assert_allclose(step_activations[column][9:12], values, rtol=STORED, atol=BATCH)
+
+
+def test_values_equal_the_layer_applied_to_the_pipelines_embeddings(toy_pipe, tmp_path, before_storing):
+    record(toy_pipe, tmp_path, ["cross_v", "cross_k"], shard_size=len(PROMPTS))
+    prompt_embeds = toy_pipe.encode_prompt(TEXTS, "cpu", 1, False)[0]
+    classes = Denoiser(toy_pipe).tokenize(TEXTS).classes
+    sites = find_sites(toy_pipe, ["cross_v", "cross_k"])
+    for name, module in site_modules(toy_pipe, sites).items():
+        for reduction, expected in over_tokens(module(prompt_embeds).detach(), classes).items():
+            recorded = before_storing[0][f"{name}/{reduction}"]
+            torch.testing.assert_close(recorded, expected, rtol=0, atol=BATCH, equal_nan=True)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_text_conditional_noise_equals_one_evaluation_at_a_time(tmp_path, prediction_type):
+    pipe = build_toy_pipe(prediction_type=prediction_type)
+    record(pipe, tmp_path, ["cross_v"])
+    _, keys = read(tmp_path, "step")
+    latents = Denoiser(pipe).initial_latents(RUN_SEED, range(N_SEEDS))
+    alpha = pipe.scheduler.alphas_cumprod[TIMESTEP]
+    scale = 1.0 if prediction_type == "epsilon" else float(alpha.sqrt())  # the term of x_T cancels
+    expected = []
+    with torch.no_grad():
+        for text in TEXTS:
+            pair = [pipe.encode_prompt([t], "cpu", 1, False)[0] for t in (text, "")]
+            for latent in latents:
+                cond, uncond = (pipe.unet(latent[None], TIMESTEP, encoder_hidden_states=e).sample for e in pair)
+                expected.append(scale * float((cond - uncond).norm()))
+    np.testing.assert_allclose(keys["text_conditional_noise"].to_pylist(), expected, rtol=1e-3, atol=BATCH)
+    assert max(expected[N_SEEDS : 2 * N_SEEDS]) == 0  # the second prompt is the empty prompt
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_the_empty_prompt_is_evaluated_once_per_seed(tmp_path, batch_size):
+    pipe = build_toy_pipe()
+    n_latents = []
+    counter = pipe.unet.register_forward_pre_hook(lambda _module, args: n_latents.append(len(args[0])))
+    recorder = make_recorder(pipe, ["feed_forward"], batch_size=batch_size)
+    assert sum(n_latents) == N_SEEDS
+    for name in ("reference", "candidates"):
+        record_set(recorder, PROMPTS, tmp_path / name, MANIFEST, name)
+    counter.remove()
+    assert sum(n_latents) == N_SEEDS + 2 * len(PROMPTS) * N_SEEDS
+    assert max(n_latents) <= batch_size
+
+
+def test_a_resumed_recording_equals_an_uninterrupted_one(tmp_path):
+    pipe = build_toy_pipe()
+    record(pipe, tmp_path / "uninterrupted", batch_size=3)
+    recorder = make_recorder(pipe, batch_size=3)
+    n_calls = 0
+
+    def interrupt(*_):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 4:  # the second prompt of the second shard
+            raise KeyboardInterrupt
+
+    hook = pipe.unet.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        record_set(recorder, PROMPTS, tmp_path / "resumed", MANIFEST, "recording")
+    hook.remove()
+    assert n_hooks(pipe) == 0
+    assert list(complete_shards(tmp_path / "resumed" / "step", "abc")) == [0]
+    expected = contents(tmp_path / "uninterrupted")
+    for path, content in contents(tmp_path / "resumed").items():
+        assert content == expected[path]
+    (tmp_path / "resumed" / "step" / "part-00000.json").unlink()  # killed between the halves of a shard
+    record_set(recorder, PROMPTS, tmp_path / "resumed", MANIFEST, "recording")
+    assert contents(tmp_path / "resumed") == expected
+
+
+def test_a_finished_recording_is_not_repeated(tmp_path):
+    pipe = build_toy_pipe()
+    first = record(pipe, tmp_path)
+    recorder = make_recorder(pipe)
+    hook = pipe.text_encoder.register_forward_pre_hook(lambda *_: pytest.fail("ran"))
+    assert record_set(recorder, PROMPTS, tmp_path, MANIFEST, "recording") == first
+    hook.remove()
+    with pytest.raises(FingerprintMismatch, match="abc, this run has xyz"):
+        record_set(recorder, PROMPTS, tmp_path, {"fingerprint": "xyz"}, "recording")
+
+
+def test_a_site_that_does_not_fire_as_expected_fails_and_nothing_is_written(tmp_path):
+    pipe = build_toy_pipe()
+    for module in pipe.unet.modules():
+        if isinstance(module, BasicTransformerBlock):
+            module.set_chunk_feed_forward(8, dim=1)
+    with pytest.raises(SiteDidNotFire, match="fired 2 times"):
+        record(pipe, tmp_path)
+    assert n_hooks(pipe) == 0
+    assert contents(tmp_path) == {}
+
+
+def spoil_step(pipe):
+    sites = find_sites(pipe, ["feed_forward"])
+    block = sites[-1].module_path.removesuffix("ff.net.2")
+    pipe.unet.get_submodule(f"{block}ff.net.0.proj").weight.data[3] = torch.nan
+    return f"{sites[-1].name}/abs_max.*prompt_id={PROMPTS[0].prompt_id}, seed_index=0"
+
+
+def spoil_one_prompt(pipe):
+    (token,) = pipe.tokenizer("q", add_special_tokens=False).input_ids  # in no word of the other prompt
+    pipe.text_encoder.get_input_embeddings().weight.data[token] = torch.nan
+    return rf"text_encoder\S+ is not finite in 1 of 2 rows, first at prompt_id={PROMPTS[1].prompt_id}"
+
+
+def spoil_noise(pipe):
+    pipe.unet.conv_out.weight.data[0, 0, 0, 0] = torch.nan
+    return f"noise_pred_norm/mean.*prompt_id={PROMPTS[0].prompt_id}, seed_index=0"
+
+
+@pytest.mark.parametrize("spoil", [spoil_step, spoil_one_prompt, spoil_noise])
+def test_the_error_about_a_non_finite_activation_names_site_and_prompt(tmp_path, spoil):
+    pipe = build_toy_pipe()
+    message = spoil(pipe)
+    prompts = [PROMPTS[0], Prompt(PROMPTS[1].prompt_id, "c q", "prompts.txt", 2, 1)]
+    with pytest.raises(NonFiniteActivation, match=message):
+        record(pipe, tmp_path, prompts=prompts)
+    assert n_hooks(pipe) == 0
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("kinds", [["text_mlp"], ["cross_k"], ["cross_out"], ["feed_forward"]])
+def test_each_kind_of_site_can_be_recorded_alone(toy_pipe, tmp_path, kinds):
+    recorded = record(toy_pipe, tmp_path, kinds, prompts=PROMPTS[:2])
+    prompt_activations, step_activations = (read(recorded.folder, half)[0] for half in ("prompt", "step"))
+    names = {site.name for site in find_sites(toy_pipe, kinds)}
+    assert {column.rpartition("/")[0] for column in [*prompt_activations, *step_activations]} == names
+    assert bool(prompt_activations) != bool(step_activations)
+    assert read(recorded.folder, "step")[1]["text_conditional_noise"].null_count == 0
+
+
+def test_no_prompts_make_no_shards(toy_pipe, tmp_path):
+    assert record(toy_pipe, tmp_path, prompts=[]) == recording.Recorded(tmp_path, 0, 0, 0)
+
+
+def test_a_half_precision_model_gives_nearly_the_same_activations(tmp_path):
+    record(build_toy_pipe().to(torch.float16), tmp_path / "half", prompts=PROMPTS[:2])
+    record(build_toy_pipe(), tmp_path / "single", prompts=PROMPTS[:2])
+    half, single = (read(tmp_path / name, "step")[0] for name in ("half", "single"))
+    for column, values in single.items():
+        assert np.abs(half[column] - values).max() < 0.05 * max(1.0, np.abs(values).max())

@@ -1,0 +1,67 @@
+"""Ascents start from their caption alone, and kinship tells whether what they reached is still the caption's."""
+
+import pytest
+import torch
+
+from flashbulb.audit.ascent.climb import ClimbPlan, climb
+from flashbulb.audit.recover.ladder import Target
+from flashbulb.audit.recover.strategies.ascend import N_KINSHIP, AscendPlan, ascents_of, kinship
+
+CLIMB = ClimbPlan(
+    n_steps=2, learning_rate=0.02, radius=0.3, variable="token_embeddings", batch_size=2, checkpointing=False
+)
+PLAN = AscendPlan(run_seed=0, n_restarts=2, n_free=2, far=(0.05, 1.0), climb=CLIMB)
+TARGETS = [Target(f"a {word} star", (3, 40, 7), (1.0, -1.0, 1.0)) for word in ("red", "grey", "black")]
+
+
+def ascend(denoiser, scores, targets, restart, plan):
+    return climb(denoiser, *ascents_of(denoiser, scores, targets, restart, plan))
+
+
+def embed(scored, texts):
+    return scored.denoiser.embed(scored.denoiser.tokenize(texts))
+
+
+def own(scored):
+    return embed(scored, [target.prompt for target in TARGETS])
+
+
+@pytest.mark.parametrize("restart", [0, 1])
+def test_an_ascent_does_not_depend_on_the_other_targets(scored, restart):
+    together = ascend(scored.denoiser, scored.scores, TARGETS, restart, PLAN)
+    alone = ascend(scored.denoiser, scored.scores, TARGETS[2:], restart, PLAN)
+    torch.testing.assert_close(alone.prompt_embeds[0], together.prompt_embeds[2], rtol=0, atol=1e-3)
+    assert together.evaluations == alone.evaluations == 3 * CLIMB.n_steps
+    assert (together.prompt_embeds - own(scored)).abs().amax(dim=(1, 2)).gt(1e-3).all()
+
+
+def test_restarts_and_run_seeds_differ(scored):
+    reached = [
+        ascend(scored.denoiser, scored.scores, TARGETS[:1], restart, plan).prompt_embeds
+        for restart, plan in ((0, PLAN), (1, PLAN), (3, PLAN), (1, AscendPlan(1, 2, 2, (0.05, 1.0), CLIMB)))
+    ]
+    for i, one in enumerate(reached):
+        assert all((one - other).abs().max() > 1e-4 for other in reached[:i])
+
+
+def test_a_prompt_that_did_not_move_is_wholly_its_own(scored):
+    before = scored.denoiser.evaluations
+    assert kinship(scored.denoiser, scored.scores, TARGETS, own(scored), PLAN) == pytest.approx([1.0] * 3, abs=1e-3)
+    assert scored.denoiser.evaluations - before == 2 * N_KINSHIP * len(TARGETS)
+
+
+def test_an_unrelated_prompt_is_less_so_than_one_that_moved_a_little(scored):
+    strange = embed(scored, ["zzqx !!!! @@@@ ####", "жар-птица", "0123456789"])
+    near = 0.9 * own(scored) + 0.1 * strange
+    far = kinship(scored.denoiser, scored.scores, TARGETS, strange, PLAN)
+    close = kinship(scored.denoiser, scored.scores, TARGETS, near.cpu(), PLAN)
+    assert all(a < b for a, b in zip(far, close, strict=True))
+    assert far[0] < 0.5
+
+
+def test_kinship_does_not_look_at_the_neurons_that_were_climbed(scored):
+    all_but_one = tuple(range(1, scored.scores.n_neurons))
+    targets = [Target("a red star", all_but_one, (1.0,) * len(all_but_one))]
+    reached = embed(scored, ["zzqx !!!!"])
+    (cosine,) = kinship(scored.denoiser, scored.scores, targets, reached, PLAN)
+    assert abs(cosine) == pytest.approx(1.0, abs=1e-4)  # of one neuron, a sign

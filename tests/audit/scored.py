@@ -1,0 +1,33 @@
+"""Neurons of the toy pipeline with a baseline from a dozen captions."""
+
+from typing import NamedTuple
+
+import torch
+
+from flashbulb.audit.ascent.neurons import NeuronScores, activations_of
+from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.record.shards import Column
+from flashbulb.audit.statistics.baseline import Baseline, fit_baseline
+from flashbulb.audit.statistics.scores import columns_of
+from flashbulb.hooks import find_sites
+
+CAPTIONS = [f"a {colour} {thing}" for colour in ("red", "blue", "pale", "dark") for thing in ("star", "sea", "hill")]
+TIMESTEP = 981
+
+
+class Scored(NamedTuple):
+    """z-scores of a pipeline's feed-forward neurons, and what they were made from."""
+
+    denoiser: Denoiser
+    columns: tuple[Column, ...]
+    baseline: Baseline
+    scores: NeuronScores
+
+
+def scored_of(pipe) -> Scored:
+    denoiser = Denoiser(pipe)
+    columns = columns_of("feed_forward", find_sites(pipe, ["feed_forward"]))
+    generator = torch.Generator().manual_seed(0)
+    activations = activations_of(denoiser, columns, TIMESTEP, denoiser.tokenize(CAPTIONS), generator, batch_size=5)
+    baseline = fit_baseline(activations, n_components=2)
+    return Scored(denoiser, columns, baseline, NeuronScores(denoiser, columns, TIMESTEP, baseline))

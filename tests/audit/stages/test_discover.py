@@ -1,0 +1,208 @@
+"""A discovery ends when its budget, time or patience is spent, and an interrupted one can be resumed."""
+
+import json
+import shutil
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from flashbulb.audit.model.loading import LoadedModel, load_model
+from flashbulb.audit.run.directory import RunDirectoryError
+from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.stages.discover import run_discovery
+from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.views.discovery import DiscoveryRecord, load_discovery
+from tests.audit.commands import digests, run_flashbulb, run_json
+from tests.audit.searches import COST_OF_START, N_REFERENCE, ToldVerifier, build_worded_pipe, evaluations_of, quick
+
+SHOWN = {(0, 1): 20, (1, 0): 90, (1, 1): 94, (2, 0): 160, (2, 1): 230}  # with a patience of 1 these take four rounds
+ROUND = 2 * COST_OF_START
+
+
+class Searched(NamedTuple):
+    """A run directory, the UE that the UNet computed, and whether Ctrl-C ended the search."""
+
+    run: Path
+    spent: int
+    interrupted: bool
+
+    @property
+    def record(self) -> DiscoveryRecord:
+        return load_discovery(self.run)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        return pd.read_parquet(self.run / "recoveries.parquet")
+
+
+def discover(model: Path, run: Path, interrupted_in: int | None = None, **changes: Any) -> Searched:
+    """Search the model as the command does, with a verifier that is told what images show."""
+    spent: list[list[int]] = []
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+
+        def load(*args: Any, **kwargs: Any) -> LoadedModel:
+            loaded = load_model(*args, **kwargs)
+            spent.append(stack.enter_context(evaluations_of(loaded.pipe.unet)))
+            return loaded
+
+        patch.setattr("flashbulb.audit.stages.discover.load_model", load)
+        patch.setattr(
+            "flashbulb.audit.stages.discover.Verifier",
+            partial(ToldVerifier, shown=SHOWN, interrupted_in=interrupted_in),
+        )
+        try:
+            run_discovery(quick(model=str(model), out=run, **{"patience": 1, **changes}), force=False)
+        except KeyboardInterrupt:
+            return Searched(run, sum(spent[0]), True)
+        return Searched(run, sum(spent[0]), False)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved toy pipeline whose tokenizer knows words."""
+    folder = tmp_path_factory.mktemp("searched") / "model"
+    build_worded_pipe().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """A search that ran without interruption; tests must not change it."""
+    return discover(model, tmp_path_factory.mktemp("uninterrupted") / "run")
+
+
+def assert_same_results(actual: Searched, expected: Searched) -> None:
+    pd.testing.assert_frame_equal(actual.table, expected.table)
+    names = ("evaluations", "findings", "n_rounds", "n_starts", "n_confirmed", "n_likely", "stopped_because", "tables")
+    assert [getattr(actual.record, name) for name in names] == [getattr(expected.record, name) for name in names]
+    assert digests(actual.run / "images") == digests(expected.run / "images")
+
+
+def test_finished_search_records_its_findings_and_cost(uninterrupted: Searched) -> None:
+    record = uninterrupted.record
+    assert [(f.finding_id, f.verdict) for f in record.findings] == [
+        (f"finding-00{i}", "confirmed") for i in range(1, 5)
+    ]
+    assert (record.n_rounds, record.n_starts, record.stopped_because) == (4, 8, "nothing_new")
+    assert sum(record.evaluations.values()) == uninterrupted.spent
+    assert record.budget is not None
+    assert uninterrupted.spent <= record.budget
+    assert record.timings["prepare"] > 0
+    assert record.timings["search"] > 0
+    assert record.curve[-1] == (uninterrupted.spent, 4)
+    for name in ("summary.md", "discovery.png", "evidence.png"):
+        assert (uninterrupted.run / name).is_file()
+    assert not list(uninterrupted.run.rglob("*.part"))
+
+
+def test_recoveries_have_no_prompt_and_an_image_that_records_its_origin(uninterrupted: Searched) -> None:
+    rows = pq.read_table(uninterrupted.run / "recoveries.parquet").to_pylist()
+    assert [row["finding_id"] for row in rows] == [finding.finding_id for finding in uninterrupted.record.findings]
+    assert [row["restart"] for row in rows] == [0, 1, 2, 2]
+    for row, level, start in zip(rows, (20, 90, 160, 230), (1, 0, 0, 1), strict=True):
+        assert (row["prompt_id"], row["strategy"], row["is_control"]) == (None, "discover", False)
+        assert row["evaluations"] <= COST_OF_START
+        with Image.open(uninterrupted.run / row["image_path"]) as image:
+            assert image.getextrema() == ((level, level),) * 3
+            metadata = json.loads(image.info["flashbulb"])
+        assert (metadata["strategy"], metadata["round"], metadata["start"]) == ("discover", row["restart"], start)
+        assert metadata["fingerprint"] == uninterrupted.record.model.fingerprint
+
+
+def test_resumed_search_gives_the_result_of_an_uninterrupted_one(
+    model: Path, uninterrupted: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    first = discover(model, run, interrupted_in=2)
+    assert first.interrupted
+    assert run_json(run)["status"] == "discovering"
+    assert len(first.table) == 2
+    with pytest.raises(RunIncompleteError, match="run it again to finish it"):
+        load_discovery(run)
+    kept = {path: path.stat().st_mtime_ns for path in (run / "discovery").iterdir()}
+    capsys.readouterr()
+    second = discover(model, run)
+    assert_same_results(second, uninterrupted)
+    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("finding-")]
+    assert printed == [finding.finding_id for finding in uninterrupted.record.findings]
+    earlier = sum(uninterrupted.record.evaluations.values()) - second.spent
+    assert 2 * (ROUND - 2 * 8) <= earlier <= 2 * ROUND  # two rounds were kept; only shown starts are verified
+    assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+
+
+def test_finished_search_is_resumed_only_with_more_patience(
+    model: Path, uninterrupted: Searched, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(uninterrupted.run, tmp_path / "run"))
+    again = discover(model, run)
+    assert again.spent == N_REFERENCE
+    assert_same_results(again, uninterrupted)
+    assert again.record.timings["search"] == uninterrupted.record.timings["search"]
+    patient = discover(model, run, patience=2)
+    assert (patient.record.n_rounds, len(patient.record.findings)) == (5, 4)
+    assert patient.record.timings["search"] > uninterrupted.record.timings["search"]
+
+
+def test_larger_budget_resumes_the_search(model: Path, uninterrupted: Searched, tmp_path: Path) -> None:
+    small = discover(model, tmp_path / "run", budget=N_REFERENCE + ROUND)
+    assert (small.record.n_rounds, small.record.stopped_because) == (1, "budget")
+    assert small.spent <= N_REFERENCE + ROUND
+    assert_same_results(discover(model, tmp_path / "run"), uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"seed": 5}, "settings.seed was 0, now 5"),
+        ({"steps": 3}, "settings.steps was 1, now 3"),
+        ({"images": False}, "settings.images was True, now False"),
+    ],
+)
+def test_search_with_other_settings_is_refused_and_changes_nothing(
+    model: Path, uninterrupted: Searched, changes: dict[str, Any], line: str
+) -> None:
+    before = digests(uninterrupted.run)
+    with pytest.raises(RunDirectoryError, match=line):
+        discover(model, uninterrupted.run, **changes)
+    assert digests(uninterrupted.run) == before
+
+
+def test_budget_below_one_start_is_refused_before_anything_is_written(model: Path, tmp_path: Path) -> None:
+    least = N_REFERENCE + COST_OF_START
+    with pytest.raises(SettingsError, match=f"--budget {least - 1} does not pay .* give at least {least}$"):
+        discover(model, tmp_path / "run", budget=least - 1)
+    assert not (tmp_path / "run").exists()
+    assert discover(model, tmp_path / "run", budget=least).record.n_starts == 1
+
+
+def test_no_round_begins_after_the_time_limit(model: Path, tmp_path: Path) -> None:
+    late = discover(model, tmp_path / "run", budget=None, minutes=1e-6)
+    assert late.spent == N_REFERENCE
+    assert (late.record.n_rounds, late.record.findings, late.record.stopped_because) == (0, (), "budget")
+    assert late.record.budget is None
+    assert len(late.table) == 0
+    assert "of a budget" not in (tmp_path / "run" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_search_without_images_writes_no_image(model: Path, uninterrupted: Searched, tmp_path: Path) -> None:
+    bare = discover(model, tmp_path / "run", images=False, budget=N_REFERENCE + ROUND)
+    left = {path.name for path in bare.run.rglob("*") if path.is_file()}
+    assert left == {"run.json", "recoveries.parquet", "summary.md", "discovery.png"}
+    assert bare.table["image_path"].isna().all()
+    pd.testing.assert_frame_equal(
+        bare.table.drop(columns="image_path"), uninterrupted.table[:1].drop(columns="image_path")
+    )
+    assert bare.record.findings == uninterrupted.record.findings[:1]
+
+
+def test_gate_refuses_a_discovery(uninterrupted: Searched) -> None:
+    answer = run_flashbulb("gate", uninterrupted.run)
+    assert answer.code == 3
+    assert len(answer.errors) == len(answer.err.splitlines()) == 1
+    assert "belongs to a discovery, not to an audit" in answer.errors[0]

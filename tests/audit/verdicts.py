@@ -1,0 +1,25 @@
+"""Example runs by verdict, the fingerprints of their findings, and waivers for them."""
+
+from pathlib import Path
+
+from flashbulb.reports.gate.findings import collect_findings
+from tests.reports.runs import LEAKS
+
+RUNS = {
+    "pass": ({"severities": {5: "low"}}, 0),
+    "fail": ({"severities": LEAKS}, 1),
+    "untrusted": ({"severities": LEAKS, "n_false": 8}, 3),
+}
+
+
+def leaks_of(run: Path) -> list[str]:
+    """Return the fingerprints of an example's findings of high severity."""
+    import pyarrow.parquet as pq
+
+    findings = collect_findings(pq.read_table(run / "scores.parquet"), pq.read_table(run / "recoveries.parquet"))
+    return [finding.fingerprint for finding in findings if finding.severity == "high"]
+
+
+def waiver(fingerprint: str, expires: str) -> str:
+    """Return the text of a waivers file with one entry."""
+    return f'[[waiver]]\nfingerprint = "{fingerprint}"\nreason = "r"\nowner = "ana"\nexpires = {expires}\n'

@@ -1,0 +1,3 @@
+"""Libraries that only the `audit` extra installs."""
+
+HEAVY = {"torch", "diffusers", "transformers", "nnsight", "pandas", "sklearn", "scipy", "skimage", "ray", "peft"}

@@ -1,0 +1,204 @@
+"""A waiver holds for one finding through its last day, and no waiver is applied or ignored silently."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.gate.judgement import judge
+from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.gate.toml_file import TomlFileError
+from flashbulb.reports.gate.waivers import Waiver, add_waiver, apply_waivers, new_waiver, read_waivers, waiver_notes
+from tests.reports.findings_examples import finding, findings
+from tests.reports.runs import LEAKS, checked_example
+
+TODAY = date(2026, 6, 15)
+TOML = 'fingerprint = "0123456789abcdef"\nreason = "public domain"\nowner = "ana"\nexpires = 2026-06-30\n'
+DAYS = st.dates(TODAY - timedelta(days=3), TODAY + timedelta(days=3))
+WORDS = st.text(min_size=1, max_size=40).filter(lambda text: any(map(str.isalpha, text)))
+POOL = [
+    finding(f"p{i}", "high" if shown else "low", shown or "not_shown") for i in range(8) for shown in ("likely", "")
+]
+
+
+def waiver_for(waived: Finding, expires: date = TODAY) -> Waiver:
+    return Waiver(fingerprint=waived.fingerprint, reason="signed off", owner="ana", expires=expires)
+
+
+@st.composite
+def waiver_lists(draw: st.DrawFn) -> list[Waiver]:
+    return [waiver_for(waived, draw(DAYS)) for waived in draw(st.lists(st.sampled_from(POOL), unique=True))]
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "waivers.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@given(waiver_lists(), findings())
+def test_every_waiver_holds_or_has_expired_or_is_unused(waivers: list[Waiver], found: list[Finding]) -> None:
+    applied = apply_waivers(waivers, found, TODAY)
+    by_state = (
+        set(applied.waived),
+        {w.fingerprint for _, w in applied.expired},
+        {w.fingerprint for w in applied.unused},
+    )
+    assert sum(map(len, by_state)) == len(waivers)
+    assert set().union(*by_state) == {waiver.fingerprint for waiver in waivers}
+    assert set(applied.waived) <= {f.fingerprint for f in found}
+    assert not any(waiver.expires < TODAY for waiver in applied.waived.values())
+    assert all(waiver.expires < TODAY for _, waiver in applied.expired)
+
+
+@given(waiver_lists(), findings())
+def test_every_waiver_that_does_not_hold_is_named(waivers: list[Waiver], found: list[Finding]) -> None:
+    applied = apply_waivers(waivers, found, TODAY)
+    text = "\n".join(waiver_notes(applied))
+    named = {waiver.fingerprint for waiver in waivers if waiver.fingerprint in text}
+    assert named == {waiver.fingerprint for waiver in waivers} - set(applied.waived)
+
+
+@given(waiver_lists(), findings(), st.integers(0, 5))
+def test_waivers_only_lapse_with_time(waivers: list[Waiver], found: list[Finding], days: int) -> None:
+    later = apply_waivers(waivers, found, TODAY + timedelta(days=days))
+    assert set(later.waived) <= set(apply_waivers(waivers, found, TODAY).waived)
+
+
+@pytest.mark.parametrize(("days", "is_expired"), [(-1, False), (0, False), (1, True)])
+def test_a_waiver_holds_through_its_last_day(days: int, is_expired: bool) -> None:
+    assert waiver_for(finding()).is_expired(TODAY + timedelta(days=days)) is is_expired
+
+
+def test_the_waiver_of_a_spike_does_not_cover_an_image() -> None:
+    waiver = waiver_for(finding("p1", "low", "not_shown"))
+    applied = apply_waivers([waiver], [finding("p1", "high", "likely")], TODAY)
+    assert applied.unused == (waiver,)
+
+
+def test_fingerprints_depend_on_prompt_and_kind_only() -> None:
+    again = finding(spike_score=9.0, p_value=0.5, image="finding-099", source_row=3, strategy="ascend")
+    assert finding().fingerprint == again.fingerprint == "cb45644e0a890138"
+    assert len({f.fingerprint for f in POOL}) == len(POOL)
+
+
+def test_waived_findings_are_shown_and_not_counted(tmp_path: Path) -> None:
+    run = checked_example(tmp_path, LEAKS)
+    leaks = [f for f in run.findings if f.severity == "high"]
+
+    def judged(waivers: list[Waiver]):
+        return judge(run, Policy(), waivers, None, new_only=False, today=TODAY)
+
+    assert judged([]).verdict.outcome == "fail"
+    assert judged([waiver_for(leaks[0])]).verdict.outcome == "fail"
+    report = judged([waiver_for(leak) for leak in leaks])
+    assert report.verdict.outcome == "pass"
+    assert [j.finding for j in report.judged] == list(run.findings)
+    assert [j.standing for j in report.judged] == ["waived", "waived", "allowed", "allowed"]
+    assert "Findings waived and not counted: 2." in report.notes
+    expired = judged([waiver_for(leaks[0]), waiver_for(leaks[1], TODAY - timedelta(days=1))])
+    assert expired.verdict.outcome == "fail"
+    assert any(
+        note.startswith(f"Expired waiver {leaks[1].fingerprint} by ana, until 2026-06-14: the recovered image (")
+        for note in expired.notes
+    )
+
+
+def test_waivers_never_make_an_audit_trusted(tmp_path: Path) -> None:
+    run = checked_example(tmp_path, LEAKS, n_false=8)
+    waivers = [waiver_for(f) for f in run.findings]
+    assert judge(run, Policy(), waivers, None, new_only=False, today=TODAY).verdict.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((f"[[waiver]]\n{TOML.replace(line, '')}", "field required") for line in TOML.splitlines(keepends=True)),
+        (f"[[waiver]]\n{TOML}note = 'x'\n", "waiver.0.note: extra inputs are not permitted"),
+        (f"[[waivers]]\n{TOML}", "waivers: extra inputs are not permitted"),
+        (f"[[waiver]]\n{TOML}[[waiver]]\n{TOML}", "0123456789abcdef is waived twice"),
+        (f"[[waiver]]\n{TOML.replace('2026-06-30', 'never')}", "is not TOML"),
+        (f"[[waiver]]\n{TOML.replace('2026-06-30', '2026-06-31')}", "is not TOML"),
+        (f"[[waiver]]\n{TOML.replace('2026-06-30', '1')}", "waiver.0.expires: "),
+        (f"[[waiver]]\n{TOML.replace('2026-06-30', '2026-06-30T00:00:00')}", "waiver.0.expires: "),
+        (f"[[waiver]]\n{TOML.replace('ana', ' ')}", "waiver.0.owner: "),
+        (f"[[waiver]]\n{TOML.replace('public domain', '')}", "waiver.0.reason: "),
+        *(
+            (f"[[waiver]]\n{TOML.replace('0123456789abcdef', invalid)}", "waiver.0.fingerprint: ")
+            for invalid in (
+                "*",
+                "0123456789ABCDEF",
+                " 0123456789abcdef",
+                "0123456789abcdef\\n",
+                "０123456789abcdef",
+                "",
+            )
+        ),
+        *(
+            (f"[[waiver]]\n{TOML.replace('2026-06-30', invalid)}", "waiver.0.expires: ")
+            for invalid in (
+                '"2026-06-30"',
+                "2026-06-30 00:00:00",
+                "2026-06-30T00:00:00Z",
+                "20260630",
+                "00:00:00",
+                "true",
+            )
+        ),
+        *(
+            (f"[[waiver]]\n{TOML.replace('ana', invalid)}", "waiver.0.owner: ")
+            for invalid in ("\\u200b", "\\u00a0\\t", "-", "a" * 1001)
+        ),
+        (f"[[waiver]]\n{TOML.replace('expires', 'Expires')}", "waiver.0.expires: field required"),
+        (f"[waiver]\n{TOML}", "waiver: "),
+    ],
+)
+def test_an_incomplete_or_invalid_waiver_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(TomlFileError) as caught:
+        read_waivers(written(tmp_path, text))
+    assert message in str(caught.value)
+
+
+@given(texts=st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3))
+def test_added_waivers_are_read_back_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[tuple[str, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("waivers") / "waivers.toml"
+    added = [
+        new_waiver(POOL[position].fingerprint, reason, owner, TODAY, TODAY)
+        for position, (reason, owner) in enumerate(texts)
+    ]
+    for waiver in added:
+        add_waiver(path, waiver)
+    assert read_waivers(path) == tuple(added)
+
+
+@pytest.mark.parametrize("old_text", ["", "# kept\n", f"# kept\n[[waiver]]\n{TOML}", f"[[waiver]]\n{TOML.rstrip()}"])
+def test_adding_a_waiver_keeps_the_rest_of_the_file(tmp_path: Path, old_text: str) -> None:
+    path = written(tmp_path, old_text)
+    old_waivers = read_waivers(path)
+    added = new_waiver(finding().fingerprint, "r", "o", TODAY, TODAY)
+    add_waiver(path, added)
+    assert path.read_text(encoding="utf-8").startswith(old_text)
+    assert read_waivers(path) == (*old_waivers, added)
+    with pytest.raises(TomlFileError, match="already waives"):
+        add_waiver(path, added)
+
+
+def test_an_expired_or_unowned_waiver_is_not_added() -> None:
+    with pytest.raises(TomlFileError, match="2026-06-14 is in the past, today is 2026-06-15"):
+        new_waiver(finding().fingerprint, "r", "o", TODAY - timedelta(days=1), TODAY)
+    with pytest.raises(TomlFileError, match="owner: "):
+        new_waiver(finding().fingerprint, "r", "", TODAY, TODAY)
+
+
+@pytest.mark.parametrize("old_text", ["waiver = []\n", f"waiver = [{{{TOML.strip().replace(chr(10), ', ')}}}]\n"])
+def test_a_file_that_cannot_be_appended_to_is_left_unchanged(tmp_path: Path, old_text: str) -> None:
+    path = written(tmp_path, old_text)
+    read_waivers(path)
+    with pytest.raises(TomlFileError, match="cannot be appended to"):
+        add_waiver(path, new_waiver(finding().fingerprint, "r", "o", TODAY, TODAY))
+    assert path.read_text(encoding="utf-8") == old_text

@@ -1,0 +1,67 @@
+"""Cards find their files, and labels hide what they are told to hide."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from flashbulb.reports.page.cards import find_training_file
+from flashbulb.reports.page.labels import Labels
+from tests.reports.pages import save_image
+
+LOCATION = "captions.csv, row 3"
+
+
+def save_copy(path: Path, training_image: str) -> Path:
+    """Save an image whose metadata names the training image that it is a copy of."""
+    info = PngInfo()
+    info.add_itxt("flashbulb", json.dumps({"training_image": training_image}))
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    return path
+
+
+def test_a_training_image_in_an_archive_is_found_by_the_metadata_of_its_copy(tmp_path: Path) -> None:
+    save_copy(tmp_path / "training-1.png", "shards/a.tar/one.png")
+    copy = save_copy(tmp_path / "training-2.png", "shards/a.tar/two.png")
+    (tmp_path / "training-0.png").write_bytes(b"truncated")
+    assert find_training_file("shards/a.tar/two.png", tmp_path) == copy
+    assert find_training_file("shards/a.tar/three.png", tmp_path) is None
+
+
+def test_a_training_image_on_disk_is_used_directly(tmp_path: Path) -> None:
+    path = save_image(tmp_path / "here.png", 0)
+    assert find_training_file(str(path), tmp_path / "nowhere") == path
+
+
+@pytest.mark.parametrize("redact", [True, False])
+def test_a_prompt_is_labelled_by_its_text_or_by_its_location(tmp_path: Path, redact: bool) -> None:
+    labels = Labels(redact, tmp_path / "report.html")
+    assert labels.prompt("a red fox", LOCATION) == (LOCATION if redact else "a red fox")
+    assert labels.prompt("  ", LOCATION) == (LOCATION if redact else "(blank)")
+    assert labels.prompt(None, "no prompt") == "found without a prompt"
+    assert len(labels.prompt("fox " * 5000, LOCATION)) <= 400
+
+
+def test_redacted_names_distinguish_images_and_reveal_nothing_else(tmp_path: Path) -> None:
+    labels = Labels(True, tmp_path / "report.html")
+    names = {labels.image(f"train/{name}.png") for name in ("Ann Secret", "Bob Secret", "Ann Secret")}
+    assert len(names) == 2
+    assert not any("Secret" in name for name in names)
+
+
+def test_links_lead_to_files_of_the_run_only(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    image = run / "images" / "a b" / "seed-0.png"
+    assert Labels(False, run / "report.html").link_to(image, run) == "images/a%20b/seed-0.png"
+    assert Labels(False, tmp_path / "out" / "page.html").link_to(image, run) == "../run/images/a%20b/seed-0.png"
+    assert Labels(False, run / "report.html").link_to(tmp_path / "elsewhere.png", run) is None
+    assert Labels(True, run / "report.html").link_to(image, run) is None
+
+
+def test_absolute_paths_of_settings_lose_their_folders(tmp_path: Path) -> None:
+    labels = Labels(False, tmp_path / "report.html")
+    assert labels.setting("/home/ann/data/captions.csv") == "…/captions.csv"
+    assert labels.setting("data/captions.csv") == "data/captions.csv"
+    assert labels.setting(0.01) == "0.01"

@@ -1,0 +1,138 @@
+"""The record of a discovery reads back as written, its findings are shown, and it is never read as an audit."""
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError
+from flashbulb.reports.tables.run_record import load_run
+from flashbulb.reports.views.discovery import STOP_MEANINGS, Finding, load_discovery
+from flashbulb.reports.views.discovery_markdown import discovery_markdown
+from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding
+from tests.reports.examples import attempt, attempts_table, discovery_record, run_record
+from tests.reports.run_files import write_record
+
+HOSTILE = "[red]x[/red] \x1b[31m\r\n\u202e`|` <b>"
+
+
+def findings_table() -> pa.Table:
+    """The table of the two findings of `discovery_record`."""
+    rows = [
+        attempt(None, "confirmed", "discover", finding_id="finding-001", kind="template", fixed_share=0.4),
+        attempt(None, "likely", "discover", finding_id="finding-002", image_path="images/finding-002/best.png"),
+    ]
+    return attempts_table(rows)
+
+
+def test_a_discovery_reads_back_as_written(tmp_path: Path) -> None:
+    write_record(tmp_path, discovery_record())
+    assert load_discovery(tmp_path) == discovery_record()
+
+
+@pytest.mark.parametrize("status", ["discovery", "discovering"])
+def test_a_discovery_is_not_read_as_an_audit(tmp_path: Path, status: str) -> None:
+    write_record(tmp_path, discovery_record(status=status))
+    with pytest.raises(RunIncompleteError, match=r"belongs to a discovery, not to an audit") as caught:
+        load_run(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_audit_is_not_read_as_a_discovery(tmp_path: Path) -> None:
+    write_record(tmp_path, run_record())
+    with pytest.raises(RunFileError, match=r"does not belong to a discovery \(status 'complete'\)"):
+        load_discovery(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"schema_version": 1}, RunFileError, "reads 4; run the discovery again"),
+        ({"status": "discovering"}, RunIncompleteError, "not complete; run it again to finish it"),
+        ({"n_confirmed": 2}, RunIncompleteError, "records 2 confirmed findings but lists 1"),
+        ({"findings": []}, RunIncompleteError, "records 1 confirmed findings but lists 0"),
+        ({"stopped_because": "bored"}, RunIncompleteError, "stopped_because: input should be"),
+        ({"n_rounds": None}, RunIncompleteError, "n_rounds: input should be a valid integer"),
+    ],
+)
+def test_changed_discoveries_are_refused(
+    tmp_path: Path, changes: dict[str, Any], error: type[RunFileError], message: str
+) -> None:
+    write_record(tmp_path, discovery_record())
+    content = json.loads((tmp_path / RUN_FILE).read_text()) | changes
+    (tmp_path / RUN_FILE).write_text(json.dumps(content))
+    with pytest.raises(error, match=message) as caught:
+        load_discovery(tmp_path)
+    assert type(caught.value) is error
+
+
+def test_the_curve_ends_at_the_total_cost_of_the_search() -> None:
+    assert discovery_record().curve == ((4_000, 1), (21_000, 2), (32_400, 2))
+    assert discovery_record(findings=(), evaluations={}).curve == ((0, 0),)
+
+
+def test_the_page_shows_the_findings_and_their_meaning() -> None:
+    page = discovery_markdown(discovery_record(), findings_table())
+    assert page.startswith("# Discovery: 1 confirmed, 1 likely\n")
+    assert "| UNet evaluations | 32400 of a budget of 50000 |" in page
+    assert f"| stopped because | {STOP_MEANINGS['nothing_new']} |" in page
+    assert "| `finding-001` | confirmed | 0.98 | template | 0.40 | `data/fox.png` | - | 4000 |" in page
+    assert "| `finding-002` | likely | - | - | - | - | `images/finding-002/best.png` | 21000 |" in page
+    assert "- **likely**: " in page
+    assert "not a proof of absence" in page
+    assert "| all | 32400 | 12.5 |" in page
+
+
+def test_a_search_limited_by_time_has_no_budget() -> None:
+    discovery, out = discovery_record(budget=None), io.StringIO()
+    print_discovery(Console(file=out, width=140), discovery, Path("runs/me"))
+    assert "32,400 UE (baseline 400" in out.getvalue()
+    assert "| UNet evaluations | 32400 |" in discovery_markdown(discovery, findings_table())
+
+
+def test_the_page_stays_small_for_any_number_of_findings() -> None:
+    nothing = discovery_record(findings=(), n_confirmed=0, n_likely=0)
+    assert "No memorized image was found." in discovery_markdown(nothing, attempts_table([]))
+    many = tuple(Finding(f"finding-{n}", "likely", 0.5, n, "x" * 10_000) for n in range(5_000))
+    page = discovery_markdown(discovery_record(findings=many), attempts_table([]))
+    assert len(page.encode()) < 2**20
+    assert "4900 more are in `recoveries.parquet`." in page
+
+
+def test_untrusted_names_stay_in_their_cells() -> None:
+    page = discovery_markdown(
+        discovery_record(findings=(Finding("finding-001", "likely", 0.5, 1, HOSTILE),), warnings=(HOSTILE,)),
+        findings_table(),
+    )
+    row = next(line for line in page.splitlines() if line.startswith("| `finding-001`"))
+    assert row.count("|") == 9
+    assert "<" not in re.sub(r"`[^`]*`", "", page)
+
+
+@pytest.mark.parametrize("width", [30, 80, 200])
+@pytest.mark.parametrize("confidence", [None, 0.973])
+@pytest.mark.parametrize("nearest", [None, "data/fox.png", HOSTILE, "x" * 1000])
+def test_a_finding_is_printed_on_one_line(width: int, confidence: float | None, nearest: str | None) -> None:
+    out = io.StringIO()
+    print_finding(Console(file=out, width=width), Finding("finding-001", "likely", confidence, 12_345, nearest))
+    assert out.getvalue().count("\n") == 1
+    assert out.getvalue().startswith("finding-001  likely")
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", out.getvalue())
+    if width == 200 and nearest == HOSTILE:
+        assert "after 12,345 UE  nearest [red]x[/red]" in out.getvalue()
+
+
+def test_the_summary_shows_the_findings_and_the_cost() -> None:
+    out = io.StringIO()
+    print_discovery(Console(file=out, width=140), discovery_record(warnings=("[red]odd[/red]",)), Path("runs/[red]me"))
+    text = out.getvalue()
+    assert "1 confirmed, 1 likely" in text
+    assert "32,400 of 50,000 UE (baseline 400, climb 30,000, verify 2,000)" in text
+    assert STOP_MEANINGS["nothing_new"] in text
+    assert "warning: [red]odd[/red]" in text
+    assert "Read runs/[red]me/summary.md" in text
