@@ -1,7 +1,7 @@
 """Given a training image: can this very image be pulled out of the model? (Finding Dori, arXiv 2507.16880)
 
 The prompt's embedding is moved until the model denoises the image: Adam, learning rate 0.1, loss
-‖ε − ε_θ(x_t, t, e)‖² with noise and timestep drawn anew each step, eight of them at a time. The authors found that
+‖ε − ε_θ(x_t, t, e)‖² with new noise and timesteps each step, eight of them at a time. The authors found that
 images which are not memorized cannot be reproduced within 50 steps and start to be beyond 500, so 50 is the limit.
 """
 

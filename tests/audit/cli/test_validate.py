@@ -85,7 +85,8 @@ def test_a_calibration_and_screening_change_what_is_recorded(inputs, tmp_path):
     assert plan["evaluations"]["record"] == {"low": n_seeds * (1 + n_prompts), "high": n_seeds * (1 + n_prompts)}
 
 
-def test_all_strategies_stay_within_the_plan(inputs, tmp_path):
+def test_all_strategies_stay_within_the_plan(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("flashbulb.audit.stages.recover.MAX_STEPS", 5)  # of known_image, in the plan as in the audit
     strategies = [part for name in ("sample", "ascend", "cyclic", "known_image") for part in ("--strategy", name)]
     more = ("--ascend-steps", "1", *strategies, "--train-images", images(tmp_path / "images", 3))
     options = (*inputs.options(tmp_path / "run"), *more)

@@ -1,6 +1,8 @@
 """The figures of an evaluation are complete PNG files that are not blank, whatever the scores."""
 
 import warnings
+from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -34,18 +36,27 @@ def test_any_number_of_curves_is_drawn(n: int, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["roc.png"]
 
 
+@pytest.fixture(scope="module")
+def panels(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], np.ndarray]:
+    """Draw any number of panels, each number once."""
+    path = tmp_path_factory.mktemp("panels") / "scores.png"
+
+    @cache
+    def draw(n: int) -> np.ndarray:
+        score_distributions([panel(f"detector_{index}") for index in range(n)], path)
+        return pixels(path)
+
+    return draw
+
+
 @pytest.mark.parametrize("n", [1, 3, 4, 5, 24])
-def test_panels_fill_rows_of_four(n: int, tmp_path: Path) -> None:
-    score_distributions([panel(f"detector_{index}") for index in range(n)], tmp_path / "scores.png")
-    image = pixels(tmp_path / "scores.png")
-    assert image.std() > 10
-    assert image.shape[0] == pytest.approx((2.0 * np.ceil(n / 4) + 0.6) * 150, abs=2)
+def test_panels_fill_rows_of_four(n: int, panels: Callable[[int], np.ndarray]) -> None:
+    assert panels(n).std() > 10
+    assert panels(n).shape[0] == pytest.approx((2.0 * np.ceil(n / 4) + 0.6) * 150, abs=2)
 
 
-def test_no_more_than_24_panels_are_drawn(tmp_path: Path) -> None:
-    for n in (24, 30):
-        score_distributions([panel(f"detector_{index}", 5, 20) for index in range(n)], tmp_path / f"{n}.png")
-    assert np.array_equal(pixels(tmp_path / "24.png"), pixels(tmp_path / "30.png"))
+def test_no_more_than_24_panels_are_drawn(panels: Callable[[int], np.ndarray]) -> None:
+    assert np.array_equal(panels(24), panels(30))
 
 
 def test_different_curves_give_different_images(tmp_path: Path) -> None:
