@@ -23,8 +23,12 @@ def toy_pipe() -> StableDiffusionPipeline:
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Spare the garbage collector the imported libraries: looking through them takes a tenth of the tests' time."""
-    import hypothesis  # noqa: F401 (its import looks for other libraries' random generators among what is not frozen)
+    import hypothesis  # before anything is frozen, because it looks for the random generators of other libraries
 
+    hypothesis.settings.register_profile(
+        "no deadline", hypothesis.settings(), deadline=None
+    )  # seconds depend on the CPU
+    hypothesis.settings.load_profile("no deadline")
     gc.disable()
     try:
         return (yield)

@@ -153,6 +153,8 @@ def auc_interval(value: float, n_positive: int, n_negative: int) -> Interval:
 
 def _lowest_plausible_auc(value: float, n_positive: int, n_negative: int) -> float:
     """Solve value − a = z · σ(a) for a ≤ value; σ does not change when the two classes are exchanged."""
+    if value <= _AUC_TOLERANCE:
+        return 0.0
     z, weight = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2), (n_positive + n_negative) / 2 - 1
 
     def gap(a: float) -> float:

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
 from tests.audit.scored import Scored, scored_of
+from tests.toy import build_toy_pipe
 
 RECORDING_OPTIONS = ("--seeds", "2")
 RECOVERY_OPTIONS = ("--samples", "2", "--sample-steps", "2", "--strategy", "sample")
@@ -103,6 +105,22 @@ def staged(inputs, finished, tmp_path_factory) -> Staged:
 def at(staged, tmp_path) -> Callable[[str], Path]:
     """Return a function that copies the directory after a stage, so that a test may change it."""
     return lambda name: Path(shutil.copytree(getattr(staged, name), tmp_path / name))
+
+
+@pytest.fixture
+def plain_descent(monkeypatch) -> None:
+    """Let ascents step along the gradient itself.
+
+    Adam divides each coordinate by its own size, so a rounding difference near 0 becomes a step of full length, and
+    whether two ways to compute a gradient reach the same would depend on the processor.
+    """
+    monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
+
+
+@pytest.fixture(scope="session")
+def precise() -> Scored:
+    """A toy pipeline in float64, in which results of other batch sizes differ by far less than anything tested."""
+    return scored_of(build_toy_pipe().to(torch.float64))
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ PLAN = ClimbPlan(
     n_steps=3, learning_rate=0.02, radius=0.5, variable="token_embeddings", batch_size=3, checkpointing=False
 )
 PROMPTS = ["abc", "a blue sea", "zzqx !!!! @@@@"]
-SAME_WITHIN = 1e-3  # of prompt_embeds about 1 in size, after a few steps of Adam
+SAME_WITHIN = 1e-5  # of prompt_embeds about 1 in size: what moves is kept in float32
 
 
 def generators(n=3):
@@ -118,15 +118,18 @@ def test_only_what_is_free_moves(scored, reached_by):
     assert torch.equal((reached_by[0] != start).any(dim=2), free.bool())
 
 
-@pytest.mark.parametrize("variable", ["token_embeddings", "prompt_embeds"])
-def test_rows_do_not_depend_on_their_batch(scored, variable):
-    whole = ascend(scored, replace(PLAN, variable=variable))
+@pytest.mark.parametrize(("variable", "learning_rate"), [("token_embeddings", 1.0), ("prompt_embeds", 10.0)])
+def test_rows_do_not_depend_on_their_batch(precise, plain_descent, variable, learning_rate):
+    plan = replace(PLAN, variable=variable, learning_rate=learning_rate)
+    whole = ascend(precise, plan)
     for batch_size in (1, 2):
-        parts = ascend(scored, replace(PLAN, variable=variable, batch_size=batch_size))
+        parts = ascend(precise, replace(plan, batch_size=batch_size))
         torch.testing.assert_close(parts.prompt_embeds, whole.prompt_embeds, rtol=0, atol=SAME_WITHIN)
-        torch.testing.assert_close(parts.last, whole.last, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(parts.last, whole.last, rtol=0, atol=SAME_WITHIN)
         assert parts.evaluations == whole.evaluations
-    assert (whole.prompt_embeds[0] - whole.prompt_embeds[1]).abs().max() > 10 * SAME_WITHIN
+    start = precise.denoiser.embed(precise.denoiser.tokenize(PROMPTS)).float()
+    assert (whole.prompt_embeds - start).abs().amax(dim=(1, 2)).gt(1000 * SAME_WITHIN).all()
+    assert (whole.prompt_embeds[0] - whole.prompt_embeds[1]).abs().max() > 1000 * SAME_WITHIN
 
 
 def test_one_start_and_step_cost_three_evaluations(scored):
@@ -136,11 +139,12 @@ def test_one_start_and_step_cost_three_evaluations(scored):
         assert scored.denoiser.evaluations - before == 3 * PLAN.n_steps * len(PROMPTS)
 
 
-def test_checkpointing_reaches_the_same_and_is_switched_back(scored):
-    plain = ascend(scored)
-    checkpointed = ascend(scored, replace(PLAN, checkpointing=True))
+def test_checkpointing_reaches_the_same_and_is_switched_back(precise, plain_descent):
+    plan = replace(PLAN, learning_rate=1.0)
+    plain = ascend(precise, plan)
+    checkpointed = ascend(precise, replace(plan, checkpointing=True))
     torch.testing.assert_close(checkpointed.prompt_embeds, plain.prompt_embeds, rtol=0, atol=SAME_WITHIN)
-    assert not scored.denoiser.pipe.unet.is_gradient_checkpointing
+    assert not precise.denoiser.pipe.unet.is_gradient_checkpointing
 
 
 @pytest.mark.parametrize("was", [False, True])

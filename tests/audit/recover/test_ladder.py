@@ -140,7 +140,7 @@ def test_attempts_state_what_they_cost(recover):
     assert stated == count.n_latents + sum(BACKWARD.get(attempt.strategy, 0) for attempt in attempts)
 
 
-def test_results_do_not_depend_on_how_many_go_together(recover):
+def test_results_do_not_depend_on_how_many_go_together(recover, plain_descent):
     together, alone = recover("together", batch_size=64), recover("alone", batch_size=1)
     assert told(together) == told(alone)
     for one, other in zip(together, alone, strict=True):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -90,6 +90,7 @@ def lowest_plausible_auc_by_bisection(value: float, n_positive: int, n_negative:
     return low
 
 
+@example(5e-324, 1, 1)
 @given(st.sampled_from([0.0, 0.5, 1.0]) | st.floats(0, 1), st.integers(1, 2000), st.integers(1, 2000))
 def test_the_auc_interval_equals_bisection(value: float, n_positive: int, n_negative: int) -> None:
     low = lowest_plausible_auc_by_bisection(value, n_positive, n_negative)
