@@ -25,9 +25,8 @@ def pytest_collection() -> Generator[None, object, object]:
     """Spare the garbage collector the imported libraries: looking through them takes a tenth of the tests' time."""
     import hypothesis  # before anything is frozen, because it looks for the random generators of other libraries
 
-    hypothesis.settings.register_profile(
-        "no deadline", hypothesis.settings(), deadline=None
-    )  # seconds depend on the CPU
+    # how long an example takes depends on the processor and on who shares it
+    hypothesis.settings.register_profile("no deadline", hypothesis.settings(), deadline=None)
     hypothesis.settings.load_profile("no deadline")
     gc.disable()
     try:
