@@ -15,6 +15,7 @@ from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
+from flashbulb.reports.views.prompt import PromptView
 from tests.audit.commands import CANDIDATES, REFERENCE, text_file
 from tests.paths import ROOT
 
@@ -55,6 +56,15 @@ def test_examples_on_neurons_run_in_their_order(
     assert "there is no neuron 1000000; take the neurons from an audit of this model" in said
     assert float(re.search(r"changed by (\S+)", said)[1]) > 0
     assert [path.name for path in tmp_path.iterdir()] == ["neurons.json"]
+
+
+def test_every_key_of_a_shown_prompt_is_described() -> None:
+    """`show --json` has the columns of the prompt's row in scores.parquet, which are described with the table."""
+    page = (DOCS / "stages.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith("| `show` |"))
+    keys = {field.name for field in fields(PromptView)} - {*scores_schema(()).names}
+    assert keys >= {"rungs", "sites"}
+    assert not [key for key in sorted(keys) if f"`{key}`" not in row]
 
 
 def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:

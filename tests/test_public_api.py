@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
@@ -17,6 +18,10 @@ def run_python(code: str, *options: str) -> subprocess.CompletedProcess[str]:
 def test_importing_it_loads_no_model_library() -> None:
     done = run_python(f"import flashbulb, sys; dir(flashbulb); assert not sys.modules.keys() & {HEAVY!r}")
     assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_that_of_the_installation() -> None:
+    assert flashbulb.__version__ == version("flashbulb")
 
 
 def test_settings_need_no_model_library() -> None:

@@ -46,8 +46,8 @@ def ablate(
 ) -> None:
     """Sample prompts before and after ablating neurons, at the same seeds, and measure what changed.
 
-    If a memorized image disappears, the model needs these neurons to produce it. Run the same command again to resume
-    an interrupted ablation.
+    If a memorized image disappears, the prompt needs these neurons to recall it; other prompts may still recall it.
+    Run the same command again to resume an interrupted ablation.
 
     Reads a pipeline and a file of neurons. Writes to --out: run.json, ablation.md, ablation.parquet, the images, and
     one panel per prompt.

@@ -75,10 +75,9 @@ def _fail_by_kind(error: Exception) -> NoReturn:
         extra = EXTRA_BY_LIBRARY[library]
         _fail(f"this command needs {library}, which is not installed; pip install 'flashbulb[{extra}]'", EXIT_USAGE)
     with suppress(ImportError):  # without torch, none of these parts can have raised the error
-        from flashbulb.audit.prompts.labels import LabelsError
         from flashbulb.audit.stages.audit import UNTRUSTED_ERRORS, USAGE_ERRORS
 
-        if isinstance(error, (LabelsError, *USAGE_ERRORS)):
+        if isinstance(error, USAGE_ERRORS):
             raise typer.BadParameter(str(error)) from error
         if isinstance(error, UNTRUSTED_ERRORS):
             _fail(f"the audit cannot be trusted: {error}", EXIT_UNTRUSTED)

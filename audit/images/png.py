@@ -15,10 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from flashbulb.audit.images.distances import RgbImage
-from flashbulb.reports.tables.files import atomic_write
-
-METADATA_KEY = "flashbulb"
-"""Text key of a PNG file under which the metadata stand, as JSON."""
+from flashbulb.reports.tables.files import METADATA_KEY, atomic_write
 
 IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 """What Pillow raises for a file that is damaged, too large, or no image."""

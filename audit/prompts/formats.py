@@ -18,7 +18,6 @@ from flashbulb.audit.prompts.tables import (
     read_parquet,
     split_lines,
     table_of_objects,
-    text_or_none,
 )
 
 TEXT_COLUMNS = ("prompt", "text", "caption")
@@ -112,6 +111,19 @@ def listed(columns: Sequence[str]) -> str:
     names = [repr(name if len(name) <= 60 else name[:57] + "...") for name in columns[:_N_COLUMNS_LISTED]]
     n_more = len(columns) - len(names)
     return (", ".join(names) or "none") + (f" and {n_more} more" if n_more else "")
+
+
+def text_or_none(value: object, source: str, where: str) -> str | None:
+    """Return a cell that holds text; None for a missing one, be it null or NaN, which pandas and others write.
+
+    Raises:
+        PromptFileError: the cell holds something else.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if value != value:  # NaN
+        return None
+    raise PromptFileError(f"{source}, {where}: {kind_name(value)}, not a text; write it as a string or null")
 
 
 def parse_txt(text: str, source: str, text_column: str | None) -> TextColumn:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flashbulb.audit.prompts.formats import TEXT_COLUMNS, columns_named, listed
+from flashbulb.audit.prompts.formats import TEXT_COLUMNS, columns_named, listed, text_or_none
 from flashbulb.audit.prompts.tables import (
     PromptFileError,
     Table,
@@ -15,7 +15,6 @@ from flashbulb.audit.prompts.tables import (
     read_json_lines,
     read_parquet,
     table_of_objects,
-    text_or_none,
 )
 from flashbulb.reports.views.evaluation import ALL_NEGATIVES
 

@@ -11,9 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from flashbulb.reports.tables.files import atomic_write
-
-_KEY = "flashbulb"
+from flashbulb.reports.tables.files import METADATA_KEY, atomic_write
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], identity: str, metadata: Mapping[str, Any]) -> None:
@@ -25,7 +23,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], identity: str, meta
     path.parent.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_write(path) as part:
-        save_file(contiguous, part, metadata={_KEY: json.dumps({**metadata, "identity": identity})})
+        save_file(contiguous, part, metadata={METADATA_KEY: json.dumps({**metadata, "identity": identity})})
 
 
 def read_tensors(path: Path, identity: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -35,7 +33,7 @@ def read_tensors(path: Path, identity: str) -> tuple[dict[str, Tensor], dict[str
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
             if not isinstance(metadata, dict) or metadata.get("identity") != identity:
                 return None
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118

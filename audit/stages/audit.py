@@ -15,6 +15,7 @@ from typing import Any
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.loading import ModelError, flushed_denormals
 from flashbulb.audit.planted.manifest import PlantedModelError
+from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.prompts.prompt_set import PromptFileError, read_prompts
 from flashbulb.audit.run.directory import (
     DETECTION,
@@ -66,6 +67,7 @@ from flashbulb.reports.tables.verdict import Verdict
 logger = logging.getLogger(__name__)
 
 USAGE_ERRORS = (
+    LabelsError,
     MemoriesError,
     PlantedModelError,
     CalibrationError,

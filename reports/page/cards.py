@@ -13,14 +13,13 @@ from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.judgement import JudgedFinding
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+from flashbulb.reports.tables.files import IMAGES_DIRECTORY, METADATA_KEY
 from flashbulb.reports.tables.schema import TableRow
 
 MAX_CARDS = 100
 MAX_PROMPTS = 12  # per card
 N_SAMPLES = 4
 N_NEURONS = 8
-_METADATA_KEY = "flashbulb"  # under which our PNG files describe what they show
 
 _TITLES = {
     "confirmed": "A memorized image was recovered",
@@ -202,7 +201,7 @@ def find_training_file(nearest_image: str, folder: Path) -> Path | None:
     for copy in sorted(folder.glob("training-*.png")):
         try:
             with Image.open(copy) as opened:
-                metadata = json.loads(opened.info.get(_METADATA_KEY, "{}"))
+                metadata = json.loads(opened.info.get(METADATA_KEY, "{}"))
         except (OSError, ValueError):
             continue
         if metadata.get("training_image") == nearest_image:

@@ -10,6 +10,9 @@ from typing import Any
 
 SCHEMA_VERSION = 4
 
+METADATA_KEY = "flashbulb"
+"""Key of what PNG and safetensors files record about themselves, as JSON."""
+
 RUN_FILE = "run.json"
 BASELINE_FILE = "baseline.safetensors"
 SCORES_FILE = "scores.parquet"

@@ -7,10 +7,10 @@ This is the public Python API. Importing it is cheap: the first name that needs 
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from flashbulb.audit.settings import AblateSettings as AblateSettings
     from flashbulb.audit.settings import AuditSettings as AuditSettings
     from flashbulb.audit.settings import DiscoverSettings as DiscoverSettings
@@ -56,14 +56,13 @@ _MODULE_BY_NAME = {
 
 __all__ = list(_MODULE_BY_NAME)
 
-try:
-    __version__ = version("flashbulb")
-except PackageNotFoundError:
-    __version__ = "not installed"
-
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562)."""
+    if name == "__version__":
+        from importlib.metadata import version  # takes longer than all the rest of this import
+
+        return version("flashbulb")
     if name not in _MODULE_BY_NAME:
         raise AttributeError(f"flashbulb has no {name!r}; it has {', '.join(sorted(_MODULE_BY_NAME))}")
     return getattr(import_module(_MODULE_BY_NAME[name]), name)

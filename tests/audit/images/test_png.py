@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flashbulb.audit.images.png import METADATA_KEY, read_image, save_image
+from flashbulb.audit.images.png import read_image, save_image
+from flashbulb.reports.tables.files import METADATA_KEY
 
 METADATA = {"prompt": "жар [red] \x1b", "image_index": 3, "guidance_scale": 7.5, "ablated": None}
 
