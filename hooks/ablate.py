@@ -10,6 +10,7 @@ from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
 from flashbulb.hooks.capture import N_NAMED, SiteDidNotFire
+from flashbulb.hooks.guidance import GuidanceLayout
 from flashbulb.hooks.neuron_set import NeuronSet, sites_of
 from flashbulb.hooks.response import ComputeReplacement, Response
 from flashbulb.hooks.sites import Site, site_modules
@@ -115,27 +116,34 @@ def replace_neurons(
 
 
 @contextmanager
-def ablate(pipe: DiffusionPipeline, neurons: NeuronSet, by: By, is_guided: bool | None = None) -> Iterator[None]:
+def ablate(
+    pipe: DiffusionPipeline,
+    neurons: NeuronSet,
+    by: By,
+    is_guided: bool | None = None,
+    layout: GuidanceLayout | None = None,
+) -> Iterator[None]:
     """Remove neurons from the response to the prompt, in every `pipe(...)` call while the context is open.
 
-    Wrap the pipeline's own call: the pipeline reports whether its batch is guided. Code that calls the UNet directly
-    passes `is_guided`. The edit applies at every denoising step. UNet sites are edited in the conditional half of a
-    guided batch, and in the complete batch without guidance. Text-encoder sites are edited in every row that is not
-    the empty prompt: the default negative prompt stays unchanged, a negative prompt with words in it is edited too.
+    Wrap the pipeline's own call: the pipeline reports whether its batch is guided. Code that calls the denoiser itself
+    passes `is_guided`. The edit applies at every denoising step. Sites of the denoiser are edited in the conditional
+    half of a guided batch, and in the complete batch without guidance. Text-encoder sites are edited in every row that
+    is not the empty prompt: the default negative prompt stays unchanged, a negative prompt with words is edited too.
 
     Args:
         by: what replaces the neurons. "unconditional": the unconditional half at the same position and step; in a
             text encoder the empty prompt's activation at the same position. "mean": `neurons.means`. "zero": 0.
-        is_guided: True if the UNet's batches are [unconditional; conditional]; None asks the pipeline.
+        is_guided: True if the denoiser's batches are guided; None asks the pipeline.
+        layout: of guided batches; None is that of every pipeline with a UNet.
 
     Raises:
-        ValueError: the pipeline has no such neurons; `by` is "mean" and the set has no means; or, as the UNet runs,
-            `by` is "unconditional" and there is no guidance.
+        ValueError: the pipeline has no such neurons; `by` is "mean" and the set has no means; or, as the denoiser
+            runs, `by` is "unconditional" and there is no guidance.
         SiteDidNotFire: on a clean exit, a site never fired.
     """
     sites = sites_of(pipe, neurons)
     check_by(neurons, by)
-    response = Response(pipe, sites, is_guided)
+    response = Response(pipe, sites, is_guided, layout)
     values = make_replacement(response, neurons, by)
     with response.watch(), replace_neurons(site_modules(pipe, sites), sites, neurons.neurons, values):
         yield

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from flashbulb.hooks.ablate import edit_sites, replace_neurons
 from flashbulb.hooks.capture import N_NAMED
+from flashbulb.hooks.guidance import GuidanceLayout
 from flashbulb.hooks.neuron_set import NeuronSet, sites_of
 from flashbulb.hooks.response import Response
 from flashbulb.hooks.sites import Site, site_modules
@@ -31,17 +32,20 @@ class Recording:
 
 
 @contextmanager
-def record_neurons(pipe: DiffusionPipeline, neurons: NeuronSet) -> Iterator[Recording]:
+def record_neurons(
+    pipe: DiffusionPipeline, neurons: NeuronSet, layout: GuidanceLayout | None = None
+) -> Iterator[Recording]:
     """Record neurons in the `pipe(...)` call inside the context; the recording fills as the pipeline runs.
 
-    Skips encodes of the empty prompt alone, such as that of the default negative prompt.
+    Skips encodes of the empty prompt alone, such as that of the default negative prompt. `layout` is that of guided
+    batches; None is that of every pipeline with a UNet.
 
     Raises:
         ValueError: the pipeline has no such neurons.
         SiteDidNotFire: on a clean exit, a site never fired.
     """
     sites = sites_of(pipe, neurons)
-    response = Response(pipe, sites)
+    response = Response(pipe, sites, layout=layout)
     recording = Recording(neurons, {site.name: [] for site in sites})
 
     def keep(site: Site, activation: Tensor) -> None:
@@ -54,11 +58,11 @@ def record_neurons(pipe: DiffusionPipeline, neurons: NeuronSet) -> Iterator[Reco
 
 
 @contextmanager
-def patch(pipe: DiffusionPipeline, recording: Recording) -> Iterator[None]:
+def patch(pipe: DiffusionPipeline, recording: Recording, layout: GuidanceLayout | None = None) -> Iterator[None]:
     """Put recorded activations into the response of the `pipe(...)` call inside the context, firing by firing.
 
     The unconditional half and encodes of the empty prompt stay unchanged. Call the pipeline once, with as many
-    steps, images and pixels as in the recorded call.
+    steps, images and pixels as in the recorded call. `layout` as in `record_neurons`.
 
     Raises:
         ValueError: the pipeline has no such neurons, or the run differs from the recorded run in its number of
@@ -66,7 +70,7 @@ def patch(pipe: DiffusionPipeline, recording: Recording) -> Iterator[None]:
         SiteDidNotFire: on a clean exit, a site never fired.
     """
     sites = sites_of(pipe, recording.neurons)
-    playback = Playback(Response(pipe, sites), recording)
+    playback = Playback(Response(pipe, sites, layout=layout), recording)
     modules = site_modules(pipe, sites)
     with playback.response.watch(), replace_neurons(modules, sites, recording.neurons.neurons, playback.next_firing):
         yield

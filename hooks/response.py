@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from flashbulb.hooks.capture import capture, observe
+from flashbulb.hooks.capture import observe
+from flashbulb.hooks.embeddings import input_embeddings, read_tokens
+from flashbulb.hooks.guidance import GuidanceLayout, GuidedBatch
 from flashbulb.hooks.sites import Site, site_modules
 
 ComputeReplacement = Callable[[Site, Tensor], Tensor]
@@ -19,48 +20,37 @@ The result is broadcastable to [batch, position, selected].
 """
 
 
-class GuidedBatch(NamedTuple):
-    """The halves of a batch; without guidance the unconditional half has no rows."""
-
-    unconditional: Tensor
-    conditional: Tensor
-
-
-def split_guidance(activation: Tensor, is_guided: bool) -> GuidedBatch:
-    """Split an activation of a UNet site: diffusers stacks [unconditional; conditional] along the batch.
-
-    Raises:
-        ValueError: the batch is guided and has an odd number of rows.
-    """
-    if is_guided and len(activation) % 2:
-        raise ValueError(
-            f"a guided batch is [unconditional; conditional], this one has {len(activation)} rows; "
-            "run the pipeline's own call, which stacks both"
-        )
-    n_unconditional = len(activation) // 2 if is_guided else 0
-    return GuidedBatch(activation[:n_unconditional], activation[n_unconditional:])
-
-
 class Response:
-    """The response of a pipeline to its prompt, at UNet sites and at text-encoder sites.
+    """The response of a pipeline to its prompt, at sites of the denoiser and at sites of text encoders.
 
-    In the UNet the response is the conditional half of a guided batch, and the complete batch without guidance. A
+    In the denoiser the response is the conditional half of a guided batch, and the complete batch without guidance. A
     text encoder encodes the prompt and the negative prompt in separate calls that look alike. They are told apart by
     the empty prompt, which is the default negative prompt: a row with exactly its tokens is not a response. A
     negative prompt with words in it counts as a prompt.
     """
 
-    def __init__(self, pipe: DiffusionPipeline, sites: Sequence[Site], is_guided: bool | None = None) -> None:
+    def __init__(
+        self,
+        pipe: DiffusionPipeline,
+        sites: Sequence[Site],
+        is_guided: bool | None = None,
+        layout: GuidanceLayout | None = None,
+    ) -> None:
         """Encode the empty prompt once, if any of `sites` is in a text encoder.
 
         Args:
-            is_guided: True if the UNet's batches are guided; None asks the pipeline at each firing.
+            is_guided: True if the denoiser's batches are guided; None asks the pipeline at each firing.
+            layout: of guided batches; None is that of every pipeline with a UNet.
+
+        Raises:
+            ValueError: no layout is given for a pipeline without a UNet.
         """
+        if layout is None and not hasattr(pipe, "unet"):
+            raise ValueError(f"the layout of guided batches of {type(pipe).__name__} is unknown; pass its layout")
+        self._layout = layout or GuidanceLayout.UNCONDITIONAL_FIRST
         self._pipe, self._guided = pipe, is_guided
-        text_sites = [site for site in sites if not _in_unet(site)]
-        self.embeddings: dict[str, nn.Module] = {
-            site.component: getattr(pipe, site.component).get_input_embeddings() for site in text_sites
-        }
+        text_sites = [site for site in sites if site.is_in_text_encoder]
+        self._encoders: dict[str, nn.Module] = {site.component: getattr(pipe, site.component) for site in text_sites}
         self._empty_ids: dict[str, Tensor] = {}  # [1, position] by component
         self._empty_activations: dict[str, Tensor] = {}  # [1, position, neuron] by site.name
         self._is_prompt: dict[str, Tensor] = {}  # [batch, 1, 1] by component
@@ -73,14 +63,21 @@ class Response:
             self._empty_activations[site.name] = activation
 
         modules = site_modules(self._pipe, text_sites)
-        with capture(self.embeddings, "input") as input_ids, observe(modules, text_sites, keep):
+        with read_tokens(self._encoders) as input_ids, observe(modules, text_sites, keep):
             self._pipe.encode_prompt(
                 prompt="",
-                device=self._pipe._execution_device,  # the device of the UNet's inputs, also under offload
+                device=self._pipe._execution_device,  # the device of the denoiser's inputs, also under offload
                 num_images_per_prompt=1,
                 do_classifier_free_guidance=False,
             )
         self._empty_ids = {component: ids for component, (ids,) in input_ids.items()}
+
+    @property
+    def embeddings(self) -> list[tuple[str, nn.Module]]:
+        """Input embeddings of the text encoders that have sites, each with its encoder's name."""
+        return [
+            (name, embedding) for name, encoder in self._encoders.items() for embedding in input_embeddings(encoder)
+        ]
 
     @contextmanager
     def watch(self) -> Iterator[None]:
@@ -90,7 +87,7 @@ class Response:
             self.begin_encode(component, args[0])
 
         with ExitStack() as stack:
-            for component, embedding in self.embeddings.items():
+            for component, embedding in self.embeddings:
                 stack.callback(embedding.register_forward_pre_hook(partial(on_input, component)).remove)
             yield
 
@@ -108,8 +105,8 @@ class Response:
 
         The rows are the conditional half of a guided batch, otherwise the complete batch.
         """
-        if _in_unet(site):
-            return split_guidance(activation, self._is_guided).conditional
+        if not site.is_in_text_encoder:
+            return self._layout.split(activation, self._is_guided).conditional
         return activation if self._is_prompt[site.component].any() else None
 
     def replace(self, site: Site, selected: Tensor, values: Tensor) -> Tensor:
@@ -120,25 +117,25 @@ class Response:
             values: broadcastable to the rows of `selected` that respond to the prompt.
         """
         values = values.to(selected)
-        if _in_unet(site):
-            unconditional, conditional = split_guidance(selected, self._is_guided)
-            return torch.cat([unconditional, values.expand_as(conditional)])
+        if not site.is_in_text_encoder:
+            unconditional, conditional = self._layout.split(selected, self._is_guided)
+            return self._layout.join(GuidedBatch(unconditional, values.expand_as(conditional)))
         return torch.where(self._is_prompt[site.component].to(selected.device), values, selected)
 
     def unconditional(self, site: Site, activation: Tensor) -> Tensor:
         """Return the unconditional half, or in a text encoder the empty prompt's activation [1, position, neuron].
 
         Raises:
-            ValueError: the UNet runs without guidance.
+            ValueError: the denoiser runs without guidance.
         """
-        if not _in_unet(site):
+        if site.is_in_text_encoder:
             return self._empty_activations[site.name]
         if not self._is_guided:
             raise ValueError(
                 "ablating by the unconditional activation needs guidance; "
                 'call the pipeline with guidance_scale above 1, or ablate by "mean" or "zero"'
             )
-        return split_guidance(activation, True).unconditional
+        return self._layout.split(activation, True).unconditional
 
     @property
     def _is_guided(self) -> bool:
@@ -148,10 +145,6 @@ class Response:
         if guided is None:  # diffusers sets the scale at the start of the pipeline's own call
             raise ValueError(
                 f"{type(self._pipe).__name__} has not been called, so it is unknown if the batch is guided; "
-                "call the pipeline, not its UNet"
+                "call the pipeline, not its denoiser"
             )
         return bool(guided)
-
-
-def _in_unet(site: Site) -> bool:
-    return site.component == "unet"

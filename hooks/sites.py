@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline, ModelMixin, UNet2DConditionModel
 from diffusers.models.attention import FeedForward
 from diffusers.models.attention_processor import Attention, FusedAttnProcessor2_0
 from torch import nn
@@ -12,11 +12,13 @@ from torch import nn
 Reads = Literal["input", "output"]
 
 SITE_KINDS = ("text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward")
+_TEXT_ENCODER, _DENOISERS = "text_encoder", ("unet", "transformer")
+"""How components of a pipeline are named."""
 PROMPT_SITE_KINDS = frozenset({"text_mlp", "cross_k", "cross_v"})
 
 
 class UnknownArchitecture(ValueError):  # noqa: N818
-    """The pipeline has no UNet of a known class, or no site of a requested kind."""
+    """The pipeline has no denoiser of a known class, or no site of a requested kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +43,29 @@ class Site:
 
     @property
     def is_prompt_site(self) -> bool:
-        """True if the activation depends on the prompt alone: reading it needs no UNet evaluation."""
+        """True if the activation depends on the prompt alone: reading it needs no evaluation of the denoiser."""
         return self.kind in PROMPT_SITE_KINDS
+
+    @property
+    def is_in_text_encoder(self) -> bool:
+        """True for sites of a text encoder, False for those of the denoiser."""
+        return self.component.startswith(_TEXT_ENCODER)
 
 
 def find_sites(pipe: DiffusionPipeline, kinds: Collection[str]) -> tuple[Site, ...]:
     """Find the sites of `kinds`, ordered by kind as in `SITE_KINDS`, then in the model's module order.
 
     Raises:
-        UnknownArchitecture: the pipeline has no UNet2DConditionModel, or no site of one of the kinds.
+        UnknownArchitecture: the pipeline has neither a UNet2DConditionModel nor a transformer, or no site of one of the
+            kinds.
         ValueError: a kind is not one of `SITE_KINDS`, or cross-attention runs on fused projections.
     """
     unknown = sorted(set(kinds) - set(SITE_KINDS))
     if unknown:
         raise ValueError(f"unknown site kinds {unknown}; allowed are {list(SITE_KINDS)}")
-    if not isinstance(getattr(pipe, "unet", None), UNet2DConditionModel):
-        raise UnknownArchitecture(f"no supported UNet; {_describe(pipe)}")
+    denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
+    if not isinstance(denoiser, UNet2DConditionModel if hasattr(pipe, "unet") else ModelMixin):
+        raise UnknownArchitecture(f"no supported denoiser; {_describe(pipe)}")
     sites: list[Site] = []
     for kind in (kind for kind in SITE_KINDS if kind in kinds):
         found = list(_sites_of_kind(pipe, kind))
@@ -85,10 +94,10 @@ def site_modules(pipe: DiffusionPipeline, sites: Iterable[Site]) -> dict[str, nn
 
 
 class _Rule(NamedTuple):
-    """Sites of `kind`: the submodule `suffix` of every matching module, in components named `component_prefix`…."""
+    """Sites of `kind`: the submodule `suffix` of every matching module, in components named `components`…."""
 
     kind: str
-    component_prefix: str
+    components: str | tuple[str, ...]
     matches: Callable[[nn.Module], bool]
     suffix: str
     reads: Reads
@@ -102,6 +111,10 @@ def _is_t5_mlp(module: nn.Module) -> bool:
     return type(module).__name__ in ("T5DenseActDense", "T5DenseGatedActDense")
 
 
+def _is_bert_mlp(module: nn.Module) -> bool:
+    return type(module).__name__ in ("BertOutput", "RobertaOutput", "XLMRobertaOutput")
+
+
 def _is_text_cross_attention(module: nn.Module) -> bool:
     """Exclude attention with added text projections, whose `to_k` and `to_v` see the image and not the prompt."""
     return isinstance(module, Attention) and module.is_cross_attention and module.added_kv_proj_dim is None
@@ -112,12 +125,13 @@ def _is_feed_forward(module: nn.Module) -> bool:
 
 
 _RULES = (
-    _Rule("text_mlp", "text_encoder", _is_clip_mlp, "fc2", "input"),
-    _Rule("text_mlp", "text_encoder", _is_t5_mlp, "wo", "input"),
-    _Rule("cross_k", "unet", _is_text_cross_attention, "to_k", "output"),
-    _Rule("cross_v", "unet", _is_text_cross_attention, "to_v", "output"),
-    _Rule("cross_out", "unet", _is_text_cross_attention, "to_out.0", "input"),
-    _Rule("feed_forward", "unet", _is_feed_forward, "net.2", "input"),
+    _Rule("text_mlp", _TEXT_ENCODER, _is_clip_mlp, "fc2", "input"),
+    _Rule("text_mlp", _TEXT_ENCODER, _is_t5_mlp, "wo", "input"),
+    _Rule("text_mlp", _TEXT_ENCODER, _is_bert_mlp, "dense", "input"),
+    _Rule("cross_k", _DENOISERS, _is_text_cross_attention, "to_k", "output"),
+    _Rule("cross_v", _DENOISERS, _is_text_cross_attention, "to_v", "output"),
+    _Rule("cross_out", _DENOISERS, _is_text_cross_attention, "to_out.0", "input"),
+    _Rule("feed_forward", _DENOISERS, _is_feed_forward, "net.2", "input"),
 )
 
 
@@ -129,7 +143,7 @@ def _components(pipe: DiffusionPipeline) -> dict[str, nn.Module]:
 def _sites_of_kind(pipe: DiffusionPipeline, kind: str) -> Iterator[Site]:
     for rule in (rule for rule in _RULES if rule.kind == kind):
         for component, root in _components(pipe).items():
-            if not component.startswith(rule.component_prefix):
+            if not component.startswith(rule.components):
                 continue
             for path, module in root.named_modules():
                 if rule.matches(module):
@@ -142,7 +156,7 @@ def _refuse_fused_projections(module: nn.Module, path: str) -> None:
     if isinstance(getattr(module, "processor", None), FusedAttnProcessor2_0):
         raise ValueError(
             f"{path} runs on the fused projection to_kv, so to_k and to_v never fire; "
-            "call pipe.unet.unfuse_qkv_projections() first"
+            "call unfuse_qkv_projections() first"
         )
 
 
@@ -158,5 +172,5 @@ def _describe(pipe: DiffusionPipeline) -> str:
     components = ", ".join(f"{name}={type(part).__name__}" for name, part in _components(pipe).items())
     return (
         f"found in {type(pipe).__name__}: {components}; supported: unet=UNet2DConditionModel (not compiled) with "
-        "text cross-attention, and CLIP or T5 text encoders"
+        "text cross-attention or a transformer with feed-forward layers, and CLIP, T5 or BERT text encoders"
     )

@@ -62,7 +62,7 @@ def _run_edited(
         fired.add(site.name)
         return replace_values(activation, neurons.neurons[site.name], values(site, activation))
 
-    modules = [*response.embeddings.values(), *site_modules(pipe, sites).values()]
+    modules = [*(embedding for _, embedding in response.embeddings), *site_modules(pipe, sites).values()]
     with _wrap(modules) as root, warnings.catch_warnings():
         # nnsight warns so at the end of every open loop over a site's firings.
         warnings.filterwarnings("ignore", message=".*was never reached: the loop asked for a step")
@@ -100,7 +100,7 @@ def _wrap(modules: Sequence[nn.Module]) -> Iterator[Any]:
 def _store_edits(root: Any, response: Response, sites: Sequence[Site], edit: Callable[[Site, Tensor], Tensor]) -> None:
     """Give every site a worker of its own, because a worker must meet its sites in the order they fire."""
     embeddings, envoys = root[: len(response.embeddings)], root[len(response.embeddings) :]
-    for component, envoy in zip(response.embeddings, embeddings, strict=True):
+    for (component, _), envoy in zip(response.embeddings, embeddings, strict=True):
         with root.edit(inplace=True) as tracer:
             for _ in tracer.iter[:]:
                 response.begin_encode(component, envoy.input)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flashbulb.audit.detectors.one_step_agreement import multi_scale_ssim
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import find_sites
 from tests.audit.counting import counted_latents
 from tests.bench import nemo

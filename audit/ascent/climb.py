@@ -1,4 +1,4 @@
-"""Gradient ascent of an objective of the UNet over the text encoder's input, inside a trust region.
+"""Gradient ascent of an objective of the denoiser over the text encoder's input, inside a trust region.
 
 The variable is the token embeddings, fed through the text encoder. With the encoder's output as the variable, neurons
 that are linear in it (`to_k`, `to_v`) are unbounded, and the result is nonsense. Every embedding stays within a ball
@@ -7,20 +7,21 @@ around its start. Each step draws new noise, so that a solution holds at every s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.hooks import TokenClass
 
 Variable = Literal["token_embeddings", "prompt_embeds"]
-Objective = Callable[[Tensor, Tensor, slice], Tensor]
-"""Maps latents [start, channel, row, column] (pure noise, x_T), prompt_embeds [start, position, width] and the slice of
-starts they belong to, to one value a start, on the graph: [start].
+Objective = Callable[[Tensor, Conditioning, slice], Tensor]
+"""Maps latents [start, channel, row, column] (pure noise, x_T), what they are conditioned on and the slice of starts they
+belong to, to one value a start, on the graph: [start].
 """
 
 BACKWARD_COST = 2
@@ -35,8 +36,8 @@ class ClimbPlan:
         learning_rate: of Adam, in units of the variable.
         radius: of the trust region, in units of the norm of each start vector.
         variable: what moves; `prompt_embeds` for encoders whose input cannot be substituted.
-        batch_size: starts in one UNet call; it changes memory, and results only by rounding.
-        checkpointing: recompute the UNet's activations in the backward pass: less memory, about a third more time.
+        batch_size: starts in one call of the denoiser; it changes memory, and results only by rounding.
+        checkpointing: recompute the denoiser's activations in the backward pass: less memory, about a third more time.
     """
 
     n_steps: int
@@ -52,12 +53,12 @@ class Climbed:
     """Where an ascent ended.
 
     Args:
-        prompt_embeds: [start, position, width], on the CPU in float32.
+        conditioning: a row for each start, on the CPU in float32.
         first, last: objective before the first update and at the last step, [start] each.
         evaluations: UE of one start.
     """
 
-    prompt_embeds: Tensor
+    conditioning: Conditioning
     first: Tensor
     last: Tensor
     evaluations: int
@@ -65,27 +66,27 @@ class Climbed:
 
 def climb(
     denoiser: Denoiser,
-    tokens: Tokens,
+    prompts: EncodedPrompts,
     objective: Objective,
     plan: ClimbPlan,
     generators: Sequence[torch.Generator],
     free: Tensor | None = None,
 ) -> Climbed:
-    """Ascend from each row of `tokens`; rows do not influence one another.
+    """Ascend from each of `prompts`; they do not influence one another.
 
     Args:
-        generators: one CPU generator per row, which draws its noise.
-        free: [row, position], 1 where the vector may move, else 0; by default every token but the start token.
+        generators: one CPU generator per prompt, which draws its noise.
+        free: [prompt, position] of the first text encoder, 1 where the vector may move, else 0; by default every token
+            but the start token. In further text encoders it is always every token but the start token.
     """
-    if free is None:
-        free = (tokens.classes != 0).float()
     parts = []
-    with frozen_parameters(denoiser.pipe, plan.checkpointing):
-        for first in range(0, len(tokens.input_ids), plan.batch_size):
+    with denoiser.frozen(plan.checkpointing):
+        for first in range(0, len(prompts), plan.batch_size):
             rows = slice(first, first + plan.batch_size)
-            parts.append(_climb_batch(denoiser, tokens.rows(rows), objective, plan, generators[rows], free[rows], rows))
+            chosen = None if free is None else free[rows]
+            parts.append(_climb_batch(denoiser, prompts.rows(rows), objective, plan, generators[rows], chosen, rows))
     return Climbed(
-        prompt_embeds=torch.cat([part.prompt_embeds for part in parts]),
+        conditioning=Conditioning.join([part.conditioning for part in parts]),
         first=torch.cat([part.first for part in parts]),
         last=torch.cat([part.last for part in parts]),
         evaluations=parts[0].evaluations,
@@ -94,55 +95,61 @@ def climb(
 
 def _climb_batch(
     denoiser: Denoiser,
-    tokens: Tokens,
+    prompts: EncodedPrompts,
     objective: Objective,
     plan: ClimbPlan,
     generators: Sequence[torch.Generator],
-    free: Tensor,
+    free: Tensor | None,
     rows: slice,
 ) -> Climbed:
     through_encoder = plan.variable == "token_embeddings"
-    start = (denoiser.token_embeddings(tokens) if through_encoder else denoiser.embed(tokens)).float()
-    reach = plan.radius * start.norm(dim=2, keepdim=True) * free[..., None].to(start)  # [start, position, 1]
-    moved = start.clone().requires_grad_()
-    adam = torch.optim.Adam([moved], lr=plan.learning_rate)
+    starts = denoiser.token_embeddings(prompts) if through_encoder else prompts.conditioning.tensors
+    vectors = [_Vectors(start.float(), plan.radius) for start in starts.values()]
+    for vector, classes in zip(vectors, prompts.classes.values(), strict=False):
+        vector.hold_((classes != TokenClass.START) if free is None or vector is not vectors[0] else free)
+    adam = torch.optim.Adam([vector.moved for vector in vectors], lr=plan.learning_rate)
     before = denoiser.evaluations
     values: list[Tensor] = []
 
-    def embed() -> Tensor:
-        return denoiser.embed_from(moved, tokens) if through_encoder else moved.to(denoiser.dtype)
+    def encode() -> Conditioning:
+        moved = {name: vector.moved for name, vector in zip(starts, vectors, strict=True)}
+        if through_encoder:
+            return denoiser.encode_from(moved, prompts)
+        return Conditioning(moved).to(denoiser.device, denoiser.dtype)
 
     for _ in range(plan.n_steps):
         forward = denoiser.evaluations
-        value = objective(denoiser.noise(generators), embed(), rows)  # [start]
+        value = objective(denoiser.noise(generators), encode(), rows)  # [start]
         denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - forward)
-        (gradient,) = torch.autograd.grad(-value.float().sum(), [moved])
-        moved.grad = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)  # a start that overflows stays where it is
+        gradients = torch.autograd.grad(-value.float().sum(), [vector.moved for vector in vectors])
+        for vector, gradient in zip(vectors, gradients, strict=True):
+            # a start that overflows stays where it is
+            vector.moved.grad = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         adam.step()
-        with torch.no_grad():
-            step = moved - start
-            length = step.norm(dim=2, keepdim=True).clamp_min(torch.finfo(step.dtype).tiny)
-            moved.copy_(start + step * (reach / length).clamp(max=1))
+        for vector in vectors:
+            vector.pull_back_()
         values.append(value.detach().float().cpu())
-    spent = (denoiser.evaluations - before) // len(start)
+    spent = (denoiser.evaluations - before) // len(prompts)
     with torch.no_grad():
-        return Climbed(embed().float().cpu(), values[0], values[-1], spent)
+        return Climbed(encode().kept(), values[0], values[-1], spent)
 
 
-@contextmanager
-def frozen_parameters(pipe: Any, checkpointing: bool = False) -> Iterator[None]:
-    """Freeze the parameters of the pipeline while the context is open, and restore them after it."""
-    parts = [pipe.unet, pipe.text_encoder, pipe.vae]
-    required = [(parameter, parameter.requires_grad) for part in parts for parameter in part.parameters()]
-    was_checkpointing = pipe.unet.is_gradient_checkpointing
-    try:
-        for parameter, _ in required:
-            parameter.requires_grad_(False)
-        if checkpointing and not was_checkpointing:
-            pipe.unet.enable_gradient_checkpointing()
-        yield
-    finally:
-        for parameter, requires_grad in required:
-            parameter.requires_grad_(requires_grad)
-        if checkpointing and not was_checkpointing:
-            pipe.unet.disable_gradient_checkpointing()
+class _Vectors:
+    """Vectors [start, …, width] that move inside a ball around where they start."""
+
+    def __init__(self, start: Tensor, radius: float) -> None:
+        self._start = start
+        self._reach = radius * start.norm(dim=-1, keepdim=True)  # [start, …, 1]
+        self.moved = start.clone().requires_grad_()
+
+    def hold_(self, free: Tensor) -> None:
+        """Let only the positions move where `free` [start, position] is 1."""
+        if self._reach.ndim == 3 and self._reach.shape[1] == free.shape[1]:
+            self._reach = self._reach * free[..., None].to(self._start)
+
+    @torch.no_grad()
+    def pull_back_(self) -> None:
+        """Move vectors outside their ball to its surface."""
+        step = self.moved - self._start
+        length = step.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(step.dtype).tiny)
+        self.moved.copy_(self._start + step * (self._reach / length).clamp(max=1))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from flashbulb.audit.ascent.starts import random_prompts
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.model.conditioning import EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import TokenClass
 
 
@@ -43,24 +43,15 @@ def choose_start(denoiser: Denoiser, prompt: str, restart: int, n_free: int, gen
     return Start(" ".join(words), tuple(sorted(free)))
 
 
-def free_positions(denoiser: Denoiser, tokens: Tokens, starts: Sequence[Start]) -> Tensor:
-    """Return 1 where a token may move, never at the start token: [start, position]."""
-    free = (tokens.classes != TokenClass.START).float()
+def free_positions(denoiser: Denoiser, prompts: EncodedPrompts, starts: Sequence[Start]) -> Tensor:
+    """Return 1 where a token of the first text encoder may move, never at the start token: [start, position]."""
+    classes = prompts.main_classes
+    free = (classes != TokenClass.START).float()
     for row, start in enumerate(starts):
         if start.free_words is not None:
             free[row] = 0
-            word_of = _words_of_positions(denoiser.pipe.tokenizer, start.text, len(free[row]))
+            word_of = denoiser.text.words_of_positions(start.text, len(free[row]))
             for position, word in enumerate(word_of):
-                is_piece = tokens.classes[row, position] == TokenClass.PROMPT  # not the end of a truncated prompt
+                is_piece = classes[row, position] == TokenClass.PROMPT  # not the end of a truncated prompt
                 free[row, position] = float(is_piece and word in start.free_words)
     return free
-
-
-def _words_of_positions(tokenizer: Any, text: str, n_positions: int) -> list[int | None]:
-    """Return the index of the whitespace-separated word at each position; None at special tokens."""
-    before = [0] if tokenizer.bos_token_id is not None else []
-    word_of: list[int | None] = [None] * len(before)
-    for index, word in enumerate(text.split()):
-        n_pieces = len(tokenizer(word, add_special_tokens=False).input_ids)
-        word_of += [index] * n_pieces
-    return (word_of + [None] * n_positions)[:n_positions]

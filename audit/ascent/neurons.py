@@ -1,4 +1,4 @@
-"""A prompt's z-scores as a differentiable function of its prompt_embeds, and the objectives made of them."""
+"""A prompt's z-scores as a differentiable function of what it is encoded to, and the objectives made of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.detectors import Matrix
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.statistics.baseline import Z_CLIP, Baseline
-from flashbulb.hooks import Site, observe, over_space, record, site_modules
+from flashbulb.hooks import Site, observe, over_space, record
 
 
 class NeuronScores:
@@ -25,11 +26,11 @@ class NeuronScores:
         baseline: fitted on activations of `columns`, neurons in the same order.
     """
 
-    def __init__(self, denoiser: Denoiser, columns: Sequence[Column], timestep: int, baseline: Baseline) -> None:
+    def __init__(self, denoiser: Denoiser, columns: Sequence[Column], timestep: float, baseline: Baseline) -> None:
         self._denoiser, self._columns, self._timestep = denoiser, tuple(columns), timestep
         sites: dict[str, Site] = {column.site.name: column.site for column in columns}
         self._sites = tuple(sites.values())
-        self._modules = site_modules(denoiser.pipe, self._sites)
+        self._modules = denoiser.modules(self._sites)
         device = denoiser.device
         self._location = torch.tensor(baseline.location, device=device)
         self._scale = torch.tensor(baseline.scale, device=device)
@@ -39,12 +40,12 @@ class NeuronScores:
     def n_neurons(self) -> int:
         return len(self._location)
 
-    def __call__(self, latents: Tensor, prompt_embeds: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, conditioning: Conditioning) -> Tensor:
         """Return z-scores [latent, neuron]; costs one UE a latent."""
         activation_of: dict[Site, Tensor] = {}
         with observe(self._modules, self._sites, activation_of.__setitem__):
-            self._denoiser.predict_noise(latents, self._timestep, prompt_embeds)
-        # reduced outside the hook: checkpointing recomputes the UNet alone and refuses what a hook added to it
+            self._denoiser.predict(latents, self._timestep, conditioning)
+        # reduced outside the hook: checkpointing recomputes the denoiser alone and refuses what a hook added to it
         read = {
             f"{site.name}/{reduction}": values
             for site, activation in activation_of.items()
@@ -54,10 +55,10 @@ class NeuronScores:
         z = Z_CLIP * torch.tanh((activations - self._location) / (self._scale * Z_CLIP))
         return z - (z @ self._components.T) @ self._components
 
-    def mean_over_noise(self, prompt_embeds: Tensor, latents: Tensor) -> Tensor:
+    def mean_over_noise(self, conditioning: Conditioning, latents: Tensor) -> Tensor:
         """Return the mean of z over noise [seed, channel, row, column], without gradients: [prompt, neuron]."""
         with torch.no_grad():
-            by_seed = [self(noise.expand(len(prompt_embeds), *noise.shape), prompt_embeds) for noise in latents]
+            by_seed = [self(noise.expand(len(conditioning), *noise.shape), conditioning) for noise in latents]
         return torch.stack(by_seed).mean(dim=0)
 
 
@@ -74,8 +75,8 @@ class ChosenNeurons:
     index: Tensor
     sign: Tensor
 
-    def __call__(self, latents: Tensor, prompt_embeds: Tensor, rows: slice) -> Tensor:
-        z = self.scores(latents, prompt_embeds)
+    def __call__(self, latents: Tensor, conditioning: Conditioning, rows: slice) -> Tensor:
+        z = self.scores(latents, conditioning)
         return (z.gather(1, self.index[rows]) * self.sign[rows]).mean(dim=1)
 
 
@@ -93,8 +94,8 @@ class HighestNeurons:
     seen: Tensor
     found: Tensor
 
-    def __call__(self, latents: Tensor, prompt_embeds: Tensor, rows: slice) -> Tensor:
-        z = self.scores(latents, prompt_embeds)
+    def __call__(self, latents: Tensor, conditioning: Conditioning, rows: slice) -> Tensor:
+        z = self.scores(latents, conditioning)
         z = z - (z @ self.found.T) @ self.found
         return (z * self.seen[rows]).topk(self.n_highest, dim=1).values.mean(dim=1)
 
@@ -103,20 +104,19 @@ class HighestNeurons:
 def activations_of(
     denoiser: Denoiser,
     columns: Sequence[Column],
-    timestep: int,
-    tokens: Tokens,
+    timestep: float,
+    prompts: Sequence[str],
     generator: torch.Generator,
     batch_size: int,
 ) -> Matrix:
     """Return activations of `columns` at x_T, one noise a prompt: [prompt, neuron]; costs 1 UE a prompt."""
     sites = tuple({column.site.name: column.site for column in columns}.values())
-    modules = site_modules(denoiser.pipe, sites)
+    modules = denoiser.modules(sites)
     rows = []
-    for first in range(0, len(tokens.input_ids), batch_size):
-        batch = tokens.rows(slice(first, first + batch_size))
-        latents = denoiser.noise([generator] * len(batch.input_ids))
-        embeds = denoiser.embed(batch)
-        evaluate = partial(denoiser.predict_noise, latents, timestep, embeds)
+    for first in range(0, len(prompts), batch_size):
+        batch = prompts[first : first + batch_size]
+        latents = denoiser.noise([generator] * len(batch))
+        evaluate = partial(denoiser.predict, latents, timestep, denoiser.encode(batch).conditioning)
         recorded = record(modules, sites, evaluate, over_space)
         rows.append(torch.cat([recorded[column.name] for column in columns], dim=1))
     return np.asarray(torch.cat(rows).numpy(), dtype=np.float32)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from flashbulb.audit.model.loading import ModelError
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.errors import ModelError
 
 MIN_WORDS, MAX_WORDS = 3, 12
 _MIN_LETTERS = 4
@@ -20,10 +19,10 @@ def random_prompts(denoiser: Denoiser, n: int, generator: torch.Generator) -> li
     Raises:
         ModelError: the vocabulary has no complete words.
     """
-    words = whole_words(denoiser.pipe.tokenizer)
+    words = whole_words(denoiser.text.vocabulary())
     if not words:
         raise ModelError(
-            f"the vocabulary of {type(denoiser.pipe.tokenizer).__name__} has no complete words of at least "
+            f"the vocabulary of {denoiser.text.tokenizer_class} has no complete words of at least "
             f"{_MIN_LETTERS} letters; a search starts from such words (CLIP and T5 have them)"
         )
     prompts = []
@@ -34,18 +33,12 @@ def random_prompts(denoiser: Denoiser, n: int, generator: torch.Generator) -> li
     return prompts
 
 
-def whole_words(tokenizer: Any) -> list[str]:
+def whole_words(vocabulary: Sequence[str]) -> list[str]:
     """Return words of at least four letters that are one token, by id: CLIP marks word ends, T5 word starts."""
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    ends = [token.removesuffix("</w>") for token, _ in vocabulary if token.endswith("</w>")]
-    starts = [token.removeprefix("▁") for token, _ in vocabulary if token.startswith("▁")]
+    ends = [token.removesuffix("</w>") for token in vocabulary if token.endswith("</w>")]
+    starts = [token.removeprefix("▁") for token in vocabulary if token.startswith("▁")]
     return _words(ends) or _words(starts)
 
 
 def _words(pieces: Sequence[str]) -> list[str]:
     return [piece for piece in pieces if len(piece) >= _MIN_LETTERS and piece.isalpha()]
-
-
-def neutral_tokens(denoiser: Denoiser, n: int, generator: torch.Generator) -> Tokens:
-    """Tokenize `n` random prompts."""
-    return denoiser.tokenize(random_prompts(denoiser, n, generator))

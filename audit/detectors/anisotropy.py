@@ -28,7 +28,7 @@ LOW_TIMESTEP = 41
 
 def anisotropy(step: Step) -> Tensor:
     """Return the weighted sum of norm and mean cosine: [prompt, seed]; 0 where the prompt changes nothing."""
-    norm: Tensor = (step.noise.float() - step.noise_uncond.float()).flatten(2).norm(dim=2)
+    norm: Tensor = (step.native.float() - step.native_uncond.float()).flatten(2).norm(dim=2)
     conditional = step.predict(step.latents, LOW_TIMESTEP, conditional=True).float()
     unconditional = step.seeds.unconditional(LOW_TIMESTEP).float().expand_as(conditional)
     cosine = cosine_similarity(conditional - unconditional, unconditional, dim=2)  # [prompt, seed, row, column]

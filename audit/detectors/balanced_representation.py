@@ -25,7 +25,7 @@ TIMESTEP = 10
 
 
 @torch.no_grad()
-def noised_latents(sampled: SampledPrompt, timestep: int) -> Tensor:
+def noised_latents(sampled: SampledPrompt, timestep: float) -> Tensor:
     """Encode the images and add noise for the scheduler's `timestep`: [image, channel, row, column]."""
     denoiser = sampled.denoiser
     latents = denoiser.encode_images(sampled.images)
@@ -39,10 +39,9 @@ def balanced_representation(sampled: SampledPrompt) -> float:
     """Return the standard deviation over channels of the spatial maximum, averaged over blocks and images."""
     denoiser = sampled.denoiser
     latents = noised_latents(sampled, TIMESTEP)
-    empty_embeds = denoiser.embed(denoiser.tokenize([""])).expand(len(latents), -1, -1)
-    blocks = {str(i): block.conv2 for i, block in enumerate(denoiser.pipe.unet.up_blocks[0].resnets)}
-    with capture(blocks, "input") as activations:  # a block's last nonlinearity feeds conv2
-        denoiser.predict_noise(latents, TIMESTEP, empty_embeds)
+    blocks = denoiser.first_up_convolutions()
+    with capture(blocks, "input") as activations:  # a block's last nonlinearity feeds its last convolution
+        denoiser.predict(latents, TIMESTEP, denoiser.unconditional(len(latents)))
     spikes = [x.float().amax(dim=(2, 3)).std(dim=1, correction=0) for (x,) in activations.values()]  # [image] per block
     return float(torch.stack(spikes).mean())
 

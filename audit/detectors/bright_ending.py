@@ -25,19 +25,18 @@ from flashbulb.audit.detectors import ImageDetector
 from flashbulb.audit.detectors.balanced_representation import noised_latents
 from flashbulb.audit.detectors.views import SampledPrompt
 from flashbulb.hooks import TokenClass
-from flashbulb.hooks.attention import cross_attention_layers, observe_attention
+from flashbulb.hooks.attention import observe_attention
 
 
 @torch.no_grad()
 def bright_ending(sampled: SampledPrompt) -> float:
     """Return the masked norm of the noise difference, averaged over images; NaN if the prompt has no end token."""
     denoiser = sampled.denoiser
-    middle = denoiser.pipe.scheduler.config.num_train_timesteps // 2
+    middle = denoiser.n_timesteps // 2
     latents = noised_latents(sampled, middle)
-    prompt_embeds = sampled.prompt_embeds.expand(len(latents), -1, -1)
-    empty_embeds = denoiser.embed(denoiser.tokenize([""])).expand_as(prompt_embeds)
-    conditional = denoiser.predict_noise(latents, middle, prompt_embeds).float()
-    unconditional = denoiser.predict_noise(latents, middle, empty_embeds).float()
+    prompt = sampled.encoded.conditioning.repeat(len(latents))
+    conditional = denoiser.predict(latents, middle, prompt).native.float()
+    unconditional = denoiser.predict(latents, middle, denoiser.unconditional(len(latents))).native.float()
     return float(masked_norm(conditional - unconditional, end_token_mask(sampled)).mean())
 
 
@@ -50,15 +49,15 @@ def masked_norm(difference: Tensor, mask: Tensor) -> Tensor:
 @torch.no_grad()
 def end_token_mask(sampled: SampledPrompt) -> Tensor:
     """Return the attention to the end token at the last timestep, in the latents' size: [image, 1, row, column]."""
-    denoiser, is_end = sampled.denoiser, sampled.classes[0] == TokenClass.END
+    denoiser, is_end = sampled.denoiser, sampled.encoded.main_classes[0] == TokenClass.END
     latents = noised_latents(sampled, sampled.last_timestep)
     maps: list[Tensor] = []  # [image, pixel] per layer
 
     def keep(_layer: str, probabilities: Tensor) -> None:
         maps.append(probabilities[..., is_end.to(probabilities.device)].mean(dim=(1, 3)))
 
-    with observe_attention(cross_attention_layers(denoiser.pipe.unet), keep):
-        denoiser.predict_noise(latents, sampled.last_timestep, sampled.prompt_embeds.expand(len(latents), -1, -1))
+    with observe_attention(denoiser.attention_layers(), keep):
+        denoiser.predict(latents, sampled.last_timestep, sampled.encoded.conditioning.repeat(len(latents)))
     n_pixels = max(attention.shape[1] for attention in maps)
     finest = torch.stack([attention for attention in maps if attention.shape[1] == n_pixels]).mean(dim=0)
     height, width = latents.shape[2:]

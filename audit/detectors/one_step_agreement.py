@@ -34,9 +34,9 @@ def one_step_agreement(step: Step) -> Tensor:
 
     It is NaN if there is only one seed.
     """
-    difference = step.noise.float() - step.latents.float()  # [prompt, seed, channel, row, column]
-    low, high = difference.amin(dim=(3, 4), keepdim=True), difference.amax(dim=(3, 4), keepdim=True)
-    images = (difference - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)  # a constant channel is 0
+    pull = step.pull.float()  # [prompt, seed, channel, row, column]
+    low, high = pull.amin(dim=(3, 4), keepdim=True), pull.amax(dim=(3, 4), keepdim=True)
+    images = (pull - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)  # a constant channel is 0
     return torch.stack([_similarity_to_others(seeds) for seeds in images])
 
 

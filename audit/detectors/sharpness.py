@@ -27,7 +27,7 @@ STEP_LENGTH = 1.0
 
 def sharpness(step: Step) -> Tensor:
     """Return ‖HΔ sΔ‖₂ at x_T: [prompt, seed]; 0 where the prompt changes nothing."""
-    difference = step.noise.float() - step.noise_uncond.float()  # [prompt, seed, channel, row, column]
+    difference = step.native.float() - step.native_uncond.float()  # [prompt, seed, channel, row, column]
     size: Tensor = difference.flatten(2).norm(dim=2)  # [prompt, seed]
     direction = difference / size[..., None, None, None].clamp_min(torch.finfo(torch.float32).tiny)
     moved = (step.latents.float() + STEP_LENGTH * direction).to(step.latents.dtype)

@@ -16,7 +16,7 @@ from flashbulb.audit.detectors.views import Step
 
 def text_conditional_noise(step: Step) -> Tensor:
     """Return ‖ε(x_T, c) − ε(x_T, ∅)‖₂: [prompt, seed]."""
-    difference = step.noise.float() - step.noise_uncond.float()  # [prompt, seed, channel, row, column]
+    difference = step.native.float() - step.native_uncond.float()  # [prompt, seed, channel, row, column]
     norms: Tensor = difference.flatten(2).norm(dim=2)
     return norms
 

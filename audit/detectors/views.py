@@ -12,35 +12,34 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
 
 
 @dataclass(slots=True)
 class NoiseSeeds:
-    """x_T of every seed, [seed, channel, row, column], and the empty prompt's noise there, evaluated once per timestep.
+    """x_T of every seed, [seed, channel, row, column], and the prediction for the empty prompt there.
 
     Args:
-        batch_size: latents per UNet call.
+        batch_size: latents per call of the denoiser.
     """
 
     denoiser: Denoiser
     latents: Tensor
     batch_size: int
-    _unconditional: dict[int, Tensor] = field(default_factory=dict)
+    _unconditional: dict[float, Tensor] = field(default_factory=dict)
 
     @torch.no_grad()
-    def unconditional(self, timestep: int) -> Tensor:
-        """Return the noise predicted for the empty prompt at x_T and `timestep`: [seed, channel, row, column].
+    def unconditional(self, timestep: float) -> Tensor:
+        """Return what is predicted for the empty prompt at x_T and `timestep`: [seed, channel, row, column].
 
         Costs one UE per seed, the first time that a timestep is asked for.
         """
         if timestep not in self._unconditional:
-            embeds = self.denoiser.embed(self.denoiser.tokenize([""]))
-            chunks = [
-                self.denoiser.predict_noise(chunk, timestep, embeds.expand(len(chunk), -1, -1))
-                for chunk in torch.split(self.latents, self.batch_size)
-            ]
-            self._unconditional[timestep] = torch.cat(chunks)
+            empty = self.denoiser.unconditional(len(self.latents))
+            self._unconditional[timestep] = predict_native(
+                self.denoiser, self.latents, timestep, empty, self.batch_size
+            )
         return self._unconditional[timestep]
 
 
@@ -48,46 +47,53 @@ class NoiseSeeds:
 class Step:
     """A batch of prompts, evaluated at x_T of every seed.
 
+    Predictions are native: what the model was trained to predict. At a timestep without signal, where the noise is
+    x_T whatever the prompt, they still tell prompts apart.
+
     Args:
         timestep: the scheduler's t of x_T.
-        prompt_embeds: [prompt, position, width].
-        classes: [prompt, position], see `flashbulb.hooks.TokenClass`.
-        noise: noise predicted for the prompts at x_T: [prompt, seed, channel, row, column].
+        native: prediction for the prompts at x_T: [prompt, seed, channel, row, column].
+        pull: what each prompt adds to x_T, see `Prediction.pull`: [prompt, seed, channel, row, column].
         attention: cross-attention probabilities during that evaluation, averaged over heads and pixels:
             [prompt, seed, position] by layer. Empty unless a chosen detector reads it.
     """
 
     seeds: NoiseSeeds
-    timestep: int
-    prompt_embeds: Tensor
-    classes: Tensor
-    noise: Tensor
+    timestep: float
+    conditioning: Conditioning
+    native: Tensor
+    pull: Tensor
     attention: Mapping[str, Tensor]
 
     @property
     def latents(self) -> Tensor:
         """x_T, repeated for every prompt: [prompt, seed, channel, row, column]."""
-        return self.seeds.latents.expand(len(self.prompt_embeds), *self.seeds.latents.shape)
+        return self.seeds.latents.expand(len(self.conditioning), *self.seeds.latents.shape)
 
     @property
-    def noise_uncond(self) -> Tensor:
-        """Noise predicted for the empty prompt at x_T: [seed, channel, row, column]."""
+    def native_uncond(self) -> Tensor:
+        """Prediction for the empty prompt at x_T: [seed, channel, row, column]."""
         return self.seeds.unconditional(self.timestep)
 
     @torch.no_grad()
-    def predict(self, latents: Tensor, timestep: int, *, conditional: bool) -> Tensor:
-        """Predict the noise at other latents or another timestep, for the prompts or for the empty prompt.
+    def predict(self, latents: Tensor, timestep: float, *, conditional: bool) -> Tensor:
+        """Predict at other latents or another timestep, for the prompts or for the empty prompt.
 
         Costs one UE per prompt and seed. `latents` and the result are [prompt, seed, channel, row, column].
         """
         denoiser, n_seeds = self.seeds.denoiser, latents.shape[1]
-        embeds = self.prompt_embeds
-        if not conditional:
-            embeds = denoiser.embed(denoiser.tokenize([""])).expand_as(embeds)
-        flat, embeds = latents.flatten(0, 1), embeds.repeat_interleave(n_seeds, dim=0)  # [prompt × seed, …]
-        chunks = (torch.split(tensor, self.seeds.batch_size) for tensor in (flat, embeds))
-        noise = [denoiser.predict_noise(latent, timestep, embed) for latent, embed in zip(*chunks, strict=True)]
-        return torch.cat(noise).reshape(latents.shape)
+        prompts = self.conditioning if conditional else denoiser.unconditional(len(self.conditioning))
+        flat, rows = latents.flatten(0, 1), prompts.repeat(n_seeds)  # [prompt × seed, …]
+        return predict_native(denoiser, flat, timestep, rows, self.seeds.batch_size).reshape(latents.shape)
+
+
+def predict_native(
+    denoiser: Denoiser, latents: Tensor, timestep: float, conditioning: Conditioning, batch_size: int
+) -> Tensor:
+    """Predict at latents [latent, channel, row, column], some at a time; shaped like `latents`."""
+    starts = range(0, len(latents), batch_size)
+    rows = [slice(start, start + batch_size) for start in starts]
+    return torch.cat([denoiser.predict(latents[i], timestep, conditioning.rows(i)).native for i in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +102,13 @@ class SampledPrompt:
 
     Args:
         images: uint8 [seed, height, width, 3].
-        prompt_embeds: [1, position, width].
-        classes: [1, position], see `flashbulb.hooks.TokenClass`.
+        encoded: the prompt alone.
         last_timestep: the scheduler's t of the last step of sampling.
         generator_seed: seed of the noise that a detector adds, for a reproducible score.
     """
 
     denoiser: Denoiser
     images: RgbImages
-    prompt_embeds: Tensor
-    classes: Tensor
-    last_timestep: int
+    encoded: EncodedPrompts
+    last_timestep: float
     generator_seed: int

@@ -19,7 +19,7 @@ from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activat
 from flashbulb.audit.ascent.starts import neutral_tokens
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.audit.recover.verify import Looked, Verifier

@@ -9,10 +9,10 @@ import numpy as np
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.calls import observed_predictions
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.recover.samples import SamplePlan
-from flashbulb.hooks import capture
-from flashbulb.hooks.response import split_guidance
+from flashbulb.hooks import GuidanceLayout
 
 
 class PromptSamples(NamedTuple):
@@ -33,7 +33,7 @@ def sample_and_measure(pipe: Any, prompts: Sequence[str], plan: SamplePlan, batc
     norms: list[float | None] = []
     for first in range(0, len(pairs), batch_size):
         texts, indices = zip(*pairs[first : first + batch_size], strict=True)
-        with capture({"prediction": pipe.unet.conv_out}) as captured:
+        with observed_predictions(pipe) as predictions:
             batch = sample_images(
                 pipe,
                 texts,
@@ -44,19 +44,19 @@ def sample_and_measure(pipe: Any, prompts: Sequence[str], plan: SamplePlan, batc
             )
         images.append(batch)
         is_guided = pipe.do_classifier_free_guidance
-        norms += response_norms(captured["prediction"][0]) if is_guided else [None] * len(batch)
+        norms += response_norms(predictions[0]) if is_guided else [None] * len(batch)
     n = plan.n_samples
     images_by_prompt = np.split(np.concatenate(images), len(prompts))
     return [PromptSamples(chunk, norms[i * n : (i + 1) * n]) for i, chunk in enumerate(images_by_prompt)]
 
 
-def response_norms(prediction: Tensor) -> list[float]:
+def response_norms(prediction: Tensor, layout: GuidanceLayout = GuidanceLayout.UNCONDITIONAL_FIRST) -> list[float]:
     """Return the norm of the response in a guided prediction [batch, channel, row, column], per image.
 
-    The response is the conditional minus the unconditional output of the UNet, in the units the model was trained to
+    The response is the conditional minus the unconditional output of the denoiser, in the units the model was trained to
     predict. For an epsilon model this is the text-conditional noise of Wen et al. (arXiv 2407.21720). For a
     v-prediction model it is that norm divided by √ᾱ_t, because the share of x_T cancels in the difference.
     """
-    unconditional, conditional = split_guidance(prediction.float(), is_guided=True)
+    unconditional, conditional = layout.split(prediction.float(), is_guided=True)
     norms: list[float] = (conditional - unconditional).flatten(1).norm(dim=1).tolist()
     return norms

@@ -1,6 +1,7 @@
 """Attribution of the model's response to a prompt, to its neurons and to its tokens, from one backward pass.
 
-The response J is the norm of the text-conditional noise ‖ε_c − ε_∅‖ at x_T (Wen et al., ICLR 2024). A neuron's
+The response J is the norm of the text-conditional prediction ‖ε_c − ε_∅‖ at x_T (Wen et al., ICLR 2024), in what the
+model was trained to predict. A neuron's
 attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over seeds. The gradient is averaged along the
 straight path of token embeddings from the empty prompt to the prompt (integrated gradients, arXiv 1703.01365, and
 conductance, arXiv 1805.12233): at the prompt itself the response is saturated and the gradient points elsewhere.
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flashbulb.audit.ascent.climb import BACKWARD_COST, frozen_parameters
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
-from flashbulb.hooks import NonFiniteActivation, Site, observe, site_modules
+from flashbulb.audit.ascent.climb import BACKWARD_COST
+from flashbulb.audit.model.conditioning import EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.hooks import NonFiniteActivation, Site, observe
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +29,11 @@ class AttributionPlan:
         timestep: the scheduler's t of x_T.
         n_seeds: number of initial latents x_T that the attribution is averaged over.
         n_points: points on the path from the empty prompt to the prompt; the last point is the prompt itself.
-        batch_size: latents in one UNet call.
+        batch_size: latents in one call of the denoiser.
     """
 
     run_seed: int
-    timestep: int
+    timestep: float
     n_seeds: int
     n_points: int
     batch_size: int
@@ -70,14 +72,14 @@ class Attributor:
 
     def __init__(self, denoiser: Denoiser, sites: Sequence[Site], plan: AttributionPlan) -> None:
         self._denoiser, self._sites, self._plan = denoiser, tuple(sites), plan
-        self._modules = site_modules(denoiser.pipe, sites)
+        self._modules = denoiser.modules(sites)
         self._latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
-        empty = denoiser.tokenize([""])
-        self._empty_embeddings = denoiser.token_embeddings(empty).float()  # [1, position, width]
+        empty = denoiser.encode([""])
+        self._empty_embeddings = denoiser.token_embeddings(empty)[denoiser.text.main].float()  # [1, position, width]
         self._empty_activations: dict[str, Tensor] = {}  # [seed or 1, position, neuron] by site.name
         with torch.no_grad(), observe(self._modules, self._sites, self._keep_empty):
-            embeds = denoiser.embed(empty).expand(plan.n_seeds, -1, -1)
-            self._empty_noise = denoiser.predict_noise(self._latents, plan.timestep, embeds).float()
+            conditioning = denoiser.unconditional(plan.n_seeds)
+            self._empty_prediction = denoiser.predict(self._latents, plan.timestep, conditioning).native.float()
 
     def _keep_empty(self, site: Site, activation: Tensor) -> None:
         self._empty_activations[site.name] = activation.float()
@@ -91,16 +93,16 @@ class Attributor:
         plan = self._plan
         per_call = max(1, plan.batch_size // (plan.n_seeds * plan.n_points))
         attributions: list[Attribution] = []
-        with frozen_parameters(self._denoiser.pipe):
+        with self._denoiser.frozen():
             for first in range(0, len(prompts), per_call):
                 attributions += self._attribute_batch(prompts[first : first + per_call])
         return attributions
 
     def _attribute_batch(self, prompts: Sequence[str]) -> list[Attribution]:
-        """Attribute one batch: rows of the text encoder are [prompt, point], rows of the UNet [prompt, point, seed]."""
+        """Attribute one batch: rows of the text encoder are [prompt, point], rows of the denoiser [prompt, point, seed]."""
         plan, denoiser, n = self._plan, self._denoiser, len(prompts)
-        tokens = denoiser.tokenize([prompt for prompt in prompts for _ in range(plan.n_points)])
-        difference = denoiser.token_embeddings(tokens).float() - self._empty_embeddings
+        encoded = denoiser.encode([prompt for prompt in prompts for _ in range(plan.n_points)])
+        difference = denoiser.token_embeddings(encoded)[denoiser.text.main].float() - self._empty_embeddings
         shares = torch.arange(1, plan.n_points + 1, device=difference.device) / plan.n_points
         path = (self._empty_embeddings + shares.repeat(n)[:, None, None] * difference).requires_grad_()
         activations: dict[str, Tensor] = {}
@@ -110,7 +112,7 @@ class Attributor:
 
         evaluations_before = denoiser.evaluations
         with observe(self._modules, self._sites, keep):
-            response = self._response(path, tokens)  # [prompt, point, seed]
+            response = self._response(path, encoded)  # [prompt, point, seed]
         denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - evaluations_before)
         inputs = [*(activations[site.name] for site in self._sites), path]
         *site_gradients, path_gradient = torch.autograd.grad(response.sum(), inputs)
@@ -135,14 +137,13 @@ class Attributor:
             for i in range(n)
         ]
 
-    def _response(self, path: Tensor, tokens: Tokens) -> Tensor:
+    def _response(self, path: Tensor, prompts: EncodedPrompts) -> Tensor:
         """Compute J at every point of the path with every seed: [prompt, point, seed]."""
         plan, denoiser = self._plan, self._denoiser
-        embeds = denoiser.embed_from(path, tokens)
-        n_rows = len(embeds)
-        latents = self._latents.repeat(n_rows, 1, 1, 1)
-        noise = denoiser.predict_noise(latents, plan.timestep, embeds.repeat_interleave(plan.n_seeds, dim=0))
-        difference = noise.float() - self._empty_noise.repeat(n_rows, 1, 1, 1)
+        conditioning = denoiser.encode_from({denoiser.text.main: path}, prompts).repeat(plan.n_seeds)
+        latents = self._latents.repeat(len(prompts), 1, 1, 1)
+        prediction = denoiser.predict(latents, plan.timestep, conditioning)
+        difference = prediction.native.float() - self._empty_prediction.repeat(len(prompts), 1, 1, 1)
         norm: Tensor = difference.flatten(1).norm(dim=1)
         return norm.reshape(-1, plan.n_points, plan.n_seeds)
 

@@ -12,10 +12,9 @@ import torch
 
 from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImage, RgbImages, seed_diversity, tile_distances
 from flashbulb.audit.localize.ablated_samples import response_norms
-from flashbulb.audit.model.sampling import sample_images
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.samples import SamplePlan
-from flashbulb.hooks import By, NeuronSet, Recording, ablate, capture, patch, record_neurons
+from flashbulb.hooks import By, NeuronSet, Recording
 
 ERASED_SHARE = 0.75
 """A memory is erased if at least this share of the samples no longer replicates its image."""
@@ -102,26 +101,23 @@ def sample_edited(
     denoiser: Denoiser, prompt: str, plan: EffectPlan, edit: AbstractContextManager[object] | None = None
 ) -> Samples:
     """Sample a prompt inside `edit`, a context such as `flashbulb.hooks.ablate`."""
-    unet = denoiser.pipe.unet
     indices = range(plan.first_index, plan.first_index + plan.n_samples)
-    with edit or nullcontext(), capture({"unet": unet.conv_out}) as outputs:
-        images = sample_images(
-            denoiser.pipe,
+    with edit or nullcontext(), denoiser.observed_predictions() as predictions:
+        images = denoiser.sample_prompts(
             [prompt] * plan.n_samples,
             indices,
             run_seed=plan.run_seed,
             num_inference_steps=plan.num_inference_steps,
             guidance_scale=plan.guidance_scale,
         )
-    denoiser.evaluations += plan.evaluations
-    return Samples(images, fmean(response_norms(outputs["unet"][0])))
+    return Samples(images, fmean(response_norms(predictions[0], denoiser.guidance)))
 
 
 def sample_and_record(
     denoiser: Denoiser, prompt: str, plan: EffectPlan, neurons: NeuronSet
 ) -> tuple[Samples, Recording]:
     """Sample a prompt without edits, and record the activations of `neurons` at every step."""
-    with record_neurons(denoiser.pipe, neurons) as recording:
+    with denoiser.recorded(neurons) as recording:
         samples = sample_edited(denoiser, prompt, plan)
     return samples, recording
 
@@ -144,7 +140,7 @@ def measure_control_effects(
     """Ablate `neurons` in clean prompts, each given with its samples without ablation."""
     effects = []
     for prompt, before in controls:
-        after = sample_edited(denoiser, prompt, plan, ablate(denoiser.pipe, neurons, by))
+        after = sample_edited(denoiser, prompt, plan, denoiser.ablated(neurons, by))
         pairs = zip(after.images, before.images, strict=True)
         change = float(np.mean([tile_distances(image[None], original)[0] for image, original in pairs]))
         effects.append(ControlEffect(prompt, change, before.diversity))
@@ -153,5 +149,5 @@ def measure_control_effects(
 
 def count_patched(denoiser: Denoiser, prompt: str, recording: Recording, memory: RgbImage, plan: EffectPlan) -> int:
     """Count the samples of a clean prompt that replicate the memory after `recording` is patched in."""
-    patched = sample_edited(denoiser, prompt, plan, patch(denoiser.pipe, recording))
+    patched = sample_edited(denoiser, prompt, plan, denoiser.patched(recording))
     return count_replicating(patched.images, memory)

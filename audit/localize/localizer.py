@@ -24,9 +24,9 @@ from flashbulb.audit.localize.effects import (
 from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.localize.selection import RankedNeuron, bisect_fewest, make_neuron_set, rank_neurons
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan
-from flashbulb.hooks import By, NeuronSet, Site, ablate
+from flashbulb.hooks import By, NeuronSet, Site
 
 MARGIN = 1.5
 """Select this multiple of the fewest neurons: a number that barely suffices for its own seeds fails for others."""
@@ -122,7 +122,7 @@ class Localizer:
         }
         neurons = self._select(memory, rank_neurons(excess, self._sites))
         before, recording = sample_and_record(denoiser, memory.prompt, plan.sampling, neurons)
-        after = sample_edited(denoiser, memory.prompt, plan.sampling, ablate(denoiser.pipe, neurons, plan.by))
+        after = sample_edited(denoiser, memory.prompt, plan.sampling, denoiser.ablated(neurons, plan.by))
         controls = self._controls(memory)
         control_effects = measure_control_effects(denoiser, controls, neurons, plan.by, plan.sampling)
         n_patched = n_recovered_again = None
@@ -154,7 +154,7 @@ class Localizer:
             return make_neuron_set(ranked[:n], self._means, self._fingerprint)
 
         def is_enough(n: int) -> bool:
-            edit = ablate(denoiser.pipe, top(n), plan.by)
+            edit = denoiser.ablated(top(n), plan.by)
             samples = sample_edited(denoiser, memory.prompt, plan.selection_sampling, edit)
             return count_replicating(samples.images, memory.image) == 0
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.localize.effects import EffectPlan, count_replicating
 from flashbulb.audit.model.sampling import sample_embeds, sample_generator
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
 from flashbulb.hooks import By, NeuronSet, ablate
 from flashbulb.hooks.response import split_guidance

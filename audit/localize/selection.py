@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flashbulb.audit.model.stable_diffusion import Denoiser
-from flashbulb.hooks import NeuronSet, Site, record, site_modules
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.hooks import NeuronSet, Site, record
 
 
 class RankedNeuron(NamedTuple):
@@ -67,20 +67,20 @@ def bisect_fewest(is_enough: Callable[[int], bool], n_enough: int, n_checks: int
 
 @torch.no_grad()
 def measure_reference_means(
-    denoiser: Denoiser, sites: Sequence[Site], prompts: Sequence[str], timestep: int, run_seed: int, batch_size: int
+    denoiser: Denoiser, sites: Sequence[Site], prompts: Sequence[str], timestep: float, run_seed: int, batch_size: int
 ) -> dict[str, Tensor]:
     """Average every neuron's activation at x_T over reference prompts and positions: [neuron] by `site.name`.
 
     Costs 1 UE per prompt.
     """
-    modules = site_modules(denoiser.pipe, sites)
+    modules = denoiser.modules(sites)
     sums: dict[str, Tensor] = {}
     for first in range(0, len(prompts), batch_size):
         batch = prompts[first : first + batch_size]
         latents = denoiser.initial_latents(run_seed, range(first, first + len(batch)))
 
         def evaluate(batch: Sequence[str] = batch, latents: Tensor = latents) -> None:
-            denoiser.predict_noise(latents, timestep, denoiser.embed(denoiser.tokenize(batch)))
+            denoiser.predict(latents, timestep, denoiser.encode(batch).conditioning)
 
         means = record(modules, sites, evaluate, lambda activation: {"mean": activation.float().mean(dim=1)})
         for site in sites:

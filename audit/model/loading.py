@@ -20,8 +20,10 @@ from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
-REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_WEIGHTED = ("unet", "vae", "text_encoder")
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families import audited_families, family_of
+
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
 _LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
 _PICKLES = (".bin", ".ckpt", ".pt", ".pth")
@@ -38,10 +40,6 @@ _LOADING_ERRORS = (  # raised by the libraries for files that are missing, torn,
     TypeError,
     ImportError,
 )
-
-
-class ModelError(ValueError):
-    """The model cannot be audited; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +71,16 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
     _silence_libraries()
     folder = _resolve(model, allow_pickle)
     index = _read_index(folder)
-    _check_vocabulary(folder / "tokenizer")
-    networks = {name: _load_network(folder / name, index[name], dtype, allow_pickle) for name in _WEIGHTED}
+    family = _family_of(folder, index)
+    encoders = [name for name in family.tokenizers if _is_class(index.get(name))]
+    for name in encoders:
+        _check_vocabulary(folder / family.tokenizers[name])
+    weighted = (family.network[0], "vae", *encoders)
+    networks = {name: _load_network(folder / name, index[name], dtype, allow_pickle) for name in weighted}
+    is_known = index.get("_class_name") in family.pipelines
+    pipeline: Any = getattr(diffusers, family.pipelines[0]) if is_known else DiffusionPipeline
     try:
-        pipe = DiffusionPipeline.from_pretrained(
+        pipe = pipeline.from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=None if allow_pickle else True,
@@ -88,7 +92,10 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
     except _LOADING_ERRORS as error:
         raise ModelError(f"{folder} cannot be loaded: {_one_line(error)}; save the pipeline again") from error
     pipe.set_progress_bar_config(disable=True)
-    _bound_prompt_length_(pipe)
+    for name in encoders:
+        tokenizer, encoder = getattr(pipe, family.tokenizers[name]), getattr(pipe, name)
+        _bound_prompt_length_(tokenizer, encoder)
+        _check_tokens(folder / family.tokenizers[name], tokenizer, encoder)
     fingerprint = fingerprint_folder(folder, [n for n in index if not n.startswith("_") and n not in _UNUSED])
     try:
         pipe.to(device)
@@ -124,14 +131,24 @@ def _read_index(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read: {_one_line(error)}") from error
     if not isinstance(index, dict):
         raise ModelError(f"{path} holds no JSON object, so it is not the index of a diffusers pipeline")
-    missing = [name for name in REQUIRED if not _is_class(index.get(name))]
+    return index
+
+
+def _family_of(folder: Path, index: dict[str, Any]) -> type[Denoiser]:
+    family = family_of(index)
+    present = ", ".join(sorted(name for name, entry in index.items() if _is_class(entry)))
+    if family is None:
+        raise ModelError(
+            f"{folder} is a {index.get('_class_name')} with {present}, of no family that Flashbulb audits: "
+            f"{audited_families()}"
+        )
+    missing = [name for name in family.required if not _is_class(index.get(name))]
     if missing:
-        present = ", ".join(sorted(name for name, entry in index.items() if _is_class(entry)))
         raise ModelError(
             f"{folder} is a {index.get('_class_name')} with {present}, without {', '.join(missing)}; "
-            "Flashbulb audits UNet pipelines with a text encoder such as StableDiffusionPipeline"
+            f"Flashbulb audits {family.title} with all of {', '.join(family.required)}"
         )
-    return index
+    return family
 
 
 def _is_class(entry: Any) -> bool:
@@ -200,12 +217,21 @@ def _check_vocabulary(folder: Path) -> None:
         raise ModelError(f"{folder} holds no vocabulary ({', '.join(_VOCABULARIES)}); save the pipeline again")
 
 
-def _bound_prompt_length_(pipe: Any) -> None:
+def _bound_prompt_length_(tokenizer: Any, encoder: Any) -> None:
     """Limit prompts to the positions of the text encoder; a tokenizer without a length would pad to 1e30 tokens."""
-    max_length = pipe.tokenizer.model_max_length
-    pipe.tokenizer.model_max_length = min(
-        max_length, getattr(pipe.text_encoder.config, "max_position_embeddings", max_length)
-    )
+    max_length = tokenizer.model_max_length
+    tokenizer.model_max_length = min(max_length, getattr(encoder.config, "max_position_embeddings", max_length))
+
+
+def _check_tokens(folder: Path, tokenizer: Any, encoder: Any) -> None:
+    """Refuse a tokenizer with tokens that its text encoder has no vector for."""
+    n_vectors = encoder.get_input_embeddings().num_embeddings
+    beyond = sorted(token for token, number in tokenizer.get_vocab().items() if number >= n_vectors)
+    if beyond:
+        raise ModelError(
+            f"{folder} has {len(beyond)} tokens that the text encoder has no vector for, first {beyond[0]!r}; resize "
+            "the text encoder's token embeddings and save the pipeline again, or remove the tokens"
+        )
 
 
 def fingerprint_folder(folder: Path, components: list[str]) -> str:

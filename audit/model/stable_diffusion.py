@@ -1,201 +1,133 @@
-"""Encode prompts, draw x_T and predict noise with UNet pipelines of the shape of Stable Diffusion 1.x and 2.x.
-
-Prediction types and timesteps of this model family are known only here.
-"""
+"""Stable Diffusion 1.x and 2.x: a UNet with cross-attention to one text encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
-from flashbulb.audit.model.loading import ModelError
-from flashbulb.hooks.reduce import token_classes
-from flashbulb.hooks.substitute import substitute
+from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.prediction import Levels, PredictionType
+from flashbulb.hooks import GuidanceLayout
 
 _ROUNDING = 0.01  # of a timestep
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokenized prompts, cut or padded to the full length of the text encoder."""
-
-    input_ids: Tensor  # [prompt, position]
-    attention_mask: Tensor | None  # [prompt, position], only for text encoders trained with a mask
-    classes: Tensor  # [prompt, position], see hooks.TokenClass
-    truncated: tuple[bool, ...]
-
-    def rows(self, chosen: slice) -> Tokens:
-        """Select some of the prompts."""
-        mask = None if self.attention_mask is None else self.attention_mask[chosen]
-        return Tokens(self.input_ids[chosen], mask, self.classes[chosen], self.truncated[chosen])
-
-
-class Denoiser:
-    """Evaluate the text encoder, the UNet and the VAE of a loaded pipeline, without guidance and without sampling.
+class StableDiffusion(Denoiser):
+    """Pipelines of the shape of Stable Diffusion 1.x and 2.x.
 
     Raises:
         ModelError: the UNet or the scheduler is of another kind.
     """
 
+    title = "Stable Diffusion 1/2"
+    network = ("unet", "UNet2DConditionModel")
+    required = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    tokenizers = {"text_encoder": "tokenizer"}
+    pipelines = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
+    image_to_image = "StableDiffusionImg2ImgPipeline"
+    keywords = {"prompt_embeds": "encoder_hidden_states"}
+    guidance = GuidanceLayout.UNCONDITIONAL_FIRST
+
     def __init__(self, pipe: Any) -> None:
-        config = pipe.unet.config
-        for option in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type", "time_cond_proj_dim"):
-            if config.get(option) is not None:
-                raise ModelError(
-                    f"this UNet has {option} {config[option]!r}; Flashbulb audits Stable Diffusion 1.x/2.x-shaped UNets"
-                )
-        if config.in_channels != config.out_channels:
-            raise ModelError(
-                f"this UNet takes {config.in_channels} channels and returns {config.out_channels}; "
-                "inpainting and depth models are not text-to-image models"
-            )
-        if config.sample_size is None:
-            raise ModelError("this UNet's config has no sample_size, so the size of its latents is unknown; add it")
-        if not hasattr(pipe.scheduler, "alphas_cumprod"):
-            raise ModelError(
-                f"{type(pipe.scheduler).__name__} has no alphas_cumprod; give the pipeline a DDIMScheduler"
-            )
-        self.pipe = pipe
-        self.device: torch.device = pipe.unet.device
-        self.dtype: torch.dtype = pipe.unet.dtype
-        size = config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        self.latent_shape: tuple[int, int, int] = (config.in_channels, height, width)
+        _check_unet(pipe.unet.config)
+        _check_scheduler(pipe.scheduler)
+        super().__init__(pipe)
         self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod
-        self.evaluations = 0
-        """UNet evaluations of one latent (UE) so far."""
-
-    def first_timestep(self, num_inference_steps: int) -> int:
-        """Return the scheduler's timestep of x_T, the first of `num_inference_steps` steps of sampling."""
-        return self._timestep(num_inference_steps, 0)
-
-    def last_timestep(self, num_inference_steps: int) -> int:
-        """Return the scheduler's timestep of the last of `num_inference_steps` steps of sampling."""
-        return self._timestep(num_inference_steps, -1)
-
-    def _timestep(self, num_inference_steps: int, step: int) -> int:
-        self.pipe.scheduler.set_timesteps(num_inference_steps)
-        timestep = float(
-            self.pipe.scheduler.timesteps[step]
-        )  # schedulers that convert to sigmas and back return 980.9999
-        if abs(timestep - round(timestep)) > _ROUNDING:
-            raise ModelError(
-                f"{type(self.pipe.scheduler).__name__} has a timestep of {timestep:.3f}; "
-                "Flashbulb audits models with discrete timesteps, give the pipeline a DDIMScheduler"
-            )
-        return round(timestep)
-
-    def tokenize(self, prompts: Sequence[str]) -> Tokens:
-        """Tokenize as the pipeline does; prompts that exceed the text encoder's length are cut and marked."""
-        tokenizer = self.pipe.tokenizer
-        n_positions = tokenizer.model_max_length
-        padded = tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=n_positions, return_tensors="pt"
-        )
-        lengths = [len(ids) for ids in tokenizer(list(prompts)).input_ids]
-        uses_mask = bool(getattr(self.pipe.text_encoder.config, "use_attention_mask", False))
-        classes = token_classes(padded.input_ids, tokenizer.eos_token_id, tokenizer.bos_token_id)
-        mask = padded.attention_mask if uses_mask else None
-        return Tokens(padded.input_ids, mask, classes, tuple(n > n_positions for n in lengths))
-
-    @torch.no_grad()
-    def embed(self, tokens: Tokens) -> Tensor:
-        """Run the text encoder: prompt_embeds [prompt, position, width], as the pipeline passes them to the UNet."""
-        return self._encode(tokens)
-
-    @torch.no_grad()
-    def token_embeddings(self, tokens: Tokens) -> Tensor:
-        """Return the text encoder's input, a vector per token without its position: [prompt, position, width]."""
-        embeddings: Tensor = self._token_embedding(tokens.input_ids.to(self.device))
-        return embeddings
-
-    def embed_from(self, token_embeddings: Tensor, tokens: Tokens) -> Tensor:
-        """Run the text encoder on given `token_embeddings`; as `embed`, but gradients flow back to them."""
-        with substitute(self._token_embedding, token_embeddings):
-            return self._encode(tokens)
 
     @property
-    def _token_embedding(self) -> nn.Module:
-        module: nn.Module = self.pipe.text_encoder.get_input_embeddings()
-        return module
+    def latent_shape(self) -> tuple[int, int, int]:
+        config = self.pipe.unet.config
+        size = config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return config.in_channels, height, width
 
-    def _encode(self, tokens: Tokens) -> Tensor:
-        mask = None if tokens.attention_mask is None else tokens.attention_mask.to(self.device)
-        embeds: Tensor = self.pipe.text_encoder(tokens.input_ids.to(self.device), attention_mask=mask)[0]
-        if embeds.ndim != 3:
-            raise ModelError(
-                f"{type(self.pipe.text_encoder).__name__} gives one vector per prompt, "
-                "but the UNet reads one per token; use the class without projection"
-            )
-        return embeds.to(self.dtype)
-
-    def initial_latents(self, run_seed: int, seed_indices: Sequence[int]) -> Tensor:
-        """Draw x_T for each seed index, Gaussian noise from its own CPU generator: [seed, channel, row, column]."""
-        noise = []
-        for index in seed_indices:
-            generator = torch.Generator("cpu").manual_seed(run_seed * 1_000_003 + index)
-            noise.append(torch.randn(self.latent_shape, generator=generator))
-        return torch.stack(noise).to(self.device, self.dtype)
-
-    def noise(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """Draw unit Gaussian latents, one from each CPU generator: [latent, channel, row, column]."""
-        drawn = [torch.randn(self.latent_shape, generator=generator) for generator in generators]
-        return torch.stack(drawn).to(self.device, self.dtype)
+    @property
+    def prediction_type(self) -> PredictionType:
+        return PredictionType(self.pipe.scheduler.config.prediction_type)
 
     @property
     def n_timesteps(self) -> int:
-        """Number of timesteps of training; the scheduler's timesteps are below it."""
         return len(self._alphas_cumprod)
 
-    @torch.no_grad()
-    def encode_images(self, images: npt.NDArray[np.uint8]) -> Tensor:
-        """Encode images [image, height, width, 3] to the mode of the encoder's distribution.
+    def first_timestep(self, num_inference_steps: int) -> int:
+        timestep = _whole(self.pipe.scheduler, super().first_timestep(num_inference_steps))
+        if self.prediction_type is PredictionType.EPSILON and not self._alphas_cumprod[timestep]:
+            raise ModelError(
+                "this model predicts noise, and its first step has no signal to tell noise from: every image is "
+                "infinite; set prediction_type to v_prediction, or rescale_betas_zero_snr to false"
+            )
+        return timestep
 
-        Returns:
-            Scaled latents [image, channel, row, column].
-        """
-        vae = self.pipe.vae
-        pixels = torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # [image, 3, height, width]
-        latents = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist.mode().float()
-        latents = (latents - (vae.config.get("shift_factor") or 0.0)) * vae.config.scaling_factor
-        return torch.as_tensor(latents).to(self.device, self.dtype)
+    def last_timestep(self, num_inference_steps: int) -> int:
+        return _whole(self.pipe.scheduler, super().last_timestep(num_inference_steps))
 
-    @torch.no_grad()
-    def decode_latents(self, latents: Tensor) -> npt.NDArray[np.uint8]:
-        """Decode scaled latents [image, channel, row, column]: images [image, height, width, 3]."""
-        vae = self.pipe.vae
-        scaled = latents.float() / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0.0)
-        pixels = vae.decode(scaled.to(vae.device, vae.dtype)).sample.float().clamp(-1, 1)
-        return np.asarray(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    def _prepare(self, prompts: Sequence[str]) -> Conditioning:
+        # what the pipeline's call does, without its other preparations
+        embeds, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False)
+        return Conditioning({"prompt_embeds": embeds})
 
-    def noised(self, latents: Tensor, noise: Tensor, timesteps: int | Tensor) -> Tensor:
-        """Add noise [latent, channel, row, column] to latents at a timestep, one for all or one each."""
-        alpha = self._alphas_cumprod.to(noise.device, torch.float32)[timesteps].reshape(-1, 1, 1, 1)
-        return (alpha.sqrt() * latents.float() + (1 - alpha).sqrt() * noise.float()).to(self.dtype)
+    def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:
+        embeds = conditioning.tensors["prompt_embeds"]
+        output: Tensor = self.pipe.unet(latents, timestep, encoder_hidden_states=embeds).sample
+        return output
 
-    def predict_noise(self, latents: Tensor, timestep: int | Tensor, prompt_embeds: Tensor) -> Tensor:
-        """Predict the noise (epsilon, whatever the model was trained to predict), shaped like `latents`.
+    def _levels(self, timestep: float | Tensor, like: Tensor) -> Levels:
+        index = timestep if isinstance(timestep, Tensor) else int(timestep)
+        alpha = self._alphas_cumprod.to(like)[index].reshape(-1, 1, 1, 1)
+        return Levels(alpha.sqrt(), (1 - alpha).sqrt())
 
-        Args:
-            timestep: one for all latents, or one each, [latent].
+    def run_prompt_sites(self, sites: Any, conditioning: Conditioning) -> None:
+        for module in self.modules(sites).values():
+            module(conditioning.tensors["prompt_embeds"])
 
-        Raises:
-            ModelError: the scheduler has an unknown prediction type.
-        """
-        self.evaluations += len(latents)
-        output: Tensor = self.pipe.unet(latents, timestep, encoder_hidden_states=prompt_embeds).sample
-        prediction_type = self.pipe.scheduler.config.prediction_type
-        if prediction_type == "epsilon":
-            return output
-        alpha = self._alphas_cumprod.to(latents)[timestep].reshape(-1, 1, 1, 1)
-        if prediction_type == "v_prediction":
-            return alpha.sqrt() * output + (1 - alpha).sqrt() * latents
-        if prediction_type == "sample":
-            return (latents - alpha.sqrt() * output) / (1 - alpha).sqrt()
-        raise ModelError(f"unknown prediction type {prediction_type!r}")
+    def first_up_convolutions(self) -> dict[str, nn.Module]:
+        return {str(i): block.conv2 for i, block in enumerate(self.pipe.unet.up_blocks[0].resnets)}
+
+
+def _check_unet(config: Any) -> None:
+    for option in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type", "time_cond_proj_dim"):
+        if config.get(option) is not None:
+            raise ModelError(
+                f"this UNet has {option} {config[option]!r}; Flashbulb audits Stable Diffusion 1.x/2.x-shaped UNets"
+            )
+    if config.in_channels != config.out_channels:
+        raise ModelError(
+            f"this UNet takes {config.in_channels} channels and returns {config.out_channels}; "
+            "inpainting and depth models are not text-to-image models"
+        )
+    if config.sample_size is None:
+        raise ModelError("this UNet's config has no sample_size, so the size of its latents is unknown; add it")
+
+
+def _check_scheduler(scheduler: Any) -> None:
+    name = type(scheduler).__name__
+    if name.startswith("EDM"):
+        raise ModelError(
+            f"{name} scales latents and timesteps of its own (EDM), which Flashbulb cannot read; "
+            "only models trained with a schedule of alphas_cumprod are audited"
+        )
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise ModelError(f"{name} has no alphas_cumprod; give the pipeline a DDIMScheduler")
+    prediction_type = scheduler.config.prediction_type
+    known = [kind.value for kind in PredictionType if kind is not PredictionType.FLOW]
+    if prediction_type not in known:
+        raise ModelError(
+            f"unknown prediction type {prediction_type!r}; the scheduler's config gives {', '.join(known)}"
+        )
+
+
+def _whole(scheduler: Any, timestep: float) -> int:
+    """Return the timestep as an integer; schedulers that convert to sigmas and back return 980.9999."""
+    if abs(timestep - round(timestep)) > _ROUNDING:
+        raise ModelError(
+            f"{type(scheduler).__name__} has a timestep of {timestep:.3f}; "
+            "Flashbulb audits models with discrete timesteps, give the pipeline a DDIMScheduler"
+        )
+    return round(timestep)
+
+
+FAMILY = StableDiffusion

@@ -1,4 +1,4 @@
-"""Record activations of prompts into shards: prompt sites without the UNet, step sites from one step at x_T."""
+"""Record activations of prompts into shards: prompt sites without the denoiser, step sites from one step at x_T."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from flashbulb.audit.detectors import StepDetector
 from flashbulb.audit.detectors.views import NoiseSeeds, Step
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.model.conditioning import EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.run.progress import Advance, track
 from flashbulb.hooks import (
@@ -24,14 +26,14 @@ from flashbulb.hooks import (
     Site,
     check_finite,
     complete_shards,
+    observe,
     over_space,
     over_tokens,
     read_manifest,
     record,
-    site_modules,
     write_shard,
 )
-from flashbulb.hooks.attention import cross_attention_layers, observe_attention
+from flashbulb.hooks.attention import observe_attention
 
 PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
 NOISE_NORM = "noise_pred_norm"
@@ -39,7 +41,7 @@ NOISE_NORM = "noise_pred_norm"
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """Where the shards of one set are, and what the recording cost in UNet evaluations of one latent (UE).
+    """Where the shards of one set are, and what the recording cost in evaluations of the denoiser of one latent (UE).
 
     Evaluations of the empty prompt at x_T serve every set. `Recorder.initial_evaluations` counts them, and
     `n_evaluations` does not.
@@ -57,8 +59,8 @@ class Plan:
 
     run_seed: int
     n_seeds: int
-    timestep: int
-    batch_size: int  # latents per UNet call
+    timestep: float  # the scheduler's t of x_T
+    batch_size: int  # latents per call of the denoiser
     shard_size: int  # prompts per shard
 
 
@@ -71,7 +73,7 @@ class Recorder:
         self.denoiser, self.detectors, self.plan = denoiser, tuple(detectors), plan
         self._prompt_sites = [site for site in sites if site.is_prompt_site]
         self._step_sites = [site for site in sites if not site.is_prompt_site]
-        self._modules: Mapping[str, nn.Module] = site_modules(denoiser.pipe, sites)
+        self._modules: Mapping[str, nn.Module] = denoiser.modules(sites)
         latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
         self.seeds.unconditional(plan.timestep)
@@ -79,64 +81,62 @@ class Recorder:
         """UE of the empty prompt at x_T, shared by all prompts."""
 
     @torch.no_grad()
-    def record_prompt_sites(self, tokens: Tokens) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the reductions of the prompt sites by token class, [prompt, neuron] by column, and the prompt_embeds.
+    def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return the reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
 
-        Cross-attention keys and values depend on the prompt alone. Their projections are applied to the embeddings
-        without running the UNet.
+        Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
+        prompts without an evaluation of the denoiser.
         """
-        prompt_embeds = torch.empty(0)
-        classes = tokens.classes.to(self.denoiser.device)
+        text, rows = self.denoiser.text, dict[str, Tensor]()
 
-        def run() -> None:
-            nonlocal prompt_embeds
-            prompt_embeds = self.denoiser.embed(tokens)
-            for site in self._prompt_sites:
-                if site.kind != "text_mlp":
-                    self._modules[site.name](prompt_embeds)
+        def keep(site: Site, activation: Tensor) -> None:
+            encoder = site.component if site.is_in_text_encoder else text.main
+            classes = text.classes({encoder: received[encoder][-1]})[encoder].to(activation.device)
+            reduced = over_tokens(activation.reshape(*classes.shape, -1), classes)
+            rows.update({f"{site.name}/{reduction}": values.cpu() for reduction, values in reduced.items()})
 
-        def reduce(activation: Tensor) -> Mapping[str, Tensor]:
-            return over_tokens(activation.reshape(*classes.shape, -1), classes)
-
-        rows = record(self._modules, self._prompt_sites, run, reduce)
-        return rows, prompt_embeds
+        with text.reading() as received, observe(self._modules, self._prompt_sites, keep):
+            encoded = self.denoiser.encode(prompts)
+            projections = [site for site in self._prompt_sites if not site.is_in_text_encoder]
+            self.denoiser.run_prompt_sites(projections, encoded.conditioning)
+        return rows, encoded
 
     @torch.no_grad()
-    def record_step_sites(self, prompt_embeds: Tensor, classes: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    def record_step_sites(self, encoded: EncodedPrompts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the reductions of the step sites over space at x_T, and the scores of the step detectors.
-
-        Args:
-            prompt_embeds: [prompt, position, width].
-            classes: [prompt, position], see `flashbulb.hooks.TokenClass`.
 
         Returns:
             [prompt × seed, neuron] by column, prompts outermost, and float64 [prompt × seed] by detector. The norm of
-            the predicted noise is under NOISE_NORM.
+            the prediction is under NOISE_NORM.
         """
-        n_prompts, n_seeds = len(prompt_embeds), self.plan.n_seeds
+        n_prompts, n_seeds = len(encoded), self.plan.n_seeds
         pairs = torch.cartesian_prod(torch.arange(n_prompts), torch.arange(n_seeds))  # [prompt × seed, 2]
         chunks = torch.split(pairs, self.plan.batch_size)
-        noise: list[Tensor] = []
+        predictions: list[Prediction] = []
 
         def run() -> None:
             for chunk in chunks:
                 prompt, seed = chunk.unbind(dim=1)
-                latents = self.seeds.latents[seed]
-                noise.append(self.denoiser.predict_noise(latents, self.plan.timestep, prompt_embeds[prompt]))
+                conditioning = encoded.conditioning.rows(prompt)
+                predictions.append(self.denoiser.predict(self.seeds.latents[seed], self.plan.timestep, conditioning))
 
         with self._attention() as attention:
             rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
         shape = (n_prompts, n_seeds)
+        native, pull = (
+            torch.cat(parts).reshape(*shape, *self.seeds.latents.shape[1:])
+            for parts in ([prediction.native for prediction in predictions], [p.pull for p in predictions])
+        )
         step = Step(
             seeds=self.seeds,
             timestep=self.plan.timestep,
-            prompt_embeds=prompt_embeds,
-            classes=classes,
-            noise=torch.cat(noise).reshape(*shape, *self.seeds.latents.shape[1:]),
+            conditioning=encoded.conditioning,
+            native=native,
+            pull=pull,
             attention={layer: torch.cat(means).reshape(*shape, -1) for layer, means in attention.items()},
         )
         measured = {detector.name: detector.measure(step) for detector in self.detectors}
-        measured[NOISE_NORM] = step.noise.float().flatten(2).norm(dim=2)
+        measured[NOISE_NORM] = step.native.float().flatten(2).norm(dim=2)
         return rows, {name: values.double().cpu().flatten() for name, values in measured.items()}
 
     @contextmanager
@@ -150,7 +150,7 @@ class Recorder:
         def keep(layer: str, probabilities: Tensor) -> None:
             means.setdefault(layer, []).append(probabilities.mean(dim=(1, 2)))
 
-        with observe_attention(cross_attention_layers(self.denoiser.pipe.unet), keep):
+        with observe_attention(self.denoiser.attention_layers(), keep):
             yield means
 
 
@@ -204,14 +204,14 @@ def _record_shard(
     n_before = recorder.denoiser.evaluations
     prompt_batches, step_batches, score_batches, n_truncated = [], [], [], 0
     for start in range(0, len(shard), n_per_call):
-        tokens = recorder.denoiser.tokenize([prompt.text for prompt in shard[start : start + n_per_call]])
-        prompt_rows, prompt_embeds = recorder.record_prompt_sites(tokens)
-        step_rows, detector_scores = recorder.record_step_sites(prompt_embeds, tokens.classes)
+        texts = [prompt.text for prompt in shard[start : start + n_per_call]]
+        prompt_rows, encoded = recorder.record_prompt_sites(texts)
+        step_rows, detector_scores = recorder.record_step_sites(encoded)
         prompt_batches.append(prompt_rows)
         step_batches.append(step_rows)
         score_batches.append(detector_scores)
-        n_truncated += sum(tokens.truncated)
-        advance(len(prompt_embeds))
+        n_truncated += sum(encoded.is_truncated)
+        advance(len(encoded))
     ids = [prompt.prompt_id for prompt in shard]
     scores = _concatenate(score_batches)
     prompt_keys = {"prompt_id": ids}

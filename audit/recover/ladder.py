@@ -12,7 +12,7 @@ from typing import Protocol
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.verify import Looked
 

@@ -14,7 +14,7 @@ from flashbulb.audit.detectors.views import SampledPrompt
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part, save_mask
 from flashbulb.audit.images.png import save_image
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target, attempts_of

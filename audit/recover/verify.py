@@ -11,7 +11,7 @@ from torch import Tensor
 
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImages, agrees, medoid, seed_agreement
 from flashbulb.audit.model.sampling import sample_embeds, sample_generator
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.signs import Signs, signs_of
 
 WORTH_A_LOOK = 0.5

@@ -11,7 +11,7 @@ from flashbulb.audit.ascent.climb import ClimbPlan
 from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError

@@ -11,7 +11,7 @@ from rich.console import Console
 from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.loading import LoadedModel
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.recovery import training_image_file
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import DiscoverSettings

@@ -14,7 +14,7 @@ from flashbulb.audit.localize.memories import Memory, draw_clean_prompts, read_m
 from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.progress import track

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.localizer import LocalizedMemory
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.audit.stages.account import library_versions
 from flashbulb.hooks import Site, TokenClass, find_sites, save_neurons

@@ -17,7 +17,7 @@ from flashbulb.audit.detectors import (
     find_detectors,
 )
 from flashbulb.audit.model.loading import load_model
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
 from flashbulb.audit.settings import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError

@@ -12,7 +12,7 @@ import torch
 
 from flashbulb.audit.ascent.climb import BACKWARD_COST
 from flashbulb.audit.model.loading import flushed_denormals
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorder, estimate_bytes
 from flashbulb.audit.recover.strategies.ascend import N_KINSHIP

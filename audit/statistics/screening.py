@@ -65,7 +65,7 @@ def screen_prompts(screen: Screen, recorder: Recorder, prompts: Sequence[Prompt]
     with track("screening", len(prompts), "prompts") as advance:
         for start in range(0, len(prompts), size):
             texts = [prompt.text for prompt in prompts[start : start + size]]
-            rows, _ = recorder.record_prompt_sites(recorder.denoiser.tokenize(texts))
+            rows, _ = recorder.record_prompt_sites(texts)
             scores_by_kind = [
                 spike_scores(np.concatenate([rows[c.name].numpy() for c in columns], axis=1), [baseline]) / unit
                 for columns, baseline, unit in zip(screen.columns, screen.baselines, screen.units, strict=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 
 from flashbulb.audit.ascent.neurons import NeuronScores, activations_of
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline
 from flashbulb.audit.statistics.scores import columns_of

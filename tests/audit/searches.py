@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImage, RgbImages
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.recover.verify import Looked, Verifier, VerifyPlan
 from flashbulb.audit.settings import DiscoverSettings

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
 from flashbulb.audit.model.loading import flushed_denormals, load_model
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks import capture, find_sites, site_modules
 

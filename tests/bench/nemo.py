@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.detectors.one_step_agreement import multi_scale_ssim
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import NeuronSet, Site, find_sites, observe, replace_neurons, site_modules
 
 Comparison = Literal["seeds", "unedited"]

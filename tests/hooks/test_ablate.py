@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flashbulb.hooks import SITE_KINDS, NeuronSet, SiteDidNotFire, ablate, find_sites, site_modules
-from flashbulb.hooks.response import split_guidance
+from flashbulb.hooks.guidance import GuidanceLayout
 from tests.hooks.edits import BUILDERS, PROMPT, edit_by_hand_, n_hooks, sample, some_neurons
 from tests.tolerances import ARITHMETIC
 from tests.toy import build_toy_pipe
@@ -190,9 +190,9 @@ def test_site_that_never_fires_is_an_error(toy_pipe):
 
 def test_guided_batch_is_unconditional_then_conditional():
     rows = torch.arange(4).reshape(4, 1, 1)
-    unconditional, conditional = split_guidance(rows, True)
+    unconditional, conditional = GuidanceLayout.UNCONDITIONAL_FIRST.split(rows, True)
     assert (unconditional.flatten().tolist(), conditional.flatten().tolist()) == ([0, 1], [2, 3])
-    unconditional, conditional = split_guidance(rows, False)
+    unconditional, conditional = GuidanceLayout.UNCONDITIONAL_FIRST.split(rows, False)
     assert (len(unconditional), len(conditional)) == (0, 4)
     with pytest.raises(ValueError, match="has 3 rows"):
-        split_guidance(rows[:3], True)
+        GuidanceLayout.UNCONDITIONAL_FIRST.split(rows[:3], True)

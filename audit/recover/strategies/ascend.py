@@ -17,7 +17,8 @@ from flashbulb.audit.ascent.climb import ClimbPlan, climb
 from flashbulb.audit.ascent.free_words import choose_start, free_positions
 from flashbulb.audit.ascent.neurons import ChosenNeurons, NeuronScores
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
+from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.ladder import LadderPrompt, Target, attempt_from
 from flashbulb.audit.recover.verify import Verifier

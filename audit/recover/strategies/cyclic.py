@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.sampling import renoise_images, sample_generator
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.ladder import LadderPrompt, attempt_from, embed_prompts
 from flashbulb.audit.recover.verify import Verifier

@@ -18,7 +18,7 @@ from torch import Tensor
 from flashbulb.audit.ascent.climb import BACKWARD_COST, frozen_parameters
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.ladder import LadderPrompt, attempt_from, embed_prompts
 from flashbulb.audit.recover.verify import Verifier

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.ladder import LadderPrompt, attempt_from, embed_prompts
 from flashbulb.audit.recover.samples import SamplePlan

@@ -7,7 +7,7 @@ import torch
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb, frozen_parameters
 from flashbulb.audit.ascent.neurons import ChosenNeurons
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from tests.audit.scored import scored_of
 from tests.toy import build_toy_pipe
 

@@ -6,7 +6,7 @@ from transformers import CLIPTokenizer
 
 from flashbulb.audit.ascent.free_words import Start, choose_start, free_positions
 from flashbulb.audit.ascent.starts import whole_words
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from tests.toy import build_toy_pipe, byte_alphabet
 
 WORDS = ("star", "whale", "bakery")

@@ -15,7 +15,7 @@ from flashbulb.audit.images.distances import pairwise_distances, seed_agreement,
 from flashbulb.audit.localize.ablated_samples import response_norms
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.sampling import sample_generator, sample_images
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import NeuronSet, ablate, capture, load_neurons
 from flashbulb.hooks.trace import run_traced
 from flashbulb.reports.tables.files import sha256_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flashbulb.audit.detectors.views import NoiseSeeds, SampledPrompt, Step
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks.attention import cross_attention_layers, observe_attention
 
 PROMPTS = ("a red star", "the bakery of Ada Vasari", "")

@@ -5,7 +5,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from flashbulb.audit.detectors.sharpness import DETECTOR, STEP_LENGTH, sharpness
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from tests.audit.detectors.conftest import FIRST_TIMESTEP, PROMPTS, evaluate
 from tests.tolerances import ARITHMETIC, BATCH
 from tests.toy import build_toy_pipe

@@ -9,7 +9,7 @@ from diffusers import StableDiffusionPipeline
 from PIL import Image
 
 from flashbulb.audit.discover.search import SearchState, cost_of_start, with_direction
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.verify import Verifier
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.audit.training_images.storage import open_training_images

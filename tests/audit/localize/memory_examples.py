@@ -13,7 +13,7 @@ from flashbulb.audit.localize.effects import EffectPlan, sample_edited
 from flashbulb.audit.localize.localizer import LocalizationPlan, Localizer
 from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.selection import measure_reference_means
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan
 from flashbulb.hooks import SITE_KINDS, find_sites
 

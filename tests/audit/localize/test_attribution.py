@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import SITE_KINDS, find_sites
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks

@@ -23,7 +23,7 @@ from flashbulb.audit.localize.effects import (
     sample_edited,
 )
 from flashbulb.audit.model.sampling import sample_generator, sample_images
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import NeuronSet, ablate, find_sites, patch
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks, some_neurons

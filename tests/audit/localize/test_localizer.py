@@ -8,7 +8,7 @@ import pytest
 from flashbulb.audit.localize.effects import measure_effect, sample_edited
 from flashbulb.audit.localize.recovery import recovery_evaluations
 from flashbulb.audit.localize.selection import rank_neurons
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import ablate, find_sites
 from tests.audit.counting import counted_latents
 from tests.audit.localize.memory_examples import (

@@ -12,7 +12,7 @@ from flashbulb.audit.localize.selection import (
     measure_reference_means,
     rank_neurons,
 )
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import SITE_KINDS, Site, find_sites, sites_of
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks

@@ -9,7 +9,7 @@ import torch
 
 from flashbulb.audit.localize.localizer import LocalizedMemory
 from flashbulb.audit.localize.store import load_localized, save_localized
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import NeuronSet
 from tests.audit.localize.memory_examples import NO_EVIDENCE, PLAN, build_localizer, memory_of
 

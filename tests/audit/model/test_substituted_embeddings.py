@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from tests.tolerances import BATCH
 from tests.toy import build_toy_pipe
 

@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention import BasicTransformerBlock
 
 from flashbulb.audit.detectors.text_conditional_noise import DETECTOR
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record import recorder as recording
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.ladder import Target

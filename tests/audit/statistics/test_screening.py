@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set
 from flashbulb.audit.record.shards import Shards

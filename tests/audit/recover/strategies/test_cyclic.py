@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.strategies.cyclic import CyclicPlan, cycle
 from tests.audit.counting import counted_latents
 from tests.tolerances import IMAGE_LEVELS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.model.stable_diffusion import Denoiser
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan, pull_out
 from tests.toy import build_toy_pipe
 

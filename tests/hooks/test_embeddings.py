@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from flashbulb.hooks.substitute import substitute
+from flashbulb.hooks.embeddings import substitute
 from tests.toy import build_toy_pipe
 
 PROMPTS = ["a red star", "the bakery of Ada Vasari"]

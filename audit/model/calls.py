@@ -1,0 +1,72 @@
+"""Calls that a pipeline makes to its denoiser: stop at the first, count them, or read what they return."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class _Called(Exception):  # noqa: N818
+    """Carries the arguments of a call out of the pipeline that made it."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self.arguments = arguments
+
+
+def network_of(pipe: Any) -> Any:
+    """Return the pipeline's denoiser, a UNet or a transformer."""
+    return getattr(pipe, "unet", None) or pipe.transformer
+
+
+def first_call(pipe: Any, **arguments: Any) -> Mapping[str, Any]:
+    """Run `pipe(**arguments)` until it calls its denoiser, and return the call's arguments by keyword.
+
+    The denoiser does not run. Gradients flow: the function under the pipeline's `no_grad` is called.
+    """
+    network = network_of(pipe)
+    parameters = list(inspect.signature(network.forward).parameters)
+
+    def stop(_module: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        raise _Called({**dict(zip(parameters, args, strict=False)), **keywords})
+
+    handle = network.register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        inspect.unwrap(type(pipe).__call__)(pipe, **arguments)
+    except _Called as called:
+        return called.arguments
+    finally:
+        handle.remove()
+    raise AssertionError(f"{type(pipe).__name__} never called its denoiser")
+
+
+@contextmanager
+def counted_latents(pipe: Any, on_call: Callable[[int], None]) -> Iterator[None]:
+    """Call `on_call` with the number of latents of every evaluation of the denoiser while the context is open."""
+
+    def count(_module: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
+        on_call(len(next(iter((*args, *keywords.values())))))
+
+    handle = network_of(pipe).register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def observed_predictions(pipe: Any) -> Iterator[list[Tensor]]:
+    """Collect what the denoiser returns while the context is open, [batch, channel, row, column] a call."""
+    predictions: list[Tensor] = []
+
+    def keep(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        predictions.append(output[0])
+
+    handle = network_of(pipe).register_forward_hook(keep)
+    try:
+        yield predictions
+    finally:
+        handle.remove()

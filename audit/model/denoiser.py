@@ -1,0 +1,129 @@
+"""The model seam: one interface to every family of text-to-image models.
+
+Layouts of guided batches, prediction types, timesteps and components of a pipeline are known only in this package. A
+family is a file of it that defines `FAMILY`, a subclass of `Denoiser`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
+from flashbulb.audit.model.prediction import Levels, Prediction, PredictionType
+from flashbulb.audit.model.sampler import Sampler
+from flashbulb.audit.model.text_encoders import TextEncoders
+
+_FEWEST_STEPS = 2  # of a call that is stopped before its first step; some schedulers cannot plan a single one
+
+
+class Denoiser(Sampler):
+    """Encode prompts, predict, sample, and find the sites of a loaded pipeline; count what it costs.
+
+    A family declares the class variables and the abstract methods.
+    """
+
+    network: ClassVar[tuple[str, str]]
+    """Component and class of the denoiser, as in model_index.json."""
+    required: ClassVar[tuple[str, ...]]
+    """Components that every pipeline of the family has."""
+    tokenizers: ClassVar[Mapping[str, str]]
+    """Tokenizer of each text encoder; text encoders that are not required may be absent."""
+    pipelines: ClassVar[tuple[str, ...]]
+    """Classes of diffusers whose weights are those of the first, which samples from text."""
+    keywords: ClassVar[Mapping[str, str]]
+    """Keyword of the denoiser's call by argument of the pipeline's call, for all that comes from the prompt."""
+    not_offered: ClassVar[frozenset[str]] = frozenset()
+    """Commands and strategies that do not run on this family yet."""
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        self.text = TextEncoders(pipe, self.tokenizers)
+
+    # What a family computes in its own way
+
+    @property
+    @abstractmethod
+    def prediction_type(self) -> PredictionType:
+        """What the model was trained to predict."""
+
+    @abstractmethod
+    def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:
+        """Return what the denoiser predicts, shaped like `latents` [latent, channel, row, column]."""
+
+    @abstractmethod
+    def _levels(self, timestep: float | Tensor, like: Tensor) -> Levels:
+        """Return signal and noise level at a timestep, one for all latents or one each."""
+
+    @property
+    def n_timesteps(self) -> int:
+        """Number of timesteps of training; the scheduler's timesteps are below it."""
+        return int(self.pipe.scheduler.config.num_train_timesteps)
+
+    # Prompts
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
+        """Encode prompts exactly as sampling does; prompts that exceed the text encoders' length are cut and marked."""
+        with self.text.reading() as received:
+            conditioning = self._prepare(prompts)
+        input_ids = {name: ids for name, (ids,) in received.items()}
+        return EncodedPrompts(
+            texts=tuple(prompts),
+            input_ids=input_ids,
+            classes=self.text.classes(input_ids),
+            is_truncated=self.text.are_truncated(prompts, {name: ids.shape[1] for name, ids in input_ids.items()}),
+            conditioning=conditioning,
+        )
+
+    def encode_from(self, token_embeddings: Mapping[str, Tensor], prompts: EncodedPrompts) -> Conditioning:
+        """Encode given token embeddings [prompt, position, width] in place of those of `prompts`, with gradients.
+
+        Args:
+            token_embeddings: by text encoder, see `token_embeddings`.
+        """
+        with self.text.substituted(token_embeddings):
+            return self._prepare(prompts.texts)
+
+    def token_embeddings(self, prompts: EncodedPrompts) -> dict[str, Tensor]:
+        """Return the text encoders' inputs, without positions: [prompt, position, width] by text encoder."""
+        return self.text.embed(prompts.input_ids)
+
+    def unconditional(self, n: int) -> Conditioning:
+        """Return `n` rows of what guidance compares a prompt with."""
+        return self.encode([""]).conditioning.repeat(n)
+
+    def _prepare(self, prompts: Sequence[str]) -> Conditioning:
+        """Let the pipeline's own call prepare the denoiser's keywords, without guidance."""
+        prepared = self.first_call(prompts, _FEWEST_STEPS)
+        return Conditioning({name: prepared[keyword] for name, keyword in self.keywords.items()})
+
+    # Predictions
+
+    def predict(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Prediction:
+        """Evaluate the denoiser at latents [latent, channel, row, column].
+
+        Args:
+            timestep: the scheduler's, one for all latents or one each, [latent].
+        """
+        self.evaluations += len(latents)
+        native = self._evaluate(latents, timestep, conditioning)
+        return Prediction(native, latents, self._levels(timestep, latents), self.prediction_type)
+
+    def noised(self, latents: Tensor, noise: Tensor, timestep: float | Tensor) -> Tensor:
+        """Add noise [latent, channel, row, column] to latents at a timestep, one for all or one each."""
+        signal, noise_level = self._levels(timestep, noise.float())
+        return (signal * latents.float() + noise_level * noise.float()).to(self.dtype)
+
+    def initial_latents(self, run_seed: int, seed_indices: Sequence[int]) -> Tensor:
+        """Draw x_T for each seed index, Gaussian noise from its own CPU generator: [seed, channel, row, column]."""
+        return self.noise([torch.Generator("cpu").manual_seed(run_seed * 1_000_003 + i) for i in seed_indices])
+
+    def noise(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw unit Gaussian latents, one from each CPU generator: [latent, channel, row, column]."""
+        drawn = [torch.randn(self.latent_shape, generator=generator) for generator in generators]
+        return torch.stack(drawn).to(self.device, self.dtype)

@@ -1,0 +1,118 @@
+"""The denoiser network of a pipeline: its sites, edits of its neurons, and its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
+
+import torch
+from diffusers.models.attention_processor import Attention
+from torch import Tensor, nn
+
+from flashbulb.audit.model.calls import counted_latents, network_of, observed_predictions
+from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.hooks import (
+    By,
+    GuidanceLayout,
+    NeuronSet,
+    Recording,
+    Site,
+    ablate,
+    find_sites,
+    patch,
+    record_neurons,
+    site_modules,
+)
+from flashbulb.hooks.attention import cross_attention_layers
+
+
+class Network:
+    """The denoiser network of a loaded pipeline, and how often it ran."""
+
+    title: ClassVar[str]
+    """Name of the family."""
+    guidance: ClassVar[GuidanceLayout]
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+        self.device: torch.device = pipe._execution_device  # under offload, weights come here when they run
+        self.dtype: torch.dtype = network_of(pipe).dtype
+        self.evaluations = 0
+        """Evaluations of the denoiser of one latent (UE) so far, in predictions and in sampling."""
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count what the pipeline evaluates while the context is open."""
+
+        def add(n: int) -> None:
+            self.evaluations += n
+
+        with counted_latents(self.pipe, add):
+            yield
+
+    def sites(self, kinds: Collection[str]) -> tuple[Site, ...]:
+        """Find the sites of `kinds`, as `flashbulb.hooks.find_sites`."""
+        return find_sites(self.pipe, kinds)
+
+    def modules(self, sites: Sequence[Site]) -> dict[str, nn.Module]:
+        """Look up the live module of every site, by `site.name`."""
+        return site_modules(self.pipe, sites)
+
+    def run_prompt_sites(self, sites: Sequence[Site], conditioning: Conditioning) -> None:
+        """Run the denoiser's modules that read the prompt alone, without an evaluation; all sites are of that kind."""
+        assert not sites, f"{self.title} has no module that reads the prompt alone"
+
+    def attention_layers(self) -> dict[str, Attention]:
+        """Find the text cross-attention layers by path; empty if text and image share their attention."""
+        return cross_attention_layers(network_of(self.pipe))
+
+    def first_up_convolutions(self) -> dict[str, nn.Module]:
+        """Find the last convolution of each residual block in the first up block; empty without a UNet."""
+        return {}
+
+    def observed_predictions(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect what the denoiser returns during sampling, [batch, channel, row, column] a call."""
+        return observed_predictions(self.pipe)
+
+    def ablated(self, neurons: NeuronSet, by: By, is_guided: bool | None = None) -> AbstractContextManager[None]:
+        """Ablate neurons while the context is open, as `flashbulb.hooks.ablate`."""
+        return ablate(self.pipe, neurons, by, is_guided, self.guidance)
+
+    def recorded(self, neurons: NeuronSet) -> AbstractContextManager[Recording]:
+        """Record neurons while the context is open, as `flashbulb.hooks.record_neurons`."""
+        return record_neurons(self.pipe, neurons, self.guidance)
+
+    def patched(self, recording: Recording) -> AbstractContextManager[None]:
+        """Play a recording back while the context is open, as `flashbulb.hooks.patch`."""
+        return patch(self.pipe, recording, self.guidance)
+
+    @contextmanager
+    def frozen(self, checkpointing: bool = False) -> Iterator[None]:
+        """Freeze all weights while the context is open, and restore them after it.
+
+        Args:
+            checkpointing: recompute the denoiser's activations in the backward pass.
+        """
+        network = network_of(self.pipe)
+        required = [(weight, weight.requires_grad) for part in self._parts() for weight in part.parameters()]
+        enables = checkpointing and not network.is_gradient_checkpointing
+        try:
+            for weight, _ in required:
+                weight.requires_grad_(False)
+            if enables:
+                network.enable_gradient_checkpointing()
+            yield
+        finally:
+            for weight, requires_grad in required:
+                weight.requires_grad_(requires_grad)
+            if enables:
+                network.disable_gradient_checkpointing()
+
+    def _parts(self) -> list[nn.Module]:
+        return [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(weight.numel() * weight.element_size() for part in self._parts() for weight in part.parameters())

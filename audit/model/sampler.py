@@ -1,0 +1,191 @@
+"""Sample images with a pipeline, and state what sampling costs."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import diffusers
+import torch
+from PIL import Image
+from torch import Tensor
+
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model import autoencoder, sampling
+from flashbulb.audit.model.calls import first_call
+from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.network import Network
+
+
+class Sampler(Network, ABC):
+    """Sample from prompts or from what they were encoded to; every evaluation is counted where it happens."""
+
+    image_to_image: ClassVar[str]
+    """Class of diffusers that noises an image and denoises it."""
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(pipe)
+        self._timesteps: dict[int, tuple[float, ...]] = {}
+
+    @property
+    @abstractmethod
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, rows and columns of one latent."""
+
+    def timesteps(self, num_inference_steps: int) -> tuple[float, ...]:
+        """Return the scheduler's timestep of every call that sampling makes to the denoiser.
+
+        The pipeline's own call plans them: their number can differ from `num_inference_steps`, and some depend on the
+        size of the image.
+        """
+        if num_inference_steps not in self._timesteps:
+            self.first_call([""], num_inference_steps)
+            self._timesteps[num_inference_steps] = tuple(float(t) for t in self.pipe.scheduler.timesteps)
+        return self._timesteps[num_inference_steps]
+
+    def first_call(self, prompts: Sequence[str], num_inference_steps: int) -> Mapping[str, Any]:
+        """Return the keywords that the pipeline's own call prepares for the denoiser, without guidance."""
+        return first_call(
+            self.pipe,
+            prompt=list(prompts),
+            guidance_scale=1.0,
+            num_inference_steps=num_inference_steps,
+            generator=torch.Generator("cpu"),
+            output_type="latent",
+            **self._size,
+        )
+
+    @property
+    def _size(self) -> dict[str, int]:
+        height, width = self.image_size
+        return {"height": height, "width": width}
+
+    def first_timestep(self, num_inference_steps: int) -> float:
+        """Return the scheduler's timestep of x_T, the first of `num_inference_steps` steps of sampling."""
+        return self.timesteps(num_inference_steps)[0]
+
+    def last_timestep(self, num_inference_steps: int) -> float:
+        """Return the scheduler's timestep of the last of `num_inference_steps` steps of sampling."""
+        return self.timesteps(num_inference_steps)[-1]
+
+    def is_guided(self, guidance_scale: float) -> bool:
+        """Return whether sampling at this scale evaluates the empty prompt beside each prompt."""
+        return guidance_scale > 1
+
+    def encode_images(self, images: RgbImages) -> Tensor:
+        """Encode images [image, height, width, 3]: scaled latents [image, channel, row, column]."""
+        return autoencoder.encode_images(self.pipe.vae, images, self.device).to(self.device, self.dtype)
+
+    def decode_latents(self, latents: Tensor) -> RgbImages:
+        """Decode scaled latents [image, channel, row, column]: images [image, height, width, 3]."""
+        return autoencoder.decode_latents(self.pipe.vae, latents, self.device)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the model's images in pixels."""
+        height, width = (side * self.pipe.vae_scale_factor for side in self.latent_shape[1:])
+        return height, width
+
+    def sample_prompts(
+        self,
+        prompts: Sequence[str],
+        image_indices: Sequence[int],
+        *,
+        run_seed: int,
+        num_inference_steps: int,
+        guidance_scale: float,
+    ) -> RgbImages:
+        """Sample an image for each pair of prompt and image index, as `sampling.sample_images`."""
+        with self.counting():
+            return sampling.sample_images(
+                self.pipe,
+                prompts,
+                image_indices,
+                run_seed=run_seed,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+            )
+
+    def sample(
+        self,
+        conditioning: Conditioning,
+        generators: Sequence[torch.Generator],
+        *,
+        num_inference_steps: int,
+        guidance_scale: float,
+        batch_size: int,
+    ) -> RgbImages:
+        """Sample an image for each row of `conditioning`; its CPU generator draws x_T.
+
+        Returns:
+            Images [image, height, width, 3].
+
+        Raises:
+            NonFiniteActivation: an image has a value that is not finite.
+        """
+
+        def call(rows: slice) -> Any:
+            return self.pipe(
+                **conditioning.rows(rows).to(self.device, self.dtype).tensors,
+                generator=list(generators[rows]),
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                output_type="np",
+            )
+
+        with self.counting():
+            return sampling.in_batches(call, len(generators), batch_size, "start")
+
+    def renoise(
+        self,
+        images: RgbImages,
+        conditioning: Conditioning,
+        generators: Sequence[torch.Generator],
+        *,
+        num_inference_steps: int,
+        strength: float,
+        batch_size: int,
+    ) -> RgbImages:
+        """Add noise to each image [image, height, width, 3] and denoise it again without guidance.
+
+        Args:
+            strength: how much noise is added, in [0, 1]; 1 is pure noise.
+
+        Raises:
+            NonFiniteActivation: an image has a value that is not finite.
+        """
+        image_to_image = self._image_to_image()
+
+        def call(rows: slice) -> Any:
+            return image_to_image(
+                image=[Image.fromarray(image) for image in images[rows]],
+                **conditioning.rows(rows).to(self.device, self.dtype).tensors,
+                generator=list(generators[rows]),
+                num_inference_steps=num_inference_steps,
+                strength=strength,
+                guidance_scale=1.0,
+                output_type="np",
+            )
+
+        with self.counting():
+            return sampling.in_batches(call, len(generators), batch_size, "image")
+
+    def _image_to_image(self) -> Any:
+        image_to_image = getattr(diffusers, self.image_to_image)
+        accepted = inspect.signature(image_to_image.__init__).parameters
+        parts = {name: part for name, part in self.pipe.components.items() if name in accepted}
+        switches = {"requires_safety_checker": False} if "requires_safety_checker" in accepted else {}
+        pipe = image_to_image(**parts, **switches)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def evaluations_per_image(self, num_inference_steps: int, guidance_scale: float) -> int:
+        """Return the UE of sampling one image: what the scheduler calls for, such as 19 for 10 steps of Heun."""
+        return len(self.timesteps(num_inference_steps)) * (2 if self.is_guided(guidance_scale) else 1)
+
+    def evaluations_per_renoising(self, num_inference_steps: int, strength: float) -> int:
+        """Return the UE of noising and denoising one image."""
+        n_skipped = int(max(num_inference_steps - min(num_inference_steps * strength, num_inference_steps), 0))
+        return len(self.timesteps(num_inference_steps)[n_skipped * self.pipe.scheduler.order :])

@@ -1,0 +1,107 @@
+"""Text encoders of a pipeline and their tokenizers: what they read of a prompt, and their token embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from flashbulb.hooks import token_classes
+from flashbulb.hooks.embeddings import input_embeddings, read_tokens, substitute_embeddings
+
+
+class TextEncoders:
+    """The text encoders that a pipeline has.
+
+    Args:
+        tokenizer_of: name of the tokenizer for each name of a text encoder.
+    """
+
+    def __init__(self, pipe: Any, tokenizer_of: Mapping[str, str]) -> None:
+        self._pipe = pipe
+        names = [name for name in tokenizer_of if getattr(pipe, name, None) is not None]
+        self.modules: dict[str, Any] = {name: getattr(pipe, name) for name in names}
+        self._tokenizers: dict[str, Any] = {name: getattr(pipe, tokenizer_of[name]) for name in names}
+
+    @property
+    def main(self) -> str:
+        """Name of the first text encoder, whose positions are those of cross-attention."""
+        return next(iter(self.modules))
+
+    @property
+    def _main_tokenizer(self) -> Any:
+        return self._tokenizers[self.main]
+
+    def reading(self) -> AbstractContextManager[dict[str, list[Tensor]]]:
+        """Collect the tokens that every text encoder receives while the context is open."""
+        return read_tokens(self.modules)
+
+    def substituted(self, embeddings: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Feed text encoders `embeddings` [prompt, position, width] in place of their tokens."""
+        return substitute_embeddings(self.modules, embeddings)
+
+    @torch.no_grad()
+    def embed(self, input_ids: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return each token's vector, without its position: [prompt, position, width] by text encoder."""
+        return {name: self._input_embedding(name)(ids) for name, ids in input_ids.items()}
+
+    def _input_embedding(self, name: str) -> nn.Module:
+        return input_embeddings(self.modules[name])[0]
+
+    def classes(self, input_ids: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Classify every token: [prompt, position] by text encoder, see `flashbulb.hooks.TokenClass`."""
+        return {name: self._classes(self._tokenizers[name], ids) for name, ids in input_ids.items()}
+
+    @staticmethod
+    def _classes(tokenizer: Any, input_ids: Tensor) -> Tensor:
+        end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+        start = tokenizer.cls_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        return token_classes(input_ids, end, start, tokenizer.pad_token_id)
+
+    def are_truncated(self, texts: Sequence[str], n_positions: Mapping[str, int]) -> tuple[bool, ...]:
+        """Return for each prompt whether its last words reach no text encoder.
+
+        Args:
+            n_positions: tokens that each text encoder reads.
+        """
+        is_cut = [True] * len(texts)
+        for name, tokenizer in self._tokenizers.items():
+            lengths = [len(ids) for ids in tokenizer([self._converted(text, tokenizer) for text in texts]).input_ids]
+            is_cut = [cut and length > n_positions[name] for cut, length in zip(is_cut, lengths, strict=True)]
+        return tuple(is_cut)
+
+    def _converted(self, text: str, tokenizer: Any) -> str:
+        """Write out the tokens of a textual inversion of several vectors, as the pipeline does."""
+        convert = getattr(self._pipe, "maybe_convert_prompt", None)
+        return text if convert is None else str(convert(text, tokenizer))
+
+    def vocabulary(self) -> list[str]:
+        """Return the tokens of the first text encoder, by id."""
+        return sorted(self._main_tokenizer.get_vocab(), key=self._main_tokenizer.get_vocab().__getitem__)
+
+    @property
+    def tokenizer_class(self) -> str:
+        """Class of the first text encoder's tokenizer."""
+        return type(self._main_tokenizer).__name__
+
+    def token_names(self, input_ids: Mapping[str, Tensor]) -> list[str]:
+        """Return the tokens of the first row of the first text encoder's `input_ids`."""
+        first = next(iter(input_ids.values()))[0]
+        names: list[str] = self._main_tokenizer.convert_ids_to_tokens(first.tolist())
+        return names
+
+    def words_of_positions(self, text: str, n_positions: int) -> list[int | None]:
+        """Return the index of the whitespace-separated word at each position of the first text encoder.
+
+        None stands at special tokens.
+        """
+        tokenizer = self._main_tokenizer
+        has_start = tokenizer.bos_token_id is not None or tokenizer.cls_token_id is not None
+        word_of: list[int | None] = [None] * has_start
+        for index, word in enumerate(text.split()):
+            pieces = tokenizer(self._converted(word, tokenizer), add_special_tokens=False).input_ids
+            word_of += [index] * len(pieces)
+        return (word_of + [None] * n_positions)[:n_positions]
