@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flashbulb.audit.planted.paths import CAPTIONS, IMAGES, MODEL, REFERENCE
+from flashbulb.audit.recover.strategies import find_strategies
 
 SiteKind = Literal["text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward"]
-Strategy = Literal["sample", "ascend", "cyclic", "known_image"]
+if TYPE_CHECKING:
+    Strategy = str
+else:
+    Strategy = Literal[tuple(find_strategies())]
 Tiers = Literal["full", "screened"]
 AscentSiteKind = Literal["feed_forward", "cross_out"]
 AscentVariable = Literal["token_embeddings", "prompt_embeds"]
@@ -48,9 +52,9 @@ class ModelSettings(BaseModel):
 
 
 def _default_strategies(fields: dict[str, Any]) -> tuple[Strategy, ...]:
-    """Return every strategy except `known_image`; leave out `ascend` if the sites that it climbs are not recorded."""
-    can_ascend = fields.get("ascend_kind") in fields.get("sites", ())
-    return ("sample", "ascend", "cyclic") if can_ascend else ("sample", "cyclic")
+    """Return the default strategies that these settings have all prerequisites for."""
+    found = find_strategies().items()
+    return tuple(name for name, strategy in found if strategy.is_default and strategy.missing(fields) is None)
 
 
 class AuditSettings(ModelSettings):

@@ -20,8 +20,8 @@ from flashbulb.hooks import TokenClass
 
 Variable = Literal["token_embeddings", "prompt_embeds"]
 Objective = Callable[[Tensor, Conditioning, slice], Tensor]
-"""Maps latents [start, channel, row, column] (pure noise, x_T), what they are conditioned on and the slice of starts they
-belong to, to one value a start, on the graph: [start].
+"""Maps latents [start, channel, row, column] (pure noise, x_T), what they are conditioned on and the slice of starts
+they belong to, to one value a start, on the graph: [start].
 """
 
 BACKWARD_COST = 2

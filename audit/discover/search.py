@@ -16,10 +16,11 @@ from torch import Tensor
 
 from flashbulb.audit.ascent.climb import BACKWARD_COST, ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
-from flashbulb.audit.ascent.starts import neutral_tokens
+from flashbulb.audit.ascent.starts import random_prompts
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
-from flashbulb.audit.model.sampling import sample_generator
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.audit.recover.verify import Looked, Verifier
@@ -67,14 +68,14 @@ class Discovery:
 
     Args:
         images: all samples of it, [seed, height, width, 3].
-        prompt_embeds: what gives it, [position, width].
+        conditioning: what gives it, one row.
         cost: UE of this start alone.
         evaluations: UE of the entire search until then.
     """
 
     outcome: Outcome
     images: RgbImages
-    prompt_embeds: Tensor
+    conditioning: Conditioning
     round: int
     start: int
     cost: int
@@ -130,8 +131,8 @@ class Search:
         self._denoiser, self._verifier, self._training, self._plan = denoiser, verifier, training, plan
         timestep = denoiser.first_timestep(plan.num_inference_steps)
         generator = self._generator("reference", 0)
-        tokens = neutral_tokens(denoiser, plan.n_reference, generator)
-        reference = activations_of(denoiser, columns, timestep, tokens, generator, plan.climb.batch_size)
+        prompts = random_prompts(denoiser, plan.n_reference, generator)
+        reference = activations_of(denoiser, columns, timestep, prompts, generator, plan.climb.batch_size)
         if not np.isfinite(reference).all():
             raise NonFiniteActivation("activations of neutral prompts are not finite; try float32 or bfloat16 weights")
         self._scores = NeuronScores(denoiser, columns, timestep, fit_baseline(reference, plan.n_components))
@@ -156,14 +157,14 @@ class Search:
     def _round(self, state: SearchState, n: int) -> list[Discovery]:
         plan, number = self._plan, state.n_rounds
         generator = self._generator("round", number)
-        tokens = neutral_tokens(self._denoiser, n, generator)
+        prompts = self._denoiser.encode(random_prompts(self._denoiser, n, generator))
         seen = (torch.rand(n, self._scores.n_neurons, generator=generator) < plan.seen_share).float()
         objective = HighestNeurons(self._scores, plan.n_highest, seen.to(self._denoiser.device), state.found)
         noise = [self._generator(f"noise {i}", number) for i in range(n)]
-        climbed = climb(self._denoiser, tokens, objective, plan.climb, noise)
+        climbed = climb(self._denoiser, prompts, objective, plan.climb, noise)
         known = [discovery.image for discovery in state.discoveries]
         keys = [f"round {number} start {i}" for i in range(n)]
-        looked = self._verifier.look(climbed.prompt_embeds, keys, lambda images: _is_among(images, known))
+        looked = self._verifier.look(climbed.conditioning, keys, lambda images: _is_among(images, known))
         state.spent["climb"] += n * climbed.evaluations
         new: list[Discovery] = []
         for i, look in enumerate(looked):
@@ -171,11 +172,11 @@ class Search:
             outcome = self._judge(look)
             if outcome is None:
                 continue
-            self._deflate(state, climbed.prompt_embeds[i])
+            row = climbed.conditioning.rows([i])
+            self._deflate(state, row)
             if not self._is_known(outcome, look.images, [*state.discoveries, *new]):
                 cost = climbed.evaluations + look.evaluations
-                embeds = climbed.prompt_embeds[i]
-                new.append(Discovery(outcome, look.images, embeds, number, i, cost, state.evaluations))
+                new.append(Discovery(outcome, look.images, row, number, i, cost, state.evaluations))
         state.discoveries += new
         state.n_rounds += 1
         state.n_starts += n
@@ -197,12 +198,12 @@ class Search:
         outcome = judge(looked.images, self._training, looked.signs, is_blind=True, is_pushed=True)
         return None if outcome.verdict == "not_shown" else outcome
 
-    def _deflate(self, state: SearchState, prompt_embeds: Tensor) -> None:
+    def _deflate(self, state: SearchState, conditioning: Conditioning) -> None:
         """Project this solution's z-scores out of later rounds."""
         generator = self._generator("deflation", 0)
         latents = self._denoiser.noise([generator] * _N_DEFLATING)
-        embeds = prompt_embeds[None].to(self._denoiser.device, self._denoiser.dtype)
-        z = self._scores.mean_over_noise(embeds, latents)[0]
+        row = conditioning.to(self._denoiser.device, self._denoiser.dtype)
+        z = self._scores.mean_over_noise(row, latents)[0]
         state.spent["deflate"] += _N_DEFLATING
         state.found = with_direction(state.found, z)
 

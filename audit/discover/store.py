@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
 from flashbulb.audit.training_images.nearest import Nearest
@@ -43,7 +44,7 @@ class SearchStore:
         tensors = {"directions": state.found[n_known_directions:]}
         for i, discovery in enumerate(new):
             tensors[f"images/{i}"] = torch.from_numpy(discovery.images.copy())
-            tensors[f"prompt_embeds/{i}"] = discovery.prompt_embeds
+            tensors |= {f"{name}/{i}": tensor[0] for name, tensor in discovery.conditioning.tensors.items()}
         stated = {
             "barren": state.barren,
             "n_starts": state.n_starts,
@@ -60,7 +61,7 @@ class SearchStore:
             return False
         tensors, stated = kept
         state.discoveries += [
-            _discovery(entry, tensors[f"images/{i}"], tensors[f"prompt_embeds/{i}"])
+            _discovery(entry, {name.removesuffix(f"/{i}"): x for name, x in tensors.items() if name.endswith(f"/{i}")})
             for i, entry in enumerate(stated["discoveries"])
         ]
         state.seconds = float(stated["seconds"])
@@ -83,14 +84,15 @@ def _stated(discovery: Discovery) -> dict[str, Any]:
     }
 
 
-def _discovery(stated: dict[str, Any], images: Tensor, prompt_embeds: Tensor) -> Discovery:
+def _discovery(stated: dict[str, Any], tensors: dict[str, Tensor]) -> Discovery:
+    images = np.asarray(tensors.pop("images"), dtype=np.uint8)
     outcome, nearest = stated["outcome"], stated["outcome"]["nearest"]
     if nearest is not None:
         box = tuple(nearest["box"]) if nearest["box"] is not None else None
         nearest = Nearest(**{**nearest, "path": Path(nearest["path"]), "box": box})
     return Discovery(
         Outcome(**{**outcome, "nearest": nearest}),
-        np.asarray(images, dtype=np.uint8),
-        prompt_embeds,
+        images,
+        Conditioning({name: tensor[None] for name, tensor in tensors.items()}),
         *(int(stated[name]) for name in ("round", "start", "cost", "evaluations")),
     )

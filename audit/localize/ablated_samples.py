@@ -53,7 +53,7 @@ def sample_and_measure(pipe: Any, prompts: Sequence[str], plan: SamplePlan, batc
 def response_norms(prediction: Tensor, layout: GuidanceLayout = GuidanceLayout.UNCONDITIONAL_FIRST) -> list[float]:
     """Return the norm of the response in a guided prediction [batch, channel, row, column], per image.
 
-    The response is the conditional minus the unconditional output of the denoiser, in the units the model was trained to
+    The response is the conditional minus the unconditional output of the denoiser, in what the model was trained to
     predict. For an epsilon model this is the text-conditional noise of Wen et al. (arXiv 2407.21720). For a
     v-prediction model it is that norm divided by √ᾱ_t, because the share of x_T cancels in the difference.
     """

@@ -99,7 +99,7 @@ class Attributor:
         return attributions
 
     def _attribute_batch(self, prompts: Sequence[str]) -> list[Attribution]:
-        """Attribute one batch: rows of the text encoder are [prompt, point], rows of the denoiser [prompt, point, seed]."""
+        """Attribute one batch; text encoders read rows [prompt, point], the denoiser rows [prompt, point, seed]."""
         plan, denoiser, n = self._plan, self._denoiser, len(prompts)
         encoded = denoiser.encode([prompt for prompt in prompts for _ in range(plan.n_points)])
         difference = denoiser.token_embeddings(encoded)[denoiser.text.main].float() - self._empty_embeddings

@@ -6,30 +6,12 @@ runs here: Adam moves the embedding until the ablated model denoises the image, 
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.localize.effects import EffectPlan, count_replicating
-from flashbulb.audit.model.sampling import sample_embeds, sample_generator
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
-from flashbulb.hooks import By, NeuronSet, ablate
-from flashbulb.hooks.response import split_guidance
-
-
-class GuidedDenoiser(Denoiser):
-    """A denoiser that evaluates the empty prompt beside each prompt and returns the prompt's noise, at twice the UE."""
-
-    def __init__(self, pipe: object) -> None:
-        super().__init__(pipe)
-        self._empty = self.embed(self.tokenize([""]))  # [1, position, width]
-
-    def predict_noise(self, latents: Tensor, timestep: int | Tensor, prompt_embeds: Tensor) -> Tensor:
-        both = torch.cat([self._empty.expand(len(latents), -1, -1), prompt_embeds])
-        timesteps = timestep.repeat(2) if isinstance(timestep, Tensor) else timestep
-        noise = super().predict_noise(torch.cat([latents, latents]), timesteps, both)
-        return split_guidance(noise, is_guided=True).conditional
+from flashbulb.hooks import By, NeuronSet
 
 
 def count_recovered_again(
@@ -45,15 +27,12 @@ def count_recovered_again(
 
     The model is ablated throughout.
     """
-    guided = GuidedDenoiser(denoiser.pipe)
-    with ablate(denoiser.pipe, neurons, by, is_guided=True):
-        start = guided.embed(guided.tokenize([prompt]))
-        embeds = pull_out(guided, memory[None], start, prompt, recovery)
-    denoiser.evaluations += recovery_evaluations(recovery, sampling)
-    with ablate(denoiser.pipe, neurons, by):
-        images = sample_embeds(
-            denoiser.pipe,
-            embeds.expand(sampling.n_samples, -1, -1),
+    with denoiser.guided(), denoiser.ablated(neurons, by, is_guided=True):
+        start = denoiser.encode([prompt]).conditioning
+        pulled = pull_out(denoiser, memory[None], start, prompt, recovery)
+    with denoiser.ablated(neurons, by):
+        images = denoiser.sample(
+            pulled.repeat(sampling.n_samples),
             [sample_generator(sampling.run_seed, f"again\n{prompt}", i) for i in range(sampling.n_samples)],
             num_inference_steps=sampling.num_inference_steps,
             guidance_scale=sampling.guidance_scale,
@@ -62,6 +41,6 @@ def count_recovered_again(
     return count_replicating(images, memory)
 
 
-def recovery_evaluations(recovery: KnownImagePlan, sampling: EffectPlan) -> int:
+def recovery_evaluations(denoiser: Denoiser, recovery: KnownImagePlan, sampling: EffectPlan) -> int:
     """Return the UE of `count_recovered_again`; forward and backward passes run through both halves of a batch."""
-    return 2 * recovery.evaluations + sampling.evaluations
+    return 2 * recovery.evaluations + sampling.evaluations(denoiser)

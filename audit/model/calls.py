@@ -22,6 +22,11 @@ def network_of(pipe: Any) -> Any:
     return getattr(pipe, "unet", None) or pipe.transformer
 
 
+def embeds_guidance(pipe: Any) -> bool:
+    """Return whether a distilled denoiser reads the guidance scale, so that the empty prompt is never evaluated."""
+    return getattr(network_of(pipe).config, "time_cond_proj_dim", None) is not None
+
+
 def first_call(pipe: Any, **arguments: Any) -> Mapping[str, Any]:
     """Run `pipe(**arguments)` until it calls its denoiser, and return the call's arguments by keyword.
 
@@ -41,6 +46,16 @@ def first_call(pipe: Any, **arguments: Any) -> Mapping[str, Any]:
     finally:
         handle.remove()
     raise AssertionError(f"{type(pipe).__name__} never called its denoiser")
+
+
+def planned_timesteps(pipe: Any, num_inference_steps: int, **arguments: Any) -> tuple[float, ...]:
+    """Return the timestep of every call to the denoiser in `pipe(num_inference_steps=…)`, as its scheduler has them.
+
+    The pipeline's own call plans them: their number can differ from `num_inference_steps`, such as 19 for 10 steps of
+    Heun, and some depend on the size of the image.
+    """
+    first_call(pipe, prompt="", num_inference_steps=num_inference_steps, output_type="latent", **arguments)
+    return tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
 
 
 @contextmanager

@@ -33,6 +33,10 @@ class Conditioning:
         """Repeat each row `n` times, copies side by side."""
         return Conditioning({name: tensor.repeat_interleave(n, dim=0) for name, tensor in self.tensors.items()})
 
+    def each(self) -> list[Conditioning]:
+        """Return every row on its own."""
+        return [self.rows(slice(i, i + 1)) for i in range(len(self))]
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditioning:
         """Move to a device and convert to a dtype."""
         return Conditioning({name: tensor.to(device, dtype) for name, tensor in self.tensors.items()})

@@ -7,7 +7,8 @@ family is a file of it that defines `FAMILY`, a subclass of `Denoiser`.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +18,7 @@ from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
 from flashbulb.audit.model.prediction import Levels, Prediction, PredictionType
 from flashbulb.audit.model.sampler import Sampler
 from flashbulb.audit.model.text_encoders import TextEncoders
+from flashbulb.hooks.guidance import GuidedBatch
 
 _FEWEST_STEPS = 2  # of a call that is stopped before its first step; some schedulers cannot plan a single one
 
@@ -43,6 +45,7 @@ class Denoiser(Sampler):
     def __init__(self, pipe: Any) -> None:
         super().__init__(pipe)
         self.text = TextEncoders(pipe, self.tokenizers)
+        self._empty: Conditioning | None = None
 
     # What a family computes in its own way
 
@@ -80,6 +83,11 @@ class Denoiser(Sampler):
             conditioning=conditioning,
         )
 
+    def count_truncated(self, prompts: Sequence[str]) -> int:
+        """Count the prompts whose last words reach no text encoder, without encoding them."""
+        n_positions = {name: ids.shape[1] for name, ids in self.encode([""]).input_ids.items()}
+        return sum(self.text.are_truncated(prompts, n_positions))
+
     def encode_from(self, token_embeddings: Mapping[str, Tensor], prompts: EncodedPrompts) -> Conditioning:
         """Encode given token embeddings [prompt, position, width] in place of those of `prompts`, with gradients.
 
@@ -111,8 +119,35 @@ class Denoiser(Sampler):
             timestep: the scheduler's, one for all latents or one each, [latent].
         """
         self.evaluations += len(latents)
-        native = self._evaluate(latents, timestep, conditioning)
+        if self._empty is None:
+            native = self._evaluate(latents, timestep, conditioning)
+        else:
+            native = self._evaluate_guided(latents, timestep, conditioning, self._empty)
         return Prediction(native, latents, self._levels(timestep, latents), self.prediction_type)
+
+    def _evaluate_guided(
+        self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning, empty: Conditioning
+    ) -> Tensor:
+        self.evaluations += len(latents)
+        both = {
+            name: self.guidance.join(GuidedBatch(empty.repeat(len(latents)).tensors[name], tensor))
+            for name, tensor in conditioning.tensors.items()
+        }
+        timesteps = timestep.repeat(2) if isinstance(timestep, Tensor) else timestep
+        native = self._evaluate(torch.cat([latents, latents]), timesteps, Conditioning(both))
+        return self.guidance.split(native, is_guided=True).conditional
+
+    @contextmanager
+    def guided(self) -> Iterator[None]:
+        """While the context is open, `predict` evaluates the empty prompt beside each prompt, as guided sampling does.
+
+        It returns the prompt's prediction, at twice the UE.
+        """
+        self._empty = self.unconditional(1)
+        try:
+            yield
+        finally:
+            self._empty = None
 
     def noised(self, latents: Tensor, noise: Tensor, timestep: float | Tensor) -> Tensor:
         """Add noise [latent, channel, row, column] to latents at a timestep, one for all or one each."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model import autoencoder, sampling
-from flashbulb.audit.model.calls import first_call
+from flashbulb.audit.model.calls import first_call, planned_timesteps
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.network import Network
 
@@ -35,14 +35,10 @@ class Sampler(Network, ABC):
         """Channels, rows and columns of one latent."""
 
     def timesteps(self, num_inference_steps: int) -> tuple[float, ...]:
-        """Return the scheduler's timestep of every call that sampling makes to the denoiser.
-
-        The pipeline's own call plans them: their number can differ from `num_inference_steps`, and some depend on the
-        size of the image.
-        """
+        """Return the scheduler's timestep of every call that sampling makes to the denoiser."""
         if num_inference_steps not in self._timesteps:
-            self.first_call([""], num_inference_steps)
-            self._timesteps[num_inference_steps] = tuple(float(t) for t in self.pipe.scheduler.timesteps)
+            timesteps = planned_timesteps(self.pipe, num_inference_steps, **self._plain)
+            self._timesteps[num_inference_steps] = timesteps
         return self._timesteps[num_inference_steps]
 
     def first_call(self, prompts: Sequence[str], num_inference_steps: int) -> Mapping[str, Any]:
@@ -50,12 +46,15 @@ class Sampler(Network, ABC):
         return first_call(
             self.pipe,
             prompt=list(prompts),
-            guidance_scale=1.0,
             num_inference_steps=num_inference_steps,
-            generator=torch.Generator("cpu"),
             output_type="latent",
-            **self._size,
+            **self._plain,
         )
+
+    @property
+    def _plain(self) -> dict[str, Any]:
+        """Arguments of a call without guidance that draws nothing from the global generator."""
+        return {**self._size, "guidance_scale": 1.0, "generator": torch.Generator("cpu")}
 
     @property
     def _size(self) -> dict[str, int]:
@@ -106,6 +105,7 @@ class Sampler(Network, ABC):
                 run_seed=run_seed,
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,
+                **self._size,
             )
 
     def sample(
@@ -129,6 +129,7 @@ class Sampler(Network, ABC):
         def call(rows: slice) -> Any:
             return self.pipe(
                 **conditioning.rows(rows).to(self.device, self.dtype).tensors,
+                **self._size,
                 generator=list(generators[rows]),
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -26,10 +26,10 @@ class StableDiffusion(Denoiser):
     title = "Stable Diffusion 1/2"
     network = ("unet", "UNet2DConditionModel")
     required = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    tokenizers = {"text_encoder": "tokenizer"}
+    tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
     pipelines = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
     image_to_image = "StableDiffusionImg2ImgPipeline"
-    keywords = {"prompt_embeds": "encoder_hidden_states"}
+    keywords: ClassVar[Mapping[str, str]] = {"prompt_embeds": "encoder_hidden_states"}
     guidance = GuidanceLayout.UNCONDITIONAL_FIRST
 
     def __init__(self, pipe: Any) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
 
@@ -24,7 +24,7 @@ class Attempt:
         evaluations: UE spent.
         images: the images it gave, [seed, height, width, 3].
         signs: None where too few of the images agree to measure them.
-        prompt_embeds: what gave the images, [position, width].
+        conditioning: what gave the images, one row.
         kinship: cosine of what an ascent reached to its prompt, see `recover/strategies/ascend.py`; None where nothing
             was climbed.
     """
@@ -34,7 +34,7 @@ class Attempt:
     evaluations: int
     images: RgbImages
     signs: Signs | None
-    prompt_embeds: Tensor
+    conditioning: Conditioning
     kinship: float | None
 
     @property
@@ -61,8 +61,9 @@ class AttemptStore:
             return None
         tensors, stated = kept
         signs = Signs(**stated["signs"]) if stated["signs"] is not None else None
-        images, evaluations = np.asarray(tensors["pictures"], dtype=np.uint8), int(stated["evaluations"])
-        return Attempt(strategy, restart, evaluations, images, signs, tensors["prompt_embeds"], stated["kinship"])
+        images, evaluations = np.asarray(tensors.pop("pictures"), dtype=np.uint8), int(stated["evaluations"])
+        conditioning = Conditioning({name: tensor[None] for name, tensor in tensors.items()})
+        return Attempt(strategy, restart, evaluations, images, signs, conditioning, stated["kinship"])
 
     def save(self, key: str, attempt: Attempt) -> None:
         """Write one attempt, completely or not at all."""
@@ -73,7 +74,8 @@ class AttemptStore:
             "kinship": attempt.kinship,
             "signs": asdict(attempt.signs) if attempt.signs is not None else None,
         }
-        tensors = {"pictures": torch.from_numpy(attempt.images.copy()), "prompt_embeds": attempt.prompt_embeds}
+        conditioning = {name: tensor[0] for name, tensor in attempt.conditioning.tensors.items()}
+        tensors = {"pictures": torch.from_numpy(attempt.images.copy()), **conditioning}
         write_tensors(self._path(key, attempt.name), tensors, self._identities[attempt.strategy], stated)
 
     def _path(self, key: str, name: str) -> Path:

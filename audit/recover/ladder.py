@@ -1,20 +1,23 @@
-"""The recovery ladder: what it asks of a strategy, and attempts that are made once and then kept.
+"""The recovery ladder: what it asks of a strategy, and how prompts climb it.
 
-A prompt climbs from the cheapest strategy to the dearest, until an attempt confirms a memory.
+A prompt climbs from the cheapest strategy to the dearest, until an attempt confirms a memory. Importing this file does
+not import torch, because the command line lists strategies without it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from torch import Tensor
-
-from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.recover.attempts import Attempt, AttemptStore
-from flashbulb.audit.recover.verify import Looked
+if TYPE_CHECKING:
+    from flashbulb.audit.ascent.neurons import NeuronScores
+    from flashbulb.audit.images.distances import RgbImages
+    from flashbulb.audit.model.conditioning import Conditioning
+    from flashbulb.audit.model.denoiser import Denoiser
+    from flashbulb.audit.recover.attempts import Attempt, AttemptStore
+    from flashbulb.audit.recover.samples import SamplePlan
+    from flashbulb.audit.recover.verify import Looked, Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +46,60 @@ class LadderPrompt:
     known: Callable[[], RgbImages | None]
 
 
-class Strategy(Protocol):
-    """One way to bring a memorized image back; a strategy is one file of `recover/strategies`."""
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What strategies work with, the same for all of them.
 
-    @property
-    def name(self) -> str:
-        """Name in settings, tables and file names."""
+    Args:
+        samples: how the plain samples of a prompt are made.
+        scores: z-scores of the neurons to climb; None where no strategy climbs, or where nothing is tried yet.
+    """
+
+    denoiser: Denoiser
+    verifier: Verifier
+    samples: SamplePlan
+    scores: NeuronScores | None
+
+
+class Strategy(Protocol):
+    """One way to bring a memorized image back.
+
+    The class states what can be known without a model. `build` gives it one, and the instance tries prompts. Settings
+    are given as a mapping of plain values, by the names that `AuditSettings` gives them.
+    """
+
+    name: ClassVar[str]
+    """Name in settings, tables and file names: that of its file."""
+    place: ClassVar[int]
+    """Place on the ladder; prompts start at the lowest."""
+    is_default: ClassVar[bool]
+    """True if it is tried without being chosen, unless something is missing."""
+    is_plain: ClassVar[bool]
+    """True if its images are plain samples of the prompt."""
+    needs_neurons: ClassVar[bool]
+    """True if it climbs the neurons that spiked in the recording; its attempts then depend on the recording."""
+    identity: ClassVar[frozenset[str]]
+    """Settings that its attempts depend on."""
+
+    @staticmethod
+    def missing(values: Mapping[str, Any]) -> str | None:
+        """Return what these settings lack for it and the way out, as an error line; None if nothing is missing."""
+
+    @classmethod
+    def build(cls, tools: Tools, values: Mapping[str, Any]) -> Self:
+        """Prepare it to try prompts with these settings."""
 
     @property
     def n_restarts(self) -> int:
         """Attempts of one prompt, at most."""
 
     @property
-    def is_plain(self) -> bool:
-        """True if its images are plain samples of the prompt."""
+    def worst_cost(self) -> int:
+        """UE of one prompt, at most: every attempt, and its verification."""
+
+    @property
+    def kept_images(self) -> int:
+        """Images that one attempt leaves on disk, at most, masks included."""
 
     def key_of(self, prompt: LadderPrompt) -> str:
         """Return the key under which attempts on `prompt` are kept."""
@@ -64,8 +107,28 @@ class Strategy(Protocol):
     def settings_of(self, restart: int) -> dict[str, object]:
         """Return how the images of a restart are made, to be written beside them."""
 
-    def run(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
+    def try_(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
         """Try every prompt once; prompts do not influence one another."""
+
+
+def climb_ladder(
+    strategies: Sequence[Strategy],
+    prompts: Sequence[LadderPrompt],
+    store: AttemptStore,
+    confirms: Callable[[int, Strategy, Attempt], bool],
+) -> None:
+    """Try the strategies in order on all prompts, each prompt until an attempt on it confirms a memory.
+
+    Args:
+        confirms: takes the index of a prompt and an attempt on it, keeps the attempt, and returns True if it confirms a
+            memory.
+    """
+    pending = list(range(len(prompts)))
+    for strategy in strategies:
+        for restart in range(strategy.n_restarts):
+            attempts = attempts_of(strategy, restart, [prompts[i] for i in pending], store)
+            tried = zip(pending, attempts, strict=True)
+            pending = [i for i, attempt in tried if not confirms(i, strategy, attempt)]
 
 
 def attempts_of(
@@ -75,7 +138,7 @@ def attempts_of(
     keys = [strategy.key_of(prompt) for prompt in prompts]
     attempts = {i: store.load(key, strategy.name, restart) for i, key in enumerate(keys)}
     missing = [i for i, attempt in attempts.items() if attempt is None]
-    made = strategy.run([prompts[i] for i in missing], restart) if missing else []
+    made = strategy.try_([prompts[i] for i in missing], restart) if missing else []
     for i, attempt in zip(missing, made, strict=True):
         store.save(keys[i], attempt)
         attempts[i] = attempt
@@ -83,19 +146,20 @@ def attempts_of(
 
 
 def attempt_from(
-    look: Looked, strategy: str, restart: int, cost: int, prompt_embeds: Tensor, kinship: float | None = None
+    look: Looked, strategy: str, restart: int, cost: int, conditioning: Conditioning, kinship: float | None = None
 ) -> Attempt:
     """Make an attempt of what a look at its images found.
 
     Args:
         cost: UE spent before the look.
-        prompt_embeds: what gave the images, [position, width].
+        conditioning: what gave the images, one row.
     """
+    from flashbulb.audit.recover.attempts import Attempt
+
     spent = cost + look.evaluations
-    return Attempt(strategy, restart, spent, look.images, look.signs, prompt_embeds, kinship)
+    return Attempt(strategy, restart, spent, look.images, look.signs, conditioning, kinship)
 
 
-def embed_prompts(denoiser: Denoiser, prompts: Sequence[LadderPrompt]) -> Tensor:
-    """Encode the prompts' texts: prompt_embeds [prompt, position, width], on the CPU in float32."""
-    tokens = denoiser.tokenize([prompt.target.prompt for prompt in prompts])
-    return denoiser.embed(tokens).float().cpu()
+def encode_prompts(denoiser: Denoiser, prompts: Sequence[LadderPrompt]) -> Conditioning:
+    """Encode the prompts' texts, a row each, on the CPU in float32."""
+    return denoiser.encode([prompt.target.prompt for prompt in prompts]).conditioning.kept()

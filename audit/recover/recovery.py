@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
-from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target, attempts_of
-from flashbulb.audit.recover.outcome import JudgedAttempt, Recovered, judge, number_findings_
+from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target, climb_ladder
+from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, Recovered, judge, number_findings_
 from flashbulb.audit.recover.samples import SamplePlan, image_name, load_images, sample_prompts, save_images
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
@@ -81,13 +82,8 @@ def recover_all(
         for first in range(0, len(order), per_call):
             chunk = [_Climbing(recovery, prompts[i], i, targets[i]) for i in order[first : first + per_call]]
             _sample_chunk(recovery, chunk)
-            for strategy in recovery.strategies:
-                for restart in range(strategy.n_restarts):
-                    pending = [climbing for climbing in chunk if not climbing.is_confirmed]
-                    on_ladder = [climbing.on_ladder for climbing in pending]
-                    made = attempts_of(strategy, restart, on_ladder, recovery.store)
-                    for climbing, attempt in zip(pending, made, strict=True):
-                        climbing.add(attempt, strategy)
+            on_ladder = [climbing.on_ladder for climbing in chunk]
+            climb_ladder(recovery.strategies, on_ladder, recovery.store, partial(_confirms, chunk))
             recovered += [climbing.finish(flagged) for climbing in chunk]
             advance(len(chunk))
     number_findings_(recovered)
@@ -110,10 +106,6 @@ class _Climbing:
         return self.recovery.run / IMAGES_DIRECTORY / self.prompt.prompt_id
 
     @property
-    def is_confirmed(self) -> bool:
-        return bool(self.attempts) and self.attempts[-1].outcome.verdict == "confirmed"
-
-    @property
     def on_ladder(self) -> LadderPrompt:
         return LadderPrompt(self.prompt.prompt_id, self.target, self.sampled, self._known)
 
@@ -124,8 +116,8 @@ class _Climbing:
             return None
         return self.recovery.training.image(nearest.index)[None]
 
-    def add(self, attempt: Attempt, strategy: Strategy) -> None:
-        """Judge an attempt and keep its image."""
+    def add(self, attempt: Attempt, strategy: Strategy) -> Outcome:
+        """Judge an attempt, keep its image, and return what it shows."""
         recovery = self.recovery
         outcome = judge(
             attempt.images,
@@ -156,6 +148,7 @@ class _Climbing:
                 nearest,
             )
         )
+        return outcome
 
     def _metadata(self, attempt: Attempt, strategy: Strategy) -> dict[str, object]:
         return {
@@ -177,16 +170,18 @@ class _Climbing:
         return Recovered(self.position, self.position not in flagged, self.attempts, measured)
 
 
+def _confirms(chunk: Sequence[_Climbing], index: int, strategy: Strategy, attempt: Attempt) -> bool:
+    return chunk[index].add(attempt, strategy).verdict == "confirmed"
+
+
 def _measure(recovery: Recovery, prompt: Prompt, images: RgbImages) -> dict[str, float]:
     if not recovery.detectors:
         return {}
     denoiser, plan = recovery.denoiser, recovery.plan
-    tokens = denoiser.tokenize([prompt.text])
     sampled = SampledPrompt(
         denoiser=denoiser,
         images=images,
-        prompt_embeds=denoiser.embed(tokens),
-        classes=tokens.classes,
+        encoded=denoiser.encode([prompt.text]),
         last_timestep=denoiser.last_timestep(plan.num_inference_steps),
         generator_seed=plan.run_seed,
     )
@@ -204,7 +199,7 @@ def _sample_chunk(recovery: Recovery, chunk: Sequence[_Climbing]) -> None:
             climbing.sampled = images
     if not missing:
         return
-    sampled = sample_prompts(recovery.denoiser.pipe, [climbing.prompt.text for climbing in missing], plan)
+    sampled = sample_prompts(recovery.denoiser, [climbing.prompt.text for climbing in missing], plan)
     for climbing, images in zip(missing, sampled, strict=True):
         climbing.sampled = images
         if recovery.keep_images:

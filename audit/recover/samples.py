@@ -11,7 +11,7 @@ import numpy as np
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import read_image, save_image
-from flashbulb.audit.model.sampling import sample_images
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
 
 
@@ -24,18 +24,16 @@ class SamplePlan:
     num_inference_steps: int
     guidance_scale: float
 
-    @property
-    def evaluations(self) -> int:
-        """UE of one prompt: every step evaluates a conditional and an unconditional latent."""
-        return self.n_samples * self.num_inference_steps * (2 if self.guidance_scale > 1 else 1)
+    def evaluations(self, denoiser: Denoiser) -> int:
+        """Return the UE of one prompt."""
+        return self.n_samples * denoiser.evaluations_per_image(self.num_inference_steps, self.guidance_scale)
 
 
-def sample_prompts(pipe: Any, prompts: Sequence[str], plan: SamplePlan) -> list[RgbImages]:
+def sample_prompts(denoiser: Denoiser, prompts: Sequence[str], plan: SamplePlan) -> list[RgbImages]:
     """Sample every prompt with every seed, in one batch: for each prompt [seed, height, width, 3]."""
     texts = [prompt for prompt in prompts for _ in range(plan.n_samples)]
     indices = list(range(plan.n_samples)) * len(prompts)
-    images = sample_images(
-        pipe,
+    images = denoiser.sample_prompts(
         texts,
         indices,
         run_seed=plan.run_seed,

@@ -10,6 +10,7 @@ from typing import Any
 from flashbulb.audit.images.distances import seed_agreement, seed_diversity, tile_distances
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
+from flashbulb.audit.model.calls import embeds_guidance, planned_timesteps
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory
@@ -123,7 +124,7 @@ def _check_model(settings: AblateSettings, neurons: NeuronSet, loaded: LoadedMod
         sites_of(loaded.pipe, neurons)
     except ValueError as error:
         raise SettingsError(f"{settings.neurons}: {error}") from error
-    if loaded.pipe.unet.config.time_cond_proj_dim is not None:  # diffusers embeds the guidance scale of these models
+    if embeds_guidance(loaded.pipe):
         _refuse_unguided(settings, neurons, "this distilled model never computes; give another model")
 
 
@@ -213,7 +214,9 @@ def _write_results(ablation: _Ablation, rows: list[dict[str, Any]]) -> AblationR
     """Write the page and run.json, and print the effects."""
     settings, path = ablation.settings, ablation.run.path
     neurons = ablation.neurons
-    spent = len(settings.prompt) * ablation.plan.evaluations
+    n_calls = len(planned_timesteps(ablation.loaded.pipe, settings.sample_steps))
+    per_image = n_calls * (2 if settings.guidance_scale > 1 and not embeds_guidance(ablation.loaded.pipe) else 1)
+    spent = len(settings.prompt) * settings.n_samples * per_image
     record = AblationRecord(
         schema_version=SCHEMA_VERSION,
         status=ABLATION,

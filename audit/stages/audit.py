@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.localize.memories import MemoriesError
-from flashbulb.audit.model.loading import ModelError, flushed_denormals
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.planted.manifest import PlantedModelError
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.prompts.prompt_set import PromptFileError, read_prompts

@@ -10,8 +10,9 @@ from typing import Any
 from flashbulb.audit.ascent.climb import ClimbPlan
 from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
 from flashbulb.audit.discover.store import SearchStore
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
@@ -26,7 +27,6 @@ from flashbulb.audit.stages.discover_output import (
 from flashbulb.audit.stages.replay import Replay
 from flashbulb.audit.stages.session import check_training_images, load_training_images, resolve_device, resolve_dtype
 from flashbulb.audit.statistics.scores import columns_of
-from flashbulb.hooks import find_sites
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
 from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING
 from flashbulb.reports.views.discovery import DiscoveryRecord, StopReason
@@ -60,7 +60,7 @@ def run_discovery(
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
-    denoiser = Denoiser(loaded.pipe)
+    denoiser = open_denoiser(loaded.pipe)
     _check_budget(settings, denoiser)
     identity = _identity(settings, loaded)
     if replayed is not None:
@@ -87,7 +87,7 @@ def _check_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
 
 def _search(session: DiscoverySession) -> DiscoveryRecord:
     settings, run = session.settings, session.run
-    sites = find_sites(session.denoiser.pipe, [settings.kind])
+    sites = session.denoiser.sites([settings.kind])
     verifier = Verifier(session.denoiser, search_verify_plan(settings))
     columns = columns_of(settings.kind, sites)
     search = Search(session.denoiser, columns, verifier, session.training, search_plan(settings))

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.images.png import save_image
-from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.recover.recovery import training_image_file
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import DiscoverSettings

@@ -8,9 +8,11 @@ again, and more ascents sample nothing again.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.run.directory import DETECTION, RECORDING, RECOVERY, fingerprint_of
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.account import library_versions
@@ -24,11 +26,6 @@ _RECOVERY_SETTINGS = {
     *("n_samples", "sample_steps", "guidance_scale"),
     *("ascend_restarts", "ascend_steps", "ascend_rate", "ascend_radius"),
     *("ascend_neurons", "ascend_kind", "ascend_variable"),
-}
-_SAMPLE_SETTINGS = {"seed", "n_samples", "sample_steps", "guidance_scale"}
-_ASCENT_SETTINGS = {
-    *("seed", "num_inference_steps", "n_components"),
-    *("ascend_steps", "ascend_rate", "ascend_radius", "ascend_neurons", "ascend_kind", "ascend_variable"),
 }
 # In none of these: paths, inputs that are compared by their hashes, settings that change a result only by rounding
 # (batch_size, checkpointing), and settings of the verdict and the page (strict, policy, waivers, show_prompts,
@@ -102,19 +99,18 @@ def attempt_fingerprints(inputs: Inputs, pooled: bool) -> dict[str, str]:
     """Return a fingerprint for each strategy: of all that its attempts depend on besides prompt and restart.
 
     Args:
-        pooled: True if the baselines that choose the neurons of an ascent were fitted on candidate prompts as well.
+        pooled: True if the baselines that choose the neurons to climb were fitted on candidate prompts as well.
     """
     settings, model = inputs.settings, {"model": inputs.model.fingerprint, "dtype": inputs.model.dtype}
     made_by = {**model, "device": inputs.model.device, "versions": library_versions()}
-    sampled = fingerprint_of({**made_by, **_select(settings, _SAMPLE_SETTINGS)})
-    ascents = {"recording": recording_identity(inputs), "pooled": pooled, **_select(settings, _ASCENT_SETTINGS)}
+    spiked = {"recording": recording_identity(inputs), "pooled": pooled}
     return {
-        "sample": sampled,
-        "cyclic": sampled,
-        "known_image": fingerprint_of({**made_by, **_select(settings, {"seed"})}),
-        "ascend": fingerprint_of({**made_by, **ascents}),
+        name: fingerprint_of(
+            {**made_by, **(spiked if strategy.needs_neurons else {}), **_select(settings, strategy.identity)}
+        )
+        for name, strategy in find_strategies().items()
     }
 
 
-def _select(settings: AuditSettings, names: set[str]) -> dict[str, Any]:
-    return settings.model_dump(mode="json", include=names)
+def _select(settings: AuditSettings, names: Set[str]) -> dict[str, Any]:
+    return settings.model_dump(mode="json", include=set(names))

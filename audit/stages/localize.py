@@ -13,15 +13,16 @@ from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory
 from flashbulb.audit.localize.memories import Memory, draw_clean_prompts, read_memories
 from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.localize_output import write_localization_results
 from flashbulb.audit.stages.session import resolve_device, resolve_dtype
-from flashbulb.hooks import SITE_KINDS, Site, UnknownArchitecture, find_sites
+from flashbulb.hooks import SITE_KINDS, Site, UnknownArchitecture
 from flashbulb.reports.gate.check import check_tables
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
@@ -55,7 +56,7 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
     check_tables(settings.run, record)
     memories = read_memories(settings.run, settings.prompts, settings.max_prompts)
     loaded = _load(record, settings)
-    denoiser = Denoiser(loaded.pipe)
+    denoiser = open_denoiser(loaded.pipe)
     folder = settings.run / LOCALIZATION_DIRECTORY
     chosen = settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)
     identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **chosen})
@@ -97,7 +98,7 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
 
 
 def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord, fingerprint: str) -> Localizer:
-    sites = find_sites(denoiser.pipe, [settings.kind])
+    sites = denoiser.sites([settings.kind])
     timestep = denoiser.first_timestep(int(str(record.settings["num_inference_steps"])))
     clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, N_CONTROL_PROMPTS), settings.seed)
     if not clean:
@@ -130,7 +131,7 @@ def _all_sites(denoiser: Denoiser) -> Sequence[Site]:
     sites: list[Site] = []
     for kind in SITE_KINDS:
         try:
-            sites += find_sites(denoiser.pipe, [kind])
+            sites += denoiser.sites([kind])
         except UnknownArchitecture:
             logger.info("the model has no %s sites", kind)
     return sites

@@ -15,7 +15,7 @@ from flashbulb.audit.localize.localizer import LocalizedMemory
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.audit.stages.account import library_versions
-from flashbulb.hooks import Site, TokenClass, find_sites, save_neurons
+from flashbulb.hooks import Site, TokenClass, save_neurons
 from flashbulb.reports.figures.localization import LocalizationRow, layer_map, localization_panel
 from flashbulb.reports.tables.files import SCHEMA_VERSION, write_json, write_text
 from flashbulb.reports.views.localization import (
@@ -39,7 +39,7 @@ def write_localization_results(
     folder: Path, results: Sequence[LocalizedMemory], settings: LocalizeSettings, denoiser: Denoiser, fingerprint: str
 ) -> LocalizationCounts:
     """Write the results into `folder` in the order of `results`, and print and return the counts."""
-    sites = find_sites(denoiser.pipe, [settings.kind])
+    sites = denoiser.sites([settings.kind])
     lever_rows = [_lever_row(localized, settings, sites) for localized in results]
     levers = pa.Table.from_pylist(lever_rows, schema=LEVERS_SCHEMA)
     token_rows = [row for localized in results for row in _token_rows(localized, denoiser)]
@@ -108,8 +108,8 @@ def _lever_row(localized: LocalizedMemory, settings: LocalizeSettings, sites: Se
 
 def _token_rows(localized: LocalizedMemory, denoiser: Denoiser) -> list[dict[str, Any]]:
     """Return one row for each token position; `read` is the attribution of its cross-attention values at all sites."""
-    tokens = denoiser.tokenize([localized.memory.prompt])
-    names = denoiser.pipe.tokenizer.convert_ids_to_tokens(tokens.input_ids[0].tolist())
+    encoded = denoiser.encode([localized.memory.prompt])
+    names = denoiser.text.token_names(encoded.input_ids)
     by_site = [x.numpy() for name, x in sorted(localized.attribution.positions.items()) if name.endswith("to_v")]
     read = np.sum(by_site, axis=0) if by_site else None  # [site, position] -> [position]
     return [
@@ -117,7 +117,7 @@ def _token_rows(localized: LocalizedMemory, denoiser: Denoiser) -> list[dict[str
             "prompt_id": localized.memory.prompt_id,
             "position": i,
             "token": str(name).removesuffix("</w>").removeprefix("▁"),
-            "token_class": TokenClass(int(tokens.classes[0, i])).name.lower(),
+            "token_class": TokenClass(int(encoded.main_classes[0, i])).name.lower(),
             "attribution": float(localized.attribution.tokens[i]),
             "read": None if read is None else float(read[i]),
         }

@@ -6,19 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from flashbulb.audit.ascent.climb import ClimbPlan
 from flashbulb.audit.ascent.neurons import NeuronScores
+from flashbulb.audit.model.stable_diffusion import Denoiser
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.recover.attempts import AttemptStore
-from flashbulb.audit.recover.ladder import Strategy, Target
+from flashbulb.audit.recover.ladder import Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.recover.recovery import Recovery, choose, recover_all
 from flashbulb.audit.recover.samples import SamplePlan
-from flashbulb.audit.recover.strategies.ascend import Ascend, AscendPlan
-from flashbulb.audit.recover.strategies.cyclic import Cyclic, CyclicPlan
-from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImage, KnownImagePlan
-from flashbulb.audit.recover.strategies.sample import Sample
-from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from flashbulb.audit.recover.strategies import find_strategies
+from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
@@ -30,12 +27,6 @@ from flashbulb.audit.statistics.scores import GroupScores, top_spikes
 from flashbulb.reports.tables.files import RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
 
-VERIFY_SAMPLES, VERIFY_STEPS = 4, 20
-N_FREE_WORDS, FAR_RATE, FAR_RADIUS = 3, 0.02, 1.5
-N_CYCLES, CYCLE_STRENGTH, CYCLE_STEPS = 3, 0.6, 20
-KNOWN_IMAGE_RATE, KNOWN_IMAGE_BATCH = 0.1, 8
-"""Constants that no user sets: experiments on the planted models settled them (docs/recovery.md)."""
-
 
 def recover_images(
     session: Session, recorded: RecordedRun, detection: DetectedRun, run: RunDirectory, watch: Stopwatch
@@ -46,7 +37,8 @@ def recover_images(
     with watch.stage("recover"):
         positions = choose(scored.spike_score, scored.flagged, settings.max_sampled, settings.seed)
         climbed = [group for group in scored.groups if group.kind == settings.ascend_kind]
-        group = climbed[0] if climbed and Ascend.name in settings.strategies else None
+        climbs = any(strategy.needs_neurons for strategy in chosen_strategies(settings))
+        group = climbed[0] if climbed and climbs else None
         targets = _targets(group, recorded, positions)
         recovery = _recovery(session, recorded, detection, run, group, has_flagged=bool(positions[0]))
         recovered = recover_all(recovery, prompts, positions, targets)
@@ -71,9 +63,15 @@ def _recovery(
     """Gather what every prompt's recovery shares; training images are read only if a prompt is flagged."""
     inputs, settings, denoiser = recorded.inputs, recorded.inputs.settings, session.denoiser
     fingerprints = attempt_fingerprints(inputs, detection.detected.pooled)
+    chosen, scores = chosen_strategies(settings), None
+    if group is None:
+        chosen = [strategy for strategy in chosen if not strategy.needs_neurons]
+    else:
+        timestep = denoiser.first_timestep(settings.num_inference_steps)
+        scores = NeuronScores(denoiser, group.columns, timestep, group.baselines[0])
     return Recovery(
         denoiser=denoiser,
-        strategies=_strategies(session, settings, group),
+        strategies=build_strategies(chosen, settings, denoiser, scores),
         store=AttemptStore(run.path / RECOVERY_DIRECTORY, fingerprints, keep_images=settings.images),
         detectors=session.image_detectors,
         training=load_training_images(settings, denoiser) if has_flagged else None,
@@ -85,18 +83,18 @@ def _recovery(
     )
 
 
-def _strategies(session: Session, settings: AuditSettings, group: GroupScores | None) -> list[Strategy]:
-    """Build the chosen strategies, from the cheapest to the dearest; ascents need a recorded kind of site to climb."""
-    denoiser = session.denoiser
+def chosen_strategies(settings: AuditSettings) -> list[type[Strategy]]:
+    """Return the chosen strategies, in the order of the ladder."""
+    return [strategy for name, strategy in find_strategies().items() if name in settings.strategies]
+
+
+def build_strategies(
+    strategies: Sequence[type[Strategy]], settings: AuditSettings, denoiser: Denoiser, scores: NeuronScores | None
+) -> list[Strategy]:
+    """Prepare strategies with these settings, to try prompts, or without `scores` to state what they cost."""
     verifier = Verifier(denoiser, verify_plan(settings))
-    every: list[Strategy] = [Sample(denoiser, verifier, sample_plan(settings))]
-    if group is not None:
-        timestep = denoiser.first_timestep(settings.num_inference_steps)
-        scores = NeuronScores(denoiser, group.columns, timestep, group.baselines[0])
-        every.append(Ascend(denoiser, scores, verifier, ascend_plan(settings)))
-    every.append(Cyclic(denoiser, verifier, cyclic_plan(settings)))
-    every.append(KnownImage(denoiser, verifier, known_image_plan(settings)))
-    return [strategy for strategy in every if strategy.name in settings.strategies]
+    tools = Tools(denoiser, verifier, sample_plan(settings), scores)
+    return [strategy.build(tools, dict(settings)) for strategy in strategies]
 
 
 def _targets(
@@ -119,29 +117,6 @@ def sample_plan(settings: AuditSettings) -> SamplePlan:
 def verify_plan(settings: AuditSettings) -> VerifyPlan:
     """Return how attempts are verified."""
     return VerifyPlan(settings.seed, VERIFY_SAMPLES, VERIFY_STEPS, settings.batch_size)
-
-
-def ascend_plan(settings: AuditSettings) -> AscendPlan:
-    """Return how prompts are climbed."""
-    climb = ClimbPlan(
-        n_steps=settings.ascend_steps,
-        learning_rate=settings.ascend_rate,
-        radius=settings.ascend_radius,
-        variable=settings.ascend_variable,
-        batch_size=settings.batch_size,
-        checkpointing=settings.checkpointing,
-    )
-    return AscendPlan(settings.seed, settings.ascend_restarts, N_FREE_WORDS, (FAR_RATE, FAR_RADIUS), climb)
-
-
-def cyclic_plan(settings: AuditSettings) -> CyclicPlan:
-    """Return how samples are noised and denoised again."""
-    return CyclicPlan(settings.seed, N_CYCLES, CYCLE_STRENGTH, CYCLE_STEPS, settings.batch_size)
-
-
-def known_image_plan(settings: AuditSettings) -> KnownImagePlan:
-    """Return how a known training image is pulled at."""
-    return KnownImagePlan(settings.seed, MAX_STEPS, KNOWN_IMAGE_RATE, KNOWN_IMAGE_BATCH)
 
 
 def targets_of(

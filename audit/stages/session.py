@@ -16,10 +16,12 @@ from flashbulb.audit.detectors import (
     describe_input,
     find_detectors,
 )
-from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
+from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.settings import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError
 from flashbulb.audit.stages.identity import calibration_identity
 from flashbulb.audit.stages.recorded import open_calibration
@@ -62,8 +64,8 @@ def load_session(
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
-    denoiser, model = Denoiser(loaded.pipe), AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
-    sites = find_sites(loaded.pipe, settings.sites)
+    denoiser, model = open_denoiser(loaded.pipe), AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
+    sites = denoiser.sites(settings.sites)
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
@@ -85,7 +87,7 @@ def reload_session(inputs: Inputs) -> Session:
             f"{settings.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
             f"{model.fingerprint}; put that model back, or record this one into another directory"
         )
-    denoiser = Denoiser(loaded.pipe)
+    denoiser = open_denoiser(loaded.pipe)
     return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
 
 
@@ -117,13 +119,7 @@ def load_training_images(settings: ModelSettings, denoiser: Denoiser) -> Trainin
     descriptor = None
     if settings.descriptor is not None and settings.descriptor_weights is not None:
         descriptor = load_descriptor(settings.descriptor_weights, settings.descriptor, settings.descriptor_sha256)
-    return open_training_images(settings.train_images, *image_size(denoiser), descriptor)
-
-
-def image_size(denoiser: Denoiser) -> tuple[int, int]:
-    """Return height and width of the model's images in pixels."""
-    height, width = (side * denoiser.pipe.vae_scale_factor for side in denoiser.latent_shape[1:])
-    return height, width
+    return open_training_images(settings.train_images, *denoiser.image_size, descriptor)
 
 
 def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
@@ -180,15 +176,14 @@ def check_tiers(settings: AuditSettings) -> None:
 
 def check_strategies(settings: AuditSettings) -> None:
     """Refuse strategies whose prerequisites are missing."""
-    if "sample" not in settings.strategies:
-        raise SettingsError("--strategy: every recovery starts with sample; add it")
-    if "known_image" in settings.strategies and settings.train_images is None:
-        raise SettingsError("--strategy known_image needs training images; give --train-images")
-    if "ascend" in settings.strategies and settings.ascend_kind not in settings.sites:
-        raise SettingsError(
-            f"--strategy ascend needs {settings.ascend_kind} neurons; add --sites {settings.ascend_kind}, "
-            "or leave ascend out with --strategy sample"
-        )
+    found = find_strategies()
+    first = next(iter(found))
+    if first not in settings.strategies:
+        raise SettingsError(f"--strategy: every recovery starts with {first}; add it")
+    for name in settings.strategies:
+        missing = found[name].missing(dict(settings))
+        if missing is not None:
+            raise SettingsError(missing)
 
 
 def check_store_size(inputs: Inputs) -> None:

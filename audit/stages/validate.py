@@ -10,19 +10,16 @@ from dataclasses import dataclass
 
 import torch
 
-from flashbulb.audit.ascent.climb import BACKWARD_COST
-from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorder, estimate_bytes
-from flashbulb.audit.recover.strategies.ascend import N_KINSHIP
-from flashbulb.audit.recover.verify import Verifier
+from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing
-from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.account import display_name
 from flashbulb.audit.stages.identity import audit_identity
-from flashbulb.audit.stages.recover import VERIFY_SAMPLES, cyclic_plan, known_image_plan, sample_plan, verify_plan
-from flashbulb.audit.stages.session import Session, image_size, load_training_images
+from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
+from flashbulb.audit.stages.session import Session, load_training_images
 from flashbulb.audit.stages.state import Inputs
 from flashbulb.reports.tables.run_record import ModelIdentity
 from flashbulb.reports.views.audit_plan import AuditPlan, MeasuredCall, Number, PlannedPrompts, PlannedSites, Range
@@ -59,9 +56,9 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
         seconds={stage: _map_range(spent, pace.seconds) for stage, spent in evaluations.items()},
         measured=pace.measured,
         bytes_of_activations=estimate_bytes(inputs.sites, settings.n_seeds, n_recorded.high),
-        bytes_of_pictures=_n_recovered(n_flagged.high, inputs) * _bytes_per_prompt(settings, denoiser),
+        bytes_of_pictures=_n_recovered(n_flagged.high, inputs) * _bytes_per_prompt(session),
         free_bytes=shutil.disk_usage(nearest_existing(settings.out)).free,
-        memory_of_weights=_weight_bytes(denoiser),
+        memory_of_weights=denoiser.weight_bytes,
         memory_at_peak=torch.cuda.max_memory_allocated() if denoiser.device.type == "cuda" else None,
         out=str(settings.out),
         out_status=status,
@@ -109,9 +106,8 @@ def _pace(session: Session) -> _Pace:
 
 
 def _record(recorder: Recorder, prompts: Sequence[Prompt]) -> None:
-    tokens = recorder.denoiser.tokenize([prompt.text for prompt in prompts])
-    _, prompt_embeds = recorder.record_prompt_sites(tokens)
-    recorder.record_step_sites(prompt_embeds, tokens.classes)
+    _, encoded = recorder.record_prompt_sites([prompt.text for prompt in prompts])
+    recorder.record_step_sites(encoded)
 
 
 def _map_range(counts: Range[int], function: Callable[[int], Number]) -> Range[Number]:
@@ -137,35 +133,30 @@ def _n_recovered(n_flagged: int, inputs: Inputs) -> int:
     return n_flagged + min(n_flagged, len(inputs.candidates.prompts) - n_flagged)
 
 
+def _strategies(session: Session) -> list[Strategy]:
+    settings = session.inputs.settings
+    return build_strategies(chosen_strategies(settings), settings, session.denoiser, None)
+
+
 def _recovery(session: Session, n_flagged: Range[int]) -> dict[str, Range[int]]:
     """Return the UE of recovery, from sampling alone to every attempt with verification, and of image detectors."""
     inputs, settings = session.inputs, session.inputs.settings
-    verification = Verifier(session.denoiser, verify_plan(settings)).most_evaluations
-    ascent = (1 + BACKWARD_COST) * settings.ascend_steps + 2 * N_KINSHIP
-    highest_cost = {
-        "sample": sample_plan(settings).evaluations + verification,
-        "ascend": settings.ascend_restarts * (ascent + verification),
-        "cyclic": cyclic_plan(settings).evaluations(settings.n_samples) + verification,
-        "known_image": known_image_plan(settings).evaluations + verification,
-    }
     least, most = _n_recovered(n_flagged.low, inputs), _n_recovered(n_flagged.high, inputs)
-    ladder = sum(highest_cost[strategy] for strategy in settings.strategies)
+    sampling = sample_plan(settings).evaluations(session.denoiser)
+    ladder = sum(strategy.worst_cost for strategy in _strategies(session))
     measuring = settings.n_samples * sum(detector.evaluations_per_image for detector in session.image_detectors)
-    recover = {"recover": Range(least * sample_plan(settings).evaluations, most * ladder)}
+    recover = {"recover": Range(least * sampling, most * ladder)}
     return recover | ({"detect_pictures": Range(least * measuring, most * measuring)} if measuring else {})
 
 
-def _bytes_per_prompt(settings: AuditSettings, denoiser: Denoiser) -> int:
-    """Return the most bytes on disk per prompt: samples, masks, and images and embedding of each attempt."""
-    if not settings.images:
+def _bytes_per_prompt(session: Session) -> int:
+    """Return the most bytes on disk per prompt: images, masks, and the embedding of each attempt."""
+    denoiser = session.denoiser
+    if not session.inputs.settings.images:
         return 0
-    config = denoiser.pipe.unet.config
-    width = config.cross_attention_dim
-    embedding = denoiser.pipe.tokenizer.model_max_length * (width if isinstance(width, int) else max(width)) * 4
-    n_images = {"sample": 2 * settings.n_samples + 1, "cyclic": settings.n_samples + 2}
-    n_attempts = {strategy: settings.ascend_restarts if strategy == "ascend" else 1 for strategy in settings.strategies}
-    image = math.prod((*image_size(denoiser), 3)) + _METADATA_BYTES
-    return sum(n * (n_images.get(name, VERIFY_SAMPLES + 2) * image + embedding) for name, n in n_attempts.items())
+    embedding = denoiser.unconditional(1).n_values * 4
+    image = math.prod((*denoiser.image_size, 3)) + _METADATA_BYTES
+    return sum(s.n_restarts * (s.kept_images * image + embedding) for s in _strategies(session))
 
 
 def _count_prompts(prompts: PromptSet, denoiser: Denoiser) -> PlannedPrompts:
@@ -177,7 +168,7 @@ def _count_prompts(prompts: PromptSet, denoiser: Denoiser) -> PlannedPrompts:
         prompts.n_empty,
         prompts.n_duplicates,
         len(texts),
-        n_truncated=sum(sum(denoiser.tokenize(batch).truncated) for batch in batches),
+        n_truncated=sum(map(denoiser.count_truncated, batches)),
     )
 
 
@@ -186,8 +177,3 @@ def _sites(inputs: Inputs) -> tuple[PlannedSites, ...]:
     return tuple(
         PlannedSites(kind, len(sites), sum(site.n_neurons for site in sites)) for kind, sites in sites_by_kind.items()
     )
-
-
-def _weight_bytes(denoiser: Denoiser) -> int:
-    parts = (denoiser.pipe.unet, denoiser.pipe.text_encoder, denoiser.pipe.vae)
-    return sum(weights.numel() * weights.element_size() for part in parts for weights in part.parameters())

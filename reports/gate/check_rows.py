@@ -1,6 +1,7 @@
 """Check that the rows of an audit's tables agree with each other. Each check refuses what no honest audit writes."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import Counts
-from flashbulb.reports.tables.schema import RECOVERY_STRATEGIES, RECOVERY_VERDICTS, SEVERITIES, TableRow
+from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, SEVERITIES, TableRow
+
+_STRATEGY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def check_scores(path: Path, scores: pa.Table, fpr: float) -> None:
@@ -106,16 +109,20 @@ def _check_finding_ids(path: Path, attempts: Sequence[TableRow], high: set[str])
 
 
 def check_attempts(path: Path, recoveries: pa.Table) -> None:
-    """Check for values that a count would silently skip: unknown strategies and verdicts, controls without a prompt.
+    """Check for values that no count expects: unknown verdicts, controls without a prompt, names of no strategy.
+
+    A strategy is a file of Python, so its name is a word of Python, and safe to show.
 
     Raises:
         RunIncompleteError: there is such a value.
     """
-    for name, known in (("strategy", RECOVERY_STRATEGIES), ("verdict", RECOVERY_VERDICTS)):
-        unknown = sorted(set(recoveries[name].to_pylist()) - set(known))
-        if unknown:
-            raise RunIncompleteError(
-                f"{path}: unknown {name} {unknown[0]!r}, expected {', '.join(known)}; run the audit again"
-            )
+    unknown = sorted(set(recoveries["verdict"].to_pylist()) - set(RECOVERY_VERDICTS))
+    if unknown:
+        raise RunIncompleteError(
+            f"{path}: unknown verdict {unknown[0]!r}, expected {', '.join(RECOVERY_VERDICTS)}; run the audit again"
+        )
+    unnamed = sorted(name for name in set(recoveries["strategy"].to_pylist()) if not _STRATEGY.fullmatch(name))
+    if unnamed:
+        raise RunIncompleteError(f"{path}: {unnamed[0]!r} is no name of a strategy; run the audit again")
     if pc.any(pc.and_(recoveries["is_control"], pc.is_null(recoveries["prompt_id"]))).as_py():
         raise RunIncompleteError(f"{path}: a control has no prompt; run the audit again")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.schema import RECOVERY_STRATEGIES, RECOVERY_VERDICTS, TableRow
+from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, TableRow
 
 _COLUMNS = ("finding_id", "prompt_id", "is_control", "strategy", "evaluations", "verdict")
 
@@ -64,23 +64,27 @@ def recovery_counts(recoveries: pa.Table) -> RecoveryCounts:
     first_strategy: dict[tuple[str, object], str] = {}
     for row in filter(_is_shown, tried):
         first_strategy.setdefault(_subject(row), row["strategy"])
-    strategies = {row["strategy"] for row in tried}
+    strategies = dict.fromkeys(row["strategy"] for row in tried)
     shown_by = list(first_strategy.values())
     return RecoveryCounts(
         n_confirmed_pictures=len({row["finding_id"] for row in tried if row["verdict"] == "confirmed"}),
         n_recovered=sum(kind == "prompt" for kind, _ in first_strategy),
         n_controls=len({row["prompt_id"] for row in controls}),
         n_false_recoveries=len({row["prompt_id"] for row in controls if _is_shown(row)}),
-        recovered_by={name: shown_by.count(name) for name in RECOVERY_STRATEGIES if name in strategies},
+        recovered_by={name: shown_by.count(name) for name in strategies},
     )
 
 
 def count_by_strategy(recoveries: pa.Table) -> tuple[StrategyCount, ...]:
-    """Count each strategy that was tried, in the ladder's order; every row without a prompt counts as tried once."""
+    """Count each strategy that was tried; every row without a prompt counts as tried once.
+
+    Strategies come in the order of their first rows. A prompt has rows of every strategy up to its last, so this is the
+    order in which they were tried.
+    """
     rows: dict[str, list[TableRow]] = defaultdict(list)
     for row in recoveries.select(_COLUMNS).to_pylist():
         rows[row["strategy"]].append(row)
-    return tuple(_strategy_count(name, rows[name]) for name in RECOVERY_STRATEGIES if name in rows)
+    return tuple(_strategy_count(name, attempts) for name, attempts in rows.items())
 
 
 def best_attempts(recoveries: pa.Table, prompt_ids: Iterable[str]) -> dict[str, BestAttempt]:

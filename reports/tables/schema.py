@@ -21,8 +21,6 @@ TableRow = Mapping[str, Any]
 SEVERITIES = ("none", "low", "medium", "high")
 RECOVERY_VERDICTS = ("confirmed", "likely", "not_shown")
 """Best first."""
-RECOVERY_STRATEGIES = ("sample", "ascend", "cyclic", "known_image", "discover")
-"""The strategies of the ladder in their order, then the search without prompts."""
 
 _VERSION_KEY = b"flashbulb.schema_version"
 

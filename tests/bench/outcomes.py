@@ -22,11 +22,11 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.recover.ladder import Target
-from flashbulb.audit.recover.strategies.ascend import ascents_of
+from flashbulb.audit.recover.strategies.ascend import ascend_plan, ascents_of
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.settings import AuditSettings, DiscoverSettings
 from flashbulb.audit.stages.discover import search_plan
-from flashbulb.audit.stages.recover import ascend_plan, verify_plan
+from flashbulb.audit.stages.recover import verify_plan
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.hooks import find_sites
@@ -143,7 +143,7 @@ def outcomes(folder: Path, n_clean: int = 60, n_starts: int = 32, n_ascents: int
         climbed = climb(denoiser, tokens, objective, dataclasses.replace(plan.climb, radius=radius), noise)
         keys = [f"blind {radius} {i}" for i in range(n_starts)]
         frames.append(_frame(bench, f"blind, radius {radius}", verifier.look(climbed.prompt_embeds, keys)))
-    gentle = ascend_plan(SETTINGS)
+    gentle = ascend_plan(dict(SETTINGS))
     bold = dataclasses.replace(gentle, climb=dataclasses.replace(gentle.climb, learning_rate=0.01, radius=0.5))
     targets = targets_of(bench, clean[n_clean:], SETTINGS.ascend_neurons)
     climbed = climb(denoiser, *ascents_of(denoiser, bench.scores, targets, 0, bold))

@@ -8,13 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from flashbulb.audit.recover.attempts import Attempt
-from flashbulb.audit.recover.ladder import LadderPrompt, Strategy
+from flashbulb.audit.recover.ladder import LadderPrompt
 from flashbulb.audit.recover.outcome import judge
-from flashbulb.audit.recover.strategies.ascend import Ascend
-from flashbulb.audit.recover.strategies.cyclic import Cyclic
-from flashbulb.audit.recover.strategies.sample import Sample
-from flashbulb.audit.recover.verify import Verifier
-from flashbulb.audit.stages.recover import ascend_plan, cyclic_plan, sample_plan, verify_plan
+from flashbulb.audit.stages.recover import build_strategies, chosen_strategies
 from tests.bench.outcomes import SETTINGS, Bench, sample_guided, targets_of
 
 CASES = (("replace", 1), ("replace", 2), ("replace", 3), ("drop", 2), ("order", 0))
@@ -73,13 +69,8 @@ def partial_captions(bench: Bench, how: str, n: int) -> Result:
         LadderPrompt(f"{how} {n} {i}", target, samples, lambda: None)
         for i, (target, samples) in enumerate(zip(targets, guided, strict=True))
     ]
-    verifier = Verifier(bench.denoiser, verify_plan(settings))
-    strategies: tuple[Strategy, ...] = (
-        Sample(bench.denoiser, verifier, sample_plan(settings)),
-        Ascend(bench.denoiser, bench.scores, verifier, ascend_plan(settings)),
-        Cyclic(bench.denoiser, verifier, cyclic_plan(settings)),
-    )
-    attempts = [s.run(prompts, restart) for s in strategies for restart in range(s.n_restarts)]
+    strategies = build_strategies(chosen_strategies(settings), settings, bench.denoiser, bench.scores)
+    attempts = [s.try_(prompts, restart) for s in strategies for restart in range(s.n_restarts)]
     right = {
         attempt[0].name: np.array([_is_right(bench, r, name) for r, name in zip(attempt, names, strict=True)])
         for attempt in attempts

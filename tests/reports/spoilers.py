@@ -209,7 +209,8 @@ SPOILERS: dict[str, Spoiler] = {
     "a control with an image": rewritten("recoveries.parquet", with_value("verdict", "likely", -1)),
     "a control that is not one": rewritten("recoveries.parquet", with_value("is_control", False, -1)),
     "unknown verdict": rewritten("recoveries.parquet", with_value("verdict", "fine")),
-    "unknown strategy": rewritten("recoveries.parquet", with_value("strategy", "luck")),
+    "another strategy": rewritten("recoveries.parquet", with_value("strategy", "luck")),
+    "a strategy without a name": rewritten("recoveries.parquet", with_value("strategy", "", -1)),
     **{
         f"{key} is repeated": text_of("run.json", f'"{key}": ', f'"{key}": {wrong}, "{key}": ')
         for key, wrong in {"problems": '["a site did not fire"]', "status": '"running"', "n_prompts": "99"}.items()

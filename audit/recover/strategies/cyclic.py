@@ -7,19 +7,23 @@ different samples end on the same image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from torch import Tensor
+from flashbulb.audit.recover.ladder import LadderPrompt, Tools, attempt_from, encode_prompts
+from flashbulb.audit.recover.strategies.sample import Sample
 
-from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.model.sampling import renoise_images, sample_generator
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.recover.attempts import Attempt
-from flashbulb.audit.recover.ladder import LadderPrompt, attempt_from, embed_prompts
-from flashbulb.audit.recover.verify import Verifier
+if TYPE_CHECKING:
+    from flashbulb.audit.images.distances import RgbImages
+    from flashbulb.audit.model.conditioning import Conditioning
+    from flashbulb.audit.model.denoiser import Denoiser
+    from flashbulb.audit.recover.attempts import Attempt
+    from flashbulb.audit.recover.ladder import Strategy
+    from flashbulb.audit.recover.verify import Verifier
+
+N_CYCLES, STRENGTH, N_STEPS = 3, 0.6, 20
+"""No user sets these: experiments on the planted models settled them (docs/recovery.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,14 @@ class CyclicPlan:
     num_inference_steps: int
     batch_size: int
 
-    def evaluations(self, n_samples: int) -> int:
-        """UE of one prompt with `n_samples` images."""
-        return self.n_cycles * n_samples * int(self.num_inference_steps * self.strength)
+    def evaluations(self, denoiser: Denoiser, n_samples: int) -> int:
+        """Return the UE of one prompt with `n_samples` images."""
+        return self.n_cycles * n_samples * denoiser.evaluations_per_renoising(self.num_inference_steps, self.strength)
+
+
+def cyclic_plan(values: Mapping[str, Any]) -> CyclicPlan:
+    """Return how an audit with these settings noises and denoises samples."""
+    return CyclicPlan(values["seed"], N_CYCLES, STRENGTH, N_STEPS, values["batch_size"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +53,33 @@ class Cyclic:
     denoiser: Denoiser
     verifier: Verifier
     plan: CyclicPlan
+    n_samples: int
     name: ClassVar[str] = "cyclic"
-    n_restarts: ClassVar[int] = 1
+    place: ClassVar[int] = 20
+    is_default: ClassVar[bool] = True
     is_plain: ClassVar[bool] = False
+    needs_neurons: ClassVar[bool] = False
+    identity: ClassVar[frozenset[str]] = Sample.identity
+    n_restarts: ClassVar[int] = 1
+
+    @staticmethod
+    def missing(values: Mapping[str, Any]) -> None:
+        """Return None: the samples are enough."""
+
+    @classmethod
+    def build(cls, tools: Tools, values: Mapping[str, Any]) -> Cyclic:
+        """Plan the cycles of as many images as are sampled."""
+        return cls(tools.denoiser, tools.verifier, cyclic_plan(values), tools.samples.n_samples)
+
+    @property
+    def worst_cost(self) -> int:
+        """UE of all cycles of a prompt, and of its verification."""
+        return self.plan.evaluations(self.denoiser, self.n_samples) + self.verifier.most_evaluations
+
+    @property
+    def kept_images(self) -> int:
+        """Where each sample ends, in the attempt, the best of them as an image, and the mask."""
+        return self.n_samples + 2
 
     def key_of(self, prompt: LadderPrompt) -> str:
         """Return the key of the prompt."""
@@ -56,39 +89,50 @@ class Cyclic:
         """Return the plan, and how its images are verified."""
         return {**asdict(self.plan), **self.verifier.settings}
 
-    def run(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
+    def try_(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
         """Drift the samples of every prompt and verify them."""
-        embeds = embed_prompts(self.denoiser, prompts)
+        conditioning = encode_prompts(self.denoiser, prompts)
         keys = [f"cyclic\n{prompt.key}" for prompt in prompts]
-        drifted = cycle(self.denoiser, [prompt.sampled for prompt in prompts], embeds, keys, self.plan)
-        cost = self.plan.evaluations(len(prompts[0].sampled))
-        looked = self.verifier.look_at(embeds, keys, drifted)
-        return [attempt_from(look, self.name, restart, cost, row) for look, row in zip(looked, embeds, strict=True)]
+        drifted = cycle(self.denoiser, [prompt.sampled for prompt in prompts], conditioning, keys, self.plan)
+        cost = self.plan.evaluations(self.denoiser, self.n_samples)
+        looked = self.verifier.look_at(conditioning, keys, drifted)
+        rows = zip(looked, conditioning.each(), strict=True)
+        return [attempt_from(look, self.name, restart, cost, row) for look, row in rows]
 
 
 def cycle(
-    denoiser: Denoiser, images: Sequence[RgbImages], prompt_embeds: Tensor, keys: Sequence[str], plan: CyclicPlan
+    denoiser: Denoiser,
+    images: Sequence[RgbImages],
+    conditioning: Conditioning,
+    keys: Sequence[str],
+    plan: CyclicPlan,
 ) -> list[RgbImages]:
     """Return where each prompt's images [sample, height, width, 3] drift.
 
     Args:
-        prompt_embeds: [prompt, position, width].
+        conditioning: of each prompt, a row.
         keys: seeds of each prompt's noise.
     """
+    import numpy as np
+
+    from flashbulb.audit.model.sampling import sample_generator
+
     n_samples = len(images[0])
-    embeds = prompt_embeds.repeat_interleave(n_samples, dim=0)
+    conditioning = conditioning.repeat(n_samples)
     drifting = np.concatenate(list(images))
     for turn in range(plan.n_cycles):
         generators = [
             sample_generator(plan.run_seed, f"cycle {turn}\n{key}", i) for key in keys for i in range(n_samples)
         ]
-        drifting = renoise_images(
-            denoiser.pipe,
+        drifting = denoiser.renoise(
             drifting,
-            embeds,
+            conditioning,
             generators,
             num_inference_steps=plan.num_inference_steps,
             strength=plan.strength,
             batch_size=plan.batch_size,
         )
     return np.split(drifting, len(images))
+
+
+STRATEGY: type[Strategy] = Cyclic

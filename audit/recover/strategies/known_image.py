@@ -8,22 +8,21 @@ images which are not memorized cannot be reproduced within 50 steps and start to
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
-from torch import Tensor
+from flashbulb.audit.recover.ladder import LadderPrompt, Tools, attempt_from, encode_prompts
 
-from flashbulb.audit.ascent.climb import BACKWARD_COST, frozen_parameters
-from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.recover.attempts import Attempt
-from flashbulb.audit.recover.ladder import LadderPrompt, attempt_from, embed_prompts
-from flashbulb.audit.recover.verify import Verifier
+if TYPE_CHECKING:
+    from flashbulb.audit.images.distances import RgbImages
+    from flashbulb.audit.model.conditioning import Conditioning
+    from flashbulb.audit.model.denoiser import Denoiser
+    from flashbulb.audit.recover.attempts import Attempt
+    from flashbulb.audit.recover.ladder import Strategy
+    from flashbulb.audit.recover.verify import Verifier
 
-MAX_STEPS = 50
+MAX_STEPS, LEARNING_RATE, N_NOISES = 50, 0.1, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,14 @@ class KnownImagePlan:
     @property
     def evaluations(self) -> int:
         """UE of one image."""
+        from flashbulb.audit.ascent.climb import BACKWARD_COST
+
         return (1 + BACKWARD_COST) * self.n_steps * self.batch_size
+
+
+def known_image_plan(values: Mapping[str, Any]) -> KnownImagePlan:
+    """Return how an audit with these settings pulls at a training image."""
+    return KnownImagePlan(values["seed"], MAX_STEPS, LEARNING_RATE, N_NOISES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +65,34 @@ class KnownImage:
     verifier: Verifier
     plan: KnownImagePlan
     name: ClassVar[str] = "known_image"
-    n_restarts: ClassVar[int] = 1
+    place: ClassVar[int] = 30
+    is_default: ClassVar[bool] = False
     is_plain: ClassVar[bool] = False
+    needs_neurons: ClassVar[bool] = False
+    identity: ClassVar[frozenset[str]] = frozenset({"seed"})
+    n_restarts: ClassVar[int] = 1
+
+    @staticmethod
+    def missing(values: Mapping[str, Any]) -> str | None:
+        """Return an error line where no training images are given."""
+        if values.get("train_images") is not None:
+            return None
+        return "--strategy known_image needs training images; give --train-images"
+
+    @classmethod
+    def build(cls, tools: Tools, values: Mapping[str, Any]) -> KnownImage:
+        """Plan to pull at each prompt's nearest training image."""
+        return cls(tools.denoiser, tools.verifier, known_image_plan(values))
+
+    @property
+    def worst_cost(self) -> int:
+        """UE of pulling at one image, and of the verification of what comes out."""
+        return self.plan.evaluations + self.verifier.most_evaluations
+
+    @property
+    def kept_images(self) -> int:
+        """The verifier's samples, in the attempt, the best of them as an image, and the mask."""
+        return self.verifier.plan.n_samples + 2
 
     def key_of(self, prompt: LadderPrompt) -> str:
         """Return a key that holds the image: attempts belong to the image they pull at."""
@@ -71,38 +103,53 @@ class KnownImage:
         """Return the plan, and how its images are verified."""
         return {**asdict(self.plan), **self.verifier.settings}
 
-    def run(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
+    def try_(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
         """Pull at each prompt's training image, one after the other."""
         attempts = []
         for prompt in prompts:
             known = prompt.known()
             assert known is not None, "settings without training images refuse this strategy"
-            embeds = pull_out(self.denoiser, known, embed_prompts(self.denoiser, [prompt]), prompt.key, self.plan)
-            (look,) = self.verifier.look(embeds, [f"known image\n{prompt.key}"])
-            attempts.append(attempt_from(look, self.name, restart, self.plan.evaluations, embeds[0]))
+            start = encode_prompts(self.denoiser, [prompt])
+            pulled = pull_out(self.denoiser, known, start, prompt.key, self.plan)
+            (look,) = self.verifier.look(pulled, [f"known image\n{prompt.key}"])
+            attempts.append(attempt_from(look, self.name, restart, self.plan.evaluations, pulled))
         return attempts
 
 
-def pull_out(denoiser: Denoiser, image: RgbImages, start: Tensor, key: str, plan: KnownImagePlan) -> Tensor:
-    """Return prompt_embeds [1, position, width] that denoise `image` [1, height, width, 3].
+def pull_out(denoiser: Denoiser, image: RgbImages, start: Conditioning, key: str, plan: KnownImagePlan) -> Conditioning:
+    """Return one row that denoises `image` [1, height, width, 3].
 
     Args:
-        start: prompt_embeds to start from, [1, position, width].
+        start: where to start, one row.
         key: seed of noise and timesteps.
     """
+    import torch
+
+    from flashbulb.audit.ascent.climb import BACKWARD_COST
+    from flashbulb.audit.model.conditioning import Conditioning
+    from flashbulb.audit.model.sampling import sample_generator
+
     generator = sample_generator(plan.run_seed, f"known image\n{key}", 0)
     clean = denoiser.encode_images(image)
-    moved = start.float().to(denoiser.device).clone().requires_grad_()
-    adam = torch.optim.Adam([moved], lr=plan.learning_rate)
-    with frozen_parameters(denoiser.pipe):
+    moved = {
+        name: tensor.float().clone().requires_grad_()
+        for name, tensor in start.to(denoiser.device, torch.float32).tensors.items()
+    }
+    adam = torch.optim.Adam(moved.values(), lr=plan.learning_rate)
+    with denoiser.frozen():
         for _ in range(plan.n_steps):
             timesteps = torch.randint(denoiser.n_timesteps, (plan.batch_size,), generator=generator)
             noise = denoiser.noise([generator] * plan.batch_size)
             noised = denoiser.noised(clean, noise, timesteps)
-            embeds = moved.to(denoiser.dtype).expand(plan.batch_size, -1, -1)
-            predicted = denoiser.predict_noise(noised, timesteps.to(denoiser.device), embeds)
+            conditioning = Conditioning(moved).to(denoiser.device, denoiser.dtype).repeat(plan.batch_size)
+            before = denoiser.evaluations
+            predicted = denoiser.predict(noised, timesteps.to(denoiser.device), conditioning).noise
+            denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - before)
             loss = (predicted.float() - noise.float()).square().mean()
-            denoiser.evaluations += BACKWARD_COST * plan.batch_size
-            (moved.grad,) = torch.autograd.grad(loss, [moved])
+            for vector, gradient in zip(moved.values(), torch.autograd.grad(loss, list(moved.values())), strict=True):
+                vector.grad = gradient
             adam.step()
-    return moved.detach().float().cpu()
+    return Conditioning(moved).kept()
+
+
+STRATEGY: type[Strategy] = KnownImage

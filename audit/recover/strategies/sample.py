@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.recover.attempts import Attempt
-from flashbulb.audit.recover.ladder import LadderPrompt, attempt_from, embed_prompts
-from flashbulb.audit.recover.samples import SamplePlan
-from flashbulb.audit.recover.verify import Verifier
+from flashbulb.audit.recover.ladder import LadderPrompt, Tools, attempt_from, encode_prompts
+
+if TYPE_CHECKING:
+    from flashbulb.audit.model.denoiser import Denoiser
+    from flashbulb.audit.recover.attempts import Attempt
+    from flashbulb.audit.recover.ladder import Strategy
+    from flashbulb.audit.recover.samples import SamplePlan
+    from flashbulb.audit.recover.verify import Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +24,31 @@ class Sample:
     verifier: Verifier
     plan: SamplePlan
     name: ClassVar[str] = "sample"
-    n_restarts: ClassVar[int] = 1
+    place: ClassVar[int] = 0
+    is_default: ClassVar[bool] = True
     is_plain: ClassVar[bool] = True
+    needs_neurons: ClassVar[bool] = False
+    identity: ClassVar[frozenset[str]] = frozenset({"seed", "n_samples", "sample_steps", "guidance_scale"})
+    n_restarts: ClassVar[int] = 1
+
+    @staticmethod
+    def missing(values: Mapping[str, Any]) -> None:
+        """Return None: a model is enough."""
+
+    @classmethod
+    def build(cls, tools: Tools, values: Mapping[str, Any]) -> Sample:
+        """Take the samples as the ladder makes them."""
+        return cls(tools.denoiser, tools.verifier, tools.samples)
+
+    @property
+    def worst_cost(self) -> int:
+        """UE of sampling, and of samples without guidance to verify them."""
+        return self.plan.evaluations(self.denoiser) + self.verifier.most_evaluations
+
+    @property
+    def kept_images(self) -> int:
+        """Each sample as an image and in the attempt, and the mask."""
+        return 2 * self.plan.n_samples + 1
 
     def key_of(self, prompt: LadderPrompt) -> str:
         """Return the key of the prompt."""
@@ -32,13 +58,15 @@ class Sample:
         """Return how the samples are made."""
         return asdict(self.plan)
 
-    def run(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
+    def try_(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
         """Verify the sampled images of each prompt: they count if they survive without guidance."""
-        embeds = embed_prompts(self.denoiser, prompts)
+        conditioning = encode_prompts(self.denoiser, prompts)
         looked = self.verifier.look_at_guided(
-            embeds, [prompt.key for prompt in prompts], [prompt.sampled for prompt in prompts]
+            conditioning, [prompt.key for prompt in prompts], [prompt.sampled for prompt in prompts]
         )
-        return [
-            attempt_from(look, self.name, restart, self.plan.evaluations, row)
-            for look, row in zip(looked, embeds, strict=True)
-        ]
+        cost = self.plan.evaluations(self.denoiser)
+        rows = zip(looked, conditioning.each(), strict=True)
+        return [attempt_from(look, self.name, restart, cost, row) for look, row in rows]
+
+
+STRATEGY: type[Strategy] = Sample

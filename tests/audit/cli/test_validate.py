@@ -86,7 +86,7 @@ def test_a_calibration_and_screening_change_what_is_recorded(inputs, tmp_path):
 
 
 def test_all_strategies_stay_within_the_plan(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("flashbulb.audit.stages.recover.MAX_STEPS", 5)  # of known_image, in the plan as in the audit
+    monkeypatch.setattr("flashbulb.audit.recover.strategies.known_image.MAX_STEPS", 5)  # in the plan as in the audit
     strategies = [part for name in ("sample", "ascend", "cyclic", "known_image") for part in ("--strategy", name)]
     more = ("--ascend-steps", "1", *strategies, "--train-images", images(tmp_path / "images", 3))
     options = (*inputs.options(tmp_path / "run"), *more)

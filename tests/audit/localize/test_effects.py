@@ -98,7 +98,7 @@ def test_evaluations_equal_the_latents_that_the_unet_evaluated(denoiser):
     spent = denoiser.evaluations
     with counted_latents() as count:
         sample_edited(denoiser, PROMPT, PLAN)
-    assert count.n_latents == denoiser.evaluations - spent == PLAN.evaluations == 2 * 3 * 2
+    assert count.n_latents == denoiser.evaluations - spent == PLAN.evaluations(denoiser.pipe) == 2 * 3 * 2
 
 
 def test_recording_changes_nothing_and_patching_it_back_gives_the_same_images(denoiser, before):

@@ -63,11 +63,10 @@ def test_evaluations_are_the_unets_forward_passes_and_two_for_each_backward_pass
     with counted_latents() as count:
         localized = localizer.localize(memory_of_a_sample(denoiser))
     backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + 2 * PLAN.recovery.n_steps * PLAN.recovery.batch_size)
-    assert (
-        localized.evaluations == count.n_latents - SAMPLING.evaluations + backward
-    )  # without the sampling of the memory itself
+    sampling = SAMPLING.evaluations(denoiser.pipe)
+    assert localized.evaluations == count.n_latents - sampling + backward  # without sampling the memory itself
     n_samplings = 2 + PLAN.n_checks + PLAN.n_controls + 1
-    most = ATTRIBUTION.evaluations + n_samplings * SAMPLING.evaluations + recovery_evaluations(PLAN.recovery, SAMPLING)
+    most = ATTRIBUTION.evaluations + n_samplings * sampling + recovery_evaluations(denoiser, PLAN.recovery, SAMPLING)
     assert localized.evaluations <= most
     assert n_hooks(denoiser.pipe) == 0
 

@@ -77,7 +77,7 @@ def test_guided_noise_is_ablated_by_the_empty_prompts_activations(denoiser, kind
 def test_the_cost_is_known_beforehand_and_no_hook_is_left(denoiser, kind, by):
     neurons, spent = some_neurons(denoiser.pipe, [kind]), denoiser.evaluations
     n = count_recovered_again(denoiser, PROMPT, MEMORY, neurons, by, RECOVERY, SAMPLING)
-    assert denoiser.evaluations - spent == recovery_evaluations(RECOVERY, SAMPLING)
+    assert denoiser.evaluations - spent == recovery_evaluations(denoiser, RECOVERY, SAMPLING)
     assert 0 <= n <= SAMPLING.n_samples
     assert n_hooks(denoiser.pipe) == 0
     parameters = [p for part in (denoiser.pipe.unet, denoiser.pipe.text_encoder) for p in part.parameters()]
@@ -90,7 +90,7 @@ def test_the_stated_cost_is_the_unets_forward_passes_and_two_for_each_backward_p
             denoiser, PROMPT, MEMORY, some_neurons(denoiser.pipe, ["cross_v"]), "zero", RECOVERY, SAMPLING
         )
     backward = 2 * 2 * RECOVERY.n_steps * RECOVERY.batch_size  # through both halves
-    assert count.n_latents + backward == recovery_evaluations(RECOVERY, SAMPLING)
+    assert count.n_latents + backward == recovery_evaluations(denoiser, RECOVERY, SAMPLING)
 
 
 def test_an_interruption_leaves_no_hook(denoiser):

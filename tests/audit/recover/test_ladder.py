@@ -65,7 +65,7 @@ def recover(scored, tmp_path):
         every = (
             Sample(scored.denoiser, verifier, SAMPLES),
             Ascend(scored.denoiser, scored.scores, verifier, ASCENT),
-            Cyclic(scored.denoiser, verifier, CYCLES),
+            Cyclic(scored.denoiser, verifier, CYCLES, SAMPLES.n_samples),
             KnownImage(scored.denoiser, verifier, KNOWN),
         )
         recovery = Recovery(

@@ -84,9 +84,9 @@ def test_strangers_image_is_not_taken(kept):
     assert take(kept[0]) is None
 
 
-def test_plan_counts_both_halves_of_guidance():
-    assert PLAN.evaluations == 2 * 2 * 2
-    assert replace(PLAN, guidance_scale=1.0).evaluations == 2 * 2
+def test_plan_counts_both_halves_of_guidance(toy_pipe):
+    assert PLAN.evaluations(toy_pipe) == 2 * 2 * 2
+    assert replace(PLAN, guidance_scale=1.0).evaluations(toy_pipe) == 2 * 2
 
 
 def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size=4):

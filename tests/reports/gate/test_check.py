@@ -102,7 +102,8 @@ def test_the_rate_of_false_recoveries_is_compared_with_the_tables(
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (attempt("p9", "confirmed", "guess"), "unknown strategy 'guess', expected sample, ascend"),
+        (attempt("p9", "confirmed", "[red]\x1b"), r"'\[red\]\\x1b' is no name of a strategy"),
+        (attempt("p9", "not_shown", "guess"), "recoveries by strategy, the tables hold"),
         (attempt("p9", "maybe"), "unknown verdict 'maybe', expected confirmed"),
         (attempt(None, "not_shown", is_control=True), "a control has no prompt"),
     ],

@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashbulb.reports.tables.recoveries import BestAttempt, best_attempts, count_by_strategy, recovery_counts
-from flashbulb.reports.tables.schema import RECOVERY_STRATEGIES, RECOVERY_VERDICTS
+from flashbulb.reports.tables.schema import RECOVERY_VERDICTS
 from tests.reports.examples import attempt, attempts_table
 
-LADDER = RECOVERY_STRATEGIES[:3]
+LADDER = ("sample", "ascend", "cyclic")
+WITHOUT_PROMPT = ("known_image", "discover")
 Attempts = list[dict[str, Any]]
 
 
@@ -30,7 +31,7 @@ def ladders(draw: Callable[[Any], Any]) -> Attempts:
     for _ in range(draw(st.integers(0, 4))):
         verdict = draw(st.sampled_from(RECOVERY_VERDICTS))
         finding = None if verdict == "not_shown" else f"f{draw(st.integers(0, 3))}"
-        attempts.append(attempt(None, verdict, draw(st.sampled_from(RECOVERY_STRATEGIES[3:])), finding_id=finding))
+        attempts.append(attempt(None, verdict, draw(st.sampled_from(WITHOUT_PROMPT)), finding_id=finding))
     return attempts
 
 
@@ -93,6 +94,14 @@ def test_a_table_without_rows_counts_nothing() -> None:
     assert (counts.n_recovered, counts.n_controls, counts.n_confirmed_pictures, counts.recovered_by) == (0, 0, 0, {})
     assert count_by_strategy(attempts_table([])) == ()
     assert best_attempts(attempts_table([]), ["p0"]) == {}
+
+
+@settings(max_examples=50, deadline=None)
+@given(ladders())
+def test_strategies_are_counted_in_the_order_of_the_ladder(attempts: Attempts) -> None:
+    table = attempts_table(attempts)
+    for names in ([count.strategy for count in count_by_strategy(table)], list(recovery_counts(table).recovered_by)):
+        assert [name for name in names if name in LADDER] == [name for name in LADDER if name in names]
 
 
 def test_an_attempt_names_its_strategy_only_if_it_showed_an_image() -> None:

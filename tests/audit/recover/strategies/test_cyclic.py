@@ -23,10 +23,10 @@ def drift(toy_pipe):
     return of
 
 
-def test_images_drift_and_cost_what_the_plan_says(drift):
+def test_images_drift_and_cost_what_the_plan_says(drift, toy_pipe):
     with counted_latents() as count:
         drifted = drift()
-    assert count.n_latents == 2 * PLAN.evaluations(n_samples=2)
+    assert count.n_latents == 2 * PLAN.evaluations(toy_pipe, n_samples=2)
     assert np.shape(drifted) == IMAGES.shape
     assert drifted[0].dtype == np.uint8
     assert np.abs(np.stack(drifted).astype(int) - IMAGES).max() > 20
