@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
-from flashbulb.audit.model.loading import flushed_denormals, load_model
-from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks import capture, find_sites, site_modules
 

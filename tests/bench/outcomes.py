@@ -16,9 +16,9 @@ from flashbulb.audit.ascent.climb import climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import neutral_tokens
 from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImages, tile_distances
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.sampling import sample_embeds, sample_generator
-from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.recover.ladder import Target

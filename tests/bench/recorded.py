@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set
 from flashbulb.audit.record.shards import Column, Shards

@@ -6,8 +6,8 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from flashbulb.audit.ascent.starts import MAX_WORDS, MIN_WORDS, neutral_tokens, random_prompts, whole_words
-from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.errors import ModelError
 from tests.audit.searches import WORDS, build_worded_pipe, build_worded_tokenizer
 from tests.toy import build_toy_tokenizer
 

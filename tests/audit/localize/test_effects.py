@@ -22,8 +22,8 @@ from flashbulb.audit.localize.effects import (
     sample_and_record,
     sample_edited,
 )
-from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import NeuronSet, ablate, find_sites, patch
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks, some_neurons

@@ -6,8 +6,8 @@ import torch
 
 from flashbulb.audit.localize.effects import count_replicating
 from flashbulb.audit.localize.recovery import GuidedDenoiser, count_recovered_again, recovery_evaluations
-from flashbulb.audit.model.sampling import sample_embeds, sample_generator
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.sampling import sample_embeds, sample_generator
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
 from flashbulb.hooks import NeuronSet, ablate, find_sites
 from tests.audit.counting import counted_latents

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.model.sampling import renoise_images, sample_embeds, sample_generator, sample_images
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.sampling import renoise_images, sample_embeds, sample_generator, sample_images
 from flashbulb.hooks import SITE_KINDS, NonFiniteActivation, find_sites, observe, site_modules
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import build_toy_pipe

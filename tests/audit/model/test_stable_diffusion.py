@@ -12,9 +12,9 @@ from diffusers import (
 )
 from transformers import CLIPTextModelWithProjection
 
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.sampling import sample_images
-from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import TokenClass
 from tests.tolerances import ARITHMETIC
 from tests.toy import MAX_POSITIONS, build_toy_pipe

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from flashbulb.audit.model.sampling import sample_embeds, sample_generator
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.sampling import sample_embeds, sample_generator
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from tests.audit.counting import counted_latents
 from tests.tolerances import IMAGE_LEVELS
