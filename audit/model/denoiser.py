@@ -39,7 +39,7 @@ class Denoiser(Sampler):
     """Classes of diffusers whose weights are those of the first, which samples from text."""
     keywords: ClassVar[Mapping[str, str]]
     """Keyword of the denoiser's call by argument of the pipeline's call, for all that comes from the prompt."""
-    not_offered: ClassVar[frozenset[str]] = frozenset()
+    not_offered: ClassVar[tuple[str, ...]] = ()
     """Commands and strategies that do not run on this family yet."""
 
     def __init__(self, pipe: Any) -> None:

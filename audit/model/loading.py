@@ -86,7 +86,7 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
             use_safetensors=None if allow_pickle else True,
             local_files_only=True,
             **networks,
-            **{name: None for name in _UNUSED if name in index},
+            **{name: None for name, entry in index.items() if name in _UNUSED or entry == [None, None]},
             **({"requires_safety_checker": False} if "requires_safety_checker" in index else {}),
         )
     except _LOADING_ERRORS as error:

@@ -158,9 +158,12 @@ class Sampler(Network, ABC):
             NonFiniteActivation: an image has a value that is not finite.
         """
         image_to_image = self._image_to_image()
+        accepted = inspect.signature(image_to_image.__call__).parameters
+        size = {name: side for name, side in self._size.items() if name in accepted}
 
         def call(rows: slice) -> Any:
             return image_to_image(
+                **size,
                 image=[Image.fromarray(image) for image in images[rows]],
                 **conditioning.rows(rows).to(self.device, self.dtype).tensors,
                 generator=list(generators[rows]),
@@ -187,6 +190,17 @@ class Sampler(Network, ABC):
         return len(self.timesteps(num_inference_steps)) * (2 if self.is_guided(guidance_scale) else 1)
 
     def evaluations_per_renoising(self, num_inference_steps: int, strength: float) -> int:
-        """Return the UE of noising and denoising one image."""
-        n_skipped = int(max(num_inference_steps - min(num_inference_steps * strength, num_inference_steps), 0))
-        return len(self.timesteps(num_inference_steps)[n_skipped * self.pipe.scheduler.order :])
+        """Return the UE of noising and denoising one image; families round the share of the steps in different ways."""
+        height, width = self.image_size
+        image_to_image = self._image_to_image()
+        first_call(
+            image_to_image,
+            prompt="",
+            image=Image.new("RGB", (width, height)),
+            num_inference_steps=num_inference_steps,
+            strength=strength,
+            guidance_scale=1.0,
+            generator=torch.Generator("cpu"),
+            output_type="latent",
+        )
+        return int(image_to_image.num_timesteps)
