@@ -131,24 +131,6 @@ def test_rule_2_only_the_command_line_stands_on_the_stages() -> None:
 
 
 COMPONENTS = re.compile(r"unet|transformer|vae|text_encoder(_\d)?|tokenizer(_\d)?|scheduler")
-TOUCHING_COMPONENTS = frozenset(
-    {
-        "audit/ascent/climb.py",
-        "audit/ascent/free_words.py",
-        "audit/ascent/starts.py",
-        "audit/detectors/balanced_representation.py",
-        "audit/detectors/bright_ending.py",
-        "audit/localize/ablated_samples.py",
-        "audit/localize/effects.py",
-        "audit/record/recorder.py",
-        "audit/stages/ablate.py",
-        "audit/stages/localize_output.py",
-        "audit/stages/validate.py",
-    }
-)
-"""Files outside `model/`, `hooks/` and `planted/` that still reach into the pipeline, until the model seam is there."""
-
-
 def touches_components(module: str) -> bool:
     """Whether a module reads a pipeline's component, or names a pipeline class."""
     for node in ast.walk(tree_of(module)):
@@ -162,8 +144,7 @@ def touches_components(module: str) -> bool:
 def test_rule_3_only_the_model_touches_components_of_the_pipeline() -> None:
     allowed = ("audit/model", "audit/planted", "hooks")
     modules = [module for module in MODULES if room_of(module) not in allowed]
-    found = {MODULES[m].relative_to(ROOT).as_posix() for m in modules if touches_components(m)}
-    assert found == TOUCHING_COMPONENTS, "an exception is missing, or one is no longer needed"
+    assert not {MODULES[m].relative_to(ROOT).as_posix() for m in modules if touches_components(m)}
 
 
 def test_rule_4_no_module_of_audit_lies_outside_a_room() -> None:
