@@ -51,7 +51,7 @@ class ModelSettings(BaseModel):
     images: bool = True
 
 
-def _default_strategies(fields: dict[str, Any]) -> tuple[Strategy, ...]:
+def default_strategies(fields: dict[str, Any]) -> tuple[Strategy, ...]:
     """Return the default strategies that these settings have all prerequisites for."""
     found = find_strategies().items()
     return tuple(name for name, strategy in found if strategy.is_default and strategy.missing(fields) is None)
@@ -89,7 +89,7 @@ class AuditSettings(ModelSettings):
     ascend_neurons: int = Field(default=50, ge=1)
     ascend_kind: AscentSiteKind = "feed_forward"
     ascend_variable: AscentVariable = "token_embeddings"
-    strategies: tuple[Strategy, ...] = Field(default_factory=_default_strategies)
+    strategies: tuple[Strategy, ...] = Field(default_factory=default_strategies)
     show_prompts: bool = False
     redact_prompts: bool = False
     blur: bool = False

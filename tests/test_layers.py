@@ -131,6 +131,8 @@ def test_rule_2_only_the_command_line_stands_on_the_stages() -> None:
 
 
 COMPONENTS = re.compile(r"unet|transformer|vae|text_encoder(_\d)?|tokenizer(_\d)?|scheduler")
+
+
 def touches_components(module: str) -> bool:
     """Whether a module reads a pipeline's component, or names a pipeline class."""
     for node in ast.walk(tree_of(module)):

@@ -82,14 +82,17 @@ def sites(
     """
     with errors_as_lines():
         from flashbulb.audit.stages.session import list_sites
+        from flashbulb.reports.views.audit_plan import offer_line
         from flashbulb.reports.views.terminal import print_sites
 
         chosen = model or embedded_model()
         found = list_sites(chosen, allow_pickle)
         if as_json:
-            print_json({"model": chosen, "sites": [asdict(site) for site in found]})
+            sites_of_model = [asdict(site) for site in found.sites]
+            print_json({"model": chosen, **found._asdict(), "sites": sites_of_model})
         else:
             console = Console()
             with console.capture() as table:
-                print_sites(console, [(site.kind, site.name, site.reads, site.n_neurons) for site in found])
+                print_sites(console, [(site.kind, site.name, site.reads, site.n_neurons) for site in found.sites])
+                console.print(offer_line(found.family, found.not_offered), highlight=False, soft_wrap=True)
             print_text(table.get().rstrip("\n"))

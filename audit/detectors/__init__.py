@@ -70,12 +70,16 @@ class ImageDetector:
 
     Args:
         evaluations_per_image: UE per image, in addition to sampling it.
+        reads_attention: True if it reads cross-attention.
+        reads_up_blocks: True if it reads the up blocks of a UNet.
     """
 
     name: str
     source: str
     evaluations_per_image: int
     measure: Callable[[SampledPrompt], float]
+    reads_attention: bool = False
+    reads_up_blocks: bool = False
 
 
 Detector = NeuronDetector | StepDetector | ImageDetector

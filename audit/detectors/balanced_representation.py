@@ -51,4 +51,5 @@ DETECTOR = ImageDetector(
     source="Zhang et al. 2026, arXiv 2512.20963",
     evaluations_per_image=1,
     measure=balanced_representation,
+    reads_up_blocks=True,
 )

@@ -71,4 +71,5 @@ DETECTOR = ImageDetector(
     source="Chen et al. 2025, arXiv 2410.21665",
     evaluations_per_image=3,
     measure=bright_ending,
+    reads_attention=True,
 )

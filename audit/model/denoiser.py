@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
+from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.prediction import Levels, Prediction, PredictionType
 from flashbulb.audit.model.sampler import Sampler
 from flashbulb.audit.model.text_encoders import TextEncoders
@@ -46,6 +47,19 @@ class Denoiser(Sampler):
         super().__init__(pipe)
         self.text = TextEncoders(pipe, self.tokenizers)
         self._empty: Conditioning | None = None
+
+    @classmethod
+    def require(cls, name: str) -> None:
+        """Refuse a command or a strategy that this family does not offer yet.
+
+        Raises:
+            ModelError: it is not offered.
+        """
+        if name in cls.not_offered:
+            raise ModelError(
+                f"{name} is not offered for {cls.title} yet; its prompts are recorded, flagged and sampled "
+                "(flashbulb audit --strategy sample)"
+            )
 
     # What a family computes in its own way
 

@@ -27,11 +27,19 @@ def open_denoiser(pipe: Any) -> Denoiser:
     Raises:
         ModelError: no family fits, or the family refuses the pipeline.
     """
+    family = family_of_pipe(pipe)
+    if family is None:
+        raise ModelError(f"{type(pipe).__name__} is of no family that Flashbulb audits: {audited_families()}")
+    return family(pipe)
+
+
+def family_of_pipe(pipe: Any) -> type[Denoiser] | None:
+    """Return the family of a loaded pipeline by its denoiser; None if no family fits."""
     for family in find_families():
         component, class_name = family.network
         if type(getattr(pipe, component, None)).__name__ == class_name:
-            return family(pipe)
-    raise ModelError(f"{type(pipe).__name__} is of no family that Flashbulb audits: {audited_families()}")
+            return family
+    return None
 
 
 def family_of(index: Mapping[str, Any]) -> type[Denoiser] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar
 
 import torch
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from flashbulb.audit.model.calls import counted_latents, network_of, observed_predictions
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.hooks import (
+    SITE_KINDS,
     By,
     GuidanceLayout,
     NeuronSet,
     Recording,
     Site,
+    UnknownArchitecture,
     ablate,
     find_sites,
     patch,
@@ -54,6 +56,14 @@ class Network:
     def sites(self, kinds: Collection[str]) -> tuple[Site, ...]:
         """Find the sites of `kinds`, as `flashbulb.hooks.find_sites`."""
         return find_sites(self.pipe, kinds)
+
+    def site_kinds(self) -> tuple[str, ...]:
+        """Return the kinds of sites that the model has, in the order of `flashbulb.hooks.SITE_KINDS`."""
+        found = []
+        for kind in SITE_KINDS:
+            with suppress(UnknownArchitecture):
+                found.append(self.sites([kind])[0].kind)
+        return tuple(found)
 
     def modules(self, sites: Sequence[Site]) -> dict[str, nn.Module]:
         """Look up the live module of every site, by `site.name`."""

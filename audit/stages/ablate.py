@@ -11,6 +11,7 @@ from flashbulb.audit.images.distances import seed_agreement, seed_diversity, til
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import embeds_guidance, planned_timesteps
+from flashbulb.audit.model.families import family_of_pipe
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory
@@ -114,7 +115,9 @@ def _refuse_unguided(settings: AblateSettings, neurons: NeuronSet, why: str) -> 
 
 
 def _check_model(settings: AblateSettings, neurons: NeuronSet, loaded: LoadedModel) -> None:
-    """Refuse a model that the neurons do not belong to."""
+    """Refuse a model that the neurons do not belong to, or whose family is not ablated yet."""
+    if (family := family_of_pipe(loaded.pipe)) is not None:
+        family.require("ablate")
     if neurons.fingerprint not in (None, loaded.fingerprint):
         raise SettingsError(
             f"{settings.neurons} is for the model {neurons.fingerprint}, {display_name(settings.model)} is "

@@ -61,6 +61,7 @@ def run_discovery(
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     denoiser = open_denoiser(loaded.pipe)
+    denoiser.require("discover")
     _check_budget(settings, denoiser)
     identity = _identity(settings, loaded)
     if replayed is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
@@ -22,7 +21,6 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.localize_output import write_localization_results
 from flashbulb.audit.stages.session import resolve_device, resolve_dtype
-from flashbulb.hooks import SITE_KINDS, Site, UnknownArchitecture
 from flashbulb.reports.gate.check import check_tables
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
@@ -57,6 +55,7 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
     memories = read_memories(settings.run, settings.prompts, settings.max_prompts)
     loaded = _load(record, settings)
     denoiser = open_denoiser(loaded.pipe)
+    denoiser.require("localize")
     folder = settings.run / LOCALIZATION_DIRECTORY
     chosen = settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)
     identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **chosen})
@@ -120,18 +119,7 @@ def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord
         recovery=KnownImagePlan(settings.seed, MAX_STEPS, RECOVERY_RATE, RECOVERY_BATCH) if settings.again else None,
     )
     attribution = AttributionPlan(settings.seed, timestep, settings.n_seeds, settings.n_points, settings.batch_size)
-    attributor = Attributor(denoiser, _all_sites(denoiser), attribution)
+    attributor = Attributor(denoiser, denoiser.sites(denoiser.site_kinds()), attribution)
     clean_attribution = average_neurons(attributor.attribute(clean[-N_FOR_ATTRIBUTION:]))
     controls = clean[: N_CONTROL_PROMPTS if settings.n_controls else 0]
     return Localizer(denoiser, sites, attributor, controls, clean_attribution, means, plan, fingerprint)
-
-
-def _all_sites(denoiser: Denoiser) -> Sequence[Site]:
-    """Return the sites of every kind that the model has."""
-    sites: list[Site] = []
-    for kind in SITE_KINDS:
-        try:
-            sites += denoiser.sites([kind])
-        except UnknownArchitecture:
-            logger.info("the model has no %s sites", kind)
-    return sites

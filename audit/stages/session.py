@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,7 +24,13 @@ from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
 from flashbulb.audit.recover.strategies import find_strategies
-from flashbulb.audit.settings import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError
+from flashbulb.audit.settings import (
+    DEFAULT_DETECTORS,
+    AuditSettings,
+    ModelSettings,
+    SettingsError,
+    default_strategies,
+)
 from flashbulb.audit.stages.identity import calibration_identity
 from flashbulb.audit.stages.recorded import open_calibration
 from flashbulb.audit.stages.state import AuditedModel, Inputs
@@ -31,9 +39,11 @@ from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, SOURCE
 from flashbulb.audit.training_images.descriptors import load_descriptor
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import open_training_images
-from flashbulb.hooks import PROMPT_SITE_KINDS, SITE_KINDS, Site, find_sites
+from flashbulb.hooks import PROMPT_SITE_KINDS, SITE_KINDS, Site
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +75,51 @@ def load_session(
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     denoiser, model = open_denoiser(loaded.pipe), AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
+    settings, detectors = _fit(settings, detectors, denoiser)
     sites = denoiser.sites(settings.sites)
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
     return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
+
+
+def _fit(
+    settings: AuditSettings, detectors: tuple[Detector, ...], denoiser: Denoiser
+) -> tuple[AuditSettings, tuple[Detector, ...]]:
+    """Leave out of the defaults what this model has not; what is chosen by name and missing is refused.
+
+    Raises:
+        ModelError, SettingsError: a strategy or a detector is chosen that this model has not.
+    """
+    changes: dict[str, Any] = {}
+    kinds = denoiser.site_kinds()
+    if set(settings.sites) == set(SITE_KINDS) != set(kinds):
+        changes["sites"] = tuple(kind for kind in settings.sites if kind in kinds)
+    offered = tuple(name for name in settings.strategies if name not in denoiser.not_offered)
+    if offered != settings.strategies and settings.strategies == default_strategies(dict(settings)):
+        changes["strategies"] = offered
+    for strategy in changes.get("strategies", settings.strategies):
+        denoiser.require(strategy)
+    fitting = tuple(detector for detector in detectors if _can_read(detector, denoiser, kinds))
+    if fitting != detectors:
+        left_out = next(detector.name for detector in detectors if detector not in fitting)
+        if "all" not in settings.detectors and settings.detectors != DEFAULT_DETECTORS:
+            raise SettingsError(f"--detectors {left_out} reads what {denoiser.title} has not; leave it out")
+        changes["detectors"] = tuple(detector.name for detector in fitting) or ("none",)
+    for name, value in changes.items():
+        logger.info("%s: %s are %s", denoiser.title, name, ", ".join(value))
+    return settings.model_copy(update=changes), fitting
+
+
+def _can_read(detector: Detector, denoiser: Denoiser, kinds: Sequence[str]) -> bool:
+    if isinstance(detector, NeuronDetector):
+        return detector.kind in kinds
+    if detector.reads_attention and not denoiser.attention_layers():
+        return False
+    return not (
+        isinstance(detector, ImageDetector) and detector.reads_up_blocks and not denoiser.first_up_convolutions()
+    )
 
 
 def reload_session(inputs: Inputs) -> Session:
@@ -88,6 +137,8 @@ def reload_session(inputs: Inputs) -> Session:
             f"{model.fingerprint}; put that model back, or record this one into another directory"
         )
     denoiser = open_denoiser(loaded.pipe)
+    for strategy in settings.strategies:
+        denoiser.require(strategy)
     return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
 
 
@@ -209,10 +260,19 @@ def check_training_images(settings: ModelSettings) -> None:
         raise SettingsError("--descriptor needs training images; give --train-images")
 
 
-def list_sites(model: str, allow_pickle: bool) -> tuple[Site, ...]:
+class ModelSites(NamedTuple):
+    """Sites of a model, its family, and the commands and strategies that the family does not offer yet."""
+
+    sites: tuple[Site, ...]
+    family: str
+    not_offered: tuple[str, ...]
+
+
+def list_sites(model: str, allow_pickle: bool) -> ModelSites:
     """Return every site of a model that Flashbulb can record."""
     loaded = load_model(model, device="cpu", dtype=torch.float32, allow_pickle=allow_pickle)
-    return find_sites(loaded.pipe, SITE_KINDS)
+    denoiser = open_denoiser(loaded.pipe)
+    return ModelSites(denoiser.sites(denoiser.site_kinds()), denoiser.title, denoiser.not_offered)
 
 
 def list_detectors() -> list[tuple[str, str, str, str, str]]:

@@ -41,6 +41,8 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
     evaluations = {"record": _map_range(n_recorded, pace.evaluations), **_recovery(session, n_flagged)}
     return AuditPlan(
         model=ModelIdentity(display_name(settings.model), inputs.model.fingerprint),
+        family=denoiser.title,
+        not_offered=denoiser.not_offered,
         dtype=inputs.model.dtype,
         device=inputs.model.device,
         prompts=_count_prompts(inputs.candidates, denoiser),
@@ -49,7 +51,7 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
         n_training_images=len(training) if training is not None else None,
         sites=_sites(inputs),
         detectors=tuple(detector.name for detector in session.detectors),
-        strategies=settings.strategies,
+        strategies=inputs.settings.strategies,
         stages=("record", *(("screen",) if settings.tiers == "screened" else ()), "detect", "recover"),
         n_flagged=n_flagged,
         evaluations=evaluations,

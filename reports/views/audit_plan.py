@@ -1,6 +1,6 @@
 """The plan of an audit, as `flashbulb validate` prints it: inputs, sites, evaluations, time and disk space."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -55,6 +55,8 @@ class AuditPlan:
     """What an audit would do and what it would cost.
 
     Args:
+        family: of the model.
+        not_offered: commands and strategies that do not run on models of this family yet.
         reference_recorded: the reference comes from a saved calibration and costs nothing.
         n_training_images: None if none were given.
         n_flagged: prompts that recovery would try: at least those expected by chance at the stated false-positive rate,
@@ -69,6 +71,8 @@ class AuditPlan:
     """
 
     model: ModelIdentity
+    family: str
+    not_offered: tuple[str, ...]
     dtype: str
     device: str
     prompts: PlannedPrompts
@@ -100,8 +104,16 @@ def plan_lines(plan: AuditPlan) -> list[str]:
     return [f"{name:<{width}}  {visible_text(text, 1000)}" for name, text in rows]
 
 
+def offer_line(family: str, not_offered: Sequence[str]) -> str:
+    """Return the family of a model, and what does not run on it yet."""
+    if not not_offered:
+        return family
+    return f"{family}: prompts are recorded, flagged and sampled; not offered yet: {', '.join(not_offered)}"
+
+
 def _inputs(plan: AuditPlan) -> Iterator[tuple[str, str]]:
     yield "model", f"{plan.model.name} ({plan.model.fingerprint}, {plan.dtype} on {plan.device})"
+    yield "family", offer_line(plan.family, plan.not_offered)
     yield "prompts", _prompts(plan.prompts)
     if plan.reference is None:
         yield "reference", "none: calibrated on the candidates, assuming that few of them are memorized"
