@@ -22,7 +22,8 @@ _KINDS = (
     ("feed-forward", "FF"),
     ("other", "other"),
 )
-_KIND_OF_PART = {"to_k": 1, "to_v": 2, "to_out": 3, "ff": 4}
+_KIND_OF_PART = {"to_k": 1, "to_v": 2, "to_out": 3, "ff": 4, "ff_context": 4}
+_DENOISERS = ("unet", "transformer")
 _STAGES = ("down_blocks", "mid_block", "up_blocks")
 
 
@@ -38,11 +39,12 @@ def sites_by_kind(sites: Sequence[str]) -> tuple[SiteGroup, ...]:
 def short_site(site: str) -> str:
     """Shorten `unet.down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2` to `down.0.ff`; it need not be unique."""
     parts = site.split(".")
-    if parts[0] != "unet":
+    if parts[0] not in _DENOISERS:
         return ".".join(part for part in parts if part.isdigit() or part.startswith("text_encoder"))
     block = parts[1].removesuffix("_blocks").removesuffix("_block")
     index = f".{parts[2]}" if parts[2].isdigit() else ""
-    kind = "ff" if "ff" in parts else parts[-1] if not parts[-1].isdigit() else parts[-2]
+    feed_forward = next((part for part in parts if part in ("ff", "ff_context")), None)
+    kind = feed_forward or (parts[-1] if not parts[-1].isdigit() else parts[-2])
     return f"{block}{index}.{kind}"
 
 
@@ -54,7 +56,7 @@ def distinct_names(sites: Sequence[str]) -> list[str]:
     parts = [name.split(".") for name in sites]
     endings = zip(*(part[::-1] for part in parts), strict=False)
     n_shared = sum(1 for _ in takewhile(lambda ending: len(set(ending)) == 1, endings)) if len(sites) > 1 else 0
-    kept = [".".join(part[: len(part) - n_shared]).removeprefix("unet.") for part in parts]
+    kept = [".".join(part[: len(part) - n_shared]).removeprefix("unet.").removeprefix("transformer.") for part in parts]
     bare = [re.sub(r"(attentions|transformer_blocks|encoder\.layers)(\.|$)", "", name) for name in kept]
     return [re.sub(r"_blocks?\.", " ", re.sub("^text_encoder", "text", name)) for name in bare]
 

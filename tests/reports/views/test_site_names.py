@@ -9,6 +9,14 @@ STABLE_DIFFUSION = [
     "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_v",
     *(f"unet.up_blocks.{i}.attentions.{j}.transformer_blocks.0.attn2.to_v" for i in range(1, 4) for j in range(3)),
 ]
+JOINED_TRANSFORMER = [
+    f"transformer.transformer_blocks.{i}.{stream}.net.2" for i in range(3) for stream in ("ff", "ff_context")
+]
+
+
+def test_short_names_tell_the_streams_of_a_transformer_apart() -> None:
+    assert [short_site(site) for site in JOINED_TRANSFORMER[:2]] == ["transformer.0.ff", "transformer.0.ff_context"]
+    assert [group.kind for group in sites_by_kind(JOINED_TRANSFORMER)] == ["feed-forward"]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +30,7 @@ STABLE_DIFFUSION = [
         [f"text_encoder.encoder.layers.{i}.mlp.fc2" for i in range(12)],
         [f"text_encoder{c}.encoder.layers.{i}.mlp.fc2" for c in ("", "_2") for i in range(12)],
         ["unet.a.to_v", "unet.a.b.to_v"],
+        JOINED_TRANSFORMER,
     ],
 )
 def test_distinct_names_are_unique_and_not_empty(sites: list[str]) -> None:
