@@ -42,6 +42,7 @@ from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.hooks import PROMPT_SITE_KINDS, SITE_KINDS, Site
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers
+from flashbulb.reports.views.audit_plan import offer_line
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,8 @@ def _fit(
         ModelError, SettingsError: a strategy or a detector is chosen that this model has not.
     """
     changes: dict[str, Any] = {}
+    if denoiser.not_offered:
+        logger.info(offer_line(denoiser.title, denoiser.not_offered))
     kinds = denoiser.site_kinds()
     if set(settings.sites) == set(SITE_KINDS) != set(kinds):
         changes["sites"] = tuple(kind for kind in settings.sites if kind in kinds)

@@ -108,7 +108,10 @@ def offer_line(family: str, not_offered: Sequence[str]) -> str:
     """Return the family of a model, and what does not run on it yet."""
     if not not_offered:
         return family
-    return f"{family}: prompts are recorded, flagged and sampled; not offered yet: {', '.join(not_offered)}"
+    return (
+        f"{family}: prompts are recorded, flagged and sampled, which is not measured on models with known memories yet; "
+        f"not offered yet: {', '.join(not_offered)}"
+    )
 
 
 def _inputs(plan: AuditPlan) -> Iterator[tuple[str, str]]:
