@@ -11,10 +11,16 @@ from torch import Tensor, nn
 def input_embeddings(encoder: Any) -> tuple[nn.Module, ...]:
     """Return the embeddings that hold the encoder's input vectors; one of them runs.
 
-    T5 has two with one weight, and `get_input_embeddings` names the one that never runs.
+    T5 has two with one weight, and `get_input_embeddings` names the one that never runs. An offloaded model has no
+    weights between its runs; there the shape tells which embeddings hold the same vectors.
     """
     named: nn.Module = encoder.get_input_embeddings()
-    shared = [m for m in encoder.modules() if isinstance(m, nn.Embedding) and m.weight is named.weight]
+    own = named.weight
+
+    def is_shared(weight: Tensor) -> bool:
+        return weight is own or (weight.is_meta and weight.shape == own.shape)
+
+    shared = [m for m in encoder.modules() if isinstance(m, nn.Embedding) and is_shared(m.weight)]
     return tuple(shared) or (named,)
 
 

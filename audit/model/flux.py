@@ -70,8 +70,8 @@ def _pack(latents: Tensor) -> Tensor:
 
 def _unpack(tokens: Tensor, height: int, width: int) -> Tensor:
     """Undo `_pack`."""
-    grid = tokens.transpose(1, 2).unflatten(2, (height // _PATCH, width // _PATCH))
-    return pixel_shuffle(grid, _PATCH)
+    grid = (len(tokens), -1, height // _PATCH, width // _PATCH)
+    return pixel_shuffle(tokens.transpose(1, 2).reshape(grid), _PATCH)
 
 
 FAMILY = Flux

@@ -109,8 +109,8 @@ def offer_line(family: str, not_offered: Sequence[str]) -> str:
     if not not_offered:
         return family
     return (
-        f"{family}: prompts are recorded, flagged and sampled, which is not measured on models with known memories yet; "
-        f"not offered yet: {', '.join(not_offered)}"
+        f"{family}: prompts are recorded, flagged and sampled, which no model with known memories has shown to find "
+        f"them yet; not offered yet: {', '.join(not_offered)}"
     )
 
 

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from flashbulb.reports.tables.run_record import load_run
 from flashbulb.hooks import NeuronSet, save_neurons
+from flashbulb.reports.tables.run_record import load_run
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
 from tests.toy_transformers import build_toy_sd3_pipe
 
@@ -54,7 +54,7 @@ def test_validate_says_what_is_not_offered_and_plans_without_it(folder):
     assert {sites["kind"] for sites in plan["sites"]} == {"text_mlp", "feed_forward"}
     assert "nemo" not in plan["detectors"]
     lines = run_flashbulb("validate", *inputs(folder), *QUICK[:-2], "--out", folder / "planned").out.splitlines()
-    assert [line for line in lines if line.startswith("family")][0].endswith(", ".join(NOT_OFFERED))
+    assert next(line for line in lines if line.startswith("family")).endswith(", ".join(NOT_OFFERED))
 
 
 def test_audit_records_flags_samples_and_reports(audited):
@@ -102,7 +102,8 @@ def test_commands_that_are_not_offered_are_refused(folder):
         assert answer.code == 2
         (line,) = answer.errors
         assert f"{name} is not offered for Stable Diffusion 3 yet" in line
-    assert not (folder / "found").exists() and not (folder / "without").exists()
+    assert not (folder / "found").exists()
+    assert not (folder / "without").exists()
 
 
 def test_all_detectors_are_those_that_the_model_can_feed(folder):
