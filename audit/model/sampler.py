@@ -190,17 +190,7 @@ class Sampler(Network, ABC):
         return len(self.timesteps(num_inference_steps)) * (2 if self.is_guided(guidance_scale) else 1)
 
     def evaluations_per_renoising(self, num_inference_steps: int, strength: float) -> int:
-        """Return the UE of noising and denoising one image; families round the share of the steps in different ways."""
-        height, width = self.image_size
-        image_to_image = self._image_to_image()
-        first_call(
-            image_to_image,
-            prompt="",
-            image=Image.new("RGB", (width, height)),
-            num_inference_steps=num_inference_steps,
-            strength=strength,
-            guidance_scale=1.0,
-            generator=torch.Generator("cpu"),
-            output_type="latent",
-        )
-        return int(image_to_image.num_timesteps)
+        """Return the UE of noising and denoising one image."""
+        planned_timesteps(self.pipe, num_inference_steps, **self._plain)  # sets the scheduler that both pipelines have
+        timesteps, _ = self._image_to_image().get_timesteps(num_inference_steps, strength, self.device)
+        return len(timesteps)
