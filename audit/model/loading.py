@@ -138,8 +138,10 @@ def _family_of(folder: Path, index: dict[str, Any]) -> type[Denoiser]:
     family = family_of(index)
     present = ", ".join(sorted(name for name, entry in index.items() if _is_class(entry)))
     if family is None:
+        classes = [".".join(index[name]) for name in ("unet", "transformer") if _is_class(index.get(name))]
+        denoiser = f"whose denoiser is {classes[0]}" if classes else "without a denoiser"
         raise ModelError(
-            f"{folder} is a {index.get('_class_name')} with {present}, of no family that Flashbulb audits: "
+            f"{folder} is a {index.get('_class_name')} with {present}, {denoiser}, of no family that Flashbulb audits: "
             f"{audited_families()}"
         )
     missing = [name for name in family.required if not _is_class(index.get(name))]

@@ -20,7 +20,7 @@ class StableDiffusion(Denoiser):
     """Pipelines of the shape of Stable Diffusion 1.x and 2.x.
 
     Raises:
-        ModelError: the UNet or the scheduler is of another kind.
+        ModelError: the UNet, the text encoder or the scheduler is of another kind.
     """
 
     title = "Stable Diffusion 1/2"
@@ -34,6 +34,7 @@ class StableDiffusion(Denoiser):
 
     def __init__(self, pipe: Any) -> None:
         _check_unet(pipe.unet.config)
+        _check_text_encoder(pipe.text_encoder)
         _check_scheduler(pipe.scheduler)
         super().__init__(pipe)
         self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod
@@ -101,6 +102,14 @@ def _check_unet(config: Any) -> None:
         )
     if config.sample_size is None:
         raise ModelError("this UNet's config has no sample_size, so the size of its latents is unknown; add it")
+
+
+def _check_text_encoder(encoder: Any) -> None:
+    name = type(encoder).__name__
+    if name.endswith("WithProjection"):
+        raise ModelError(
+            f"{name} gives one vector per prompt, but the UNet reads one per token; use the class without projection"
+        )
 
 
 def _check_scheduler(scheduler: Any) -> None:
