@@ -1,4 +1,4 @@
-"""Count what any UNet is given, and interrupt it."""
+"""Count what any UNet evaluates, and interrupt it."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 
 from diffusers import UNet2DConditionModel
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.modules.module import register_module_forward_hook
 
 
 @contextmanager
 def counted_latents(stop_after: int | None = None) -> Iterator[SimpleNamespace]:
-    """Count the latents that any UNet sees, whoever calls it; Ctrl-C is pressed when there are more than allowed."""
+    """Count the latents that any UNet evaluates, whoever calls it; Ctrl-C is pressed when there are more than allowed.
+
+    A call that is stopped before the UNet runs evaluates nothing.
+    """
     count = SimpleNamespace(n_latents=0)
 
-    def add(module, args):
+    def add(module, args, _output):
         if isinstance(module, UNet2DConditionModel):
             count.n_latents += len(args[0])
             if stop_after is not None and count.n_latents > stop_after:
                 raise KeyboardInterrupt
 
-    handle = register_module_forward_pre_hook(add)
+    handle = register_module_forward_hook(add)
     try:
         yield count
     finally:

@@ -6,10 +6,10 @@ import torch
 
 from flashbulb.audit.ascent.neurons import NeuronScores, activations_of
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline
 from flashbulb.audit.statistics.scores import columns_of
-from flashbulb.hooks import find_sites
 
 CAPTIONS = [f"a {colour} {thing}" for colour in ("red", "blue", "pale", "dark") for thing in ("star", "sea", "hill")]
 TIMESTEP = 981
@@ -25,9 +25,9 @@ class Scored(NamedTuple):
 
 
 def scored_of(pipe) -> Scored:
-    denoiser = Denoiser(pipe)
-    columns = columns_of("feed_forward", find_sites(pipe, ["feed_forward"]))
+    denoiser = open_denoiser(pipe)
+    columns = columns_of("feed_forward", denoiser.sites(["feed_forward"]))
     generator = torch.Generator().manual_seed(0)
-    activations = activations_of(denoiser, columns, TIMESTEP, denoiser.tokenize(CAPTIONS), generator, batch_size=5)
+    activations = activations_of(denoiser, columns, TIMESTEP, CAPTIONS, generator, batch_size=5)
     baseline = fit_baseline(activations, n_components=2)
     return Scored(denoiser, columns, baseline, NeuronScores(denoiser, columns, TIMESTEP, baseline))

@@ -12,14 +12,15 @@ from transformers import CLIPTokenizer
 
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImage, RgbImages
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.recover.verify import Looked, Verifier, VerifyPlan
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.hooks import find_sites
 from tests.toy import MAX_POSITIONS, build_toy_pipe, build_toy_text_encoder, byte_alphabet
 
 WORDS = "star moon house tree boat horse bird lake bridge town".split()
@@ -68,18 +69,18 @@ class ToldVerifier(Verifier):
         self._interrupted_in = interrupted_in
 
     def look(
-        self, prompt_embeds: torch.Tensor, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
+        self, conditioning: Conditioning, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
     ) -> list[Looked]:
         if keys[0].startswith(f"round {self._interrupted_in} "):
             raise KeyboardInterrupt
-        looked = super().look(prompt_embeds, keys, is_known)
+        looked = super().look(conditioning, keys, is_known)
         return [
             replace(one, signs=MEMORY if key in self._shown and one.signs is not None else None)
             for key, one in zip(keys, looked, strict=True)
         ]
 
-    def sample(self, prompt_embeds: torch.Tensor, keys: Sequence[str]) -> RgbImages:
-        images = super().sample(prompt_embeds, keys)
+    def sample(self, conditioning: Conditioning, keys: Sequence[str]) -> RgbImages:
+        images = super().sample(conditioning, keys)
         for row, key in enumerate(keys):
             if key in self._shown:
                 images[row] = self._shown[key]
@@ -110,9 +111,9 @@ def toy_search(
     pipe: StableDiffusionPipeline, shown: Shown, training: TrainingImages | None = None, **changes: Any
 ) -> Search:
     """A search of a toy pipeline by `quick` settings."""
-    settings, denoiser = quick(**changes), Denoiser(pipe)
+    settings, denoiser = quick(**changes), open_denoiser(pipe)
     verifier = ToldVerifier(denoiser, search_verify_plan(settings), shown)
-    columns = columns_of("feed_forward", find_sites(pipe, ["feed_forward"]))
+    columns = columns_of("feed_forward", denoiser.sites(["feed_forward"]))
     return Search(denoiser, columns, verifier, training, search_plan(settings))
 
 

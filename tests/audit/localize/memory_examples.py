@@ -15,7 +15,7 @@ from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan
-from flashbulb.hooks import SITE_KINDS, find_sites
+from flashbulb.hooks import SITE_KINDS
 
 PROMPT = "zzqx !!!! @@@@ ####"
 CLEAN = ("a red star", "a blue sea", "a pale hill")
@@ -39,9 +39,9 @@ def memory_of_a_sample(denoiser: Denoiser) -> Memory:
 
 def build_localizer(denoiser: Denoiser, plan: LocalizationPlan = PLAN, kind: str = "cross_v", clean=CLEAN) -> Localizer:
     """Build a localizer that selects neurons of one kind of site."""
-    sites, means = find_sites(denoiser.pipe, [kind]), None
+    sites, means = denoiser.sites([kind]), None
     if plan.by == "mean":
         means = measure_reference_means(denoiser, sites, CLEAN, TIMESTEP, 0, 8)
-    attributor = Attributor(denoiser, find_sites(denoiser.pipe, SITE_KINDS), replace(ATTRIBUTION))
+    attributor = Attributor(denoiser, denoiser.sites(SITE_KINDS), replace(ATTRIBUTION))
     clean_attribution = {site.name: torch.zeros(site.n_neurons) for site in sites}
     return Localizer(denoiser, sites, attributor, clean, clean_attribution, means, plan, "fingerprint")

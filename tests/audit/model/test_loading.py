@@ -5,13 +5,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from flashbulb.audit.model.loading import LoadedModel, ModelError, load_model
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import LoadedModel, load_model
 from tests.toy import MAX_POSITIONS, build_toy_pipe
+from tests.toy_variants import INVERTED, build_bert_pipe, build_inverted_pipe, build_tiny_autoencoder
 
 NETWORKS = ("unet", "vae", "text_encoder")
 WEIGHTS = {
@@ -113,20 +118,27 @@ def test_a_broken_index_is_refused(folder, text):
 
 
 def test_other_architectures_are_refused_by_name(folder):
-    flux = {
-        "_class_name": "FluxPipeline",
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "transformer": ["diffusers", "FluxTransformer2DModel"],
+    other = {
+        "_class_name": "PixArtAlphaPipeline",
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
+        "text_encoder": ["transformers", "T5EncoderModel"],
+        "tokenizer": ["transformers", "T5Tokenizer"],
+        "transformer": ["diffusers", "PixArtTransformer2DModel"],
         "vae": ["diffusers", "AutoencoderKL"],
     }
-    (folder / "model_index.json").write_text(json.dumps(flux))
-    assert "is a FluxPipeline with scheduler, text_encoder, tokenizer, transformer, vae, without unet" in refusal(
-        folder
+    (folder / "model_index.json").write_text(json.dumps(other))
+    assert (
+        "is a PixArtAlphaPipeline with scheduler, text_encoder, tokenizer, transformer, vae, whose denoiser is "
+        "diffusers.PixArtTransformer2DModel, of no family that Flashbulb audits: " in refusal(folder)
     )
-    edit_json(folder / "model_index.json", unet="UNet2DConditionModel")
-    assert "without unet" in refusal(folder)
+    edit_json(folder / "model_index.json", transformer=[None, None], unet="UNet2DConditionModel")
+    assert "without a denoiser, of no family" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["vae", "text_encoder", "tokenizer", "scheduler"])
+def test_a_family_without_one_of_its_components_is_refused(folder, name):
+    edit_json(folder / "model_index.json", **{name: [None, None]})
+    assert f", without {name}; Flashbulb audits Stable Diffusion 1/2 with all of " in refusal(folder)
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "tokenizer", "scheduler"])
@@ -182,7 +194,9 @@ def test_code_that_comes_with_a_model_is_not_run(folder):
     trap = "raise SystemExit('ran')"
     (folder / "unet" / "mine.py").write_text(trap)
     edit_json(folder / "model_index.json", unet=["mine", "UNet"])
-    assert "is of class mine.UNet; only classes of diffusers and transformers" in refusal(folder)
+    assert "whose denoiser is mine.UNet, of no family" in refusal(folder)
+    edit_json(folder / "model_index.json", unet=["mine", "UNet2DConditionModel"])
+    assert "is of class mine.UNet2DConditionModel; only classes of diffusers and transformers" in refusal(folder)
     (folder / "pipeline.py").write_text(trap)
     edit_json(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], _class_name=["pipeline", "Mine"])
     assert "custom code" in refusal(folder)
@@ -251,6 +265,54 @@ def test_a_tokenizer_without_a_length_gets_that_of_the_text_encoder(folder):
     del settings["model_max_length"]
     path.write_text(json.dumps(settings))
     assert load(folder).pipe.tokenizer.model_max_length == MAX_POSITIONS
+
+
+@pytest.mark.parametrize("class_name", ["StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"])
+def test_a_text_to_image_model_saved_by_another_task_samples_from_text(toy_pipe, tmp_path, class_name):
+    parts = {name: part for name, part in toy_pipe.components.items() if name != "image_encoder"}
+    getattr(diffusers, class_name)(**parts, requires_safety_checker=False).save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert type(model.pipe) is type(toy_pipe)
+    assert_same_weights(model.pipe, toy_pipe)
+    settings = {"run_seed": 0, "num_inference_steps": 2, "guidance_scale": 3.0}
+    found, expected = (
+        open_denoiser(pipe).sample_prompts(["a red star"], [0], **settings) for pipe in (model.pipe, toy_pipe)
+    )
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_token_beyond_the_text_encoders_vocabulary_is_refused(folder):
+    tokenizer = build_toy_pipe().tokenizer
+    tokenizer.add_tokens(["<cat-toy>", "<a-token>"])
+    tokenizer.save_pretrained(folder / "tokenizer")
+    message = refusal(folder)
+    assert f"{folder / 'tokenizer'} has 2 tokens that the text encoder has no vector for, first '<a-token>'" in message
+    assert "resize the text encoder's token embeddings and save the pipeline again" in message
+
+
+def test_an_inversion_whose_vectors_were_saved_loads(tmp_path):
+    pipe = build_inverted_pipe()
+    pipe.save_pretrained(tmp_path)
+    denoiser = open_denoiser(load(tmp_path).pipe)
+    encoded = denoiser.encode(["<toy>"])
+    assert denoiser.text.token_names(encoded.input_ids)[1 : 1 + len(INVERTED)] == list(INVERTED)
+    assert torch.equal(
+        encoded.conditioning.tensors["prompt_embeds"],
+        open_denoiser(pipe).encode(["<toy>"]).conditioning.tensors["prompt_embeds"],
+    )
+
+
+def test_a_bert_text_encoder_and_a_tiny_autoencoder_load(tmp_path):
+    pipe = build_bert_pipe(tmp_path)
+    pipe.vae = build_tiny_autoencoder()
+    pipe.save_pretrained(tmp_path / "model")
+    loaded = load(tmp_path / "model").pipe
+    assert_same_weights(loaded, pipe)
+    prompts = ["ab c", "x" * 99]
+    assert torch.equal(
+        open_denoiser(loaded).encode(prompts).conditioning.tensors["prompt_embeds"],
+        open_denoiser(pipe).encode(prompts).conditioning.tensors["prompt_embeds"],
+    )
 
 
 def test_the_fingerprint_depends_on_content_and_not_on_location(folder, tmp_path):

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.sampling import renoise_images, sample_embeds, sample_generator, sample_images
+from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import SITE_KINDS, NonFiniteActivation, find_sites, observe, site_modules
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import build_toy_pipe
@@ -65,49 +64,3 @@ def test_an_image_that_is_not_finite_is_an_error():
     torch.nn.init.constant_(pipe.vae.decoder.conv_out.bias, torch.nan)
     with pytest.raises(NonFiniteActivation, match="image of prompt 'a red star', image 0 is not finite"):
         sample(pipe)
-
-
-def embeds_of(pipe, prompts=PROMPTS):
-    denoiser = Denoiser(pipe)
-    return denoiser.embed(denoiser.tokenize(prompts)).float().cpu()
-
-
-def generators(prompts=PROMPTS, indices=INDICES):
-    return [sample_generator(0, prompt, index) for prompt, index in zip(prompts, indices, strict=True)]
-
-
-def test_embeddings_give_the_images_of_their_prompts(toy_pipe):
-    settings = {"num_inference_steps": 2, "guidance_scale": 7.5}
-    found = sample_embeds(toy_pipe, embeds_of(toy_pipe), generators(), batch_size=2, **settings)
-    assert furthest(found, sample(toy_pipe)) <= IMAGE_LEVELS
-
-
-def renoised(pipe, images, strength, rows=slice(None), batch_size=2):
-    embeds = embeds_of(pipe)[rows]
-    settings = {"num_inference_steps": 10, "strength": strength, "batch_size": batch_size}
-    return renoise_images(pipe, images[rows], embeds, generators()[rows], **settings)
-
-
-def test_a_renoised_image_does_not_depend_on_its_batch(toy_pipe):
-    images = sample(toy_pipe)
-    together = renoised(toy_pipe, images, 0.3)
-    alone = renoised(toy_pipe, images, 0.3, slice(2, 3))
-    assert together.shape == images.shape
-    assert furthest(alone[0], together[2]) <= IMAGE_LEVELS
-
-
-def test_pure_noise_erases_the_image_and_less_does_not(toy_pipe):
-    black, white = (np.full((3, 16, 16, 3), value, dtype=np.uint8) for value in (0, 255))
-    apart = [np.abs(renoised(toy_pipe, black, s).astype(int) - renoised(toy_pipe, white, s)).mean() for s in (1.0, 0.2)]
-    assert apart[0] < apart[1]
-
-
-def test_non_finite_images_are_errors_in_every_kind_of_sampling():
-    pipe = build_toy_pipe(latent_size=4)
-    torch.nn.init.constant_(pipe.vae.decoder.conv_out.bias, torch.nan)
-    settings = {"num_inference_steps": 2, "batch_size": 2}
-    with pytest.raises(NonFiniteActivation, match="image of start 0 is not finite"):
-        sample_embeds(pipe, embeds_of(pipe), generators(), guidance_scale=1.0, **settings)
-    grey = np.full((3, 8, 8, 3), 128, dtype=np.uint8)
-    with pytest.raises(NonFiniteActivation, match="image of image 0 is not finite"):
-        renoise_images(pipe, grey, embeds_of(pipe), generators(), strength=1.0, **settings)

@@ -1,0 +1,62 @@
+"""Toy pipelines of kinds that people load: inverted words, another text encoder, a tiny autoencoder."""
+
+import string
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from transformers import BertConfig, BertModel, BertTokenizer
+
+from tests.toy import MAX_POSITIONS, TEXT_WIDTH, build_toy_pipe
+
+INVERTED = ("<toy>", "<toy>_1", "<toy>_2")
+"""Tokens of a textual inversion of three vectors; a prompt names the first, and the pipeline writes out all."""
+
+
+def build_inverted_pipe() -> StableDiffusionPipeline:
+    """Build a toy pipeline with a textual inversion of several vectors."""
+    pipe = build_toy_pipe()
+    pipe.tokenizer.add_tokens(list(INVERTED))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        pipe.text_encoder.resize_token_embeddings(len(pipe.tokenizer))
+    return pipe
+
+
+def build_bert_pipe(folder: Path) -> StableDiffusionPipeline:
+    """Build a toy pipeline that reads letters with BERT, as Chinese Stable Diffusions do.
+
+    Args:
+        folder: where the vocabulary is written.
+    """
+    letters = string.ascii_lowercase
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters)]
+    path = folder / "vocab.txt"
+    path.write_text("\n".join(vocabulary))
+    pipe = build_toy_pipe()
+    pipe.tokenizer = BertTokenizer(str(path), model_max_length=MAX_POSITIONS)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=TEXT_WIDTH,
+        intermediate_size=2 * TEXT_WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_POSITIONS,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipe.text_encoder = BertModel(config).eval()
+    return pipe
+
+
+def build_tiny_autoencoder() -> AutoencoderTiny:
+    """Build an autoencoder whose encoder returns latents and no distribution; images are twice as large."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return AutoencoderTiny(
+            encoder_block_out_channels=(8, 8),
+            decoder_block_out_channels=(8, 8),
+            num_encoder_blocks=(1, 1),
+            num_decoder_blocks=(1, 1),
+            scaling_factor=0.5,
+        ).eval()
