@@ -7,8 +7,8 @@ taken over the channels of each pixel and averaged over pixels.
 
 Settings follow their code, rohanasthana/memorization-anisotropy: the weights 1 and 2 were chosen for Stable Diffusion
 1.4 (detect_eval.py; 1 and 0.1 for 2.0), and the low timestep is the third last of 50 DDIM steps (local_model/pipe.py).
-If a model does not predict noise, they compare its raw outputs; here the outputs are converted to noise first. The norm
-grows with the size of the latents and the cosine does not, so the weights suit latents of 4 × 64 × 64.
+If a model does not predict noise, its raw outputs are compared, as they do. The norm grows with the size of the latents
+and the cosine does not, so the weights suit latents of 4 × 64 × 64.
 
 Cost: 2 UE per prompt and seed; the 2 UE per seed of the empty prompt are shared by all prompts.
 """
