@@ -1,10 +1,10 @@
-"""Toy pipelines of kinds that people load: inverted words, another text encoder, a tiny autoencoder."""
+"""Toy pipelines of kinds that people load: inverted words, another text encoder, schedule or autoencoder."""
 
 import string
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, StableDiffusionPipeline
+from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from tests.toy import MAX_POSITIONS, TEXT_WIDTH, build_toy_pipe
@@ -46,6 +46,15 @@ def build_bert_pipe(folder: Path) -> StableDiffusionPipeline:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pipe.text_encoder = BertModel(config).eval()
+    return pipe
+
+
+def build_zero_snr_pipe(prediction_type: str = "v_prediction") -> StableDiffusionPipeline:
+    """Build a toy pipeline whose schedule ends in pure noise, where sampling starts."""
+    pipe = build_toy_pipe(prediction_type=prediction_type)
+    pipe.scheduler = DDIMScheduler.from_config(
+        pipe.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
     return pipe
 
 

@@ -27,7 +27,7 @@ def test_score_equals_slow_oracle(toy_step):
     low = step.predict(step.latents, LOW_TIMESTEP, conditional=True)
     for prompt in range(2):
         for seed in range(3):
-            norm = (step.noise[prompt, seed] - step.noise_uncond[seed]).square().sum().sqrt().item()
+            norm = (step.native[prompt, seed] - step.native_uncond[seed]).square().sum().sqrt().item()
             unconditional = step.seeds.unconditional(LOW_TIMESTEP)[seed]
             guidance = low[prompt, seed] - unconditional
             cosines = [

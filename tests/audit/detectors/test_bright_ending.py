@@ -17,6 +17,10 @@ from tests.toy import build_toy_pipe
 MIDDLE = 500
 
 
+def embeds_of(prompt):
+    return prompt.encoded.conditioning.tensors["prompt_embeds"]
+
+
 def norms_in_the_middle(pipe, prompt):
     """Return the norm of each image's noise difference without a mask: [image]."""
     empty_embeds = pipe.encode_prompt("", "cpu", 1, False)[0]
@@ -25,7 +29,7 @@ def norms_in_the_middle(pipe, prompt):
         with torch.no_grad():
             text, uncond = (
                 pipe.unet(latents[None], MIDDLE, encoder_hidden_states=embeds).sample
-                for embeds in (prompt.prompt_embeds, empty_embeds)
+                for embeds in (embeds_of(prompt), empty_embeds)
             )
         norms.append((text - uncond).norm())
     return torch.stack(norms)
@@ -55,12 +59,12 @@ def test_a_difference_counts_where_the_mask_is_bright_and_the_masks_scale_does_n
 
 def test_the_mask_is_the_end_tokens_attention_in_the_finest_layers(sampled, toy_pipe):
     prompt = sampled(toy_pipe)
-    (end,) = (prompt.classes[0] == TokenClass.END).nonzero().flatten().tolist()
+    (end,) = (prompt.encoded.main_classes[0] == TokenClass.END).nonzero().flatten().tolist()
     observed = []
     layers = cross_attention_layers(toy_pipe.unet)
     latents = noised_latents(prompt, prompt.last_timestep)
     with torch.no_grad(), observe_attention(layers, lambda _name, probabilities: observed.append(probabilities)):
-        toy_pipe.unet(latents, 1, encoder_hidden_states=prompt.prompt_embeds.expand(3, -1, -1))
+        toy_pipe.unet(latents, 1, encoder_hidden_states=embeds_of(prompt).expand(3, -1, -1))
     maps = [probabilities[..., end].mean(dim=1) for probabilities in observed]
     assert {attention.shape[1] for attention in maps} == {16}
     coarse = (sum(maps) / len(maps)).unflatten(1, (4, 4))
@@ -87,7 +91,7 @@ def test_the_score_is_the_mean_over_images(sampled, toy_pipe):
     with torch.no_grad():
         text, uncond = (
             toy_pipe.unet(latents, MIDDLE, encoder_hidden_states=embeds).sample
-            for embeds in (prompt.prompt_embeds.expand(3, -1, -1), empty_embeds)
+            for embeds in (embeds_of(prompt).expand(3, -1, -1), empty_embeds)
         )
     mask = end_token_mask(prompt)
     scores = [((text[i] - uncond[i]) * mask[i]).norm().item() / mask[i].mean().item() for i in range(3)]
@@ -101,7 +105,8 @@ def test_the_empty_prompt_scores_zero(sampled, toy_pipe):
 
 def test_a_prompt_without_an_end_token_has_no_score(sampled, toy_pipe):
     prompt = sampled(toy_pipe)
-    assert math.isnan(bright_ending(replace(prompt, classes=torch.full_like(prompt.classes, TokenClass.PROMPT))))
+    classes = {"text_encoder": torch.full_like(prompt.encoded.main_classes, TokenClass.PROMPT)}
+    assert math.isnan(bright_ending(replace(prompt, encoded=replace(prompt.encoded, classes=classes))))
 
 
 def test_the_stated_evaluations_are_those_of_the_unet(sampled, toy_pipe, counted):

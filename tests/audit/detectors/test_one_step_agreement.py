@@ -1,6 +1,7 @@
 """Seeds that one step moves towards one image agree, and independent seeds do not."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 from skimage.metrics import structural_similarity
 
 from flashbulb.audit.detectors.one_step_agreement import DETECTOR, multi_scale_ssim, one_step_agreement
-from tests.audit.detectors.conftest import PROMPTS
+from flashbulb.audit.model.families import open_denoiser
+from tests.audit.detectors.conftest import PROMPTS, evaluate
 from tests.tolerances import ARITHMETIC, BATCH
+from tests.toy import build_toy_pipe
+from tests.toy_variants import build_zero_snr_pipe
 
 
 def noise_like(tensor, seed=0):
@@ -23,17 +27,16 @@ def random_images(size, n=3):
 
 def test_one_image_for_all_seeds_agrees_fully_and_independent_noise_hardly_agrees(toy_step):
     step = toy_step(PROMPTS[:2])
-    image = noise_like(step.noise[0, 0])
-    independent = noise_like(step.noise[0], seed=1)
-    noise = step.latents + torch.stack([image.expand_as(independent), independent])
-    agreement = one_step_agreement(replace(step, noise=noise))
+    image = noise_like(step.pull[0, 0])
+    independent = noise_like(step.pull[0], seed=1)
+    agreement = one_step_agreement(replace(step, pull=torch.stack([image.expand_as(independent), independent])))
     torch.testing.assert_close(agreement[0], torch.ones(3), rtol=0, atol=BATCH)
     assert (agreement[1] < 0.3).all()
 
 
 def test_the_score_of_a_seed_is_its_mean_similarity_to_the_others(toy_step):
     step = toy_step()
-    difference = step.noise - step.latents
+    difference = step.native - step.latents
     low, high = difference.amin(dim=(3, 4), keepdim=True), difference.amax(dim=(3, 4), keepdim=True)
     images = (difference - low) / (high - low)
     measured = one_step_agreement(step)
@@ -48,10 +51,23 @@ def test_the_score_of_a_seed_is_its_mean_similarity_to_the_others(toy_step):
 
 def test_the_scale_and_offset_of_a_channel_do_not_matter(toy_step):
     step = toy_step()
-    difference = step.noise - step.latents
     channels = torch.tensor([0.5, 1.0, 3.0, 10.0])[:, None, None]
-    changed = replace(step, noise=step.latents + difference * channels + channels)
+    changed = replace(step, pull=step.pull * channels + channels)
     torch.testing.assert_close(one_step_agreement(changed), one_step_agreement(step), rtol=0, atol=BATCH)
+
+
+@pytest.mark.parametrize("build", [partial(build_toy_pipe, prediction_type="v_prediction"), build_zero_snr_pipe])
+def test_a_model_that_predicts_velocity_is_compared_by_what_it_sees_in_the_latents(build):
+    pipe = build()
+    denoiser = open_denoiser(pipe)
+    timestep = denoiser.first_timestep(50)
+    step = evaluate(denoiser, PROMPTS, 3, timestep)
+    difference = step.native - pipe.scheduler.alphas_cumprod[timestep].sqrt() * step.latents
+    torch.testing.assert_close(
+        one_step_agreement(step), one_step_agreement(replace(step, pull=difference)), rtol=0, atol=ARITHMETIC
+    )
+    agreement = one_step_agreement(step).mean(dim=1)
+    assert (agreement[0] - agreement[1]).abs() > 100 * ARITHMETIC
 
 
 def test_a_single_seed_has_no_score(toy_step):
@@ -60,10 +76,10 @@ def test_a_single_seed_has_no_score(toy_step):
 
 def test_a_constant_channel_has_a_score_and_non_finite_noise_has_none(toy_step):
     step = toy_step()
-    assert one_step_agreement(replace(step, noise=step.latents + 1.0)).isfinite().all()
-    broken = step.noise.clone()
+    assert one_step_agreement(replace(step, pull=torch.ones_like(step.pull))).isfinite().all()
+    broken = step.pull.clone()
     broken[0] = torch.nan
-    agreement = one_step_agreement(replace(step, noise=broken))
+    agreement = one_step_agreement(replace(step, pull=broken))
     assert agreement.isnan().all(dim=1).tolist() == [True, False, False]
 
 

@@ -5,7 +5,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 
 from flashbulb.audit.detectors.sharpness import DETECTOR, STEP_LENGTH, sharpness
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from tests.audit.detectors.conftest import FIRST_TIMESTEP, PROMPTS, evaluate
 from tests.tolerances import ARITHMETIC, BATCH
 from tests.toy import build_toy_pipe
@@ -21,8 +21,7 @@ def test_a_linear_model_has_the_score_of_its_closed_form(linear_step):
 
 def test_the_score_equals_a_slow_oracle(toy_step, toy_pipe):
     step = toy_step()
-    denoiser = Denoiser(toy_pipe)
-    embeds = [denoiser.embed(denoiser.tokenize([prompt])) for prompt in (*PROMPTS, "")]
+    embeds = [toy_pipe.encode_prompt(prompt, "cpu", 1, False)[0] for prompt in (*PROMPTS, "")]
 
     def difference(prompt, latents):
         with torch.no_grad():
@@ -45,11 +44,13 @@ def test_the_score_equals_a_slow_oracle(toy_step, toy_pipe):
 def test_the_score_approximates_the_product_of_jacobian_and_score_difference():
     pipe = build_toy_pipe()
     pipe.unet.set_attn_processor(AttnProcessor())  # unlike fused attention it can be differentiated twice
-    step = evaluate(Denoiser(pipe), ["a red star", "x"], 2)
-    empty_embeds = Denoiser(pipe).embed(Denoiser(pipe).tokenize([""]))
+    step = evaluate(open_denoiser(pipe), ["a red star", "x"], 2)
+    prompt_embeds, empty_embeds = (
+        pipe.encode_prompt(prompts, "cpu", 1, False)[0] for prompts in (["a red star", "x"], [""])
+    )
     measured = sharpness(step)
     for prompt in range(2):
-        embeds = torch.cat([step.prompt_embeds[[prompt]], empty_embeds])
+        embeds = torch.cat([prompt_embeds[[prompt]], empty_embeds])
 
         def difference(latents, embeds=embeds):
             noise = pipe.unet(latents.expand(2, -1, -1, -1), FIRST_TIMESTEP, encoder_hidden_states=embeds).sample
@@ -67,7 +68,7 @@ def test_the_empty_prompt_scores_zero(toy_step):
 
 def test_non_finite_noise_gives_nan_for_its_seed_alone(toy_step):
     step = toy_step()
-    step.noise[0, 0, 0, 0, 0] = torch.nan
+    step.native[0, 0, 0, 0, 0] = torch.nan
     assert sharpness(step).isnan().nonzero().tolist() == [[0, 0]]
 
 

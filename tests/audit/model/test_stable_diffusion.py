@@ -17,15 +17,7 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.stable_diffusion import StableDiffusion
 from tests.tolerances import ARITHMETIC
 from tests.toy import build_toy_pipe
-
-
-def build_zero_snr_pipe(prediction_type="v_prediction"):
-    """A toy pipeline whose schedule ends in pure noise, where sampling starts."""
-    pipe = build_toy_pipe(prediction_type=prediction_type)
-    pipe.scheduler = DDIMScheduler.from_config(
-        pipe.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
-    )
-    return pipe
+from tests.toy_variants import build_zero_snr_pipe
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])

@@ -1,5 +1,6 @@
 """Recorded activations are those the model computed, once per seed and prompt, for any batch size or interruption."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,13 @@ import pytest
 import torch
 from diffusers.models.attention import BasicTransformerBlock
 
+from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.detectors.text_conditional_noise import DETECTOR
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record import recorder as recording
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set
+from flashbulb.audit.settings import ALL_SITES
 from flashbulb.hooks import (
     SITE_KINDS,
     FingerprintMismatch,
@@ -25,16 +28,19 @@ from flashbulb.hooks import (
 )
 from tests.tolerances import BATCH, STORED
 from tests.toy import build_toy_pipe
+from tests.toy_variants import build_bert_pipe, build_inverted_pipe, build_zero_snr_pipe
 
 TEXTS = ["a red star", "", "x" * 99, "the bakery of Ada Vasari", "naïve 猫"]
 PROMPTS = [Prompt(f"{i:016x}", text, "prompts.txt", i + 1, 1) for i, text in enumerate(TEXTS)]
 N_SEEDS, TIMESTEP, RUN_SEED = 3, 981, 5
 MANIFEST = {"fingerprint": "abc"}
+STEP_DETECTORS = [detector for detector in find_detectors().values() if isinstance(detector, StepDetector)]
 
 
 def make_recorder(pipe, kinds=SITE_KINDS, *, batch_size=6, shard_size=2) -> Recorder:
     plan = Plan(RUN_SEED, N_SEEDS, TIMESTEP, batch_size, shard_size)
-    return Recorder(Denoiser(pipe), find_sites(pipe, kinds), [DETECTOR], plan)
+    denoiser = open_denoiser(pipe)
+    return Recorder(denoiser, denoiser.sites(kinds), [DETECTOR], plan)
 
 
 def record(pipe, folder: Path, kinds=SITE_KINDS, *, prompts=PROMPTS, **plan) -> recording.Recorded:
@@ -100,15 +106,63 @@ def test_rows_are_in_the_order_of_prompts_and_seeds(toy_pipe, tmp_path):
         np.testing.assert_allclose(step_activations[column][9:12], values, rtol=STORED, atol=BATCH)
 
 
-def test_values_equal_the_layer_applied_to_the_pipelines_embeddings(toy_pipe, tmp_path, before_storing):
-    record(toy_pipe, tmp_path, ["cross_v", "cross_k"], shard_size=len(PROMPTS))
-    prompt_embeds = toy_pipe.encode_prompt(TEXTS, "cpu", 1, False)[0]
-    classes = Denoiser(toy_pipe).tokenize(TEXTS).classes
-    sites = find_sites(toy_pipe, ["cross_v", "cross_k"])
-    for name, module in site_modules(toy_pipe, sites).items():
-        for reduction, expected in over_tokens(module(prompt_embeds).detach(), classes).items():
+@pytest.fixture(scope="module", params=["plain", "inverted", "bert"])
+def read_pipe(request, tmp_path_factory):
+    """Pipelines that read a prompt in ways of their own."""
+    if request.param == "bert":
+        return build_bert_pipe(tmp_path_factory.mktemp("bert"))
+    return build_inverted_pipe() if request.param == "inverted" else build_toy_pipe()
+
+
+def by_hand(pipe, texts, kinds):
+    """The activations [prompt, position, neuron] by site while the pipeline encodes prompts and projects them."""
+    activations, handles = {}, []
+    for name, module in site_modules(pipe, find_sites(pipe, kinds)).items():
+        keep = partial(lambda name, module, args, output: activations.__setitem__(name, (args[0], output)), name)
+        handles.append(module.register_forward_hook(keep))
+    with torch.no_grad():
+        embeds = pipe.encode_prompt(texts, "cpu", 1, False)[0]
+        pipe.unet(torch.zeros(len(texts), 4, 8, 8), TIMESTEP, encoder_hidden_states=embeds)
+    for handle in handles:
+        handle.remove()
+    reads = {site.name: site.reads for site in find_sites(pipe, kinds)}
+    return {name: pair[0] if reads[name] == "input" else pair[1] for name, pair in activations.items()}
+
+
+def test_values_are_those_of_the_pipelines_own_encoding(read_pipe, tmp_path, before_storing):
+    kinds = ["text_mlp", "cross_v", "cross_k"]
+    texts = [*TEXTS, "a <toy> star"]
+    prompts = [Prompt(f"{i:016x}", text, "prompts.txt", i + 1, 1) for i, text in enumerate(texts)]
+    record(read_pipe, tmp_path, kinds, prompts=prompts, shard_size=len(prompts))
+    classes = open_denoiser(read_pipe).encode(texts).main_classes
+    activations = by_hand(read_pipe, texts, kinds)
+    assert len(activations) == len(find_sites(read_pipe, kinds)) == 2 + 2 * 4
+    for name, activation in activations.items():
+        for reduction, expected in over_tokens(activation, classes).items():
             recorded = before_storing[0][f"{name}/{reduction}"]
             torch.testing.assert_close(recorded, expected, rtol=0, atol=BATCH, equal_nan=True)
+
+
+def test_a_model_of_another_text_encoder_is_recorded_at_the_default_sites(tmp_path):
+    recorded = record(build_bert_pipe(tmp_path), tmp_path / "run", ALL_SITES)
+    for half in ("prompt", "step"):
+        activations, keys = read(recorded.folder, half)
+        assert activations
+        assert set(keys["prompt_id"].to_pylist()) == {prompt.prompt_id for prompt in PROMPTS}
+
+
+@pytest.mark.parametrize("timestep", [999, 981])
+def test_prompts_are_told_apart_where_a_schedule_ends_in_pure_noise(tmp_path, timestep):
+    pipe = build_zero_snr_pipe()
+    plan = Plan(RUN_SEED, N_SEEDS, timestep, batch_size=6, shard_size=2)
+    denoiser = open_denoiser(pipe)
+    recorder = Recorder(denoiser, denoiser.sites(["cross_v"]), STEP_DETECTORS, plan)
+    record_set(recorder, PROMPTS, tmp_path, MANIFEST, "recording")
+    _, keys = read(tmp_path, "step")
+    for detector in STEP_DETECTORS:
+        scores = np.reshape(keys[detector.name].to_pylist(), (len(PROMPTS), N_SEEDS))
+        assert np.isfinite(scores).all()
+        assert np.ptp(scores.mean(axis=1)) > 10 * BATCH, detector.name
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
@@ -116,16 +170,14 @@ def test_text_conditional_noise_equals_one_evaluation_at_a_time(tmp_path, predic
     pipe = build_toy_pipe(prediction_type=prediction_type)
     record(pipe, tmp_path, ["cross_v"])
     _, keys = read(tmp_path, "step")
-    latents = Denoiser(pipe).initial_latents(RUN_SEED, range(N_SEEDS))
-    alpha = pipe.scheduler.alphas_cumprod[TIMESTEP]
-    scale = 1.0 if prediction_type == "epsilon" else float(alpha.sqrt())  # the term of x_T cancels
+    latents = open_denoiser(pipe).initial_latents(RUN_SEED, range(N_SEEDS))
     expected = []
     with torch.no_grad():
         for text in TEXTS:
             pair = [pipe.encode_prompt([t], "cpu", 1, False)[0] for t in (text, "")]
             for latent in latents:
                 cond, uncond = (pipe.unet(latent[None], TIMESTEP, encoder_hidden_states=e).sample for e in pair)
-                expected.append(scale * float((cond - uncond).norm()))
+                expected.append(float((cond - uncond).norm()))
     np.testing.assert_allclose(keys["text_conditional_noise"].to_pylist(), expected, rtol=1e-3, atol=BATCH)
     assert max(expected[N_SEEDS : 2 * N_SEEDS]) == 0  # the second prompt is the empty prompt
 
