@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from flashbulb.audit.ascent.climb import ClimbPlan, climb, frozen_parameters
+from flashbulb.audit.ascent.climb import ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import ChosenNeurons
 from flashbulb.audit.model.denoiser import Denoiser
 from tests.audit.scored import scored_of
@@ -27,11 +27,20 @@ def first_neurons(scored, n=3):
     return ChosenNeurons(scored.scores, index, torch.ones(n, 4))
 
 
+def embeds_of(conditioning):
+    return conditioning.tensors["prompt_embeds"]
+
+
+def start_of(scored):
+    """The vectors that an ascent starts from: [prompt, position, width]."""
+    return scored.denoiser.token_embeddings(scored.denoiser.encode(PROMPTS))["text_encoder"]
+
+
 def ascend(scored, plan=PLAN, free=None, prompts=PROMPTS):
     denoiser = scored.denoiser
     return climb(
         denoiser,
-        denoiser.tokenize(prompts),
+        denoiser.encode(prompts),
         first_neurons(scored, len(prompts)),
         plan,
         generators(len(prompts)),
@@ -43,31 +52,32 @@ def ascend(scored, plan=PLAN, free=None, prompts=PROMPTS):
 def reached_by(monkeypatch):
     """What the ascent fed through the text encoder, last first."""
     fed = []
-    own = Denoiser.embed_from
+    own = Denoiser.encode_from
 
-    def keep(self, token_embeddings, tokens):
-        fed.insert(0, token_embeddings.detach().clone())
-        return own(self, token_embeddings, tokens)
+    def keep(self, token_embeddings, prompts):
+        (vectors,) = token_embeddings.values()
+        fed.insert(0, vectors.detach().clone())
+        return own(self, token_embeddings, prompts)
 
-    monkeypatch.setattr(Denoiser, "embed_from", keep)
+    monkeypatch.setattr(Denoiser, "encode_from", keep)
     return fed
 
 
 def at_one_noise(scored):
     """The objective at a noise that does not change, so that its rise is the ascent's."""
     objective, latents = first_neurons(scored), scored.denoiser.noise(generators()[:1])
-    return lambda drawn, embeds, rows: objective(latents.expand(len(drawn), -1, -1, -1), embeds, rows)
+    return lambda drawn, conditioning, rows: objective(latents.expand(len(drawn), -1, -1, -1), conditioning, rows)
 
 
 @pytest.mark.parametrize("variable", ["token_embeddings", "prompt_embeds"])
 def test_the_objective_rises(scored, variable):
-    denoiser, tokens, objective = scored.denoiser, scored.denoiser.tokenize(PROMPTS), at_one_noise(scored)
-    climbed = climb(denoiser, tokens, objective, replace(PLAN, n_steps=6, variable=variable), generators())
+    denoiser, prompts, objective = scored.denoiser, scored.denoiser.encode(PROMPTS), at_one_noise(scored)
+    climbed = climb(denoiser, prompts, objective, replace(PLAN, n_steps=6, variable=variable), generators())
     assert (climbed.last > climbed.first).all()
     drawn, rows = denoiser.noise(generators()), slice(0, 3)
     with torch.no_grad():
-        before = objective(drawn, denoiser.embed(tokens), rows)
-        after = objective(drawn, climbed.prompt_embeds, rows)
+        before = objective(drawn, prompts.conditioning, rows)
+        after = objective(drawn, climbed.conditioning, rows)
     torch.testing.assert_close(climbed.first, before, rtol=1e-3, atol=1e-3)
     assert (after > before).all()
 
@@ -75,11 +85,11 @@ def test_the_objective_rises(scored, variable):
 def test_noise_is_drawn_anew_each_step_from_each_rows_generator(scored):
     drawn = []
 
-    def objective(latents, embeds, rows):
+    def objective(latents, conditioning, rows):
         drawn.append(latents.detach().clone())
-        return embeds.square().mean(dim=(1, 2))
+        return embeds_of(conditioning).square().mean(dim=(1, 2))
 
-    climb(scored.denoiser, scored.denoiser.tokenize(PROMPTS), objective, PLAN, generators())
+    climb(scored.denoiser, scored.denoiser.encode(PROMPTS), objective, PLAN, generators())
     expected = [[torch.randn(4, 8, 8, generator=generator) for _ in range(3)] for generator in generators()]
     assert torch.equal(torch.stack(drawn, dim=1), torch.stack([torch.stack(of_row) for of_row in expected]))
 
@@ -87,15 +97,15 @@ def test_noise_is_drawn_anew_each_step_from_each_rows_generator(scored):
 def test_what_is_given_back_is_what_was_reached(scored, reached_by):
     climbed = ascend(scored)
     with torch.no_grad():
-        expected = scored.denoiser.embed_from(reached_by[0], scored.denoiser.tokenize(PROMPTS))
-    assert torch.equal(climbed.prompt_embeds, expected)
+        expected = scored.denoiser.encode_from({"text_encoder": reached_by[0]}, scored.denoiser.encode(PROMPTS))
+    assert torch.equal(embeds_of(climbed.conditioning), embeds_of(expected))
     assert len(reached_by) == 1 + PLAN.n_steps + 1
 
 
 @pytest.mark.parametrize("radius", [0.01, 0.1, 0.0])
 def test_no_vector_leaves_its_ball_and_the_start_token_stays(scored, reached_by, radius):
     ascend(scored, replace(PLAN, radius=radius, learning_rate=0.1))
-    start = scored.denoiser.token_embeddings(scored.denoiser.tokenize(PROMPTS))
+    start = start_of(scored)
     for reached in reached_by:
         assert torch.equal(reached[:, 0], start[:, 0])
         moved = (reached - start).norm(dim=2)
@@ -105,7 +115,7 @@ def test_no_vector_leaves_its_ball_and_the_start_token_stays(scored, reached_by,
 
 def test_what_stays_inside_its_ball_moves_as_far_as_the_learning_rate_lets_it(scored, reached_by):
     ascend(scored, replace(PLAN, radius=1e3, learning_rate=1e-3))
-    start = scored.denoiser.token_embeddings(scored.denoiser.tokenize(PROMPTS))
+    start = start_of(scored)
     furthest = (reached_by[0] - start).abs().max()
     assert 1e-3 < furthest < 1.5e-3 * PLAN.n_steps  # Adam moves a coordinate by about its rate
 
@@ -114,7 +124,7 @@ def test_only_what_is_free_moves(scored, reached_by):
     free = torch.zeros(3, 32)
     free[0, 2], free[2, [1, 5]] = 1, 1
     ascend(scored, free=free)
-    start = scored.denoiser.token_embeddings(scored.denoiser.tokenize(PROMPTS))
+    start = start_of(scored)
     assert torch.equal((reached_by[0] != start).any(dim=2), free.bool())
 
 
@@ -124,12 +134,14 @@ def test_rows_do_not_depend_on_their_batch(precise, plain_descent, variable, lea
     whole = ascend(precise, plan)
     for batch_size in (1, 2):
         parts = ascend(precise, replace(plan, batch_size=batch_size))
-        torch.testing.assert_close(parts.prompt_embeds, whole.prompt_embeds, rtol=0, atol=SAME_WITHIN)
+        torch.testing.assert_close(
+            embeds_of(parts.conditioning), embeds_of(whole.conditioning), rtol=0, atol=SAME_WITHIN
+        )
         torch.testing.assert_close(parts.last, whole.last, rtol=0, atol=SAME_WITHIN)
         assert parts.evaluations == whole.evaluations
-    start = precise.denoiser.embed(precise.denoiser.tokenize(PROMPTS)).float()
-    assert (whole.prompt_embeds - start).abs().amax(dim=(1, 2)).gt(1000 * SAME_WITHIN).all()
-    assert (whole.prompt_embeds[0] - whole.prompt_embeds[1]).abs().max() > 1000 * SAME_WITHIN
+    start, reached = embeds_of(precise.denoiser.encode(PROMPTS).conditioning).float(), embeds_of(whole.conditioning)
+    assert (reached - start).abs().amax(dim=(1, 2)).gt(1000 * SAME_WITHIN).all()
+    assert (reached[0] - reached[1]).abs().max() > 1000 * SAME_WITHIN
 
 
 def test_one_start_and_step_cost_three_evaluations(scored):
@@ -143,19 +155,10 @@ def test_checkpointing_reaches_the_same_and_is_switched_back(precise, plain_desc
     plan = replace(PLAN, learning_rate=1.0)
     plain = ascend(precise, plan)
     checkpointed = ascend(precise, replace(plan, checkpointing=True))
-    torch.testing.assert_close(checkpointed.prompt_embeds, plain.prompt_embeds, rtol=0, atol=SAME_WITHIN)
+    torch.testing.assert_close(
+        embeds_of(checkpointed.conditioning), embeds_of(plain.conditioning), rtol=0, atol=SAME_WITHIN
+    )
     assert not precise.denoiser.pipe.unet.is_gradient_checkpointing
-
-
-@pytest.mark.parametrize("was", [False, True])
-def test_checkpointing_is_left_as_it_was(was):
-    pipe = build_toy_pipe()
-    if was:
-        pipe.unet.enable_gradient_checkpointing()
-    for asked in (False, True):
-        with frozen_parameters(pipe, asked):
-            assert pipe.unet.is_gradient_checkpointing == (was or asked)
-        assert pipe.unet.is_gradient_checkpointing == was
 
 
 @pytest.mark.parametrize("ends", ["well", "with an error"])
@@ -167,14 +170,14 @@ def test_parameters_ask_for_gradients_as_before_and_have_none(ends):
         parameter.requires_grad_(i % 3 > 0)
     asked_while_climbing = []
 
-    def objective(latents, prompt_embeds, rows):
+    def objective(latents, conditioning, rows):
         asked_while_climbing.append(any(p.requires_grad for p in parameters))
         if ends == "with an error":
             raise KeyError
-        return first_neurons(own)(latents, prompt_embeds, rows)
+        return first_neurons(own)(latents, conditioning, rows)
 
     def run():
-        climb(own.denoiser, own.denoiser.tokenize(PROMPTS), objective, replace(PLAN, checkpointing=True), generators())
+        climb(own.denoiser, own.denoiser.encode(PROMPTS), objective, replace(PLAN, checkpointing=True), generators())
 
     if ends == "well":
         run()
@@ -202,9 +205,9 @@ def test_parameters_ask_for_gradients_as_before_and_have_none(ends):
 def test_half_precision_climbs_as_well(dtype, variable):
     half = scored_of(build_toy_pipe().to(dtype))
     plan = replace(PLAN, variable=variable)
-    climbed = climb(half.denoiser, half.denoiser.tokenize(PROMPTS), at_one_noise(half), plan, generators())
-    assert climbed.prompt_embeds.dtype == climbed.last.dtype == torch.float32
-    assert climbed.prompt_embeds.isfinite().all()
+    climbed = climb(half.denoiser, half.denoiser.encode(PROMPTS), at_one_noise(half), plan, generators())
+    assert embeds_of(climbed.conditioning).dtype == climbed.last.dtype == torch.float32
+    assert embeds_of(climbed.conditioning).isfinite().all()
     assert (climbed.last > climbed.first).all()
 
 
@@ -212,12 +215,14 @@ def test_a_start_whose_gradient_overflows_stays_and_the_others_climb(toy_pipe):
     scored = scored_of(toy_pipe)
     objective = first_neurons(scored)
 
-    def broken(latents, embeds, rows):
-        values = objective(latents, embeds, rows)
+    def broken(latents, conditioning, rows):
+        values = objective(latents, conditioning, rows)
         return values * torch.tensor([1.0, float("nan"), 1.0])
 
-    tokens = scored.denoiser.tokenize(PROMPTS)
-    whole = climb(scored.denoiser, tokens, objective, PLAN, generators()).prompt_embeds
-    reached = climb(scored.denoiser, tokens, broken, PLAN, generators()).prompt_embeds
+    prompts = scored.denoiser.encode(PROMPTS)
+    whole, reached = (
+        embeds_of(climb(scored.denoiser, prompts, values, PLAN, generators()).conditioning)
+        for values in (objective, broken)
+    )
     torch.testing.assert_close(reached[[0, 2]], whole[[0, 2]])
-    torch.testing.assert_close(reached[1], scored.denoiser.embed(tokens)[1].float())
+    torch.testing.assert_close(reached[1], embeds_of(prompts.conditioning)[1].float())

@@ -7,7 +7,9 @@ from transformers import CLIPTokenizer
 from flashbulb.audit.ascent.free_words import Start, choose_start, free_positions
 from flashbulb.audit.ascent.starts import whole_words
 from flashbulb.audit.model.denoiser import Denoiser
-from tests.toy import build_toy_pipe, byte_alphabet
+from flashbulb.audit.model.families import open_denoiser
+from tests.toy import build_toy_pipe, build_toy_text_encoder, byte_alphabet
+from tests.toy_variants import INVERTED, build_inverted_pipe
 
 WORDS = ("star", "whale", "bakery")
 
@@ -27,15 +29,17 @@ def denoiser() -> Denoiser:
     vocab = {piece: i for i, piece in enumerate(dict.fromkeys([*pieces, "<|startoftext|>", "<|endoftext|>"]))}
     pipe = build_toy_pipe()
     pipe.tokenizer = CLIPTokenizer(vocab=vocab, merges=list(dict.fromkeys(merges)), model_max_length=32)
-    return Denoiser(pipe)
+    pipe.text_encoder = build_toy_text_encoder(pipe.tokenizer).eval()
+    return open_denoiser(pipe)
 
 
 def free_pieces(denoiser, start):
     """The tokens that may move, as text."""
-    tokens = denoiser.tokenize([start.text])
-    (free,) = free_positions(denoiser, tokens, [start])
+    encoded = denoiser.encode([start.text])
+    (free,) = free_positions(denoiser, encoded, [start])
     assert set(free.tolist()) <= {0.0, 1.0}
-    return denoiser.pipe.tokenizer.convert_ids_to_tokens(tokens.input_ids[0][free.bool()].tolist())
+    names = denoiser.text.token_names(encoded.input_ids)
+    return [name for name, is_free in zip(names, free.tolist(), strict=True) if is_free]
 
 
 @pytest.mark.parametrize(
@@ -47,16 +51,21 @@ def test_all_pieces_of_a_free_word_move_and_no_others(denoiser, word, pieces):
 
 
 def test_without_a_choice_all_but_the_start_token_move(denoiser):
-    tokens = denoiser.tokenize(["a star", ""])
-    free = free_positions(denoiser, tokens, [Start("a star", None), Start("", None)])
+    free = free_positions(denoiser, denoiser.encode(["a star", ""]), [Start("a star", None), Start("", None)])
     assert free[:, 0].eq(0).all()
     assert free[:, 1:].eq(1).all()
 
 
 def test_rows_have_their_own_words(denoiser):
     starts = [Start("a star", (1,)), Start("a star", None), Start("a star", ())]
-    free = free_positions(denoiser, denoiser.tokenize([start.text for start in starts]), starts)
+    free = free_positions(denoiser, denoiser.encode([start.text for start in starts]), starts)
     assert free.sum(dim=1).tolist() == [1, 31, 0]
+
+
+def test_all_vectors_of_an_inverted_word_move():
+    denoiser = open_denoiser(build_inverted_pipe())
+    assert free_pieces(denoiser, Start("a <toy> star", (1,))) == list(INVERTED)
+    assert free_pieces(denoiser, Start("a <toy> star", (2,))) == ["s", "t", "a", "r</w>"]
 
 
 def test_the_end_of_a_caption_cut_short_does_not_move(denoiser):
@@ -93,7 +102,7 @@ def test_even_restarts_free_the_words_that_they_put_in(denoiser):
         start = choose_start(denoiser, CAPTION, 2, 3, generator(seed))
         words = start.text.split()
         assert [word for i, word in enumerate(words) if i not in start.free_words] == CAPTION.split()
-        assert {words[i] for i in start.free_words} <= set(whole_words(denoiser.pipe.tokenizer))
+        assert {words[i] for i in start.free_words} <= set(whole_words(denoiser.text.vocabulary()))
         assert len(start.free_words) == 3
         assert free_pieces(denoiser, start) == [f"{words[i]}</w>" for i in start.free_words]
         places.add(start.free_words)

@@ -5,9 +5,10 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from flashbulb.audit.ascent.starts import MAX_WORDS, MIN_WORDS, neutral_tokens, random_prompts, whole_words
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.ascent.starts import MAX_WORDS, MIN_WORDS, random_prompts, whole_words
 from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.hooks import TokenClass
 from tests.audit.searches import WORDS, build_worded_pipe, build_worded_tokenizer
 from tests.toy import build_toy_tokenizer
 
@@ -19,24 +20,31 @@ def sentencepiece(*pieces: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(model), additional_special_tokens=["<extra_id_0>"])
 
 
+def vocabulary_of(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Its tokens as a model has them, by id."""
+    pipe = build_worded_pipe()
+    pipe.tokenizer = tokenizer
+    return open_denoiser(pipe).text.vocabulary()
+
+
 def test_words_of_a_clip_vocabulary_are_those_that_end() -> None:
-    assert whole_words(build_worded_tokenizer()) == WORDS
+    assert whole_words(vocabulary_of(build_worded_tokenizer())) == WORDS
 
 
 def test_words_of_a_t5_vocabulary_are_those_that_start() -> None:
     tokenizer = sentencepiece("▁star", "ship", "▁sea", "▁1999", "▁", "▁Haus", "▁grün", "</w>", "▁moon!", "house</w")
-    assert whole_words(tokenizer) == ["star", "Haus", "grün"]
+    assert whole_words(vocabulary_of(tokenizer)) == ["star", "Haus", "grün"]
 
 
 def test_captions_are_some_words_each_and_one_token_a_word() -> None:
-    denoiser = Denoiser(build_worded_pipe())
+    denoiser = open_denoiser(build_worded_pipe())
     captions = random_prompts(denoiser, 60, torch.Generator().manual_seed(0))
     lengths = [len(caption.split()) for caption in captions]
     assert (min(lengths), max(lengths)) == (MIN_WORDS, MAX_WORDS)
     assert {word for caption in captions for word in caption.split()} == set(WORDS)
-    tokens = neutral_tokens(denoiser, 60, torch.Generator().manual_seed(0))
-    assert not any(tokens.truncated)
-    assert ((tokens.classes == 1).sum(dim=1) == torch.tensor(lengths)).all()
+    encoded = denoiser.encode(captions)
+    assert not any(encoded.is_truncated)
+    assert ((encoded.main_classes == TokenClass.PROMPT).sum(dim=1) == torch.tensor(lengths)).all()
 
 
 @pytest.mark.parametrize("tokenizer", [build_toy_tokenizer(), sentencepiece("▁sea", "ship")])
@@ -46,4 +54,4 @@ def test_vocabulary_without_whole_words_is_refused(
     pipe = build_worded_pipe()
     pipe.tokenizer = tokenizer
     with pytest.raises(ModelError, match="has no complete words"):
-        random_prompts(Denoiser(pipe), 3, torch.Generator())
+        random_prompts(open_denoiser(pipe), 3, torch.Generator())

@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 import torch
 
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.signs import Signs
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-EMBEDS = torch.randn(4, 32, 8, generator=torch.Generator().manual_seed(0))
+CONDITIONING = Conditioning(
+    {
+        name: torch.randn(4, *shape, generator=torch.Generator().manual_seed(0))
+        for name, shape in {"prompt_embeds": (32, 8), "pooled_prompt_embeds": (8,)}.items()
+    }
+)
 SIGNS = Signs(*(0.1 * i for i in range(len(fields(Signs)))))
-RUNG = Attempt("ascend", 1, 4321, IMAGES[::-1], SIGNS, EMBEDS[2], 0.25)
+RUNG = Attempt("ascend", 1, 4321, IMAGES[::-1], SIGNS, CONDITIONING.rows([2]), 0.25)
 
 STRATEGIES = ("sample", "ascend", "cyclic", "known_image")
 
@@ -32,8 +38,11 @@ def test_an_attempt_comes_back_as_it_was(store, attempt, tmp_path):
         if isinstance(given, np.ndarray):
             np.testing.assert_array_equal(kept, given)
             assert kept.dtype == np.uint8
+        elif isinstance(given, Conditioning):
+            assert kept.tensors.keys() == given.tensors.keys()
+            assert all(torch.equal(kept.tensors[name], tensor) for name, tensor in given.tensors.items())
         else:
-            assert torch.equal(kept, given) if isinstance(given, torch.Tensor) else kept == given
+            assert kept == given
     assert [path.name for path in (tmp_path / "prompt").iterdir()] == ["ascend-1.safetensors"]
     assert (tmp_path / "prompt" / "ascend-1.safetensors").stat().st_size < 20_000  # its own row and no other
 

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from diffusers import DDIMScheduler, HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
 from flashbulb.audit.ascent.climb import ClimbPlan
@@ -20,7 +21,9 @@ from flashbulb.audit.recover.strategies.sample import Sample
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.training_images.nearest import Nearest
 from tests.audit.counting import counted_latents
+from tests.audit.scored import scored_of
 from tests.tolerances import IMAGE_LEVELS
+from tests.toy import build_toy_pipe
 
 PROMPTS = [Prompt(f"id{i}", text, "p.txt", i, 1) for i, text in enumerate(["a red star", "the sea", "жар", "hills"])]
 TARGETS = {i: Target(prompt.text, (3, 40 + i, 7), (1.0, -1.0, 1.0)) for i, prompt in enumerate(PROMPTS)}
@@ -58,7 +61,16 @@ NOISE = np.random.default_rng(7).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 def recover(scored, tmp_path):
     """Recovery of the prompts into a folder, with small plans and a training set that knows one image."""
 
-    def run(name="run", known=NOISE, strategies=ALL, positions=POSITIONS, keep_images=True, batch_size=4, identity="x"):
+    def run(
+        name="run",
+        known=NOISE,
+        strategies=ALL,
+        positions=POSITIONS,
+        keep_images=True,
+        batch_size=4,
+        identity="x",
+        scored=scored,
+    ):
         folder = tmp_path / name
         store = AttemptStore(folder / "recovery", dict.fromkeys(ALL, identity), keep_images=keep_images)
         verifier = Verifier(scored.denoiser, VerifyPlan(0, 2, 2, 4))
@@ -132,12 +144,22 @@ def test_a_sample_that_confirms_is_the_only_attempt(recover):
     assert climbed(first) == WHOLE_LADDER
 
 
-def test_attempts_state_what_they_cost(recover):
+@pytest.mark.parametrize(
+    ("scheduler_class", "options"),
+    [(DDIMScheduler, {}), (HeunDiscreteScheduler, {}), (PNDMScheduler, {"skip_prk_steps": True})],
+)
+def test_attempts_state_what_they_cost(recover, scheduler_class, options):
+    pipe = build_toy_pipe()
+    pipe.scheduler = scheduler_class.from_config(pipe.scheduler.config, **options)
+    scored = scored_of(pipe)
+    before = scored.denoiser.evaluations
     with counted_latents() as count:
-        recovered = recover()
+        recovered = recover(scored=scored)
     attempts = [attempt for one in recovered for attempt in one.attempts]
+    assert {attempt.strategy for attempt in attempts} == set(ALL)
     stated = sum(attempt.evaluations for attempt in attempts)
     assert stated == count.n_latents + sum(BACKWARD.get(attempt.strategy, 0) for attempt in attempts)
+    assert stated == scored.denoiser.evaluations - before
 
 
 def test_results_do_not_depend_on_how_many_go_together(recover, plain_descent):

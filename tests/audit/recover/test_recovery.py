@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.ladder import Target
@@ -85,13 +85,14 @@ def test_strangers_image_is_not_taken(kept):
 
 
 def test_plan_counts_both_halves_of_guidance(toy_pipe):
-    assert PLAN.evaluations(toy_pipe) == 2 * 2 * 2
-    assert replace(PLAN, guidance_scale=1.0).evaluations(toy_pipe) == 2 * 2
+    denoiser = open_denoiser(toy_pipe)
+    assert PLAN.evaluations(denoiser) == 2 * 2 * 2
+    assert replace(PLAN, guidance_scale=1.0).evaluations(denoiser) == 2 * 2
 
 
 def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size=4):
     """Recovery that tries nothing but sampling."""
-    denoiser = Denoiser(pipe)
+    denoiser = open_denoiser(pipe)
     recovery = Recovery(
         denoiser=denoiser,
         strategies=[Sample(denoiser, Verifier(denoiser, VerifyPlan(3, 2, 2, 4)), PLAN)],
@@ -126,7 +127,7 @@ def test_flagged_come_first_then_controls_which_are_no_findings(toy_pipe, tmp_pa
 def test_kept_images_are_those_of_plain_sampling_whatever_the_batch(toy_pipe, tmp_path):
     sampled(toy_pipe, tmp_path / "a", batch_size=1)
     sampled(toy_pipe, tmp_path / "b", batch_size=64)
-    (expected,) = sample_prompts(toy_pipe, ["the sea"], PLAN)
+    (expected,) = sample_prompts(open_denoiser(toy_pipe), ["the sea"], PLAN)
     for run in ("a", "b"):
         found = load_images(tmp_path / run / "images" / "id1", "the sea", PLAN, "f")
         assert np.abs(found.astype(int) - expected.astype(int)).max() <= IMAGE_LEVELS

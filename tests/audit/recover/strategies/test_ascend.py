@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.strategies.ascend import N_KINSHIP, AscendPlan, ascents_of, kinship
 from tests.tolerances import ARITHMETIC
@@ -21,12 +22,16 @@ def ascend(denoiser, scores, targets, restart, plan):
     return climb(denoiser, *ascents_of(denoiser, scores, targets, restart, plan))
 
 
-def embed(scored, texts):
-    return scored.denoiser.embed(scored.denoiser.tokenize(texts))
+def encode(scored, texts):
+    return scored.denoiser.encode(texts).conditioning
+
+
+def embeds_of(conditioning):
+    return conditioning.tensors["prompt_embeds"]
 
 
 def own(scored):
-    return embed(scored, [target.prompt for target in TARGETS])
+    return encode(scored, [target.prompt for target in TARGETS])
 
 
 @pytest.mark.parametrize("restart", [0, 1])
@@ -34,14 +39,16 @@ def test_an_ascent_does_not_depend_on_the_other_targets(precise, plain_descent, 
     plan = replace(PLAN, climb=replace(CLIMB, learning_rate=1.0))
     together = ascend(precise.denoiser, precise.scores, TARGETS, restart, plan)
     alone = ascend(precise.denoiser, precise.scores, TARGETS[2:], restart, plan)
-    torch.testing.assert_close(alone.prompt_embeds[0], together.prompt_embeds[2], rtol=0, atol=ARITHMETIC)
+    torch.testing.assert_close(
+        embeds_of(alone.conditioning)[0], embeds_of(together.conditioning)[2], rtol=0, atol=ARITHMETIC
+    )
     assert together.evaluations == alone.evaluations == 3 * CLIMB.n_steps
-    assert (together.prompt_embeds - own(precise)).abs().amax(dim=(1, 2)).gt(1e-3).all()
+    assert (embeds_of(together.conditioning) - embeds_of(own(precise))).abs().amax(dim=(1, 2)).gt(1e-3).all()
 
 
 def test_restarts_and_run_seeds_differ(scored):
     reached = [
-        ascend(scored.denoiser, scored.scores, TARGETS[:1], restart, plan).prompt_embeds
+        embeds_of(ascend(scored.denoiser, scored.scores, TARGETS[:1], restart, plan).conditioning)
         for restart, plan in ((0, PLAN), (1, PLAN), (3, PLAN), (1, AscendPlan(1, 2, 2, (0.05, 1.0), CLIMB)))
     ]
     for i, one in enumerate(reached):
@@ -55,10 +62,10 @@ def test_a_prompt_that_did_not_move_is_wholly_its_own(scored):
 
 
 def test_an_unrelated_prompt_is_less_so_than_one_that_moved_a_little(scored):
-    strange = embed(scored, ["zzqx !!!! @@@@ ####", "жар-птица", "0123456789"])
-    near = 0.9 * own(scored) + 0.1 * strange
+    strange = encode(scored, ["zzqx !!!! @@@@ ####", "жар-птица", "0123456789"])
+    near = Conditioning({"prompt_embeds": 0.9 * embeds_of(own(scored)) + 0.1 * embeds_of(strange)})
     far = kinship(scored.denoiser, scored.scores, TARGETS, strange, PLAN)
-    close = kinship(scored.denoiser, scored.scores, TARGETS, near.cpu(), PLAN)
+    close = kinship(scored.denoiser, scored.scores, TARGETS, near.kept(), PLAN)
     assert all(a < b for a, b in zip(far, close, strict=True))
     assert far[0] < 0.5
 
@@ -66,6 +73,6 @@ def test_an_unrelated_prompt_is_less_so_than_one_that_moved_a_little(scored):
 def test_kinship_does_not_look_at_the_neurons_that_were_climbed(scored):
     all_but_one = tuple(range(1, scored.scores.n_neurons))
     targets = [Target("a red star", all_but_one, (1.0,) * len(all_but_one))]
-    reached = embed(scored, ["zzqx !!!!"])
+    reached = encode(scored, ["zzqx !!!!"])
     (cosine,) = kinship(scored.denoiser, scored.scores, targets, reached, PLAN)
     assert abs(cosine) == pytest.approx(1.0, abs=1e-4)  # of one neuron, a sign

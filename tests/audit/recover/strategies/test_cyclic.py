@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.recover.strategies.cyclic import CyclicPlan, cycle
 from tests.audit.counting import counted_latents
 from tests.tolerances import IMAGE_LEVELS
@@ -14,11 +14,11 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, 2, 16, 16, 3), dtype=np.u
 
 @pytest.fixture
 def drift(toy_pipe):
-    denoiser = Denoiser(toy_pipe)
-    embeds = denoiser.embed(denoiser.tokenize(["a red star", "жар-птица"])).cpu()
+    denoiser = open_denoiser(toy_pipe)
+    conditioning = denoiser.encode(["a red star", "жар-птица"]).conditioning.kept()
 
     def of(rows=slice(None), plan=PLAN):
-        return cycle(denoiser, list(IMAGES[rows]), embeds[rows], ["a", "b"][rows], plan)
+        return cycle(denoiser, list(IMAGES[rows]), conditioning.rows(rows), ["a", "b"][rows], plan)
 
     return of
 
@@ -26,7 +26,7 @@ def drift(toy_pipe):
 def test_images_drift_and_cost_what_the_plan_says(drift, toy_pipe):
     with counted_latents() as count:
         drifted = drift()
-    assert count.n_latents == 2 * PLAN.evaluations(toy_pipe, n_samples=2)
+    assert count.n_latents == 2 * PLAN.evaluations(open_denoiser(toy_pipe), n_samples=2)
     assert np.shape(drifted) == IMAGES.shape
     assert drifted[0].dtype == np.uint8
     assert np.abs(np.stack(drifted).astype(int) - IMAGES).max() > 20
@@ -41,10 +41,10 @@ def test_a_prompt_does_not_depend_on_the_others(drift):
 
 
 def test_each_prompt_sample_and_turn_has_noise_of_its_own(toy_pipe):
-    denoiser, same = Denoiser(toy_pipe), np.repeat(IMAGES[:1, :1], 2, axis=1)
-    embeds = denoiser.embed(denoiser.tokenize(["a red star"] * 2)).cpu()
+    denoiser, same = open_denoiser(toy_pipe), np.repeat(IMAGES[:1, :1], 2, axis=1)
+    conditioning = denoiser.encode(["a red star"] * 2).conditioning.kept()
     once = CyclicPlan(0, 1, 0.6, 4, 4)
-    drifted = np.concatenate(cycle(denoiser, [same[0]] * 2, embeds, ["a", "b"], once))
+    drifted = np.concatenate(cycle(denoiser, [same[0]] * 2, conditioning, ["a", "b"], once))
     for i, image in enumerate(drifted):
         assert all(np.abs(image.astype(int) - other).max() > IMAGE_LEVELS for other in drifted[:i])
 
