@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.discover.store import SearchStore
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.training_images.nearest import Nearest
 
@@ -25,9 +26,12 @@ def begin() -> SearchState:
 def discovery(number: int, start: int, nearest: Nearest | None) -> Discovery:
     """A finding of random numbers that follow from its place."""
     rng = np.random.default_rng([number, start])
-    embeds = torch.from_numpy(rng.normal(size=(4, 8)).astype(np.float32))
+    shapes = {"prompt_embeds": (1, 4, 8), "pooled_prompt_embeds": (1, 8)}
+    given = {name: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for name, shape in shapes.items()}
     images = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    return Discovery(Outcome(1, 2 / 3, nearest, 0.8, "likely"), images, embeds, number, start, 92, 500 + number)
+    return Discovery(
+        Outcome(1, 2 / 3, nearest, 0.8, "likely"), images, Conditioning(given), number, start, 92, 500 + number
+    )
 
 
 def search_on(state: SearchState, store: SearchStore) -> None:
@@ -49,7 +53,9 @@ def assert_same(state: SearchState, other: SearchState) -> None:
     assert [getattr(state, name) for name in plain] == [getattr(other, name) for name in plain]
     for one, same in zip(state.discoveries, other.discoveries, strict=True):
         np.testing.assert_array_equal(one.images, same.images)
-        assert torch.equal(one.prompt_embeds, same.prompt_embeds)
+        assert one.conditioning.tensors.keys() == same.conditioning.tensors.keys()
+        for name, tensor in one.conditioning.tensors.items():
+            assert torch.equal(tensor, same.conditioning.tensors[name])
         stated = ("outcome", "round", "start", "cost", "evaluations")
         assert [getattr(one, name) for name in stated] == [getattr(same, name) for name in stated]
 

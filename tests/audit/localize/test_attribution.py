@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import SITE_KINDS, find_sites
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks
@@ -29,7 +29,8 @@ def family(request):
 
 
 def build_attributor(pipe, plan=PLAN, kinds=SITE_KINDS):
-    return Attributor(Denoiser(pipe), find_sites(pipe, kinds), plan)
+    denoiser = open_denoiser(pipe)
+    return Attributor(denoiser, denoiser.sites(kinds), plan)
 
 
 def input_ids(pipe, prompt):
@@ -39,7 +40,7 @@ def input_ids(pipe, prompt):
 
 
 def run_by_hand(pipe, sites, token_embeddings, latents):
-    """Return the noise for token embeddings [1, position, width] and the sites' activations, all on the graph."""
+    """Return the prediction for token embeddings [1, position, width] and the sites' activations, on the graph."""
     activations, handles = {}, []
     embedding = pipe.text_encoder.get_input_embeddings()
     handles.append(embedding.register_forward_hook(lambda *_: token_embeddings))
@@ -55,9 +56,6 @@ def run_by_hand(pipe, sites, token_embeddings, latents):
     output = pipe.unet(latents, TIMESTEP, encoder_hidden_states=embeds).sample
     for handle in handles:
         handle.remove()
-    if pipe.scheduler.config.prediction_type == "v_prediction":
-        alpha = pipe.scheduler.alphas_cumprod[TIMESTEP]
-        output = alpha.sqrt() * output + (1 - alpha).sqrt() * latents
     return output, activations
 
 
@@ -71,12 +69,12 @@ def attribute_by_hand(pipe, prompt, plan):
     for seed in range(plan.n_seeds):
         generator = torch.Generator().manual_seed(plan.run_seed * 1_000_003 + seed)
         latents = torch.randn(1, 4, 8, 8, generator=generator)
-        empty_noise, at_empty = run_by_hand(pipe, sites, empty, latents)
+        empty_prediction, at_empty = run_by_hand(pipe, sites, empty, latents)
         _, at_prompt = run_by_hand(pipe, sites, full, latents)
         for point in range(1, plan.n_points + 1):
             path_point = (empty + point / plan.n_points * (full - empty)).requires_grad_()
-            noise, here = run_by_hand(pipe, sites, path_point, latents)
-            norm = (noise - empty_noise.detach()).square().sum().sqrt()
+            prediction, here = run_by_hand(pipe, sites, path_point, latents)
+            norm = (prediction - empty_prediction.detach()).square().sum().sqrt()
             gradients = torch.autograd.grad(norm, [*here.values(), path_point])
             path_gradient = gradients[-1]
             for name, gradient in zip(here, gradients[:-1], strict=True):

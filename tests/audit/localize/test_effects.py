@@ -22,7 +22,7 @@ from flashbulb.audit.localize.effects import (
     sample_and_record,
     sample_edited,
 )
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import NeuronSet, ablate, find_sites, patch
 from tests.audit.counting import counted_latents
@@ -36,7 +36,7 @@ PLAN = EffectPlan(run_seed=1, n_samples=3, num_inference_steps=2, guidance_scale
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
 def denoiser(request):
-    return Denoiser(build_toy_pipe(prediction_type=request.param))
+    return open_denoiser(build_toy_pipe(prediction_type=request.param))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_evaluations_equal_the_latents_that_the_unet_evaluated(denoiser):
     spent = denoiser.evaluations
     with counted_latents() as count:
         sample_edited(denoiser, PROMPT, PLAN)
-    assert count.n_latents == denoiser.evaluations - spent == PLAN.evaluations(denoiser.pipe) == 2 * 3 * 2
+    assert count.n_latents == denoiser.evaluations - spent == PLAN.evaluations(denoiser) == 2 * 3 * 2
 
 
 def test_recording_changes_nothing_and_patching_it_back_gives_the_same_images(denoiser, before):

@@ -8,7 +8,7 @@ import pytest
 from flashbulb.audit.localize.effects import measure_effect, sample_edited
 from flashbulb.audit.localize.recovery import recovery_evaluations
 from flashbulb.audit.localize.selection import rank_neurons
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import ablate, find_sites
 from tests.audit.counting import counted_latents
 from tests.audit.localize.memory_examples import (
@@ -29,7 +29,7 @@ QUICK = replace(PLAN, n_checks=0, recovery=None, n_controls=0)
 
 @pytest.fixture(scope="module")
 def denoiser(toy_pipe):
-    return Denoiser(toy_pipe)
+    return open_denoiser(toy_pipe)
 
 
 @pytest.mark.parametrize(("kind", "share"), [("text_mlp", 1e-9), ("cross_v", 0.2), ("feed_forward", 1.0)])
@@ -63,7 +63,7 @@ def test_evaluations_are_the_unets_forward_passes_and_two_for_each_backward_pass
     with counted_latents() as count:
         localized = localizer.localize(memory_of_a_sample(denoiser))
     backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + 2 * PLAN.recovery.n_steps * PLAN.recovery.batch_size)
-    sampling = SAMPLING.evaluations(denoiser.pipe)
+    sampling = SAMPLING.evaluations(denoiser)
     assert localized.evaluations == count.n_latents - sampling + backward  # without sampling the memory itself
     n_samplings = 2 + PLAN.n_checks + PLAN.n_controls + 1
     most = ATTRIBUTION.evaluations + n_samplings * sampling + recovery_evaluations(denoiser, PLAN.recovery, SAMPLING)

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from flashbulb.audit.localize.effects import count_replicating
-from flashbulb.audit.localize.recovery import GuidedDenoiser, count_recovered_again, recovery_evaluations
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.sampling import sample_embeds, sample_generator
+from flashbulb.audit.localize.recovery import count_recovered_again, recovery_evaluations
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
 from flashbulb.hooks import NeuronSet, ablate, find_sites
 from tests.audit.counting import counted_latents
@@ -21,25 +21,12 @@ MEMORY = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
 def denoiser(request):
-    return Denoiser(build_toy_pipe(prediction_type=request.param))
-
-
-@pytest.mark.parametrize("timestep", [981, torch.tensor([981, 1, 500])], ids=["one", "one each"])
-def test_the_guided_noise_is_the_prompts_noise_at_twice_the_cost(denoiser, timestep):
-    guided = GuidedDenoiser(denoiser.pipe)
-    latents = denoiser.initial_latents(0, range(3))
-    embeds = denoiser.embed(denoiser.tokenize([PROMPT, "", "a red star"]))
-    with torch.no_grad(), counted_latents() as count:
-        noise = guided.predict_noise(latents, timestep, embeds)
-        expected = denoiser.predict_noise(latents, timestep, embeds)
-    torch.testing.assert_close(noise, expected, rtol=0, atol=ARITHMETIC)
-    assert guided.evaluations == 6
-    assert count.n_latents == 9
+    return open_denoiser(build_toy_pipe(prediction_type=request.param))
 
 
 def noise_by_hand(denoiser, kind, latents):
     """Return the prompt's noise with all activations of a kind replaced by the empty prompt's, with separate hooks."""
-    embeds, empty = (denoiser.embed(denoiser.tokenize([text])) for text in (PROMPT, ""))
+    conditioning, empty = (denoiser.encode([text]).conditioning for text in (PROMPT, ""))
     empty_activations, handles = {}, []
 
     def keep_or_replace(name, activation):
@@ -51,8 +38,8 @@ def noise_by_hand(denoiser, kind, latents):
             handles.append(module.register_forward_pre_hook(lambda _m, args, n=name: (keep_or_replace(n, args[0]),)))
         else:
             handles.append(module.register_forward_hook(lambda _m, _a, out, n=name: keep_or_replace(n, out)))
-    denoiser.predict_noise(latents, 981, empty)
-    noise = denoiser.predict_noise(latents, 981, embeds)
+    denoiser.predict(latents, 981, empty)
+    noise = denoiser.predict(latents, 981, conditioning).noise
     for handle in handles:
         handle.remove()
     return noise
@@ -60,13 +47,13 @@ def noise_by_hand(denoiser, kind, latents):
 
 @pytest.mark.parametrize("kind", ["cross_v", "feed_forward"])
 def test_guided_noise_is_ablated_by_the_empty_prompts_activations(denoiser, kind):
-    neurons, guided = some_neurons(denoiser.pipe, [kind], share=1), GuidedDenoiser(denoiser.pipe)
-    latents, embeds = denoiser.initial_latents(0, range(1)), denoiser.embed(denoiser.tokenize([PROMPT]))
+    neurons = some_neurons(denoiser.pipe, [kind], share=1)
+    latents, conditioning = denoiser.initial_latents(0, range(1)), denoiser.encode([PROMPT]).conditioning
     with torch.no_grad():
-        with ablate(denoiser.pipe, neurons, "unconditional", is_guided=True):
-            noise = guided.predict_noise(latents, 981, embeds)
+        with denoiser.guided(), ablate(denoiser.pipe, neurons, "unconditional", is_guided=True):
+            noise = denoiser.predict(latents, 981, conditioning).noise
         torch.testing.assert_close(noise, noise_by_hand(denoiser, kind, latents), rtol=0, atol=ARITHMETIC)
-        plain = denoiser.predict_noise(latents, 981, embeds)
+        plain = denoiser.predict(latents, 981, conditioning).noise
     assert (noise - plain).abs().max() > 100 * ARITHMETIC
 
 
@@ -104,13 +91,12 @@ def test_an_interruption_leaves_no_hook(denoiser):
 
 def test_without_ablation_it_equals_recovery_of_a_known_image(denoiser):
     recovery = KnownImagePlan(run_seed=0, n_steps=4, learning_rate=0.1, batch_size=2)
-    start = denoiser.embed(denoiser.tokenize([PROMPT]))
+    start = denoiser.encode([PROMPT]).conditioning
 
     def recover_by_hand(memory):
-        embeds = pull_out(denoiser, memory[None], start, PROMPT, recovery)
-        return sample_embeds(
-            denoiser.pipe,
-            embeds.expand(SAMPLING.n_samples, -1, -1),
+        pulled = pull_out(denoiser, memory[None], start, PROMPT, recovery)
+        return denoiser.sample(
+            pulled.repeat(SAMPLING.n_samples),
             [sample_generator(SAMPLING.run_seed, f"again\n{PROMPT}", i) for i in range(SAMPLING.n_samples)],
             num_inference_steps=SAMPLING.num_inference_steps,
             guidance_scale=SAMPLING.guidance_scale,

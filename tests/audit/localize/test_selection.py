@@ -12,7 +12,7 @@ from flashbulb.audit.localize.selection import (
     measure_reference_means,
     rank_neurons,
 )
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import SITE_KINDS, Site, find_sites, sites_of
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks
@@ -117,7 +117,7 @@ def means_by_hand(pipe, sites, run_seed):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 32])
 def test_means_equal_a_loop_over_prompts_and_do_not_depend_on_batches(toy_pipe, batch_size):
-    sites, denoiser = find_sites(toy_pipe, SITE_KINDS), Denoiser(toy_pipe)
+    sites, denoiser = find_sites(toy_pipe, SITE_KINDS), open_denoiser(toy_pipe)
     with counted_latents() as count:
         means = measure_reference_means(denoiser, sites, PROMPTS, TIMESTEP, run_seed=5, batch_size=batch_size)
     assert count.n_latents == denoiser.evaluations == len(PROMPTS)

@@ -9,7 +9,7 @@ import torch
 
 from flashbulb.audit.localize.localizer import LocalizedMemory
 from flashbulb.audit.localize.store import load_localized, save_localized
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import NeuronSet
 from tests.audit.localize.memory_examples import NO_EVIDENCE, PLAN, build_localizer, memory_of
 
@@ -18,7 +18,7 @@ IDENTITY = "0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def localized(toy_pipe) -> LocalizedMemory:
-    return build_localizer(Denoiser(toy_pipe), replace(PLAN, by="mean")).localize(memory_of(NO_EVIDENCE))
+    return build_localizer(open_denoiser(toy_pipe), replace(PLAN, by="mean")).localize(memory_of(NO_EVIDENCE))
 
 
 def assert_equal(value: object, expected: object) -> None:
