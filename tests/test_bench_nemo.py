@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from flashbulb.audit.detectors.one_step_agreement import multi_scale_ssim
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.hooks import find_sites
+from flashbulb.audit.model.families import open_denoiser
 from tests.audit.counting import counted_latents
 from tests.bench import nemo
 from tests.bench.nemo import N_SEEDS, find_nemo_neurons, fit_statistics
@@ -23,10 +22,11 @@ CAPTION = "a lamp by the door"
 def denoiser():
     """Its neurons move the noise so much that deactivating some shows in the score."""
     pipe = build_toy_pipe()
+    opened = open_denoiser(pipe)
     with torch.no_grad():
-        for site in find_sites(pipe, ["cross_v"]):
-            pipe.unet.get_submodule(site.module_path).weight.mul_(20)
-    return Denoiser(pipe)
+        for module in opened.modules(opened.sites(["cross_v"])).values():
+            module.weight.mul_(20)
+    return opened
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,9 @@ def statistics(denoiser):
 @pytest.fixture(scope="module", params=["seeds", "unedited"])
 def localized(request, denoiser, statistics):
     """A result, and the latents that the UNet saw for it, of a caption a little above the threshold."""
-    embeds = nemo._embeds(denoiser, [CAPTION])
+    conditioning = denoiser.encode([CAPTION]).conditioning
     with torch.no_grad():
-        differences = nemo._differences(denoiser, embeds, statistics.latents, statistics.timestep)
+        differences = nemo._differences(denoiser, conditioning, statistics.latents, statistics.timestep)
     score = float(nemo._to_nearest_seed(differences).max())
     memorized = dataclasses.replace(statistics, threshold=score - 0.01)
     with counted_latents() as count:
@@ -73,7 +73,7 @@ def test_a_caption_below_the_threshold_needs_no_neurons(denoiser, statistics):
 
 
 def test_unusual_neurons_grow_as_the_threshold_falls(denoiser, statistics):
-    activations = nemo._activations(denoiser, statistics.sites, nemo._embeds(denoiser, [CAPTION]))
+    activations = nemo.mean_to_v(denoiser, statistics.sites, denoiser.encode([CAPTION]).conditioning)
     rounds = [set(nemo._unusual(activations, statistics, 5 - k / 4, k)) for k in range(17)]
     assert all(fewer <= more for fewer, more in pairwise(rounds))
     assert len(rounds[-1]) > len(rounds[0])

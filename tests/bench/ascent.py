@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.ascent.starts import random_prompts
+from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.planted.paths import MODEL
-from flashbulb.hooks import capture, find_sites, site_modules
+from flashbulb.hooks import capture
 
 N_STEPS = 2
 
@@ -39,25 +41,22 @@ def main() -> None:
 
 def measure(batch: int, checkpointing: bool) -> str:
     """Climb a few steps on the feed-forward neurons."""
-    denoiser = Denoiser(load_model(str(MODEL), device="cpu", dtype=torch.float32, allow_pickle=False).pipe)
-    sites = find_sites(denoiser.pipe, ["feed_forward"])
-    modules = site_modules(denoiser.pipe, sites)
-    timestep = 981
+    denoiser = open_denoiser(load_model(str(MODEL), device="cpu", dtype=torch.float32, allow_pickle=False).pipe)
+    modules = denoiser.modules(denoiser.sites(["feed_forward"]))
+    timestep = denoiser.first_timestep(50)
 
-    def objective(latents: Tensor, prompt_embeds: Tensor, _rows: slice) -> Tensor:
-        with capture({site.name: modules[site.name] for site in sites}, "input") as read:
-            denoiser.predict_noise(latents, timestep, prompt_embeds)
+    def objective(latents: Tensor, conditioning: Conditioning, _rows: slice) -> Tensor:
+        with capture(modules, "input") as read:
+            denoiser.predict(latents, timestep, conditioning)
         return torch.stack([values[0].abs().amax(dim=1).mean(dim=1) for values in read.values()]).mean(dim=0)
 
     plan = ClimbPlan(N_STEPS, 0.005, 0.3, "token_embeddings", batch, checkpointing)
-    n_positions = denoiser.pipe.text_encoder.config.max_position_embeddings
-    ids = torch.randint(3, 100, (batch, n_positions), generator=torch.Generator().manual_seed(0))
-    tokens = Tokens(ids, None, torch.ones_like(ids), (False,) * batch)
+    prompts = denoiser.encode(random_prompts(denoiser, batch, torch.Generator().manual_seed(0)))
     generators = [torch.Generator().manual_seed(i) for i in range(batch)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     started = time.monotonic()
     with flushed_denormals():
-        climb(denoiser, tokens, objective, plan, generators)
+        climb(denoiser, prompts, objective, plan, generators)
     seconds = (time.monotonic() - started) / N_STEPS / batch
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return f"{peak:16.2f}  {peak - before:16.2f}  {seconds:24.3f}"

@@ -20,13 +20,13 @@ from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.localize.selection import RankedNeuron, make_neuron_set, rank_neurons
 from flashbulb.audit.model.loading import flushed_denormals
-from flashbulb.audit.model.sampling import sample_embeds, sample_generator
+from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan, pull_out
 from flashbulb.audit.settings import LocalizeSettings
-from flashbulb.hooks import By, NeuronSet, Site, ablate, find_sites, site_modules
+from flashbulb.hooks import By, NeuronSet, Site
 from flashbulb.reports.tables.rates import rate_of, rate_text
 from tests.bench.models import MODELS
-from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_neurons, fit_statistics
+from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_neurons, fit_statistics, mean_to_v
 from tests.bench.outcomes import Bench, open_bench
 
 SETTINGS = LocalizeSettings(run=Path())
@@ -62,7 +62,7 @@ def read_planted_memories(bench: Bench) -> list[Memory]:
 def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
     """Lines of one model's page."""
     denoiser, memories = bench.denoiser, read_planted_memories(bench)
-    sites, few = find_sites(denoiser.pipe, [SETTINGS.kind]), memories[::every]
+    sites, few = denoiser.sites([SETTINGS.kind]), memories[::every]
     plan = AttributionPlan(0, denoiser.first_timestep(50), SETTINGS.n_seeds, SETTINGS.n_points, SETTINGS.batch_size)
     attributor = Attributor(denoiser, sites, plan)
     reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
@@ -174,18 +174,17 @@ def _best(label: str, rankings: Mapping[str, Sequence[RankedNeuron]], n: int) ->
 def _erases(bench: Bench, memory: Memory, neurons: NeuronSet, by: By) -> bool:
     if not neurons.n_neurons:
         return False
-    sampled = sample_edited(bench.denoiser, memory.prompt, SAMPLING, ablate(bench.denoiser.pipe, neurons, by))
+    sampled = sample_edited(bench.denoiser, memory.prompt, SAMPLING, bench.denoiser.ablated(neurons, by))
     return is_erased(count_replicating(sampled.images, memory.image), SAMPLING.n_samples)
 
 
 def _by_z_score(bench: Bench, sites: Sequence[Site], statistics: NemoStatistics, prompt: str) -> list[RankedNeuron]:
-    """|z| of mean |to_v| against the reference captions, which needs no UNet."""
-    embeds = bench.denoiser.embed(bench.denoiser.tokenize([prompt]))
-    values = {}
-    with torch.no_grad():
-        for name, module in site_modules(bench.denoiser.pipe, sites).items():
-            own = module(embeds).float().abs().mean(dim=1)[0].double()
-            values[name] = ((own - statistics.mean[name]) / statistics.std[name].clamp_min(1e-9)).abs()
+    """|z| of mean |to_v| against the reference captions, which needs no evaluation of the denoiser."""
+    own = mean_to_v(bench.denoiser, sites, bench.denoiser.encode([prompt]).conditioning)
+    values = {
+        name: ((of_site[0].double() - statistics.mean[name]) / statistics.std[name].clamp_min(1e-9)).abs()
+        for name, of_site in own.items()
+    }
     return rank_neurons(values, sites)
 
 
@@ -230,10 +229,9 @@ def _not_memorized(bench: Bench, n: int) -> list[RgbImage]:
 
 def _comes_out(bench: Bench, prompt: str, image: RgbImage) -> bool:
     denoiser = bench.denoiser
-    embeds = pull_out(denoiser, image[None], denoiser.embed(denoiser.tokenize([prompt])), prompt, RECOVERY)
-    images = sample_embeds(
-        denoiser.pipe,
-        embeds.expand(SAMPLING.n_samples, -1, -1),
+    pulled = pull_out(denoiser, image[None], denoiser.encode([prompt]).conditioning, prompt, RECOVERY)
+    images = denoiser.sample(
+        pulled.repeat(SAMPLING.n_samples),
         [sample_generator(0, f"bench\n{prompt}", i) for i in range(SAMPLING.n_samples)],
         num_inference_steps=SAMPLING.num_inference_steps,
         guidance_scale=SAMPLING.guidance_scale,

@@ -40,8 +40,9 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.detectors.one_step_agreement import multi_scale_ssim
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.hooks import NeuronSet, Site, find_sites, observe, replace_neurons, site_modules
+from flashbulb.hooks import NeuronSet, Site, observe, replace_neurons
 
 Comparison = Literal["seeds", "unedited"]
 Neuron = tuple[Site, int]
@@ -76,7 +77,7 @@ class NemoStatistics:
     sites: tuple[Site, ...]
     mean: Mapping[str, Tensor]
     std: Mapping[str, Tensor]
-    timestep: int
+    timestep: float
     latents: Tensor
     threshold: float
     evaluations: int
@@ -93,15 +94,15 @@ def fit_statistics(
     """
     if min(len(reference), len(holdout)) < 2:
         raise ValueError(f"a deviation needs two captions, got {len(reference)} and {len(holdout)}; give more")
-    sites = find_sites(denoiser.pipe, ["cross_v"])
+    sites = denoiser.sites(["cross_v"])
     chunks = [reference[first : first + BATCH_SIZE] for first in range(0, len(reference), BATCH_SIZE)]
-    of_chunks = [_activations(denoiser, sites, _embeds(denoiser, chunk)) for chunk in chunks]
+    of_chunks = [mean_to_v(denoiser, sites, denoiser.encode(chunk).conditioning) for chunk in chunks]
     usual = {site.name: torch.cat([chunk[site.name] for chunk in of_chunks]).double() for site in sites}
     latents, timestep = denoiser.initial_latents(run_seed, range(N_SEEDS)), denoiser.first_timestep(N_STEPS)
     before, scores, order = denoiser.evaluations, [], dict[Site, None]()
-    with observe(site_modules(denoiser.pipe, sites), sites, lambda site, _: order.setdefault(site), len(holdout)):
+    with observe(denoiser.modules(sites), sites, lambda site, _: order.setdefault(site), len(holdout)):
         for caption in holdout:
-            differences = _differences(denoiser, _embeds(denoiser, [caption]), latents, timestep)
+            differences = _differences(denoiser, denoiser.encode([caption]).conditioning, latents, timestep)
             scores.append(_to_nearest_seed(differences).max())
     score = torch.stack(scores).double()
     return NemoStatistics(
@@ -120,12 +121,12 @@ def find_nemo_neurons(
     denoiser: Denoiser, caption: str, statistics: NemoStatistics, comparison: Comparison
 ) -> NemoResult:
     """Localize a caption's memory: initial selection, then refinement. 10 UE at least, 1 a seed and set tried."""
-    before, embeds = denoiser.evaluations, _embeds(denoiser, [caption])
-    unedited = _differences(denoiser, embeds, statistics.latents, statistics.timestep)
+    before, conditioning = denoiser.evaluations, denoiser.encode([caption]).conditioning
+    unedited = _differences(denoiser, conditioning, statistics.latents, statistics.timestep)
     counts = _to_nearest_seed(unedited) > statistics.threshold  # [seed]
     if not counts.any():
         return NemoResult(NeuronSet({}), NeuronSet({}), denoiser.evaluations - before)
-    memory = _Memory(denoiser, statistics, comparison, embeds, statistics.latents[counts], unedited[counts])
+    memory = _Memory(denoiser, statistics, comparison, conditioning, statistics.latents[counts], unedited[counts])
     initial, threshold = _initial_selection(memory)
     refined = _refined(memory, initial, threshold)
     return NemoResult(_neuron_set(refined), _neuron_set(initial), denoiser.evaluations - before)
@@ -138,7 +139,7 @@ class _Memory:
     denoiser: Denoiser
     statistics: NemoStatistics
     comparison: Comparison
-    embeds: Tensor  # [1, position, width]
+    conditioning: Conditioning  # one row
     latents: Tensor  # [seed, channel, row, column]
     unedited: Tensor  # like `latents`
 
@@ -146,9 +147,9 @@ class _Memory:
         """The memorization score with the neurons deactivated."""
         zeroed = _neuron_set(neurons).neurons
         sites = [site for site in self.statistics.sites if site.name in zeroed]
-        modules = site_modules(self.denoiser.pipe, sites)
+        modules = self.denoiser.modules(sites)
         with replace_neurons(modules, sites, zeroed, lambda _site, activation: activation.new_zeros(())):
-            edited = _differences(self.denoiser, self.embeds, self.latents, self.statistics.timestep)
+            edited = _differences(self.denoiser, self.conditioning, self.latents, self.statistics.timestep)
         similarity = _to_nearest_seed(edited) if self.comparison == "seeds" else multi_scale_ssim(self.unedited, edited)
         return float(similarity.max())
 
@@ -157,7 +158,7 @@ def _initial_selection(memory: _Memory) -> tuple[list[Neuron], float]:
     """The first set of unusual neurons that gets the score down to the threshold, or all with the score reached."""
     n_rounds = round((FIRST_Z - LAST_Z) / Z_STEP) + 1
     statistics, neurons, score = memory.statistics, list[Neuron](), float("inf")
-    activations = _activations(memory.denoiser, statistics.sites, memory.embeds)
+    activations = mean_to_v(memory.denoiser, statistics.sites, memory.conditioning)
     for n_largest in range(n_rounds):
         neurons = _unusual(activations, statistics, FIRST_Z - n_largest * Z_STEP, n_largest)
         if not neurons:
@@ -206,19 +207,22 @@ def _neuron_set(neurons: Collection[Neuron]) -> NeuronSet:
     return NeuronSet({name: tuple(sorted(n for site, n in neurons if site.name == name)) for name in names})
 
 
-def _embeds(denoiser: Denoiser, captions: Sequence[str]) -> Tensor:
-    return denoiser.embed(denoiser.tokenize(captions))
-
-
-def _activations(denoiser: Denoiser, sites: Sequence[Site], embeds: Tensor) -> dict[str, Tensor]:
+@torch.no_grad()
+def mean_to_v(denoiser: Denoiser, sites: Sequence[Site], conditioning: Conditioning) -> dict[str, Tensor]:
     """Mean |to_v| over positions, [caption, neuron] by `site.name`: `to_v` reads the caption alone."""
-    modules = site_modules(denoiser.pipe, sites)
-    return {name: module(embeds).float().abs().mean(dim=1) for name, module in modules.items()}
+    means: dict[str, Tensor] = {}
+
+    def keep(site: Site, activation: Tensor) -> None:
+        means[site.name] = activation.float().abs().mean(dim=1)
+
+    with observe(denoiser.modules(sites), sites, keep):
+        denoiser.run_prompt_sites(sites, conditioning)
+    return means
 
 
-def _differences(denoiser: Denoiser, embeds: Tensor, latents: Tensor, timestep: int) -> Tensor:
+def _differences(denoiser: Denoiser, conditioning: Conditioning, latents: Tensor, timestep: float) -> Tensor:
     """ε(x_T, c) − x_T with every channel scaled to [0, 1]: like `latents` [seed, channel, row, column]."""
-    noise = denoiser.predict_noise(latents, timestep, embeds.expand(len(latents), -1, -1))
+    noise = denoiser.predict(latents, timestep, conditioning.repeat(len(latents))).noise
     difference = noise.float() - latents.float()
     low, high = difference.amin(dim=(2, 3), keepdim=True), difference.amax(dim=(2, 3), keepdim=True)
     return (difference - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)

@@ -10,15 +10,16 @@ import numpy as np
 import pandas as pd
 import torch
 from PIL import Image
-from torch import Tensor
 
 from flashbulb.audit.ascent.climb import climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
-from flashbulb.audit.ascent.starts import neutral_tokens
+from flashbulb.audit.ascent.starts import random_prompts
 from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImages, tile_distances
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
-from flashbulb.audit.model.sampling import sample_embeds, sample_generator
+from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.record.shards import Column
 from flashbulb.audit.recover.ladder import Target
@@ -29,7 +30,6 @@ from flashbulb.audit.stages.discover import search_plan
 from flashbulb.audit.stages.recover import verify_plan
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.audit.statistics.scores import columns_of
-from flashbulb.hooks import find_sites
 
 SETTINGS = AuditSettings(model="", prompts="", reference=None, train_images=None, out=Path(), batch_size=64)
 SEARCH = DiscoverSettings(model="", train_images=None, out=Path())
@@ -82,12 +82,11 @@ class Bench:
 def open_bench(folder: Path, seed: int = 0) -> Bench:
     """Load a planted model and fit the baseline of its feed-forward neurons, one noise a reference caption."""
     pipe = load_model(str(folder / "model"), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
-    denoiser = Denoiser(pipe)
-    columns = columns_of("feed_forward", find_sites(pipe, ["feed_forward"]))
+    denoiser = open_denoiser(pipe)
+    columns = columns_of("feed_forward", denoiser.sites(["feed_forward"]))
     reference = pd.read_csv(folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
     timestep = denoiser.first_timestep(50)
-    tokens = denoiser.tokenize(reference)
-    activations = activations_of(denoiser, columns, timestep, tokens, sample_generator(seed, "bench", 0), 64)
+    activations = activations_of(denoiser, columns, timestep, reference, sample_generator(seed, "bench", 0), 64)
     scores = NeuronScores(denoiser, columns, timestep, fit_baseline(activations, 10))
     captions = pd.read_csv(folder / "captions.csv", keep_default_na=False)
     return Bench(folder, denoiser, Truth(folder), columns, scores, captions)
@@ -99,18 +98,19 @@ def targets_of(bench: Bench, captions: Sequence[str], n_neurons: int, seed: int 
     targets = []
     for first in range(0, len(captions), 64):
         chunk = list(captions[first : first + 64])
-        z = bench.scores.mean_over_noise(bench.denoiser.embed(bench.denoiser.tokenize(chunk)), latents)
+        z = bench.scores.mean_over_noise(bench.denoiser.encode(chunk).conditioning, latents)
         index = z.abs().topk(n_neurons, dim=1).indices
         for caption, of_caption, sign in zip(chunk, index.tolist(), z.gather(1, index).sign().tolist(), strict=True):
             targets.append(Target(caption, tuple(of_caption), tuple(sign)))
     return targets
 
 
-def sample_guided(bench: Bench, embeds: Tensor, keys: Sequence[str], n: int, steps: int, guidance: float) -> RgbImages:
+def sample_guided(
+    bench: Bench, conditioning: Conditioning, keys: Sequence[str], n: int, steps: int, guidance: float
+) -> RgbImages:
     """Guided samples of each row: [row, sample, height, width, 3]."""
-    images = sample_embeds(
-        bench.denoiser.pipe,
-        embeds.repeat_interleave(n, dim=0),
+    images = bench.denoiser.sample(
+        conditioning.repeat(n),
         [sample_generator(0, f"bench\n{key}", i) for key in keys for i in range(n)],
         num_inference_steps=steps,
         guidance_scale=guidance,
@@ -129,25 +129,25 @@ def outcomes(folder: Path, n_clean: int = 60, n_starts: int = 32, n_ascents: int
     planted = bench.truth.captions["prompt"].tolist()
     frames = []
     for source, texts in (("planted caption", planted), ("clean caption", clean[:n_clean])):
-        embeds = denoiser.embed(denoiser.tokenize(texts))
-        guided = sample_guided(bench, embeds, texts, 4, 20, 3.0)
-        frames.append(_frame(bench, source, verifier.look_at_guided(embeds, texts, list(guided))))
+        encoded = denoiser.encode(texts).conditioning
+        guided = sample_guided(bench, encoded, texts, 4, 20, 3.0)
+        frames.append(_frame(bench, source, verifier.look_at_guided(encoded, texts, list(guided))))
     found = torch.zeros(0, bench.scores.n_neurons)
     for radius in (0.5, 1.0):
         generator = sample_generator(0, "bench starts", int(10 * radius))
         plan = search_plan(SEARCH)
         seen = (torch.rand(n_starts, bench.scores.n_neurons, generator=generator) < plan.seen_share).float()
         objective = HighestNeurons(bench.scores, plan.n_highest, seen, found)
-        tokens = neutral_tokens(denoiser, n_starts, generator)
+        starts = denoiser.encode(random_prompts(denoiser, n_starts, generator))
         noise = [sample_generator(0, f"bench noise {radius}", i) for i in range(n_starts)]
-        climbed = climb(denoiser, tokens, objective, dataclasses.replace(plan.climb, radius=radius), noise)
+        climbed = climb(denoiser, starts, objective, dataclasses.replace(plan.climb, radius=radius), noise)
         keys = [f"blind {radius} {i}" for i in range(n_starts)]
-        frames.append(_frame(bench, f"blind, radius {radius}", verifier.look(climbed.prompt_embeds, keys)))
+        frames.append(_frame(bench, f"blind, radius {radius}", verifier.look(climbed.conditioning, keys)))
     gentle = ascend_plan(dict(SETTINGS))
     bold = dataclasses.replace(gentle, climb=dataclasses.replace(gentle.climb, learning_rate=0.01, radius=0.5))
     targets = targets_of(bench, clean[n_clean:], SETTINGS.ascend_neurons)
     climbed = climb(denoiser, *ascents_of(denoiser, bench.scores, targets, 0, bold))
-    frames.append(_frame(bench, "ascent from clean", verifier.look(climbed.prompt_embeds, clean[n_clean:])))
+    frames.append(_frame(bench, "ascent from clean", verifier.look(climbed.conditioning, clean[n_clean:])))
     return pd.concat(frames, ignore_index=True).assign(model=folder.name)
 
 

@@ -63,8 +63,8 @@ def partial_captions(bench: Bench, how: str, n: int) -> Result:
     names = chosen["picture"].tolist()
     settings = SETTINGS.model_copy(update={"ascend_restarts": N_RESTARTS})
     targets = targets_of(bench, captions, settings.ascend_neurons)
-    embeds = bench.denoiser.embed(bench.denoiser.tokenize(captions))
-    guided = list(sample_guided(bench, embeds, captions, 4, settings.sample_steps, settings.guidance_scale))
+    encoded = bench.denoiser.encode(captions).conditioning
+    guided = list(sample_guided(bench, encoded, captions, 4, settings.sample_steps, settings.guidance_scale))
     prompts = [
         LadderPrompt(f"{how} {n} {i}", target, samples, lambda: None)
         for i, (target, samples) in enumerate(zip(targets, guided, strict=True))

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set
 from flashbulb.audit.record.shards import Column, Shards
 from flashbulb.audit.statistics.flags import RecordedSet
-from flashbulb.hooks import Site, find_sites
+from flashbulb.hooks import Site
 
 N_SEEDS = 8
 
@@ -92,8 +92,8 @@ def record_planted(
     """Record a planted model's captions and reference into `work`, or go on from what lies there."""
     rows = labelled(folder)
     model = load_model(str(folder / "model"), device="cpu", dtype=torch.float32, allow_pickle=False)
-    denoiser = Denoiser(model.pipe)
-    sites = find_sites(model.pipe, kinds)
+    denoiser = open_denoiser(model.pipe)
+    sites = denoiser.sites(kinds)
     plan = Plan(0, n_seeds, denoiser.first_timestep(num_inference_steps), batch_size=32, shard_size=512)
     prompts = [Prompt(f"{i:016x}", text, "bench", i, 1) for i, text in enumerate(rows["prompt"])]
     with flushed_denormals():

@@ -14,17 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashbulb.audit.ascent.climb import BACKWARD_COST, climb
-from flashbulb.audit.ascent.starts import neutral_tokens, random_prompts, whole_words
+from flashbulb.audit.ascent.climb import BACKWARD_COST, Objective, climb
+from flashbulb.audit.ascent.starts import random_prompts, whole_words
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.collection import WORLDS
 from flashbulb.audit.planted.presets import PRESETS
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.audit.statistics.baseline import fit_baseline
-from flashbulb.hooks import find_sites, observe, site_modules
+from flashbulb.hooks import observe
 from tests.bench.outcomes import SEARCH, Bench
 
 Curve = list[tuple[int, int]]
@@ -47,10 +48,11 @@ class Tally:
     def spend(self, n: int) -> None:
         self.evaluations += n
 
-    def see(self, prompt_embeds: Tensor, keys: Sequence[str]) -> None:
+    def see(self, conditioning: Conditioning, keys: Sequence[str]) -> None:
         """Sample rows without guidance, as the blind search does, and count what they show."""
-        for images in self.verifier.sample(prompt_embeds, keys):
-            self.spend(SEARCH.n_samples * SEARCH.sample_steps)
+        of_image = self.bench.denoiser.evaluations_per_image(SEARCH.sample_steps, guidance_scale=1.0)
+        for images in self.verifier.sample(conditioning, keys):
+            self.spend(SEARCH.n_samples * of_image)
             self.add(self.bench.truth.shown(images), self.evaluations)
 
     def add(self, name: str | None, evaluations: int) -> None:
@@ -82,9 +84,9 @@ class _Watching(Verifier):
     tally: Tally
 
     def look(
-        self, prompt_embeds: Tensor, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
+        self, conditioning: Conditioning, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
     ) -> list[Looked]:
-        looked = super().look(prompt_embeds, keys, is_known)
+        looked = super().look(conditioning, keys, is_known)
         climbed = (1 + BACKWARD_COST) * SEARCH.steps
         for one in looked:
             self.tally.spend(climbed + one.evaluations)
@@ -112,23 +114,20 @@ def search_random_prompts(bench: Bench, budget: int) -> Tally:
     while tally.is_open:
         drawn = [world.title(rng) if i % 2 else world.described(rng).caption for i in range(N_STARTS)]
         captions = [caption for caption in drawn if caption not in planted]
-        embeds = bench.denoiser.embed(bench.denoiser.tokenize(captions))
-        tally.see(embeds, [f"random {number} {i}" for i in range(len(captions))])
+        tally.see(bench.denoiser.encode(captions).conditioning, [f"random {number} {i}" for i in range(len(captions))])
         number += 1
     return tally
 
 
-def _ascents(
-    bench: Bench, budget: int, objective: Callable[[Tensor, Tensor, slice], Tensor], without_gradient: int = 0
-) -> Tally:
+def _ascents(bench: Bench, budget: int, objective: Objective, without_gradient: int = 0) -> Tally:
     """The same ascent with another objective, which spends so many UE a step and start without a gradient."""
     tally, plan, number = Tally(bench, budget), search_plan(SEARCH), 0
     while tally.is_open:
-        tokens = neutral_tokens(bench.denoiser, N_STARTS, sample_generator(1, "starts", number))
+        prompts = random_prompts(bench.denoiser, N_STARTS, sample_generator(1, "starts", number))
         noise = [sample_generator(1, f"noise {i}", number) for i in range(N_STARTS)]
-        climbed = climb(bench.denoiser, tokens, objective, plan.climb, noise)
+        climbed = climb(bench.denoiser, bench.denoiser.encode(prompts), objective, plan.climb, noise)
         tally.spend((climbed.evaluations + without_gradient * plan.climb.n_steps) * N_STARTS)
-        tally.see(climbed.prompt_embeds, [f"ascent {number} {i}" for i in range(N_STARTS)])
+        tally.see(climbed.conditioning, [f"ascent {number} {i}" for i in range(N_STARTS)])
         number += 1
     return tally
 
@@ -136,14 +135,14 @@ def _ascents(
 def wens_norm(bench: Bench, budget: int) -> Tally:
     """Wen's text-conditional noise as the objective of the ascent."""
     timestep, denoiser = bench.denoiser.first_timestep(50), bench.denoiser
-    empty = denoiser.embed(denoiser.tokenize([""]))
+    empty = denoiser.unconditional(1)
 
-    def objective(latents: Tensor, prompt_embeds: Tensor, _rows: slice) -> Tensor:
+    def objective(latents: Tensor, conditioning: Conditioning, _rows: slice) -> Tensor:
         with torch.no_grad():
-            plain = denoiser.predict_noise(latents, timestep, empty.expand(len(latents), -1, -1))
+            plain = denoiser.predict(latents, timestep, empty.repeat(len(latents))).native
         denoiser.evaluations -= len(latents)  # counted apart: no gradient goes through it
-        noise = denoiser.predict_noise(latents, timestep, prompt_embeds)
-        return (noise - plain).flatten(1).norm(dim=1)
+        native = denoiser.predict(latents, timestep, conditioning).native
+        return (native - plain).flatten(1).norm(dim=1)
 
     return _ascents(bench, budget, objective, without_gradient=1)
 
@@ -151,24 +150,23 @@ def wens_norm(bench: Bench, budget: int) -> Tally:
 def variance_of_z(bench: Bench, budget: int) -> Tally:
     """The public experiment: variance over neurons of the z-scores of `to_v`, as the objective of the ascent."""
     denoiser = bench.denoiser
-    sites = find_sites(denoiser.pipe, ["cross_v"])
-    modules = site_modules(denoiser.pipe, sites)
+    sites = denoiser.sites(["cross_v"])
+    modules = denoiser.modules(sites)
 
-    def read(prompt_embeds: Tensor) -> Tensor:
+    def read(conditioning: Conditioning) -> Tensor:
         values: list[Tensor] = []
         with observe(modules, sites, lambda _site, activation: values.append(activation.abs().mean(dim=1))):
-            for site in sites:
-                modules[site.name](prompt_embeds)
+            denoiser.run_prompt_sites(sites, conditioning)
         return torch.cat(values, dim=1)
 
-    tokens = neutral_tokens(denoiser, SEARCH.n_reference, sample_generator(1, "reference", 0))
+    prompts = random_prompts(denoiser, SEARCH.n_reference, sample_generator(1, "reference", 0))
     with torch.no_grad():
-        baseline = fit_baseline(read(denoiser.embed(tokens)).numpy(), 0)
+        baseline = fit_baseline(read(denoiser.encode(prompts).conditioning).numpy(), 0)
     location, scale = torch.tensor(baseline.location), torch.tensor(baseline.scale)
 
-    def objective(latents: Tensor, prompt_embeds: Tensor, _rows: slice) -> Tensor:
-        denoiser.evaluations += len(latents)  # costs no UNet; counted as if it did, which is what the others pay
-        return ((read(prompt_embeds) - location) / scale).var(dim=1)
+    def objective(latents: Tensor, conditioning: Conditioning, _rows: slice) -> Tensor:
+        denoiser.evaluations += len(latents)  # costs no evaluation; counted as if, which is what the others pay
+        return ((read(conditioning) - location) / scale).var(dim=1)
 
     return _ascents(bench, budget, objective)
 
@@ -176,15 +174,15 @@ def variance_of_z(bench: Bench, budget: int) -> Tally:
 def discrete_search(bench: Bench, budget: int) -> Tally:
     """Chains of captions whose words are replaced one at a time; each is sampled at its end, and begun anew."""
     tally, denoiser = Tally(bench, budget), bench.denoiser
-    timestep, words, number = denoiser.first_timestep(50), whole_words(bench.denoiser.pipe.tokenizer), 0
-    empty = denoiser.embed(denoiser.tokenize([""]))
+    timestep, words, number = denoiser.first_timestep(50), whole_words(denoiser.text.vocabulary()), 0
+    empty = denoiser.unconditional(1)
     rng = np.random.default_rng(0)
 
     def score(captions: Sequence[str], generator: torch.Generator) -> Tensor:
         latents = denoiser.noise([generator]).expand(len(captions), *denoiser.latent_shape)
         with torch.no_grad():
-            plain = denoiser.predict_noise(latents[:1], timestep, empty)
-            noise = denoiser.predict_noise(latents, timestep, denoiser.embed(denoiser.tokenize(captions)))
+            plain = denoiser.predict(latents[:1], timestep, empty).noise
+            noise = denoiser.predict(latents, timestep, denoiser.encode(captions).conditioning).noise
         tally.spend(len(captions) + 1)
         return (noise - plain).flatten(1).square().mean(dim=1)
 
@@ -196,8 +194,7 @@ def discrete_search(bench: Bench, budget: int) -> Tally:
             weights = torch.softmax(scores.reshape(len(chains), -1) / _TEMPERATURE, dim=1).numpy().astype(float)
             chosen = [int(rng.choice(len(w), p=w / w.sum())) for w in weights]
             chains = [of_chain[i] for of_chain, i in zip(proposals, chosen, strict=True)]
-        embeds = denoiser.embed(denoiser.tokenize(chains))
-        tally.see(embeds, [f"chain {number} {i}" for i in range(len(chains))])
+        tally.see(denoiser.encode(chains).conditioning, [f"chain {number} {i}" for i in range(len(chains))])
         number += 1
     return tally
 
