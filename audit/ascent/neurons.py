@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from flashbulb.audit.detectors import Matrix
 from flashbulb.audit.model.stable_diffusion import Denoiser, Tokens
-from flashbulb.audit.record.shards import Column
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.statistics.baseline import Z_CLIP, Baseline
 from flashbulb.hooks import Site, observe, over_space, record, site_modules
 
@@ -25,10 +24,9 @@ class NeuronScores:
         baseline: fitted on activations of `columns`, neurons in the same order.
     """
 
-    def __init__(self, denoiser: Denoiser, columns: Sequence[Column], timestep: int, baseline: Baseline) -> None:
-        self._denoiser, self._columns, self._timestep = denoiser, tuple(columns), timestep
-        sites: dict[str, Site] = {column.site.name: column.site for column in columns}
-        self._sites = tuple(sites.values())
+    def __init__(self, denoiser: Denoiser, columns: Columns, timestep: int, baseline: Baseline) -> None:
+        self._denoiser, self._columns, self._timestep = denoiser, columns, timestep
+        self._sites = columns.sites
         self._modules = site_modules(denoiser.pipe, self._sites)
         device = denoiser.device
         self._location = torch.tensor(baseline.location, device=device)
@@ -50,7 +48,7 @@ class NeuronScores:
             for site, activation in activation_of.items()
             for reduction, values in over_space(activation).items()
         }
-        activations = torch.cat([read[column.name] for column in self._columns], dim=1)  # [latent, neuron]
+        activations = torch.cat([read[name] for name in self._columns.names], dim=1)  # [latent, neuron]
         z = Z_CLIP * torch.tanh((activations - self._location) / (self._scale * Z_CLIP))
         return z - (z @ self._components.T) @ self._components
 
@@ -102,14 +100,14 @@ class HighestNeurons:
 @torch.no_grad()
 def activations_of(
     denoiser: Denoiser,
-    columns: Sequence[Column],
+    columns: Columns,
     timestep: int,
     tokens: Tokens,
     generator: torch.Generator,
     batch_size: int,
 ) -> Matrix:
     """Return activations of `columns` at x_T, one noise a prompt: [prompt, neuron]; costs 1 UE a prompt."""
-    sites = tuple({column.site.name: column.site for column in columns}.values())
+    sites = columns.sites
     modules = site_modules(denoiser.pipe, sites)
     rows = []
     for first in range(0, len(tokens.input_ids), batch_size):
@@ -118,5 +116,5 @@ def activations_of(
         embeds = denoiser.embed(batch)
         evaluate = partial(denoiser.predict_noise, latents, timestep, embeds)
         recorded = record(modules, sites, evaluate, over_space)
-        rows.append(torch.cat([recorded[column.name] for column in columns], dim=1))
+        rows.append(torch.cat([recorded[name] for name in columns.names], dim=1))
     return np.asarray(torch.cat(rows).numpy(), dtype=np.float32)

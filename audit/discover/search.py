@@ -20,7 +20,7 @@ from flashbulb.audit.ascent.starts import neutral_tokens
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.model.stable_diffusion import Denoiser
-from flashbulb.audit.record.shards import Column
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.statistics.baseline import fit_baseline
@@ -122,7 +122,7 @@ class Search:
     def __init__(
         self,
         denoiser: Denoiser,
-        columns: Sequence[Column],
+        columns: Columns,
         verifier: Verifier,
         training: TrainingImages | None,
         plan: SearchPlan,
