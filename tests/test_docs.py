@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from flashbulb.reports.gate.check import SUPPORTING_TABLES
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
 from flashbulb.reports.tables.files import TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema
+from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
+from flashbulb.reports.tables.schema import scores_schema
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
@@ -69,8 +69,8 @@ def test_every_key_of_a_shown_prompt_is_described() -> None:
 
 def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
     tables = (
-        *SUPPORTING_TABLES.values(),
-        *(scores_schema(()), RECOVERIES_SCHEMA, FINDINGS_SCHEMA, ABLATION_SCHEMA),
+        *AUDIT_SCHEMAS.values(),
+        *(FINDINGS_SCHEMA, ABLATION_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
     )
     records = (RunRecord, Counts, Calibration, StyleCalibration)

@@ -13,7 +13,7 @@ from torch import Tensor
 from flashbulb.audit.detectors import Matrix
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.record.shards import Column
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.statistics.baseline import Z_CLIP, Baseline
 from flashbulb.hooks import Site, observe, over_space, record
 
@@ -26,10 +26,9 @@ class NeuronScores:
         baseline: fitted on activations of `columns`, neurons in the same order.
     """
 
-    def __init__(self, denoiser: Denoiser, columns: Sequence[Column], timestep: float, baseline: Baseline) -> None:
-        self._denoiser, self._columns, self._timestep = denoiser, tuple(columns), timestep
-        sites: dict[str, Site] = {column.site.name: column.site for column in columns}
-        self._sites = tuple(sites.values())
+    def __init__(self, denoiser: Denoiser, columns: Columns, timestep: float, baseline: Baseline) -> None:
+        self._denoiser, self._columns, self._timestep = denoiser, columns, timestep
+        self._sites = columns.sites
         self._modules = denoiser.modules(self._sites)
         device = denoiser.device
         self._location = torch.tensor(baseline.location, device=device)
@@ -51,7 +50,7 @@ class NeuronScores:
             for site, activation in activation_of.items()
             for reduction, values in over_space(activation).items()
         }
-        activations = torch.cat([read[column.name] for column in self._columns], dim=1)  # [latent, neuron]
+        activations = torch.cat([read[name] for name in self._columns.names], dim=1)  # [latent, neuron]
         z = Z_CLIP * torch.tanh((activations - self._location) / (self._scale * Z_CLIP))
         return z - (z @ self._components.T) @ self._components
 
@@ -103,14 +102,14 @@ class HighestNeurons:
 @torch.no_grad()
 def activations_of(
     denoiser: Denoiser,
-    columns: Sequence[Column],
+    columns: Columns,
     timestep: float,
     prompts: Sequence[str],
     generator: torch.Generator,
     batch_size: int,
 ) -> Matrix:
     """Return activations of `columns` at x_T, one noise a prompt: [prompt, neuron]; costs 1 UE a prompt."""
-    sites = tuple({column.site.name: column.site for column in columns}.values())
+    sites = columns.sites
     modules = denoiser.modules(sites)
     rows = []
     for first in range(0, len(prompts), batch_size):
@@ -118,5 +117,5 @@ def activations_of(
         latents = denoiser.noise([generator] * len(batch))
         evaluate = partial(denoiser.predict, latents, timestep, denoiser.encode(batch).conditioning)
         recorded = record(modules, sites, evaluate, over_space)
-        rows.append(torch.cat([recorded[column.name] for column in columns], dim=1))
+        rows.append(torch.cat([recorded[name] for name in columns.names], dim=1))
     return np.asarray(torch.cat(rows).numpy(), dtype=np.float32)

@@ -21,7 +21,7 @@ from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbIm
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.record.shards import Column
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.statistics.baseline import fit_baseline
@@ -123,7 +123,7 @@ class Search:
     def __init__(
         self,
         denoiser: Denoiser,
-        columns: Sequence[Column],
+        columns: Columns,
         verifier: Verifier,
         training: TrainingImages | None,
         plan: SearchPlan,

@@ -5,8 +5,8 @@ Activations of step sites are averaged over seeds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +16,13 @@ import pandas as pd
 
 from flashbulb.audit.detectors import Matrix
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER, Recorded
-from flashbulb.hooks import Site, complete_shards, read_activations, read_manifest
+from flashbulb.hooks import complete_shards, read_activations, read_manifest
 from flashbulb.reports.tables.files import atomic_write
 
 PROMPTS_FILE = "prompts.parquet"
 _PROMPT_FIELDS = [field.name for field in fields(Prompt)]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of the shards: the neurons of one site, with one reduction."""
-
-    site: Site
-    reduction: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.site.name}/{self.reduction}"
-
-    @property
-    def token_class(self) -> str:
-        """`start`, `prompt`, `end` or `padding` at prompt sites; `all` without a token axis or over all tokens."""
-        return self.reduction.split("_")[0] if self.site.is_prompt_site else "all"
 
 
 class Shards:
@@ -53,16 +37,12 @@ class Shards:
         self._folder, self._n_shards, self._n_seeds = folder, n_shards, n_seeds
         self._n_seeds_used = n_seeds_used or n_seeds
 
-    def matrices(self, columns: Sequence[Column]) -> Iterator[Matrix]:
+    def matrices(self, columns: Columns) -> Iterator[Matrix]:
         """Yield the neurons of the columns side by side, one shard at a time: [prompt, neuron]."""
-        names = [column.name for column in columns]
-        is_prompt_site = columns[0].site.is_prompt_site
         for index in range(self._n_shards):
-            arrays, _ = read_activations([self._path(index, is_prompt_site)], names)
-            matrix = np.concatenate([arrays[name] for name in names], axis=1)
-            yield matrix if is_prompt_site else self._mean_over_seeds(matrix)
+            yield self._read(index, columns, slice(None))
 
-    def matrix(self, columns: Sequence[Column], limit: int | None = None) -> Matrix:
+    def matrix(self, columns: Columns, limit: int | None = None) -> Matrix:
         """Return the neurons of the columns for all prompts, or for the first `limit`: [prompt, neuron]."""
         parts: list[Matrix] = []
         for part in self.matrices(columns):
@@ -71,20 +51,47 @@ class Shards:
                 break
         return np.concatenate(parts)[:limit]
 
-    def detector_scores(self, detector: str) -> npt.NDArray[np.float64]:
-        """Return a step detector's score of each prompt, its mean over seeds: [prompt]; NaN where there is none."""
-        values = []
+    def rows(self, columns: Columns, positions: Collection[int]) -> Iterator[tuple[int, Matrix]]:
+        """Yield each of `positions` and the neurons of that prompt, [1, neuron], in the order of the shards.
+
+        Shards without such a prompt are not read.
+        """
+        n_rows_per_prompt = 1 if columns.are_of_prompt_sites else self._n_seeds
+        start = 0
         for index in range(self._n_shards):
+            n_prompts = read_manifest(self._path(index, columns.are_of_prompt_sites)).n_rows // n_rows_per_prompt
+            chosen = [position - start for position in positions if start <= position < start + n_prompts]
+            if chosen:
+                matrix = self._read(index, columns, chosen)
+                yield from ((start + row, matrix[i : i + 1]) for i, row in enumerate(chosen))
+            start += n_prompts
+
+    def detector_scores(self, detectors: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
+        """Return the scores of step detectors by name, means over seeds: [prompt]; NaN where there is none."""
+        parts: dict[str, list[npt.NDArray[np.float64]]] = {detector: [] for detector in detectors}
+        for index in range(self._n_shards if detectors else 0):
             _, keys = read_activations([self._path(index, False)], [])
-            values.append(np.asarray(keys[detector], dtype=np.float64).reshape(-1, self._n_seeds))
-        return np.asarray(np.concatenate(values)[:, : self._n_seeds_used].mean(axis=1))
+            for detector, values in parts.items():
+                values.append(np.asarray(keys[detector], dtype=np.float64).reshape(-1, self._n_seeds))
+        return {
+            detector: np.asarray(np.concatenate(values)[:, : self._n_seeds_used].mean(axis=1))
+            for detector, values in parts.items()
+        }
 
     def _path(self, index: int, is_prompt_site: bool) -> Path:
         return self._folder / (PROMPT_FOLDER if is_prompt_site else STEP_FOLDER) / f"part-{index:05d}.parquet"
 
-    def _mean_over_seeds(self, matrix: Matrix) -> Matrix:
-        by_seed = matrix.reshape(-1, self._n_seeds, matrix.shape[1])[:, : self._n_seeds_used]
-        return np.asarray(by_seed.mean(axis=1), dtype=np.float32)
+    def _read(self, index: int, columns: Columns, chosen: slice | list[int]) -> Matrix:
+        """Read the columns of the chosen prompts of one shard: [prompt, neuron]."""
+        is_prompt_site = columns.are_of_prompt_sites
+        arrays, _ = read_activations([self._path(index, is_prompt_site)], columns.names)
+        if is_prompt_site:
+            return columns.join({name: rows[chosen] for name, rows in arrays.items()})
+        return columns.join({name: self._mean_over_seeds(rows, chosen) for name, rows in arrays.items()})
+
+    def _mean_over_seeds(self, rows: Matrix, chosen: slice | list[int]) -> Matrix:
+        by_seed = rows.reshape(-1, self._n_seeds, rows.shape[1])[chosen]
+        return np.asarray(by_seed[:, : self._n_seeds_used].mean(axis=1), dtype=np.float32)
 
 
 def save_prompts(folder: Path, prompts: PromptSet) -> dict[str, Any]:

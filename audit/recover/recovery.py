@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from flashbulb.audit.detectors import ImageDetector
 from flashbulb.audit.detectors.views import SampledPrompt
@@ -47,17 +46,6 @@ class Recovery:
     fingerprint: str
     keep_images: bool
     batch_size: int
-
-
-def choose(
-    spike_score: npt.NDArray[np.float64], flagged: npt.NDArray[np.bool_], limit: int, seed: int
-) -> tuple[list[int], list[int]]:
-    """Choose the flagged prompts, highest score first, at most `limit`, and as many random controls: positions."""
-    ranked = [int(i) for i in np.argsort(-spike_score, kind="stable") if flagged[i]][:limit]
-    unflagged = np.flatnonzero(~flagged)
-    n_controls = min(len(ranked), len(unflagged))
-    controls = np.random.default_rng(seed).choice(unflagged, size=n_controls, replace=False)
-    return ranked, sorted(int(i) for i in controls)
 
 
 def recover_all(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +16,7 @@ from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.state import DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.flags import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
-from flashbulb.reports.tables.files import DETECTION_TABLES, SCHEMA_VERSION, TABLE_FILES, sha256_of
+from flashbulb.reports.tables.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
 from flashbulb.reports.tables.rates import percent, rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import (
@@ -51,11 +51,14 @@ def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
     }
 
 
-def detected_entries(recorded: RecordedRun, detection: DetectedRun, run: Path, seconds: float) -> dict[str, Any]:
-    """Return the entries that detection adds to run.json or replaces there; its tables must exist in `run`.
+def detected_entries(
+    recorded: RecordedRun, detection: DetectedRun, run: Path, seconds: float, tables: Sequence[str]
+) -> dict[str, Any]:
+    """Return the entries that detection adds to run.json or replaces there.
 
     Args:
         seconds: time that detection took.
+        tables: names of the tables that it wrote into `run`.
     """
     inputs, detected = recorded.inputs, detection.detected
     return {
@@ -63,7 +66,7 @@ def detected_entries(recorded: RecordedRun, detection: DetectedRun, run: Path, s
         "calibration": asdict(detection.calibration),
         "counts": {**_prompt_counts(recorded), **_score_counts(inputs, detected)},
         "timings": {**recorded.timings, "detect": seconds},
-        "tables": {name: sha256_of(run / name) for name in DETECTION_TABLES},
+        "tables": {name: sha256_of(run / name) for name in tables},
         "warnings": list(_warnings(inputs, detected)),
         "problems": list(_problems(inputs, detected)),
     }

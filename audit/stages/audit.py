@@ -117,7 +117,7 @@ def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSet
     run = _claim(session, audit_identity(session.inputs), force)
     with _status_on_failure(run):
         recorded = record_prompts(session, run, watch)
-        detection = detect_spikes(recorded, run, watch)
+        detection = detect_spikes(recorded, run, watch, writes_scores=False)
         return recover_images(session, recorded, detection, run, watch)
 
 
@@ -159,7 +159,7 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
     earlier = {RECORDING: run.record["identity"][RECORDING]}
     with _status_on_failure(run):
         run.begin({**earlier, DETECTION: detection_identity(settings)}, **recorded_entries(recorded))
-        detect_spikes(recorded, run, Stopwatch())
+        detect_spikes(recorded, run, Stopwatch(), writes_scores=True)
     return run
 
 
@@ -191,7 +191,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         if not settings.images:
             for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY):
                 shutil.rmtree(directory / name, ignore_errors=True)
-        detection = detect_spikes(recorded, run, watch)
+        detection = detect_spikes(recorded, run, watch, writes_scores=True)
         return recover_images(session, recorded, detection, run, watch)
 
 

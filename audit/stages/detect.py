@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from safetensors.numpy import save_file
 
 from flashbulb.audit.detectors import ImageDetector
@@ -22,12 +23,14 @@ from flashbulb.audit.stages.tables import (
     text_null_table,
     text_sets,
 )
-from flashbulb.audit.statistics.flags import Detected, RecordedSet, detect
-from flashbulb.audit.statistics.scores import baseline_arrays, baseline_columns, top_spikes
+from flashbulb.audit.statistics.flags import Detected, RecordedSet, choose, detect
+from flashbulb.audit.statistics.scores import baseline_arrays, baseline_columns
+from flashbulb.audit.statistics.spikes import read_neurons
 from flashbulb.reports.figures.panels import score_histogram
 from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, TEXT_NULL_SCHEMA
 from flashbulb.reports.tables.files import (
     BASELINE_FILE,
+    DETECTION_TABLES,
     EVIDENCE_FILE,
     HISTOGRAM_FILE,
     NEURON_GROUPS_FILE,
@@ -41,30 +44,42 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.schema import SPIKES_SCHEMA, detector_columns, scores_schema, write_table
 
-_RECOVERY_FILES = (RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE)
+_STALE_FILES = (SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE)
+"""Files of an earlier detection or recovery that would contradict this detection."""
 
 
-def detect_spikes(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch) -> DetectedRun:
-    """Score and flag the recorded prompts and write the tables; removes those of an earlier recovery."""
-    for name in _RECOVERY_FILES:
+def detect_spikes(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch, *, writes_scores: bool) -> DetectedRun:
+    """Score and flag the recorded prompts and write the tables; removes those of an earlier recovery.
+
+    Args:
+        writes_scores: write scores.parquet; otherwise recovery writes it, once it is complete.
+    """
+    for name in _STALE_FILES:
         (run.path / name).unlink(missing_ok=True)
-    inputs, settings = recorded.inputs, recorded.inputs.settings
     with watch.stage("detect"):
-        detected = detect(
-            inputs.sites,
-            select_detectors(settings.detectors, settings.sites),
-            _recorded_set(recorded, "candidates", inputs.candidates),
-            _recorded_set(recorded, "reference", inputs.reference) if inputs.reference is not None else None,
-            n_components=settings.n_components,
-            fpr=settings.fpr,
-            max_style_shift=settings.max_style_shift,
-            seed=settings.seed,
-            all_texts=_all_texts(inputs),
-        )
-        detection = _with_evidence(recorded, detected)
+        detection = _detect(recorded)
         write_detected(recorded, detection, run.path)
-    run.update(**detected_entries(recorded, detection, run.path, watch.seconds["detect"]))
+        if writes_scores:
+            write_scores(recorded, detection, run.path)
+    written = tuple(name for name in DETECTION_TABLES if writes_scores or name != SCORES_FILE)
+    run.update(**detected_entries(recorded, detection, run.path, watch.seconds["detect"], written))
     return detection
+
+
+def _detect(recorded: RecordedRun) -> DetectedRun:
+    inputs, settings = recorded.inputs, recorded.inputs.settings
+    detected = detect(
+        inputs.sites,
+        select_detectors(settings.detectors, settings.sites),
+        _recorded_set(recorded, "candidates", inputs.candidates),
+        _recorded_set(recorded, "reference", inputs.reference) if inputs.reference is not None else None,
+        n_components=settings.n_components,
+        fpr=settings.fpr,
+        max_style_shift=settings.max_style_shift,
+        seed=settings.seed,
+        all_texts=_all_texts(inputs),
+    )
+    return _with_evidence(recorded, detected)
 
 
 def _recorded_set(recorded: RecordedRun, name: str, prompts: PromptSet) -> RecordedSet:
@@ -72,13 +87,27 @@ def _recorded_set(recorded: RecordedRun, name: str, prompts: PromptSet) -> Recor
 
 
 def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
-    """Add the neurons behind each flag, and how well the text alone separates flagged from other prompts."""
+    """Add controls, the neurons behind each flag, and how well the text alone separates flagged from other prompts."""
     inputs, settings, scored = recorded.inputs, recorded.inputs.settings, detected.scored
-    flagged = [position for position, is_flagged in enumerate(scored.flagged) if is_flagged]
-    spikes = top_spikes(scored.groups, recorded.shards("candidates"), flagged, settings.n_top_neurons)
+    flagged = np.flatnonzero(scored.flagged).tolist()
+    chosen = choose(scored.spike_score, scored.flagged, settings.max_sampled, settings.seed)
+    neurons = read_neurons(
+        scored.groups,
+        recorded.shards("candidates"),
+        [*flagged, *chosen.controls],
+        n_spikes=settings.n_top_neurons,
+        climbed_kind=settings.ascend_kind,
+        n_climbed=settings.ascend_neurons,
+    )
     text_null = measure_text_null(text_sets(inputs, scored), settings.seed)
-    style_auc = None if text_null is None else text_null.auc
-    return DetectedRun(detected, spikes, text_null, build_calibration(inputs, detected, style_auc))
+    return DetectedRun(
+        detected=detected,
+        chosen=chosen,
+        flagged={position: neurons[position] for position in flagged},
+        controls={position: neurons[position] for position in chosen.controls},
+        text_null=text_null,
+        calibration=build_calibration(inputs, detected, None if text_null is None else text_null.auc),
+    )
 
 
 def _all_texts(inputs: Inputs) -> list[str]:
@@ -87,19 +116,26 @@ def _all_texts(inputs: Inputs) -> list[str]:
     return [texts[prompt_id] for prompt_id in inputs.screen_scores or texts]
 
 
-def write_detected(recorded: RecordedRun, detection: DetectedRun, run: Path) -> None:
-    """Write every table that needs no recovery; the columns of image detectors are null."""
-    inputs, scored = recorded.inputs, detection.detected.scored
-    prompts, settings = inputs.candidates.prompts, inputs.settings
+def write_scores(recorded: RecordedRun, detection: DetectedRun, run: Path) -> None:
+    """Write scores.parquet without the results of recovery; the columns of image detectors are null."""
+    inputs, settings, scored = recorded.inputs, recorded.inputs.settings, detection.detected.scored
     detectors = select_detectors(settings.detectors, settings.sites)
     untried = severities(scored.flagged.tolist(), scored.q_value.tolist(), {})
     image_detectors = [detector.name for detector in detectors if isinstance(detector, ImageDetector)]
-    scores = scores_table(prompts, scored, untried, (), image_detectors, inputs.left_out, inputs.screen_scores)
+    prompts, left_out, screen_scores = inputs.candidates.prompts, inputs.left_out, inputs.screen_scores
+    scores = scores_table(prompts, scored, untried, (), image_detectors, left_out, screen_scores)
+    footer = {"model_fingerprint": inputs.model.fingerprint}
+    write_table(run / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
+
+
+def write_detected(recorded: RecordedRun, detection: DetectedRun, run: Path) -> None:
+    """Write every table and figure that needs no recovery, except scores.parquet."""
+    inputs, scored = recorded.inputs, detection.detected.scored
     texts, footer = text_sets(inputs, scored), {"model_fingerprint": inputs.model.fingerprint}
     with atomic_write(run / BASELINE_FILE) as part:
         save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))
-    write_table(run / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
-    write_table(run / SPIKES_FILE, spikes_table(prompts, detection.spikes), SPIKES_SCHEMA, footer)
+    spikes = spikes_table(inputs.candidates.prompts, detection.flagged)
+    write_table(run / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)
     write_table(run / REFERENCE_SCORES_FILE, reference_scores_table(inputs, scored), REFERENCE_SCORES_SCHEMA, footer)
     write_table(run / TEXT_NULL_FILE, text_null_table(texts, detection.text_null), TEXT_NULL_SCHEMA, footer)
     score_histogram(

@@ -24,7 +24,7 @@ from flashbulb.reports.figures.evaluation import RocCurve, ScorePanel, roc_figur
 from flashbulb.reports.gate.check import check_tables
 from flashbulb.reports.tables.files import SCORES_FILE, RunFileError, sha256_of, write_text
 from flashbulb.reports.tables.run_record import RunRecord, load_run
-from flashbulb.reports.tables.schema import detector_columns, read_table, scores_schema, write_table
+from flashbulb.reports.tables.schema import detector_columns, write_table
 from flashbulb.reports.views.evaluation import (
     ALL_NEGATIVES,
     DISTRIBUTIONS_FILE,
@@ -89,14 +89,14 @@ def evaluate_run(run: Path, labels: Path, seed: int) -> Evaluation:
         RunFileError: `run` is not a run directory, is of a newer version, or cannot be written.
     """
     record = load_run(run)
-    check_tables(run, record)
+    scores = check_tables(run, record).scores
     label_set = read_labels(labels)
-    labelled = _join(read_table(run / SCORES_FILE, scores_schema(())), label_set, run)
+    labelled = _join(scores, label_set, run)
     evaluation = _evaluate(labelled, label_set, record, seed)
     if all(row.auc is None for row in evaluation.rows):
         raise LabelsError(f"{labels}: no detector scored both memorized and other prompts of {run}; label more of them")
     try:
-        _write(run, evaluation, labelled, sha256_of(labels))
+        _write(run, evaluation, labelled, sha256_of(labels), record.tables[SCORES_FILE])
     except OSError as error:
         raise RunFileError(f"{run} cannot be written: {error.strerror or error}; evaluate a copy of it") from error
     return evaluation
@@ -206,10 +206,10 @@ def stage_costs(record: RunRecord) -> tuple[StageCost, ...]:
     )
 
 
-def _write(run: Path, evaluation: Evaluation, labelled: _Labelled, labels_sha256: str) -> None:
+def _write(run: Path, evaluation: Evaluation, labelled: _Labelled, labels_sha256: str, scores_sha256: str) -> None:
     metadata = {
         "labels_sha256": labels_sha256,
-        "scores_sha256": sha256_of(run / SCORES_FILE),
+        "scores_sha256": scores_sha256,
         "seed": str(evaluation.seed),
         "n_resamples": str(evaluation.n_resamples),
     }

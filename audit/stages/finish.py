@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.recover.outcome import Recovered
 from flashbulb.audit.recover.samples import sample_paths
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.stages.account import build_run_record
 from flashbulb.audit.stages.state import Inputs, Results
-from flashbulb.audit.stages.tables import finding_id, recoveries_table, scores_table, site_profiles_table, spikes_table
+from flashbulb.audit.stages.tables import finding_id, recoveries_table, scores_table, site_profiles_table
 from flashbulb.audit.statistics.neuron_groups import (
     MAX_P_VALUE,
     MIN_JACCARD,
@@ -24,7 +23,7 @@ from flashbulb.audit.statistics.neuron_groups import (
     group_neurons,
     neuron_groups_table,
 )
-from flashbulb.audit.statistics.scores import Spike, top_spikes
+from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
 from flashbulb.reports.gate.check import check_run
 from flashbulb.reports.gate.judgement import judge
@@ -54,31 +53,32 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
     Args:
         seconds: time spent so far, by stage.
     """
-    inputs = results.recorded.inputs
-    settings, prompts = inputs.settings, inputs.candidates.prompts
-    scores, recoveries = _write_tables(results, run)
+    inputs, settings = results.recorded.inputs, results.recorded.inputs.settings
+    recoveries = _write_tables(results, run)
     _draw_evidence(inputs, results, run)
     now = datetime.now(UTC)
     record = build_run_record(results, recoveries, run.path, seconds)
     record = replace(record, finished=now.isoformat(timespec="seconds"))
     checked = check_run(run.path, record)
+    tables = checked.tables
     report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=now.date())
     limits = inputs.policy.model_dump(mode="json")
     finished = replace(record, verdict=report.verdict, policy=limits, notes=report.notes)
     page_options = PageOptions(settings.redact_prompts, image_mode(settings.images, settings.blur))
     with _all_or_none(run):
-        write_text(run.path / SUMMARY_FILE, summary_markdown(finished, scores, recoveries, settings.show_prompts))
+        write_text(
+            run.path / SUMMARY_FILE, summary_markdown(finished, tables.scores, tables.recoveries, settings.show_prompts)
+        )
         write_outputs(audit_outputs(run.path, settings.show_prompts), report, checked)
         write_report(run.path / REPORT_FILE, run.path, checked, report, page_options)
         run.update(**asdict(finished))
-    spikes = spikes_table(prompts, results.detection.spikes)
-    print_summary(SummaryConsole(), finished, run.path, scores, spikes, recoveries)
+    print_summary(SummaryConsole(), finished, run.path, tables.scores, tables.spikes, tables.recoveries)
     return report.verdict
 
 
-def _write_tables(results: Results, run: RunDirectory) -> tuple[pa.Table, pa.Table]:
-    """Write the tables that depend on recovery; return those of scores and recoveries."""
-    inputs, candidates = results.recorded.inputs, results.recorded.shards("candidates")
+def _write_tables(results: Results, run: RunDirectory) -> pa.Table:
+    """Write the tables that depend on recovery; return the one of recoveries."""
+    inputs, detection = results.recorded.inputs, results.detection
     prompts, footer = inputs.candidates.prompts, {"model_fingerprint": inputs.model.fingerprint}
     scores = scores_table(
         prompts,
@@ -90,13 +90,13 @@ def _write_tables(results: Results, run: RunDirectory) -> tuple[pa.Table, pa.Tab
         inputs.screen_scores,
     )
     recoveries = recoveries_table(prompts, results.recovered)
-    groups = neuron_groups_table(_neuron_groups(inputs, results, candidates))
-    profiles = site_profiles_table(prompts, results.scored, candidates, results.recovered)
+    groups = neuron_groups_table(_neuron_groups(inputs, results))
+    profiles = site_profiles_table(prompts, detection.flagged, detection.controls)
     write_table(run.path / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
-    return scores, recoveries
+    return recoveries
 
 
 @contextmanager
@@ -109,26 +109,24 @@ def _all_or_none(run: RunDirectory) -> Iterator[None]:
         raise
 
 
-def _neuron_groups(inputs: Inputs, results: Results, candidates: Shards) -> tuple[NeuronGroup, ...]:
+def _neuron_groups(inputs: Inputs, results: Results) -> tuple[NeuronGroup, ...]:
     """Group neurons that spike together in several flagged prompts; the controls show what prompt style explains."""
-    prompts, groups = inputs.candidates.prompts, results.scored.groups
-    controls = [recovered.position for recovered in results.recovered if recovered.is_control]
-    control_spikes = top_spikes(groups, candidates, controls, inputs.settings.n_top_neurons)
+    prompts, detection = inputs.candidates.prompts, results.detection
     return group_neurons(
-        {prompts[position].prompt_id: _listed(spikes) for position, spikes in results.detection.spikes.items()},
-        n_neurons=sum(column.site.n_neurons for group in groups for column in group.columns),
+        {prompts[position].prompt_id: _listed(neurons) for position, neurons in detection.flagged.items()},
+        n_neurons=sum(group.columns.n_neurons for group in results.scored.groups),
         min_prompts=inputs.settings.min_group_prompts,
         min_jaccard=MIN_JACCARD,
         max_p_value=MAX_P_VALUE,
-        unflagged={prompts[position].prompt_id: _listed(spikes) for position, spikes in control_spikes.items()},
+        unflagged={prompts[position].prompt_id: _listed(neurons) for position, neurons in detection.controls.items()},
         findings={
             prompts[s.position].prompt_id: finding_id(s.finding) for s in results.recovered if s.finding is not None
         },
     )
 
 
-def _listed(spikes: Sequence[Spike]) -> list[ListedNeuron]:
-    return [ListedNeuron(s.column.site.name, s.neuron, s.column.token_class, s.z) for s in spikes]
+def _listed(neurons: PromptNeurons) -> list[ListedNeuron]:
+    return [ListedNeuron(s.column.site.name, s.neuron, s.column.token_class, s.z) for s in neurons.spikes]
 
 
 def _draw_evidence(inputs: Inputs, results: Results, run: RunDirectory) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.ladder import Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
-from flashbulb.audit.recover.recovery import Recovery, choose, recover_all
+from flashbulb.audit.recover.recovery import Recovery, recover_all
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
@@ -23,7 +23,8 @@ from flashbulb.audit.stages.finish import write_results
 from flashbulb.audit.stages.identity import attempt_fingerprints
 from flashbulb.audit.stages.session import Session, load_training_images
 from flashbulb.audit.stages.state import DetectedRun, RecordedRun, Results
-from flashbulb.audit.statistics.scores import GroupScores, top_spikes
+from flashbulb.audit.statistics.scores import GroupScores
+from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.reports.tables.files import RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
 
@@ -35,13 +36,12 @@ def recover_images(
     settings, scored = recorded.inputs.settings, detection.detected.scored
     prompts = recorded.inputs.candidates.prompts
     with watch.stage("recover"):
-        positions = choose(scored.spike_score, scored.flagged, settings.max_sampled, settings.seed)
         climbed = [group for group in scored.groups if group.kind == settings.ascend_kind]
         climbs = any(strategy.needs_neurons for strategy in chosen_strategies(settings))
         group = climbed[0] if climbed and climbs else None
-        targets = _targets(group, recorded, positions)
-        recovery = _recovery(session, recorded, detection, run, group, has_flagged=bool(positions[0]))
-        recovered = recover_all(recovery, prompts, positions, targets)
+        targets = _targets(group, prompts, detection)
+        recovery = _recovery(session, recorded, detection, run, group, has_flagged=bool(detection.chosen.flagged))
+        recovered = recover_all(recovery, prompts, detection.chosen, targets)
     outcomes = {prompt.position: prompt.best.outcome for prompt in recovered}
     severity = severities(scored.flagged.tolist(), scored.q_value.tolist(), outcomes)
     detectors = session.image_detectors
@@ -97,16 +97,15 @@ def build_strategies(
     return [strategy.build(tools, dict(settings)) for strategy in strategies]
 
 
-def _targets(
-    group: GroupScores | None, recorded: RecordedRun, positions: tuple[Sequence[int], Sequence[int]]
-) -> Mapping[int, Target]:
+def _targets(group: GroupScores | None, prompts: Sequence[Prompt], detection: DetectedRun) -> dict[int, Target]:
     """Return each chosen prompt with the neurons to climb; none where no kind of site is climbed."""
-    settings, prompts = recorded.inputs.settings, recorded.inputs.candidates.prompts
-    chosen = [*positions[0], *positions[1]]
-    if group is None:
-        return {position: Target(prompts[position].text, (), ()) for position in chosen}
-    texts = [prompt.text for prompt in prompts]
-    return targets_of(group, recorded.shards("candidates"), texts, chosen, settings.ascend_neurons)
+    neurons = {**detection.flagged, **detection.controls}
+    return {
+        position: Target(prompts[position].text, (), ())
+        if group is None
+        else target_of(prompts[position].text, group, neurons[position])
+        for position in (*detection.chosen.flagged, *detection.chosen.controls)
+    }
 
 
 def sample_plan(settings: AuditSettings) -> SamplePlan:
@@ -119,22 +118,7 @@ def verify_plan(settings: AuditSettings) -> VerifyPlan:
     return VerifyPlan(settings.seed, VERIFY_SAMPLES, VERIFY_STEPS, settings.batch_size)
 
 
-def targets_of(
-    group: GroupScores, candidates: Shards, prompts: Sequence[str], positions: Sequence[int], n_neurons: int
-) -> dict[int, Target]:
-    """Return the neurons that spiked most for each candidate at `positions`: indices into the group's z-scores."""
-    offsets = dict(
-        zip(
-            (column.name for column in group.columns),
-            np.cumsum([0, *(column.site.n_neurons for column in group.columns)]).tolist(),
-            strict=False,
-        )
-    )
-    return {
-        position: Target(
-            prompts[position],
-            tuple(offsets[spike.column.name] + spike.neuron for spike in spikes),
-            tuple(float(np.sign(spike.z)) or 1.0 for spike in spikes),
-        )
-        for position, spikes in top_spikes([group], candidates, positions, n_neurons).items()
-    }
+def target_of(prompt: str, group: GroupScores, neurons: PromptNeurons) -> Target:
+    """Return the prompt and the neurons to climb: indices into the group's z-scores, and their signs."""
+    indices = group.columns.indices_of((spike.column, spike.neuron) for spike in neurons.climbed)
+    return Target(prompt, tuple(indices), tuple(float(np.sign(spike.z)) or 1.0 for spike in neurons.climbed))

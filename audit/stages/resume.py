@@ -12,7 +12,7 @@ from flashbulb.audit.run.directory import DETECTION, RunDirectory, RunDirectoryE
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.identity import detection_identity
 from flashbulb.audit.stages.recorded import open_recorded
-from flashbulb.reports.tables.files import sha256_of
+from flashbulb.reports.tables.files import DETECTION_TABLES, sha256_of
 from flashbulb.reports.tables.run_record import COMPLETE, DETECTED, RECORDED
 
 _NOT_RESTORED = {"allow_pickle", "descriptor_weights"}
@@ -51,13 +51,13 @@ def is_recorded(directory: Path, status: str | None, settings: AuditSettings) ->
 
 
 def is_detected(run: RunDirectory, settings: AuditSettings) -> bool:
-    """Return whether detection ran with these settings and every table still has the hash that run.json records."""
+    """Return whether detection ran with these settings, and all its tables have the hashes that run.json records."""
     record, path = run.record, run.path
     if record.get("status") not in (DETECTED, COMPLETE) or record["settings"].get("strict") != settings.strict:
         return False
     if record["identity"].get(DETECTION) != detection_identity(settings):
         return False
     tables = record.get("tables")
-    if not isinstance(tables, Mapping) or not tables:
+    if not isinstance(tables, Mapping) or not tables.keys() >= set(DETECTION_TABLES):
         return False
     return all((path / name).is_file() and sha256_of(path / name) == digest for name, digest in tables.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
@@ -10,8 +10,8 @@ from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.recover.outcome import Recovered
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.statistics.flags import Detected, Scored
-from flashbulb.audit.statistics.scores import Spike
+from flashbulb.audit.statistics.flags import Chosen, Detected, Scored
+from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull
 from flashbulb.hooks import Site
 from flashbulb.reports.gate.policy import Policy
@@ -89,12 +89,16 @@ class DetectedRun:
     """The result of detection.
 
     Args:
-        spikes: the neurons farthest from their baseline for each flagged candidate prompt, by position.
+        chosen: the candidate prompts that recovery tries.
+        flagged: what the neurons of each flagged candidate prompt show, by position.
+        controls: the same for the controls.
         text_null: how well the text alone separates flagged prompts from others; None if not measured.
     """
 
     detected: Detected
-    spikes: Mapping[int, Sequence[Spike]]
+    chosen: Chosen
+    flagged: Mapping[int, PromptNeurons]
+    controls: Mapping[int, PromptNeurons]
     text_null: TextNull | None
     calibration: Calibration
 

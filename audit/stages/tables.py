@@ -10,11 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.recover.outcome import Outcome, Recovered
 from flashbulb.audit.stages.state import Inputs
 from flashbulb.audit.statistics.flags import Scored
-from flashbulb.audit.statistics.scores import Spike, site_profiles
+from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull, fit_text_null
 from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
@@ -97,7 +96,7 @@ def _image_columns(
     return columns
 
 
-def spikes_table(prompts: Sequence[Prompt], spikes: Mapping[int, Sequence[Spike]]) -> pa.Table:
+def spikes_table(prompts: Sequence[Prompt], flagged: Mapping[int, PromptNeurons]) -> pa.Table:
     """Build spikes.parquet: one row for each spiking neuron of a flagged prompt; attribution stays null."""
     rows = [
         {
@@ -110,8 +109,8 @@ def spikes_table(prompts: Sequence[Prompt], spikes: Mapping[int, Sequence[Spike]
             "share": spike.share,
             "attribution": None,
         }
-        for position, prompt_spikes in spikes.items()
-        for spike in prompt_spikes
+        for position, neurons in flagged.items()
+        for spike in neurons.spikes
     ]
     return pa.Table.from_pylist(rows, schema=SPIKES_SCHEMA)
 
@@ -198,23 +197,20 @@ def reference_scores_table(inputs: Inputs, scored: Scored) -> pa.Table:
 
 
 def site_profiles_table(
-    prompts: Sequence[Prompt], scored: Scored, candidates: Shards, recovered: Sequence[Recovered]
+    prompts: Sequence[Prompt], flagged: Mapping[int, PromptNeurons], controls: Mapping[int, PromptNeurons]
 ) -> pa.Table:
     """Build site_profiles.parquet: one row for each site of each flagged prompt and each control."""
-    controls = [result.position for result in recovered if result.is_control]
-    flagged = [position for position, flag in enumerate(scored.flagged) if flag]
-    profiles = site_profiles(scored.groups, candidates, [*flagged, *controls])
     rows = [
         {
             "prompt_id": prompts[position].prompt_id,
-            "is_control": not scored.flagged[position],
+            "is_control": position in controls,
             "kind": profile.site.kind,
             "site": profile.site.name,
             "n_neurons": profile.site.n_neurons,
             "rms_z": profile.rms_z,
             "spike_share": profile.spike_share,
         }
-        for position, prompt_profiles in profiles.items()
-        for profile in prompt_profiles
+        for position, neurons in (*flagged.items(), *controls.items())
+        for profile in neurons.profiles
     ]
     return pa.Table.from_pylist(rows, schema=SITE_PROFILES_SCHEMA)

@@ -1,9 +1,10 @@
-"""Score candidates and flag them at a stated false-positive rate, each among prompts of its own style."""
+"""Score candidates, flag them at a stated rate of false positives among prompts of their style, and choose controls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +141,22 @@ def flagged_at(
     )
 
 
+class Chosen(NamedTuple):
+    """Positions of the candidates that recovery tries: flagged ones, highest score first, and as many controls."""
+
+    flagged: Sequence[int]
+    controls: Sequence[int]
+
+
+def choose(spike_score: Vector, flagged: npt.NDArray[np.bool_], limit: int, seed: int) -> Chosen:
+    """Choose the flagged prompts of highest score, at most `limit`, and as many random controls."""
+    ranked = [int(i) for i in np.argsort(-spike_score, kind="stable") if flagged[i]][:limit]
+    unflagged = np.flatnonzero(~flagged)
+    n_controls = min(len(ranked), len(unflagged))
+    controls = np.random.default_rng(seed).choice(unflagged, size=n_controls, replace=False)
+    return Chosen(ranked, sorted(int(i) for i in controls))
+
+
 @dataclass(frozen=True, slots=True)
 class RecordedSet:
     """A set of prompts and its shards."""
@@ -192,11 +209,12 @@ def detect(
         for kind in scored_kinds(sites)
     ]
     columns: dict[str, Vector] = {f"spikes_{group.kind}": group.candidates for group in groups}
+    at_step = candidates.shards.detector_scores([d.name for d in detectors if isinstance(d, StepDetector)])
     for detector in detectors:
         if isinstance(detector, NeuronDetector) and any(site.kind == detector.kind for site in sites):
             columns[detector.name] = score_neurons(detector, sites, candidates.shards, clean)
         elif isinstance(detector, StepDetector):
-            columns[detector.name] = candidates.shards.detector_scores(detector.name)
+            columns[detector.name] = at_step[detector.name]
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
     return Detected(flagged_at(groups, columns, combine(groups), styles, fpr), shift, pooled)
 

@@ -1,4 +1,4 @@
-"""Score recorded prompts by their neurons: baselines, spike scores, and the neurons behind each flag.
+"""Score recorded prompts by their neurons: baselines and spike scores.
 
 Finding NeMo (Hintersdorf et al. 2024, arXiv 2406.02366) detects memorized prompts by single neurons of the
 cross-attention values whose z-score stands out. Here every kind of site is scored in the same way; the UNet's
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from flashbulb.audit.detectors import Matrix, NeuronDetector, Vector
-from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.record.columns import Column, Columns
+from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, z_scores
 from flashbulb.audit.statistics.calibration import assign_folds, cross_fit
 from flashbulb.hooks import Site
-from flashbulb.reports.tables.evidence import SPIKE_LIMIT
 
 SOURCE = "Flashbulb; after Hintersdorf et al. 2024, arXiv 2406.02366"
 SCORED_REDUCTIONS: dict[str, tuple[str, ...]] = {
@@ -48,7 +49,7 @@ class GroupScores:
     """
 
     kind: str
-    columns: tuple[Column, ...]
+    columns: Columns
     candidates: Vector
     reference: Vector
     baselines: tuple[Baseline, ...]
@@ -57,26 +58,6 @@ class GroupScores:
     def baseline_of(self, candidate: int) -> Baseline:
         """Return the baseline that a candidate is compared with, by its position."""
         return self.baselines[(self.first_fold + candidate) % len(self.baselines)]
-
-
-@dataclass(frozen=True, slots=True)
-class Spike:
-    """One neuron of one prompt, far from its baseline; `share` is its share of the squared score of its kind."""
-
-    column: Column
-    neuron: int
-    activation: float
-    z: float
-    share: float
-
-
-@dataclass(frozen=True, slots=True)
-class SiteProfile:
-    """One site for one prompt: root mean square of its neurons' z, and the share of neurons beyond `SPIKE_LIMIT`."""
-
-    site: Site
-    rms_z: float
-    spike_share: float
 
 
 def spike_scores(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None = None) -> Vector:
@@ -93,9 +74,9 @@ def spike_scores(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArr
     return scores
 
 
-def columns_of(kind: str, sites: Sequence[Site]) -> tuple[Column, ...]:
+def columns_of(kind: str, sites: Sequence[Site]) -> Columns:
     """Return the columns of activations that make one kind's spike score."""
-    return tuple(Column(site, r) for site in sites if site.kind == kind for r in SCORED_REDUCTIONS[kind])
+    return Columns(tuple(Column(site, r) for site in sites if site.kind == kind for r in SCORED_REDUCTIONS[kind]))
 
 
 def score_group(
@@ -116,19 +97,35 @@ def score_group(
         baseline = fit_baseline(clean, n_components)
         scores = np.concatenate([spike_scores(m, [baseline]) for m in candidates.matrices(columns)])
         return GroupScores(kind, columns, scores, out_of_fold, (baseline,))
-    own = candidates.matrix(columns, MAX_SELF_REFERENCE)
+    own, matrices = _read_once(candidates, columns)
     n_reference = 0 if clean is None else len(clean)
     pool = own if clean is None else np.concatenate([clean, own])
     baselines, pool_scores = _robust_fit(pool, n_reference, n_components)
     by_shard: list[Vector] = []
     start = n_reference
-    for matrix in candidates.matrices(columns):
+    for matrix in matrices:
         by_shard.append(spike_scores(matrix, baselines, _folds(start, len(matrix), len(baselines))))
         start += len(matrix)
     scores = np.concatenate(by_shard)
     first_fold = n_reference % len(baselines)
     reference_scores = pool_scores[:n_reference] if clean is not None else scores
     return GroupScores(kind, columns, scores, reference_scores, tuple(baselines), first_fold)
+
+
+def _read_once(candidates: Shards, columns: Columns) -> tuple[Matrix, Iterator[Matrix]]:
+    """Return the first candidates, at most `MAX_SELF_REFERENCE`, and the matrix of every shard.
+
+    The shards of the first candidates stay in memory, so that none is read twice.
+    """
+    unread = candidates.matrices(columns)
+    parts: list[Matrix] = []
+    for part in unread:
+        parts.append(part)
+        if sum(map(len, parts)) >= MAX_SELF_REFERENCE:
+            break
+    held = np.concatenate(parts)
+    ends = np.cumsum([len(part) for part in parts])
+    return held[:MAX_SELF_REFERENCE], chain(np.split(held, ends[:-1]), unread)
 
 
 def _robust_fit(pool: Matrix, n_reference: int, n_components: int) -> tuple[list[Baseline], Vector]:
@@ -167,9 +164,13 @@ def score_neurons(
     detector: NeuronDetector, sites: Sequence[Site], candidates: Shards, reference: Shards | None
 ) -> Vector:
     """Score each candidate by a published neuron detector, fitted on the reference or else on the candidates."""
-    columns = [Column(site, detector.reduction) for site in sites if site.kind == detector.kind]
-    score = detector.fit((reference or candidates).matrix(columns, MAX_SELF_REFERENCE))
-    return np.concatenate([score(matrix) for matrix in candidates.matrices(columns)])
+    columns = Columns(tuple(Column(site, detector.reduction) for site in sites if site.kind == detector.kind))
+    if reference is None:
+        clean, matrices = _read_once(candidates, columns)
+    else:
+        clean, matrices = reference.matrix(columns, MAX_SELF_REFERENCE), candidates.matrices(columns)
+    score = detector.fit(clean)
+    return np.concatenate([score(matrix) for matrix in matrices])
 
 
 def baseline_arrays(groups: Sequence[GroupScores]) -> dict[str, npt.NDArray[np.float32]]:
@@ -184,57 +185,4 @@ def baseline_arrays(groups: Sequence[GroupScores]) -> dict[str, npt.NDArray[np.f
 
 def baseline_columns(groups: Sequence[GroupScores]) -> dict[str, str]:
     """Return the names of the columns that hold a kind's neurons, in their order, by kind."""
-    return {group.kind: " ".join(column.name for column in group.columns) for group in groups}
-
-
-def top_spikes(
-    groups: Sequence[GroupScores], candidates: Shards, flagged: Sequence[int], n_top: int
-) -> dict[int, list[Spike]]:
-    """Return the neurons farthest from their baseline, over all groups, for each flagged candidate, by position."""
-    found: dict[int, list[Spike]] = {position: [] for position in flagged}
-    for group, position, row, z in _rows_of(groups, candidates, flagged):
-        found[position] += _top_of_row(row, z, group.columns, n_top)
-    return {position: sorted(spikes, key=lambda s: -abs(s.z))[:n_top] for position, spikes in found.items()}
-
-
-def site_profiles(
-    groups: Sequence[GroupScores], candidates: Shards, positions: Sequence[int]
-) -> dict[int, list[SiteProfile]]:
-    """Return the profile of each scored site for each candidate at `positions`, in the order of the sites."""
-    found: dict[int, list[SiteProfile]] = {position: [] for position in positions}
-    for group, position, _, z in _rows_of(groups, candidates, positions):
-        parts = np.split(z, np.cumsum([column.site.n_neurons for column in group.columns])[:-1])
-        by_site: dict[Site, list[Vector]] = {}
-        for column, part in zip(group.columns, parts, strict=True):
-            by_site.setdefault(column.site, []).append(part.astype(np.float64))
-        for site, parts_of_site in by_site.items():
-            values = np.concatenate(parts_of_site)
-            rms, share = float(np.sqrt(np.square(values).mean())), float((np.abs(values) > SPIKE_LIMIT).mean())
-            found[position].append(SiteProfile(site, rms, share))
-    return found
-
-
-def _rows_of(
-    groups: Sequence[GroupScores], candidates: Shards, positions: Sequence[int]
-) -> Iterator[tuple[GroupScores, int, Matrix, npt.NDArray[np.float32]]]:
-    """Yield each group's activations [1, neuron] and z-scores [neuron] of the candidates at `positions`."""
-    for group in groups:
-        start = 0
-        for matrix in candidates.matrices(group.columns):
-            for position in positions:
-                if start <= position < start + len(matrix):
-                    row = matrix[position - start : position - start + 1]
-                    yield group, position, row, z_scores(row, group.baseline_of(position))[0]
-            start += len(matrix)
-
-
-def _top_of_row(row: Matrix, z: npt.NDArray[np.float32], columns: Sequence[Column], n_top: int) -> list[Spike]:
-    total = max(float(np.square(z, dtype=np.float64).sum()), 1e-30)
-    offsets = np.cumsum([0, *(column.site.n_neurons for column in columns)])
-    spikes = []
-    for index in np.argsort(-np.abs(z))[:n_top]:
-        column = int(np.searchsorted(offsets, index, side="right")) - 1
-        value = float(z[index])
-        activation = float(np.nan_to_num(row[0, index]))
-        spikes.append(Spike(columns[column], int(index - offsets[column]), activation, value, value**2 / total))
-    return spikes
+    return {group.kind: " ".join(group.columns.names) for group in groups}

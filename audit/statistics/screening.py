@@ -13,8 +13,9 @@ import numpy as np
 
 from flashbulb.audit.detectors import Vector
 from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Recorder
-from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline
 from flashbulb.audit.statistics.scores import columns_of, score_group, scored_kinds, spike_scores
@@ -32,7 +33,7 @@ class Screen:
         threshold: smallest tier-0 score with which a prompt reaches the next tier.
     """
 
-    columns: tuple[tuple[Column, ...], ...]
+    columns: tuple[Columns, ...]
     baselines: tuple[Baseline, ...]
     units: tuple[float, ...]
     threshold: float
@@ -67,7 +68,7 @@ def screen_prompts(screen: Screen, recorder: Recorder, prompts: Sequence[Prompt]
             texts = [prompt.text for prompt in prompts[start : start + size]]
             rows, _ = recorder.record_prompt_sites(texts)
             scores_by_kind = [
-                spike_scores(np.concatenate([rows[c.name].numpy() for c in columns], axis=1), [baseline]) / unit
+                spike_scores(columns.join({name: rows[name].numpy() for name in columns.names}), [baseline]) / unit
                 for columns, baseline, unit in zip(screen.columns, screen.baselines, screen.units, strict=True)
             ]
             scores.append(np.mean(scores_by_kind, axis=0))

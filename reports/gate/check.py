@@ -15,46 +15,21 @@ from flashbulb.reports.gate.check_rows import (
     check_scores,
 )
 from flashbulb.reports.gate.findings import Finding, collect_findings, recount
-from flashbulb.reports.tables.evidence import (
-    NEURON_GROUPS_SCHEMA,
-    REFERENCE_SCORES_SCHEMA,
-    SITE_PROFILES_SCHEMA,
-    TEXT_NULL_SCHEMA,
-)
-from flashbulb.reports.tables.files import (
-    NEURON_GROUPS_FILE,
-    RECOVERIES_FILE,
-    REFERENCE_SCORES_FILE,
-    SCORES_FILE,
-    SITE_PROFILES_FILE,
-    SPIKES_FILE,
-    TABLE_FILES,
-    TEXT_NULL_FILE,
-    RunIncompleteError,
-    sha256_of,
-)
+from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
+from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
 from flashbulb.reports.tables.verdict import Results
-
-SUPPORTING_TABLES = {
-    SPIKES_FILE: SPIKES_SCHEMA,
-    NEURON_GROUPS_FILE: NEURON_GROUPS_SCHEMA,
-    REFERENCE_SCORES_FILE: REFERENCE_SCORES_SCHEMA,
-    SITE_PROFILES_FILE: SITE_PROFILES_SCHEMA,
-    TEXT_NULL_FILE: TEXT_NULL_SCHEMA,
-}
-"""Tables that no judgement reads, with their schemas. They are checked all the same."""
 
 
 class CheckedRun(NamedTuple):
-    """A finished audit whose files agree: its record, the results that `decide` judges, and its findings."""
+    """A finished audit whose files agree: its record, the results that `decide` judges, its findings and its tables."""
 
     record: RunRecord
     results: Results
     findings: tuple[Finding, ...]
+    tables: AuditTables
 
 
 def load_checked(directory: Path) -> CheckedRun:
@@ -76,9 +51,8 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     Raises:
         RunIncompleteError: the audit is untrusted.
     """
-    check_tables(directory, record)
-    scores = read_table(directory / SCORES_FILE, scores_schema(()))
-    recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
+    tables = check_tables(directory, record)
+    scores, recoveries = tables.scores, tables.recoveries
     check_scores(directory / SCORES_FILE, scores, record.calibration.fpr)
     check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
@@ -95,21 +69,21 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
         style_shift=record.calibration.style_shift,
     )
     assert results == recount(results, findings), f"{results}, but {len(findings)} findings"
-    return CheckedRun(record, results, findings)
+    return CheckedRun(record, results, findings, tables)
 
 
-def check_tables(directory: Path, run: RunRecord) -> None:
-    """Compare every table with run.json: first its bytes, so that a damaged file is never parsed, then its counts.
+def check_tables(directory: Path, run: RunRecord) -> AuditTables:
+    """Read every table and compare it with run.json: first its bytes, so that a damaged file is never parsed.
+
+    No judgement reads some of them. They are checked all the same.
 
     Raises:
         RunIncompleteError: a table is missing, damaged, of another run, or contradicts run.json.
     """
     for name in TABLE_FILES:
         _check_bytes(directory / name, run.tables)
-    scores = read_table(directory / SCORES_FILE, scores_schema(()))
-    recoveries = read_table(directory / RECOVERIES_FILE, RECOVERIES_SCHEMA)
-    for name, schema in SUPPORTING_TABLES.items():
-        read_table(directory / name, schema)
+    tables = read_audit_tables(directory)
+    scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
     counts, recovered = run.counts, recovery_counts(recoveries)
     severities, tiers = scores["severity"].to_pylist(), scores["tier"].to_pylist()  # an Arrow scalar imports pandas
@@ -130,6 +104,7 @@ def check_tables(directory: Path, run: RunRecord) -> None:
             raise RunIncompleteError(
                 f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
             )
+    return tables
 
 
 def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:

@@ -2,15 +2,14 @@
 
 import hashlib
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-import pyarrow as pa
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flashbulb.reports.figures.drawing import DARK, LIGHT
-from flashbulb.reports.gate.check import SUPPORTING_TABLES, CheckedRun
+from flashbulb.reports.gate.check import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source
 from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences
@@ -18,10 +17,10 @@ from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.rows import prompt_rows
 from flashbulb.reports.page.thumbnails import ImageMode
-from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, write_text
+from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.tables.recoveries import best_attempts
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, detector_columns, read_table, scores_schema
+from flashbulb.reports.tables.schema import detector_columns
 from flashbulb.reports.views.site_names import short_site
 from flashbulb.reports.views.text import visible_text
 
@@ -53,22 +52,18 @@ def image_mode(show: bool, blur: bool) -> ImageMode:
 
 
 def write_report(path: Path, directory: Path, run: CheckedRun, report: GateReport, options: PageOptions) -> None:
-    """Write the page of the run in `directory`, completely or not at all.
-
-    Raises:
-        RunFileError: a table of the run cannot be read.
-    """
+    """Write the page of the run in `directory`, completely or not at all."""
     write_text(path, report_html(path, directory, run, report, options))
 
 
 def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport, options: PageOptions) -> str:
     """Render the page. Its links are relative to the folder of `path`, where it is meant to be written."""
-    tables = _read_tables(directory)
-    rows = {name: table.to_pylist() for name, table in tables.items()}
+    tables = run.tables
+    rows = {field.name: getattr(tables, field.name).to_pylist() for field in fields(tables)}
     labels = Labels(options.redact_prompts, path)
     profiles = collect_profiles(rows["site_profiles"])
     source = card_source(directory, rows["recoveries"], rows["spikes"])
-    best = best_attempts(tables["recoveries"], (row["prompt_id"] for row in rows["scores"]))
+    best = best_attempts(tables.recoveries, (row["prompt_id"] for row in rows["scores"]))
     images = [judged.finding.image for judged in report.judged if judged.finding.image is not None]
     figures = draw_figures(run.record, rows, profiles, labels)
     script, style = _read_template("report.js"), _theme() + _read_template("report.css")
@@ -82,7 +77,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
             facts=key_facts(run),
             limits=limit_sentences(run),
             method=method_sentences(run.record),
-            detectors=", ".join(detector_columns(tables["scores"].schema)),
+            detectors=", ".join(detector_columns(tables.scores.schema)),
             cards=build_cards(report.judged, source, labels, options.images),
             n_with_image=len(images),
             n_images=len(set(images)),
@@ -98,12 +93,6 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
             style_hash=_csp_hash(style),
         )
     )
-
-
-def _read_tables(directory: Path) -> dict[str, pa.Table]:
-    """Read the tables of a run, by the name of their file without its suffix."""
-    schemas = {SCORES_FILE: scores_schema(()), RECOVERIES_FILE: RECOVERIES_SCHEMA, **SUPPORTING_TABLES}
-    return {name.partition(".")[0]: read_table(directory / name, schema) for name, schema in schemas.items()}
 
 
 def _environment() -> Environment:

@@ -1,18 +1,72 @@
-"""Read the tables of a run that may be unfinished; each is compared with its hash in run.json first."""
+"""Read the tables of a run: all of a finished audit at once, or single ones of a run that may be unfinished."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.files import RUN_FILE, SCORES_FILE, RunIncompleteError, sha256_of
+from flashbulb.reports.tables.evidence import (
+    NEURON_GROUPS_SCHEMA,
+    REFERENCE_SCORES_SCHEMA,
+    SITE_PROFILES_SCHEMA,
+    TEXT_NULL_SCHEMA,
+)
+from flashbulb.reports.tables.files import (
+    NEURON_GROUPS_FILE,
+    RECOVERIES_FILE,
+    REFERENCE_SCORES_FILE,
+    RUN_FILE,
+    SCORES_FILE,
+    SITE_PROFILES_FILE,
+    SPIKES_FILE,
+    TEXT_NULL_FILE,
+    RunIncompleteError,
+    sha256_of,
+)
 from flashbulb.reports.tables.run_record import DISCOVERY_STATUSES, NEXT_COMMANDS
-from flashbulb.reports.tables.schema import read_table
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTables:
+    """Every table of a finished audit. The names are those of the files, without their suffix."""
+
+    scores: pa.Table
+    spikes: pa.Table
+    neuron_groups: pa.Table
+    recoveries: pa.Table
+    reference_scores: pa.Table
+    site_profiles: pa.Table
+    text_null: pa.Table
+
+
+AUDIT_SCHEMAS = {
+    SCORES_FILE: scores_schema(()),
+    SPIKES_FILE: SPIKES_SCHEMA,
+    NEURON_GROUPS_FILE: NEURON_GROUPS_SCHEMA,
+    RECOVERIES_FILE: RECOVERIES_SCHEMA,
+    REFERENCE_SCORES_FILE: REFERENCE_SCORES_SCHEMA,
+    SITE_PROFILES_FILE: SITE_PROFILES_SCHEMA,
+    TEXT_NULL_FILE: TEXT_NULL_SCHEMA,
+}
+
+
+def read_audit_tables(directory: Path) -> AuditTables:
+    """Read every table of a finished audit and check it against its schema.
+
+    Raises:
+        RunFileError, RunIncompleteError: as `read_table`.
+    """
+    tables = {name.partition(".")[0]: read_table(directory / name, schema) for name, schema in AUDIT_SCHEMAS.items()}
+    return AuditTables(**tables)
 
 
 class RunTables:
-    """The tables of a run that has scores; a table that no stage has written yet is empty.
+    """The tables of a run that has scores, each compared with its hash in run.json before it is read.
+
+    A table that no stage has written yet is empty.
 
     Args:
         content: the object in the directory's run.json.
@@ -28,7 +82,7 @@ class RunTables:
         if SCORES_FILE not in self._digests:
             status = content.get("status")
             way_out = _way_out(directory, status)
-            raise RunIncompleteError(f"{directory / RUN_FILE}: no prompt is scored (status {status!r}); {way_out}")
+            raise RunIncompleteError(f"{directory / RUN_FILE}: there are no scores yet (status {status!r}); {way_out}")
 
     def read(self, name: str, schema: pa.Schema) -> pa.Table:
         """Return the table in the file `name`.

@@ -1,13 +1,20 @@
-"""Count what any UNet evaluates, and interrupt it."""
+"""Count what any UNet evaluates, and interrupt it; count what is read from shards, and tables read and written."""
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from diffusers import UNet2DConditionModel
 from torch.nn.modules.module import register_module_forward_hook
+
+from flashbulb.audit.record import shards
+from flashbulb.reports.tables import run_tables
 
 
 @contextmanager
@@ -29,3 +36,38 @@ def counted_latents(stop_after: int | None = None) -> Iterator[SimpleNamespace]:
         yield count
     finally:
         handle.remove()
+
+
+@contextmanager
+def counted_reads() -> Iterator[Counter[tuple[Path, str]]]:
+    """Count how often each column of each shard is read."""
+    reads: Counter[tuple[Path, str]] = Counter()
+    read = shards.read_activations
+
+    def count(paths, columns):
+        reads.update((path, column) for path in paths for column in columns)
+        return read(paths, columns)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "read_activations", count)
+        yield reads
+
+
+@contextmanager
+def counted_tables() -> Iterator[SimpleNamespace]:
+    """Count by name how often each file is written whole, and how often each table of an audit is read."""
+    count = SimpleNamespace(read=Counter(), written=Counter())
+    read, replace = run_tables.read_table, os.replace
+
+    def count_read(path, schema):
+        count.read[path.name] += 1
+        return read(path, schema)
+
+    def count_written(source, target):
+        count.written[Path(target).name] += 1
+        replace(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_tables, "read_table", count_read)
+        patch.setattr(os, "replace", count_written)
+        yield count

@@ -7,7 +7,7 @@ import torch
 from flashbulb.audit.ascent.neurons import NeuronScores, activations_of
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.record.shards import Column
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline
 from flashbulb.audit.statistics.scores import columns_of
 
@@ -19,7 +19,7 @@ class Scored(NamedTuple):
     """z-scores of a pipeline's feed-forward neurons, and what they were made from."""
 
     denoiser: Denoiser
-    columns: tuple[Column, ...]
+    columns: Columns
     baseline: Baseline
     scores: NeuronScores
 

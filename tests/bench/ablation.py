@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.record.columns import Column, Columns
+from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, z_scores
 from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
@@ -43,8 +44,8 @@ def score(planted: Planted, choice: Choice) -> np.ndarray:
     scores = []
     for kind in choice.kinds:
         reductions = SCORED_REDUCTIONS[kind] if choice.reduction is None else (choice.reduction,)
-        columns = [Column(site, r) for site in planted.sites if site.kind == kind for r in reductions]
-        key = (choice.n_seeds, *(column.name for column in columns))
+        columns = Columns(tuple(Column(site, r) for site in planted.sites if site.kind == kind for r in reductions))
+        key = (choice.n_seeds, *columns.names)
         if key not in planted.cache:
             whole = planted.shards
             shards = Shards(whole._folder, whole._n_shards, whole._n_seeds, choice.n_seeds)

@@ -149,7 +149,7 @@ def _one_seed(models: Mapping[str, Path], planted: Mapping[str, Planted], work: 
         ours = score(planted[name], Choice(n_seeds=1))
         rows["spike_score"].append(_cell(ours, planted[name].memorized, planted[name].negative))
         for step in steps:
-            rows[step].append(_cell(shards.detector_scores(step), positive, negative))
+            rows[step].append(_cell(shards.detector_scores([step])[step], positive, negative))
     return ["## With one seed", *_table(["detector", *models], [[name, *cells] for name, cells in rows.items()])]
 
 

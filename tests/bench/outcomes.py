@@ -21,7 +21,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.paths import FOLDER
-from flashbulb.audit.record.shards import Column
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.strategies.ascend import ascend_plan, ascents_of
 from flashbulb.audit.recover.verify import Looked, Verifier
@@ -69,7 +69,7 @@ class Bench:
     folder: Path
     denoiser: Denoiser
     truth: Truth
-    columns: tuple[Column, ...]
+    columns: Columns
     scores: NeuronScores
     captions: pd.DataFrame
 

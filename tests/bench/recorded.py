@@ -14,8 +14,9 @@ import torch
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set
-from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics.flags import RecordedSet
 from flashbulb.hooks import Site
 
@@ -28,17 +29,17 @@ class Part:
     def __init__(self, whole: Shards, rows: np.ndarray, cache: dict[Any, np.ndarray]) -> None:
         self._whole, self._rows, self._cache = whole, rows, cache
 
-    def matrix(self, columns: Sequence[Column], limit: int | None = None) -> np.ndarray:
-        key = tuple(column.name for column in columns)
+    def matrix(self, columns: Columns, limit: int | None = None) -> np.ndarray:
+        key = tuple(columns.names)
         if key not in self._cache:
             self._cache[key] = self._whole.matrix(columns)
         return self._cache[key][self._rows][:limit]
 
-    def matrices(self, columns: Sequence[Column]) -> Iterator[np.ndarray]:
+    def matrices(self, columns: Columns) -> Iterator[np.ndarray]:
         yield self.matrix(columns)
 
-    def detector_scores(self, detector: str) -> np.ndarray:
-        return self._whole.detector_scores(detector)[self._rows]
+    def detector_scores(self, detectors: Sequence[str]) -> dict[str, np.ndarray]:
+        return {name: values[self._rows] for name, values in self._whole.detector_scores(detectors).items()}
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from flashbulb.reports.gate.check import SUPPORTING_TABLES
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import Policy
-from flashbulb.reports.tables.files import SCHEMA_VERSION, SPIKES_FILE
+from flashbulb.reports.tables.files import RECOVERIES_FILE, SCHEMA_VERSION, SCORES_FILE, SPIKES_FILE
 from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.run_record import (
     Calibration,
@@ -20,6 +19,7 @@ from flashbulb.reports.tables.run_record import (
     StyleCalibration,
     results_of,
 )
+from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS, AuditTables
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
 from flashbulb.reports.tables.verdict import Results
 from flashbulb.reports.views.discovery import DiscoveryRecord, Finding
@@ -148,8 +148,14 @@ def discovery_record(**changes: Any) -> DiscoveryRecord:
 
 def write_other_tables(directory: Path) -> None:
     """Write every table of a run but scores and recoveries; all are empty except the spikes."""
-    for name, schema in SUPPORTING_TABLES.items():
-        write_table(directory / name, spikes_table() if name == SPIKES_FILE else schema.empty_table(), schema, {})
+    for name, schema in AUDIT_SCHEMAS.items():
+        if name not in (SCORES_FILE, RECOVERIES_FILE):
+            write_table(directory / name, spikes_table() if name == SPIKES_FILE else schema.empty_table(), schema, {})
+
+
+def empty_tables() -> AuditTables:
+    """Every table of an audit, without rows."""
+    return AuditTables(**{name.partition(".")[0]: schema.empty_table() for name, schema in AUDIT_SCHEMAS.items()})
 
 
 def spikes_table() -> pa.Table:

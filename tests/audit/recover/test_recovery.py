@@ -11,7 +11,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.ladder import Target
-from flashbulb.audit.recover.recovery import Recovery, choose, recover_all
+from flashbulb.audit.recover.recovery import Recovery, recover_all
 from flashbulb.audit.recover.samples import (
     SamplePlan,
     image_name,
@@ -153,17 +153,3 @@ def test_no_images_leaves_none(toy_pipe, tmp_path):
 
 def test_nothing_to_sample_is_nothing(toy_pipe, tmp_path):
     assert sampled(toy_pipe, tmp_path, positions=((), ())) == []
-
-
-def test_highest_scores_are_sampled_first_with_as_many_controls():
-    score = np.array([1.0, 5.0, 3.0, 5.0, 0.0, 2.0, 0.5])
-    flagged = score > 1.5
-    ranked, controls = choose(score, flagged, limit=2, seed=0)
-    assert ranked == [1, 3]
-    assert len(set(controls)) == 2
-    assert not flagged[controls].any()
-    assert choose(score, flagged, limit=2, seed=0) == (ranked, controls)
-    assert choose(score, flagged, limit=0, seed=0) == ([], [])
-    assert choose(score, flagged, limit=9, seed=0) == ([1, 3, 2, 5], [0, 4, 6])
-    assert choose(score, np.ones(7, dtype=bool), limit=9, seed=0)[1] == []
-    assert choose(score, np.zeros(7, dtype=bool), limit=9, seed=0) == ([], [])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.record.shards import Column
+from flashbulb.audit.record.columns import Column
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, Recovered
 from flashbulb.audit.stages.tables import TIER_RECOVER, TIER_STEP, recoveries_table, scores_table, spikes_table
 from flashbulb.audit.statistics.flags import Scored
-from flashbulb.audit.statistics.scores import Spike
+from flashbulb.audit.statistics.spikes import PromptNeurons, Spike
 from flashbulb.audit.training_images.nearest import Nearest
 from flashbulb.hooks import Site
 from flashbulb.reports.tables.schema import (
@@ -63,8 +63,8 @@ def test_spikes_have_site_neuron_and_token_class():
     text = Site("text_encoder.layers.0.mlp.fc2", "text_encoder", "layers.0.mlp.fc2", "text_mlp", 64, "input")
     step = Site("unet.mid_block.ff.net.2", "unet", "mid_block.ff.net.2", "feed_forward", 256, "input")
     step_spike = Spike(Column(step, "abs_max"), 7, 4.5, 9.0, 0.5)
-    spikes = {2: [step_spike, Spike(Column(text, "end_mean"), 3, -1.0, -8.0, 0.25)], 1: []}
-    table = spikes_table(PROMPTS, spikes)
+    spikes = [step_spike, Spike(Column(text, "end_mean"), 3, -1.0, -8.0, 0.25)]
+    table = spikes_table(PROMPTS, {2: PromptNeurons(spikes, [], []), 1: PromptNeurons([], [], [])})
     assert table.schema.equals(SPIKES_SCHEMA)
     rows = table.to_pylist()
     assert [(row["prompt_id"], row["site"], row["neuron"]) for row in rows] == [

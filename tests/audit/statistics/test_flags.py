@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flashbulb.audit.statistics.calibration import fit_null, p_values, threshold_at
-from flashbulb.audit.statistics.flags import flag, flagged_at
+from flashbulb.audit.statistics.flags import choose, flag, flagged_at
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.statistics.style import StyleGroups
 
@@ -231,3 +231,17 @@ def test_a_small_style_flags_its_outlier_or_has_no_threshold(n):
     scores = np.append(rms_of_heavy_tails(np.random.default_rng(11), n - 1), 1e6)
     scored = flags(scores, NOTHING, groups_of(0, n, n_reference_groups=0))
     assert scored.flagged[-1] or scored.finite_threshold is None
+
+
+def test_highest_scores_are_sampled_first_with_as_many_controls():
+    score = np.array([1.0, 5.0, 3.0, 5.0, 0.0, 2.0, 0.5])
+    flagged = score > 1.5
+    ranked, controls = choose(score, flagged, limit=2, seed=0)
+    assert ranked == [1, 3]
+    assert len(set(controls)) == 2
+    assert not flagged[controls].any()
+    assert choose(score, flagged, limit=2, seed=0) == (ranked, controls)
+    assert choose(score, flagged, limit=0, seed=0) == ([], [])
+    assert choose(score, flagged, limit=9, seed=0) == ([1, 3, 2, 5], [0, 4, 6])
+    assert choose(score, np.ones(7, dtype=bool), limit=9, seed=0)[1] == []
+    assert choose(score, np.zeros(7, dtype=bool), limit=9, seed=0) == ([], [])

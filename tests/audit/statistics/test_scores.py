@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from flashbulb.audit.detectors import NeuronDetector
-from flashbulb.audit.record.shards import Column, Shards
+from flashbulb.audit.record.columns import Column, Columns
+from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics import scores as scoring
 from flashbulb.audit.statistics.baseline import fit_baseline, z_scores
 from flashbulb.audit.statistics.calibration import assign_folds
@@ -16,98 +16,30 @@ from flashbulb.audit.statistics.scores import (
     baseline_columns,
     columns_of,
     combine,
-    score_group,
     score_neurons,
-    scored_kinds,
     spike_scores,
-    top_spikes,
 )
-from flashbulb.hooks import Site, write_shard
+from tests.audit.counting import counted_reads
+from tests.audit.neuron_sets import (
+    FIRST,
+    MODES,
+    N_CANDIDATES,
+    N_COMPONENTS,
+    N_NEURONS,
+    N_REFERENCE,
+    N_SPIKES,
+    SECOND,
+    SITES,
+    SPIKED,
+    noise,
+    sets_of,
+    spiked,
+    spikes_of,
+    write_set,
+)
 from tests.tolerances import ARITHMETIC
 
-N_CANDIDATES, N_REFERENCE, N_NEURONS, N_COMPONENTS = 100, 80, 96, 5
-SPIKED, N_SPIKES = 41, 4
 N_MANY = 400
-TEXT = Site("text_encoder.mlp.fc2", "text_encoder", "mlp.fc2", "text_mlp", 8, "input")
-FIRST = Site("unet.a.ff.net.2", "unet", "a.ff.net.2", "feed_forward", 32, "input")
-SECOND = Site("unet.b.ff.net.2", "unet", "b.ff.net.2", "feed_forward", 64, "input")
-SITES = (TEXT, FIRST, SECOND)
-MODES = {  # how baselines are fitted: is there a reference, is it of another style, are candidates pooled
-    "reference": (True, False, False),
-    "no reference": (False, False, True),
-    "pooled": (True, False, True),
-    "reference of another style": (True, True, True),
-}
-
-
-def storable(values: np.ndarray) -> np.ndarray:
-    """Round to values that float16 holds up to 64: shards then return exactly what was written."""
-    return (np.round(values * 32) / 32).astype(np.float32)
-
-
-def noise(n: int, seed: int, n_neurons: int = N_NEURONS) -> np.ndarray:
-    """Make activations of clean prompts between two styles."""
-    rng = np.random.default_rng(seed)
-    style = np.random.default_rng(99).normal(size=n_neurons)
-    return storable(4 + rng.normal(size=(n, n_neurons)) + rng.normal(size=(n, 1)) * style)
-
-
-def spiked(activations: np.ndarray, prompts, *, by: float = 12.0) -> np.ndarray:
-    """Raise a few neurons, different ones in each of `prompts`."""
-    activations = activations.copy()
-    for prompt in np.atleast_1d(prompts):
-        neurons = np.random.default_rng(int(prompt)).choice(activations.shape[1], N_SPIKES, replace=False)
-        activations[prompt, neurons] += by
-    return activations
-
-
-def other_style(activations: np.ndarray) -> np.ndarray:
-    """Shift half of the neurons by more than anything else about a prompt."""
-    shift = np.where(np.arange(activations.shape[1]) % 2, 6.0, 0.0)
-    return activations + shift.astype(np.float32)
-
-
-def write_set(folder, step: np.ndarray, text: np.ndarray | None = None, *, shard_size: int = 1000, n_seeds: int = 1):
-    """Write the shards of a set whose feed-forward neurons are `step`, [prompt, neuron] or [prompt, seed, neuron]."""
-    step = np.repeat(step[:, None], n_seeds, axis=1) if step.ndim == 2 else step
-    text = noise(len(step), 7, 2 * TEXT.n_neurons) if text is None else text
-    n_seeds = step.shape[1]
-    starts = range(0, len(step), shard_size)
-    for index, start in enumerate(starts):
-        part, text_part = step[start : start + shard_size], text[start : start + shard_size]
-        ids = [f"{start + i:016x}" for i in range(len(part))]
-        rows = torch.from_numpy(part.reshape(-1, part.shape[2]))
-        columns = {f"{FIRST.name}/abs_max": rows[:, : FIRST.n_neurons], f"{SECOND.name}/abs_max": rows[:, -64:]}
-        keys = {"prompt_id": np.repeat(ids, n_seeds).tolist(), "seed_index": list(range(n_seeds)) * len(ids)}
-        keys["nice"] = np.arange(start * n_seeds, start * n_seeds + len(rows), dtype=np.float64).tolist()
-        write_shard(folder / "step", index, keys, columns, {"fingerprint": "abc"})
-        halves = {
-            f"{TEXT.name}/prompt_mean": torch.from_numpy(text_part[:, : TEXT.n_neurons]),
-            f"{TEXT.name}/end_mean": torch.from_numpy(text_part[:, TEXT.n_neurons :]),
-        }
-        write_shard(folder / "prompt", index, {"prompt_id": ids}, halves, {"fingerprint": "abc"})
-    return Shards(folder, len(starts), n_seeds)
-
-
-@pytest.fixture
-def score(tmp_path):
-    """Write both sets and score the feed-forward neurons; without a reference where it is None."""
-    made = iter(range(1000))
-
-    def run(candidates, reference, *, pooled, n_components=N_COMPONENTS, **how):
-        shards = write_set(tmp_path / str(next(made)), candidates, **how)
-        reference_shards = None if reference is None else write_set(tmp_path / str(next(made)), reference)
-        group = score_group("feed_forward", SITES, shards, reference_shards, n_components=n_components, pooled=pooled)
-        return group, shards
-
-    return run
-
-
-def sets_of(mode: str, candidates: np.ndarray):
-    """Return the arguments of `score` in one of MODES."""
-    has_reference, is_other_style, pooled = MODES[mode]
-    reference = noise(N_REFERENCE, 1) if has_reference else None
-    return candidates, other_style(reference) if is_other_style else reference, pooled
 
 
 def slow_pooled_scores(candidates, reference, n_components):
@@ -229,61 +161,10 @@ def test_candidates_in_several_shards_score_as_in_one(score, mode, shard_size):
     np.testing.assert_allclose(group.candidates, expected.candidates, rtol=ARITHMETIC)
     np.testing.assert_allclose(group.reference, expected.reference, rtol=ARITHMETIC)
     first, second = (
-        top_spikes([scored], shards, [SPIKED], N_SPIKES)[SPIKED]
+        spikes_of([scored], shards, [SPIKED], N_SPIKES)[SPIKED]
         for scored, shards in ((expected, single_shard), (group, several_shards))
     )
     assert [(s.column, s.neuron) for s in first] == [(s.column, s.neuron) for s in second]
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("n_reference", [N_REFERENCE, 13])
-def test_the_squared_z_of_a_prompt_add_up_to_its_squared_score(score, mode, n_reference):
-    candidates, reference, pooled = sets_of(mode, spiked(noise(23, 0), [5, 6, 7, 8, 9]))
-    reference = None if reference is None else reference[:n_reference]
-    group, shards = score(candidates, reference, pooled=pooled, shard_size=4)
-    spikes = top_spikes([group], shards, range(23), N_NEURONS)
-    for prompt in range(23):
-        assert len(spikes[prompt]) == N_NEURONS
-        assert len({(s.column, s.neuron) for s in spikes[prompt]}) == N_NEURONS
-        total = sum(s.z**2 for s in spikes[prompt])
-        assert total == pytest.approx(group.candidates[prompt] ** 2 * N_NEURONS, rel=ARITHMETIC)
-        assert sum(s.share for s in spikes[prompt]) == pytest.approx(1)
-
-
-def test_shares_of_each_kind_add_up_to_one(tmp_path):
-    shards = write_set(tmp_path, spiked(noise(20, 0), 3))
-    groups = [score_group(kind, SITES, shards, None, n_components=2, pooled=True) for kind in scored_kinds(SITES)]
-    spikes = top_spikes(groups, shards, [3], 1000)[3]
-    assert len(spikes) == N_NEURONS + 2 * TEXT.n_neurons
-    for kind in ("feed_forward", "text_mlp"):
-        assert sum(s.share for s in spikes if s.column.site.kind == kind) == pytest.approx(1)
-    assert [abs(s.z) for s in spikes] == sorted((abs(s.z) for s in spikes), reverse=True)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_top_spikes_are_the_planted_neurons(score, mode):
-    candidates, reference, pooled = sets_of(mode, spiked(noise(N_CANDIDATES, 0), SPIKED))
-    group, shards = score(candidates, reference, pooled=pooled, shard_size=30)
-    planted = np.random.default_rng(SPIKED).choice(N_NEURONS, N_SPIKES, replace=False)
-    found = top_spikes([group], shards, [SPIKED, 2], N_SPIKES)
-    assert set(found) == {SPIKED, 2}
-    offsets = {FIRST.name: 0, SECOND.name: FIRST.n_neurons}
-    assert {offsets[s.column.site.name] + s.neuron for s in found[SPIKED]} == set(planted.tolist())
-    for spike in found[SPIKED]:
-        assert spike.activation == candidates[SPIKED, offsets[spike.column.site.name] + spike.neuron]
-        assert spike.z > 0
-        assert spike.column.token_class == "all"
-
-
-def test_an_absent_token_class_neither_spikes_nor_scores(tmp_path):
-    text = noise(20, 7, 2 * TEXT.n_neurons)
-    text[4, : TEXT.n_neurons] = np.nan
-    shards = write_set(tmp_path, noise(20, 0), text)
-    group = score_group("text_mlp", SITES, shards, None, n_components=0, pooled=True)
-    assert np.isfinite(group.candidates).all()
-    spikes = top_spikes([group], shards, [4], 1000)[4]
-    assert {s.z for s in spikes if s.column.token_class == "prompt"} == {0.0}
-    assert {s.activation for s in spikes if s.column.token_class == "prompt"} == {0.0}
 
 
 @pytest.mark.parametrize("n", [4, 5, 9, 10])
@@ -329,11 +210,11 @@ def test_shards_are_read_up_to_a_limit_and_a_number_of_seeds(tmp_path):
         for limit in (1, 4, 5, 11, 99):
             np.testing.assert_allclose(shards.matrix(columns, limit), expected[:limit], rtol=1e-6)
         measured = np.arange(33.0).reshape(11, 3)[:, :n_used].mean(axis=1)
-        np.testing.assert_allclose(shards.detector_scores("nice"), measured)
+        np.testing.assert_allclose(shards.detector_scores(["nice"])["nice"], measured)
 
 
 def group_of(kind: str, candidates, reference) -> GroupScores:
-    return GroupScores(kind, (), np.array(candidates), np.array(reference), ())
+    return GroupScores(kind, Columns(()), np.array(candidates), np.array(reference), ())
 
 
 def test_the_spike_score_uses_feed_forward_neurons_alone_where_they_are_recorded():
@@ -383,3 +264,27 @@ def test_stored_baselines_are_those_that_scored(score, mode):
         location, scale = (arrays[f"feed_forward/{fold}/{name}"] for name in ("location", "scale"))
         np.testing.assert_array_equal(location, group.baselines[int(fold)].location)
         assert (scale > 0).all()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("held", [40, 2000])
+def test_scoring_reads_no_candidate_twice(score, monkeypatch, mode, held):
+    monkeypatch.setattr(scoring, "MAX_SELF_REFERENCE", held)
+    candidates, reference, pooled = sets_of(mode, noise(90, 0))
+    with counted_reads() as reads:
+        score(candidates, reference, pooled=pooled, shard_size=16)
+    assert set(reads.values()) == {1}
+
+
+@pytest.mark.parametrize("held", [5, 40, 2000])
+def test_a_neuron_detector_reads_no_candidate_twice(tmp_path, monkeypatch, held):
+    monkeypatch.setattr(scoring, "MAX_SELF_REFERENCE", held)
+    candidates = noise(90, 0)
+    shards = write_set(tmp_path, candidates, shard_size=16)
+    detector = NeuronDetector(
+        "sum", "", "feed_forward", "abs_max", 0, lambda fitted: lambda a: a.sum(axis=1) - len(fitted)
+    )
+    with counted_reads() as reads:
+        scores = score_neurons(detector, SITES, shards, None)
+    np.testing.assert_allclose(scores, candidates.sum(axis=1) - min(held, 90), rtol=1e-6)
+    assert set(reads.values()) == {1}

@@ -10,7 +10,7 @@ from flashbulb.reports.gate.findings import Finding, recount
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
-from tests.reports.examples import results, run_record
+from tests.reports.examples import empty_tables, results, run_record
 from tests.reports.findings_examples import finding, findings
 from tests.reports.policies import POLICIES
 
@@ -32,7 +32,7 @@ FACTS = st.just(TRUSTED) | DOUBTS.map(lambda doubt: TRUSTED | doubt)
 
 def checked(found: list[Finding], facts: dict[str, object]) -> CheckedRun:
     """A finished audit of 100 prompts with the findings `found`."""
-    return CheckedRun(run_record(), recount(results(**facts), found), tuple(found))
+    return CheckedRun(run_record(), recount(results(**facts), found), tuple(found), empty_tables())
 
 
 def outcome(
