@@ -20,7 +20,7 @@ from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.stable_diffusion import Denoiser
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
-from flashbulb.audit.settings import DEFAULT_DETECTORS, AuditSettings, ModelSettings, SettingsError
+from flashbulb.audit.settings import DEFAULT_DETECTORS, AuditSettings, SettingsError, TrainingImageSettings
 from flashbulb.audit.stages.identity import calibration_identity
 from flashbulb.audit.stages.recorded import open_calibration
 from flashbulb.audit.stages.state import AuditedModel, Inputs
@@ -110,7 +110,7 @@ def select_detectors(names: Sequence[str], sites: Sequence[str]) -> tuple[Detect
     return detectors
 
 
-def load_training_images(settings: ModelSettings, denoiser: Denoiser) -> TrainingImages | None:
+def load_training_images(settings: TrainingImageSettings, denoiser: Denoiser) -> TrainingImages | None:
     """Open the training images at the size of the model's images; None without --train-images."""
     if settings.train_images is None:
         return None
@@ -203,7 +203,7 @@ def check_store_size(inputs: Inputs) -> None:
         )
 
 
-def check_training_images(settings: ModelSettings) -> None:
+def check_training_images(settings: TrainingImageSettings) -> None:
     """Refuse a missing --train-images, and --descriptor without weights or training images."""
     source = settings.train_images
     if source is not None and not source.exists():
