@@ -45,7 +45,7 @@ class Option:
 class Settings(BaseModel):
     """Settings that belong together; a setting is a field, and one with an `Option` is on the command line as well."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # `--help` builds no validator
 
     @classmethod
     def options(cls) -> dict[str, Option]:
