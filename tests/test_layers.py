@@ -31,7 +31,7 @@ MODULES = {module_name(path): path for package in PACKAGES for path in sorted((R
 
 
 def room_of(module: str) -> str:
-    """Folder of a module; the two files beside the rooms of `audit` are rooms of their own."""
+    """Folder of a module; the file beside the rooms of `audit` is a room of its own."""
     path = MODULES[module].relative_to(ROOT)
     return path.as_posix() if path.parent == Path("audit") else path.parent.as_posix()
 

@@ -26,8 +26,8 @@ class Option:
         words: what a shell completes, where the type does not list the values.
         is_argument: given by position, without a name.
         is_optional: the command fills in a field that has no default.
-        changes_result: False keeps it out of identities: another value resumes the same results. So do paths, inputs
-            compared by their hashes, settings that change a result only by rounding, and those of verdict and page.
+        changes_result: False keeps it out of identities, so that another value resumes the same results. False for
+            paths, inputs compared by their hashes, what changes a result only by rounding, and verdict and page.
         only_typed: neither the environment nor a file may set it.
         can_run_code: a run directory, which may be somebody else's, does not restore it.
     """
