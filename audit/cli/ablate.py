@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.options import MODEL_HELP, AllowPickle, Device, DtypeOption, Json, chosen_settings
+from flashbulb.audit.cli.options import Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.output import lines_to_stderr, print_json, run_document
-from flashbulb.audit.settings import AblateSettings, Replacement, SettingsError, embedded_model
+from flashbulb.audit.settings import AblateSettings, SettingsError, embedded_model
 
 
 @app.command()
+@takes(options_of(AblateSettings))
 def ablate(
-    context: typer.Context,
-    neurons: Annotated[
-        Path, typer.Option(help="JSON file of neurons, as `flashbulb localize` and flashbulb.save_neurons write it.")
-    ],
-    prompt: Annotated[list[str], typer.Option(help="Prompt to sample with and without the neurons (repeat for more).")],
-    out: Annotated[Path, typer.Option(help="Folder to write the results to.")],
-    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    by: Annotated[
-        Replacement | None,
-        typer.Option(
-            help="What replaces a neuron's value: its value for the empty prompt, its mean in the file, or zero."
-        ),
-    ] = None,
-    n_samples: Annotated[
-        int | None, typer.Option("--samples", help="Images per prompt, one per seed, 2 to 64.")
-    ] = None,
-    sample_steps: Annotated[int | None, typer.Option(help="Denoising steps per image.")] = None,
-    guidance_scale: Annotated[float | None, typer.Option(help="Guidance scale; 1 is no guidance.")] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Run seed; pass an audit's run seed to sample the audit's images.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per call of the pipeline.")] = None,
-    dtype: DtypeOption = None,
-    device: Device = None,
-    allow_pickle: AllowPickle = False,
-    force: Annotated[bool, typer.Option(help="Delete the contents of the folder and start over.")] = False,
+    *,
+    force: Annotated[bool, in_panel("Output", "Delete the contents of the folder and start over.")] = False,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Sample prompts before and after ablating neurons, at the same seeds, and measure what changed.
 
@@ -58,7 +33,7 @@ def ablate(
     130 interrupted.
     """
     with errors_as_lines():
-        settings = _build_settings(context.params)
+        settings = _build_settings(options)
         from flashbulb.audit.stages.ablate import run_ablation
 
         with lines_to_stderr(as_json):

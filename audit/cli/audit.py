@@ -10,27 +10,37 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.layers import lower_layer_of
-from flashbulb.audit.cli.option_groups import (
-    CandidateOptions,
-    DetectionOptions,
-    InputOptions,
-    RecordingOptions,
-    RecoveryOptions,
-    VerdictOptions,
-    takes,
-)
-from flashbulb.audit.cli.options import MODEL_HELP, Force, Gate, Json, TextColumn, chosen_settings
+from flashbulb.audit.cli.options import Force, Gate, Json, chosen_settings, help_of, in_panel, options_of, takes
 from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_text, read_json, run_document
 from flashbulb.audit.cli.replay import TWO_REFERENCES, load_replay
-from flashbulb.audit.settings import AuditSettings, SettingsError, resolve_inputs
+from flashbulb.audit.settings import (
+    ActivationSettings,
+    AuditSettings,
+    InputSettings,
+    SettingsError,
+    resolve_inputs,
+)
 from flashbulb.audit.stages.replay import Replay
 from flashbulb.reports.tables.verdict import Verdict
 
+ReplayOf = Annotated[
+    Path | None,
+    in_panel(
+        "Inputs", "Take all settings from this finished audit; options on the command line override them.", "--replay"
+    ),
+]
+
 
 @app.command()
-@takes(InputOptions, RecordingOptions, CandidateOptions, DetectionOptions, RecoveryOptions, VerdictOptions)
+@takes(options_of(AuditSettings))
 def audit(
-    context: typer.Context, *, force: Force = False, gate: Gate = False, as_json: Json = False, **options: Any
+    context: typer.Context,
+    *,
+    replay: ReplayOf = None,
+    force: Force = False,
+    gate: Gate = False,
+    as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Audit a model on a list of prompts and write a run directory.
 
@@ -50,7 +60,7 @@ def audit(
     options, settings or files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
-        request = read_request(context, options)
+        request = read_request(context, replay, options)
         from flashbulb.audit.stages.audit import run_audit
 
         with lines_to_stderr(as_json):
@@ -78,11 +88,11 @@ class AuditRequest(NamedTuple):
     replayed: Replay[AuditSettings] | None
 
 
-def read_request(context: typer.Context, options: Mapping[str, Any]) -> AuditRequest:
+def read_request(context: typer.Context, replay: Path | None, options: Mapping[str, Any]) -> AuditRequest:
     """Turn the options of `audit` into settings, read from a finished run if --replay is given."""
-    if options["replay"] is None:
+    if replay is None:
         return AuditRequest(build_audit_settings(_drop_lower_reference(context, options)), None)
-    replayed = load_replay(context, options["replay"], AuditSettings)
+    replayed = load_replay(context, replay, AuditSettings)
     return AuditRequest(replayed.settings, replayed)
 
 
@@ -110,19 +120,18 @@ def build_audit_settings(options: Mapping[str, Any]) -> AuditSettings:
 
 
 @app.command()
-@takes(RecordingOptions)
+@takes(options_of(InputSettings, "model"), options_of(ActivationSettings))
 def calibrate(
+    *,
     reference: Annotated[
         str,
-        typer.Option(
-            help="Prompts you know are not in the training set; same file formats as `flashbulb audit --prompts`."
+        in_panel(
+            "Inputs", "Prompts you know are not in the training set; same file formats as `flashbulb audit --prompts`."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write the calibration to.")],
-    model: Annotated[str | None, typer.Option(help=MODEL_HELP)] = None,
-    reference_column: TextColumn = None,
-    *,
-    force: Annotated[bool, typer.Option(help="Delete the contents of the folder and start over.")] = False,
+    out: Annotated[Path, in_panel("Output", "Folder to write the calibration to.")],
+    reference_column: Annotated[str | None, in_panel("Inputs", help_of(InputSettings, "text_column"))] = None,
+    force: Annotated[bool, in_panel("Output", "Delete the contents of the folder and start over.")] = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -138,7 +147,7 @@ def calibrate(
     130 interrupted.
     """
     with errors_as_lines():
-        inputs = {"model": model, "prompts": reference, "text_column": reference_column, "out": out}
+        inputs = {"prompts": reference, "text_column": reference_column, "out": out}
         settings = build_audit_settings({**options, **inputs})
         from flashbulb.audit.stages.audit import run_calibration
         from flashbulb.audit.stages.recorded import CALIBRATION_FILE

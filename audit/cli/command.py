@@ -71,7 +71,7 @@ class Command(TyperCommand):
                 param.metavar = param.name.upper()
             if isinstance(param.envvar, tuple):  # the variable for all commands; the epilog explains the other
                 param.envvar = param.envvar[-1]
-        show_defaults_(self.params, path)
+        show_defaults_(self.params, vars(self.callback).get("setting_defaults", {}), path)
         show_choices_(self.params)
         fold_negatives_(self.params)
         self.params = sort_into_panels_(self.params)

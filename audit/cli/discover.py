@@ -9,61 +9,33 @@ from typing import Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.options import (
-    MODEL_HELP,
-    AllowPickle,
-    Descriptor,
-    DescriptorSha256,
-    DescriptorWeights,
-    Device,
-    DtypeOption,
-    Force,
-    Json,
-    Seed,
-    TrainImages,
-    chosen_settings,
-)
+from flashbulb.audit.cli.options import Force, Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_text, run_document
 from flashbulb.audit.cli.replay import load_replay
 from flashbulb.audit.planted.paths import IMAGES
-from flashbulb.audit.settings import DiscoverSettings, SettingsError, default_run_name, embedded_model
+from flashbulb.audit.settings import (
+    DiscoverSettings,
+    SettingsError,
+    TrainingImageSettings,
+    default_run_name,
+    embedded_model,
+)
 
 
 @app.command()
+@takes(options_of(DiscoverSettings))
 def discover(
     context: typer.Context,
-    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    budget: Annotated[
-        int | None, typer.Option(help="Maximum number of UNet evaluations; give this, --minutes, or both.")
-    ] = None,
-    minutes: Annotated[float | None, typer.Option(help="Start no new round after this many minutes.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; by default runs/<model>-discovery.")] = None,
+    *,
     replay: Annotated[
         Path | None,
-        typer.Option(help="Take all settings from this finished discovery; options on the command line override them."),
+        in_panel(
+            "Inputs", "Take all settings from this finished discovery; options on the command line override them."
+        ),
     ] = None,
-    train_images: TrainImages = None,
-    descriptor: Descriptor = None,
-    descriptor_weights: DescriptorWeights = None,
-    descriptor_sha256: DescriptorSha256 = None,
-    n_starts: Annotated[int | None, typer.Option("--starts", help="Ascents per round, each from random words.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Gradient steps per ascent.")] = None,
-    learning_rate: Annotated[float | None, typer.Option("--rate", help="Learning rate of the ascents.")] = None,
-    radius: Annotated[
-        float | None, typer.Option(help="How far an ascent may move a token, as a multiple of the token's norm.")
-    ] = None,
-    patience: Annotated[int | None, typer.Option(help="Stop after this many rounds without a new image.")] = None,
-    seed: Seed = None,
-    batch_size: Annotated[int | None, typer.Option(help="Ascents per UNet call.")] = None,
-    checkpointing: Annotated[bool, typer.Option(help="Use gradient checkpointing: less memory, more time.")] = False,
-    dtype: DtypeOption = None,
-    device: Device = None,
-    allow_pickle: AllowPickle = False,
-    images: Annotated[
-        bool, typer.Option(help="Keep images on disk; without them, an interrupted search starts over.")
-    ] = True,
     force: Force = False,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Search a model for memorized images without any prompts.
 
@@ -81,7 +53,7 @@ def discover(
     """
     with errors_as_lines():
         replayed = None if replay is None else load_replay(context, replay, DiscoverSettings)
-        settings = _build_settings(context.params) if replayed is None else replayed.settings
+        settings = _build_settings(options) if replayed is None else replayed.settings
         from flashbulb.audit.stages.discover import run_discovery
 
         with lines_to_stderr(as_json):
@@ -102,16 +74,16 @@ def _build_settings(options: Mapping[str, Any]) -> DiscoverSettings:
 
 
 @app.command()
+@takes(options_of(TrainingImageSettings, "descriptor", "descriptor_weights", "descriptor_sha256"))
 def index(
     source: Annotated[Path, typer.Argument(help="A folder, an imagefolder, a .tar file or a folder of .tar shards.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the index to.")],
     aspect: Annotated[
         float, typer.Option(help="Width divided by height of the images that the audited model generates.")
     ] = 1,
-    descriptor: Descriptor = None,
-    descriptor_weights: DescriptorWeights = None,
-    descriptor_sha256: DescriptorSha256 = None,
+    *,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Hash training images once, for audits that compare with millions of them.
 
@@ -121,14 +93,13 @@ def index(
     Then: flashbulb audit --model ./my-pipeline --prompts captions.csv --train-images indexes/mine
     """
     with errors_as_lines():
-        if (descriptor is None) != (descriptor_weights is None):
+        kind, weights, sha256 = (options[f"descriptor{part}"] for part in ("", "_weights", "_sha256"))
+        if (kind is None) != (weights is None):
             raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
         from flashbulb.audit.training_images.descriptors import load_descriptor
         from flashbulb.audit.training_images.storage import build_index
 
-        learned = None
-        if descriptor is not None and descriptor_weights is not None:
-            learned = load_descriptor(descriptor_weights, descriptor, descriptor_sha256)
+        learned = None if kind is None else load_descriptor(weights, kind, sha256)
         n_images = build_index(source, out, aspect=aspect, descriptor=learned)
         if as_json:
             print_json({"index": str(out), "n_pictures": n_images})

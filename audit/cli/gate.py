@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.command import CommandLine
-from flashbulb.audit.cli.options import WAIVERS_HELP, Json, Policy, Waivers
+from flashbulb.audit.cli.options import Json, help_of, in_panel, options_of, takes
 from flashbulb.audit.cli.output import print_json, print_lines
-from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.views.text import visible_text
 
@@ -28,32 +28,35 @@ if TYPE_CHECKING:
     from flashbulb.reports.gate.outputs import GateOutputs
 
 RUN_HELP = "Run directory of a finished audit."
-ShowPrompts = Annotated[bool, typer.Option(help="Show the text of prompts; without it they are named by file and row.")]
+ShowPrompts = Annotated[
+    bool, in_panel("Output", "Show the text of prompts; without it they are named by file and row.")
+]
 waivers_app = CommandLine(help="Check and add waivers, which accept a finding until a date.")
 app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 
 
 @app.command()
+@takes(options_of(VerdictSettings, "policy", "waivers"))
 def gate(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
-    policy: Policy = None,
-    waivers: Waivers = None,
-    baseline: Annotated[Path | None, typer.Option(help="Run directory of an older audit to compare with.")] = None,
+    *,
+    baseline: Annotated[Path | None, in_panel("Judgement", "Run directory of an older audit to compare with.")] = None,
     new_only: Annotated[
-        bool, typer.Option(help="Count only findings that are new or worse than in --baseline.")
+        bool, in_panel("Judgement", "Count only findings that are new or worse than in --baseline.")
     ] = False,
     exit_zero: Annotated[
-        bool, typer.Option(help="Exit with 0 instead of 1 if the model leaks; 2, 3 and 4 are unchanged.")
+        bool, in_panel("Judgement", "Exit with 0 instead of 1 if the model leaks; 2, 3 and 4 are unchanged.")
     ] = False,
-    summary: Annotated[Path | None, typer.Option(help="File to write a Markdown summary to.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="File to write JUnit XML to.")] = None,
-    sarif: Annotated[Path | None, typer.Option(help="File to write SARIF 2.1.0 to.")] = None,
+    summary: Annotated[Path | None, in_panel("Output", "File to write a Markdown summary to.")] = None,
+    junit: Annotated[Path | None, in_panel("Output", "File to write JUnit XML to.")] = None,
+    sarif: Annotated[Path | None, in_panel("Output", "File to write SARIF 2.1.0 to.")] = None,
     findings: Annotated[
-        list[Path] | None, typer.Option(help="File to write all findings to, .jsonl or .parquet (repeat for both).")
+        list[Path] | None, in_panel("Output", "File to write all findings to, .jsonl or .parquet (repeat for both).")
     ] = None,
-    model_card: Annotated[Path | None, typer.Option(help="File to write a section for the model card to.")] = None,
+    model_card: Annotated[Path | None, in_panel("Output", "File to write a section for the model card to.")] = None,
     show_prompts: ShowPrompts = False,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Judge a finished audit and exit with the verdict: 0 pass, 1 the model leaks, 3 untrusted.
 
@@ -76,6 +79,7 @@ def gate(
         from flashbulb.reports.gate.policy import read_policy
         from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
 
+        policy, waivers = options["policy"], options["waivers"]
         limits, waived = read_policy(policy), read_waivers(waivers)
         for path in findings or ():
             check_findings_name(path)
@@ -147,7 +151,7 @@ def diff(
 
 @waivers_app.command("check")
 def check_waivers(
-    file: Annotated[Path, typer.Argument(help=WAIVERS_HELP)],
+    file: Annotated[Path, typer.Argument(help=help_of(VerdictSettings, "waivers"))],
     run: Annotated[
         Path | None, typer.Option(help="Run directory of a finished audit; marks waivers that match no finding.")
     ] = None,

@@ -1,22 +1,11 @@
-"""Build the text of `--help`: defaults from the settings models, examples and exit codes from docstrings, panels."""
+"""Build the text of `--help`: defaults of settings, examples and exit codes from docstrings, panels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-
-from flashbulb.audit.settings import AblateSettings, AuditSettings, DiscoverSettings, LocalizeSettings
-
-SETTINGS: Mapping[tuple[str, ...], type[BaseModel]] = {
-    **dict.fromkeys((("audit",), ("record",), ("validate",)), AuditSettings),
-    ("calibrate",): AuditSettings,
-    ("discover",): DiscoverSettings,
-    ("localize",): LocalizeSettings,
-    ("ablate",): AblateSettings,
-}
-"""Settings model of each command whose options fill one; the help shows the model's defaults."""
+from flashbulb.audit.settings import PANELS
 
 CONTINUING_COMMANDS = (("detect",), ("recover",))
 """Commands whose options keep the run's values if they are not given."""
@@ -30,34 +19,18 @@ COMMAND_PANELS = {
 }
 """Panel of each command in `flashbulb --help`, in the order in which the commands are listed."""
 
-_PANELS = {
-    "Inputs": "model prompts reference train_images descriptor descriptor_weights descriptor_sha256 calibration "
-    "text_column reference_column neurons prompt max_prompts replay",
-    "Neurons": "sites detectors n_seeds kind share minimal n_checks by n_controls n_points",
-    "Scores": "fpr max_style_shift tiers screened_share strict",
-    "Search": "budget minutes n_starts steps learning_rate radius patience",
-    "Images": "max_sampled n_samples sample_steps guidance_scale strategies again",
-    "Ascents": "ascend_restarts ascend_steps ascend_rate ascend_radius ascend_neurons ascend_kind ascend_variable "
-    "checkpointing",
-    "Judgement": "policy waivers baseline new_only exit_zero",
-    "Machine": "seed batch_size shard_size max_store_gib dtype device allow_pickle",
-    "Output": "out images show_prompts redact_prompts blur summary junit sarif findings model_card gate as_json force",
-}
-_PANEL_BY_OPTION = {name: panel for panel, names in _PANELS.items() for name in names.split()}
 _MAX_OPTIONS_WITHOUT_PANELS = 8  # options that fit into one readable list
 _EXAMPLES, _EXIT_CODES = ("Example: ", "Then: "), "Exit codes: "
 _DEFAULT_EXIT_CODES = "0 success; 2 error in options, settings or files; 4 internal error; 130 interrupted."
 
 
 def sort_into_panels_(params: list[Any]) -> list[Any]:
-    """Group the options of a command into panels if it has many. Options without a panel stay beside --help."""
-    if sum(param.param_type_name == "option" for param in params) <= _MAX_OPTIONS_WITHOUT_PANELS:
-        return params
+    """Sort the options of a command by panel if it has many, else list them in one. --help stays outside of panels."""
+    options = [param for param in params if param.param_type_name == "option"]
     for param in params:
-        if param.param_type_name == "option":
-            param.rich_help_panel = _PANEL_BY_OPTION.get(param.name)
-    panels = list(_PANELS)
-    return sorted(params, key=lambda param: panels.index(panel) if (panel := param.rich_help_panel) in panels else -1)
+        if param not in options or len(options) <= _MAX_OPTIONS_WITHOUT_PANELS:
+            param.rich_help_panel = None
+    return sorted(params, key=lambda param: PANELS.index(panel) if (panel := param.rich_help_panel) in PANELS else -1)
 
 
 def show_choices_(params: Sequence[Any]) -> None:
@@ -78,26 +51,20 @@ def fold_negatives_(params: Sequence[Any]) -> None:
                 param.show_default = "on" if param.default else "off"
 
 
-def show_defaults_(params: Sequence[Any], path: tuple[str, ...]) -> None:
-    """Make the help of every optional option show its default."""
-    defaults = _defaults(SETTINGS[path]) if path in SETTINGS else {}
+def show_defaults_(params: Sequence[Any], defaults: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    """Make the help of every optional option show its default.
+
+    Args:
+        defaults: of the settings that options set.
+    """
     for param in params:
-        if param.required or param.default is not None:
+        if param.required or param.default is not None or isinstance(param.show_default, str):
             continue
-        value = defaults.get(param.name)
+        value = None if path in CONTINUING_COMMANDS else defaults.get(param.name)
         if value not in (None, ()):
             param.default = list(value) if isinstance(value, tuple) else value
         elif "by default" not in (param.help or ""):
             param.show_default = "the run's value" if path in CONTINUING_COMMANDS else "none"
-
-
-def _defaults(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the default of each optional field. Default factories receive the defaults of earlier fields."""
-    defaults: dict[str, Any] = {}
-    for name, field in model.model_fields.items():
-        if not field.is_required():
-            defaults[name] = field.get_default(call_default_factory=True, validated_data=defaults)
-    return defaults
 
 
 def examples_of(text: str | None) -> list[str]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.options import MODEL_HELP, AllowPickle, Json
+from flashbulb.audit.cli.options import Json, options_of, takes
 from flashbulb.audit.cli.output import print_json, print_text
-from flashbulb.audit.settings import embedded_model
+from flashbulb.audit.settings import DiscoverSettings, embedded_model
 
 
 @app.command()
@@ -71,11 +71,8 @@ def evaluate(
 
 
 @app.command()
-def sites(
-    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    allow_pickle: AllowPickle = False,
-    as_json: Json = False,
-) -> None:
+@takes(options_of(DiscoverSettings, "model", "allow_pickle"))
+def sites(*, as_json: Json = False, **options: Any) -> None:
     """List the sites that can be recorded in a model: kind, location, number of neurons.
 
     Example: flashbulb sites ./my-pipeline
@@ -85,8 +82,8 @@ def sites(
         from flashbulb.reports.views.audit_plan import offer_line
         from flashbulb.reports.views.terminal import print_sites
 
-        chosen = model or embedded_model()
-        found = list_sites(chosen, allow_pickle)
+        chosen = options["model"] or embedded_model()
+        found = list_sites(chosen, options["allow_pickle"])
         if as_json:
             sites_of_model = [asdict(site) for site in found.sites]
             print_json({"model": chosen, **found._asdict(), "sites": sites_of_model})

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.settings import MODELS, SettingsError
 
-COMMAND_LINE_ONLY = frozenset({"force", "exit_zero", "allow_pickle", "replay"})
+_TYPED_SETTINGS = {name for model in MODELS for name, option in model.options().items() if option.only_typed}
+COMMAND_LINE_ONLY = frozenset({"force", "exit_zero", "replay", *_TYPED_SETTINGS})
 """Options that delete files, hide a failure, run untrusted code or replace all settings."""
 
-_FREE_TEXT = frozenset({"prompt", "prompts"})  # repeated options whose values contain spaces
 _PREFIX = "FLASHBULB"
 _ORIGINS = "flashbulb.audit.cli.origins"
 _RANKS = {"COMMANDLINE": 2, "ENVIRONMENT": 1, "DEFAULT_MAP": 0}
@@ -48,8 +48,13 @@ def bind_variables_(params: Sequence[Any], path: Sequence[str]) -> None:
         if is_layered(param):
             param.envvar = tuple(dict.fromkeys(variables_of(path, option_name(param))))
             param.show_envvar = True
-            if param.name in _FREE_TEXT:
+            if _is_free_text(param):
                 param.envvar_list_splitter = "\n"
+
+
+def _is_free_text(param: Any) -> bool:
+    """Return whether an option is repeated, and its values are no words to choose from: they can contain spaces."""
+    return param.type_descriptor.annotation == list[str] and param._custom_shell_complete is None
 
 
 def refuse_forbidden_variables(params: Sequence[Any], path: Sequence[str]) -> None:

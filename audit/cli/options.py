@@ -1,38 +1,78 @@
-"""Options that several commands share."""
+"""Make the options of commands from the fields of settings; the options of a few commands that are no settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Annotated, Any, get_args
+import inspect
+from collections.abc import Callable, Mapping
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from flashbulb.audit.settings import DescriptorName, Dtype, SiteKind, Strategy
-
-MODEL_HELP = "Pipeline folder or hub id; by default the embedded model."
-TRAIN_IMAGES_HELP = "Training images to compare with: folder, imagefolder, .tar shards, or index (`flashbulb index`)."
-DESCRIPTOR_HELP = "Learned image descriptor to use in addition to the pixel comparison."
-WEIGHTS_HELP = "Weights of the descriptor: a TorchScript file (SSCD) or a transformers folder (DINOv2)."
-POLICY_HELP = "Policy file with the gate's limits (TOML); by default no memorized image is allowed."
-WAIVERS_HELP = "File of waivers, findings that somebody has accepted (TOML)."
-SHA256_HELP = "Expected SHA-256 of the weights (64 hex digits); others are refused."
+from flashbulb.audit.settings import Option, Panel, Settings
 
 
-def _devices() -> list[str]:
-    return ["auto", "cpu", "cuda", "cuda:0", "mps"]
+def in_panel(panel: Panel, text: str, *names: str) -> Any:
+    """Declare an option that is no setting: the panel that lists it, and its help."""
+    return typer.Option(*names, help=text, rich_help_panel=panel)
 
 
-def _sites() -> tuple[str, ...]:
-    return get_args(SiteKind)
+Force = Annotated[bool, in_panel("Output", "Delete the contents of the run directory and start over.")]
+Gate = Annotated[bool, in_panel("Output", "Exit with the verdict: 0 pass, 1 fail, 3 untrusted.")]
+Json = Annotated[bool, in_panel("Output", "Print one JSON document; by default text.", "--json")]
 
 
-def _strategies() -> tuple[str, ...]:
-    return get_args(Strategy)
+class SettingOption(NamedTuple):
+    """The option of a setting as a parameter of a command, and the default of the setting; None if it has none."""
+
+    parameter: inspect.Parameter
+    default: Any
 
 
-def chosen_settings(options: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+def takes(*groups: list[SettingOption]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add the options of settings to a command, in this order. The command receives them in its `**options`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        options = [option for group in groups for option in group]
+        arguments = [parameter for parameter in own if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
+        flags = [parameter for parameter in own if parameter.kind is parameter.KEYWORD_ONLY]
+        parameters = [*arguments, *(option.parameter for option in options), *flags]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        vars(command)["setting_defaults"] = {option.parameter.name: option.default for option in options}
+        return command
+
+    return decorate
+
+
+def options_of(model: type[Settings], *names: str) -> list[SettingOption]:
+    """Return the options of the settings of these names; of all, if there are no names."""
+    defaults = defaults_of(model)
+    return [
+        SettingOption(_parameter(name, model.model_fields[name], option), defaults.get(name))
+        for name, option in model.options().items()
+        if not names or name in names
+    ]
+
+
+def defaults_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the default of each optional field. Default factories receive the defaults of earlier fields."""
+    defaults: dict[str, Any] = {}
+    for name, field in model.model_fields.items():
+        if not field.is_required():
+            defaults[name] = field.get_default(call_default_factory=True, validated_data=defaults)
+    return defaults
+
+
+def help_of(model: type[Settings], name: str) -> str:
+    """Return the help of a setting, for a command whose parameter is not the setting itself."""
+    return str(model.model_fields[name].description)
+
+
+def chosen_settings(options: Mapping[str, Any], model: type[Settings]) -> dict[str, Any]:
     """Return the fields of `model` that the options set. A value that is repeated counts once."""
     chosen = {name: options[name] for name in model.model_fields if options.get(name) not in (None, (), [])}
     return {
@@ -41,62 +81,25 @@ def chosen_settings(options: Mapping[str, Any], model: type[BaseModel]) -> dict[
     }
 
 
-def detector_names() -> Iterator[str]:
-    """Yield the values of --detectors, from the files of `flashbulb.audit.detectors`, as importing them needs torch."""
-    import pkgutil
+def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter:
+    """Return a parameter that is None if the option is not given."""
+    kind: Any = list[str] if get_origin(field.annotation) is tuple else field.annotation
+    is_required = field.is_required() and not option.is_optional and NoneType not in get_args(kind)
+    default: Any = ... if is_required else None
+    texts: dict[str, Any] = {"help": field.description, "rich_help_panel": option.panel}
+    if option.can_run_code:  # never taken from a run, so its own default is shown
+        default, texts["show_default"] = field.default, field.default is not None or "none"
+    if option.is_argument:
+        info = typer.Argument(default, **texts)
+    else:
+        names = (f"--{option.name}",) if option.name else ()
+        info = typer.Option(default, *names, **texts, autocompletion=option.words or _choices(field))
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind if is_required else kind | None
+    )
 
-    from flashbulb.audit import detectors
 
-    yield from ("all", "none")
-    yield from (module.name for module in pkgutil.iter_modules(detectors.__path__) if module.name != "views")
-
-
-AllowPickle = Annotated[
-    bool, typer.Option(help="Allow pickled weights; loading them can run code, so use it only for weights you trust.")
-]
-Device = Annotated[
-    str | None,
-    typer.Option(
-        help="Device to run on: cpu, cuda, cuda:1, mps; auto is cuda if available, else cpu.", autocompletion=_devices
-    ),
-]
-DtypeOption = Annotated[
-    Dtype | None,
-    typer.Option("--dtype", help="Data type of the model; auto is float32 on the CPU, else float16."),
-]
-Seed = Annotated[int | None, typer.Option(help="Run seed, from which all random numbers derive.")]
-Descriptor = Annotated[DescriptorName | None, typer.Option(help=DESCRIPTOR_HELP)]
-DescriptorWeights = Annotated[Path | None, typer.Option(help=WEIGHTS_HELP)]
-DescriptorSha256 = Annotated[str | None, typer.Option(help=SHA256_HELP)]
-TrainImages = Annotated[Path | None, typer.Option(help=TRAIN_IMAGES_HELP)]
-Detectors = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Published detector to add (repeat for more), or all, or none; see `flashbulb detectors`.",
-        autocompletion=detector_names,
-    ),
-]
-Sites = Annotated[
-    list[str] | None,
-    typer.Option(
-        help=f"Kind of site to record (repeat for more): {', '.join(_sites())}.",
-        autocompletion=_sites,
-    ),
-]
-Strategies = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--strategy",
-        help=f"Recovery strategy to try (repeat for more): {', '.join(_strategies())}; sample is required.",
-        autocompletion=_strategies,
-    ),
-]
-Policy = Annotated[Path | None, typer.Option(help=POLICY_HELP)]
-Waivers = Annotated[Path | None, typer.Option(help=WAIVERS_HELP)]
-BatchSize = Annotated[int | None, typer.Option(help="Latents per UNet call.")]
-Force = Annotated[bool, typer.Option(help="Delete the contents of the run directory and start over.")]
-Gate = Annotated[bool, typer.Option(help="Exit with the verdict: 0 pass, 1 fail, 3 untrusted.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; by default text.")]
-TextColumn = Annotated[
-    str | None, typer.Option(help="Column that holds the prompts; by default prompt, text or caption.")
-]
+def _choices(field: FieldInfo) -> Callable[[], tuple[str, ...]] | None:
+    """Return the words of a repeated option whose type lists them; typer finds those of other options itself."""
+    (item, *_) = get_args(field.annotation) or (None,)
+    return (lambda: get_args(item)) if get_origin(item) is Literal else None

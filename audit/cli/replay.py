@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flashbulb.audit.cli.layers import command_line_parameters, option_name
+from flashbulb.audit.cli.layers import COMMAND_LINE_ONLY, command_line_parameters, option_name
 from flashbulb.audit.cli.options import chosen_settings
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.replay import Replay, Settings
@@ -36,7 +36,8 @@ def load_replay(context: Any, run: Path, model: type[Settings]) -> Replay[Settin
         if _OTHER_REFERENCE[name] in overrides:
             raise SettingsError(TWO_REFERENCES)
         settings = {**settings, _OTHER_REFERENCE[name]: None}
-    chosen = {**settings, "allow_pickle": False, **overrides}
+    restored = {name: value for name, value in settings.items() if name not in COMMAND_LINE_ONLY}
+    chosen = {**restored, **overrides}
     for param in context.command.params:
         if settings.get(param.name) == "-" and param.name not in overrides:
             raise SettingsError(f"{run} read standard input; give the same lines as --{option_name(param)} FILE")

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.gate import RUN_HELP, load_run_to_judge
-from flashbulb.audit.cli.options import Json, Policy, Waivers
+from flashbulb.audit.cli.options import Json, options_of, takes
 from flashbulb.audit.cli.output import print_json, print_text
-from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import REPORT_FILE, RunIncompleteError
 
 
 @app.command()
+@takes(options_of(VerdictSettings, "policy", "waivers"))
 def report(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
     out: Annotated[Path | None, typer.Option(help="File to write; by default RUN/report.html.")] = None,
-    policy: Policy = None,
-    waivers: Waivers = None,
+    *,
     redact_prompts: Annotated[
         bool, typer.Option(help="Name prompts by file and row, and leave out links to files.")
     ] = False,
     images: Annotated[bool, typer.Option(help="Show images.")] = True,
     blur: Annotated[bool, typer.Option(help="Blur images beyond recognition.")] = False,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Write the HTML report of a finished audit: verdict, findings with images, all prompts, figures, method.
 
@@ -50,7 +51,8 @@ def report(
 
         if blur and not images:
             raise SettingsError("--blur and --no-images exclude each other; give one of them")
-        limits, waived, page = read_policy(policy), read_waivers(waivers), out or run / REPORT_FILE
+        limits, waived = read_policy(options["policy"]), read_waivers(options["waivers"])
+        page = out or run / REPORT_FILE
         if page.suffix not in (".html", ".htm"):
             raise SettingsError(f"--out {page} should end in .html, so that a browser opens it")
         try:

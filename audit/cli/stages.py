@@ -9,25 +9,25 @@ from typing import Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.audit import exit_with_verdict, read_request
-from flashbulb.audit.cli.option_groups import (
-    CandidateOptions,
-    DetectionOptions,
-    InputOptions,
-    RecordingOptions,
-    RecoveryOptions,
-    VerdictOptions,
-    takes,
-)
-from flashbulb.audit.cli.options import AllowPickle, BatchSize, Force, Gate, Json, chosen_settings
+from flashbulb.audit.cli.audit import ReplayOf, exit_with_verdict, read_request
+from flashbulb.audit.cli.options import Force, Gate, Json, chosen_settings, options_of, takes
 from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_lines, print_text, run_document
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import (
+    ActivationSettings,
+    AuditSettings,
+    DetectionSettings,
+    RecordingSettings,
+    RecoverySettings,
+    VerdictSettings,
+)
 from flashbulb.reports.views.text import visible_text
 
 
 @app.command()
-@takes(InputOptions, RecordingOptions, CandidateOptions)
-def record(context: typer.Context, *, force: Force = False, as_json: Json = False, **options: Any) -> None:
+@takes(options_of(RecordingSettings))
+def record(
+    context: typer.Context, *, replay: ReplayOf = None, force: Force = False, as_json: Json = False, **options: Any
+) -> None:
     """Record a model's neurons on a list of prompts: the first stage of an audit.
 
     `flashbulb detect` and `flashbulb recover` are the next stages; `flashbulb audit` runs all three. Run the same
@@ -42,7 +42,7 @@ def record(context: typer.Context, *, force: Force = False, as_json: Json = Fals
     130 interrupted.
     """
     with errors_as_lines():
-        request = read_request(context, options)
+        request = read_request(context, replay, options)
         from flashbulb.audit.stages.audit import run_record
 
         with lines_to_stderr(as_json):
@@ -55,7 +55,7 @@ def record(context: typer.Context, *, force: Force = False, as_json: Json = Fals
 
 
 @app.command()
-@takes(DetectionOptions)
+@takes(options_of(DetectionSettings))
 def detect(
     run: Annotated[Path, typer.Argument(help="Run directory written by `flashbulb record`.")],
     *,
@@ -91,12 +91,14 @@ def detect(
 
 
 @app.command()
-@takes(RecoveryOptions, VerdictOptions)
+@takes(
+    options_of(RecoverySettings),
+    options_of(VerdictSettings),
+    options_of(ActivationSettings, "batch_size", "allow_pickle"),
+)
 def recover(
     run: Annotated[Path, typer.Argument(help="Run directory written by `flashbulb detect`.")],
     *,
-    batch_size: BatchSize = None,
-    allow_pickle: AllowPickle = False,
     gate: Gate = False,
     as_json: Json = False,
     **options: Any,
@@ -117,8 +119,7 @@ def recover(
     130 interrupted.
     """
     with errors_as_lines():
-        machine = {"batch_size": batch_size, "allow_pickle": allow_pickle}
-        changes = chosen_settings({**options, **machine}, AuditSettings)
+        changes = chosen_settings(options, AuditSettings)
         from flashbulb.audit.stages.audit import run_recover
 
         with lines_to_stderr(as_json):
@@ -130,8 +131,10 @@ def recover(
 
 
 @app.command()
-@takes(InputOptions, RecordingOptions, CandidateOptions, DetectionOptions, RecoveryOptions, VerdictOptions)
-def validate(context: typer.Context, *, force: Force = False, as_json: Json = False, **options: Any) -> None:
+@takes(options_of(AuditSettings))
+def validate(
+    context: typer.Context, *, replay: ReplayOf = None, force: Force = False, as_json: Json = False, **options: Any
+) -> None:
     """Check all inputs of an audit and print what it would run, without writing anything.
 
     Takes the options of `flashbulb audit`. Reports every error in the inputs that the audit would report, including
@@ -145,7 +148,7 @@ def validate(context: typer.Context, *, force: Force = False, as_json: Json = Fa
     4 internal error; 130 interrupted.
     """
     with errors_as_lines():
-        request = read_request(context, options)
+        request = read_request(context, replay, options)
         from flashbulb.audit.stages.audit import open_session
         from flashbulb.audit.stages.validate import plan_audit
         from flashbulb.reports.views.audit_plan import plan_lines

@@ -42,11 +42,6 @@ from flashbulb.reports.views.terminal import SummaryConsole
 
 logger = logging.getLogger(__name__)
 
-_NOT_IN_IDENTITY = {
-    *("model", "neurons", "out"),  # compared by their hashes, or only where results go
-    *("device", "allow_pickle", "batch_size"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Ablation:
@@ -137,7 +132,7 @@ def _identity(settings: AblateSettings, loaded: LoadedModel, neurons_sha256: str
         "dtype": loaded.dtype,
         "device": loaded.device,
         "neurons_sha256": neurons_sha256,
-        "settings": {"command": "ablate", **settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)},
+        "settings": {"command": "ablate", **settings.identity()},
         "versions": library_versions(),
     }
 

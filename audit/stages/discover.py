@@ -34,12 +34,6 @@ from flashbulb.reports.views.terminal import SummaryConsole
 
 logger = logging.getLogger(__name__)
 
-_NOT_IN_IDENTITY = {
-    *("model", "out"),  # compared by its hash, or only where results go
-    *("budget", "minutes", "patience"),  # when a search ends; a larger value resumes it
-    *("device", "allow_pickle", "batch_size", "checkpointing", "descriptor_weights"),
-}
-
 
 def run_discovery(
     settings: DiscoverSettings, *, force: bool, replayed: Replay[DiscoverSettings] | None = None
@@ -134,7 +128,7 @@ def _identity(settings: DiscoverSettings, loaded: LoadedModel) -> dict[str, Any]
         "model_fingerprint": loaded.fingerprint,
         "dtype": loaded.dtype,
         "device": loaded.device,
-        "settings": {"command": "discover", **settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)},
+        "settings": {"command": "discover", **settings.identity()},
         "versions": library_versions(),
     }
 

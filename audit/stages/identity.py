@@ -14,22 +14,16 @@ from typing import Any
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.run.directory import DETECTION, RECORDING, RECOVERY, fingerprint_of
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import (
+    ActivationSettings,
+    AuditSettings,
+    DetectionSettings,
+    RecordingSettings,
+    RecoverySettings,
+    ScreeningSettings,
+)
 from flashbulb.audit.stages.account import library_versions
 from flashbulb.audit.stages.state import AuditedModel, Inputs
-
-_ACTIVATION_SETTINGS = {"sites", "detectors", "n_seeds", "seed", "num_inference_steps"}
-_SET_SETTINGS = {"shard_size", "text_column", "reference_column", "tiers", "screened_share", "n_components"}
-_DETECTION_SETTINGS = {"fpr", "max_style_shift", "n_top_neurons", "min_group_prompts"}
-_RECOVERY_SETTINGS = {
-    *("train_images", "descriptor", "descriptor_sha256", "images", "max_sampled", "strategies"),
-    *("n_samples", "sample_steps", "guidance_scale"),
-    *("ascend_restarts", "ascend_steps", "ascend_rate", "ascend_radius"),
-    *("ascend_neurons", "ascend_kind", "ascend_variable"),
-}
-# In none of these: paths, inputs that are compared by their hashes, settings that change a result only by rounding
-# (batch_size, checkpointing), and settings of the verdict and the page (strict, policy, waivers, show_prompts,
-# redact_prompts, blur).
 
 
 def audit_identity(inputs: Inputs) -> dict[str, Any]:
@@ -50,19 +44,19 @@ def recording_identity(inputs: Inputs) -> dict[str, Any]:
         "device": inputs.model.device,
         "prompts_sha256": inputs.candidates.sha256,
         "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
-        "settings": _select(inputs.settings, _ACTIVATION_SETTINGS | _SET_SETTINGS),
+        "settings": inputs.settings.identity(RecordingSettings),
         "versions": library_versions(),
     }
 
 
 def detection_identity(settings: AuditSettings) -> dict[str, Any]:
     """Return what scores and flags depend on, in addition to the recording."""
-    return {"settings": _select(settings, _DETECTION_SETTINGS), "versions": library_versions()}
+    return {"settings": settings.identity(DetectionSettings), "versions": library_versions()}
 
 
 def recovery_identity(settings: AuditSettings) -> dict[str, Any]:
     """Return what recovery depends on, in addition to detection."""
-    return {"settings": _select(settings, _RECOVERY_SETTINGS), "versions": library_versions()}
+    return {"settings": settings.identity(RecoverySettings), "versions": library_versions()}
 
 
 def calibration_identity(model: AuditedModel, settings: AuditSettings) -> dict[str, Any]:
@@ -70,7 +64,7 @@ def calibration_identity(model: AuditedModel, settings: AuditSettings) -> dict[s
     return {
         "model": model.fingerprint,
         "dtype": model.dtype,
-        "settings": _select(settings, _ACTIVATION_SETTINGS),
+        "settings": settings.identity(ActivationSettings),
         "versions": library_versions(),
     }
 
@@ -82,7 +76,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet) -> dict[str, Any
     if name == "candidates" and settings.tiers == "screened":
         screening = {
             "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
-            **_select(settings, {"screened_share", "n_components"}),
+            **settings.identity(ScreeningSettings),
         }
     return {
         **calibration_identity(inputs.model, settings),

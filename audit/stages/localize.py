@@ -36,8 +36,6 @@ N_FOR_MEANS, N_FOR_ATTRIBUTION = 64, 32
 RECOVERY_RATE, RECOVERY_BATCH = 0.1, 8
 """Learning rate, and noises per step, of a recovery from the ablated model."""
 
-_NOT_IN_IDENTITY = {"run", "prompts", "max_prompts", "show_prompts", "allow_pickle", "device", "batch_size"}
-
 
 def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
     """Localize the memorized images that the audit in `settings.run` recovered, and return the counts.
@@ -57,8 +55,7 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
     denoiser = open_denoiser(loaded.pipe)
     denoiser.require("localize")
     folder = settings.run / LOCALIZATION_DIRECTORY
-    chosen = settings.model_dump(mode="json", exclude=_NOT_IN_IDENTITY)
-    identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **chosen})
+    identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **settings.identity()})
     localized: dict[str, LocalizedMemory] = {}
     for memory in memories:
         if (result := load_localized(_path(settings, memory), memory, identity)) is not None:

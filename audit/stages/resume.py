@@ -15,8 +15,8 @@ from flashbulb.audit.stages.recorded import open_recorded
 from flashbulb.reports.tables.files import DETECTION_TABLES, sha256_of
 from flashbulb.reports.tables.run_record import COMPLETE, DETECTED, RECORDED
 
-_NOT_RESTORED = {"allow_pickle", "descriptor_weights"}
-"""A run directory may come from an untrusted source, and either setting can run code."""
+_NOT_RESTORED = {name for name, option in AuditSettings.options().items() if option.can_run_code}
+"""A run directory may come from an untrusted source."""
 
 
 def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSettings:

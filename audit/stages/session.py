@@ -27,8 +27,8 @@ from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.settings import (
     DEFAULT_DETECTORS,
     AuditSettings,
-    ModelSettings,
     SettingsError,
+    TrainingImageSettings,
     default_strategies,
 )
 from flashbulb.audit.stages.identity import calibration_identity
@@ -166,7 +166,7 @@ def select_detectors(names: Sequence[str], sites: Sequence[str]) -> tuple[Detect
     return detectors
 
 
-def load_training_images(settings: ModelSettings, denoiser: Denoiser) -> TrainingImages | None:
+def load_training_images(settings: TrainingImageSettings, denoiser: Denoiser) -> TrainingImages | None:
     """Open the training images at the size of the model's images; None without --train-images."""
     if settings.train_images is None:
         return None
@@ -252,7 +252,7 @@ def check_store_size(inputs: Inputs) -> None:
         )
 
 
-def check_training_images(settings: ModelSettings) -> None:
+def check_training_images(settings: TrainingImageSettings) -> None:
     """Refuse a missing --train-images, and --descriptor without weights or training images."""
     source = settings.train_images
     if source is not None and not source.exists():

@@ -13,15 +13,28 @@ from typer.main import get_command
 
 from flashbulb.audit.cli import app
 from flashbulb.audit.cli.command import NAME
-from flashbulb.audit.cli.help import COMMAND_PANELS, SETTINGS, examples_of
+from flashbulb.audit.cli.help import COMMAND_PANELS, examples_of
 from flashbulb.audit.cli.layers import is_layered, leaf_commands, option_name, variables_of
-from flashbulb.audit.cli.options import detector_names
 from flashbulb.audit.detectors import find_detectors
-from flashbulb.audit.settings import DescriptorName
+from flashbulb.audit.settings import (
+    AblateSettings,
+    AuditSettings,
+    DescriptorName,
+    DiscoverSettings,
+    LocalizeSettings,
+    Settings,
+    detector_names,
+)
 from flashbulb.audit.training_images.descriptors import PREPROCESSINGS
 from tests.audit.commands import ROOT, run_flashbulb
 from tests.audit.start_costs import FAST, measure_fast
 
+SETTINGS: dict[str, type[Settings]] = {
+    **dict.fromkeys(("audit", "record", "validate", "calibrate"), AuditSettings),
+    "discover": DiscoverSettings,
+    "localize": LocalizeSettings,
+    "ablate": AblateSettings,
+}
 LEAVES = {" ".join(leaf.path): leaf for leaf in leaf_commands(get_command(app))}
 
 
@@ -120,9 +133,9 @@ def test_every_option_shows_help_default_and_variable(name: str) -> None:
             assert re.search(r"\[default: |\[required\]|by default", shown[:end]), f"{param.name} shows no default"
 
 
-@pytest.mark.parametrize("name", [name for name in LEAVES if LEAVES[name].path in SETTINGS])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_shown_defaults_are_those_of_the_settings(name: str) -> None:
-    page, model = page_of(*LEAVES[name].path), SETTINGS[LEAVES[name].path]
+    page, model = page_of(name), SETTINGS[name]
     for param in LEAVES[name].command.params:
         default = model.model_fields[param.name].default if param.name in model.model_fields else None
         if isinstance(default, int | float | str) and not isinstance(default, bool):

@@ -1,0 +1,53 @@
+"""Settings of `flashbulb ablate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from flashbulb.audit.settings.option import Option, Settings
+from flashbulb.audit.settings.shared import AllowPickle, Device, DtypeName, Model, Replacement
+
+
+class AblateSettings(Settings):
+    """An ablation: the model, the neurons to ablate, and the prompts to sample with and without them."""
+
+    model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
+    neurons: Annotated[
+        Path,
+        Field(description="JSON file of neurons, as `flashbulb localize` and flashbulb.save_neurons write it."),
+        Option("Inputs", changes_result=False),
+    ]
+    prompt: Annotated[
+        tuple[str, ...],
+        Field(min_length=1, description="Prompt to sample with and without the neurons (repeat for more)."),
+        Option("Inputs"),
+    ]
+    out: Annotated[Path, Field(description="Folder to write the results to."), Option("Output", changes_result=False)]
+    by: Annotated[
+        Replacement,
+        Field(
+            description="What replaces a neuron's value: its value for the empty prompt, its mean in the file, or zero."
+        ),
+        Option("Neurons"),
+    ] = "unconditional"
+    n_samples: Annotated[
+        int, Field(ge=2, le=64, description="Images per prompt, one per seed, 2 to 64."), Option("Images", "samples")
+    ] = 4
+    sample_steps: Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")] = 25
+    guidance_scale: Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")] = (
+        3.0
+    )
+    seed: Annotated[
+        int,
+        Field(ge=0, lt=2**31, description="Run seed; pass an audit's run seed to sample the audit's images."),
+        Option("Machine"),
+    ] = 0
+    batch_size: Annotated[
+        int, Field(ge=1, description="Images per call of the pipeline."), Option("Machine", changes_result=False)
+    ] = 32
+    dtype: Annotated[DtypeName, Option("Machine")] = "auto"
+    device: Device = "auto"
+    allow_pickle: AllowPickle = False

@@ -1,0 +1,85 @@
+"""Settings of `flashbulb discover`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from flashbulb.audit.settings.option import Option
+from flashbulb.audit.settings.shared import (
+    AllowPickle,
+    AscentSiteKind,
+    Device,
+    DtypeName,
+    Model,
+    Seed,
+    TrainingImageSettings,
+)
+
+
+class DiscoverSettings(TrainingImageSettings):
+    """A search for memorized images that needs no prompts: the model, the budget, and the ascents.
+
+    A larger budget, more minutes or more patience resume a search that has ended.
+    """
+
+    model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
+    out: Annotated[
+        Path,
+        Field(description="Run directory; by default runs/<model>-discovery."),
+        Option("Output", is_optional=True, changes_result=False),
+    ]
+    budget: Annotated[
+        int | None,
+        Field(ge=1, description="Maximum number of UNet evaluations; give this, --minutes, or both."),
+        Option("Search", changes_result=False),
+    ] = None
+    minutes: Annotated[
+        float | None,
+        Field(gt=0, description="Start no new round after this many minutes."),
+        Option("Search", changes_result=False),
+    ] = None
+    n_starts: Annotated[
+        int, Field(ge=1, description="Ascents per round, each from random words."), Option("Search", "starts")
+    ] = 48
+    steps: Annotated[int, Field(ge=1, le=1000, description="Gradient steps per ascent."), Option("Search")] = 15
+    learning_rate: Annotated[
+        float, Field(gt=0, description="Learning rate of the ascents."), Option("Search", "rate")
+    ] = 0.01
+    radius: Annotated[
+        float,
+        Field(gt=0, description="How far an ascent may move a token, as a multiple of the token's norm."),
+        Option("Search"),
+    ] = 0.5
+    patience: Annotated[
+        int,
+        Field(ge=1, description="Stop after this many rounds without a new image."),
+        Option("Search", changes_result=False),
+    ] = 5
+    seed: Seed = 0
+    batch_size: Annotated[
+        int, Field(ge=1, description="Ascents per UNet call."), Option("Machine", changes_result=False)
+    ] = 48
+    checkpointing: Annotated[
+        bool,
+        Field(description="Use gradient checkpointing: less memory, more time."),
+        Option("Ascents", changes_result=False),
+    ] = False
+    dtype: Annotated[DtypeName, Option("Machine")] = "auto"
+    device: Device = "auto"
+    allow_pickle: AllowPickle = False
+    images: Annotated[
+        bool,
+        Field(description="Keep images on disk; without them, an interrupted search starts over."),
+        Option("Output"),
+    ] = True
+    num_inference_steps: Annotated[int, Field(ge=1)] = 50
+    n_components: Annotated[int, Field(ge=0)] = 10
+    seen_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    n_highest: Annotated[int, Field(ge=1)] = 20
+    n_reference: Annotated[int, Field(ge=8)] = 400
+    n_samples: Annotated[int, Field(ge=2, le=64)] = 3
+    sample_steps: Annotated[int, Field(ge=2)] = 15
+    kind: AscentSiteKind = "feed_forward"

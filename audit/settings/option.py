@@ -1,0 +1,64 @@
+"""How a setting is declared: a field with type, bounds, description and default, and its option on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+Panel = Literal["Inputs", "Neurons", "Scores", "Search", "Images", "Ascents", "Judgement", "Machine", "Output"]
+PANELS: tuple[Panel, ...] = get_args(Panel)
+"""Panels of options in `--help`, in their order."""
+
+
+class SettingsError(ValueError):
+    """Settings that are invalid or contradict each other. The message says how to fix them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """The option of a setting. The field's description is its help; variable and file key have the name of the option.
+
+    Args:
+        name: where it is not the name of the field; the field n_seeds is the option --seeds.
+        words: what a shell completes, where the type does not list the values.
+        is_argument: given by position, without a name.
+        is_optional: the command fills in a field that has no default.
+        changes_result: False keeps it out of identities, so that another value resumes the same results. False for
+            paths, inputs compared by their hashes, what changes a result only by rounding, and verdict and page.
+        only_typed: neither the environment nor a file may set it.
+        can_run_code: a run directory, which may be somebody else's, does not restore it.
+    """
+
+    panel: Panel
+    name: str = ""
+    words: Callable[[], Iterable[str]] | None = None
+    is_argument: bool = False
+    is_optional: bool = False
+    changes_result: bool = True
+    only_typed: bool = False
+    can_run_code: bool = False
+
+
+class Settings(BaseModel):
+    """Settings that belong together; a setting is a field, and one with an `Option` is on the command line as well."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # `--help` builds no validator
+
+    @classmethod
+    def options(cls) -> dict[str, Option]:
+        """Return the options of all settings that have one, by field."""
+        marks = {name: field.metadata for name, field in cls.model_fields.items()}
+        return {name: mark for name, metadata in marks.items() for mark in metadata if isinstance(mark, Option)}
+
+    def identity(self, stage: type[Settings] | None = None) -> dict[str, Any]:
+        """Return what results depend on, as JSON values.
+
+        Args:
+            stage: the settings of one stage, from which this class inherits; all settings if left out.
+        """
+        chosen: type[Settings] = stage or type(self)
+        unchanging = {name for name, option in chosen.options().items() if not option.changes_result}
+        return self.model_dump(mode="json", include=chosen.model_fields.keys() - unchanging)

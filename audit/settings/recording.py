@@ -1,0 +1,121 @@
+"""Settings of an audit's first stage: what to record of which model, on which prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from flashbulb.audit.settings.option import Option, Settings
+from flashbulb.audit.settings.shared import AllowPickle, Device, DtypeName, Model, Seed, SiteKind
+
+ALL_SITES: tuple[SiteKind, ...] = get_args(SiteKind)
+DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "one_step_agreement", "picture_agreement")
+"""Published detectors that need no more denoiser evaluations than the spike scores, which are always computed."""
+
+
+def detector_names() -> Iterator[str]:
+    """Yield the values of --detectors, from the files of `flashbulb.audit.detectors`, as importing them needs torch."""
+    import pkgutil
+
+    from flashbulb.audit import detectors
+
+    yield from ("all", "none")
+    yield from (module.name for module in pkgutil.iter_modules(detectors.__path__) if module.name != "views")
+
+
+class InputSettings(Settings):
+    """What to audit, and where the results go. Paths are as the user gave them."""
+
+    model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
+    prompts: Annotated[
+        str,
+        Field(description="Prompts to audit: txt, csv, tsv, jsonl, json, parquet (also .gz), folder, or -."),
+        Option("Inputs", is_optional=True, changes_result=False),
+    ]
+    reference: Annotated[
+        str | None,
+        Field(description="Prompts you know are not in the training set, in the style of --prompts; same formats."),
+        Option("Inputs", changes_result=False),
+    ]
+    out: Annotated[
+        Path,
+        Field(description="Run directory; by default runs/<model>."),
+        Option("Output", is_optional=True, changes_result=False),
+    ]
+    calibration: Annotated[
+        Path | None,
+        Field(description="Reference recorded by `flashbulb calibrate`; replaces --reference."),
+        Option("Inputs", changes_result=False),
+    ] = None
+    text_column: Annotated[
+        str | None,
+        Field(description="Column that holds the prompts; by default prompt, text or caption."),
+        Option("Inputs"),
+    ] = None
+    reference_column: Annotated[
+        str | None,
+        Field(description="Column that holds the reference prompts; by default prompt, text or caption."),
+        Option("Inputs"),
+    ] = None
+
+
+class ActivationSettings(Settings):
+    """How to record a model. Recordings with equal settings can be compared, whatever their prompts."""
+
+    sites: Annotated[
+        tuple[SiteKind, ...],
+        Field(description=f"Kind of site to record (repeat for more): {', '.join(ALL_SITES)}."),
+        Option("Neurons"),
+    ] = ALL_SITES
+    detectors: Annotated[
+        tuple[str, ...],
+        Field(description="Published detector to add (repeat for more), or all, or none; see `flashbulb detectors`."),
+        Option("Neurons", words=detector_names),
+    ] = DEFAULT_DETECTORS
+    n_seeds: Annotated[
+        int,
+        Field(ge=1, le=64, description="Seeds to record the first denoising step with, 1 to 64."),
+        Option("Neurons", "seeds"),
+    ] = 4
+    seed: Seed = 0
+    num_inference_steps: Annotated[int, Field(ge=1)] = 50
+    batch_size: Annotated[
+        int, Field(ge=1, description="Latents per UNet call."), Option("Machine", changes_result=False)
+    ] = 32
+    max_store_gib: Annotated[
+        float,
+        Field(gt=0, description="Refuse to record more than this many GiB of activations."),
+        Option("Machine", changes_result=False),
+    ] = 20.0
+    dtype: Annotated[DtypeName, Option("Machine", changes_result=False)] = "auto"  # recorded with the model
+    device: Device = "auto"
+    allow_pickle: AllowPickle = False
+
+
+class ScreeningSettings(Settings):
+    """Which candidate prompts to record."""
+
+    tiers: Annotated[
+        Literal["full", "screened"],
+        Field(description="full runs the UNet on all prompts, screened drops those whose text side looks clean."),
+        Option("Scores"),
+    ] = "full"
+    screened_share: Annotated[
+        float,
+        Field(gt=0, lt=1, description="With --tiers screened: share of reference-like prompts to drop, 0 to 1."),
+        Option("Scores"),
+    ] = 0.5
+    n_components: Annotated[int, Field(ge=0)] = 10
+
+
+class CandidateSettings(ScreeningSettings):
+    """Which candidate prompts to record, and how many at a time."""
+
+    shard_size: Annotated[int, Field(ge=1, description="Prompts per saved shard."), Option("Machine")] = 256
+
+
+class RecordingSettings(CandidateSettings, ActivationSettings, InputSettings):  # fields of the last class come first
+    """The first stage of an audit: the model, the prompts, and how they are recorded."""

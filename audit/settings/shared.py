@@ -1,0 +1,62 @@
+"""Settings that several commands share, and the values they can take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from flashbulb.audit.settings.option import Option, Settings
+
+SiteKind = Literal["text_mlp", "cross_k", "cross_v", "cross_out", "feed_forward"]
+AscentSiteKind = Literal["feed_forward", "cross_out"]
+Replacement = Literal["unconditional", "mean", "zero"]
+DescriptorName = Literal["sscd-disc-large", "sscd-disc-mixup", "dinov2"]
+
+Model = Annotated[str, Field(description="Pipeline folder or hub id; by default the embedded model.")]
+DtypeName = Annotated[
+    Literal["auto", "float32", "float16", "bfloat16"],
+    Field(description="Data type of the model; auto is float32 on the CPU, else float16."),
+]
+Device = Annotated[
+    str,
+    Field(description="Device to run on: cpu, cuda, cuda:1, mps; auto is cuda if available, else cpu."),
+    Option("Machine", words=lambda: ("auto", "cpu", "cuda", "cuda:0", "mps"), changes_result=False),
+]
+AllowPickle = Annotated[
+    bool,
+    Field(description="Allow pickled weights; loading them can run code, so use it only for weights you trust."),
+    Option("Machine", changes_result=False, only_typed=True, can_run_code=True),
+]
+Seed = Annotated[
+    int, Field(ge=0, lt=2**31, description="Run seed, from which all random numbers derive."), Option("Machine")
+]
+
+
+class TrainingImageSettings(Settings):
+    """The training images to compare with. Paths are as the user gave them."""
+
+    train_images: Annotated[
+        Path | None,
+        Field(
+            description="Training images to compare with: folder, imagefolder, .tar shards, or index "
+            "(`flashbulb index`)."
+        ),
+        Option("Inputs"),
+    ]
+    descriptor: Annotated[
+        DescriptorName | None,
+        Field(description="Learned image descriptor to use in addition to the pixel comparison."),
+        Option("Inputs"),
+    ] = None
+    descriptor_weights: Annotated[
+        Path | None,
+        Field(description="Weights of the descriptor: a TorchScript file (SSCD) or a transformers folder (DINOv2)."),
+        Option("Inputs", changes_result=False, can_run_code=True),
+    ] = None
+    descriptor_sha256: Annotated[
+        str | None,
+        Field(description="Expected SHA-256 of the weights (64 hex digits); others are refused."),
+        Option("Inputs"),
+    ] = None
