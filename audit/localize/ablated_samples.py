@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.model.calls import observed_predictions
+from flashbulb.audit.model.calls import clip_skip_works, observed_predictions
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.hooks import GuidanceLayout
@@ -22,18 +22,21 @@ class PromptSamples(NamedTuple):
     response_norms: list[float | None]
 
 
-def sample_and_measure(pipe: Any, prompts: Sequence[str], plan: SamplePlan, batch_size: int) -> list[PromptSamples]:
+def sample_and_measure(
+    pipe: Any, prompts: Sequence[str], plan: SamplePlan, batch_size: int, **arguments: int
+) -> list[PromptSamples]:
     """Sample every prompt with every seed of `plan`: one result per prompt.
 
     Args:
         batch_size: largest number of images in one call of `pipe`.
+        arguments: further arguments of the call.
     """
     pairs = [(prompt, index) for prompt in prompts for index in range(plan.n_samples)]
     images: list[RgbImages] = []
     norms: list[float | None] = []
     for first in range(0, len(pairs), batch_size):
         texts, indices = zip(*pairs[first : first + batch_size], strict=True)
-        with observed_predictions(pipe) as predictions:
+        with clip_skip_works(pipe), observed_predictions(pipe) as predictions:
             batch = sample_images(
                 pipe,
                 texts,
@@ -41,6 +44,7 @@ def sample_and_measure(pipe: Any, prompts: Sequence[str], plan: SamplePlan, batc
                 run_seed=plan.run_seed,
                 num_inference_steps=plan.num_inference_steps,
                 guidance_scale=plan.guidance_scale,
+                **arguments,
             )
         images.append(batch)
         is_guided = pipe.do_classifier_free_guidance

@@ -40,7 +40,8 @@ def first_call(pipe: Any, **arguments: Any) -> Mapping[str, Any]:
 
     handle = network.register_forward_pre_hook(stop, with_kwargs=True)
     try:
-        inspect.unwrap(type(pipe).__call__)(pipe, **arguments)
+        with clip_skip_works(pipe):
+            inspect.unwrap(type(pipe).__call__)(pipe, **arguments)
     except _Called as called:
         return called.arguments
     finally:
@@ -56,6 +57,25 @@ def planned_timesteps(pipe: Any, num_inference_steps: int, **arguments: Any) -> 
     """
     first_call(pipe, prompt="", num_inference_steps=num_inference_steps, output_type="latent", **arguments)
     return tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
+
+
+@contextmanager
+def clip_skip_works(pipe: Any) -> Iterator[None]:
+    """Let a pipeline leave out layers of its text encoder while the context is open.
+
+    diffusers 0.42 applies the final norm of `text_encoder.text_model`, whose contents transformers 5 moved into the text
+    encoder itself. An encoder without that name gets it from its class.
+    """
+    encoder = getattr(pipe, "text_encoder", None)
+    if hasattr(encoder, "text_model") or not hasattr(encoder, "final_layer_norm"):
+        yield
+        return
+    encoder_class: Any = type(encoder)
+    encoder_class.text_model = property(lambda own: own)
+    try:
+        yield
+    finally:
+        del encoder_class.text_model
 
 
 @contextmanager

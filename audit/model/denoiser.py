@@ -43,8 +43,8 @@ class Denoiser(Sampler):
     not_offered: ClassVar[tuple[str, ...]] = ()
     """Commands and strategies that do not run on this family yet."""
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
+    def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
+        super().__init__(pipe, clip_skip)
         self.text = TextEncoders(pipe, self.tokenizers)
         self._empty: Conditioning | None = None
 

@@ -21,8 +21,11 @@ def find_families() -> tuple[type[Denoiser], ...]:
     return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
 
 
-def open_denoiser(pipe: Any) -> Denoiser:
+def open_denoiser(pipe: Any, clip_skip: int | None = None) -> Denoiser:
     """Open a loaded pipeline with its family.
+
+    Args:
+        clip_skip: last layers of the CLIP text encoder to leave out.
 
     Raises:
         ModelError: no family fits, or the family refuses the pipeline.
@@ -30,7 +33,7 @@ def open_denoiser(pipe: Any) -> Denoiser:
     family = family_of_pipe(pipe)
     if family is None:
         raise ModelError(f"{type(pipe).__name__} is of no family that Flashbulb audits: {audited_families()}")
-    return family(pipe)
+    return family(pipe, clip_skip)
 
 
 def family_of_pipe(pipe: Any) -> type[Denoiser] | None:

@@ -34,8 +34,8 @@ class Flux(RectifiedFlow):
     }
     guidance = GuidanceLayout.SEPARATE_CALLS
 
-    def __init__(self, pipe: Any) -> None:
-        super().__init__(pipe)
+    def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
+        super().__init__(pipe, clip_skip)
         prepared = self.first_call([""], 1)
         self._positions = {name: prepared[name] for name in ("txt_ids", "img_ids")}
         self._scale: Tensor | None = prepared["guidance"]  # [1], None where the transformer reads none

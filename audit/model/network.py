@@ -10,7 +10,7 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-from flashbulb.audit.model.calls import counted_latents, network_of, observed_predictions
+from flashbulb.audit.model.calls import clip_skip_works, counted_latents, network_of, observed_predictions
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.hooks import (
     SITE_KINDS,
@@ -45,12 +45,12 @@ class Network:
 
     @contextmanager
     def counting(self) -> Iterator[None]:
-        """Count what the pipeline evaluates while the context is open."""
+        """Count what the pipeline's own calls evaluate while the context is open."""
 
         def add(n: int) -> None:
             self.evaluations += n
 
-        with counted_latents(self.pipe, add):
+        with clip_skip_works(self.pipe), counted_latents(self.pipe, add):
             yield
 
     def sites(self, kinds: Collection[str]) -> tuple[Site, ...]:

@@ -21,11 +21,11 @@ class RectifiedFlow(Denoiser):
 
     not_offered: ClassVar[tuple[str, ...]] = ("ascend", "cyclic", "known_image", "localize", "ablate", "discover")
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
         name = type(pipe.scheduler).__name__
         if not name.startswith("FlowMatch"):
             raise ModelError(f"{name} plans no flow; give the pipeline a FlowMatchEulerDiscreteScheduler")
-        super().__init__(pipe)
+        super().__init__(pipe, clip_skip)
 
     @property
     def prediction_type(self) -> PredictionType:

@@ -16,6 +16,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model import autoencoder, sampling
 from flashbulb.audit.model.calls import first_call, planned_timesteps
 from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.network import Network
 
 
@@ -25,8 +26,11 @@ class Sampler(Network, ABC):
     image_to_image: ClassVar[str]
     """Class of diffusers that noises an image and denoises it."""
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
         super().__init__(pipe)
+        if clip_skip is not None and "clip_skip" not in inspect.signature(type(pipe).__call__).parameters:
+            raise ModelError(f"{self.title} leaves out no layers of a text encoder; audit it without --clip-skip")
+        self._clip_skip = clip_skip
         self._timesteps: dict[int, tuple[float, ...]] = {}
 
     @property
@@ -54,12 +58,14 @@ class Sampler(Network, ABC):
     @property
     def _plain(self) -> dict[str, Any]:
         """Arguments of a call without guidance that draws nothing from the global generator."""
-        return {**self._size, "guidance_scale": 1.0, "generator": torch.Generator("cpu")}
+        return {**self._always, "guidance_scale": 1.0, "generator": torch.Generator("cpu")}
 
     @property
-    def _size(self) -> dict[str, int]:
+    def _always(self) -> dict[str, int]:
+        """Arguments of every call."""
         height, width = self.image_size
-        return {"height": height, "width": width}
+        skipped = {} if self._clip_skip is None else {"clip_skip": self._clip_skip}
+        return {"height": height, "width": width, **skipped}
 
     def first_timestep(self, num_inference_steps: int) -> float:
         """Return the scheduler's timestep of x_T, the first of `num_inference_steps` steps of sampling."""
@@ -105,7 +111,7 @@ class Sampler(Network, ABC):
                 run_seed=run_seed,
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,
-                **self._size,
+                **self._always,
             )
 
     def sample(
@@ -129,7 +135,7 @@ class Sampler(Network, ABC):
         def call(rows: slice) -> Any:
             return self.pipe(
                 **conditioning.rows(rows).to(self.device, self.dtype).tensors,
-                **self._size,
+                **self._always,
                 generator=list(generators[rows]),
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,
@@ -159,11 +165,11 @@ class Sampler(Network, ABC):
         """
         image_to_image = self._image_to_image()
         accepted = inspect.signature(image_to_image.__call__).parameters
-        size = {name: side for name, side in self._size.items() if name in accepted}
+        arguments = {name: value for name, value in self._always.items() if name in accepted}
 
         def call(rows: slice) -> Any:
             return image_to_image(
-                **size,
+                **arguments,
                 image=[Image.fromarray(image) for image in images[rows]],
                 **conditioning.rows(rows).to(self.device, self.dtype).tensors,
                 generator=list(generators[rows]),

@@ -28,12 +28,12 @@ def sample_images(
     run_seed: int,
     num_inference_steps: int,
     guidance_scale: float,
-    **size: int,
+    **arguments: int,
 ) -> RgbImages:
     """Sample an image for each pair of prompt and image index, in one batch: [image, height, width, 3].
 
     Args:
-        size: height and width in pixels; by default the pipeline's own.
+        arguments: further arguments of the pipeline's call, such as its height and width.
 
     Raises:
         NonFiniteActivation: an image has a value that is not finite, as float16 decoders produce.
@@ -44,7 +44,7 @@ def sample_images(
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
         output_type="np",
-        **size,
+        **arguments,
     )
     names = [f"prompt {p!r}, image {i}" for p, i in zip(prompts, image_indices, strict=True)]
     return _as_images(output.images, names)

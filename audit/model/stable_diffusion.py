@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from flashbulb.audit.model.calls import clip_skip_works
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
@@ -32,11 +33,11 @@ class StableDiffusion(Denoiser):
     keywords: ClassVar[Mapping[str, str]] = {"prompt_embeds": "encoder_hidden_states"}
     guidance = GuidanceLayout.UNCONDITIONAL_FIRST
 
-    def __init__(self, pipe: Any) -> None:
+    def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
         _check_unet(pipe.unet.config)
         _check_text_encoder(pipe.text_encoder)
         _check_scheduler(pipe.scheduler)
-        super().__init__(pipe)
+        super().__init__(pipe, clip_skip)
         self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod
 
     @property
@@ -68,7 +69,8 @@ class StableDiffusion(Denoiser):
 
     def _prepare(self, prompts: Sequence[str]) -> Conditioning:
         # what the pipeline's call does, without its other preparations
-        embeds, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False)
+        with clip_skip_works(self.pipe):
+            embeds, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False, clip_skip=self._clip_skip)
         return Conditioning({"prompt_embeds": embeds})
 
     def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:

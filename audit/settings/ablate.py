@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, Device, DtypeName, Model, Replacement
+from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Model, Replacement
 
 
 class AblateSettings(Settings):
@@ -33,6 +33,7 @@ class AblateSettings(Settings):
         ),
         Option("Neurons"),
     ] = "unconditional"
+    clip_skip: ClipSkip = None
     n_samples: Annotated[
         int, Field(ge=2, le=64, description="Images per prompt, one per seed, 2 to 64."), Option("Images", "samples")
     ] = 4

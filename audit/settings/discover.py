@@ -11,6 +11,7 @@ from flashbulb.audit.settings.option import Option
 from flashbulb.audit.settings.shared import (
     AllowPickle,
     AscentSiteKind,
+    ClipSkip,
     Device,
     DtypeName,
     Model,
@@ -31,6 +32,7 @@ class DiscoverSettings(TrainingImageSettings):
         Field(description="Run directory; by default runs/<model>-discovery."),
         Option("Output", is_optional=True, changes_result=False),
     ]
+    clip_skip: ClipSkip = None
     budget: Annotated[
         int | None,
         Field(ge=1, description="Maximum number of UNet evaluations; give this, --minutes, or both."),

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, Device, DtypeName, Model, Seed, SiteKind
+from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Model, Seed, SiteKind
 
 ALL_SITES: tuple[SiteKind, ...] = get_args(SiteKind)
 DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "one_step_agreement", "picture_agreement")
@@ -80,6 +80,7 @@ class ActivationSettings(Settings):
         Field(ge=1, le=64, description="Seeds to record the first denoising step with, 1 to 64."),
         Option("Neurons", "seeds"),
     ] = 4
+    clip_skip: ClipSkip = None
     seed: Seed = 0
     num_inference_steps: Annotated[int, Field(ge=1)] = 50
     batch_size: Annotated[

@@ -29,6 +29,14 @@ AllowPickle = Annotated[
     Field(description="Allow pickled weights; loading them can run code, so use it only for weights you trust."),
     Option("Machine", changes_result=False, only_typed=True, can_run_code=True),
 ]
+ClipSkip = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="Last layers of the CLIP text encoder to leave out (clip_skip of diffusers).",
+    ),
+    Option("Neurons"),
+]
 Seed = Annotated[
     int, Field(ge=0, lt=2**31, description="Run seed, from which all random numbers derive."), Option("Machine")
 ]

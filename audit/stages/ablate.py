@@ -145,12 +145,13 @@ def _ablate_prompts(ablation: _Ablation) -> list[dict[str, Any]]:
     unfinished = [prompt for prompt in settings.prompt if ids[prompt] not in rows_by_id]
     footer = {"model_fingerprint": ablation.loaded.fingerprint, "neurons_sha256": ablation.neurons_sha256}
     per_call = max(1, settings.batch_size // settings.n_samples)
+    skipped = {} if settings.clip_skip is None else {"clip_skip": settings.clip_skip}
     with track("ablating", len(ids), "prompts", done=len(ids) - len(unfinished)) as advance:
         for first in range(0, len(unfinished), per_call):
             batch = unfinished[first : first + per_call]
-            before = sample_and_measure(pipe, batch, ablation.plan, settings.batch_size)
+            before = sample_and_measure(pipe, batch, ablation.plan, settings.batch_size, **skipped)
             with ablate(pipe, ablation.neurons, settings.by):
-                after = sample_and_measure(pipe, batch, ablation.plan, settings.batch_size)
+                after = sample_and_measure(pipe, batch, ablation.plan, settings.batch_size, **skipped)
             for prompt, sampled_before, sampled_after in zip(batch, before, after, strict=True):
                 rows_by_id[ids[prompt]] = _save_prompt(ablation, ids[prompt], prompt, sampled_before, sampled_after)
             rows = [row for prompt_id in ids.values() for row in rows_by_id.get(prompt_id, [])]

@@ -54,7 +54,7 @@ def run_discovery(
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
-    denoiser = open_denoiser(loaded.pipe)
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("discover")
     _check_budget(settings, denoiser)
     identity = _identity(settings, loaded)

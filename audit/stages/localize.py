@@ -52,7 +52,8 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
     check_tables(settings.run, record)
     memories = read_memories(settings.run, settings.prompts, settings.max_prompts)
     loaded = _load(record, settings)
-    denoiser = open_denoiser(loaded.pipe)
+    clip_skip = record.settings.get("clip_skip")
+    denoiser = open_denoiser(loaded.pipe, None if clip_skip is None else int(str(clip_skip)))
     denoiser.require("localize")
     folder = settings.run / LOCALIZATION_DIRECTORY
     identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **settings.identity()})

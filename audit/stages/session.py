@@ -75,7 +75,8 @@ def load_session(
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
-    denoiser, model = open_denoiser(loaded.pipe), AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
+    model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
     settings, detectors = _fit(settings, detectors, denoiser)
     sites = denoiser.sites(settings.sites)
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
@@ -139,7 +140,7 @@ def reload_session(inputs: Inputs) -> Session:
             f"{settings.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
             f"{model.fingerprint}; put that model back, or record this one into another directory"
         )
-    denoiser = open_denoiser(loaded.pipe)
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     for strategy in settings.strategies:
         denoiser.require(strategy)
     return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))

@@ -69,7 +69,7 @@ class KnownImage:
     is_default: ClassVar[bool] = False
     is_plain: ClassVar[bool] = False
     needs_neurons: ClassVar[bool] = False
-    identity: ClassVar[frozenset[str]] = frozenset({"seed"})
+    identity: ClassVar[frozenset[str]] = frozenset({"seed", "clip_skip"})
     n_restarts: ClassVar[int] = 1
 
     @staticmethod

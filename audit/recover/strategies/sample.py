@@ -28,7 +28,7 @@ class Sample:
     is_default: ClassVar[bool] = True
     is_plain: ClassVar[bool] = True
     needs_neurons: ClassVar[bool] = False
-    identity: ClassVar[frozenset[str]] = frozenset({"seed", "n_samples", "sample_steps", "guidance_scale"})
+    identity: ClassVar[frozenset[str]] = frozenset({"seed", "clip_skip", "n_samples", "sample_steps", "guidance_scale"})
     n_restarts: ClassVar[int] = 1
 
     @staticmethod
