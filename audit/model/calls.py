@@ -63,8 +63,8 @@ def planned_timesteps(pipe: Any, num_inference_steps: int, **arguments: Any) -> 
 def clip_skip_works(pipe: Any) -> Iterator[None]:
     """Let a pipeline leave out layers of its text encoder while the context is open.
 
-    diffusers 0.42 applies the final norm of `text_encoder.text_model`, whose contents transformers 5 moved into the text
-    encoder itself. An encoder without that name gets it from its class.
+    diffusers 0.42 applies the final norm of `text_encoder.text_model`, whose contents transformers 5 moved into the
+    text encoder itself. An encoder without that name gets it from its class.
     """
     encoder = getattr(pipe, "text_encoder", None)
     if hasattr(encoder, "text_model") or not hasattr(encoder, "final_layer_norm"):
