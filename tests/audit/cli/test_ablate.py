@@ -13,7 +13,7 @@ from PIL import Image
 
 from flashbulb.audit.images.distances import pairwise_distances, seed_agreement, tile_distances
 from flashbulb.audit.localize.ablated_samples import response_norms
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import NeuronSet, ablate, capture, load_neurons
@@ -77,13 +77,13 @@ def test_numbers_are_computed_from_the_images(done: Path) -> None:
 
 
 def test_response_norm_is_that_of_the_first_step(toy_pipe: Any, done: Path) -> None:
-    denoiser = Denoiser(toy_pipe)
+    denoiser = open_denoiser(toy_pipe)
     for row in rows(done):
         latents = torch.randn(1, 4, 8, 8, generator=sample_generator(0, row["prompt"], row["image_index"]))
 
         def predict(text: str, latents: torch.Tensor = latents) -> torch.Tensor:
-            embeds = denoiser.embed(denoiser.tokenize([text]))
-            return denoiser.predict_noise(latents, denoiser.first_timestep(2), embeds)
+            conditioning = denoiser.encode([text]).conditioning
+            return denoiser.predict(latents, denoiser.first_timestep(2), conditioning).native
 
         with torch.no_grad():
             expected = (predict(row["prompt"]) - predict("")).norm()

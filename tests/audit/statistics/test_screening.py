@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set
 from flashbulb.audit.record.shards import Shards
@@ -70,7 +70,8 @@ def prompts_left_out(run: Path) -> pd.DataFrame:
 
 
 def make_recorder(pipe, batch_size: int = 8, kinds=TEXT_SIDE) -> Recorder:
-    return Recorder(Denoiser(pipe), find_sites(pipe, kinds), [], Plan(0, 1, 981, batch_size, 256))
+    denoiser = open_denoiser(pipe)
+    return Recorder(denoiser, denoiser.sites(kinds), [], Plan(0, 1, 981, batch_size, 256))
 
 
 def prompts_of(texts) -> list[Prompt]:
