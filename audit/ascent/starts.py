@@ -23,7 +23,7 @@ def random_prompts(denoiser: Denoiser, n: int, generator: torch.Generator) -> li
     if not words:
         raise ModelError(
             f"the vocabulary of {denoiser.text.tokenizer_class} has no complete words of at least "
-            f"{_MIN_LETTERS} letters; a search starts from such words (CLIP and T5 have them)"
+            f"{_MIN_LETTERS} letters; a search starts from such words (CLIP, T5 and BERT have them)"
         )
     prompts = []
     for _ in range(n):
@@ -34,10 +34,15 @@ def random_prompts(denoiser: Denoiser, n: int, generator: torch.Generator) -> li
 
 
 def whole_words(vocabulary: Sequence[str]) -> list[str]:
-    """Return words of at least four letters that are one token, by id: CLIP marks word ends, T5 word starts."""
+    """Return words of at least four letters that are one token, by id.
+
+    CLIP marks word ends, T5 word starts, and BERT pieces that continue a word.
+    """
     ends = [token.removesuffix("</w>") for token in vocabulary if token.endswith("</w>")]
     starts = [token.removeprefix("▁") for token in vocabulary if token.startswith("▁")]
-    return _words(ends) or _words(starts)
+    continues = [token.startswith("##") for token in vocabulary]
+    wholes = [token for token, is_piece in zip(vocabulary, continues, strict=True) if not is_piece]
+    return _words(ends) or _words(starts) or (_words(wholes) if any(continues) else [])
 
 
 def _words(pieces: Sequence[str]) -> list[str]:

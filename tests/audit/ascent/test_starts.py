@@ -1,9 +1,11 @@
 """A search starts from complete words of the vocabulary, however the tokenizer marks them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from flashbulb.audit.ascent.starts import MAX_WORDS, MIN_WORDS, random_prompts, whole_words
 from flashbulb.audit.model.errors import ModelError
@@ -34,6 +36,12 @@ def test_words_of_a_clip_vocabulary_are_those_that_end() -> None:
 def test_words_of_a_t5_vocabulary_are_those_that_start() -> None:
     tokenizer = sentencepiece("▁star", "ship", "▁sea", "▁1999", "▁", "▁Haus", "▁grün", "</w>", "▁moon!", "house</w")
     assert whole_words(vocabulary_of(tokenizer)) == ["star", "Haus", "grün"]
+
+
+def test_words_of_a_bert_vocabulary_are_those_that_continue_no_other(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "star", "##ship", "sea", "grün", "house", "1999"]))
+    tokenizer = BertTokenizer(str(tmp_path / "vocab.txt"))
+    assert whole_words(vocabulary_of(tokenizer)) == ["star", "grün", "house"]
 
 
 def test_captions_are_some_words_each_and_one_token_a_word() -> None:
