@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 
 import torch
+from diffusers import EDMEulerScheduler
 from safetensors.torch import load_file
 
 from tests.audit.commands import text_file
+from tests.toy import build_toy_pipe, build_toy_tokenizer
+from tests.toy_variants import build_zero_snr_pipe
 
 
 def without_model(inputs, tmp_path):
@@ -31,6 +34,25 @@ def corrupt(inputs, tmp_path):
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     return {"--model": model}, "cannot be loaded"
+
+
+def token_without_a_vector(inputs, tmp_path):
+    model, tokenizer = Path(shutil.copytree(inputs.model, tmp_path / "model")), build_toy_tokenizer()
+    tokenizer.add_tokens(["<cat-toy>"])
+    tokenizer.save_pretrained(model / "tokenizer")
+    return {"--model": model}, "has 1 tokens that the text encoder has no vector for, first '<cat-toy>'"
+
+
+def scheduler_of_its_own(inputs, tmp_path):
+    pipe = build_toy_pipe()
+    pipe.scheduler = EDMEulerScheduler()
+    pipe.save_pretrained(tmp_path / "model")
+    return {"--model": tmp_path / "model"}, "EDMEulerScheduler scales latents and timesteps of its own"
+
+
+def noise_predicted_from_noise(inputs, tmp_path):
+    build_zero_snr_pipe("epsilon").save_pretrained(tmp_path / "model")
+    return {"--model": tmp_path / "model"}, "set prediction_type to v_prediction, or rescale_betas_zero_snr to false"
 
 
 def no_prompts(inputs, tmp_path):
@@ -95,7 +117,8 @@ def no_training_images(inputs, tmp_path):
 
 
 MISTAKES = [
-    *(without_model, without_index, pickled, corrupt, no_prompts, missing_prompts, invalid_utf8, ambiguous_column),
+    *(without_model, without_index, pickled, corrupt, token_without_a_vector, scheduler_of_its_own),
+    *(noise_predicted_from_noise, no_prompts, missing_prompts, invalid_utf8, ambiguous_column),
     *(unwritable_out, file_as_out, unknown_site, impossible_rate, no_seeds, unknown_dtype, unknown_device),
     *(one_reference, two_references, three_references, no_training_images),
 ]
