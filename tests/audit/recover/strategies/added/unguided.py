@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flashbulb.audit.recover.ladder import LadderPrompt, Tools, attempt_from, embed_prompts
+from flashbulb.audit.recover.ladder import LadderPrompt, Tools, attempt_from, encode_prompts
 
 if TYPE_CHECKING:
-    from flashbulb.audit.model.stable_diffusion import Denoiser
+    from flashbulb.audit.model.denoiser import Denoiser
     from flashbulb.audit.recover.attempts import Attempt
     from flashbulb.audit.recover.ladder import Strategy
     from flashbulb.audit.recover.verify import Verifier
@@ -54,9 +54,9 @@ class Unguided:
         return self.verifier.settings
 
     def try_(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
-        embeds = embed_prompts(self.denoiser, prompts)
-        looked = self.verifier.look(embeds, [f"unguided\n{prompt.key}" for prompt in prompts])
-        return [attempt_from(look, self.name, restart, 0, row) for look, row in zip(looked, embeds, strict=True)]
+        rows = encode_prompts(self.denoiser, prompts)
+        looked = self.verifier.look(rows, [f"unguided\n{prompt.key}" for prompt in prompts])
+        return [attempt_from(look, self.name, restart, 0, row) for look, row in zip(looked, rows.each(), strict=True)]
 
 
 STRATEGY: type[Strategy] = Unguided
