@@ -6,7 +6,7 @@ Parquet readers are imported inside the commands, so that `--help` stays fast.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.command import CommandLine
-from flashbulb.audit.cli.options import Json, help_of, in_panel, options_of, takes
+from flashbulb.audit.cli.options import Json, format_options, help_of, in_panel, options_of, takes
 from flashbulb.audit.cli.output import print_json, print_lines
 from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
@@ -24,8 +24,8 @@ from flashbulb.reports.views.text import visible_text
 
 if TYPE_CHECKING:
     from flashbulb.reports.gate.check import CheckedRun
-    from flashbulb.reports.gate.judgement import GateReport
-    from flashbulb.reports.gate.outputs import GateOutputs
+    from flashbulb.reports.gate.formats import Judgement
+    from flashbulb.reports.gate.outputs import Output
 
 RUN_HELP = "Run directory of a finished audit."
 ShowPrompts = Annotated[
@@ -36,7 +36,7 @@ app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 
 
 @app.command()
-@takes(options_of(VerdictSettings, "policy", "waivers"))
+@takes(options_of(VerdictSettings, "policy", "waivers"), format_options())
 def gate(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
     *,
@@ -47,13 +47,6 @@ def gate(
     exit_zero: Annotated[
         bool, in_panel("Judgement", "Exit with 0 instead of 1 if the model leaks; 2, 3 and 4 are unchanged.")
     ] = False,
-    summary: Annotated[Path | None, in_panel("Output", "File to write a Markdown summary to.")] = None,
-    junit: Annotated[Path | None, in_panel("Output", "File to write JUnit XML to.")] = None,
-    sarif: Annotated[Path | None, in_panel("Output", "File to write SARIF 2.1.0 to.")] = None,
-    findings: Annotated[
-        list[Path] | None, in_panel("Output", "File to write all findings to, .jsonl or .parquet (repeat for both).")
-    ] = None,
-    model_card: Annotated[Path | None, in_panel("Output", "File to write a section for the model card to.")] = None,
     show_prompts: ShowPrompts = False,
     as_json: Json = False,
     **options: Any,
@@ -73,18 +66,16 @@ def gate(
     trusted; 4 internal error.
     """
     with errors_as_lines():
-        from flashbulb.reports.gate.findings_file import check_findings_name
+        from flashbulb.reports.gate.formats import Judgement
         from flashbulb.reports.gate.judgement import judge, untrusted_report
-        from flashbulb.reports.gate.outputs import GateOutputs, check_output_paths
+        from flashbulb.reports.gate.outputs import check_output_paths, requested_outputs
         from flashbulb.reports.gate.policy import read_policy
         from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
 
         policy, waivers = options["policy"], options["waivers"]
         limits, waived = read_policy(policy), read_waivers(waivers)
-        for path in findings or ():
-            check_findings_name(path)
+        outputs = requested_outputs(options)
         _check_baseline(run, baseline, new_only)
-        outputs = GateOutputs(summary, junit, sarif, tuple(findings or ()), model_card, show_prompts)
         check_output_paths(
             outputs, [path for path in (policy, waivers) if path], [path for path in (run, baseline) if path]
         )
@@ -92,28 +83,30 @@ def gate(
             checked, older = load_run_to_judge(run), load_run_to_judge(baseline) if baseline else None
             report = judge(checked, limits, waived, older, new_only=new_only, today=today_in_utc())
         except RunIncompleteError as error:
-            _write_verdict(outputs, untrusted_report(str(error), limits), None, as_json=as_json)
+            untrusted = Judgement(untrusted_report(str(error), limits), None, show_prompts)
+            _write_verdict(outputs, untrusted, as_json=as_json)
             raise
-        _write_verdict(outputs, report, checked, as_json=as_json)
+        _write_verdict(outputs, Judgement(report, checked, show_prompts), as_json=as_json)
         raise typer.Exit(0 if exit_zero and report.verdict.outcome == "fail" else report.verdict.exit_code)
 
 
-def _write_verdict(outputs: GateOutputs, report: GateReport, checked: CheckedRun | None, *, as_json: bool) -> None:
+def _write_verdict(outputs: Sequence[Output], judgement: Judgement, *, as_json: bool) -> None:
     """Write one verdict to every output.
 
-    Without `checked`, the run could not be read: only JSON is printed, because the error line says the rest.
+    If the run could not be read, only JSON is printed, because the error line says the rest.
     """
     from flashbulb.reports.gate.documents import gate_document
     from flashbulb.reports.gate.markdown import gate_markdown
     from flashbulb.reports.gate.outputs import append_step_summary, write_outputs
     from flashbulb.reports.gate.terminal import gate_lines
 
-    append_step_summary(gate_markdown(report, outputs.show_prompts))
-    write_outputs(outputs, report, checked)
+    report, show_prompts = judgement.report, judgement.show_prompts
+    append_step_summary(gate_markdown(report, show_prompts))
+    write_outputs(outputs, judgement)
     if as_json:
-        print_json(gate_document(report, outputs.show_prompts))
-    elif checked is not None:
-        print_lines(gate_lines(report, outputs.show_prompts))
+        print_json(gate_document(report, show_prompts))
+    elif judgement.run is not None:
+        print_lines(gate_lines(report, show_prompts))
 
 
 @app.command()

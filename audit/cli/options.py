@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flashbulb.audit.settings import Option, Panel, Settings
+from flashbulb.reports.gate.formats import OUTPUT_FORMATS, OutputFormat
 
 
 def in_panel(panel: Panel, text: str, *names: str) -> Any:
@@ -56,6 +58,17 @@ def options_of(model: type[Settings], *names: str) -> list[SettingOption]:
         for name, option in model.options().items()
         if not names or name in names
     ]
+
+
+def format_options() -> list[SettingOption]:
+    """Return an option for each format in which a judgement is written."""
+    return [SettingOption(_format_parameter(form), None) for form in OUTPUT_FORMATS]
+
+
+def _format_parameter(form: OutputFormat) -> inspect.Parameter:
+    kind: Any = list[Path] if form.is_repeatable else Path
+    info = typer.Option(None, help=form.description, rich_help_panel="Output")
+    return inspect.Parameter(form.name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind | None)
 
 
 def defaults_of(model: type[BaseModel]) -> dict[str, Any]:

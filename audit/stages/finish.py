@@ -26,6 +26,7 @@ from flashbulb.audit.statistics.neuron_groups import (
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
 from flashbulb.reports.gate.check import check_run
+from flashbulb.reports.gate.formats import Judgement
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.outputs import audit_outputs, write_outputs
 from flashbulb.reports.page.report import PageOptions, image_mode, write_report
@@ -69,7 +70,7 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         write_text(
             run.path / SUMMARY_FILE, summary_markdown(finished, tables.scores, tables.recoveries, settings.show_prompts)
         )
-        write_outputs(audit_outputs(run.path, settings.show_prompts), report, checked)
+        write_outputs(audit_outputs(run.path), Judgement(report, checked, settings.show_prompts))
         write_report(run.path / REPORT_FILE, run.path, checked, report, page_options)
         run.update(**asdict(finished))
     print_summary(SummaryConsole(), finished, run.path, tables.scores, tables.spikes, tables.recoveries)

@@ -1,29 +1,13 @@
 """Write a judgement in every requested format, from one report, so that all outputs state the same verdict."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.gate.findings_file import write_findings
-from flashbulb.reports.gate.judgement import GateReport
-from flashbulb.reports.gate.junit import write_junit
-from flashbulb.reports.gate.markdown import write_summary
-from flashbulb.reports.gate.model_card import write_model_card
-from flashbulb.reports.gate.sarif import write_sarif
-from flashbulb.reports.tables.files import (
-    FINDINGS_LINES_FILE,
-    FINDINGS_TABLE_FILE,
-    JUNIT_FILE,
-    REPORT_FILE,
-    RUN_FILE,
-    SARIF_FILE,
-    TABLE_FILES,
-    VERDICT_FILES,
-    RunFileError,
-)
+from flashbulb.reports.gate.formats import OUTPUT_FORMATS, Judgement, OutputFormat
+from flashbulb.reports.tables.files import REPORT_FILE, RUN_FILE, TABLE_FILES, VERDICT_FILES, RunFileError
 
 STEP_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 """Environment variable in which GitHub Actions names the file that collects a step's Markdown summary."""
@@ -34,43 +18,34 @@ class OutputError(RunFileError):
     """An output that cannot be written (a usage error)."""
 
 
-@dataclass(frozen=True, slots=True)
-class GateOutputs:
-    """The path of each requested format, None for the others.
+class Output(NamedTuple):
+    """A file to write, and its format."""
 
-    Args:
-        findings: each ends in `.jsonl` or `.parquet`.
-        show_prompts: write the text of prompts; otherwise a prompt is named by its file and row.
-    """
-
-    summary: Path | None
-    junit: Path | None
-    sarif: Path | None
-    findings: tuple[Path, ...]
-    model_card: Path | None
-    show_prompts: bool
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """Every requested file."""
-        single = (self.summary, self.junit, self.sarif, self.model_card)
-        return (*(path for path in single if path is not None), *self.findings)
+    path: Path
+    format: OutputFormat
 
 
-def audit_outputs(directory: Path, show_prompts: bool) -> GateOutputs:
+def audit_outputs(directory: Path) -> list[Output]:
     """List the outputs that an audit writes into its run directory. Its summary.md is a page of its own."""
-    findings = (directory / FINDINGS_LINES_FILE, directory / FINDINGS_TABLE_FILE)
-    return GateOutputs(
-        summary=None,
-        junit=directory / JUNIT_FILE,
-        sarif=directory / SARIF_FILE,
-        findings=findings,
-        model_card=None,
-        show_prompts=show_prompts,
-    )
+    return [Output(directory / name, form) for form in OUTPUT_FORMATS for name in form.audit_files]
 
 
-def check_output_paths(outputs: GateOutputs, inputs: Sequence[Path], runs: Sequence[Path]) -> None:
+def requested_outputs(options: Mapping[str, object]) -> list[Output]:
+    """List the outputs that the options of a command name.
+
+    Raises:
+        RunFileError: a path has an ending that its format has not.
+    """
+    outputs: list[Output] = []
+    for form in OUTPUT_FORMATS:
+        given = options.get(form.name) or ()
+        outputs += [Output(Path(str(path)), form) for path in (given if isinstance(given, list | tuple) else [given])]
+    for output in outputs:
+        output.format.check_name(output.path)
+    return outputs
+
+
+def check_output_paths(outputs: Sequence[Output], inputs: Sequence[Path], runs: Sequence[Path]) -> None:
     """Refuse an output that would replace another output, an input or a result of an audit.
 
     Args:
@@ -81,7 +56,7 @@ def check_output_paths(outputs: GateOutputs, inputs: Sequence[Path], runs: Seque
         OutputError: naming the first such output.
     """
     taken = {_replaced_path(path): "is read" for path in inputs}
-    for path in outputs.paths:
+    for path, _ in outputs:
         if path.exists() and not path.is_file():
             raise OutputError(f"{path} cannot be written: it is not a file")
         replaced = _replaced_path(path)
@@ -109,35 +84,15 @@ def _belongs_to_audit(path: Path, run: Path) -> bool:
     return path.parent != run or path.name == RUN_FILE or path.suffix in _AUDIT_SUFFIXES
 
 
-def write_outputs(outputs: GateOutputs, report: GateReport, run: CheckedRun | None) -> None:
-    """Write every requested output.
-
-    Args:
-        run: the judged audit; None if it could not be read. An older model card is then deleted, because it would
-            contradict the verdict.
+def write_outputs(outputs: Sequence[Output], judgement: Judgement) -> None:
+    """Write every output.
 
     Raises:
         OutputError: an output cannot be written.
     """
-    show = outputs.show_prompts
-    writers: list[tuple[Path | None, Callable[[Path], None]]] = [
-        (outputs.summary, lambda path: write_summary(path, report, show)),
-        (outputs.junit, lambda path: write_junit(path, report, show)),
-        (outputs.sarif, lambda path: write_sarif(path, report, Path.cwd(), show)),
-        *((path, lambda path: write_findings(path, report, show)) for path in outputs.findings),
-        (outputs.model_card, lambda path: _write_or_delete_model_card(path, report, run)),
-    ]
-    for path, write in writers:
-        if path is not None:
-            with output_errors(path):
-                write(path)
-
-
-def _write_or_delete_model_card(path: Path, report: GateReport, run: CheckedRun | None) -> None:
-    if run is None:
-        path.unlink(missing_ok=True)
-    else:
-        write_model_card(path, report, run)
+    for path, form in outputs:
+        with output_errors(path):
+            form.write(path, judgement)
 
 
 def append_step_summary(page: str) -> None:
