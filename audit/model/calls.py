@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -49,6 +50,7 @@ def first_call(pipe: Any, **arguments: Any) -> Mapping[str, Any]:
     raise AssertionError(f"{type(pipe).__name__} never called its denoiser")
 
 
+@torch.no_grad()
 def planned_timesteps(pipe: Any, num_inference_steps: int, **arguments: Any) -> tuple[float, ...]:
     """Return the timestep of every call to the denoiser in `pipe(num_inference_steps=…)`, as its scheduler has them.
 
