@@ -179,7 +179,7 @@ def _self(planted: Mapping[str, Planted]) -> list[str]:
 
 def _tier_zero(planted: Mapping[str, Planted]) -> list[str]:
     rows = [[name, *tier_zero(one)] for name, one in planted.items()]
-    return ["## Tier 0 alone: the text side, no UNet", *_table(["model", *HEADER], rows)]
+    return ["## Tier 0 alone: the text side, no denoiser", *_table(["model", *HEADER], rows)]
 
 
 def _ablation(models: Mapping[str, Path], planted: Mapping[str, Planted], work: Path) -> list[str]:
@@ -197,10 +197,10 @@ _INTRODUCTION = (
     "four models are trained with Flashbulb's own recipe: `embedded` (64 pixels, epsilon), `catalogue` (32 pixels,",
     "v-prediction, linear projections), `gazette` (32 pixels, epsilon, other data and seed), `faint` (32 pixels,",
     "v-prediction, few pairs learnt). Published detectors run with the settings of their papers, as each file in",
-    "`audit/detectors/` describes, but on models far smaller than theirs. Detectors that read images are measured on",
-    "the sampled prompts only: the flagged prompts and as many unflagged ones. UE counts UNet evaluations of one",
-    "latent per prompt, with four seeds; evaluations of the empty prompt at x_T are shared by all prompts and are not",
-    "counted.",
+    "`audit/detectors/` describes, but on models far smaller than theirs. Detectors that compare predictions compare what",
+    "the model was trained to predict, the noise or v. Detectors that read images are measured on the sampled prompts",
+    "only: the flagged prompts and as many unflagged ones. UE counts evaluations of the denoiser for one latent per",
+    "prompt, with four seeds; evaluations of the empty prompt at x_T are shared by all prompts and are not counted.",
     "",
 )
 _RATES_TEXT = (

@@ -1,4 +1,4 @@
-"""Tier 0 alone: how well the text side separates, and how many prompts need no UNet."""
+"""Tier 0 alone: how well the text side separates, and how many prompts need no denoiser."""
 
 from __future__ import annotations
 
