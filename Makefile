@@ -45,7 +45,7 @@ gate: ## the same audit, its finished stages kept, with the verdict as exit code
 	code=0; $(FLASHBULB) audit --gate $(OPTIONS) || code=$$?; \
 	echo "flashbulb: gate exit code $$code"; exit $$code
 
-discover: $(INSTALLED) ## search MODEL= for memorized images without captions, BUDGET= UNet evaluations
+discover: $(INSTALLED) ## search MODEL= for memorized images without captions, BUDGET= denoiser evaluations
 	@$(FLASHBULB) discover --budget $${BUDGET:-20000} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
 	$${OUT:+--out "$$OUT"} $(ARGS) $${MODEL:+"$$MODEL"}
 

@@ -138,7 +138,7 @@ def validate(
     """Check all inputs of an audit and print what it would run, without writing anything.
 
     Takes the options of `flashbulb audit`. Reports every error in the inputs that the audit would report, including
-    those that it would meet only after hours. Estimates the time from one call of the UNet on the chosen device.
+    those that it would meet only after hours. Estimates the time from one call of the denoiser on the chosen device.
 
     Reads a pipeline, prompts, reference prompts and training images. Writes nothing.
 

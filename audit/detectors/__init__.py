@@ -1,7 +1,7 @@
 """Detectors: each gives a prompt one score, where higher means more suspicious.
 
 A detector is a file of this package that defines `DETECTOR`; no other registration is needed. Its class says what it
-reads: recorded neurons, one step at x_T, or sampled images. UE is one UNet evaluation of one latent.
+reads: recorded neurons, one step at x_T, or sampled images. UE is one evaluation of the denoiser for one latent.
 """
 
 from __future__ import annotations
@@ -109,5 +109,5 @@ def describe_input(detector: Detector) -> str:
     if isinstance(detector, NeuronDetector):
         return f"{detector.kind} neurons"
     if isinstance(detector, StepDetector):
-        return "attention at x_T" if detector.reads_attention else "noise predicted at x_T"
+        return "attention at x_T" if detector.reads_attention else "prediction at x_T"
     return "sampled images"

@@ -5,9 +5,10 @@ Statistic: ‖(ε(x_t, c) − ε(x_t, ∅)) ∘ m‖₂ / mean(m), averaged over
 BE-PRSS, detect_mem.py and local_sd_pipeline.py; restated by Jeon et al. 2412.04140, appendix D.1). They average m over
 heads and over the two cross-attention layers of Stable Diffusion's down blocks that have the resolution of the latents.
 
-This is an approximation, as it runs after sampling. The image is encoded and noised again: to the last timestep for the
-mask, and to the middle of the noise schedule for the difference. One timestep replaces the mean over steps. m is the
-mean over all layers of the finest resolution, interpolated to the size of the latents.
+This is an approximation, as it runs after sampling. If a model does not predict noise, its raw outputs are compared.
+The image is encoded and noised again: to the last timestep for the mask, and to the middle of the noise schedule for
+the difference. One timestep replaces the mean over steps. m is the mean over all layers of the finest resolution,
+interpolated to the size of the latents.
 
 Cost: 3 UE per image in addition to sampling: the prompt at the last timestep, the prompt and the empty prompt at the
 middle one.

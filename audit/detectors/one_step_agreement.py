@@ -7,8 +7,9 @@ is scaled to [0, 1]. The similarity is multi-scale SSIM with Gaussian windows of
 and three scales with equal exponents (0.33 there, a third here).
 
 Our choices: small latents use as many of the three scales, and as wide a window, as fit. The data range is 1 at every
-scale. The similarity is averaged over the other seeds, so one chance resemblance counts little; they flag a seed whose
-most similar other seed exceeds 0.428. The timestep is that of x_T; their code uses the second timestep of sampling.
+scale. If a model does not predict noise, `Prediction.pull` replaces the difference. The similarity is averaged over the
+other seeds, so one chance resemblance counts little; they flag a seed whose most similar other seed exceeds 0.428. The
+timestep is that of x_T; their code uses the second timestep of sampling.
 
 Cost: 1 UE per prompt and seed; it needs two seeds.
 """

@@ -4,8 +4,8 @@ Statistic: ‖HΔ sΔ‖₂ of each latent, where sΔ is the score of the prompt
 the Jacobian of sΔ. The paper squares it (section 4.4); its code, Dongjae0324/sharpness_memorization_diffusion,
 local_model/pipe.py, does not, and neither do we. They compute the product by automatic differentiation. We use the
 finite difference of their section 5.1, ‖sΔ‖ · ‖sΔ(x_T + δ sΔ/‖sΔ‖) − sΔ(x_T)‖ / δ, with a step along the unit vector
-and δ = 1 as in their code for mitigation. The difference of predicted noises replaces sΔ; the two differ by a factor
-that is the same for all prompts.
+and δ = 1 as in their code for mitigation. The difference of predictions replaces sΔ; the two differ by a factor that
+is the same for all prompts.
 
 On latents of 4 × 64 × 64 the step changes one value by about 0.008, which is the rounding error of bfloat16 near 1.
 Measure in float16 or float32.

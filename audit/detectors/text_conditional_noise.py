@@ -1,7 +1,7 @@
-"""Text-conditional noise, by Wen et al. (2024, arXiv 2407.21720): how far a prompt moves the first noise prediction.
+"""Text-conditional noise, by Wen et al. (2024, arXiv 2407.21720): how far a prompt moves the first prediction.
 
-Statistic: ‖ε(x_T, c) − ε(x_T, ∅)‖₂ averaged over seeds, where ε(x_T, c) is the noise predicted at x_T for the prompt
-and ε(x_T, ∅) that for the empty prompt.
+Statistic: ‖ε(x_T, c) − ε(x_T, ∅)‖₂ averaged over seeds, where ε(x_T, c) is the prediction at x_T for the prompt and
+ε(x_T, ∅) that for the empty prompt. If a model does not predict noise, its raw outputs are compared, as they do.
 
 Cost: 1 UE per prompt and seed, as the 1 UE per seed of the empty prompt is shared by all prompts; 2 if it is not.
 """

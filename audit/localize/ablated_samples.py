@@ -58,8 +58,7 @@ def response_norms(prediction: Tensor, layout: GuidanceLayout = GuidanceLayout.U
     """Return the norm of the response in a guided prediction [batch, channel, row, column], per image.
 
     The response is the conditional minus the unconditional output of the denoiser, in what the model was trained to
-    predict. For an epsilon model this is the text-conditional noise of Wen et al. (arXiv 2407.21720). For a
-    v-prediction model it is that norm divided by √ᾱ_t, because the share of x_T cancels in the difference.
+    predict: the text-conditional noise of Wen et al. (arXiv 2407.21720) in that step.
     """
     unconditional, conditional = layout.split(prediction.float(), is_guided=True)
     norms: list[float] = (conditional - unconditional).flatten(1).norm(dim=1).tolist()

@@ -1,10 +1,10 @@
 """Attribution of the model's response to a prompt, to its neurons and to its tokens, from one backward pass.
 
 The response J is the norm of the text-conditional prediction ‖ε_c − ε_∅‖ at x_T (Wen et al., ICLR 2024), in what the
-model was trained to predict. A neuron's
-attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over seeds. The gradient is averaged along the
-straight path of token embeddings from the empty prompt to the prompt (integrated gradients, arXiv 1703.01365, and
-conductance, arXiv 1805.12233): at the prompt itself the response is saturated and the gradient points elsewhere.
+model was trained to predict. A neuron's attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over
+seeds. The gradient is averaged along the straight path of token embeddings from the empty prompt to the prompt
+(integrated gradients, arXiv 1703.01365, and conductance, arXiv 1805.12233): at the prompt itself the response is
+saturated and the gradient points elsewhere.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class DiscoverSettings(TrainingImageSettings):
     clip_skip: ClipSkip = None
     budget: Annotated[
         int | None,
-        Field(ge=1, description="Maximum number of UNet evaluations; give this, --minutes, or both."),
+        Field(ge=1, description="Maximum number of denoiser evaluations; give this, --minutes, or both."),
         Option("Search", changes_result=False),
     ] = None
     minutes: Annotated[
@@ -62,7 +62,7 @@ class DiscoverSettings(TrainingImageSettings):
     ] = 5
     seed: Seed = 0
     batch_size: Annotated[
-        int, Field(ge=1, description="Ascents per UNet call."), Option("Machine", changes_result=False)
+        int, Field(ge=1, description="Ascents per call of the denoiser."), Option("Machine", changes_result=False)
     ] = 48
     checkpointing: Annotated[
         bool,

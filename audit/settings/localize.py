@@ -80,7 +80,7 @@ class LocalizeSettings(Settings):
     seed: Seed = 0
     batch_size: Annotated[
         int,
-        Field(ge=1, description="Latents per UNet call of the attribution."),
+        Field(ge=1, description="Latents per call of the denoiser, in the attribution."),
         Option("Machine", changes_result=False),
     ] = 32
     allow_pickle: AllowPickle = False

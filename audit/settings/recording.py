@@ -84,7 +84,7 @@ class ActivationSettings(Settings):
     seed: Seed = 0
     num_inference_steps: Annotated[int, Field(ge=1)] = 50
     batch_size: Annotated[
-        int, Field(ge=1, description="Latents per UNet call."), Option("Machine", changes_result=False)
+        int, Field(ge=1, description="Latents per call of the denoiser."), Option("Machine", changes_result=False)
     ] = 32
     max_store_gib: Annotated[
         float,
@@ -101,7 +101,7 @@ class ScreeningSettings(Settings):
 
     tiers: Annotated[
         Literal["full", "screened"],
-        Field(description="full runs the UNet on all prompts, screened drops those whose text side looks clean."),
+        Field(description="full runs the denoiser on all prompts, screened drops those whose text side looks clean."),
         Option("Scores"),
     ] = "full"
     screened_share: Annotated[

@@ -48,7 +48,7 @@ def run_discovery(
         NonFiniteActivation: an activation of the model is not finite.
     """
     if settings.budget is None and settings.minutes is None:
-        raise SettingsError("a discovery needs a limit; give --budget (UNet evaluations), --minutes, or both")
+        raise SettingsError("a discovery needs a limit; give --budget (denoiser evaluations), --minutes, or both")
     check_training_images(settings)
     started = time.monotonic()
     device = resolve_device(settings.device)
@@ -76,7 +76,7 @@ def _check_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
     if settings.budget is not None and settings.budget < least:
         raise SettingsError(
             f"--budget {settings.budget} does not pay for one start: neutral prompts take {settings.n_reference} "
-            f"UNet evaluations and a start up to {start_cost}; give at least {least}"
+            f"denoiser evaluations and a start up to {start_cost}; give at least {least}"
         )
 
 

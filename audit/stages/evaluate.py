@@ -198,7 +198,7 @@ def _flag_rates(labelled: _Labelled) -> tuple[FlagRate, ...]:
 
 
 def stage_costs(record: RunRecord) -> tuple[StageCost, ...]:
-    """Return the UNet evaluations and seconds of each stage per candidate prompt."""
+    """Return the denoiser evaluations and seconds of each stage per candidate prompt."""
     n_prompts = record.counts.n_prompts
     return tuple(
         StageCost(stage, record.evaluations.get(stage, 0) / n_prompts, record.timings.get(stage, 0.0) / n_prompts)

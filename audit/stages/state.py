@@ -33,7 +33,7 @@ class Inputs:
     """The inputs of one audit.
 
     Args:
-        candidates: candidate prompts that reach the UNet: all of them, unless tier 0 left some out.
+        candidates: candidate prompts that reach the denoiser: all of them, unless tier 0 left some out.
         saved: recording of the reference prompts, if it comes from a saved calibration.
         policy: limits for the verdict; `waivers` exempt single findings from them.
         left_out: candidate prompts that tier 0 left out.

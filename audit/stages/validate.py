@@ -1,4 +1,4 @@
-"""Plan an audit without running it: read every input, measure one call of the UNet, and extrapolate."""
+"""Plan an audit without running it: read every input, measure one call of the denoiser, and extrapolate."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Tier 0: leave out prompts that the text side alone clears, without a UNet evaluation.
+"""Tier 0: leave out prompts that the text side alone clears, without a denoiser evaluation.
 
 Memorized prompts also spike in the text encoder and in the cross-attention keys and values, though less clearly than in
-the UNet. Prompts that score below a chosen quantile of the reference are left out of the later tiers.
+the denoiser. Prompts that score below a chosen quantile of the reference are left out of the later tiers.
 """
 
 from __future__ import annotations

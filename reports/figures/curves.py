@@ -1,4 +1,4 @@
-"""How fast searches find memorized images: one step curve over UNet evaluations for each method."""
+"""How fast searches find memorized images: one step curve over denoiser evaluations for each method."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -57,7 +57,7 @@ def _style(axes: Axes, last_ue: int, top: int) -> None:
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=8, color=MUTED)
-    axes.set_xlabel("UNet evaluations", color=INK, fontsize=9)
+    axes.set_xlabel("denoiser evaluations", color=INK, fontsize=9)
     axes.set_ylabel("distinct memorized images", color=INK, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -170,7 +170,7 @@ def _numbers(row: PanelRow) -> str:
     spike = "" if row.spike_score is None else f"spike {row.spike_score:.3g}"
     q_value = "" if row.q_value is None else f"q {row.q_value:.2g}"
     scores = "   ".join(part for part in (spike, q_value) if part)
-    return "\n".join(line for line in (by + confidence, scores, f"{row.evaluations:,} UNet evaluations") if line)
+    return "\n".join(line for line in (by + confidence, scores, f"{row.evaluations:,} denoiser evaluations") if line)
 
 
 def _draw_images(figure: Figure, row: PanelRow, columns: _Columns, bottom: float) -> None:

@@ -151,7 +151,7 @@ def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) 
         if best[column] is not None:
             yield column.replace("_", " "), f"{best[column]:.2f}"
     yield "seed agreement", f"{best['seed_agreement']:.2f}"
-    yield "UNet evaluations", f"{sum(row['evaluations'] for row in attempts):,}"
+    yield "denoiser evaluations", f"{sum(row['evaluations'] for row in attempts):,}"
 
 
 def _image_groups(

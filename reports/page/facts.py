@@ -12,7 +12,7 @@ _SITES = {
     "cross_k": "cross-attention keys",
     "cross_v": "cross-attention values",
     "cross_out": "cross-attention outputs",
-    "feed_forward": "the UNet's feed-forward layers",
+    "feed_forward": "the denoiser's feed-forward layers",
 }
 _STRATEGIES = {
     "sample": "sampling",
@@ -120,7 +120,7 @@ def method_sentences(run: RunRecord) -> tuple[str, ...]:
         "A recovered image is confirmed if it copies a training image. Without training images, it is confirmed if the "
         "calibrated probability that it is memorized is at least 0.9. It is likely if that probability is at least "
         "0.5, or if only a part of it matches a training image.",
-        f"The audit used {sum(run.evaluations.values()):,} UNet evaluations in total, each of one latent.",
+        f"The audit used {sum(run.evaluations.values()):,} denoiser evaluations in total, each of one latent.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The recovery figure: how many prompts gave an image, over the UNet evaluations (UE) spent on each."""
+"""The recovery figure: how many prompts gave an image, over the denoiser evaluations (UE) spent on each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,4 +112,4 @@ def _style(axes: Axes, start: float, end: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: percent(share)))
     axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_xlabel("UNet evaluations spent on a prompt")
+    axes.set_xlabel("denoiser evaluations spent on a prompt")

@@ -109,7 +109,7 @@ class RunRecord:
 
     Args:
         false_recovery: the share of controls that gave an image.
-        evaluations, timings: UNet evaluations and seconds, by stage.
+        evaluations, timings: denoiser evaluations and seconds, by stage.
         tables: SHA-256 of each table, by file name.
         warnings: what a reader has to know.
         problems: reasons to distrust the run.

@@ -19,9 +19,9 @@ _COLUMNS = (
     "**seed diversity**: median tile distance between two seeds of the prompt. A memorized image comes back for every "
     "seed, so the diversity is low; it rises if the ablation suppresses the memorized image.",
     "**seed agreement**: share of seeds in the largest group that shows the same image.",
-    "**response norm**: norm of the difference between the UNet's first outputs for the prompt and for the empty "
-    "prompt, mean over seeds. If the model predicts the noise, it is the text-conditional noise of Wen et al. (arXiv "
-    "2407.21720). It is not measured without guidance.",
+    "**response norm**: norm of the difference between the denoiser's first outputs for the prompt and for the empty "
+    "prompt, mean over seeds. It is the text-conditional noise of Wen et al. (arXiv 2407.21720). It is not measured "
+    "without guidance.",
 )
 _LIMITS = (
     "An image that changes shows that the neurons take part in recalling it, not that it is stored in them.",
@@ -39,7 +39,7 @@ def ablation_markdown(record: AblationRecord, effects: Sequence[PromptEffect]) -
         _panels(effects),
         ["## How to read it", "", *(f"- {column}" for column in _COLUMNS)],
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
-        ["## Cost", "", *table(("stage", "UNet evaluations"), _costs(record))],
+        ["## Cost", "", *table(("stage", "denoiser evaluations"), _costs(record))],
         pairs("Settings", {name: value for name, value in record.settings.items() if name != "prompt"}),
         pairs("Versions", record.versions),
     )

@@ -44,7 +44,7 @@ class PlannedSites:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredCall:
-    """One call of the UNet with all recording hooks, timed on the machine and device of the audit."""
+    """One call of the denoiser with all recording hooks, timed on the machine and device of the audit."""
 
     evaluations: Count
     seconds: float

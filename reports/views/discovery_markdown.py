@@ -42,7 +42,10 @@ def _head(discovery: DiscoveryRecord) -> list[str]:
 def _search(discovery: DiscoveryRecord) -> list[str]:
     spent = sum(discovery.evaluations.values())
     rows = [
-        ("UNet evaluations", str(spent) if discovery.budget is None else f"{spent} of a budget of {discovery.budget}"),
+        (
+            "denoiser evaluations",
+            str(spent) if discovery.budget is None else f"{spent} of a budget of {discovery.budget}",
+        ),
         ("rounds", str(discovery.n_rounds)),
         ("starts", str(discovery.n_starts)),
         ("stopped because", STOP_MEANINGS[discovery.stopped_because]),

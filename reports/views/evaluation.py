@@ -214,7 +214,7 @@ def _flagged(evaluation: Evaluation) -> list[str]:
 def _costs(costs: Sequence[StageCost]) -> list[str]:
     rows = [[code(cost.stage), f"{cost.evaluations:.4g}", f"{cost.seconds:.3g}"] for cost in costs]
     total = ["all", f"{sum(c.evaluations for c in costs):.4g}", f"{sum(c.seconds for c in costs):.3g}"]
-    header = ["stage", "UNet evaluations per prompt", "seconds per prompt"]
+    header = ["stage", "denoiser evaluations per prompt", "seconds per prompt"]
     return ["## Cost", "", *table(header, [*rows, total])]
 
 

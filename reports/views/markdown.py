@@ -113,7 +113,7 @@ def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
         )
         for count in counts
     ]
-    header = ("strategy", "prompts tried", "with an image", "controls tried", "with an image", "UNet evaluations")
+    header = ("strategy", "prompts tried", "with an image", "controls tried", "with an image", "denoiser evaluations")
     return [
         "## Recovery",
         "",

@@ -8,7 +8,7 @@ from flashbulb.reports.views.text import visible_text
 
 N_NEURONS, N_OTHERS = 5, 10
 _MAX_PROMPT = 2000  # characters
-_TIERS = {0: "screened on prompt sites alone", 1: "one step of the UNet", 2: "probed", 3: "recovery tried"}
+_TIERS = {0: "screened on prompt sites alone", 1: "one step of the denoiser", 2: "probed", 3: "recovery tried"}
 
 
 def prompt_lines(view: PromptView) -> list[str]:

@@ -78,7 +78,7 @@ def print_detectors(console: Console, detectors: Sequence[tuple[str, str, str, s
     for cells in detectors:
         table.add_row(*cells)
     console.print(table)
-    console.print("n: --seeds (one UNet evaluation each), m: --samples of a sampled prompt", highlight=False)
+    console.print("n: --seeds (one denoiser evaluation each), m: --samples of a sampled prompt", highlight=False)
 
 
 def _suspects(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> Table:

@@ -87,7 +87,7 @@ def test_ctrl_c_prints_how_to_resume(model: Path, tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ((), "give --budget (UNet evaluations), --minutes, or both"),
+        ((), "give --budget (denoiser evaluations), --minutes, or both"),
         (("--budget", "0"), "--budget: "),
         (("--budget", "401"), "--budget 401 does not pay for one start"),
         (("--budget", "9999", "--minutes", "0"), "--minutes: "),

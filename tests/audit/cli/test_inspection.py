@@ -1,4 +1,4 @@
-"""Detectors are listed with source and cost, selected by name, and cost the UNet evaluations that run.json records."""
+"""Detectors are listed with source and cost, selected by name, and cost the evaluations that run.json records."""
 
 from pathlib import Path
 from typing import NamedTuple

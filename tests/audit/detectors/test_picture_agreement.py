@@ -1,4 +1,4 @@
-"""Similar images score above different ones, without a UNet evaluation."""
+"""Similar images score above different ones, without a denoiser evaluation."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Tier 0 leaves out prompts of low text-side scores without a UNet evaluation, and changes nothing for the others."""
+"""Tier 0 leaves out prompts of low text-side scores without an evaluation, and changes nothing for the others."""
 
 from pathlib import Path
 from typing import NamedTuple

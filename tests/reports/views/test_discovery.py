@@ -79,7 +79,7 @@ def test_the_curve_ends_at_the_total_cost_of_the_search() -> None:
 def test_the_page_shows_the_findings_and_their_meaning() -> None:
     page = discovery_markdown(discovery_record(), findings_table())
     assert page.startswith("# Discovery: 1 confirmed, 1 likely\n")
-    assert "| UNet evaluations | 32400 of a budget of 50000 |" in page
+    assert "| denoiser evaluations | 32400 of a budget of 50000 |" in page
     assert f"| stopped because | {STOP_MEANINGS['nothing_new']} |" in page
     assert "| `finding-001` | confirmed | 0.98 | template | 0.40 | `data/fox.png` | - | 4000 |" in page
     assert "| `finding-002` | likely | - | - | - | - | `images/finding-002/best.png` | 21000 |" in page
@@ -92,7 +92,7 @@ def test_a_search_limited_by_time_has_no_budget() -> None:
     discovery, out = discovery_record(budget=None), io.StringIO()
     print_discovery(Console(file=out, width=140), discovery, Path("runs/me"))
     assert "32,400 UE (baseline 400" in out.getvalue()
-    assert "| UNet evaluations | 32400 |" in discovery_markdown(discovery, findings_table())
+    assert "| denoiser evaluations | 32400 |" in discovery_markdown(discovery, findings_table())
 
 
 def test_the_page_stays_small_for_any_number_of_findings() -> None:
