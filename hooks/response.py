@@ -46,7 +46,10 @@ class Response:
             ValueError: no layout is given for a pipeline without a UNet.
         """
         if layout is None and not hasattr(pipe, "unet"):
-            raise ValueError(f"the layout of guided batches of {type(pipe).__name__} is unknown; pass its layout")
+            raise ValueError(
+                f"the layout of guided batches of {type(pipe).__name__} is unknown; pass layout=, which is "
+                "flashbulb.open_denoiser(pipe).guidance"
+            )
         self._layout = layout or GuidanceLayout.UNCONDITIONAL_FIRST
         self._pipe, self._guided = pipe, is_guided
         text_sites = [site for site in sites if site.is_in_text_encoder]

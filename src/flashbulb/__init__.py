@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from flashbulb.audit.model.families import open_denoiser as open_denoiser
     from flashbulb.audit.settings import AblateSettings as AblateSettings
     from flashbulb.audit.settings import AuditSettings as AuditSettings
     from flashbulb.audit.settings import DiscoverSettings as DiscoverSettings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.stages.discover import run_discovery as run_discovery
     from flashbulb.audit.stages.evaluate import evaluate_run as evaluate_run
     from flashbulb.audit.stages.localize import run_localization as run_localization
+    from flashbulb.hooks import GuidanceLayout as GuidanceLayout
     from flashbulb.hooks import NeuronSet as NeuronSet
     from flashbulb.hooks import Site as Site
     from flashbulb.hooks import ablate as ablate
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from flashbulb.hooks import site_modules as site_modules
 
 _HOOKS = (
-    *("NeuronSet", "Site", "ablate", "capture", "find_sites", "load_neurons"),
+    *("GuidanceLayout", "NeuronSet", "Site", "ablate", "capture", "find_sites", "load_neurons"),
     *("patch", "read_activations", "record_neurons", "save_neurons", "site_modules"),
 )
 _MODULE_BY_NAME = {
@@ -49,6 +51,7 @@ _MODULE_BY_NAME = {
         ("run_audit", "run_calibration", "run_detect", "run_record", "run_recover"), "flashbulb.audit.stages.audit"
     ),
     "evaluate_run": "flashbulb.audit.stages.evaluate",
+    "open_denoiser": "flashbulb.audit.model.families",
     "run_ablation": "flashbulb.audit.stages.ablate",
     "run_discovery": "flashbulb.audit.stages.discover",
     "run_localization": "flashbulb.audit.stages.localize",
