@@ -39,7 +39,7 @@ def first_call(pipe: Any, **arguments: Any) -> Mapping[str, Any]:
     def stop(_module: nn.Module, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> None:
         raise _Called({**dict(zip(parameters, args, strict=False)), **keywords})
 
-    handle = network.register_forward_pre_hook(stop, with_kwargs=True)
+    handle = network.register_forward_pre_hook(stop, with_kwargs=True, prepend=True)
     try:
         with clip_skip_works(pipe):
             inspect.unwrap(type(pipe).__call__)(pipe, **arguments)

@@ -179,7 +179,7 @@ VISIBLE_DAMAGE = {
     "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "is damaged"),
     "version is text": (edit(schema_version="new"), "is damaged"),
     "prompts described by nothing": (edit(prompts=None), "is damaged"),
-    "newer": (edit(schema_version=99), "99, newer than 4; upgrade flashbulb"),
+    "newer": (edit(schema_version=99), "99, newer than 5; upgrade flashbulb"),
 }
 SHARD_DAMAGE = {
     "identity is text": edit(identity="mine"),
