@@ -47,9 +47,9 @@ def test_other_json_is_refused(tmp_path: Path, content: bytes) -> None:
     ("changes", "error", "message"),
     [
         (
-            {"schema_version": 5},
+            {"schema_version": 6},
             RunFileError,
-            "schema version 5, this flashbulb reads up to 4; upgrade flashbulb",
+            "schema version 6, this flashbulb reads up to 5; upgrade flashbulb",
         ),
         ({"schema_version": 1}, RunFileError, "schema version 1, this flashbulb reads 5; run the audit again"),
         ({"schema_version": None}, RunFileError, "no schema_version"),
