@@ -41,8 +41,8 @@ def train(
             raise SettingsError(f"--preset: {preset!r} is not one of {', '.join(PRESETS)}")
         import torch
 
+        from flashbulb.audit.model.devices import resolve_device
         from flashbulb.audit.planted.recipe import train_planted
-        from flashbulb.audit.stages.session import resolve_device
 
         if device == "cuda" and not torch.cuda.is_available():
             raise SettingsError("--device cuda: this machine has no CUDA device; use --device cpu")

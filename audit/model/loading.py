@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import diffusers
 import torch
-import transformers
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError
 from transformers.utils import logging as transformers_logging
 
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import audited_families, family_of
+from flashbulb.audit.model.weights import LOADING_ERRORS, PICKLES, load_network, one_line
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
-_LIBRARIES = {"diffusers": diffusers, "transformers": transformers}
-_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 _VOCABULARIES = ("tokenizer.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
-_LOADING_ERRORS = (  # raised by the libraries for files that are missing, torn, of another class or of another shape
-    SafetensorError,
-    pickle.UnpicklingError,
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ImportError,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +59,7 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
     for name in encoders:
         _check_vocabulary(folder / family.tokenizers[name])
     weighted = (family.network[0], "vae", *encoders)
-    networks = {name: _load_network(folder / name, index[name], dtype, allow_pickle) for name in weighted}
+    networks = {name: load_network(folder / name, index[name], dtype, allow_pickle) for name in weighted}
     is_known = index.get("_class_name") in family.pipelines
     pipeline: Any = getattr(diffusers, family.pipelines[0]) if is_known else DiffusionPipeline
     try:
@@ -89,18 +72,16 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
             **{name: None for name, entry in index.items() if name in _UNUSED or entry == [None, None]},
             **({"requires_safety_checker": False} if "requires_safety_checker" in index else {}),
         )
-    except _LOADING_ERRORS as error:
-        raise ModelError(f"{folder} cannot be loaded: {_one_line(error)}; save the pipeline again") from error
+    except LOADING_ERRORS as error:
+        raise ModelError(f"{folder} cannot be loaded: {one_line(error)}; save the pipeline again") from error
     pipe.set_progress_bar_config(disable=True)
     for name in encoders:
-        tokenizer, encoder = getattr(pipe, family.tokenizers[name]), getattr(pipe, name)
-        _bound_prompt_length_(tokenizer, encoder)
-        _check_tokens(folder / family.tokenizers[name], tokenizer, encoder)
+        _fit_tokenizer_(folder / family.tokenizers[name], getattr(pipe, family.tokenizers[name]), getattr(pipe, name))
     fingerprint = fingerprint_folder(folder, [n for n in index if not n.startswith("_") and n not in _UNUSED])
     try:
         pipe.to(device)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
-        raise ModelError(f"{model} cannot be moved to device {device}: {_one_line(error)}") from error
+        raise ModelError(f"{model} cannot be moved to device {device}: {one_line(error)}") from error
     return LoadedModel(pipe, model, folder, fingerprint, str(dtype).removeprefix("torch."), device)
 
 
@@ -117,7 +98,7 @@ def _resolve(model: str, allow_pickle: bool) -> Path:
         unused = dict.fromkeys(_UNUSED)
         return Path(DiffusionPipeline.download(model, use_safetensors=None if allow_pickle else True, **unused))
     except (OSError, ValueError, RuntimeError) as error:
-        reason = _one_line(error.__cause__ or error)  # diffusers wraps the error of the connection
+        reason = one_line(error.__cause__ or error)  # diffusers wraps the error of the connection
         raise ModelError(f"{model} is not a local folder, and the hub did not provide it: {reason}") from error
 
 
@@ -128,7 +109,7 @@ def _read_index(folder: Path) -> dict[str, Any]:
     try:
         index: Any = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {_one_line(error)}") from error
+        raise ModelError(f"{path} cannot be read: {one_line(error)}") from error
     if not isinstance(index, dict):
         raise ModelError(f"{path} holds no JSON object, so it is not the index of a diffusers pipeline")
     return index
@@ -158,75 +139,19 @@ def _is_class(entry: Any) -> bool:
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
 
 
-def _load_network(folder: Path, entry: tuple[str, str], dtype: torch.dtype, allow_pickle: bool) -> Any:
-    """Load a network; refuse it if no file holds one of its weights, which the libraries would leave random."""
-    weights = _choose_weights(folder, allow_pickle)
-    library, class_name = entry
-    network_class: Any = getattr(_LIBRARIES.get(library), class_name, None)
-    if network_class is None:
-        raise ModelError(
-            f"{folder} is of class {library}.{class_name}; only classes of diffusers and transformers are run"
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            network, report = network_class.from_pretrained(
-                folder,
-                dtype=dtype,
-                variant=weights.variant,
-                use_safetensors=weights.use_safetensors,
-                local_files_only=True,
-                output_loading_info=True,
-            )
-    except _LOADING_ERRORS as error:
-        raise ModelError(f"{folder} cannot be loaded: {_one_line(error)}; save the pipeline again") from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ModelError(f"{folder} lacks {len(missing)} weights, first {missing[0]}; save the pipeline again")
-    return network
-
-
-class _Weights(NamedTuple):
-    variant: str | None
-    use_safetensors: bool
-
-
-def _choose_weights(folder: Path, allow_pickle: bool) -> _Weights:
-    """Prefer safetensors to pickles, and files without a variant to a variant such as fp16."""
-    safe = sorted(folder.glob("*.safetensors"))
-    files = safe or sorted(path for path in folder.glob("*") if path.suffix in _PICKLES)
-    if not files:
-        raise ModelError(f"{folder} holds no weights; save the pipeline again")
-    if not safe and not allow_pickle:
-        raise ModelError(
-            f"{files[0]} is a pickle, which can run code when it is loaded; convert it to safetensors "
-            "or, if you trust its source, pass --allow-pickle"
-        )
-    variants = {_variant(path) for path in files}
-    variant = None if None in variants else min(filter(None, variants))
-    return _Weights(variant, bool(safe))
-
-
-def _variant(path: Path) -> str | None:
-    """Return `fp16` for model.fp16.safetensors or model.fp16-00001-of-00002.safetensors, None without a variant."""
-    parts = path.name.split(".")
-    return parts[1].split("-")[0] if len(parts) > 2 else None
-
-
 def _check_vocabulary(folder: Path) -> None:
     # transformers makes a tokenizer without words from an empty folder; every prompt would then have the same tokens
     if not any((folder / name).is_file() for name in _VOCABULARIES):
         raise ModelError(f"{folder} holds no vocabulary ({', '.join(_VOCABULARIES)}); save the pipeline again")
 
 
-def _bound_prompt_length_(tokenizer: Any, encoder: Any) -> None:
-    """Limit prompts to the positions of the text encoder; a tokenizer without a length would pad to 1e30 tokens."""
+def _fit_tokenizer_(folder: Path, tokenizer: Any, encoder: Any) -> None:
+    """Limit prompts to the positions of the text encoder; a tokenizer without a length would pad to 1e30 tokens.
+
+    Refuses a tokenizer with tokens that its text encoder has no vector for.
+    """
     max_length = tokenizer.model_max_length
     tokenizer.model_max_length = min(max_length, getattr(encoder.config, "max_position_embeddings", max_length))
-
-
-def _check_tokens(folder: Path, tokenizer: Any, encoder: Any) -> None:
-    """Refuse a tokenizer with tokens that its text encoder has no vector for."""
     n_vectors = encoder.get_input_embeddings().num_embeddings
     beyond = sorted(token for token, number in tokenizer.get_vocab().items() if number >= n_vectors)
     if beyond:
@@ -241,7 +166,7 @@ def fingerprint_folder(folder: Path, components: list[str]) -> str:
     digest = hashlib.sha256((folder / "model_index.json").read_bytes())
     for component in sorted(components):
         for path in sorted((folder / component).glob("*")):
-            if path.suffix in (".safetensors", ".json", ".txt", ".model", *_PICKLES) and path.is_file():
+            if path.suffix in (".safetensors", ".json", ".txt", ".model", *PICKLES) and path.is_file():
                 digest.update(f"{component}/{path.name}\n".encode())
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -254,11 +179,6 @@ def _silence_libraries() -> None:
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()).rstrip(".")
-    return text if len(text) <= 300 else text[:297] + "..."
 
 
 @contextmanager

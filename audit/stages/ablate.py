@@ -11,6 +11,7 @@ from flashbulb.audit.images.distances import seed_agreement, seed_diversity, til
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import embeds_guidance, planned_timesteps
+from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.families import family_of_pipe
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.samples import SamplePlan, image_name
@@ -18,7 +19,6 @@ from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import AblateSettings, SettingsError
 from flashbulb.audit.stages.account import display_name, library_versions
-from flashbulb.audit.stages.session import resolve_device, resolve_dtype
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
 from flashbulb.reports.figures.ablation import ablation_panel

@@ -28,6 +28,7 @@ from flashbulb.audit.run.directory import (
 )
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings.checks import check_strategies, check_training_images
 from flashbulb.audit.stages.account import display_name, recorded_entries
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.identity import (
@@ -48,8 +49,6 @@ from flashbulb.audit.stages.session import (
     check_reference_size,
     check_settings,
     check_store_size,
-    check_strategies,
-    check_training_images,
     load_session,
     reload_session,
     select_detectors,

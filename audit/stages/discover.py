@@ -11,11 +11,13 @@ from flashbulb.audit.ascent.climb import ClimbPlan
 from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
+from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.account import display_name, library_versions
 from flashbulb.audit.stages.discover_output import (
     DiscoverySession,
@@ -25,7 +27,7 @@ from flashbulb.audit.stages.discover_output import (
     write_recoveries,
 )
 from flashbulb.audit.stages.replay import Replay
-from flashbulb.audit.stages.session import check_training_images, load_training_images, resolve_device, resolve_dtype
+from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
 from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING

@@ -13,6 +13,7 @@ from flashbulb.audit.localize.memories import Memory, draw_clean_prompts, read_m
 from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
@@ -20,7 +21,6 @@ from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.localize_output import write_localization_results
-from flashbulb.audit.stages.session import resolve_device, resolve_dtype
 from flashbulb.reports.gate.check import check_tables
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts

@@ -19,11 +19,11 @@ from flashbulb.audit.detectors import (
     find_detectors,
 )
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
-from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.settings import (
     DEFAULT_DETECTORS,
     AuditSettings,
@@ -31,6 +31,7 @@ from flashbulb.audit.settings import (
     TrainingImageSettings,
     default_strategies,
 )
+from flashbulb.audit.settings.checks import check_strategies, check_tiers, check_training_images
 from flashbulb.audit.stages.identity import calibration_identity
 from flashbulb.audit.stages.recorded import open_calibration
 from flashbulb.audit.stages.state import AuditedModel, Inputs
@@ -119,11 +120,9 @@ def _fit(
 def _can_read(detector: Detector, denoiser: Denoiser, kinds: Sequence[str]) -> bool:
     if isinstance(detector, NeuronDetector):
         return detector.kind in kinds
-    if detector.reads_attention and not denoiser.attention_layers():
+    if isinstance(detector, ImageDetector) and detector.reads_up_blocks and not denoiser.first_up_convolutions():
         return False
-    return not (
-        isinstance(detector, ImageDetector) and detector.reads_up_blocks and not denoiser.first_up_convolutions()
-    )
+    return not detector.reads_attention or bool(denoiser.attention_layers())
 
 
 def reload_session(inputs: Inputs) -> Session:
@@ -187,20 +186,6 @@ def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
     )
 
 
-def resolve_device(device: str) -> str:
-    """Replace "auto" by "cuda" if a GPU is available, else by "cpu"."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def resolve_dtype(dtype: str, device: str) -> torch.dtype:
-    """Return the dtype of this name; "auto" is float32 on a CPU, else float16."""
-    if dtype == "auto":
-        return torch.float32 if device == "cpu" else torch.float16
-    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
-
-
 def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:
     """Refuse settings and prompts that an audit cannot use, before the model is loaded."""
     if settings.calibration is None:
@@ -219,28 +204,6 @@ def check_reference_size(reference: PromptSet) -> None:
         )
 
 
-def check_tiers(settings: AuditSettings) -> None:
-    """Refuse --tiers screened without a reference or without prompt sites."""
-    if settings.tiers == "full":
-        return
-    if settings.reference is None and settings.calibration is None:
-        raise SettingsError("--tiers screened needs a reference; give --reference or --calibration")
-    if not PROMPT_SITE_KINDS.intersection(settings.sites):
-        raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
-
-
-def check_strategies(settings: AuditSettings) -> None:
-    """Refuse strategies whose prerequisites are missing."""
-    found = find_strategies()
-    first = next(iter(found))
-    if first not in settings.strategies:
-        raise SettingsError(f"--strategy: every recovery starts with {first}; add it")
-    for name in settings.strategies:
-        missing = found[name].missing(dict(settings))
-        if missing is not None:
-            raise SettingsError(missing)
-
-
 def check_store_size(inputs: Inputs) -> None:
     """Refuse a recording above the size limit: activations of a large model and many prompts can take terabytes."""
     settings = inputs.settings
@@ -251,17 +214,6 @@ def check_store_size(inputs: Inputs) -> None:
             f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
             "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
         )
-
-
-def check_training_images(settings: TrainingImageSettings) -> None:
-    """Refuse a missing --train-images, and --descriptor without weights or training images."""
-    source = settings.train_images
-    if source is not None and not source.exists():
-        raise SettingsError(f"no {source}; give --train-images a folder, a .tar or an index of training images")
-    if (settings.descriptor is None) != (settings.descriptor_weights is None):
-        raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
-    if settings.descriptor is not None and source is None:
-        raise SettingsError("--descriptor needs training images; give --train-images")
 
 
 class ModelSites(NamedTuple):

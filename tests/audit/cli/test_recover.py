@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.settings import AuditSettings, SettingsError
-from flashbulb.audit.stages.session import check_strategies
+from flashbulb.audit.settings.checks import check_strategies
 from tests.audit.commands import CANDIDATES, ODD, digests, run_flashbulb, run_json, scores_of
 from tests.audit.counting import counted_latents
 

@@ -1,0 +1,40 @@
+"""Refuse settings that lack something or contradict each other, before the model is loaded."""
+
+from __future__ import annotations
+
+from flashbulb.audit.recover.strategies import find_strategies
+from flashbulb.audit.settings import AuditSettings, SettingsError, TrainingImageSettings
+from flashbulb.hooks import PROMPT_SITE_KINDS
+
+
+def check_tiers(settings: AuditSettings) -> None:
+    """Refuse --tiers screened without a reference or without prompt sites."""
+    if settings.tiers == "full":
+        return
+    if settings.reference is None and settings.calibration is None:
+        raise SettingsError("--tiers screened needs a reference; give --reference or --calibration")
+    if not PROMPT_SITE_KINDS.intersection(settings.sites):
+        raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
+
+
+def check_strategies(settings: AuditSettings) -> None:
+    """Refuse strategies whose prerequisites are missing."""
+    found = find_strategies()
+    first = next(iter(found))
+    if first not in settings.strategies:
+        raise SettingsError(f"--strategy: every recovery starts with {first}; add it")
+    for name in settings.strategies:
+        missing = found[name].missing(dict(settings))
+        if missing is not None:
+            raise SettingsError(missing)
+
+
+def check_training_images(settings: TrainingImageSettings) -> None:
+    """Refuse a missing --train-images, and --descriptor without weights or training images."""
+    source = settings.train_images
+    if source is not None and not source.exists():
+        raise SettingsError(f"no {source}; give --train-images a folder, a .tar or an index of training images")
+    if (settings.descriptor is None) != (settings.descriptor_weights is None):
+        raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
+    if settings.descriptor is not None and source is None:
+        raise SettingsError("--descriptor needs training images; give --train-images")
