@@ -19,6 +19,7 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.prediction import Levels, Prediction, PredictionType
 from flashbulb.audit.model.sampler import Sampler
 from flashbulb.audit.model.text_encoders import TextEncoders
+from flashbulb.hooks import TokenClass
 from flashbulb.hooks.guidance import GuidedBatch
 
 _FEWEST_STEPS = 2  # of a call that is stopped before its first step; some schedulers cannot plan a single one
@@ -89,13 +90,16 @@ class Denoiser(Sampler):
         with self.text.reading() as received:
             conditioning = self._prepare(prompts)
         input_ids = {name: ids for name, (ids,) in received.items()}
-        return EncodedPrompts(
-            texts=tuple(prompts),
-            input_ids=input_ids,
-            classes=self.text.classes(input_ids),
-            is_truncated=self.text.are_truncated(prompts, {name: ids.shape[1] for name, ids in input_ids.items()}),
-            conditioning=conditioning,
-        )
+        classes = self.text.classes(input_ids)
+        return EncodedPrompts(tuple(prompts), input_ids, classes, self._are_truncated(prompts, classes), conditioning)
+
+    def _are_truncated(self, prompts: Sequence[str], classes: Mapping[str, Tensor]) -> tuple[bool, ...]:
+        """Return which prompts are cut; only those without padding are tokenized again."""
+        is_full = torch.stack([codes[:, -1] != TokenClass.PADDING for codes in classes.values()]).all(dim=0)
+        full = [i for i, is_row_full in enumerate(is_full.tolist()) if is_row_full]
+        n_positions = {name: codes.shape[1] for name, codes in classes.items()}
+        cut = dict(zip(full, self.text.are_truncated([prompts[i] for i in full], n_positions), strict=True))
+        return tuple(cut.get(i, False) for i in range(len(prompts)))
 
     def count_truncated(self, prompts: Sequence[str]) -> int:
         """Count the prompts whose last words reach no text encoder, without encoding them."""

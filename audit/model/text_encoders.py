@@ -67,6 +67,8 @@ class TextEncoders:
         Args:
             n_positions: tokens that each text encoder reads.
         """
+        if not texts:
+            return ()
         is_cut = [True] * len(texts)
         for name, tokenizer in self._tokenizers.items():
             lengths = [len(ids) for ids in tokenizer([self._converted(text, tokenizer) for text in texts]).input_ids]

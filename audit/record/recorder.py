@@ -87,11 +87,13 @@ class Recorder:
         Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
         prompts without an evaluation of the denoiser.
         """
-        text, rows = self.denoiser.text, dict[str, Tensor]()
+        text, rows, classes_of = self.denoiser.text, dict[str, Tensor](), dict[str, Tensor]()
 
         def keep(site: Site, activation: Tensor) -> None:
             encoder = site.component if site.is_in_text_encoder else text.main
-            classes = text.classes({encoder: received[encoder][-1]})[encoder].to(activation.device)
+            if encoder not in classes_of:
+                classes_of.update(text.classes({encoder: received[encoder][-1].to(activation.device)}))
+            classes = classes_of[encoder]
             reduced = over_tokens(activation.reshape(*classes.shape, -1), classes)
             rows.update({f"{site.name}/{reduction}": values.cpu() for reduction, values in reduced.items()})
 
