@@ -209,10 +209,10 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
     with _status_on_failure(run):
         recorded = record_prompt_set(session.recorder(), run, inputs, "reference", prompts)
-    identity = calibration_identity(inputs.model, settings)
+    identity = calibration_identity(inputs.model, inputs.settings)
     fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts))
     save_calibration(run.path, identity, prompts, recorded, fingerprint)
-    run.update(status="calibration", settings=settings.model_dump(mode="json"))
+    run.update(status="calibration", settings=inputs.settings.model_dump(mode="json"))
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
     return run.path
 

@@ -70,6 +70,16 @@ def test_audit_records_flags_samples_and_reports(audited):
     assert (audited / "report.html").stat().st_size > 10_000
 
 
+def test_a_calibration_serves_audits_with_the_same_choices(folder, audited):
+    reference = ("--reference", folder / "reference.txt", "--seeds", 2)
+    assert run_flashbulb("calibrate", "--model", folder / "model", *reference, "--out", folder / "saved").code == 0
+    files = ("--model", folder / "model", "--prompts", folder / "candidates.txt", "--calibration", folder / "saved")
+    answer = run_flashbulb("audit", *files, *QUICK[:-2], "--out", folder / "calibrated")
+    assert answer.code == 0, answer.err
+    scores = [pd.read_parquet(run / "scores.parquet") for run in (folder / "calibrated", audited)]
+    pd.testing.assert_frame_equal(*scores, check_exact=True)
+
+
 def test_validate_and_audit_count_the_same_evaluations(folder, audited):
     plan = planned(folder)
     spent = load_run(audited).evaluations
