@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from flashbulb.audit.model.errors import ModelError
+
 
 class _Called(Exception):  # noqa: N818
     """Carries the arguments of a call out of the pipeline that made it."""
@@ -59,6 +61,25 @@ def planned_timesteps(pipe: Any, num_inference_steps: int, **arguments: Any) -> 
     """
     first_call(pipe, prompt="", num_inference_steps=num_inference_steps, output_type="latent", **arguments)
     return tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
+
+
+def check_clip_skip(pipe: Any, clip_skip: int | None) -> None:
+    """Refuse to leave out layers of a text encoder where the pipeline cannot, or where no layer would be left.
+
+    Raises:
+        ModelError: the pipeline has no such argument, its text encoder is no CLIP, or has too few layers.
+    """
+    if clip_skip is None:
+        return
+    accepts = "clip_skip" in inspect.signature(type(pipe).__call__).parameters
+    encoder = getattr(pipe, "text_encoder", None)
+    if not accepts or not type(encoder).__name__.startswith("CLIPText"):
+        raise ModelError(
+            f"{type(pipe).__name__} leaves out no layers of a {type(encoder).__name__}; run it without --clip-skip"
+        )
+    n_layers = encoder.config.num_hidden_layers
+    if clip_skip >= n_layers:
+        raise ModelError(f"--clip-skip {clip_skip} leaves none of the text encoder's {n_layers} layers; give less")
 
 
 @contextmanager

@@ -14,9 +14,8 @@ from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model import autoencoder, sampling
-from flashbulb.audit.model.calls import first_call, planned_timesteps
+from flashbulb.audit.model.calls import check_clip_skip, first_call, planned_timesteps
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.network import Network
 
 
@@ -28,8 +27,7 @@ class Sampler(Network, ABC):
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
         super().__init__(pipe)
-        if clip_skip is not None and "clip_skip" not in inspect.signature(type(pipe).__call__).parameters:
-            raise ModelError(f"{self.title} leaves out no layers of a text encoder; audit it without --clip-skip")
+        check_clip_skip(pipe, clip_skip)
         self._clip_skip = clip_skip
         self._timesteps: dict[int, tuple[float, ...]] = {}
 

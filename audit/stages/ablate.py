@@ -10,7 +10,7 @@ from typing import Any
 from flashbulb.audit.images.distances import seed_agreement, seed_diversity, tile_distances
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
-from flashbulb.audit.model.calls import embeds_guidance, planned_timesteps
+from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
 from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.families import family_of_pipe
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
@@ -122,6 +122,7 @@ def _check_model(settings: AblateSettings, neurons: NeuronSet, loaded: LoadedMod
         sites_of(loaded.pipe, neurons)
     except ValueError as error:
         raise SettingsError(f"{settings.neurons}: {error}") from error
+    check_clip_skip(loaded.pipe, settings.clip_skip)
     if embeds_guidance(loaded.pipe):
         _refuse_unguided(settings, neurons, "this distilled model never computes; give another model")
 

@@ -71,6 +71,13 @@ def test_mistake_is_one_line_before_the_model_is_loaded(
     assert not (tmp_path / "out").exists()
 
 
+def test_more_layers_than_the_text_encoder_has_cannot_be_left_out(inputs: Inputs, tmp_path: Path) -> None:
+    neurons = neuron_file(tmp_path / "neurons.json", NEURONS)
+    answer = ablated(inputs.model, neurons, tmp_path / "out", "--clip-skip", "2")
+    assert "--clip-skip 2 leaves none of the text encoder's 2 layers" in error_line(answer)
+    assert not (tmp_path / "out").exists()
+
+
 def test_unknown_model_is_one_line(tmp_path: Path) -> None:
     neurons = neuron_file(tmp_path / "neurons.json", NEURONS)
     assert "no model folder" in error_line(ablated(tmp_path / "nowhere", neurons, tmp_path / "out"))

@@ -11,6 +11,7 @@ from flashbulb.audit.model.sampling import sample_generator
 from tests.audit.commands import CANDIDATES, QUICK, REFERENCE, run_flashbulb, scores_of, text_file
 from tests.toy import build_toy_pipe
 from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
+from tests.toy_variants import build_bert_pipe
 
 PROMPTS = ["a red star", "жар-птица"]
 
@@ -36,11 +37,21 @@ def test_prompts_are_encoded_and_sampled_without_the_layers(build):
     assert not np.array_equal(images, with_all.sample_prompts(PROMPTS, [0, 0], run_seed=0, **call))
 
 
-def test_family_that_leaves_out_no_layers_says_so():
-    with pytest.raises(
-        ModelError, match=r"FLUX\.1 leaves out no layers of a text encoder; audit it without --clip-skip"
-    ):
+def test_pipeline_that_leaves_out_no_layers_says_so(tmp_path):
+    line = "FluxPipeline leaves out no layers of a CLIPTextModel; run it without --clip-skip"
+    with pytest.raises(ModelError, match=line):
         open_denoiser(build_toy_flux_pipe(), clip_skip=2)
+    with pytest.raises(ModelError, match="StableDiffusionPipeline leaves out no layers of a BertModel"):
+        open_denoiser(build_bert_pipe(tmp_path), clip_skip=1)
+
+
+@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_sd3_pipe])
+def test_one_layer_is_left(build):
+    pipe = build()
+    n_layers = pipe.text_encoder.config.num_hidden_layers
+    open_denoiser(pipe, clip_skip=n_layers - 1).encode(PROMPTS)
+    with pytest.raises(ModelError, match=f"--clip-skip {n_layers} leaves none of the text encoder's {n_layers} layers"):
+        open_denoiser(pipe, clip_skip=n_layers)
 
 
 def test_option_reaches_recording_and_samples_and_is_part_of_what_a_run_is(tmp_path):
