@@ -72,7 +72,7 @@ def check_clip_skip(pipe: Any, clip_skip: int | None) -> None:
     if clip_skip is None:
         return
     accepts = "clip_skip" in inspect.signature(type(pipe).__call__).parameters
-    encoder = getattr(pipe, "text_encoder", None)
+    encoder: Any = getattr(pipe, "text_encoder", None)
     if not accepts or not type(encoder).__name__.startswith("CLIPText"):
         raise ModelError(
             f"{type(pipe).__name__} leaves out no layers of a {type(encoder).__name__}; run it without --clip-skip"

@@ -37,8 +37,8 @@ class Denoiser(Sampler):
     """Components that every pipeline of the family has."""
     tokenizers: ClassVar[Mapping[str, str]]
     """Tokenizer of each text encoder; text encoders that are not required may be absent."""
-    pipelines: ClassVar[tuple[str, ...]]
-    """Classes of diffusers whose weights are those of the first, which samples from text."""
+    pipeline: ClassVar[str]
+    """Class of diffusers that samples from text; a folder saved by another task, such as inpainting, opens as it."""
     keywords: ClassVar[Mapping[str, str]]
     """Keyword of the denoiser's call by argument of the pipeline's call, for all that comes from the prompt."""
     not_offered: ClassVar[tuple[str, ...]] = ()

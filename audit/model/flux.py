@@ -26,7 +26,7 @@ class Flux(RectifiedFlow):
     network = ("transformer", "FluxTransformer2DModel")
     required = ("transformer", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
     tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
-    pipelines = ("FluxPipeline", "FluxImg2ImgPipeline", "FluxInpaintPipeline")
+    pipeline = "FluxPipeline"
     image_to_image = "FluxImg2ImgPipeline"
     keywords: ClassVar[Mapping[str, str]] = {
         "prompt_embeds": "encoder_hidden_states",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +60,8 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
         _check_vocabulary(folder / family.tokenizers[name])
     weighted = (family.network[0], "vae", *encoders)
     networks = {name: load_network(folder / name, index[name], dtype, allow_pickle) for name in weighted}
-    is_known = index.get("_class_name") in family.pipelines
-    pipeline: Any = getattr(diffusers, family.pipelines[0]) if is_known else DiffusionPipeline
     try:
-        pipe = pipeline.from_pretrained(
+        pipe = _pipeline_class(index, family).from_pretrained(
             folder,
             dtype=dtype,
             use_safetensors=None if allow_pickle else True,
@@ -132,6 +130,18 @@ def _family_of(folder: Path, index: dict[str, Any]) -> type[Denoiser]:
             f"Flashbulb audits {family.title} with all of {', '.join(family.required)}"
         )
     return family
+
+
+def _pipeline_class(index: Mapping[str, Any], family: type[Denoiser]) -> Any:
+    """Return the family's text-to-image class, whatever task the folder was saved by.
+
+    A ControlNet is left out, and so is guidance that stacks more than two halves. A folder of custom code, or with text
+    encoders that the family has not, keeps its own class.
+    """
+    name = index.get("_class_name")
+    is_known = isinstance(name, str) and hasattr(diffusers, name)
+    has_more = any(part.startswith("text_encoder") and part not in family.tokenizers for part in index)
+    return getattr(diffusers, family.pipeline) if is_known and not has_more else DiffusionPipeline
 
 
 def _is_class(entry: Any) -> bool:

@@ -16,7 +16,7 @@ class RectifiedFlow(Denoiser):
     """A transformer that predicts the velocity ε − x₀ at x_t = (1 − σ) · x₀ + σ · ε, where σ = t / 1000.
 
     Raises:
-        ModelError: the scheduler is of another kind.
+        ModelError: the scheduler is of another kind, or the transformer reads more than noised latents.
     """
 
     not_offered: ClassVar[tuple[str, ...]] = ("ascend", "cyclic", "known_image", "localize", "ablate", "discover")
@@ -25,6 +25,13 @@ class RectifiedFlow(Denoiser):
         name = type(pipe.scheduler).__name__
         if not name.startswith("FlowMatch"):
             raise ModelError(f"{name} plans no flow; give the pipeline a FlowMatchEulerDiscreteScheduler")
+        config = pipe.transformer.config
+        n_returned = config.out_channels or config.in_channels
+        if config.in_channels != n_returned:
+            raise ModelError(
+                f"this transformer takes {config.in_channels} channels and returns {n_returned}; "
+                "inpainting and depth models are not text-to-image models"
+            )
         super().__init__(pipe, clip_skip)
 
     @property

@@ -28,7 +28,7 @@ class StableDiffusion(Denoiser):
     network = ("unet", "UNet2DConditionModel")
     required = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
-    pipelines = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline")
+    pipeline = "StableDiffusionPipeline"
     image_to_image = "StableDiffusionImg2ImgPipeline"
     keywords: ClassVar[Mapping[str, str]] = {"prompt_embeds": "encoder_hidden_states"}
     guidance = GuidanceLayout.UNCONDITIONAL_FIRST

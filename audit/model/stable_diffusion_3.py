@@ -23,11 +23,7 @@ class StableDiffusion3(RectifiedFlow):
         "text_encoder_2": "tokenizer_2",
         "text_encoder_3": "tokenizer_3",
     }
-    pipelines = (
-        "StableDiffusion3Pipeline",
-        "StableDiffusion3Img2ImgPipeline",
-        "StableDiffusion3InpaintPipeline",
-    )
+    pipeline = "StableDiffusion3Pipeline"
     image_to_image = "StableDiffusion3Img2ImgPipeline"
     keywords: ClassVar[Mapping[str, str]] = {
         "prompt_embeds": "encoder_hidden_states",

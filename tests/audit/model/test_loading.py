@@ -9,7 +9,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import ControlNetModel, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from flashbulb.audit.model.errors import ModelError
@@ -267,10 +267,16 @@ def test_a_tokenizer_without_a_length_gets_that_of_the_text_encoder(folder):
     assert load(folder).pipe.tokenizer.model_max_length == MAX_POSITIONS
 
 
-@pytest.mark.parametrize("class_name", ["StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"])
-def test_a_text_to_image_model_saved_by_another_task_samples_from_text(toy_pipe, tmp_path, class_name):
+TASKS = ("Img2Img", "Inpaint", "ControlNet", "PAG")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_text_to_image_model_saved_by_another_task_samples_from_text(toy_pipe, tmp_path, task):
     parts = {name: part for name, part in toy_pipe.components.items() if name != "image_encoder"}
-    getattr(diffusers, class_name)(**parts, requires_safety_checker=False).save_pretrained(tmp_path)
+    if task == "ControlNet":
+        parts["controlnet"] = ControlNetModel.from_unet(toy_pipe.unet, conditioning_embedding_out_channels=(8, 16))
+    saved = getattr(diffusers, f"StableDiffusion{task}Pipeline")
+    saved(**parts, requires_safety_checker=False).save_pretrained(tmp_path)
     model = load(tmp_path)
     assert type(model.pipe) is type(toy_pipe)
     assert_same_weights(model.pipe, toy_pipe)

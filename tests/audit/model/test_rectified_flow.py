@@ -176,6 +176,13 @@ def test_scheduler_that_plans_no_flow_is_refused(build, scheduler) -> None:
         open_denoiser(pipe)
 
 
+def test_transformer_that_reads_more_than_latents_is_refused() -> None:
+    pipe = build_toy_flux_pipe()
+    pipe.transformer = type(pipe.transformer).from_config(pipe.transformer.config, in_channels=192, out_channels=64)
+    with pytest.raises(ModelError, match="takes 192 channels and returns 64; inpainting and depth models"):
+        open_denoiser(pipe)
+
+
 def test_packed_latents_are_unpacked_to_themselves() -> None:
     latents = torch.randn(2, 16, 8, 4, generator=torch.Generator().manual_seed(0))
     assert _pack(latents).shape == (2, 8, 64)
