@@ -141,7 +141,8 @@ class Denoiser(Sampler):
             native = self._evaluate(latents, timestep, conditioning)
         else:
             native = self._evaluate_guided(latents, timestep, conditioning, self._empty)
-        return Prediction(native, latents, self._levels(timestep, latents), self.prediction_type)
+        precise = latents.to(torch.promote_types(latents.dtype, torch.float32))
+        return Prediction(native, latents, self._levels(timestep, precise), self.prediction_type)
 
     def _evaluate_guided(
         self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning, empty: Conditioning

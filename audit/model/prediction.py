@@ -20,7 +20,10 @@ class PredictionType(StrEnum):
 
 
 class Levels(NamedTuple):
-    """Factors of noised latents x_t = signal · x₀ + noise · ε at a timestep, [latent or 1, 1, 1, 1] each."""
+    """Factors of noised latents x_t = signal · x₀ + noise · ε at a timestep, [latent or 1, 1, 1, 1] each.
+
+    At least float32: near the last step of sampling, the noise level of bfloat16 is 0.
+    """
 
     signal: Tensor
     noise: Tensor

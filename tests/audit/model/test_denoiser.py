@@ -6,6 +6,7 @@ import torch
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.prediction import Levels, Prediction
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks
 from tests.tolerances import ARITHMETIC, BATCH
@@ -146,6 +147,24 @@ def test_guidance_ends_with_an_error(denoiser):
     with torch.no_grad(), counted_latents() as count:
         denoiser.predict(denoiser.initial_latents(0, [0]), 981, denoiser.unconditional(1))
     assert count.n_latents == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("prediction_type", ["v_prediction", "sample"])
+def test_in_half_precision_little_noise_is_not_rounded_away(dtype, prediction_type):
+    pipe = build_toy_pipe(prediction_type=prediction_type).to(dtype)
+    denoiser, timestep = open_denoiser(pipe), 0
+    with torch.no_grad():
+        conditioning = denoiser.encode(["a red star"]).conditioning
+        predicted = denoiser.predict(denoiser.initial_latents(0, [0]), timestep, conditioning)
+    alpha = pipe.scheduler.alphas_cumprod[timestep]
+    precise = Prediction(
+        predicted.native.double(),
+        predicted.latents.double(),
+        Levels(alpha.sqrt().double(), (1 - alpha).sqrt().double()),
+        predicted.prediction_type,
+    )
+    torch.testing.assert_close(predicted.noise.double(), precise.noise, rtol=1e-3, atol=0)
 
 
 def test_half_precision_gives_nearly_the_same_noise():
