@@ -1,5 +1,6 @@
 """Separate the response to the prompt from the response to the empty prompt, while a pipeline runs."""
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -67,12 +68,16 @@ class Response:
 
         modules = site_modules(self._pipe, text_sites)
         with read_tokens(self._encoders) as input_ids, observe(modules, text_sites, keep):
-            self._pipe.encode_prompt(
-                prompt="",
-                device=self._pipe._execution_device,  # the device of the denoiser's inputs, also under offload
-                num_images_per_prompt=1,
-                do_classifier_free_guidance=False,
-            )
+            accepted = inspect.signature(self._pipe.encode_prompt).parameters
+            arguments = {
+                "prompt": "",
+                "prompt_2": None,  # read as the first
+                "prompt_3": None,
+                "device": self._pipe._execution_device,  # of the denoiser's inputs, also under offload
+                "num_images_per_prompt": 1,
+                "do_classifier_free_guidance": False,
+            }
+            self._pipe.encode_prompt(**{name: value for name, value in arguments.items() if name in accepted})
         self._empty_ids = {component: ids for component, (ids,) in input_ids.items()}
 
     @property
@@ -145,6 +150,8 @@ class Response:
         guided = self._guided
         if guided is None:
             guided = getattr(self._pipe, "do_classifier_free_guidance", None)
+        if guided is None and not hasattr(type(self._pipe), "do_classifier_free_guidance"):
+            raise ValueError(f"{type(self._pipe).__name__} does not say if its batch is guided; pass is_guided")
         if guided is None:  # diffusers sets the scale at the start of the pipeline's own call
             raise ValueError(
                 f"{type(self._pipe).__name__} has not been called, so it is unknown if the batch is guided; "

@@ -8,6 +8,7 @@ from flashbulb.hooks.guidance import GuidanceLayout
 from tests.hooks.edits import BUILDERS, PROMPT, edit_by_hand_, n_hooks, sample, some_neurons
 from tests.tolerances import ARITHMETIC
 from tests.toy import build_toy_pipe
+from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
 
 BYS = ("unconditional", "mean", "zero")
 
@@ -178,6 +179,31 @@ def test_unet_called_without_its_pipeline_is_refused():
     neurons = some_neurons(pipe, ["feed_forward"])
     with pytest.raises(ValueError, match="has not been called"), ablate(pipe, neurons, "zero"):
         pipe.unet(torch.zeros(2, 4, 8, 8), 1, encoder_hidden_states=torch.zeros(2, 3, 32))
+
+
+SIZE = {"height": 32, "width": 32}
+
+
+def test_text_encoders_of_a_transformer_are_edited_and_the_empty_prompt_is_not():
+    pipe = build_toy_sd3_pipe(with_t5=True)
+    neurons = some_neurons(pipe, ["text_mlp"])
+    assert {name.split(".")[0] for name in neurons.neurons} == {"text_encoder", "text_encoder_2", "text_encoder_3"}
+    for prompt, is_changed in ((PROMPT, True), ("", False)):
+        plain = sample(pipe, prompt, **SIZE)
+        with ablate(pipe, neurons, "mean", layout=GuidanceLayout.UNCONDITIONAL_FIRST):
+            assert torch.equal(sample(pipe, prompt, **SIZE), plain) is not is_changed
+        with ablate(pipe, neurons, "unconditional", layout=GuidanceLayout.UNCONDITIONAL_FIRST):
+            assert torch.equal(sample(pipe, prompt, **SIZE), plain) is not is_changed
+
+
+def test_pipeline_that_does_not_say_if_it_is_guided_is_told():
+    pipe = build_toy_flux_pipe()
+    neurons, layout = some_neurons(pipe, ["text_mlp", "feed_forward"]), GuidanceLayout.SEPARATE_CALLS
+    plain = sample(pipe, **SIZE)
+    with pytest.raises(ValueError, match="pass is_guided"), ablate(pipe, neurons, "zero", layout=layout):
+        sample(pipe, **SIZE)
+    with ablate(pipe, neurons, "zero", is_guided=False, layout=layout):
+        assert not torch.equal(sample(pipe, **SIZE), plain)
 
 
 def test_site_that_never_fires_is_an_error(toy_pipe):
