@@ -115,7 +115,8 @@ class Attributor:
             response = self._response(path, encoded)  # [prompt, point, seed]
         denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - evaluations_before)
         inputs = [*(activations[site.name] for site in self._sites), path]
-        *site_gradients, path_gradient = torch.autograd.grad(response.sum(), inputs)
+        # layers that clip skip leaves out run and have no part in the response: their gradients are 0
+        *site_gradients, path_gradient = torch.autograd.grad(response.sum(), inputs, materialize_grads=True)
         if not all(gradient.isfinite().all() for gradient in (*site_gradients, path_gradient)):
             raise NonFiniteActivation("gradients are not finite; load the model in float32 or bfloat16")
         at_prompt = response[:, -1].detach().mean(dim=1)

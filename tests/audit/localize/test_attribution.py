@@ -170,6 +170,14 @@ def test_the_empty_prompt_has_no_response_and_no_attribution(family):
         assert values.abs().max() < 1e-3 * prompt.positions[name].abs().max()
 
 
+def test_layers_that_clip_skip_leaves_out_have_no_attribution(toy_pipe):
+    denoiser = open_denoiser(toy_pipe, clip_skip=1)
+    used, left_out = sites = denoiser.sites(["text_mlp"])
+    (attribution,) = Attributor(denoiser, sites, PLAN).attribute(["a red star"])
+    assert attribution.neurons[used.name].abs().max() > 0
+    assert not attribution.neurons[left_out.name].any()
+
+
 def test_tokens_shared_with_the_empty_prompt_have_no_attribution(toy_pipe):
     (attribution,) = build_attributor(toy_pipe).attribute(["ab"])
     ids = [input_ids(toy_pipe, text)[0] for text in ("", "ab")]
