@@ -39,8 +39,3 @@ def count_recovered_again(
             batch_size=sampling.n_samples,
         )
     return count_replicating(images, memory)
-
-
-def recovery_evaluations(denoiser: Denoiser, recovery: KnownImagePlan, sampling: EffectPlan) -> int:
-    """Return the UE of `count_recovered_again`; forward and backward passes run through both halves of a batch."""
-    return 2 * recovery.evaluations + sampling.evaluations(denoiser)

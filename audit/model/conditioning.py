@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flashbulb.hooks import Site
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Conditioning:
@@ -26,7 +24,7 @@ class Conditioning:
 
     def rows(self, chosen: slice | Sequence[int] | Tensor) -> Conditioning:
         """Select rows, in the given order; a row may be selected more than once."""
-        index = torch.tensor(chosen) if isinstance(chosen, Sequence) else chosen
+        index = torch.tensor(chosen, dtype=torch.long) if isinstance(chosen, Sequence) else chosen
         return Conditioning({name: tensor[index] for name, tensor in self.tensors.items()})
 
     def repeat(self, n: int) -> Conditioning:
@@ -90,7 +88,3 @@ class EncodedPrompts:
     def main_classes(self) -> Tensor:
         """Classes of the first text encoder's tokens, whose positions are those of cross-attention."""
         return next(iter(self.classes.values()))
-
-    def classes_of(self, site: Site) -> Tensor:
-        """Classes of the positions of a prompt site's activations."""
-        return self.classes[site.component] if site.is_in_text_encoder else self.main_classes

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from flashbulb.audit.localize.effects import measure_effect, sample_edited
-from flashbulb.audit.localize.recovery import recovery_evaluations
 from flashbulb.audit.localize.selection import rank_neurons
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import ablate, find_sites
@@ -66,7 +65,7 @@ def test_evaluations_are_the_unets_forward_passes_and_two_for_each_backward_pass
     sampling = SAMPLING.evaluations(denoiser)
     assert localized.evaluations == count.n_latents - sampling + backward  # without sampling the memory itself
     n_samplings = 2 + PLAN.n_checks + PLAN.n_controls + 1
-    most = ATTRIBUTION.evaluations + n_samplings * sampling + recovery_evaluations(denoiser, PLAN.recovery, SAMPLING)
+    most = ATTRIBUTION.evaluations + n_samplings * sampling + 2 * PLAN.recovery.evaluations + sampling
     assert localized.evaluations <= most
     assert n_hooks(denoiser.pipe) == 0
 

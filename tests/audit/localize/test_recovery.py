@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flashbulb.audit.localize.effects import count_replicating
-from flashbulb.audit.localize.recovery import count_recovered_again, recovery_evaluations
+from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
@@ -22,6 +22,10 @@ MEMORY = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 @pytest.fixture(scope="module", params=["epsilon", "v_prediction"])
 def denoiser(request):
     return open_denoiser(build_toy_pipe(prediction_type=request.param))
+
+
+def expected_evaluations(denoiser):
+    return 2 * RECOVERY.evaluations + SAMPLING.evaluations(denoiser)  # recovered through both halves of a batch
 
 
 def noise_by_hand(denoiser, kind, latents):
@@ -64,7 +68,7 @@ def test_guided_noise_is_ablated_by_the_empty_prompts_activations(denoiser, kind
 def test_the_cost_is_known_beforehand_and_no_hook_is_left(denoiser, kind, by):
     neurons, spent = some_neurons(denoiser.pipe, [kind]), denoiser.evaluations
     n = count_recovered_again(denoiser, PROMPT, MEMORY, neurons, by, RECOVERY, SAMPLING)
-    assert denoiser.evaluations - spent == recovery_evaluations(denoiser, RECOVERY, SAMPLING)
+    assert denoiser.evaluations - spent == expected_evaluations(denoiser)
     assert 0 <= n <= SAMPLING.n_samples
     assert n_hooks(denoiser.pipe) == 0
     parameters = [p for part in (denoiser.pipe.unet, denoiser.pipe.text_encoder) for p in part.parameters()]
@@ -77,7 +81,7 @@ def test_the_stated_cost_is_the_unets_forward_passes_and_two_for_each_backward_p
             denoiser, PROMPT, MEMORY, some_neurons(denoiser.pipe, ["cross_v"]), "zero", RECOVERY, SAMPLING
         )
     backward = 2 * 2 * RECOVERY.n_steps * RECOVERY.batch_size  # through both halves
-    assert count.n_latents + backward == recovery_evaluations(denoiser, RECOVERY, SAMPLING)
+    assert count.n_latents + backward == expected_evaluations(denoiser)
 
 
 def test_an_interruption_leaves_no_hook(denoiser):

@@ -28,6 +28,7 @@ def test_rows_are_selected_in_the_given_order(conditioning, chosen):
 
 def test_a_slice_selects_what_a_list_does(conditioning):
     assert_equal(conditioning.rows(slice(1, 3)), conditioning.rows([1, 2]))
+    assert_equal(conditioning.rows(slice(0, 0)), conditioning.rows([]))
 
 
 def test_copies_of_a_row_lie_side_by_side(conditioning):
