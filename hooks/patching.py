@@ -33,19 +33,22 @@ class Recording:
 
 @contextmanager
 def record_neurons(
-    pipe: DiffusionPipeline, neurons: NeuronSet, layout: GuidanceLayout | None = None
+    pipe: DiffusionPipeline,
+    neurons: NeuronSet,
+    layout: GuidanceLayout | None = None,
+    is_guided: bool | None = None,
 ) -> Iterator[Recording]:
     """Record neurons in the `pipe(...)` call inside the context; the recording fills as the pipeline runs.
 
-    Skips encodes of the empty prompt alone, such as that of the default negative prompt. `layout` is that of guided
-    batches; None is that of every pipeline with a UNet.
+    Skips encodes of the empty prompt alone, such as that of the default negative prompt. `layout` and
+    `is_guided` as in `ablate`.
 
     Raises:
         ValueError: the pipeline has no such neurons.
         SiteDidNotFire: on a clean exit, a site never fired.
     """
     sites = sites_of(pipe, neurons)
-    response = Response(pipe, sites, layout=layout)
+    response = Response(pipe, sites, is_guided, layout)
     recording = Recording(neurons, {site.name: [] for site in sites})
 
     def keep(site: Site, activation: Tensor) -> None:
@@ -58,11 +61,16 @@ def record_neurons(
 
 
 @contextmanager
-def patch(pipe: DiffusionPipeline, recording: Recording, layout: GuidanceLayout | None = None) -> Iterator[None]:
+def patch(
+    pipe: DiffusionPipeline,
+    recording: Recording,
+    layout: GuidanceLayout | None = None,
+    is_guided: bool | None = None,
+) -> Iterator[None]:
     """Put recorded activations into the response of the `pipe(...)` call inside the context, firing by firing.
 
     The unconditional half and encodes of the empty prompt stay unchanged. Call the pipeline once, with as many
-    steps, images and pixels as in the recorded call. `layout` as in `record_neurons`.
+    steps, images and pixels as in the recorded call. `layout` and `is_guided` as in `ablate`.
 
     Raises:
         ValueError: the pipeline has no such neurons, or the run differs from the recorded run in its number of
@@ -70,7 +78,7 @@ def patch(pipe: DiffusionPipeline, recording: Recording, layout: GuidanceLayout 
         SiteDidNotFire: on a clean exit, a site never fired.
     """
     sites = sites_of(pipe, recording.neurons)
-    playback = Playback(Response(pipe, sites, layout=layout), recording)
+    playback = Playback(Response(pipe, sites, is_guided, layout), recording)
     modules = site_modules(pipe, sites)
     with playback.response.watch(), replace_neurons(modules, sites, recording.neurons.neurons, playback.next_firing):
         yield

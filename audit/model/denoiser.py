@@ -94,9 +94,9 @@ class Denoiser(Sampler):
         return EncodedPrompts(tuple(prompts), input_ids, classes, self._are_truncated(prompts, classes), conditioning)
 
     def _are_truncated(self, prompts: Sequence[str], classes: Mapping[str, Tensor]) -> tuple[bool, ...]:
-        """Return which prompts are cut; only those without padding are tokenized again."""
-        is_full = torch.stack([codes[:, -1] != TokenClass.PADDING for codes in classes.values()]).all(dim=0)
-        full = [i for i, is_row_full in enumerate(is_full.tolist()) if is_row_full]
+        """Return which prompts are cut; only those without padding, or with an end token in words, are looked at."""
+        is_full = torch.stack([codes[:, -1] != TokenClass.PADDING for codes in classes.values()]).all(dim=0).tolist()
+        full = [i for i, text in enumerate(prompts) if is_full[i] or self.text.names_special_token(text)]
         n_positions = {name: codes.shape[1] for name, codes in classes.items()}
         cut = dict(zip(full, self.text.are_truncated([prompts[i] for i in full], n_positions), strict=True))
         return tuple(cut.get(i, False) for i in range(len(prompts)))
@@ -120,7 +120,7 @@ class Denoiser(Sampler):
         return self.text.embed(prompts.input_ids)
 
     def unconditional(self, n: int) -> Conditioning:
-        """Return `n` rows of what guidance compares a prompt with."""
+        """Return `n` rows of the empty prompt, encoded as prompts are."""
         return self.encode([""]).conditioning.repeat(n)
 
     def _prepare(self, prompts: Sequence[str]) -> Conditioning:

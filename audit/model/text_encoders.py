@@ -75,6 +75,10 @@ class TextEncoders:
             is_cut = [cut and length > n_positions[name] for cut, length in zip(is_cut, lengths, strict=True)]
         return tuple(is_cut)
 
+    def names_special_token(self, text: str) -> bool:
+        """Return whether a token such as `<|endoftext|>` is written out in a prompt."""
+        return any(token in text for tokenizer in self._tokenizers.values() for token in tokenizer.all_special_tokens)
+
     def _converted(self, text: str, tokenizer: Any) -> str:
         """Write out the tokens of a textual inversion of several vectors, as the pipeline does."""
         convert = getattr(self._pipe, "maybe_convert_prompt", None)

@@ -73,6 +73,9 @@ def test_prompts_that_do_not_fit_are_marked(denoiser):
     encoded = denoiser.encode(prompts)
     assert encoded.is_truncated == (False, True, False)
     assert denoiser.count_truncated(prompts) == 1
+    written_out = "a star<|endoftext|> " + "x" * 99  # its padding begins before the words that are cut
+    assert denoiser.encode([written_out]).is_truncated == (True,)
+    assert denoiser.count_truncated([written_out]) == 1
     fits, too_long, _ = encoded.input_ids["text_encoder"]
     assert torch.equal(fits[:-2], too_long[:-2])  # the last letter ends its word in one only
 
