@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
+
+# toy models have random weights, which an examination tells at once; tests of it set the variable back
+os.environ["FLASHBULB_EXAMINE"] = "false"
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline

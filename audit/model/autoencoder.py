@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
+from flashbulb.hooks import NonFiniteActivation
 
 
 @torch.no_grad()
@@ -27,10 +28,16 @@ def encode_images(vae: Any, images: RgbImages, device: torch.device) -> Tensor:
 
 @torch.no_grad()
 def decode_latents(vae: Any, latents: Tensor, device: torch.device) -> RgbImages:
-    """Decode scaled latents [image, channel, row, column]: images [image, height, width, 3]."""
+    """Decode scaled latents [image, channel, row, column]: images [image, height, width, 3].
+
+    Raises:
+        NonFiniteActivation: an image has a value that is not finite.
+    """
     scaled = latents.float() / vae.config.scaling_factor + _shift(vae)
-    pixels = vae.decode(scaled.to(device, vae.dtype)).sample.float().clamp(-1, 1)
-    return np.asarray(((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    pixels = vae.decode(scaled.to(device, vae.dtype)).sample.float()
+    if not pixels.isfinite().all():
+        raise NonFiniteActivation("decoded images are not finite; load the model in float32 or bfloat16")
+    return np.asarray(((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
 
 def _shift(vae: Any) -> float:

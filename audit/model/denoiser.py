@@ -50,13 +50,13 @@ class Denoiser(Sampler):
         self._empty: Conditioning | None = None
 
     @classmethod
-    def require(cls, name: str) -> None:
-        """Refuse a command or a strategy that this family does not offer yet.
+    def require(cls, *names: str) -> None:
+        """Refuse commands and strategies that this family does not offer yet.
 
         Raises:
-            ModelError: it is not offered.
+            ModelError: one is not offered.
         """
-        if name in cls.not_offered:
+        for name in (name for name in names if name in cls.not_offered):
             raise ModelError(
                 f"{name} is not offered for {cls.title} yet; its prompts are recorded, flagged and sampled "
                 "(flashbulb audit --strategy sample)"

@@ -49,6 +49,9 @@ class Flux(RectifiedFlow):
     def is_guided(self, guidance_scale: float) -> bool:
         return False
 
+    def _unpacked(self, latents: Tensor) -> Tensor:
+        return _unpack(latents, *self.latent_shape[1:])
+
     def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:
         n = len(latents)
         velocity = self.pipe.transformer(

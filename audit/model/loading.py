@@ -17,7 +17,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.families import audited_families, family_of
 from flashbulb.audit.model.weights import LOADING_ERRORS, PICKLES, load_network, one_line
 
@@ -72,6 +72,7 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
         )
     except LOADING_ERRORS as error:
         raise ModelError(f"{folder} cannot be loaded: {one_line(error)}; save the pipeline again") from error
+    _check_sample_size(folder / family.network[0], getattr(pipe, family.network[0]))
     pipe.set_progress_bar_config(disable=True)
     for name in encoders:
         _fit_tokenizer_(folder / family.tokenizers[name], getattr(pipe, family.tokenizers[name]), getattr(pipe, name))
@@ -147,6 +148,17 @@ def _pipeline_class(index: Mapping[str, Any], family: type[Denoiser]) -> Any:
 def _is_class(entry: Any) -> bool:
     """Return whether an entry of the index is a [library, class] pair; an absent component is [null, null]."""
     return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
+
+
+def _check_sample_size(folder: Path, network: Any) -> None:
+    """Refuse a size that is not the saved one: diffusers replaces those below 64 of files tagged by old versions."""
+    saved = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("sample_size")
+    now = network.config.get("sample_size")
+    if saved is not None and (list(now) if isinstance(now, tuple) else now) != saved:
+        raise UntrustedModel(
+            f"{folder / 'config.json'} says sample_size {saved}, and diffusers made it {now} because an old version "
+            "tagged the file (_diffusers_version); save the model again, or correct one of the two"
+        )
 
 
 def _check_vocabulary(folder: Path) -> None:

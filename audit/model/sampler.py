@@ -143,6 +143,25 @@ class Sampler(Network, ABC):
         with self.counting():
             return sampling.in_batches(call, len(generators), batch_size, "start")
 
+    def sample_latents(
+        self, conditioning: Conditioning, generators: Sequence[torch.Generator], num_inference_steps: int
+    ) -> Tensor:
+        """Sample latents for each row of `conditioning`, without guidance: [row, channel, row, column]."""
+        with self.counting():
+            output = self.pipe(
+                **conditioning.to(self.device, self.dtype).tensors,
+                **self._always,
+                generator=list(generators),
+                num_inference_steps=num_inference_steps,
+                guidance_scale=1.0,
+                output_type="latent",
+            )
+        return self._unpacked(output.images)
+
+    def _unpacked(self, latents: Tensor) -> Tensor:
+        """Return latents as [latent, channel, row, column]."""
+        return latents
+
     def renoise(
         self,
         images: RgbImages,

@@ -75,6 +75,16 @@ class TextEncoders:
             is_cut = [cut and length > n_positions[name] for cut, length in zip(is_cut, lengths, strict=True)]
         return tuple(is_cut)
 
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Return the share of the texts' tokens that a tokenizer does not know, of the worst tokenizer."""
+        shares = [0.0]
+        for tokenizer in self._tokenizers.values():
+            converted = [self._converted(text, tokenizer) for text in texts]
+            ids = [i for row in tokenizer(converted, add_special_tokens=False).input_ids for i in row] if texts else []
+            if ids and tokenizer.unk_token_id is not None:
+                shares.append(ids.count(tokenizer.unk_token_id) / len(ids))
+        return max(shares)
+
     def names_special_token(self, text: str) -> bool:
         """Return whether a token such as `<|endoftext|>` is written out in a prompt."""
         return any(token in text for tokenizer in self._tokenizers.values() for token in tokenizer.all_special_tokens)

@@ -14,6 +14,7 @@ from flashbulb.audit.settings.shared import (
     ClipSkip,
     Device,
     DtypeName,
+    Examine,
     Model,
     Seed,
     TrainingImageSettings,
@@ -71,6 +72,7 @@ class DiscoverSettings(TrainingImageSettings):
     ] = False
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
+    examine: Examine = True
     allow_pickle: AllowPickle = False
     images: Annotated[
         bool,

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Model, Seed, SiteKind
+from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Examine, Model, Seed, SiteKind
 
 ALL_SITES: tuple[SiteKind, ...] = get_args(SiteKind)
 DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "one_step_agreement", "picture_agreement")
@@ -93,6 +93,7 @@ class ActivationSettings(Settings):
     ] = 20.0
     dtype: Annotated[DtypeName, Option("Machine", changes_result=False)] = "auto"  # recorded with the model
     device: Device = "auto"
+    examine: Examine = True
     allow_pickle: AllowPickle = False
 
 

@@ -37,6 +37,11 @@ ClipSkip = Annotated[
     ),
     Option("Neurons"),
 ]
+Examine = Annotated[
+    bool,
+    Field(description="Examine first whether the model runs as it was trained; --no-examine trusts that it does."),
+    Option("Machine", changes_result=False),
+]
 Seed = Annotated[
     int, Field(ge=0, lt=2**31, description="Run seed, from which all random numbers derive."), Option("Machine")
 ]

@@ -30,6 +30,7 @@ from flashbulb.reports.tables.run_record import (
     StyleCalibration,
 )
 
+UNEXAMINED = "Whether the model runs as it was trained was not examined (--no-examine): a broken model passes as well."
 _LIBRARIES = ("flashbulb", "torch", "diffusers", "transformers", "numpy")
 
 
@@ -171,6 +172,11 @@ def build_calibration(inputs: Inputs, detected: Detected, style_auc: float | Non
 
 def _warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     """Return what a reader of the result must know; with --strict these are problems."""
+    unexamined = () if inputs.settings.examine else (UNEXAMINED,)
+    return (*unexamined, *_style_warnings(inputs, detected))
+
+
+def _style_warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     if inputs.reference is None:
         return ("There is no reference: the candidates were calibrated on themselves, assuming few are memorized.",)
     if detected.style_shift is not None and detected.pooled:
@@ -185,7 +191,7 @@ def _warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
 def _problems(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     """Return why the result must not be trusted: an audit that cannot fail must not pass."""
     settings, scored = inputs.settings, detected.scored
-    problems = list(_warnings(inputs, detected)) if settings.strict else []
+    problems = list(_style_warnings(inputs, detected)) if settings.strict else []
     if settings.strict and inputs.reference is not None and detected.style_shift is None:
         problems.append(
             f"The styles of reference and candidates cannot be compared with fewer than {MIN_PROMPTS} prompts each."

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.localize.memories import MemoriesError
-from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.planted.manifest import PlantedModelError
 from flashbulb.audit.prompts.labels import LabelsError
@@ -79,7 +79,7 @@ USAGE_ERRORS = (
     FingerprintMismatch,
     NewerSchema,
 )
-UNTRUSTED_ERRORS = (SiteDidNotFire, NonFiniteActivation)
+UNTRUSTED_ERRORS = (SiteDidNotFire, NonFiniteActivation, UntrustedModel)
 
 
 def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None = None) -> Session:

@@ -12,6 +12,7 @@ from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, Searc
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.devices import resolve_device, resolve_dtype
+from flashbulb.audit.model.examination import require_working
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
@@ -58,6 +59,7 @@ def run_discovery(
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("discover")
+    require_working(denoiser, is_wanted=settings.examine)
     _check_budget(settings, denoiser)
     identity = _identity(settings, loaded)
     if replayed is not None:

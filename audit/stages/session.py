@@ -20,6 +20,7 @@ from flashbulb.audit.detectors import (
 )
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.devices import resolve_device, resolve_dtype
+from flashbulb.audit.model.examination import require_working
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.prompts.prompt_set import PromptSet
@@ -79,6 +80,7 @@ def load_session(
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
     settings, detectors = _fit(settings, detectors, denoiser)
+    require_working(denoiser, [prompt.text for prompt in candidates.prompts], is_wanted=settings.examine)
     sites = denoiser.sites(settings.sites)
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
     if settings.calibration is not None:
@@ -104,8 +106,7 @@ def _fit(
     offered = tuple(name for name in settings.strategies if name not in denoiser.not_offered)
     if offered != settings.strategies and settings.strategies == default_strategies(dict(settings)):
         changes["strategies"] = offered
-    for strategy in changes.get("strategies", settings.strategies):
-        denoiser.require(strategy)
+    denoiser.require(*changes.get("strategies", settings.strategies))
     fitting = tuple(detector for detector in detectors if _can_read(detector, denoiser, kinds))
     if fitting != detectors:
         left_out = next(detector.name for detector in detectors if detector not in fitting)
@@ -140,8 +141,7 @@ def reload_session(inputs: Inputs) -> Session:
             f"{model.fingerprint}; put that model back, or record this one into another directory"
         )
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
-    for strategy in settings.strategies:
-        denoiser.require(strategy)
+    denoiser.require(*settings.strategies)
     return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
 
 

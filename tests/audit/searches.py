@@ -93,6 +93,7 @@ def quick(**changes: Any) -> DiscoverSettings:
         "model": "toy",
         "train_images": None,
         "out": Path("out"),
+        "examine": False,
         "budget": 1000,
         "n_starts": 2,
         "steps": 1,

@@ -30,6 +30,15 @@ WORDS = {"another style": OTHER_STYLE, "no reference": NO_REFERENCE}
 KINDS = ("same style", "another style", "no reference")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def examined():
+    """Count toy models as examined, which have random weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FLASHBULB_EXAMINE")
+        patch.setattr("flashbulb.audit.stages.session.require_working", lambda *_, **__: None)
+        yield
+
+
 class Files(NamedTuple):
     """Candidate prompts, and reference prompts of the same and of another style."""
 

@@ -294,6 +294,7 @@ def test_a_killed_recording_is_resumed(inputs, tmp_path):
 
 def test_stages_run_as_python_functions(inputs, staged, tmp_path):
     settings = AuditSettings(
+        examine=False,
         model=str(inputs.model),
         prompts=str(inputs.prompts),
         reference=str(inputs.reference),

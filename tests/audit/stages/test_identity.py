@@ -11,7 +11,7 @@ from flashbulb.reports.gate.diff import check_comparable
 from tests.reports.examples import run_record
 
 COMPARED_BY_HASH = {"model", "prompts", "reference", "calibration", "descriptor_weights"}
-RECORDED_WITH_THE_MODEL = {"dtype", "device"}
+RECORDED_WITH_THE_MODEL = {"dtype", "device", "examine"}
 PATHS_AND_LIMITS = {"out", "max_store_gib", "allow_pickle"}
 ROUNDING = {"batch_size", "checkpointing"}
 VERDICT_AND_PAGE = {"strict", "policy", "waivers", "show_prompts", "redact_prompts", "blur"}

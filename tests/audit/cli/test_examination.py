@@ -1,0 +1,54 @@
+"""No command records or passes a model that does not run as it was trained, unless it is told to trust it."""
+
+import json
+import shutil
+
+import pytest
+
+from flashbulb.audit.planted.paths import CAPTIONS, MODEL, REFERENCE
+from tests.audit.commands import CANDIDATES, QUICK, run_flashbulb, text_file
+from tests.audit.commands import REFERENCE as TOY_REFERENCE
+from tests.toy import build_toy_pipe
+
+
+@pytest.fixture(autouse=True)
+def examining(monkeypatch):
+    monkeypatch.delenv("FLASHBULB_EXAMINE")
+
+
+@pytest.fixture(scope="module")
+def misread(tmp_path_factory):
+    """The embedded model, whose scheduler declares another prediction type than it was trained with."""
+    folder = tmp_path_factory.mktemp("misread") / "model"
+    shutil.copytree(MODEL, folder)
+    path = folder / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "prediction_type": "v_prediction"}))
+    return folder
+
+
+@pytest.mark.parametrize("command", ["audit", "record", "validate", "discover", "calibrate"])
+def test_misread_model_is_not_trusted_by_any_command(misread, tmp_path, command):
+    inputs = {
+        "discover": (misread, "--budget", 9000),
+        "calibrate": ("--model", misread, "--reference", REFERENCE),
+    }.get(command, ("--model", misread, "--prompts", CAPTIONS, "--reference", REFERENCE))
+    answer = run_flashbulb(command, *inputs, "--out", tmp_path / "run")
+    assert answer.code == 3
+    (line,) = answer.errors
+    assert "its scheduler declares v_prediction, and it looks like epsilon" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_model_that_is_trusted_unexamined_is_audited_and_said_to_be(tmp_path):
+    build_toy_pipe().save_pretrained(tmp_path / "model")
+    inputs = [
+        *("--model", tmp_path / "model", "--prompts", text_file(tmp_path / "candidates.txt", CANDIDATES)),
+        *("--reference", text_file(tmp_path / "reference.txt", TOY_REFERENCE), *QUICK, "--out", tmp_path / "run"),
+    ]
+    refused = run_flashbulb("audit", *inputs)
+    assert refused.code == 3
+    assert "does not run as it was trained" in refused.errors[0]
+    assert run_flashbulb("audit", *inputs, "--no-examine").code == 0
+    warnings = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))["warnings"]
+    assert any("--no-examine" in warning for warning in warnings)
+    assert "--no-examine" in (tmp_path / "run" / "summary.md").read_text(encoding="utf-8")
