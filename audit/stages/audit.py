@@ -53,7 +53,7 @@ from flashbulb.audit.stages.session import (
     reload_session,
     select_detectors,
 )
-from flashbulb.audit.training_images.sources import TrainingImagesError
+from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.hooks import (
     FingerprintMismatch,
     NewerSchema,

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
-from flashbulb.audit.training_images.index import MANIFEST_FILE, Entry, make_folder
-from flashbulb.audit.training_images.sources import TrainingImagesError
+from flashbulb.audit.training_images.index import Entry, make_folder
+from flashbulb.audit.training_images.manifest import MANIFEST_FILE
+from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.reports.tables.files import atomic_write, sha256_of, write_json
 
 EMBEDDINGS_FILE, EMBEDDINGS_MANIFEST = "embeddings.f16", "embeddings.json"

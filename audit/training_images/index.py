@@ -7,24 +7,24 @@ which a search reads once from start to end. Of the records it reads only those 
 from __future__ import annotations
 
 import hashlib
-import json
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from flashbulb.audit.training_images.hashes import HASH_KIND, IMAGE_WINDOWS, Hashes
-from flashbulb.audit.training_images.sources import Member, TrainingImagesError
-from flashbulb.reports.tables.files import atomic_write, write_json
+from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, Hashes
+from flashbulb.audit.training_images.manifest import MANIFEST_FILE, Manifest, read_manifest, write_manifest
+from flashbulb.audit.training_images.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.passed_over import PassedOver, Tally
+from flashbulb.reports.tables.files import atomic_write
 
-INDEX_VERSION = 1
-MANIFEST_FILE, HASHES_FILE, RECORDS_FILE, OFFSETS_FILE = "index.json", "hashes.u64", "records.bin", "offsets.u64"
+HASHES_FILE, RECORDS_FILE, OFFSETS_FILE = "hashes.u64", "records.bin", "offsets.u64"
 
 _ROWS_AT_ONCE = 32768
 _N_WINDOWS = len(IMAGE_WINDOWS)
@@ -42,7 +42,7 @@ class Hit:
 
 
 class Entry(NamedTuple):
-    """An image to be indexed, with its hashes [window]."""
+    """A view of an image to be indexed, with its hashes [window]."""
 
     member: Member
     hashes: Hashes
@@ -53,15 +53,21 @@ class Entry(NamedTuple):
 class ImageIndex:
     """The hashes of a set of images, and where the images are stored.
 
+    An image that EXIF turns has a row for each view, upright and as stored; every other image has one row.
+
     Args:
-        source: folder or tar that holds the members.
+        source: folder, archive or table that holds the members.
         aspect: width over height of the windows.
-        hashes: [image, window].
-        records: packed members, end to end; `offsets` [image + 1] holds where each starts, and the end of the last.
+        n_images: number of images, which is at most that of rows.
+        passed_over: what the source holds beside them.
+        hashes: [row, window].
+        records: packed members, end to end; `offsets` [row + 1] holds where each starts, and the end of the last.
     """
 
     source: Path
     aspect: float
+    n_images: int
+    passed_over: tuple[PassedOver, ...]
     hashes: Hashes
     records: bytes | npt.NDArray[np.uint8]
     offsets: npt.NDArray[np.uint64]
@@ -70,12 +76,12 @@ class ImageIndex:
         return len(self.hashes)
 
     def member(self, index: int) -> Member:
-        """Return where image `index` is stored; negative indices count from the end."""
+        """Return where the image of row `index` is stored; negative indices count from the end."""
         position = range(len(self))[index]
         return Member.unpack(bytes(self.records[int(self.offsets[position]) : int(self.offsets[position + 1])]))
 
     def path(self, index: int) -> Path:
-        """Return the path of image `index`, as `Member.path` does."""
+        """Return the path of the image of row `index`, as `Member.path` does."""
         return self.member(index).path(self.source)
 
     def shortlist(self, queries: Hashes, n: int) -> list[Hit]:
@@ -90,7 +96,7 @@ class ImageIndex:
 
 
 class Paths(Sequence[Path]):
-    """Paths of an index's images, computed on access."""
+    """Paths of the images of an index's rows, computed on access."""
 
     def __init__(self, index: ImageIndex) -> None:
         self._index = index
@@ -134,18 +140,20 @@ def count_bits(values: Hashes) -> npt.NDArray[np.uint8]:
     return np.asarray(halves.sum(axis=-1, dtype=np.uint8))
 
 
-def index_in_memory(source: Path, aspect: float, entries: Iterable[Entry]) -> ImageIndex:
-    """Build an index in memory."""
-    records, ends, hashes = bytearray(), array("Q", [0]), bytearray()
+def index_in_memory(source: Path, aspect: float, entries: Iterable[Entry], tally: Tally) -> ImageIndex:
+    """Build an index in memory; the tally is complete after the last entry."""
+    records, ends, hashes, n_images = bytearray(), array("Q", [0]), bytearray(), 0
     for entry in entries:
+        n_images += entry.member.is_first
         records += entry.member.pack()
         ends.append(len(records))
         hashes += entry.hashes.tobytes()
     table = np.frombuffer(bytes(hashes), dtype=np.uint64).reshape(-1, _N_WINDOWS)
-    return ImageIndex(source, aspect, table, bytes(records), np.array(ends, dtype=np.uint64))
+    offsets = np.array(ends, dtype=np.uint64)
+    return ImageIndex(source, aspect, n_images, tally.result(), table, bytes(records), offsets)
 
 
-def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]) -> int:
+def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry], tally: Tally) -> int:
     """Write an index into the folder `out` in bounded memory, and return its number of images.
 
     The manifest is written last: a folder without one is not an index.
@@ -153,7 +161,7 @@ def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]
     Raises:
         TrainingImagesError: there is no image to write, or `out` cannot be written.
     """
-    fingerprint, count, end = hashlib.sha256(), 0, 0
+    fingerprint, n_images, count, end = hashlib.sha256(), 0, 0, 0
     try:
         make_folder(out)
         (out / MANIFEST_FILE).unlink(missing_ok=True)
@@ -164,7 +172,7 @@ def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]
             offsets.write(np.uint64(0).tobytes())
             for entry in entries:
                 record = entry.member.pack()
-                count, end = count + 1, end + len(record)
+                n_images, count, end = n_images + entry.member.is_first, count + 1, end + len(record)
                 fingerprint.update(record + b"\n")
                 hashes.write(entry.hashes.astype("<u8").tobytes())
                 records.write(record)
@@ -175,17 +183,10 @@ def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]
         raise TrainingImagesError(
             f"{out} cannot be written: {error.strerror or error}; choose another folder"
         ) from error
-    manifest = {
-        "schema_version": INDEX_VERSION,
-        "hash_kind": HASH_KIND,
-        "count": count,
-        "source": str(source.resolve()),
-        "source_fingerprint": fingerprint.hexdigest(),
-        "aspect": aspect,
-        "records_bytes": end,
-    }
-    write_json(out / MANIFEST_FILE, manifest)
-    return count
+    write_manifest(
+        out, Manifest(count, n_images, tally.result(), source.resolve(), fingerprint.hexdigest(), aspect, end)
+    )
+    return n_images
 
 
 def make_folder(out: Path) -> None:
@@ -200,49 +201,36 @@ def open_index(folder: Path, aspect: float) -> ImageIndex:
     """Memory-map an index that `write_index` wrote; only its manifest is read.
 
     Raises:
-        TrainingImagesError: the index is damaged, of a newer version, or of another hash or aspect, or its images
+        TrainingImagesError: the index is damaged, of another version, or of another hash or aspect, or its images
             are missing.
     """
-    count, source, index_aspect, n_bytes = _read_manifest(folder)
-    if abs(index_aspect / aspect - 1) > 0.01:
+    manifest = read_manifest(folder)
+    count, source = manifest.n_rows, manifest.source
+    if abs(manifest.aspect / aspect - 1) > 0.01:
         raise TrainingImagesError(
-            f"{folder} indexes windows of width/height {index_aspect:g}, but the model's images have {aspect:g}; "
+            f"{folder} indexes windows of width/height {manifest.aspect:g}, but the model's images have {aspect:g}; "
             f"build it again with aspect={aspect:g}"
         )
     if not source.exists():
         raise TrainingImagesError(
             f"{folder} indexes {source}, which is not there; build it again from the images' new place"
         )
-    sizes = {HASHES_FILE: count * _N_WINDOWS * 8, OFFSETS_FILE: (count + 1) * 8, RECORDS_FILE: n_bytes}
+    sizes = {HASHES_FILE: count * _N_WINDOWS * 8, OFFSETS_FILE: (count + 1) * 8, RECORDS_FILE: manifest.n_bytes}
     for name, size in sizes.items():
         if not (folder / name).is_file() or (folder / name).stat().st_size != size:
             raise TrainingImagesError(f"{folder / name} is missing or cut short; build the index again")
     return ImageIndex(
         source,
         aspect,
+        manifest.n_images,
+        manifest.passed_over,
         np.memmap(folder / HASHES_FILE, dtype="<u8", mode="r", shape=(count, _N_WINDOWS)),
         np.memmap(folder / RECORDS_FILE, dtype=np.uint8, mode="r"),
         np.memmap(folder / OFFSETS_FILE, dtype="<u8", mode="r"),
     )
 
 
-def _read_manifest(folder: Path) -> tuple[int, Path, float, int]:
-    """Return the number of images, their source, the aspect of the windows, and the length of the records in bytes."""
-    path = folder / MANIFEST_FILE
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version, kind = int(manifest["schema_version"]), str(manifest["hash_kind"])
-        count, n_bytes = int(manifest["count"]), int(manifest["records_bytes"])
-        source, aspect = Path(manifest["source"]), float(manifest["aspect"])
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise TrainingImagesError(f"{path} is damaged or not of Flashbulb; build the index again") from error
-    if version > INDEX_VERSION:
-        raise TrainingImagesError(f"{path} has schema version {version}, newer than {INDEX_VERSION}; upgrade Flashbulb")
-    if kind != HASH_KIND:
-        raise TrainingImagesError(f"{path} holds hashes {kind!r}, this version compares {HASH_KIND!r}; build it again")
-    return count, source, aspect, n_bytes
-
-
 def is_index(folder: Path) -> bool:
-    """Return whether a folder is an index rather than a folder of images."""
-    return (folder / MANIFEST_FILE).is_file()
+    """Return whether a folder is an index; a folder of images may hold a file named like a manifest."""
+    names = (HASHES_FILE, RECORDS_FILE, OFFSETS_FILE)
+    return (folder / MANIFEST_FILE).is_file() and any((folder / name).is_file() for name in names)

@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
+from flashbulb.audit.images.orientation import turn
 from flashbulb.audit.images.png import IMAGE_ERRORS
 from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
 from flashbulb.audit.training_images.candidates import (
@@ -32,8 +34,10 @@ from flashbulb.audit.training_images.embeddings import Embedded
 from flashbulb.audit.training_images.hashes import Box
 from flashbulb.audit.training_images.index import ImageIndex, Paths
 from flashbulb.audit.training_images.matching import FINE_SIDE, Match, align, is_replica, luma, match, shrink
+from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.audit.training_images.passed_over import PassedOver
 from flashbulb.audit.training_images.reader import fit
-from flashbulb.audit.training_images.sources import TrainingImagesError, decode, read_member
+from flashbulb.audit.training_images.sources import MemberReader
 from flashbulb.audit.training_images.templates import template_match
 
 SHORTLIST = 32
@@ -93,12 +97,18 @@ class TrainingImages:
         self.paths = Paths(index)
         self.height, self.width = height, width
         self._index, self._means, self._embedded = index, means, embedded
+        self._reader = MemberReader(index.source)
         self._fitted = lru_cache(maxsize=_N_CACHED)(lambda i: fit(self._decoded(i), height, width))
         self._fine = lru_cache(maxsize=_N_CACHED)(lambda i: shrink(self._decoded(i), 2 * FINE_SIDE))
         self._thumbnail = lru_cache(maxsize=_N_THUMBNAILS)(lambda i: make_thumbnail(self._fine(i)))
 
     def __len__(self) -> int:
-        return len(self._index)
+        return self._index.n_images
+
+    @property
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """What the source holds beside these images."""
+        return self._index.passed_over
 
     def image(self, index: int) -> RgbImage:
         """Return training image `index` at the model's size: [height, width, 3].
@@ -111,7 +121,8 @@ class TrainingImages:
     def _decoded(self, index: int) -> Image.Image:
         member = self._index.member(index)
         try:
-            return decode(read_member(self._index.source, member))
+            with quiet_pillow():
+                return turn(decode(self._reader.read(member)).image, member.orientation)
         except IMAGE_ERRORS as error:
             raise TrainingImagesError(
                 f"{member.path(self._index.source)} changed during the audit or since it was indexed; "

@@ -1,35 +1,40 @@
-"""Read a set of training images in one pass, several at a time, and report those that cannot be read."""
+"""Read a set of training images in one pass, several at a time, and count what is passed over."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.images.formats import has_image_suffix
 from flashbulb.audit.images.png import IMAGE_ERRORS
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
 from flashbulb.audit.training_images.index import Entry
-from flashbulb.audit.training_images.matching import shrink
-from flashbulb.audit.training_images.sources import (
-    SUFFIXES,
-    Member,
-    TrainingImagesError,
-    decode,
-    find_members,
-    read_member,
-)
+from flashbulb.audit.training_images.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.passed_over import PassedOver, Tally, is_only_text, kind_of_name, passed_over_line
+from flashbulb.audit.training_images.sources import MemberReader, find_members
+from flashbulb.audit.training_images.tables import TABLE
+from flashbulb.reports.views.text import visible_text
 
 logger = logging.getLogger(__name__)
 
 ENOUGH_FOR_HASHES, ENOUGH_FOR_DESCRIPTORS = 128, 640  # pixels per side
+UNREADABLE, MISSING = "cannot be read", "missing"
+TOO_MANY_PIXELS = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
+FURTHER_FRAMES = "frames after the first"
+
+Keep = Callable[[Image.Image], Image.Image]
 
 _THREADS = min(8, os.cpu_count() or 1)
 _AT_ONCE = 2 * _THREADS  # images in flight; bounds the memory
@@ -41,49 +46,78 @@ def fit(image: Image.Image, height: int, width: int) -> RgbImage:
     return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS), dtype=np.uint8)
 
 
-def read_set(source: Path, aspect: float, at_least: int) -> Iterator[Entry]:
-    """Read and hash every image of a folder or tar, in the order of `find_members`.
+def read_set(source: Path, aspect: float, at_least: int, keep: Keep, tally: Tally) -> Iterator[Entry]:
+    """Read and hash every image of a source, in the order of `find_members`; a turned image has an entry for each view.
 
-    Images that cannot be read are skipped. One warning at the end counts them and names the first.
+    One line at the end counts what was passed over and names the first of each kind.
 
     Args:
         at_least: pixels per side that the caller needs; 0 for full resolution.
+        keep: what to keep of an image.
+        tally: collects what is passed over.
 
     Raises:
         TrainingImagesError: there is no image that can be read.
     """
-    total = sum(1 for _ in find_members(source))
-    n_read, unreadable = 0, None
-    with track("training images", total, "images") as advance:
-        for member, entry in _in_order(source, aspect, at_least):
+    total, n_read = sum(1 for _ in find_members(source)), 0
+    with quiet_pillow(), track("training images", total, "images") as advance:
+        for member, read in _in_order(source, aspect, at_least, keep, tally):
             advance()
-            if entry is not None:
-                n_read += 1
-                yield entry
-            elif unreadable is None:
-                unreadable = member
+            if isinstance(read, str):
+                tally.add(read, member.label)
+                continue
+            n_read += 1
+            if read.has_more_frames:
+                tally.add(FURTHER_FRAMES, member.label)
+            yield from read.entries
+    passed_over = tally.result()
     if not n_read:
-        why = f"none of its {total} can be read" if total else f"it holds no {', '.join(SUFFIXES)}"
-        raise TrainingImagesError(f"{source} has no training image: {why}; give a folder or .tar of images")
-    if unreadable is not None:
-        logger.warning(
-            "%d of %d training images cannot be read and are skipped, first %s",
-            total - n_read,
-            total,
-            unreadable.path(source),
+        why = passed_over_line(passed_over) or "it holds no file"
+        raise TrainingImagesError(
+            f"{source} has no training image that can be read: {why}; give a folder or .tar of images"
         )
+    log_passed_over(source, passed_over)
 
 
-def _in_order(source: Path, aspect: float, at_least: int) -> Iterator[tuple[Member, Entry | None]]:
-    def read(member: Member) -> tuple[Member, Entry | None]:
+def log_passed_over(source: Path, rows: tuple[PassedOver, ...]) -> None:
+    """Log what was passed over, as a warning unless it is only captions and other text files."""
+    if rows:
+        level = logging.INFO if is_only_text(rows) else logging.WARNING
+        logger.log(level, "not compared in %s: %s", visible_text(str(source), 1000), passed_over_line(rows))
+
+
+class _Read(NamedTuple):
+    entries: list[Entry]
+    has_more_frames: bool
+
+
+def _in_order(
+    source: Path, aspect: float, at_least: int, keep: Keep, tally: Tally
+) -> Iterator[tuple[Member, _Read | str]]:
+    reader = MemberReader(source)
+
+    def read(member: Member) -> tuple[Member, _Read | str]:
         try:
-            image = decode(read_member(source, member), at_least)
-            hashes = window_hashes(image, IMAGE_WINDOWS, aspect)
-            return member, Entry(member, hashes, shrink(image, at_least) if at_least else image)
-        except IMAGE_ERRORS:
-            return member, None
+            decoded = decode(reader.read(member), at_least)
+        except IMAGE_ERRORS as error:
+            return member, _reason(member, error)
+        entries: list[Entry] = []
+        for orientation, image in decoded.views():
+            view = replace(member, orientation=orientation, is_first=not entries)
+            entries.append(Entry(view, window_hashes(image, IMAGE_WINDOWS, aspect), keep(image)))
+        return member, _Read(entries, decoded.has_more_frames)
 
-    members = find_members(source)
+    members = find_members(source, tally.add)
     with ThreadPoolExecutor(max_workers=_THREADS) as threads:
         while chunk := list(islice(members, _AT_ONCE)):
             yield from threads.map(read, chunk)
+
+
+def _reason(member: Member, error: BaseException) -> str:
+    """Return why a member is passed over: one that only starts like an image is called by its suffix."""
+    name = member.name or member.file
+    if isinstance(error, Image.DecompressionBombError):
+        return TOO_MANY_PIXELS
+    if isinstance(error, FileNotFoundError):
+        return MISSING
+    return UNREADABLE if has_image_suffix(name) or member.packing == TABLE else kind_of_name(name)

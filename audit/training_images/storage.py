@@ -1,11 +1,14 @@
-"""Open training images from a folder, a tar or an index, and build such an index."""
+"""Open training images from a folder, archive, table or index, and build such an index."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from flashbulb.audit.training_images.blocks import BlockMeans, block_means
 from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
@@ -17,8 +20,16 @@ from flashbulb.audit.training_images.embeddings import (
     write_embeddings,
 )
 from flashbulb.audit.training_images.index import Entry, index_in_memory, is_index, open_index, write_index
+from flashbulb.audit.training_images.matching import shrink
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.audit.training_images.reader import ENOUGH_FOR_DESCRIPTORS, ENOUGH_FOR_HASHES, fit, read_set
+from flashbulb.audit.training_images.passed_over import PassedOver, Tally
+from flashbulb.audit.training_images.reader import (
+    ENOUGH_FOR_DESCRIPTORS,
+    ENOUGH_FOR_HASHES,
+    fit,
+    log_passed_over,
+    read_set,
+)
 
 MAX_WITH_MEANS = 100_000
 """Size of a set up to which block means are held in memory, 768 bytes an image."""
@@ -27,7 +38,7 @@ MAX_WITH_MEANS = 100_000
 def open_training_images(
     source: Path, height: int, width: int, descriptor: Descriptor | None = None, *, use_faiss: bool = False
 ) -> TrainingImages:
-    """Read a folder, imagefolder, .tar or folder of .tar; or memory-map an index that `build_index` wrote.
+    """Read a folder, .tar, .zip or .parquet, or a folder of these; or memory-map an index that `build_index` wrote.
 
     Args:
         height, width: size in pixels of the model's images.
@@ -40,28 +51,44 @@ def open_training_images(
     aspect, search = width / height, faiss_search if use_faiss else brute_force
     if is_index(source):
         index = open_index(source, aspect)
+        log_passed_over(index.source, index.passed_over)
         embedded = None
         if descriptor is not None:
             embedded = Embedded(descriptor, search(open_embeddings(source, descriptor, len(index))))
         return TrainingImages(index, height, width, None, embedded)
     means: list[BlockMeans] = []
     vectors: list[Embeddings] = []
+    tally = Tally()
+
+    def fitted(image: Image.Image) -> Image.Image:
+        return Image.fromarray(fit(image, height, width))
 
     def entries() -> Iterator[Entry]:
-        for entry in read_set(source, aspect, 0):
+        for entry in read_set(source, aspect, 0, fitted if descriptor is None else _complete, tally):
             if len(means) < MAX_WITH_MEANS:
                 means.append(block_means(fit(entry.image, height, width)))
             if descriptor is not None:
                 vectors.append(descriptor.embed([np.asarray(entry.image)])[0])
             yield entry
 
-    index = index_in_memory(source, aspect, entries())
+    index = index_in_memory(source, aspect, entries(), tally)
     embedded = Embedded(descriptor, search(np.stack(vectors))) if descriptor is not None else None
     return TrainingImages(index, height, width, np.stack(means) if len(means) == len(index) else None, embedded)
 
 
-def build_index(source: Path, out: Path, *, aspect: float = 1.0, descriptor: Descriptor | None = None) -> int:
-    """Index the images of a source in the folder `out`, in bounded memory; return their number.
+def _complete(image: Image.Image) -> Image.Image:
+    return image
+
+
+class Indexed(NamedTuple):
+    """The number of images in an index, and what its source holds beside them."""
+
+    n_images: int
+    passed_over: tuple[PassedOver, ...]
+
+
+def build_index(source: Path, out: Path, *, aspect: float = 1.0, descriptor: Descriptor | None = None) -> Indexed:
+    """Index the images of a source in the folder `out`, in bounded memory.
 
     Args:
         aspect: width over height of the images that the audited model makes.
@@ -70,8 +97,11 @@ def build_index(source: Path, out: Path, *, aspect: float = 1.0, descriptor: Des
     Raises:
         TrainingImagesError: the source does not exist or holds no readable image, or `out` cannot be written.
     """
-    entries = read_set(source, aspect, ENOUGH_FOR_HASHES if descriptor is None else ENOUGH_FOR_DESCRIPTORS)
+    side, tally = ENOUGH_FOR_HASHES if descriptor is None else ENOUGH_FOR_DESCRIPTORS, Tally()
+    entries = read_set(source, aspect, side, partial(shrink, side=side), tally)
     if descriptor is None:
-        return write_index(source, out, aspect, entries)
-    with write_embeddings(out, descriptor, entries) as embedding:
-        return write_index(source, out, aspect, embedding)
+        n_images = write_index(source, out, aspect, entries, tally)
+    else:
+        with write_embeddings(out, descriptor, entries) as embedding:
+            n_images = write_index(source, out, aspect, embedding, tally)
+    return Indexed(n_images, tally.result())

@@ -21,8 +21,9 @@ from flashbulb.audit.planted.photographs import open_source
 from flashbulb.audit.training_images.candidates import find_places
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
 from flashbulb.audit.training_images.index import Entry, ImageIndex, open_index, write_index
+from flashbulb.audit.training_images.members import Member
 from flashbulb.audit.training_images.nearest import HASH_SHORTLIST
-from flashbulb.audit.training_images.sources import Member
+from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.audit.training_images.templates import template_match
 from tests.bench.models import MODELS
@@ -110,7 +111,9 @@ def shortlist_recall(n_distractors: int, n_samples: int) -> None:
     images = painted + photographs(len(painted), 64, rng)
     hashes = np.stack([window_hashes(image, IMAGE_WINDOWS, 1.0) for image in images])
     noise = rng.integers(0, 1 << 64, (n_distractors, len(IMAGE_WINDOWS)), dtype=np.uint64)
-    index = ImageIndex(Path(), 1.0, np.concatenate([hashes, noise]), b"", np.empty(0, dtype=np.uint64))
+    index = ImageIndex(
+        Path(), 1.0, len(images) + n_distractors, (), np.concatenate([hashes, noise]), b"", np.empty(0, dtype=np.uint64)
+    )
     print(f"\nin the shortlist of {HASH_SHORTLIST}, among {len(index):,} ({len(images):,} images, else random hashes)")
     halves = {"painted": (0, len(painted)), "photographs": (len(painted), len(images))}
     for name, change in CHANGES.items():
@@ -187,7 +190,7 @@ def cost(n: int) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder, started = Path(name), time.process_time()
-        write_index(folder, folder / "index", 1.0, entries())
+        write_index(folder, folder / "index", 1.0, entries(), Tally())
         built = time.process_time() - started
         sizes = sum(path.stat().st_size for path in (folder / "index").iterdir())
         index = open_index(folder / "index", 1.0)

@@ -11,7 +11,7 @@ from PIL import Image
 from flashbulb.audit.training_images import embeddings as embedded_images
 from flashbulb.audit.training_images.descriptors import PREPROCESSINGS, Descriptor, load_descriptor
 from flashbulb.audit.training_images.embeddings import brute_force, faiss_search
-from flashbulb.audit.training_images.sources import TrainingImagesError
+from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.storage import build_index, open_training_images
 from flashbulb.reports.tables.files import sha256_of
 
@@ -114,7 +114,7 @@ def test_similarity_is_reported_and_finds_a_copy_that_pixels_do_not(folder, sscd
 
 
 def test_an_index_stores_its_descriptors_and_refuses_others(folder, sscd, tmp_path):
-    assert build_index(folder, tmp_path / "index", descriptor=sscd) == 12
+    assert build_index(folder, tmp_path / "index", descriptor=sscd).n_images == 12
     images = open_training_images(tmp_path / "index", SIDE, SIDE, sscd)
     assert [n.index for n in images.nearest(random_images(12)[:3])] == [0, 1, 2]
     with pytest.raises(TrainingImagesError, match="build the index again with these weights"):

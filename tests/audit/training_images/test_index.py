@@ -11,7 +11,6 @@ from flashbulb.audit.training_images import index as image_index
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, SAMPLE_WINDOWS, WHOLE, Window, window_hashes
 from flashbulb.audit.training_images.index import (
     HASHES_FILE,
-    MANIFEST_FILE,
     Entry,
     count_bits,
     index_in_memory,
@@ -19,7 +18,9 @@ from flashbulb.audit.training_images.index import (
     open_index,
     write_index,
 )
-from flashbulb.audit.training_images.sources import Member, TrainingImagesError
+from flashbulb.audit.training_images.manifest import MANIFEST_FILE
+from flashbulb.audit.training_images.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.passed_over import Tally
 
 N = 300
 
@@ -36,13 +37,13 @@ def smooth(seed: int, width: int = 48, height: int = 48) -> Image.Image:
 
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    assert write_index(tmp_path, tmp_path / "index", 1.0, iter(entries())) == N
+    assert write_index(tmp_path, tmp_path / "index", 1.0, iter(entries()), Tally()) == N
     return tmp_path / "index"
 
 
 def test_shortlist_equals_comparing_with_every_hash(monkeypatch):
     monkeypatch.setattr(image_index, "_ROWS_AT_ONCE", 7)
-    index = index_in_memory(Path("x"), 1.0, entries())
+    index = index_in_memory(Path("x"), 1.0, entries(), Tally())
     queries = np.random.default_rng(1).integers(0, 1 << 64, 5, dtype=np.uint64)
     distances = np.array([[[bin(int(h) ^ int(q)).count("1") for h in row] for q in queries] for row in index.hashes])
     hits = index.shortlist(queries, 20)
@@ -53,7 +54,7 @@ def test_shortlist_equals_comparing_with_every_hash(monkeypatch):
 
 def test_the_shortlist_of_a_small_set_is_the_complete_set():
     assert sorted(
-        h.index for h in index_in_memory(Path("x"), 1.0, entries(3)).shortlist(np.zeros(1, np.uint64), 9)
+        h.index for h in index_in_memory(Path("x"), 1.0, entries(3), Tally()).shortlist(np.zeros(1, np.uint64), 9)
     ) == [0, 1, 2]
 
 
@@ -66,7 +67,7 @@ def test_bits_are_counted_equally_without_numpy_2(monkeypatch):
 
 
 def test_a_written_index_equals_the_index_in_memory(written):
-    index, held = open_index(written, 1.0), index_in_memory(written.parent, 1.0, entries())
+    index, held = open_index(written, 1.0), index_in_memory(written.parent, 1.0, entries(), Tally())
     assert isinstance(index.hashes, np.memmap)
     np.testing.assert_array_equal(index.hashes, held.hashes)
     assert [index.member(i) for i in (0, 7, -1)] == [held.member(i) for i in (0, 7, N - 1)]
@@ -80,15 +81,20 @@ def test_interrupted_writing_leaves_no_index(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_index(tmp_path, tmp_path / "index", 1.0, broken())
+        write_index(tmp_path, tmp_path / "index", 1.0, broken(), Tally())
     assert not is_index(tmp_path / "index")
     assert list((tmp_path / "index").iterdir()) == []
 
 
 def test_an_index_without_images_is_refused(tmp_path):
     with pytest.raises(TrainingImagesError, match="no training image that can be read"):
-        write_index(tmp_path, tmp_path / "index", 1.0, iter([]))
+        write_index(tmp_path, tmp_path / "index", 1.0, iter([]), Tally())
     assert not is_index(tmp_path / "index")
+
+
+def test_a_folder_with_a_file_named_like_a_manifest_is_no_index(tmp_path):
+    (tmp_path / MANIFEST_FILE).write_text('{"shards": []}')
+    assert not is_index(tmp_path)
 
 
 def change_manifest(index: Path, **entries: object) -> None:
@@ -99,12 +105,14 @@ def change_manifest(index: Path, **entries: object) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"schema_version": 99}, "schema version 99, newer than 1; upgrade"),
+        ({"schema_version": 1}, "schema version 1, but this Flashbulb reads 2; build the index again"),
+        ({"schema_version": 99}, "schema version 99, newer than 2; upgrade"),
         ({"hash_kind": "other"}, "hashes 'other'.*build it again"),
         ({"source": "/nowhere/at/all"}, "/nowhere/at/all, which is not there"),
         ({"aspect": 1.5}, "width/height 1.5.*aspect=1"),
         ({"count": N + 1}, "missing or cut short"),
         ({"count": "many"}, "damaged"),
+        ({"passed_over": ["many"]}, "damaged"),
     ],
 )
 def test_an_unusable_index_is_refused_with_the_reason(written, change, reason):

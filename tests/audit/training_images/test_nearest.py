@@ -15,8 +15,8 @@ from flashbulb.audit.training_images import blocks as image_blocks
 from flashbulb.audit.training_images import index as image_index
 from flashbulb.audit.training_images import nearest as training_images
 from flashbulb.audit.training_images.blocks import block_means
+from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.audit.training_images.sources import TrainingImagesError
 from flashbulb.audit.training_images.storage import build_index, open_training_images
 
 SIZE = 32
@@ -270,7 +270,7 @@ def test_a_tar_gives_what_its_folder_gives(tmp_path):
 
 def test_an_index_of_another_shape_and_changed_images_are_refused(tmp_path):
     source = save(tmp_path / "train", random_images(4))
-    assert build_index(source, tmp_path / "index") == 4
+    assert build_index(source, tmp_path / "index") == (4, ())
     with pytest.raises(TrainingImagesError, match="aspect=2"):
         open_training_images(tmp_path / "index", SIZE, 2 * SIZE)
     images = open_training_images(tmp_path / "index", SIZE, SIZE)

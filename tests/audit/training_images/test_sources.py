@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flashbulb.audit.training_images.sources import Member, TrainingImagesError, decode, find_members, read_member
+from flashbulb.audit.images.decoding import decode
+from flashbulb.audit.training_images.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.sources import find_members, read_member
 
 
 def png(level: int) -> bytes:
@@ -29,7 +31,7 @@ def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
 
 
 def levels(source: Path) -> list[int]:
-    return [decode(read_member(source, member)).getpixel((0, 0))[0] for member in find_members(source)]
+    return [decode(read_member(source, member)).image.getpixel((0, 0))[0] for member in find_members(source)]
 
 
 def names(source: Path) -> list[str]:
@@ -91,7 +93,7 @@ def test_a_torn_tar_gives_its_complete_images_and_a_warning(tmp_path, caplog):
     shard.write_bytes(shard.read_bytes()[: 3 * 1024 - 500])
     with caplog.at_level(logging.WARNING):
         found = list(find_members(shard))
-    assert decode(read_member(shard, found[0])).getpixel((0, 0))[0] == 1
+    assert decode(read_member(shard, found[0])).image.getpixel((0, 0))[0] == 1
     assert len(found) < 3 or "damaged" in caplog.text
 
 
