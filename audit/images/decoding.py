@@ -6,7 +6,8 @@ import io
 import struct
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from flashbulb.audit.images.orientation import (
 )
 from flashbulb.audit.images.png import IMAGE_ERRORS
 
+_LARGE = 1 << 25  # pixels
+_large_ones = Lock()  # which are decoded one at a time, to bound the memory
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
 _METADATA_NAMES = ((b"Exif", b"none"), (b"MPF\0", b"none"))
 _METADATA_WITHIN = 1 << 16
@@ -84,14 +87,13 @@ def _decode(data: bytes, at_least: int) -> Decoded:
     with Image.open(io.BytesIO(data), formats=decoded_formats()) as image:
         if at_least:
             image.draft("RGB", (at_least, at_least))
-        if image.format == "TIFF":
-            orientation = _hide_exif_(image)
+        with _large_ones if image.width * image.height > _LARGE else nullcontext():
+            orientation = _hide_exif_(image) if image.format == "TIFF" else None
             image.load()
+            if orientation is None:
+                return Decoded(_as_rgb(image), orientation_of(image), _has_more_frames(image))
             stored = image.copy()  # which has its own size again, not that of the turned image
-        else:
-            image.load()
-            orientation, stored = orientation_of(image), image
-        return Decoded(_as_rgb(stored), orientation, _has_more_frames(image))
+            return Decoded(_as_rgb(stored), orientation, _has_more_frames(image))
 
 
 def _hide_exif_(image: Image.Image) -> int:

@@ -10,6 +10,7 @@ from PIL import Image
 HEAD = 16
 """Bytes from the start of a file by which Pillow tells formats apart."""
 
+_USUAL = ("PNG", "JPEG", "WEBP")
 # EPS runs Ghostscript on the file. The others are recognized by Pillow but not decoded.
 _NOT_DECODED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 # Their few first bytes also start other files, so only a suffix tells them.
@@ -18,9 +19,9 @@ _WEAKLY_MARKED = frozenset({"PCX", "DCX", "SGI", "MSP", "IPTC", "XVTHUMB", "FLI"
 
 @cache
 def decoded_formats() -> tuple[str, ...]:
-    """Return the formats of images that Pillow decodes without running another program."""
+    """Return the formats of images that Pillow decodes without running another program, the usual ones first."""
     Image.init()
-    return tuple(name for name in Image.ID if name not in _NOT_DECODED)
+    return (*_USUAL, *(name for name in Image.ID if name not in {*_USUAL, *_NOT_DECODED}))
 
 
 @cache

@@ -24,6 +24,7 @@ _SIDE = 16
 _N_BITS = (40, 12, 12)  # of Y, Cb, Cr
 _FLAT = 16.0  # amplitude of a wave of about one level in 255; the sign of a weaker wave is noise
 _AC = sorted(((i, j) for i in range(8) for j in range(8)), key=lambda at: (sum(at), at))[1:]
+_ROWS, _COLUMNS, _CHANNELS = zip(*((i, j, c) for c, n in enumerate(_N_BITS) for i, j in _AC[:n]), strict=True)
 
 
 class Window(NamedTuple):
@@ -65,5 +66,5 @@ def window_hashes(image: Image.Image, windows: tuple[Window, ...], aspect: float
     ]
     pixels = np.stack([np.asarray(window, dtype=np.float32) for window in small])
     waves = dctn(pixels, axes=(1, 2), norm="ortho")  # [window, row, column, channel]
-    signs = [waves[:, i, j, channel] > _FLAT for channel, n in enumerate(_N_BITS) for i, j in _AC[:n]]
-    return np.packbits(np.stack(signs, axis=1), axis=1).view(">u8")[:, 0].astype(np.uint64)
+    signs = np.ascontiguousarray(waves[:, _ROWS, _COLUMNS, _CHANNELS] > _FLAT)  # [window, bit]
+    return np.packbits(signs, axis=1).view(">u8")[:, 0].astype(np.uint64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 MAX_BYTES = 1 << 28
@@ -12,6 +12,8 @@ MAX_BYTES = 1 << 28
 
 PassOver = Callable[[str, str], None]
 """Take note of something that is not read: the reason, and its name relative to the source."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class TrainingImagesError(ValueError):
@@ -44,7 +46,7 @@ class Member:
 
     def pack(self) -> bytes:
         """Encode the member as the bytes that `unpack` reads."""
-        return json.dumps(astuple(self), separators=(",", ":")).encode("ascii")
+        return _encode([getattr(self, name) for name in self.__slots__]).encode("ascii")
 
     @classmethod
     def unpack(cls, record: bytes) -> Member:

@@ -111,9 +111,8 @@ def shortlist_recall(n_distractors: int, n_samples: int) -> None:
     images = painted + photographs(len(painted), 64, rng)
     hashes = np.stack([window_hashes(image, IMAGE_WINDOWS, 1.0) for image in images])
     noise = rng.integers(0, 1 << 64, (n_distractors, len(IMAGE_WINDOWS)), dtype=np.uint64)
-    index = ImageIndex(
-        Path(), 1.0, len(images) + n_distractors, (), np.concatenate([hashes, noise]), b"", np.empty(0, dtype=np.uint64)
-    )
+    rows, offsets = np.concatenate([hashes, noise]), np.empty(0, dtype=np.uint64)
+    index = ImageIndex(Path(), 1.0, len(rows), (), rows, b"", offsets)
     print(f"\nin the shortlist of {HASH_SHORTLIST}, among {len(index):,} ({len(images):,} images, else random hashes)")
     halves = {"painted": (0, len(painted)), "photographs": (len(painted), len(images))}
     for name, change in CHANGES.items():

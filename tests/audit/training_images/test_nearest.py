@@ -143,7 +143,7 @@ def test_photographs_are_turned_upright(tmp_path):
     assert open_training_images(tmp_path, SIZE, SIZE).nearest(upright[None])[0].distance == 0
 
 
-def test_one_warning_counts_unreadable_files_and_names_the_first(tmp_path, caplog):
+def test_one_warning_counts_what_is_passed_over_and_names_the_first(tmp_path, caplog):
     save(tmp_path, random_images(3))
     complete = (tmp_path / "000.png").read_bytes()
     (tmp_path / "001b.png").write_bytes(complete[: len(complete) // 2])
@@ -154,14 +154,20 @@ def test_one_warning_counts_unreadable_files_and_names_the_first(tmp_path, caplo
         images = open_training_images(tmp_path, SIZE, SIZE)
     assert len(images) == 3
     (record,) = caplog.records
-    assert record.message == (f"3 of 6 training images cannot be read and are skipped, first {tmp_path / '001b.png'}")
+    assert record.message == (
+        f"not compared in {tmp_path}: cannot be read 3 (first 001b.png), missing or link to nothing 1 (first gone.png)"
+    )
+    assert images.passed_over == (
+        ("cannot be read", 3, "001b.png"),
+        ("missing or link to nothing", 1, "gone.png"),
+    )
 
 
 def test_a_folder_without_a_readable_image_is_refused_in_one_line(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing to see")
     refused = {
         "no folder": tmp_path / "missing",
-        "holds no .png": tmp_path,
+        r"\.txt 1 \(first notes\.txt\)": tmp_path,
         "no folder .*notes": tmp_path / "notes.txt",
     }
     for reason, folder in refused.items():
@@ -169,7 +175,7 @@ def test_a_folder_without_a_readable_image_is_refused_in_one_line(tmp_path):
             open_training_images(folder, SIZE, SIZE)
         assert "\n" not in str(error.value)
     (tmp_path / "torn.png").write_text("no image")
-    with pytest.raises(TrainingImagesError, match="none of its 1 can be read"):
+    with pytest.raises(TrainingImagesError, match=r"cannot be read 1 \(first torn\.png\), \.txt 1"):
         open_training_images(tmp_path, SIZE, SIZE)
 
 
