@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,8 @@ from flashbulb.audit.settings import (
     default_run_name,
     embedded_model,
 )
+from flashbulb.reports.views.passed_over import passed_over_line
+from flashbulb.reports.views.text import visible_text
 
 
 @app.command()
@@ -76,7 +79,7 @@ def _build_settings(options: Mapping[str, Any]) -> DiscoverSettings:
 @app.command()
 @takes(options_of(TrainingImageSettings, "descriptor", "descriptor_weights", "descriptor_sha256"))
 def index(
-    source: Annotated[Path, typer.Argument(help="A folder, an imagefolder, a .tar file or a folder of .tar shards.")],
+    source: Annotated[Path, typer.Argument(help="A folder, .tar, .zip or .parquet, or a folder of these.")],
     out: Annotated[Path, typer.Argument(help="Folder to write the index to.")],
     aspect: Annotated[
         float, typer.Option(help="Width divided by height of the images that the audited model generates.")
@@ -100,8 +103,10 @@ def index(
         from flashbulb.audit.training_images.storage import build_index
 
         learned = None if kind is None else load_descriptor(weights, kind, sha256)
-        n_images = build_index(source, out, aspect=aspect, descriptor=learned)
+        indexed = build_index(source, out, aspect=aspect, descriptor=learned)
         if as_json:
-            print_json({"index": str(out), "n_pictures": n_images})
+            rows = [asdict(row) for row in indexed.passed_over]
+            print_json({"index": str(out), "n_pictures": indexed.n_images, "passed_over": rows})
         else:
-            print_text(f"{n_images} images indexed in {out}")
+            beside = f"; not compared: {passed_over_line(indexed.passed_over)}" if indexed.passed_over else ""
+            print_text(f"{indexed.n_images} images indexed in {visible_text(str(out), 1000)}{beside}")

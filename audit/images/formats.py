@@ -14,7 +14,9 @@ _USUAL = ("PNG", "JPEG", "WEBP")
 # EPS runs Ghostscript on the file. The others are recognized by Pillow but not decoded.
 _NOT_DECODED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 # Their few first bytes also start other files, so only a suffix tells them.
-_WEAKLY_MARKED = frozenset({"PCX", "DCX", "SGI", "MSP", "IPTC", "XVTHUMB", "FLI", "IMT", "MCIDAS", "GBR", "FTEX"})
+_WEAKLY_MARKED = frozenset(
+    {"DIB", "PCX", "DCX", "SGI", "MSP", "IPTC", "XVTHUMB", "FLI", "IMT", "MCIDAS", "GBR", "FTEX"}
+)
 
 
 @cache
@@ -39,6 +41,7 @@ def has_image_suffix(name: str) -> bool:
 
 def starts_like_an_image(head: bytes) -> bool:
     """Return whether the first `HEAD` bytes of a file are those of an image, whatever its name."""
+    head = head.ljust(HEAD, b"\0")
     for name in decoded_formats():
         accept = Image.OPEN[name][1]
         if accept is not None and name not in _WEAKLY_MARKED and accept(head) is True:

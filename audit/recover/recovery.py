@@ -199,9 +199,11 @@ def _relative(run: Path, path: Path | None) -> str | None:
 
 
 def training_image_file(training: TrainingImages | None, nearest: Nearest | None, folder: Path) -> Path | None:
-    """Return a file of the nearest training image; an image inside a tar is written into `folder`."""
-    if training is None or nearest is None or nearest.path.is_file():
-        return nearest.path if nearest is not None else None
+    """Return a file of the nearest training image; one that no plain reader shows alike is written into `folder`."""
+    if training is None or nearest is None:
+        return None
+    if (file := training.plain_file(nearest.index)) is not None:
+        return file
     path = folder / f"training-{nearest.index}.png"
     save_image(path, training.image(nearest.index), {"training_image": str(nearest.path)})
     return path

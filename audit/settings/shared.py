@@ -53,8 +53,8 @@ class TrainingImageSettings(Settings):
     train_images: Annotated[
         Path | None,
         Field(
-            description="Training images to compare with: folder, imagefolder, .tar shards, or index "
-            "(`flashbulb index`)."
+            description="Training images to compare with: folder, imagefolder, .tar, .zip or .parquet shards, or "
+            "index (`flashbulb index`)."
         ),
         Option("Inputs"),
     ]

@@ -29,6 +29,7 @@ from flashbulb.reports.tables.run_record import (
     RunRecord,
     StyleCalibration,
 )
+from flashbulb.reports.views.passed_over import passed_over_warnings
 
 UNEXAMINED = "Whether the model runs as it was trained was not examined (--no-examine): a broken model passes as well."
 _LIBRARIES = ("flashbulb", "torch", "diffusers", "transformers", "numpy")
@@ -98,7 +99,7 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
         timings=timings,
         versions=library_versions(),
         tables={name: sha256_of(run / name) for name in TABLE_FILES},
-        warnings=_warnings(inputs, results.detected),
+        warnings=(*_warnings(inputs, results.detected), *passed_over_warnings(results.passed_over)),
         problems=_problems(inputs, results.detected),
         verdict=None,
     )

@@ -35,6 +35,7 @@ from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, write_table
 from flashbulb.reports.views.discovery import DiscoveryRecord, Finding, StopReason
 from flashbulb.reports.views.discovery_markdown import discovery_markdown
 from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding
+from flashbulb.reports.views.passed_over import passed_over_warnings
 
 
 @dataclass(slots=True)
@@ -174,5 +175,5 @@ def _record(session: DiscoverySession, state: SearchState, stopped: StopReason) 
         timings={"prepare": round(session.prepared, 3), "search": round(state.seconds, 3)},
         versions=library_versions(),
         tables={RECOVERIES_FILE: sha256_of(run / RECOVERIES_FILE)},
-        warnings=(),
+        warnings=passed_over_warnings(session.training.passed_over) if session.training is not None else (),
     )

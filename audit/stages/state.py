@@ -17,6 +17,7 @@ from flashbulb.hooks import Site
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
 from flashbulb.reports.tables.run_record import Calibration
+from flashbulb.reports.views.passed_over import PassedOver
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ class Results:
         detector_evaluations: UE spent by image detectors.
         image_detectors: names of the image detectors that ran.
         severities: of each candidate prompt, in their order.
+        passed_over: what the source of the training images holds beside them.
     """
 
     recorded: RecordedRun
@@ -119,6 +121,7 @@ class Results:
     detector_evaluations: int
     image_detectors: tuple[str, ...]
     severities: tuple[str, ...]
+    passed_over: tuple[PassedOver, ...]
 
     @property
     def detected(self) -> Detected:

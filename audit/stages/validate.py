@@ -49,6 +49,7 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
         reference=_count_prompts(inputs.reference, denoiser) if inputs.reference is not None else None,
         reference_recorded=inputs.saved is not None,
         n_training_images=len(training) if training is not None else None,
+        passed_over=training.passed_over if training is not None else (),
         sites=_sites(inputs),
         detectors=tuple(detector.name for detector in session.detectors),
         strategies=inputs.settings.strategies,

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from flashbulb.audit.training_images.hashes import HASH_KIND
 from flashbulb.audit.training_images.members import TrainingImagesError
-from flashbulb.audit.training_images.passed_over import PassedOver, as_documents, from_documents
+from flashbulb.audit.training_images.passed_over import as_documents, from_documents
 from flashbulb.reports.tables.files import write_json
+from flashbulb.reports.views.passed_over import PassedOver
 
 INDEX_VERSION = 2
 MANIFEST_FILE = "index.json"

@@ -20,6 +20,7 @@ from PIL import Image
 
 from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
+from flashbulb.audit.images.formats import decoded_formats
 from flashbulb.audit.images.orientation import turn
 from flashbulb.audit.images.png import IMAGE_ERRORS
 from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
@@ -35,10 +36,10 @@ from flashbulb.audit.training_images.hashes import Box
 from flashbulb.audit.training_images.index import ImageIndex, Paths
 from flashbulb.audit.training_images.matching import FINE_SIDE, Match, align, is_replica, luma, match, shrink
 from flashbulb.audit.training_images.members import TrainingImagesError
-from flashbulb.audit.training_images.passed_over import PassedOver
 from flashbulb.audit.training_images.reader import fit
 from flashbulb.audit.training_images.sources import MemberReader
 from flashbulb.audit.training_images.templates import template_match
+from flashbulb.reports.views.passed_over import PassedOver
 
 SHORTLIST = 32
 """Images that the search by block means reads at most, in each orientation."""
@@ -117,6 +118,22 @@ class TrainingImages:
             TrainingImagesError: its file is missing or has changed since the set was read.
         """
         return self._fitted(index)
+
+    def plain_file(self, index: int) -> Path | None:
+        """Return the file of an image if every reader shows it as it was compared.
+
+        Returns:
+            None for an image that lies in an archive, is turned, or needs more than a conversion to RGB.
+        """
+        path = self.paths[index]
+        if not path.is_file():
+            return None
+        try:
+            with quiet_pillow(), Image.open(path, formats=decoded_formats()) as file:
+                shown = np.asarray(file.convert("RGB"))
+        except IMAGE_ERRORS:
+            return None
+        return path if np.array_equal(shown, np.asarray(self._decoded(index))) else None
 
     def _decoded(self, index: int) -> Image.Image:
         member = self._index.member(index)

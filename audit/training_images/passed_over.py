@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
+from flashbulb.reports.views.passed_over import TEXT_SUFFIXES, PassedOver
 from flashbulb.reports.views.text import visible_text
-
-TEXT_SUFFIXES = frozenset({".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".cls", ".md", ".yaml", ".yml"})
-"""Suffixes of captions and labels, which are expected beside images."""
 
 _MOST_REASONS, _LONGEST_NAME, _LONGEST_SUFFIX = 16, 200, 12
 _OTHERS = "other kinds"
-
-
-class PassedOver(NamedTuple):
-    """Files or members that are not compared, for one reason: how many, and the name of the first."""
-
-    reason: str
-    n: int
-    first: str
 
 
 @dataclass(slots=True)
@@ -45,19 +34,9 @@ class Tally:
         return tuple(sorted(rows, key=lambda row: (row.reason in TEXT_SUFFIXES, -row.n, row.reason)))
 
 
-def passed_over_line(rows: tuple[PassedOver, ...]) -> str:
-    """Return one line: each reason with its number and the first name. Names are safe to show."""
-    return ", ".join(f"{row.reason} {row.n:,} (first {row.first})" for row in rows)
-
-
-def is_only_text(rows: tuple[PassedOver, ...]) -> bool:
-    """Return whether nothing but captions and other text files was passed over."""
-    return all(row.reason in TEXT_SUFFIXES for row in rows)
-
-
 def as_documents(rows: tuple[PassedOver, ...]) -> list[dict[str, str | int]]:
     """Return the rows as JSON objects."""
-    return [row._asdict() for row in rows]
+    return [asdict(row) for row in rows]
 
 
 def from_documents(documents: list[Mapping[str, str | int]]) -> tuple[PassedOver, ...]:

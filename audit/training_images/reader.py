@@ -22,9 +22,10 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
 from flashbulb.audit.training_images.index import Entry
 from flashbulb.audit.training_images.members import Member, TrainingImagesError
-from flashbulb.audit.training_images.passed_over import PassedOver, Tally, is_only_text, kind_of_name, passed_over_line
+from flashbulb.audit.training_images.passed_over import Tally, kind_of_name
 from flashbulb.audit.training_images.sources import MemberReader, find_members
 from flashbulb.audit.training_images.tables import TABLE
+from flashbulb.reports.views.passed_over import PassedOver, beside_text, passed_over_line
 from flashbulb.reports.views.text import visible_text
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def read_set(source: Path, aspect: float, at_least: int, keep: Keep, tally: Tall
 def log_passed_over(source: Path, rows: tuple[PassedOver, ...]) -> None:
     """Log what was passed over, as a warning unless it is only captions and other text files."""
     if rows:
-        level = logging.INFO if is_only_text(rows) else logging.WARNING
+        level = logging.WARNING if beside_text(rows) else logging.INFO
         logger.log(level, "not compared in %s: %s", visible_text(str(source), 1000), passed_over_line(rows))
 
 

@@ -22,7 +22,7 @@ from flashbulb.audit.training_images.embeddings import (
 from flashbulb.audit.training_images.index import Entry, index_in_memory, is_index, open_index, write_index
 from flashbulb.audit.training_images.matching import shrink
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.audit.training_images.passed_over import PassedOver, Tally
+from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.reader import (
     ENOUGH_FOR_DESCRIPTORS,
     ENOUGH_FOR_HASHES,
@@ -30,6 +30,7 @@ from flashbulb.audit.training_images.reader import (
     log_passed_over,
     read_set,
 )
+from flashbulb.reports.views.passed_over import PassedOver
 
 MAX_WITH_MEANS = 100_000
 """Size of a set up to which block means are held in memory, 768 bytes an image."""

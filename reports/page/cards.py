@@ -194,10 +194,7 @@ def _image_groups(
 
 
 def find_training_file(nearest_image: str, folder: Path) -> Path | None:
-    """Return the file of a training image, or the copy that the audit made if it is in an archive; None if missing."""
-    path = Path(nearest_image)
-    if path.is_file():
-        return path
+    """Return the copy of a training image that the audit made, else the image's own file; None if missing."""
     for copy in sorted(folder.glob("training-*.png")):
         try:
             with Image.open(copy) as opened:
@@ -206,7 +203,8 @@ def find_training_file(nearest_image: str, folder: Path) -> Path | None:
             continue
         if metadata.get("training_image") == nearest_image:
             return copy
-    return None
+    path = Path(nearest_image)
+    return path if path.is_file() else None
 
 
 def _group_by_prompt(rows: Sequence[TableRow]) -> dict[str | None, list[TableRow]]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from flashbulb.reports.tables.run_record import Count, ModelIdentity
+from flashbulb.reports.views.passed_over import PassedOver, passed_over_line
 from flashbulb.reports.views.text import visible_text
 
 Number = TypeVar("Number", int, float)
@@ -59,6 +60,7 @@ class AuditPlan:
         not_offered: commands and strategies that do not run on models of this family yet.
         reference_recorded: the reference comes from a saved calibration and costs nothing.
         n_training_images: None if none were given.
+        passed_over: what their source holds beside them.
         n_flagged: prompts that recovery would try: at least those expected by chance at the stated false-positive rate,
             at most all that the settings allow.
         evaluations, seconds: by stage.
@@ -79,6 +81,7 @@ class AuditPlan:
     reference: PlannedPrompts | None
     reference_recorded: bool
     n_training_images: int | None
+    passed_over: tuple[PassedOver, ...]
     sites: tuple[PlannedSites, ...]
     detectors: tuple[str, ...]
     strategies: tuple[str, ...]
@@ -124,6 +127,8 @@ def _inputs(plan: AuditPlan) -> Iterator[tuple[str, str]]:
         yield "reference", _prompts(plan.reference) + (", already recorded" if plan.reference_recorded else "")
     images = plan.n_training_images
     yield "training images", "none given" if images is None else f"{images:,}"
+    if plan.passed_over:
+        yield "", f"not compared: {passed_over_line(plan.passed_over)}"
     for sites in plan.sites:
         yield "sites", f"{sites.kind}: {sites.n_sites} sites, {sites.n_neurons:,} neurons"
     yield "detectors", ", ".join(plan.detectors) or "none but the spike scores"

@@ -103,6 +103,7 @@ def test_an_index_counts_its_images(tmp_path):
     assert document_of("index", tmp_path / "images", tmp_path / "index") == {
         "index": str(tmp_path / "index"),
         "n_pictures": 2,
+        "passed_over": [],
     }
 
 

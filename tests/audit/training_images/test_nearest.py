@@ -18,6 +18,7 @@ from flashbulb.audit.training_images.blocks import block_means
 from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import build_index, open_training_images
+from flashbulb.reports.views.passed_over import PassedOver
 
 SIZE = 32
 
@@ -158,8 +159,8 @@ def test_one_warning_counts_what_is_passed_over_and_names_the_first(tmp_path, ca
         f"not compared in {tmp_path}: cannot be read 3 (first 001b.png), missing or link to nothing 1 (first gone.png)"
     )
     assert images.passed_over == (
-        ("cannot be read", 3, "001b.png"),
-        ("missing or link to nothing", 1, "gone.png"),
+        PassedOver("cannot be read", 3, "001b.png"),
+        PassedOver("missing or link to nothing", 1, "gone.png"),
     )
 
 

@@ -12,6 +12,7 @@ from flashbulb.audit.images.decoding import decode
 from flashbulb.audit.training_images.members import Member, TrainingImagesError
 from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.sources import find_members, read_member
+from flashbulb.reports.views.passed_over import PassedOver
 
 
 def png(level: int) -> bytes:
@@ -94,7 +95,7 @@ def test_a_torn_tar_gives_its_complete_images_and_is_named(tmp_path):
     tally = Tally()
     found = list(find_members(shard, tally.add))
     assert decode(read_member(shard, found[0])).image.getpixel((0, 0))[0] == 1
-    assert tally.result() == (("rest of a damaged archive", 1, "s.tar"),)
+    assert tally.result() == (PassedOver("rest of a damaged archive", 1, "s.tar"),)
 
 
 def test_a_compressed_tar_is_refused_with_a_remedy(tmp_path):
@@ -105,7 +106,7 @@ def test_a_compressed_tar_is_refused_with_a_remedy(tmp_path):
     (tmp_path / "misnamed.tar").write_bytes(shard.read_bytes())
     tally = Tally()
     assert [member.file for member in find_members(tmp_path, tally.add)] == ["1.png"]
-    assert tally.result() == (("archive to be decompressed to .tar or .zip", 2, "misnamed.tar"),)
+    assert tally.result() == (PassedOver("archive to be decompressed to .tar or .zip", 2, "misnamed.tar"),)
 
 
 def test_links_to_folders_are_followed_once(tmp_path):
