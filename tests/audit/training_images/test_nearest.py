@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.images.distances import tile_distances
+from flashbulb.audit.images.orientation import turn
 from flashbulb.audit.training_images import blocks as image_blocks
 from flashbulb.audit.training_images import index as image_index
 from flashbulb.audit.training_images import nearest as training_images
@@ -142,6 +143,52 @@ def test_photographs_are_turned_upright(tmp_path):
     exif[0x0112] = 6  # turn by 90 degrees to show
     Image.fromarray(np.rot90(upright)).save(tmp_path / "turned.png", exif=exif)
     assert open_training_images(tmp_path, SIZE, SIZE).nearest(upright[None])[0].distance == 0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_model_trained_on_either_view_of_a_turned_image_is_found(tmp_path, orientation, indexed):
+    stored = Image.fromarray(detailed(1, height=SIZE, width=SIZE)[0])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    source = save(tmp_path / "train", random_images(3))
+    stored.save(source / "turned.png", exif=exif)
+    if indexed:
+        assert build_index(source, tmp_path / "index").n_images == 4
+    images = open_training_images(tmp_path / "index" if indexed else source, SIZE, SIZE)
+    assert len(images) == 4
+    assert len(images.paths) == 4 + (orientation != 1)
+    for view in (stored, turn(stored, orientation)):
+        (found,) = images.nearest(np.asarray(view)[None])
+        assert (found.path.name, found.distance, found.kind) == ("turned.png", 0, "verbatim")
+        np.testing.assert_array_equal(images.image(found.index)[:, :: -1 if found.is_mirrored else 1], view)
+
+
+def test_only_a_file_that_every_reader_shows_alike_is_shown_itself(tmp_path):
+    picture = Image.fromarray(detailed(1)[0])
+    picture.save(tmp_path / "plain.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        tar.add(tmp_path / "plain.png", "inside.png")
+    images = open_training_images(tmp_path, SIZE, SIZE)
+    shown = {f"{images.paths[i].name} {i}": images.plain_file(i) for i in range(len(images.paths))}
+    assert [name for name, path in shown.items() if path is not None] == ["plain.png 1", "turned.png 4"]
+    assert images.paths[3].name == "turned.png", "its upright view, which no plain reader shows"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (5000, 1), (2, 2), (3, 4000)])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_images_of_any_shape_are_compared(tmp_path, size, indexed):
+    source = save(tmp_path / "train", random_images(2))
+    Image.effect_noise(size, 90).save(source / "odd.png")
+    if indexed:
+        build_index(source, tmp_path / "index")
+    images = open_training_images(tmp_path / "index" if indexed else source, SIZE, SIZE)
+    assert len(images.nearest(random_images(3, seed=4))) == 3
+    assert images.image(2).shape == (SIZE, SIZE, 3)
 
 
 def test_one_warning_counts_what_is_passed_over_and_names_the_first(tmp_path, caplog):
