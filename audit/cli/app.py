@@ -90,6 +90,7 @@ def _set_up_logging(verbose: bool) -> None:
         level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr, force=True
     )
     logging.getLogger("flashbulb").setLevel(logging.DEBUG if verbose else logging.INFO)
+    logging.getLogger("PIL").setLevel(logging.INFO)  # its debug messages repeat the metadata of untrusted images
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

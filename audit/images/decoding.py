@@ -27,6 +27,7 @@ from flashbulb.audit.images.png import IMAGE_ERRORS
 
 _LARGE = 1 << 25  # pixels
 _large_ones = Lock()  # which are decoded one at a time, to bound the memory
+_MOST_PIXELS_PER_BYTE = 1000  # of an image as large as that; a photograph has less than 100
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
 _METADATA_NAMES = ((b"Exif", b"none"), (b"MPF\0", b"none"))
 _METADATA_WITHIN = 1 << 16
@@ -60,7 +61,7 @@ def decode(data: bytes, at_least: int = 0) -> Decoded:
             resolution.
 
     Raises:
-        one of IMAGE_ERRORS: the data are no image, or damaged, or more than 178 million pixels.
+        one of IMAGE_ERRORS: the data are no image, or damaged, or have too many pixels (DecompressionBombError).
     """
     try:
         return _decode(data, at_least)
@@ -85,6 +86,7 @@ def quiet_pillow() -> Iterator[None]:
 
 def _decode(data: bytes, at_least: int) -> Decoded:
     with Image.open(io.BytesIO(data), formats=decoded_formats()) as image:
+        _refuse_bomb(image, len(data))
         if at_least:
             image.draft("RGB", (at_least, at_least))
         with _large_ones if image.width * image.height > _LARGE else nullcontext():
@@ -94,6 +96,13 @@ def _decode(data: bytes, at_least: int) -> Decoded:
                 return Decoded(_as_rgb(image), orientation_of(image), _has_more_frames(image))
             stored = image.copy()  # which has its own size again, not that of the turned image
             return Decoded(_as_rgb(stored), orientation, _has_more_frames(image))
+
+
+def _refuse_bomb(image: Image.Image, n_bytes: int) -> None:
+    """Refuse what Pillow only warns of, if so few bytes hold so many pixels that they are next to empty."""
+    n_pixels = image.width * image.height
+    if n_pixels > max(Image.MAX_IMAGE_PIXELS or 0, _MOST_PIXELS_PER_BYTE * n_bytes):
+        raise Image.DecompressionBombError(f"{n_pixels} pixels in {n_bytes} bytes")
 
 
 def _hide_exif_(image: Image.Image) -> int:
@@ -133,12 +142,13 @@ def grey_levels(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     Whole numbers are scaled from the smallest of 8, 12 and 16 bits that holds them all, fractions from [0, 1] or
     [-1, 1]. Values outside of these, such as a scanner's, are scaled from their own range.
     """
-    numbers = np.asarray(values, dtype=np.float32)
-    finite = numbers[np.isfinite(numbers)] if values.dtype.kind == "f" else numbers
+    is_fraction = values.dtype.kind == "f"
+    numbers = np.asarray(values, dtype=np.float64 if is_fraction else np.float32)
+    finite = numbers[np.isfinite(numbers)] if is_fraction else numbers
     if not finite.size:
         return np.zeros(values.shape, dtype=np.uint8)
-    low, high = _range(float(finite.min()), float(finite.max()), is_fraction=values.dtype.kind == "f")
-    scaled = (np.nan_to_num(numbers, nan=low, posinf=high, neginf=low) - low) * np.float32(255 / (high - low))
+    low, high = _range(float(finite.min()), float(finite.max()), is_fraction=is_fraction)
+    scaled = (np.nan_to_num(numbers, nan=low, posinf=high, neginf=low) - low) * (255 / (high - low))
     return np.asarray(np.rint(scaled).clip(0, 255), dtype=np.uint8)
 
 

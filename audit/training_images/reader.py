@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 ENOUGH_FOR_HASHES, ENOUGH_FOR_DESCRIPTORS = 128, 640  # pixels per side
 UNREADABLE, MISSING = "cannot be read", "missing"
-TOO_MANY_PIXELS = f"more than {2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000} million pixels"
+TOO_MANY_PIXELS = "too many pixels"
 FURTHER_FRAMES = "frames after the first"
 
 Keep = Callable[[Image.Image], Image.Image]

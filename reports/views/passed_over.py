@@ -32,9 +32,8 @@ def passed_over_warnings(rows: Sequence[PassedOver]) -> tuple[str, ...]:
     notable = beside_text(rows)
     if not notable:
         return ()
-    return (
-        f"Some training images were not compared, and no memory of them is confirmed: {passed_over_line(notable)}.",
-    )
+    line = passed_over_line(notable)
+    return (f"Beside the training images, this was not compared, and no memory of it is confirmed: {line}.",)
 
 
 def beside_text(rows: Sequence[PassedOver]) -> tuple[PassedOver, ...]:

@@ -37,6 +37,17 @@ def test_what_is_passed_over_is_counted_and_named_in_the_log_and_in_the_answer(t
         assert text.replace("\n", "").isprintable()
 
 
+def test_the_metadata_of_an_image_do_not_reach_the_terminal(tmp_path):
+    (tmp_path / "set").mkdir()
+    stated = Image.Exif()
+    stated.update({0x0112: 6, 0x010E: "\x1b]0;owned\x07"})
+    noise(0).save(tmp_path / "set" / "a.tiff", exif=stated)
+    noise(0).save(tmp_path / "set" / "b.jpg", exif=stated)
+    answer = run_flashbulb("--verbose", "index", tmp_path / "set", tmp_path / "index")
+    assert answer.code == 0
+    assert "owned" not in answer.out + answer.err
+
+
 def test_the_document_counts_what_is_passed_over(tmp_path):
     answer = run_flashbulb("index", odd_folder(tmp_path / "set"), tmp_path / "index", "--json")
     document = json.loads(answer.out)
