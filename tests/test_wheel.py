@@ -119,7 +119,7 @@ class Environment(NamedTuple):
     def run(self, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run the installed command."""
         words = [str(self.folder / "bin" / "flashbulb"), *map(str, arguments)]
-        hidden = {"PYTHONPATH", "VIRTUAL_ENV", "COVERAGE_PROCESS_START"}
+        hidden = {"PYTHONPATH", "VIRTUAL_ENV", "COVERAGE_PROCESS_START", "FLASHBULB_EXAMINE"}
         given = {name: value for name, value in os.environ.items() if name not in hidden}
         return subprocess.run(words, cwd=cwd, env=given, capture_output=True, text=True, check=False)
 
