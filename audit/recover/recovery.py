@@ -22,6 +22,7 @@ from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, Recovered, j
 from flashbulb.audit.recover.samples import SamplePlan, image_name, load_images, sample_prompts, save_images
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.reader import is_shown_alike
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
 
 
@@ -202,8 +203,9 @@ def training_image_file(training: TrainingImages | None, nearest: Nearest | None
     """Return a file of the nearest training image; one that no plain reader shows alike is written into `folder`."""
     if training is None or nearest is None:
         return None
-    if (file := training.plain_file(nearest.index)) is not None:
-        return file
+    image = training.image(nearest.index)
+    if is_shown_alike(nearest.path, image):
+        return nearest.path
     path = folder / f"training-{nearest.index}.png"
-    save_image(path, training.image(nearest.index), {"training_image": str(nearest.path)})
+    save_image(path, image, {"training_image": str(nearest.path)})
     return path

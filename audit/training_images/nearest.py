@@ -20,7 +20,6 @@ from PIL import Image
 
 from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
-from flashbulb.audit.images.formats import decoded_formats
 from flashbulb.audit.images.orientation import turn
 from flashbulb.audit.images.png import IMAGE_ERRORS
 from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
@@ -118,22 +117,6 @@ class TrainingImages:
             TrainingImagesError: its file is missing or has changed since the set was read.
         """
         return self._fitted(index)
-
-    def plain_file(self, index: int) -> Path | None:
-        """Return the file of an image if every reader shows it as it was compared.
-
-        Returns:
-            None for an image that lies in an archive, is turned, or needs more than a conversion to RGB.
-        """
-        path = self.paths[index]
-        if not path.is_file():
-            return None
-        try:
-            with quiet_pillow(), Image.open(path, formats=decoded_formats()) as file:
-                shown = np.asarray(file.convert("RGB"))
-        except IMAGE_ERRORS:
-            return None
-        return path if np.array_equal(shown, np.asarray(self._decoded(index))) else None
 
     def _decoded(self, index: int) -> Image.Image:
         member = self._index.member(index)

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 
 from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage
-from flashbulb.audit.images.formats import has_image_suffix
+from flashbulb.audit.images.formats import decoded_formats, has_image_suffix
 from flashbulb.audit.images.png import IMAGE_ERRORS
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
@@ -45,6 +45,20 @@ def fit(image: Image.Image, height: int, width: int) -> RgbImage:
     """Take the largest centred crop of the wanted shape and resize it, as training scripts do: [height, width, 3]."""
     # LANCZOS averages over area when it shrinks
     return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS), dtype=np.uint8)
+
+
+def is_shown_alike(path: Path, image: RgbImage) -> bool:
+    """Return whether any reader of a file shows the training image [height, width, 3] as it was compared.
+
+    A turned image, grey of more than 8 bits and a member of an archive are not shown alike.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with quiet_pillow(), Image.open(path, formats=decoded_formats()) as file:
+            return np.array_equal(fit(file.convert("RGB"), image.shape[0], image.shape[1]), image)
+    except IMAGE_ERRORS:
+        return False
 
 
 def read_set(source: Path, aspect: float, at_least: int, keep: Keep, tally: Tally) -> Iterator[Entry]:
