@@ -37,6 +37,8 @@ class Denoiser(Sampler):
     """Components that every pipeline of the family has."""
     tokenizers: ClassVar[Mapping[str, str]]
     """Tokenizer of each text encoder; text encoders that are not required may be absent."""
+    classes: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Classes of diffusers and transformers that the autoencoder and each text encoder may have."""
     pipeline: ClassVar[str]
     """Class of diffusers that samples from text; a folder saved by another task, such as inpainting, opens as it."""
     keywords: ClassVar[Mapping[str, str]]

@@ -26,6 +26,11 @@ class Flux(RectifiedFlow):
     network = ("transformer", "FluxTransformer2DModel")
     required = ("transformer", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
     tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+    classes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "vae": ("AutoencoderKL", "AutoencoderTiny"),
+        "text_encoder": ("CLIPTextModel",),
+        "text_encoder_2": ("T5EncoderModel",),
+    }
     pipeline = "FluxPipeline"
     image_to_image = "FluxImg2ImgPipeline"
     keywords: ClassVar[Mapping[str, str]] = {

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import inspect
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.errors import ModelError, UntrustedModel
-from flashbulb.audit.model.families import audited_families, family_of
-from flashbulb.audit.model.weights import LOADING_ERRORS, PICKLES, load_network, one_line
+from flashbulb.audit.model.configs import check_schedule, read_config, refusal
+from flashbulb.audit.model.errors import ModelError, UntrustedModel, one_line, refusing
+from flashbulb.audit.model.families import UNREAD, component_classes, expected_family, pipeline_class
+from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
+from flashbulb.audit.model.weights import PICKLES, load_network
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
-_VOCABULARIES = ("tokenizer.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+_HASHED = (".safetensors", ".json", ".txt", ".model", ".spm", ".codes", ".tokenizer", *PICKLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +50,32 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
     """Load `model`, a pipeline folder or a hub id, without its safety checker.
 
     Raises:
-        ModelError: there is no such folder or no pipeline in it; weights are missing, torn, incomplete, or pickled
-            without `allow_pickle`; or there is no such device.
+        ModelError: there is no such folder or no pipeline in it; it asks for code, classes or files that are not
+            expected there, or for absurd sizes; weights are missing, torn, incomplete, of an adapter that is not fused,
+            or pickled without `allow_pickle`; or there is no such device.
     """
     _silence_libraries()
     folder = _resolve(model, allow_pickle)
     index = _read_index(folder)
-    family = _family_of(folder, index)
-    encoders = [name for name in family.tokenizers if _is_class(index.get(name))]
-    for name in encoders:
-        _check_vocabulary(folder / family.tokenizers[name])
-    weighted = (family.network[0], "vae", *encoders)
-    networks = {name: load_network(folder / name, index[name], dtype, allow_pickle) for name in weighted}
-    try:
-        pipe = _pipeline_class(index, family).from_pretrained(
-            folder,
-            dtype=dtype,
-            use_safetensors=None if allow_pickle else True,
-            local_files_only=True,
-            **networks,
-            **{name: None for name, entry in index.items() if name in _UNUSED or entry == [None, None]},
-            **({"requires_safety_checker": False} if "requires_safety_checker" in index else {}),
-        )
-    except LOADING_ERRORS as error:
-        raise ModelError(f"{folder} cannot be loaded: {one_line(error)}; save the pipeline again") from error
-    _check_sample_size(folder / family.network[0], getattr(pipe, family.network[0]))
+    family = expected_family(folder, index)
+    pipeline = pipeline_class(folder, index, family)
+    classes = component_classes(folder, index, family, pipeline)
+    for name in classes:
+        if name.startswith("tokenizer"):
+            check_tokenizer(folder / name)
+    parts = {"scheduler": _load_scheduler(folder / "scheduler", classes["scheduler"])}
+    for name, part_class in classes.items():
+        if issubclass(part_class, nn.Module):
+            parts[name] = load_network(folder / name, part_class, dtype, allow_pickle)
+    for name, part_class in classes.items():
+        if name.startswith("tokenizer"):
+            encoder = parts.get(name.replace("tokenizer", "text_encoder"))
+            parts[name] = load_tokenizer(folder / name, part_class, encoder)
+    with refusing(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipe = pipeline(**parts, **_other_arguments(folder, index, pipeline, parts))
+    _check_sample_size(folder / family.network[0], parts[family.network[0]])
     pipe.set_progress_bar_config(disable=True)
-    for name in encoders:
-        _fit_tokenizer_(folder / family.tokenizers[name], getattr(pipe, family.tokenizers[name]), getattr(pipe, name))
     fingerprint = fingerprint_folder(folder, [n for n in index if not n.startswith("_") and n not in _UNUSED])
     try:
         pipe.to(device)
@@ -103,56 +103,14 @@ def _resolve(model: str, allow_pickle: bool) -> Path:
 
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / "model_index.json"
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"{folder} has no model_index.json, so it is not a diffusers pipeline folder")
-    try:
-        index: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path} cannot be read: {one_line(error)}") from error
-    if not isinstance(index, dict):
-        raise ModelError(f"{path} holds no JSON object, so it is not the index of a diffusers pipeline")
-    return index
-
-
-def _family_of(folder: Path, index: dict[str, Any]) -> type[Denoiser]:
-    family = family_of(index)
-    present = ", ".join(sorted(name for name, entry in index.items() if _is_class(entry)))
-    if family is None:
-        classes = [".".join(index[name]) for name in ("unet", "transformer") if _is_class(index.get(name))]
-        denoiser = f"whose denoiser is {classes[0]}" if classes else "without a denoiser"
-        raise ModelError(
-            f"{folder} is a {index.get('_class_name')} with {present}, {denoiser}, of no family that Flashbulb audits: "
-            f"{audited_families()}"
-        )
-    missing = [name for name in family.required if not _is_class(index.get(name))]
-    if missing:
-        raise ModelError(
-            f"{folder} is a {index.get('_class_name')} with {present}, without {', '.join(missing)}; "
-            f"Flashbulb audits {family.title} with all of {', '.join(family.required)}"
-        )
-    return family
-
-
-def _pipeline_class(index: Mapping[str, Any], family: type[Denoiser]) -> Any:
-    """Return the family's text-to-image class, whatever task the folder was saved by.
-
-    A ControlNet is left out, and so is guidance that stacks more than two halves. A folder of custom code, or with text
-    encoders that the family has not, keeps its own class.
-    """
-    name = index.get("_class_name")
-    is_known = isinstance(name, str) and hasattr(diffusers, name)
-    has_more = any(part.startswith("text_encoder") and part not in family.tokenizers for part in index)
-    return getattr(diffusers, family.pipeline) if is_known and not has_more else DiffusionPipeline
-
-
-def _is_class(entry: Any) -> bool:
-    """Return whether an entry of the index is a [library, class] pair; an absent component is [null, null]."""
-    return isinstance(entry, list) and len(entry) == 2 and all(isinstance(name, str) for name in entry)
+    return read_config(path)
 
 
 def _check_sample_size(folder: Path, network: Any) -> None:
     """Refuse a size that is not the saved one: diffusers replaces those below 64 of files tagged by old versions."""
-    saved = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("sample_size")
+    saved = read_config(folder / "config.json").get("sample_size")
     now = network.config.get("sample_size")
     if saved is not None and (list(now) if isinstance(now, tuple) else now) != saved:
         raise UntrustedModel(
@@ -161,26 +119,36 @@ def _check_sample_size(folder: Path, network: Any) -> None:
         )
 
 
-def _check_vocabulary(folder: Path) -> None:
-    # transformers makes a tokenizer without words from an empty folder; every prompt would then have the same tokens
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
-        raise ModelError(f"{folder} holds no vocabulary ({', '.join(_VOCABULARIES)}); save the pipeline again")
-
-
-def _fit_tokenizer_(folder: Path, tokenizer: Any, encoder: Any) -> None:
-    """Limit prompts to the positions of the text encoder; a tokenizer without a length would pad to 1e30 tokens.
-
-    Refuses a tokenizer with tokens that its text encoder has no vector for.
-    """
-    max_length = tokenizer.model_max_length
-    tokenizer.model_max_length = min(max_length, getattr(encoder.config, "max_position_embeddings", max_length))
-    n_vectors = encoder.get_input_embeddings().num_embeddings
-    beyond = sorted(token for token, number in tokenizer.get_vocab().items() if number >= n_vectors)
-    if beyond:
-        raise ModelError(
-            f"{folder} has {len(beyond)} tokens that the text encoder has no vector for, first {beyond[0]!r}; resize "
-            "the text encoder's token embeddings and save the pipeline again, or remove the tokens"
+def _load_scheduler(folder: Path, scheduler_class: Any) -> Any:
+    path = folder / scheduler_class.config_name
+    if not path.exists():
+        raise ModelError(f"{folder} holds no {path.name}; save the pipeline again")
+    check_schedule(path, read_config(path))
+    with refusing(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scheduler = scheduler_class.from_pretrained(folder, local_files_only=True)
+    levels = getattr(scheduler, "alphas_cumprod", None)
+    if levels is not None and not (levels.isfinite().all() and levels[0] > levels[-1] >= 0):
+        raise refusal(
+            path,
+            "adds no noise (beta_start, beta_end, trained_betas); give the schedule that the model was trained with",
         )
+    return scheduler
+
+
+def _other_arguments(folder: Path, index: Mapping[str, Any], pipeline: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the switches that the index sets, and None for components that the pipeline has but the folder lacks."""
+    parameters = inspect.signature(pipeline).parameters
+    switches = {name: value for name, value in index.items() if name in parameters and isinstance(value, bool)}
+    if "requires_safety_checker" in parameters:
+        switches["requires_safety_checker"] = False
+    needed = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
+    absent = [name for name in needed if name not in parts]
+    if missing := [name for name in absent if name not in UNREAD and index.get(name) != [None, None]]:
+        raise ModelError(
+            f"{folder} lacks {', '.join(missing)}, which {pipeline.__name__} needs; save the pipeline again"
+        )
+    return {**dict.fromkeys(absent), **switches}
 
 
 def fingerprint_folder(folder: Path, components: list[str]) -> str:
@@ -188,8 +156,8 @@ def fingerprint_folder(folder: Path, components: list[str]) -> str:
     digest = hashlib.sha256((folder / "model_index.json").read_bytes())
     for component in sorted(components):
         for path in sorted((folder / component).glob("*")):
-            if path.suffix in (".safetensors", ".json", ".txt", ".model", *PICKLES) and path.is_file():
-                digest.update(f"{component}/{path.name}\n".encode())
+            if path.suffix in _HASHED and path.is_file():
+                digest.update(f"{component}/{path.name}\n".encode(errors="surrogateescape"))
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
@@ -201,6 +169,20 @@ def _silence_libraries() -> None:
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+
+
+def resolve_device(device: str) -> str:
+    """Replace "auto" by "cuda" if a GPU is available, else by "cpu"."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """Return the dtype of this name; "auto" is float32 on a CPU, else float16."""
+    if dtype == "auto":
+        return torch.float32 if device == "cpu" else torch.float16
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[dtype]
 
 
 @contextmanager

@@ -28,6 +28,14 @@ class StableDiffusion(Denoiser):
     network = ("unet", "UNet2DConditionModel")
     required = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
+    classes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "vae": ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL"),
+        "text_encoder": (
+            *("CLIPTextModel", "CLIPTextModelWithProjection", "ChineseCLIPTextModel", "BertModel", "DistilBertModel"),
+            *("RobertaModel", "XLMRobertaModel", "T5EncoderModel", "UMT5EncoderModel"),
+        ),
+        "text_encoder_2": ("CLIPTextModelWithProjection",),
+    }
     pipeline = "StableDiffusionPipeline"
     image_to_image = "StableDiffusionImg2ImgPipeline"
     keywords: ClassVar[Mapping[str, str]] = {"prompt_embeds": "encoder_hidden_states"}

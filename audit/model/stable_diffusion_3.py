@@ -23,6 +23,12 @@ class StableDiffusion3(RectifiedFlow):
         "text_encoder_2": "tokenizer_2",
         "text_encoder_3": "tokenizer_3",
     }
+    classes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "vae": ("AutoencoderKL", "AutoencoderTiny"),
+        "text_encoder": ("CLIPTextModelWithProjection",),
+        "text_encoder_2": ("CLIPTextModelWithProjection",),
+        "text_encoder_3": ("T5EncoderModel",),
+    }
     pipeline = "StableDiffusion3Pipeline"
     image_to_image = "StableDiffusion3Img2ImgPipeline"
     keywords: ClassVar[Mapping[str, str]] = {

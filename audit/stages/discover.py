@@ -11,10 +11,9 @@ from flashbulb.audit.ascent.climb import ClimbPlan
 from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.examination import require_working
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError

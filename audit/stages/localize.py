@@ -13,9 +13,8 @@ from flashbulb.audit.localize.memories import Memory, draw_clean_prompts, read_m
 from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.progress import track

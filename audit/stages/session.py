@@ -19,10 +19,9 @@ from flashbulb.audit.detectors import (
     find_detectors,
 )
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.devices import resolve_device, resolve_dtype
 from flashbulb.audit.model.examination import require_working
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading import load_model, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
 from flashbulb.audit.settings import (

@@ -8,6 +8,8 @@ from diffusers import EDMEulerScheduler
 from safetensors.torch import load_file
 
 from tests.audit.commands import text_file
+from tests.audit.model.folders import edit_config, edit_index, shard_
+from tests.audit.model.hostile_weights import with_old_lora
 from tests.toy import build_toy_pipe, build_toy_tokenizer
 from tests.toy_variants import build_zero_snr_pipe
 
@@ -41,6 +43,29 @@ def token_without_a_vector(inputs, tmp_path):
     tokenizer.add_tokens(["<cat-toy>"])
     tokenizer.save_pretrained(model / "tokenizer")
     return {"--model": model}, "has 1 tokens that the text encoder has no vector for, first '<cat-toy>'"
+
+
+def lora_in_the_unet(inputs, tmp_path):
+    with_old_lora(model := Path(shutil.copytree(inputs.model, tmp_path / "model")))
+    return {"--model": model}, "belong to an adapter (LoRA, PEFT) that is not fused; fuse it first"
+
+
+def code_of_its_own(inputs, tmp_path):
+    model = Path(shutil.copytree(inputs.model, tmp_path / "model"))
+    edit_config("text_encoder", model, auto_map={"AutoModel": "mine.Encoder"})
+    edit_index(model, text_encoder=["transformers", "AutoModel"])
+    return {"--model": model}, "is of class transformers.AutoModel; only classes of diffusers and transformers are run"
+
+
+def shard_elsewhere(inputs, tmp_path):
+    shard_("unet", model := Path(shutil.copytree(inputs.model, tmp_path / "model")), lambda name: f"../../{name}")
+    return {"--model": model}, "which is no file beside it"
+
+
+def absurd_length(inputs, tmp_path):
+    model = Path(shutil.copytree(inputs.model, tmp_path / "model"))
+    edit_config("tokenizer", model, model_max_length=10**9)
+    return {"--model": model}, "has model_max_length 1000000000; it is a whole number from 2 to"
 
 
 def scheduler_of_its_own(inputs, tmp_path):
@@ -118,6 +143,7 @@ def no_training_images(inputs, tmp_path):
 
 MISTAKES = [
     *(without_model, without_index, pickled, corrupt, token_without_a_vector, scheduler_of_its_own),
+    *(lora_in_the_unet, code_of_its_own, shard_elsewhere, absurd_length),
     *(noise_predicted_from_noise, no_prompts, missing_prompts, invalid_utf8, ambiguous_column),
     *(unwritable_out, file_as_out, unknown_site, impossible_rate, no_seeds, unknown_dtype, unknown_device),
     *(one_reference, two_references, three_references, no_training_images),

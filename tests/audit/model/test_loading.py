@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, load_model
+from tests.audit.model.folders import shard_
 from tests.toy import MAX_POSITIONS, build_toy_pipe
+from tests.toy_transformers import build_toy_sd3_pipe
 from tests.toy_variants import INVERTED, build_bert_pipe, build_inverted_pipe, build_tiny_autoencoder
 
 NETWORKS = ("unet", "vae", "text_encoder")
@@ -200,6 +202,53 @@ def test_code_that_comes_with_a_model_is_not_run(folder):
     (folder / "pipeline.py").write_text(trap)
     edit_json(folder / "model_index.json", unet=["diffusers", "UNet2DConditionModel"], _class_name=["pipeline", "Mine"])
     assert "custom code" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sharded_weights_load_completely_and_every_shard_changes_the_fingerprint(folder, toy_pipe, name):
+    shard = shard_(name, folder)
+    model = load(folder)
+    assert_same_weights(model.pipe, toy_pipe)
+    seen = {model.fingerprint}
+    for path in sorted(shard.parent.glob("*.safetensors")):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1
+        path.write_bytes(content)
+        seen.add(load(folder).fingerprint)
+    assert len(seen) == 3
+
+
+def test_a_single_file_beside_an_index_loads_as_the_library_prefers(folder, toy_pipe):
+    for name in ("unet", "text_encoder"):
+        path = folder / name / WEIGHTS[name]
+        whole = path.read_bytes()
+        shard_(name, folder)
+        path.write_bytes(whole)
+    assert_same_weights(load(folder).pipe, toy_pipe)
+
+
+def test_layers_after_the_last_that_the_config_asks_for_are_left_out(folder, toy_pipe):
+    edit_json(folder / "text_encoder" / "config.json", num_hidden_layers=1)
+    held = load(folder).pipe.text_encoder.state_dict()
+    wanted = toy_pipe.text_encoder.state_dict()
+    assert 0 < len(held) < len(wanted)
+    assert all(torch.equal(tensor, wanted[key]) for key, tensor in held.items())
+
+
+def test_a_network_never_holds_a_tensor_without_numbers(saved):
+    pipe = load(saved).pipe
+    tensors = [t for name in NETWORKS for t in (*getattr(pipe, name).parameters(), *getattr(pipe, name).buffers())]
+    assert tensors
+    assert not any(tensor.is_meta for tensor in tensors)
+
+
+def test_an_absent_text_encoder_may_leave_its_tokenizer(tmp_path):
+    pipe = build_toy_sd3_pipe(with_t5=True)
+    pipe.save_pretrained(tmp_path)
+    edit_json(tmp_path / "model_index.json", text_encoder_3=[None, None])
+    loaded = load(tmp_path).pipe
+    assert loaded.text_encoder_3 is None
+    assert loaded.tokenizer_3 is not None
 
 
 def test_a_half_precision_folder_loads_in_float32(tmp_path, toy_pipe):
