@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.errors import ModelError, UntrustedModel
 
 _MAX_MIB = 64  # the largest tokenizer.json in use has 33 MB
 _MAX_CONFIG_MIB = 4
@@ -16,8 +16,12 @@ _MAX_DEPTH = 64
 _CODE = ("auto_map", "custom_pipeline", "custom_pipelines")
 _KERNELS = ("attn_implementation", "_attn_implementation", "experts_implementation")  # owner/name is code of the hub
 _MAX_TIMESTEPS = 100_000
+_IN_SCHEDULES = (
+    *(("beta_start", 0, 1), ("beta_end", 0, 1)),
+    *(("shift", 0, 1000), ("base_shift", -1000, 1000), ("max_shift", -1000, 1000)),
+)
 _SPACINGS = ("leading", "trailing", "linspace")
-_MAX_FACTOR = 1000  # from images to latents
+_FACTORS = (1e-6, 1000)  # from encoded images to latents
 _MAX_LATENTS, _MAX_PIXELS = 1024, 8192  # a side
 
 
@@ -103,7 +107,12 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def check_network(path: Path, config: Mapping[str, Any], size: WeightsSize) -> None:
-    """Refuse a network's config with a size that its weights cannot have, before a network of that size is built."""
+    """Check a network's config before a network of that size is built.
+
+    Raises:
+        ModelError: its weights cannot have such a size, or a value is no number.
+        UntrustedModel: no model is trained with such a scaling factor.
+    """
     limit = _MAX_PIXELS if path.parent.name == "vae" else _MAX_LATENTS
     sides = config.get("sample_size")
     if sides is not None and not _are_sides(sides, limit):
@@ -111,7 +120,7 @@ def check_network(path: Path, config: Mapping[str, Any], size: WeightsSize) -> N
     for key, value in config.items():
         parts = value if isinstance(value, list) else [value]
         numbers = [number for number in _numbers(value) if not key.endswith("_id")]
-        if not all(math.isfinite(number) for number in numbers):
+        if key != "scaling_factor" and not all(math.isfinite(number) for number in numbers):
             raise refusal(path, f"has {key} {shown(value)}, which is no number")
         whole = [number for number in numbers if isinstance(number, int)]
         n_places = size.n_tensors if "layers" in key or "blocks" in key else size.n_bytes
@@ -119,35 +128,38 @@ def check_network(path: Path, config: Mapping[str, Any], size: WeightsSize) -> N
             raise refusal(path, f"has {key} {shown(value)}, more than its weights can hold")
         if key in ("num_hidden_layers", "num_layers", "layers_per_block") and any(number < 1 for number in whole):
             raise refusal(path, f"has {key} {shown(value)}; it has at least 1")
-    factor = config.get("scaling_factor", 1)
-    if path.parent.name == "vae" and not (_is_between(factor, 0, _MAX_FACTOR) and factor):
-        raise refusal(path, f"has scaling_factor {shown(factor)}; it is a number above 0, to {_MAX_FACTOR}")
+    if path.parent.name == "vae" and "scaling_factor" in config:
+        _check_number(path, "scaling_factor", config["scaling_factor"], *_FACTORS)
     side = config.get("pos_embed_max_size")
     if isinstance(side, int) and side**2 > size.n_bytes:
         raise refusal(path, f"has pos_embed_max_size {side}, more than its weights can hold")
 
 
 def check_schedule(path: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a scheduler's config that no training has, before a schedule of that length is computed."""
+    """Check a scheduler's config before a schedule of that length is computed.
+
+    Raises:
+        ModelError: it is too long, or a value is no number.
+        UntrustedModel: no model is trained with such a number.
+    """
     n = config.get("num_train_timesteps", 1000)
     if not is_whole(n, 2, _MAX_TIMESTEPS):
         raise refusal(path, f"has num_train_timesteps {shown(n)}; it is a whole number from 2 to {_MAX_TIMESTEPS}")
-    for key in ("beta_start", "beta_end"):
-        if not _is_between(config.get(key, 0.5), 0, 1):
-            raise refusal(path, f"has {key} {shown(config[key])}; it is a number from 0 to 1")
-    for key in ("shift", "base_shift", "max_shift"):
-        if not _is_between(config.get(key, 1), -1000, 1000):
-            raise refusal(path, f"has {key} {shown(config[key])}, which is no shift")
+    for key, least, most in _IN_SCHEDULES:
+        if key in config:
+            _check_number(path, key, config[key], least, most)
     if not is_whole(config.get("steps_offset", 0), 0, n):
         raise refusal(path, f"has steps_offset {shown(config['steps_offset'])}; it is a whole number from 0 to {n}")
     spacing = config.get("timestep_spacing", _SPACINGS[0])
     if spacing not in _SPACINGS:
         raise refusal(path, f"has timestep_spacing {shown(spacing)}; it is one of {', '.join(_SPACINGS)}")
     betas = config.get("trained_betas")
-    if betas is not None and not (
-        isinstance(betas, list) and len(betas) == n and all(_is_between(beta, 0, 1) for beta in betas)
-    ):
-        raise refusal(path, f"has trained_betas {shown(betas)}; they are {n} numbers from 0 to 1")
+    if betas is None:
+        return
+    if not isinstance(betas, list) or len(betas) != n:
+        raise refusal(path, f"has trained_betas {shown(betas)}; they are a list of {n} numbers")
+    for beta in betas:
+        _check_number(path, "trained_betas", beta, 0, 1)
 
 
 def is_whole(value: Any, least: int, most: float) -> bool:
@@ -155,8 +167,11 @@ def is_whole(value: Any, least: int, most: float) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_between(value: Any, least: float, most: float) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+def _check_number(path: Path, key: str, value: Any, least: float, most: float) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise refusal(path, f"has {key} {shown(value)}, which is no number")
+    if not least <= value <= most:  # nan is not
+        raise UntrustedModel(f"{path} has {key} {shown(value)}; no model is trained with one beyond {least} to {most}")
 
 
 def _are_sides(sides: Any, limit: int) -> bool:

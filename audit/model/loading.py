@@ -17,7 +17,7 @@ from diffusers.utils import logging as diffusers_logging
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
-from flashbulb.audit.model.configs import check_schedule, read_config, refusal
+from flashbulb.audit.model.configs import check_schedule, read_config
 from flashbulb.audit.model.errors import ModelError, UntrustedModel, one_line, refusing
 from flashbulb.audit.model.families import UNREAD, component_classes, expected_family, pipeline_class
 from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
@@ -53,6 +53,7 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
         ModelError: there is no such folder or no pipeline in it; it asks for code, classes or files that are not
             expected there, or for absurd sizes; weights are missing, torn, incomplete, of an adapter that is not fused,
             or pickled without `allow_pickle`; or there is no such device.
+        UntrustedModel: no model is trained with such a schedule or scale, or diffusers replaces the size of samples.
     """
     _silence_libraries()
     folder = _resolve(model, allow_pickle)
@@ -129,9 +130,8 @@ def _load_scheduler(folder: Path, scheduler_class: Any) -> Any:
         scheduler = scheduler_class.from_pretrained(folder, local_files_only=True)
     levels = getattr(scheduler, "alphas_cumprod", None)
     if levels is not None and not (levels.isfinite().all() and levels[0] > levels[-1] >= 0):
-        raise refusal(
-            path,
-            "adds no noise (beta_start, beta_end, trained_betas); give the schedule that the model was trained with",
+        raise UntrustedModel(
+            f"{path} adds no noise (beta_start, beta_end, trained_betas); give the schedule of the training"
         )
     return scheduler
 

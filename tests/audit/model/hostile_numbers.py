@@ -59,9 +59,9 @@ NUMBERS: dict[str, tuple[Change, str]] = {
         f"{key} {value!r}": (partial(config, "scheduler", {key: value}), key)
         for key, value in (
             *(("num_train_timesteps", value) for value in (BIG, 0, -1, 1, "1000", 999.5, True, None)),
-            *(("beta_start", value) for value in (-0.1, 2, "0.1", None, 1e300)),
-            *(("beta_end", value) for value in (-1, 1.5, BIG, [0.1])),
-            *(("trained_betas", value) for value in ([0.1] * 999, [2.0] * 1000, "x", [None] * 1000, [0.0] * 1000, 7)),
+            *(("beta_start", value) for value in ("0.1", None, True)),
+            *(("beta_end", value) for value in ("x", [0.1])),
+            *(("trained_betas", value) for value in ([0.1] * 999, "x", [None] * 1000, 7)),
             *(("steps_offset", value) for value in (BIG, -1, "1")),
         )
     },
@@ -69,14 +69,12 @@ NUMBERS: dict[str, tuple[Change, str]] = {
     "unknown spacing": (partial(config, "scheduler", {"timestep_spacing": ["leading"]}), "timestep_spacing"),
     **{
         f"scaling_factor {value!r}": (partial(config, "vae", {"scaling_factor": value}), "scaling_factor")
-        for value in (0, -0.18, 1e38, "0.18", None, True)
+        for value in ("0.18", None, True)
     },
     "text encoder of more positions": (
         partial(config, "text_encoder", {"max_position_embeddings": 64}),
         "1 weights have another shape than config.json says, first ",
     ),
-    "betas that are NaN": (partial(raw_config, "scheduler", "beta_end", "NaN"), "beta_end"),
-    "betas that are infinite": (partial(raw_config, "scheduler", "beta_start", "Infinity"), "beta_start"),
     **{
         f"{name} {key} {str(value)[:20]}": (partial(config, name, {key: value}), key)
         for name, key, value in (
@@ -102,7 +100,7 @@ NUMBERS: dict[str, tuple[Change, str]] = {
     "unet of more layers": (partial(config, "unet", {"layers_per_block": 2}), "unet cannot be loaded"),
     "text encoder of more layers": (partial(config, "text_encoder", {"num_hidden_layers": 3}), "lacks"),
     "unet of NaN": (partial(raw_config, "unet", "norm_eps", "NaN"), "norm_eps"),
-    "vae of NaN": (partial(raw_config, "vae", "scaling_factor", "NaN"), "scaling_factor"),
+    "vae of NaN": (partial(raw_config, "vae", "shift_factor", "NaN"), "shift_factor"),
 }
 RULES: dict[str, tuple[Change, str]] = {
     **{
@@ -191,3 +189,18 @@ RULES: dict[str, tuple[Change, str]] = {
         "fast_tokenizer_files",
     ),
 }
+UNTRUSTED: dict[str, tuple[Change, str]] = {
+    **{
+        f"{key} {str(value)[:20]}": (partial(config, component, {key: value}), key)
+        for component, key, value in (
+            *(("scheduler", "beta_start", value) for value in (-0.1, 2, 1e300)),
+            *(("scheduler", "beta_end", value) for value in (-1, 1.5, BIG)),
+            *(("scheduler", "trained_betas", [value] * 1000) for value in (2.0, 0.0)),
+            *(("vae", "scaling_factor", value) for value in (0, -0.18, 1e38)),
+        )
+    },
+    "betas that are NaN": (partial(raw_config, "scheduler", "beta_end", "NaN"), "beta_end"),
+    "betas that are infinite": (partial(raw_config, "scheduler", "beta_start", "Infinity"), "beta_start"),
+    "scale that is NaN": (partial(raw_config, "vae", "scaling_factor", "NaN"), "scaling_factor"),
+}
+"""Numbers that no model is trained with: the model runs, and its results could not be trusted."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.audit.model.folders import Change, linked_copy, ran
 from tests.audit.model.hostile_code import CODE, JSON
-from tests.audit.model.hostile_numbers import NUMBERS, RULES
+from tests.audit.model.hostile_numbers import NUMBERS, RULES, UNTRUSTED
 from tests.audit.model.hostile_weights import ALLOWED, FILES, KEYS
 from tests.audit.model.odd_folders import GOOD
 from tests.processes import fork_python
@@ -70,13 +70,15 @@ def open_all(saved: Path, place: Path, changes: Mapping[str, Change], *options: 
     return dict(zip(changes, opened, strict=True))
 
 
-def assert_refused(saved: Path, place: Path, hostile: Mapping[str, tuple[Change, str]], *options: str) -> None:
+def assert_refused(
+    saved: Path, place: Path, hostile: Mapping[str, tuple[Change, str]], *options: str, code: int = 2
+) -> None:
     opened = open_all(saved, place, {name: change for name, (change, _) in hostile.items()}, *options)
     assert [name for name, answer in opened.items() if answer.ran] == []
     wrong = {
         name: (answer.code, answer.err)
         for name, answer in opened.items()
-        if answer.code != 2 or answer.err.count("\n") != 1 or hostile[name][1] not in answer.err
+        if answer.code != code or answer.err.count("\n") != 1 or hostile[name][1] not in answer.err
     }
     assert wrong == {}
 
@@ -93,6 +95,10 @@ def test_all_hostile_folders_run_no_code_and_are_refused_in_one_line(saved, tmp_
 
 def test_permission_to_load_pickles_permits_no_code(saved, tmp_path):
     assert_refused(saved, tmp_path, ALLOWED, "--allow-pickle")
+
+
+def test_numbers_that_no_model_is_trained_with_are_not_to_be_trusted(saved, tmp_path):
+    assert_refused(saved, tmp_path, UNTRUSTED, code=3)
 
 
 def test_odd_folders_load(saved, tmp_path):
