@@ -6,30 +6,31 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.audit.prompts.tables import (
-    PromptFileError,
-    Table,
-    kind_name,
-    read_csv,
+from flashbulb.audit.prompts.arrow_tables import ChooseColumns, is_text, read_arrow, read_parquet
+from flashbulb.audit.prompts.columns import candidates, choose_column, listed
+from flashbulb.audit.prompts.csv_rows import split_lines
+from flashbulb.audit.prompts.csv_tables import read_csv
+from flashbulb.audit.prompts.errors import PromptFileError
+from flashbulb.audit.prompts.json_tables import (
+    BROKEN_JSON,
+    captions_of_object,
+    read_json,
     read_json_lines,
-    read_parquet,
-    split_lines,
     table_of_objects,
 )
+from flashbulb.audit.prompts.lookalikes import refuse_missing_header, refuse_other_format
+from flashbulb.audit.prompts.tables import Table, kind_name
 
-TEXT_COLUMNS = ("prompt", "text", "caption")
-"""Columns that hold prompts, in any case."""
-
-_N_COLUMNS_LISTED = 12
-_PARQUET_TEXT = ("string", "large_string", "string_view", "null")
+_LONGEST_TYPE = 60
+_LIST = re.compile(r"""\s*\[\s*["'].*["']\s*\]\s*""", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row: where it starts (line or record, from 1) and its text as written, None if missing."""
+class Row(NamedTuple):
+    """One text: the line or record from 1 that holds it, and the text as written, None if missing."""
 
     source_file: str
     source_row: int
@@ -56,12 +57,13 @@ def detect_suffix(text: str, text_column: str | None) -> str:
         return ".jsonl"
     if _has_text_column(text, text_column):
         return ".csv"
-    return ".jsonl" if head and all(map(_is_json_string, filter(str.strip, split_lines(text)))) else ".txt"
+    lines = split_lines(text, "standard input")
+    return ".jsonl" if head and all(map(_is_json_string, filter(str.strip, lines))) else ".txt"
 
 
 def _has_text_column(text: str, text_column: str | None) -> bool:
     try:
-        return bool(_text_columns(_read_csv(text, "", text_column).columns, text_column))
+        return bool(candidates(_read_csv(text, "", text_column).columns, text_column))
     except PromptFileError:
         return False
 
@@ -69,48 +71,8 @@ def _has_text_column(text: str, text_column: str | None) -> bool:
 def _is_json_string(line: str) -> bool:
     try:
         return isinstance(json.loads(line), str)
-    except (ValueError, RecursionError):
+    except BROKEN_JSON:
         return False
-
-
-def choose_column(columns: Sequence[str], text_column: str | None, source: str) -> str:
-    """Return the named column, else the only one called prompt, text or caption in any case.
-
-    Raises:
-        PromptFileError: there is no such column, or more than one.
-    """
-    names = _text_columns(columns, text_column)
-    if len(names) == 1:
-        return names[0]
-    if len(set(names)) == 1:
-        raise PromptFileError(f"{source}: {len(names)} columns are named {names[0]!r}; rename all but one")
-    if names:
-        raise PromptFileError(
-            f"{source}: columns {' and '.join(map(repr, names))} may each hold the prompts; "
-            "choose one with --text-column"
-        )
-    wanted = "prompt, text or caption" if text_column is None else repr(text_column)
-    raise PromptFileError(
-        f"{source}: no column {wanted} among {listed(columns)}; choose one of these with --text-column"
-    )
-
-
-def _text_columns(columns: Sequence[str], text_column: str | None) -> list[str]:
-    if text_column is None:
-        return columns_named(columns, TEXT_COLUMNS)
-    return [name for name in columns if name == text_column]
-
-
-def columns_named(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the columns with one of these lower-case names, whatever their own case and outer spaces."""
-    return [column for column in columns if column.strip().lower() in names]
-
-
-def listed(columns: Sequence[str]) -> str:
-    """List the first columns for an error message, with long names cut."""
-    names = [repr(name if len(name) <= 60 else name[:57] + "...") for name in columns[:_N_COLUMNS_LISTED]]
-    n_more = len(columns) - len(names)
-    return (", ".join(names) or "none") + (f" and {n_more} more" if n_more else "")
 
 
 def text_or_none(value: object, source: str, where: str) -> str | None:
@@ -128,8 +90,10 @@ def text_or_none(value: object, source: str, where: str) -> str | None:
 
 def parse_txt(text: str, source: str, text_column: str | None) -> TextColumn:
     """Take every line as a prompt."""
+    lines = split_lines(text, source)
+    refuse_other_format(lines, source, text_column)
     _refuse_text_column(text_column, source)
-    return TextColumn(None, [Row(source, number, line) for number, line in enumerate(split_lines(text), start=1)])
+    return TextColumn(None, [Row(source, number, line) for number, line in enumerate(lines, start=1)])
 
 
 def _refuse_text_column(text_column: str | None, source: str) -> None:
@@ -138,64 +102,115 @@ def _refuse_text_column(text_column: str | None, source: str) -> None:
 
 
 def parse_csv(text: str, source: str, text_column: str | None) -> TextColumn:
-    """Take one column of a table with a header, separated by commas, semicolons or tabs."""
+    """Take one column of a table with a header, separated by commas, semicolons, tabs or pipes."""
     table = _read_csv(text, source, text_column)
-    return _text_column(table, source, text_column) if table.columns else TextColumn(None, [])
+    if not table.columns:
+        return TextColumn(None, [])
+    if text_column is None:
+        refuse_missing_header(table, source)
+    return _unfolded(_text_column(table, source, text_column), source)
 
 
 def _read_csv(text: str, source: str, text_column: str | None) -> Table:
-    return read_csv(text, source, lambda columns: bool(_text_columns(columns, text_column)))
+    return read_csv(text, source, lambda columns: bool(candidates(columns, text_column)))
+
+
+def _unfolded(column: TextColumn, source: str) -> TextColumn:
+    """Take the strings out of a column whose cells are all lists of strings, as JSON writes them."""
+    cells = [row for row in column.rows if (row.text or "").strip()]
+    if not cells or not all(_LIST.fullmatch(row.text or "") for row in cells):
+        return column
+    rows: list[Row] = []
+    for row in column.rows:
+        if not (row.text or "").strip():
+            rows.append(row)
+            continue
+        try:
+            texts = json.loads(row.text or "")
+        except BROKEN_JSON as error:
+            raise PromptFileError(
+                f"{source}, line {row.source_row}: a list of captions that is not JSON ({error}); write its strings "
+                "between double quotation marks, with commas between them"
+            ) from error
+        rows += _rows_of(texts, source, row.source_row, "line", column.name)
+    return TextColumn(column.name, rows)
 
 
 def parse_jsonl(text: str, source: str, text_column: str | None) -> TextColumn:
-    """Take one JSON object, or one JSON string, from every line that is not blank."""
-    return _json_column(read_json_lines(text, source), source, "line", text_column)
+    """Take one JSON object, string or list of strings from every line that is not blank."""
+    values = read_json_lines(text, source)
+    only = values[0][1] if len(values) == 1 else None
+    is_record = isinstance(only, dict) and (
+        candidates(list(only), text_column) or not captions_of_object(only, text_column)
+    )
+    if isinstance(only, dict | list) and not is_record:
+        return _json_file(only, source, text_column)
+    return _json_column(values, source, "line", text_column)
 
 
 def parse_json(text: str, source: str, text_column: str | None) -> TextColumn:
-    """Take the items of a JSON list of strings or of objects."""
-    if not text.strip():
-        return TextColumn(None, [])
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise PromptFileError(
-            f"{source}: broken JSON ({error}); if it has one object a line, name it .jsonl"
-        ) from error
-    if not isinstance(values, list):
-        raise PromptFileError(f"{source}: holds {kind_name(values)}, not a list; write a list of strings or of objects")
-    return _json_column(list(enumerate(values, start=1)), source, "record", text_column)
+    """Take the items of a JSON list of strings, lists of strings or objects, or of such a list inside an object."""
+    return _json_file(read_json(text, source), source, text_column) if text.strip() else TextColumn(None, [])
+
+
+def _json_file(value: object, source: str, text_column: str | None) -> TextColumn:
+    items = captions_of_object(value, text_column) if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        found = f"{kind_name(value)}, not a list"
+        if isinstance(value, dict):
+            found += f", and no list of captions under {listed(list(value))}"
+        raise PromptFileError(f"{source}: holds {found}; write a list of strings or of objects")
+    return _json_column(list(enumerate(items, start=1)), source, "record", text_column)
 
 
 def _json_column(values: Sequence[tuple[int, object]], source: str, unit: str, text_column: str | None) -> TextColumn:
     first = next((value for _, value in values if value is not None), None)
-    if isinstance(first, str):
+    if isinstance(first, dict):
+        return _text_column(table_of_objects(values, source, unit), source, text_column)
+    if first is not None:
         _refuse_text_column(text_column, source)
-    if first is None or isinstance(first, str):
-        return TextColumn(None, [Row(source, n, text_or_none(value, source, f"{unit} {n}")) for n, value in values])
-    return _text_column(table_of_objects(values, source, unit), source, text_column)
+    return TextColumn(None, [row for number, value in values for row in _rows_of(value, source, number, unit, None)])
 
 
 def parse_parquet(path: str, text_column: str | None) -> TextColumn:
-    """Take one column of strings from a Parquet file."""
+    """Take one column of strings, or of lists of strings, from a Parquet file."""
+    return _text_column(read_parquet(path, _chooser(path, text_column)), path, text_column)
 
+
+def parse_arrow(path: str, text_column: str | None) -> TextColumn:
+    """Take one column of strings, or of lists of strings, from an Arrow file or stream."""
+    return _text_column(read_arrow(path, _chooser(path, text_column)), path, text_column)
+
+
+def _chooser(path: str, text_column: str | None) -> ChooseColumns:
     def choose(schema: pa.Schema) -> list[str]:
         name = choose_column(schema.names, text_column, path)
         kind = schema.field(name).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if str(kind) not in _PARQUET_TEXT:
+        if not is_text(kind):
+            shown = str(kind)
+            shown = shown if len(shown) <= _LONGEST_TYPE else shown[: _LONGEST_TYPE - 3] + "..."
             raise PromptFileError(
-                f"{path}: column {name!r} holds {kind}, not text; store strings or choose --text-column"
+                f"{path}: column {name!r} holds {shown}, not text; store strings or choose --text-column"
             )
         return [name]
 
-    return _text_column(read_parquet(path, choose), path, text_column)
+    return choose
 
 
 def _text_column(table: Table, source: str, text_column: str | None) -> TextColumn:
     name = choose_column(table.columns, text_column, source)
-    rows = [
-        Row(source, number, text_or_none(cells.get(name), source, f"{table.unit} {number}, {name!r}"))
-        for number, cells in table.records
-    ]
+    rows: list[Row] = []
+    for number, cells in table.records:
+        value = cells.get(name)
+        if isinstance(value, str):
+            rows.append(Row(source, number, value))
+        else:
+            rows += _rows_of(value, source, number, table.unit, name)
     return TextColumn(name, rows)
+
+
+def _rows_of(value: object, source: str, number: int, unit: str, name: str | None) -> list[Row]:
+    """Return a row for a text, for a missing one, or for each text of a list."""
+    where = f"{unit} {number}" if name is None else f"{unit} {number}, {name!r}"
+    values = (value or [None]) if isinstance(value, list) else [value]
+    return [Row(source, number, text_or_none(item, source, where)) for item in values]

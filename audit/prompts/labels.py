@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flashbulb.audit.prompts.formats import TEXT_COLUMNS, columns_named, listed, text_or_none
-from flashbulb.audit.prompts.tables import (
-    PromptFileError,
-    Table,
-    decode_text,
-    read_csv,
-    read_json_lines,
-    read_parquet,
-    table_of_objects,
-)
+from flashbulb.audit.prompts.arrow_tables import read_parquet
+from flashbulb.audit.prompts.columns import columns_named, listed, text_columns
+from flashbulb.audit.prompts.csv_tables import read_csv
+from flashbulb.audit.prompts.errors import PromptFileError
+from flashbulb.audit.prompts.formats import text_or_none
+from flashbulb.audit.prompts.json_tables import read_json_lines, table_of_objects
+from flashbulb.audit.prompts.tables import Table
+from flashbulb.audit.prompts.text_files import decode_text, read_bytes
 from flashbulb.reports.views.evaluation import ALL_NEGATIVES
 
 _LABELS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
@@ -99,7 +97,7 @@ def _read_table(path: Path) -> Table:
     suffix, source = path.suffix.lower(), str(path)
     if suffix == ".parquet":
         return read_parquet(source, lambda schema: _choose_columns(schema.names, path).names)
-    data = path.read_bytes()
+    data = read_bytes(path)
     parsers: dict[str, Callable[[str], Table]] = {
         ".csv": lambda text: read_csv(text, source, _has_label),
         ".tsv": lambda text: read_csv(text, source, _has_label),
@@ -115,7 +113,7 @@ def _has_label(columns: Sequence[str]) -> bool:
 
 
 def _choose_columns(columns: Sequence[str], path: Path) -> _Columns:
-    ids, texts = columns_named(columns, ("prompt_id",)), columns_named(columns, TEXT_COLUMNS)
+    ids, texts = columns_named(columns, ("prompt_id",)), text_columns(columns)
     labels, kinds = columns_named(columns, ("label",)), columns_named(columns, ("kind",))
     for names in (ids, [] if ids else texts, labels, kinds):
         if len(names) > 1:

@@ -1,25 +1,26 @@
 """Read the distinct prompts of a file, a folder or standard input, each with the row it came from."""
 
-import gzip
 import hashlib
 import sys
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from flashbulb.audit.prompts.errors import PromptFileError
+from flashbulb.audit.prompts.folders import METADATA, choose_files
 from flashbulb.audit.prompts.formats import (
     Row,
     TextColumn,
     detect_suffix,
+    parse_arrow,
     parse_csv,
     parse_json,
     parse_jsonl,
     parse_parquet,
     parse_txt,
 )
-from flashbulb.audit.prompts.tables import PromptFileError, decode_text
+from flashbulb.audit.prompts.text_files import decode_text, gunzip, read_bytes, read_stream
 
 __all__ = ["Prompt", "PromptFileError", "PromptSet", "read_prompts"]
 
@@ -32,10 +33,10 @@ _PARSERS: dict[str, Callable[[str, str, str | None], TextColumn]] = {
     ".json": parse_json,
 }
 _STDIN = "standard input"
-_METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_BINARY: dict[str, Callable[[str, str | None], TextColumn]] = {".parquet": parse_parquet, ".arrow": parse_arrow}
 _SUPPORTED = (
-    f"{', '.join(_PARSERS)} (each also with .gz), .parquet, a folder with .parquet files or "
-    f"{' or '.join(_METADATA)}, and - for standard input"
+    f"{', '.join(_PARSERS)} (each also with .gz), {', '.join(_BINARY)}, a folder with {' or '.join(METADATA)}, "
+    f"{' or '.join(_BINARY)} files or a .txt beside each image, and - for standard input"
 )
 
 
@@ -135,29 +136,20 @@ def _prompt(text: str, row: Row, n_duplicates: int) -> Prompt:
 
 
 def _read_stdin(text_column: str | None) -> tuple[TextColumn, str]:
-    data = sys.stdin.buffer.read()
-    raw = _gunzip(data, _STDIN) if data.startswith(b"\x1f\x8b") else data
-    text = decode_text(raw, _STDIN)
+    data = read_stream(sys.stdin.buffer, _STDIN)
+    text = decode_text(gunzip(data, _STDIN) if data.startswith(b"\x1f\x8b") else data, _STDIN)
     column = _PARSERS[detect_suffix(text, text_column)](text, _STDIN, text_column)
     return column, hashlib.sha256(data).hexdigest()
 
 
 def _read_folder(folder: Path, text_column: str | None) -> tuple[TextColumn, str]:
-    """Read the metadata file of an imagefolder, else all its Parquet files sorted by name; subfolders are ignored."""
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name[0] not in "._")
-    chosen = [name for name in names if name in _METADATA]
-    if len(chosen) > 1:
-        raise PromptFileError(f"{folder}: holds {' and '.join(chosen)}; give one of them as the file")
-    chosen = chosen or [name for name in names if name.lower().endswith(".parquet")]
-    if not chosen:
-        raise PromptFileError(f"{folder}: holds neither {', '.join(_METADATA)} nor a .parquet file; give a file")
     rows: list[Row] = []
     listing = hashlib.sha256()
     file_with_column: dict[str | None, str] = {}
-    for name in chosen:
-        column, sha256 = _read_file(str(folder / name), text_column)
-        listing.update(f"{sha256}  {name}\n".encode())
-        file_with_column.setdefault(column.name, name)
+    for path in choose_files(folder, tuple(_PARSERS)):
+        column, sha256 = _read_file(str(path), text_column)
+        listing.update(f"{sha256}  {path.name}\n".encode())
+        file_with_column.setdefault(column.name, path.name)
         rows.extend(column.rows)
     if len(file_with_column) > 1:
         found = ", ".join(f"{column!r} in {name}" for column, name in file_with_column.items())
@@ -169,21 +161,14 @@ def _read_file(path: str, text_column: str | None) -> tuple[TextColumn, str]:
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     is_gzip = suffixes[-1:] == [".gz"]
     suffix = "".join(suffixes[-2:-1] if is_gzip else suffixes[-1:])
-    if suffix == ".parquet" and not is_gzip:
+    if suffix in _BINARY and not is_gzip:
         with Path(path).open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return parse_parquet(path, text_column), sha256
+        return _BINARY[suffix](path, text_column), sha256
     if suffix not in _PARSERS:
         Path(path).stat()  # a missing file is reported as missing, whatever its name
         ending = suffix + ".gz" * is_gzip
         raise PromptFileError(f"{path}: unknown prompt format {ending!r}; supported are {_SUPPORTED}")
-    data = Path(path).read_bytes()
-    text = decode_text(_gunzip(data, path) if is_gzip else data, path)
+    data = read_bytes(path)
+    text = decode_text(gunzip(data, path) if is_gzip else data, path)
     return _PARSERS[suffix](text, path, text_column), hashlib.sha256(data).hexdigest()
-
-
-def _gunzip(data: bytes, source: str) -> bytes:
-    try:
-        return gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise PromptFileError(f"{source}: broken gzip ({error}); compress it again or drop .gz") from error
