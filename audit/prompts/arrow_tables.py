@@ -35,13 +35,12 @@ def read_parquet(path: str, choose: ChooseColumns) -> Table:
         PromptFileError: the file is damaged or too large; while the records are iterated also invalid UTF-8.
     """
     Path(path).stat()  # so that a missing file is reported as missing
-    with _arrow_errors(path, "Parquet"):
+    with _name_errors(path), _arrow_errors(path, "Parquet"):
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
-        names = _names(schema, path)
-    columns = list(choose(schema))
-    _check_size(metadata, columns, path)
-    return Table(names, "record", _records(_parquet_batches(path, columns), path, "Parquet"))
+        columns = list(choose(schema))
+        _check_size(metadata, columns, path)
+    return Table(schema.names, "record", _records(_parquet_batches(path, columns), path, "Parquet"))
 
 
 def _check_size(metadata: pq.FileMetaData, columns: Sequence[str], path: str) -> None:
@@ -72,10 +71,10 @@ def read_arrow(path: str, choose: ChooseColumns) -> Table:
         PromptFileError: the file is damaged or too large.
     """
     Path(path).stat()
-    with _arrow_errors(path, "Arrow"), ExitStack() as stack:
+    with _name_errors(path), _arrow_errors(path, "Arrow"), ExitStack() as stack:
         schema = _open_arrow(path, stack).schema
-        names = _names(schema, path)
-    return Table(names, "record", _records(_arrow_batches(path, list(choose(schema))), path, "Arrow"))
+        columns = list(choose(schema))
+    return Table(schema.names, "record", _records(_arrow_batches(path, columns), path, "Arrow"))
 
 
 def _open_arrow(path: str, stack: ExitStack) -> pa.RecordBatchReader | pa.ipc.RecordBatchFileReader:
@@ -101,9 +100,10 @@ def _arrow_batches(path: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
                 yield chosen.slice(start, _ROWS_AT_ONCE)
 
 
-def _names(schema: pa.Schema, path: str) -> list[str]:
+@contextmanager
+def _name_errors(path: str) -> Iterator[None]:
     try:
-        return list(schema.names)
+        yield
     except UnicodeDecodeError as error:
         raise PromptFileError(f"{path}: a column name is not UTF-8; write the file again with another name") from error
 
@@ -144,6 +144,6 @@ def _valid_rows(batch: pa.RecordBatch) -> tuple[list[dict[str, object]], Unicode
 def _arrow_errors(path: str, form: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError) as error:
         reason = next(iter(str(error).splitlines()), "unreadable")
         raise PromptFileError(f"{path}: broken {form} ({reason}); write the file again") from error

@@ -14,7 +14,9 @@ from flashbulb.audit.prompts.json_tables import BROKEN_JSON
 from flashbulb.audit.prompts.text_files import read_bytes
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_SIDECARS = (".txt", ".caption")
+SIDECARS = (".txt", ".caption")
+"""Suffixes of text files beside images."""
+
 _DEEPEST = 3
 """Levels of subfolders that are searched, such as `snapshots/<commit>/data`."""
 
@@ -91,7 +93,7 @@ def _sidecars(folder: Path, names: Sequence[str]) -> list[str]:
     stems = {image.stem for image in images} | {image.name for image in images}
     by_suffix = {
         suffix: [name for name in names if Path(name).suffix == suffix and Path(name).stem in stems]
-        for suffix in _SIDECARS
+        for suffix in SIDECARS
     }
     kinds = [suffix for suffix, found in by_suffix.items() if found]
     if len(kinds) > 1:
@@ -121,7 +123,7 @@ def _subfolders(folder: Path, depth: int) -> Iterator[Path]:
 def _why_nothing(folder: Path, prompt_suffixes: Sequence[str]) -> str:
     """Say that a folder holds no prompts, and what to give instead."""
     names = _names(folder)
-    texts = [name for name in names if Path(name).suffix in _SIDECARS]
+    texts = [name for name in names if Path(name).suffix in SIDECARS]
     if len(texts) > 1:
         return f"text files without images beside them; collect them: {_collection(folder, Path(texts[0]).suffix)}"
     files = [folder / name for name in names if name.lower().removesuffix(".gz").endswith(tuple(prompt_suffixes))]
@@ -132,7 +134,8 @@ def _why_nothing(folder: Path, prompt_suffixes: Sequence[str]) -> str:
 
 def _collection(folder: Path, suffix: str) -> str:
     """Return the command that writes every line of the folder's text files into one file."""
-    return f"find {shlex.quote(str(folder))} -name '*{suffix}' -exec awk 1 {{}} + > prompts.txt"
+    files = f"find {shlex.quote(str(folder))} -name '*{suffix}' ! -name prompts.txt -print0"
+    return f"{files} | sort -z | xargs -0 awk 1 > prompts.txt"  # awk ends every line
 
 
 def _listed(paths: Sequence[Path]) -> str:

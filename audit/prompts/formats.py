@@ -90,9 +90,14 @@ def text_or_none(value: object, source: str, where: str) -> str | None:
 
 def parse_txt(text: str, source: str, text_column: str | None) -> TextColumn:
     """Take every line as a prompt."""
-    lines = split_lines(text, source)
-    refuse_other_format(lines, source, text_column)
+    refuse_other_format(split_lines(text, source), source, text_column)
+    return parse_sidecar(text, source, text_column)
+
+
+def parse_sidecar(text: str, source: str, text_column: str | None) -> TextColumn:
+    """Take every line of the text file beside an image, whatever it looks like."""
     _refuse_text_column(text_column, source)
+    lines = split_lines(text, source)
     return TextColumn(None, [Row(source, number, line) for number, line in enumerate(lines, start=1)])
 
 

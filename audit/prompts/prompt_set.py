@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flashbulb.audit.prompts.errors import PromptFileError
-from flashbulb.audit.prompts.folders import METADATA, choose_files
+from flashbulb.audit.prompts.folders import METADATA, SIDECARS, choose_files
 from flashbulb.audit.prompts.formats import (
     Row,
     TextColumn,
@@ -18,6 +18,7 @@ from flashbulb.audit.prompts.formats import (
     parse_json,
     parse_jsonl,
     parse_parquet,
+    parse_sidecar,
     parse_txt,
 )
 from flashbulb.audit.prompts.text_files import decode_text, gunzip, read_bytes, read_stream
@@ -147,7 +148,8 @@ def _read_folder(folder: Path, text_column: str | None) -> tuple[TextColumn, str
     listing = hashlib.sha256()
     file_with_column: dict[str | None, str] = {}
     for path in choose_files(folder, tuple(_PARSERS)):
-        column, sha256 = _read_file(str(path), text_column)
+        read = _read_sidecar if path.suffix in SIDECARS else _read_file
+        column, sha256 = read(str(path), text_column)
         listing.update(f"{sha256}  {path.name}\n".encode())
         file_with_column.setdefault(column.name, path.name)
         rows.extend(column.rows)
@@ -155,6 +157,11 @@ def _read_folder(folder: Path, text_column: str | None) -> tuple[TextColumn, str
         found = ", ".join(f"{column!r} in {name}" for column, name in file_with_column.items())
         raise PromptFileError(f"{folder}: the text column differs ({found}); give the files one by one")
     return TextColumn(next(iter(file_with_column)), rows), listing.hexdigest()
+
+
+def _read_sidecar(path: str, text_column: str | None) -> tuple[TextColumn, str]:
+    data = read_bytes(path)
+    return parse_sidecar(decode_text(data, path), path, text_column), hashlib.sha256(data).hexdigest()
 
 
 def _read_file(path: str, text_column: str | None) -> tuple[TextColumn, str]:

@@ -162,11 +162,12 @@ def check_swallowed(lines: Sequence[str], first: int, source: str, delimiter: st
 
 
 def _ambiguous(source: str, line: int, delimiter: str) -> PromptFileError:
-    tab = r"\t" if delimiter == "\t" else delimiter
-    script = rf"""s/"/""/g; s/{"[|]" if delimiter == "|" else tab}/"{tab}"/g; s/^/"/; s/$/"/"""
+    pattern = {"\t": r"\t", "|": "[|]"}.get(delimiter, delimiter)
+    replacement = r"\t" if delimiter == "\t" else delimiter
+    script = rf"""1!{{s/"/""/g; s/{pattern}/"{replacement}"/g; s/^/"/; s/$/"/}}"""
     path = Path(source)
+    command = f"sed {shlex.quote(script)} {shlex.quote(source)} > {shlex.quote(f'{path.stem}-quoted{path.suffix}')}"
     return PromptFileError(
         f"{source}, line {line}: a quoted cell holds line breaks and {delimiter!r}, and each of its lines looks like a "
-        f"row; if the quotation marks are text, quote every cell: sed {shlex.quote(script)} {shlex.quote(source)} > "
-        f"{shlex.quote(f'{path.stem}-quoted{path.suffix}')}"
+        f"row; if the quotation marks are text, quote every cell below the header: {command}"
     )
