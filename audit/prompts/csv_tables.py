@@ -66,5 +66,5 @@ def _csv_records(text: str, source: str, delimiter: str, columns: list[str]) -> 
             check_n_cells(row, n_columns, source, delimiter)
         if last_line > line:
             lines = lines or text.split(newline_of(text))
-            check_swallowed(lines[line - 1 : last_line], line, source, delimiter, n_columns)
+            check_swallowed(lines, row, source, delimiter, n_columns)
         yield Record(line, dict(zip(columns, cells, strict=False)))

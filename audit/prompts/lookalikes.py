@@ -33,7 +33,10 @@ def refuse_other_format(lines: Sequence[str], source: str, text_column: str | No
     if suffix := _json_suffix(first, lines):
         raise PromptFileError(f"{source}: holds JSON, not a prompt in every line; name it {suffix}")
     if candidates([first], text_column) and len(lines) > 1:
-        raise PromptFileError(f"{source}: its first line, {first!r}, is the header of a table; name it .csv")
+        raise PromptFileError(
+            f"{source}: its first line, {first!r}, is the header of a table; name it .csv, or move the line down if it "
+            "is a prompt"
+        )
     for delimiter in DELIMITERS:
         if delimiter not in first:
             continue

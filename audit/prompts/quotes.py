@@ -142,23 +142,27 @@ def _follow_a_rule(lines: Iterable[CsvRow]) -> bool:
     return all(not plain.get(column) or marks - plain[column] for column, marks in quoted.items())
 
 
-def check_swallowed(lines: Sequence[str], first: int, source: str, delimiter: str, n_columns: int) -> None:
-    """Refuse a row of several lines, the first of them number `first`, if each of them looks like a row.
+def check_swallowed(lines: Sequence[str], row: CsvRow, source: str, delimiter: str, n_columns: int) -> None:
+    """Refuse a row of several of the lines of a file if each of them looks like a row.
 
     Raises:
         PromptFileError: every line has all its cells, and in one column all hold a number, a file name or an address;
-            if captions hardly hold the delimiter, every line has all its cells.
+            if captions hardly hold the delimiter, every line has all its cells. A row is none of these if all its cells
+            are quoted, or all but numbers below a quoted header, since a writer that quotes them quotes by a rule.
     """
-    rows = [line.split(delimiter) for line in lines]
-    if n_columns < 2 or any(len(row) != n_columns for row in rows):
+    own_lines = lines[row.line - 1 : row.last_line]
+    cells = [line.split(delimiter) for line in own_lines]
+    if n_columns < 2 or any(len(others) != n_columns for others in cells):
         return
     if delimiter not in _RARE_IN_TEXT:
-        if any(cell.startswith(" ") for row in rows for cell in row[1:]):  # as after a comma in a sentence
+        if any(cell.startswith(" ") for others in cells for cell in others[1:]):  # as after a comma in a sentence
             return
-        columns = zip(*rows, strict=True)
-        if not any(map(kind_of, columns)):
+        if not any(map(kind_of, zip(*cells, strict=True))):
             return
-    raise _ambiguous(source, first, delimiter)
+    number = r"|[\d.+-]+" if next(filter(None, lines)).lstrip().startswith('"') else ""
+    cell = rf" *(?:{_QUOTED.pattern}{number}) *"
+    if not re.fullmatch(rf"{cell}(?:{re.escape(delimiter)}{cell})*\r?", "\n".join(own_lines)):
+        raise _ambiguous(source, row.line, delimiter)
 
 
 def _ambiguous(source: str, line: int, delimiter: str) -> PromptFileError:

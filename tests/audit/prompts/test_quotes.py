@@ -120,6 +120,8 @@ def test_a_cell_that_swallowed_rows_is_refused_with_the_command_that_quotes_ever
         ('id\tcaption\n1\t"two\nlines"\n', "two\nlines"),
         ('caption\turl\n"a, b"\tu\na dog\tv\n', "a, b"),
         ('caption\n"two\nlines"\n', "two\nlines"),
+        ('"caption"\t"url"\n"a\tb\nc"\t"d"\n', "a\tb\nc"),
+        ('"id","caption"\n1,"a\n2,b"\n', "a\n2,b"),
     ],
 )
 def test_a_quoted_cell_of_several_lines_is_one_prompt(tmp_path: Path, text: str, caption: str) -> None:
