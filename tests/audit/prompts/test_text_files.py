@@ -34,7 +34,7 @@ def test_labels_may_have_a_byte_order_mark(tmp_path: Path) -> None:
     ("name", "data", "reason"),
     [
         ("a.csv", "id,caption\n1,café\n".encode("cp1252"), "line 2: invalid UTF-8 at byte offset 16"),
-        ("a.csv.gz", gzip.compress("id,caption\n1,café\n".encode("cp1252")), "line 2: invalid UTF-8"),
+        ("a.csv.gz", gzip.compress("id,caption\n1,café\n".encode("cp1252"), mtime=0), "line 2: invalid UTF-8"),
         ("a b.csv", "id,caption\n1,café\n".encode("utf-16-le"), "looks like UTF-16LE without a byte order mark"),
         ("a.csv", "id,caption\n1,café\n".encode("utf-16-be"), "looks like UTF-16BE without a byte order mark"),
     ],
