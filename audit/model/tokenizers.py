@@ -103,8 +103,9 @@ def _check_rules(path: Path) -> None:
         for name, value in entries(rules.get(key)):
             if isinstance(value, int) and not -1 <= value <= _MOST:
                 raise refusal(path, f"has {key} with {name} {shown(value)}; save the pipeline again")
-    if len(rules.get("added_tokens") or ()) > _MOST_ADDED:
-        raise refusal(path, f"adds more than {_MOST_ADDED} tokens to the vocabulary")
+    added = rules.get("added_tokens") or []
+    if not isinstance(added, list) or len(added) > _MOST_ADDED:
+        raise refusal(path, f"adds no list of tokens to the vocabulary, or more than {_MOST_ADDED}")
     steps = [rules.get(key) for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder")]
     for key, value in entries(steps):
         if key == "Regex" and isinstance(value, str) and _can_run_away(value):

@@ -170,8 +170,9 @@ RULES: dict[str, tuple[Change, str]] = {
     "vocabulary that is a number": (partial(vocabulary, lambda v: 7), "tokenizer"),
     "tokens added without end": (
         partial(rules, {"added_tokens": [{"id": number, "content": f"t{number}"} for number in range(600, 30_000)]}),
-        "adds more than",
+        "or more than 20000",
     ),
+    "tokens added that are a number": (partial(rules, {"added_tokens": 7}), "adds no list of tokens"),
     "extra tokens without end": (
         lambda f: (
             edit_index(f, tokenizer=["transformers", "T5Tokenizer"]),
