@@ -29,9 +29,9 @@ def build_toy_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=MAX_POSITIONS)
 
 
-def build_toy_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
-    """Build a text encoder 32 channels wide and 2 layers deep, with 64 MLP neurons per layer."""
-    config = CLIPTextConfig(
+def clip_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
+    """Describe a text encoder 32 channels wide and 2 layers deep, with 64 MLP neurons per layer."""
+    return CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=TEXT_WIDTH,
         intermediate_size=2 * TEXT_WIDTH,
@@ -43,7 +43,11 @@ def build_toy_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return CLIPTextModel(config)
+
+
+def build_toy_text_encoder(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """Build the text encoder of `clip_config`."""
+    return CLIPTextModel(clip_config(tokenizer))
 
 
 def build_toy_unet(*, use_linear_projection: bool, latent_size: int) -> UNet2DConditionModel:

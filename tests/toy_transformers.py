@@ -14,16 +14,13 @@ from diffusers import (
     StableDiffusion3Pipeline,
 )
 from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
     CLIPTextModelWithProjection,
-    CLIPTokenizer,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
 
-from tests.toy import MAX_POSITIONS, TEXT_WIDTH, build_toy_tokenizer
+from tests.toy import TEXT_WIDTH, build_toy_text_encoder, build_toy_tokenizer, clip_config
 
 LATENT_CHANNELS = 16
 HEAD_WIDTH, N_HEADS = 16, 2
@@ -52,22 +49,6 @@ def build_toy_t5(tokenizer: T5Tokenizer, width: int) -> T5EncoderModel:
         eos_token_id=tokenizer.eos_token_id,
     )
     return T5EncoderModel(config)
-
-
-def clip_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
-    """Describe a text encoder 32 channels wide and 2 layers deep."""
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=2 * TEXT_WIDTH,
-        projection_dim=TEXT_WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=MAX_POSITIONS,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
 
 
 def build_toy_flow_vae(latent_size: int, *, scaling_factor: float, shift_factor: float) -> AutoencoderKL:
@@ -155,7 +136,7 @@ def build_toy_flux_pipe(*, guidance_embeds: bool = True, latent_size: int = 8, s
     tokenizer, t5_tokenizer = build_toy_tokenizer(), build_toy_t5_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        text_encoder = CLIPTextModel(clip_config(tokenizer)).eval()
+        text_encoder = build_toy_text_encoder(tokenizer).eval()
         t5 = build_toy_t5(t5_tokenizer, TEXT_WIDTH).eval()
         transformer = build_toy_flux_transformer(guidance_embeds=guidance_embeds).eval()
         vae = build_toy_flow_vae(latent_size, scaling_factor=0.3611, shift_factor=0.1159).eval()
