@@ -33,10 +33,6 @@ class Flux(RectifiedFlow):
     }
     pipeline = "FluxPipeline"
     image_to_image = "FluxImg2ImgPipeline"
-    keywords: ClassVar[Mapping[str, str]] = {
-        "prompt_embeds": "encoder_hidden_states",
-        "pooled_prompt_embeds": "pooled_projections",
-    }
     guidance = GuidanceLayout.SEPARATE_CALLS
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +20,10 @@ class RectifiedFlow(Denoiser):
         ModelError: the scheduler is of another kind, or the transformer reads more than noised latents.
     """
 
+    keywords: ClassVar[Mapping[str, str]] = {
+        "prompt_embeds": "encoder_hidden_states",
+        "pooled_prompt_embeds": "pooled_projections",
+    }
     not_offered: ClassVar[tuple[str, ...]] = ("ascend", "cyclic", "known_image", "localize", "ablate", "discover")
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:

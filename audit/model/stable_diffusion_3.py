@@ -31,10 +31,6 @@ class StableDiffusion3(RectifiedFlow):
     }
     pipeline = "StableDiffusion3Pipeline"
     image_to_image = "StableDiffusion3Img2ImgPipeline"
-    keywords: ClassVar[Mapping[str, str]] = {
-        "prompt_embeds": "encoder_hidden_states",
-        "pooled_prompt_embeds": "pooled_projections",
-    }
     guidance = GuidanceLayout.UNCONDITIONAL_FIRST
 
     @property
