@@ -24,9 +24,6 @@ Objective = Callable[[Tensor, Conditioning, slice], Tensor]
 they belong to, to one value a start, on the graph: [start].
 """
 
-BACKWARD_COST = 2
-"""UE of one backward pass; with its forward evaluation a step costs 3."""
-
 
 @dataclass(frozen=True, slots=True)
 class ClimbPlan:
@@ -118,9 +115,8 @@ def _climb_batch(
         return Conditioning(moved).to(denoiser.device, denoiser.dtype)
 
     for _ in range(plan.n_steps):
-        forward = denoiser.evaluations
-        value = objective(denoiser.noise(generators), encode(), rows)  # [start]
-        denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - forward)
+        with denoiser.counting_backward():
+            value = objective(denoiser.noise(generators), encode(), rows)  # [start]
         gradients = torch.autograd.grad(-value.float().sum(), [vector.moved for vector in vectors])
         for vector, gradient in zip(vectors, gradients, strict=True):
             # a start that overflows stays where it is

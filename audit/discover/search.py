@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashbulb.audit.ascent.climb import BACKWARD_COST, ClimbPlan, climb
+from flashbulb.audit.ascent.climb import ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import random_prompts
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.network import BACKWARD_COST
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.outcome import Outcome, judge

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flashbulb.audit.ascent.climb import BACKWARD_COST
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.network import BACKWARD_COST
 from flashbulb.hooks import NonFiniteActivation, Site, observe
 
 
@@ -110,10 +110,8 @@ class Attributor:
         def keep(site: Site, activation: Tensor) -> None:
             activations[site.name] = activation
 
-        evaluations_before = denoiser.evaluations
-        with observe(self._modules, self._sites, keep):
+        with observe(self._modules, self._sites, keep), denoiser.counting_backward():
             response = self._response(path, encoded)  # [prompt, point, seed]
-        denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - evaluations_before)
         inputs = [*(activations[site.name] for site in self._sites), path]
         # layers that clip skip leaves out run and have no part in the response: their gradients are 0
         *site_gradients, path_gradient = torch.autograd.grad(response.sum(), inputs, materialize_grads=True)

@@ -28,6 +28,9 @@ from flashbulb.hooks import (
 )
 from flashbulb.hooks.attention import cross_attention_layers
 
+BACKWARD_COST = 2
+"""UE of one backward pass; with its forward evaluation a step costs 3."""
+
 
 class Network:
     """The denoiser network of a loaded pipeline, and how often it ran."""
@@ -52,6 +55,13 @@ class Network:
 
         with clip_skip_works(self.pipe), counted_latents(self.pipe, add):
             yield
+
+    @contextmanager
+    def counting_backward(self) -> Iterator[None]:
+        """Count also one backward pass through every evaluation that is made while the context is open."""
+        before = self.evaluations
+        yield
+        self.evaluations += BACKWARD_COST * (self.evaluations - before)
 
     def sites(self, kinds: Collection[str]) -> tuple[Site, ...]:
         """Find the sites of `kinds`, as `flashbulb.hooks.find_sites`."""

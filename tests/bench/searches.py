@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashbulb.audit.ascent.climb import BACKWARD_COST, Objective, climb
+from flashbulb.audit.ascent.climb import Objective, climb
 from flashbulb.audit.ascent.starts import random_prompts, whole_words
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.network import BACKWARD_COST
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.collection import WORLDS
 from flashbulb.audit.planted.presets import PRESETS

@@ -106,7 +106,7 @@ class Ascend:
     @property
     def worst_cost(self) -> int:
         """UE of every ascent of a prompt, its kinship and its verification."""
-        from flashbulb.audit.ascent.climb import BACKWARD_COST
+        from flashbulb.audit.model.network import BACKWARD_COST
 
         ascent = (1 + BACKWARD_COST) * self.plan.climb.n_steps + 2 * N_KINSHIP
         return self.n_restarts * (ascent + self.verifier.most_evaluations)

@@ -47,7 +47,7 @@ class KnownImagePlan:
     @property
     def evaluations(self) -> int:
         """UE of one image."""
-        from flashbulb.audit.ascent.climb import BACKWARD_COST
+        from flashbulb.audit.model.network import BACKWARD_COST
 
         return (1 + BACKWARD_COST) * self.n_steps * self.batch_size
 
@@ -125,7 +125,6 @@ def pull_out(denoiser: Denoiser, image: RgbImages, start: Conditioning, key: str
     """
     import torch
 
-    from flashbulb.audit.ascent.climb import BACKWARD_COST
     from flashbulb.audit.model.conditioning import Conditioning
     from flashbulb.audit.model.sampling import sample_generator
 
@@ -142,9 +141,8 @@ def pull_out(denoiser: Denoiser, image: RgbImages, start: Conditioning, key: str
             noise = denoiser.noise([generator] * plan.batch_size)
             noised = denoiser.noised(clean, noise, timesteps)
             conditioning = Conditioning(moved).to(denoiser.device, denoiser.dtype).repeat(plan.batch_size)
-            before = denoiser.evaluations
-            predicted = denoiser.predict(noised, timesteps.to(denoiser.device), conditioning).noise
-            denoiser.evaluations += BACKWARD_COST * (denoiser.evaluations - before)
+            with denoiser.counting_backward():
+                predicted = denoiser.predict(noised, timesteps.to(denoiser.device), conditioning).noise
             loss = (predicted.float() - noise.float()).square().mean()
             for vector, gradient in zip(moved.values(), torch.autograd.grad(loss, list(moved.values())), strict=True):
                 vector.grad = gradient
