@@ -109,7 +109,7 @@ def _fit(
     fitting = tuple(detector for detector in detectors if _can_read(detector, denoiser, kinds))
     if fitting != detectors:
         left_out = next(detector.name for detector in detectors if detector not in fitting)
-        if "all" not in settings.detectors and settings.detectors != DEFAULT_DETECTORS:
+        if _are_by_name(settings.detectors):
             raise SettingsError(f"--detectors {left_out} reads what {denoiser.title} has not; leave it out")
         changes["detectors"] = tuple(detector.name for detector in fitting) or ("none",)
     for name, value in changes.items():
@@ -156,13 +156,18 @@ def select_detectors(names: Sequence[str], sites: Sequence[str]) -> tuple[Detect
         raise SettingsError(f"--detectors: {unknown[0]!r} is not one of all, none, {', '.join(known)}")
     wanted = known if "all" in names else [name for name in dict.fromkeys(names) if name != "none"]
     detectors = tuple(known[name] for name in wanted)
-    by_name = "all" not in names and tuple(names) != DEFAULT_DETECTORS
+    by_name = _are_by_name(names)
     for detector in detectors:
         if by_name and isinstance(detector, NeuronDetector) and detector.kind not in sites:
             raise SettingsError(
                 f"--detectors {detector.name} reads {detector.kind} neurons; add --sites {detector.kind}"
             )
     return detectors
+
+
+def _are_by_name(names: Sequence[str]) -> bool:
+    """Whether detectors were chosen one by one, so that one which cannot be computed is an error."""
+    return "all" not in names and tuple(names) != DEFAULT_DETECTORS
 
 
 def load_training_images(settings: TrainingImageSettings, denoiser: Denoiser) -> TrainingImages | None:

@@ -126,8 +126,3 @@ class MemberReader:
                 self._tables.popitem(last=False)[1].close()
         self._tables.move_to_end(key)
         return self._tables[key]
-
-
-def read_member(source: Path, member: Member) -> bytes:
-    """Read the bytes of one image, as `MemberReader.read` does."""
-    return MemberReader(source).read(member)

@@ -11,7 +11,7 @@ from PIL import Image
 from flashbulb.audit.images.decoding import decode
 from flashbulb.audit.training_images.members import Member, TrainingImagesError
 from flashbulb.audit.training_images.passed_over import Tally
-from flashbulb.audit.training_images.sources import find_members, read_member
+from flashbulb.audit.training_images.sources import MemberReader, find_members
 from flashbulb.reports.views.passed_over import PassedOver
 
 
@@ -32,7 +32,8 @@ def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
 
 
 def levels(source: Path) -> list[int]:
-    return [decode(read_member(source, member)).image.getpixel((0, 0))[0] for member in find_members(source)]
+    reader = MemberReader(source)
+    return [decode(reader.read(member)).image.getpixel((0, 0))[0] for member in find_members(source)]
 
 
 def names(source: Path) -> list[str]:
@@ -73,7 +74,7 @@ def test_images_that_only_the_metadata_list_are_found(tmp_path, kind):
     (tmp_path / "train" / f"metadata.{kind}").write_text(rows if kind == "csv" else lines)
     assert sorted(names(tmp_path)) == ["train/2", "train/in/1.png", "train/missing.png", "train/unlisted.png"]
     with pytest.raises(OSError, match="missing"):
-        read_member(tmp_path, next(m for m in find_members(tmp_path) if "missing" in m.file))
+        MemberReader(tmp_path).read(next(m for m in find_members(tmp_path) if "missing" in m.file))
 
 
 def test_metadata_may_not_list_files_outside_of_their_folder(tmp_path):
@@ -94,7 +95,7 @@ def test_a_torn_tar_gives_its_complete_images_and_is_named(tmp_path):
     shard.write_bytes(shard.read_bytes()[: 3 * 1024 - 500])
     tally = Tally()
     found = list(find_members(shard, tally.add))
-    assert decode(read_member(shard, found[0])).image.getpixel((0, 0))[0] == 1
+    assert decode(MemberReader(shard).read(found[0])).image.getpixel((0, 0))[0] == 1
     assert tally.result() == (PassedOver("rest of a damaged archive", 1, "s.tar"),)
 
 
@@ -123,7 +124,7 @@ def test_an_image_that_changed_its_length_is_not_read(tmp_path):
     (member,) = find_members(tmp_path)
     (tmp_path / "1.png").write_bytes(png(1) + b"more")
     with pytest.raises(OSError, match="bytes, not"):
-        read_member(tmp_path, member)
+        MemberReader(tmp_path).read(member)
 
 
 def test_a_source_that_is_neither_folder_nor_tar_is_refused(tmp_path):
