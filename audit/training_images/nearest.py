@@ -38,6 +38,7 @@ from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.reader import fit
 from flashbulb.audit.training_images.sources import MemberReader
 from flashbulb.audit.training_images.templates import template_match
+from flashbulb.reports.tables.schema import TEMPLATE, VERBATIM
 from flashbulb.reports.views.passed_over import PassedOver
 
 SHORTLIST = 32
@@ -46,8 +47,6 @@ HASH_SHORTLIST = 64
 """Images that the search by hashes shortlists."""
 N_COMPARED = 6
 """Aligned images that are compared exactly."""
-
-VERBATIM, TEMPLATE = "verbatim", "template"
 
 _MIN_COARSE = 0.65  # correlation at 16 pixels a side below which an image is not compared exactly
 _N_CACHED, _N_THUMBNAILS = 64, 4096

@@ -18,8 +18,8 @@ from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.terminal import gate_lines
 from flashbulb.reports.gate.waivers import Waiver
 from flashbulb.reports.tables.files import VERDICT_FILES
+from flashbulb.reports.tables.run_record import ModelIdentity
 from tests.reports.runs import LEAKS, PROMPTS, checked_example
-
 
 TODAY = date(2026, 6, 15)
 
@@ -62,7 +62,7 @@ HIDDEN += [*map(chr, range(0x2066, 0x206A)), "\ufeff", "\ufffe", "\uffff", "\U00
 def test_no_output_holds_a_hidden_character(tmp_path: Path, text: list[str]) -> None:
     """Prompts are shown; lines end only where the output means them to, so one finding stays one line."""
     hostile = "".join((*text, *HIDDEN))
-    changes = {"model": {"name": hostile, "fingerprint": hostile}, "versions": {"flashbulb": hostile}}
+    changes = {"model": ModelIdentity(hostile, hostile), "versions": {"flashbulb": hostile}}
     run = checked_example(tmp_path / "run", LEAKS, prompts=[hostile, *PROMPTS[1:]], source_file=hostile, **changes)
     waiver = Waiver(fingerprint=run.findings[0].fingerprint, reason=f"x{hostile}", owner=f"x{hostile}", expires=TODAY)
     report = judge(run, Policy(), [waiver], None, new_only=False, today=TODAY)

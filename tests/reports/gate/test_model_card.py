@@ -60,7 +60,8 @@ def test_waived_findings_are_still_stated(tmp_path: Path) -> None:
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    inputs = {"prompts": {"source": f"data/{HOSTILE.replace('/', '')}", "sha256": "4567"}}
+    prompts = {"source": f"data/{HOSTILE.replace('/', '')}", "sha256": "4567"}
+    inputs = {**run_record().inputs, "prompts": prompts}
     run = checked_example(tmp_path, LEAKS, inputs=inputs, model=ModelIdentity(HOSTILE, HOSTILE))
     card = ModelCard(model_card(judged(run), run))
     assert card.data.eval_results
