@@ -44,7 +44,7 @@ def check_evidence(directory: Path, tables: AuditTables, record: RunRecord) -> N
     for field in fields(tables):
         footer = getattr(tables, field.name).schema.metadata or {}
         if footer.get(_MODEL_KEY, b"") != record.model.fingerprint.encode():
-            raise _error(directory / f"{field.name}.parquet", "it was made with another model than the scores")
+            raise _error(directory / f"{field.name}.parquet", "its model is not the one in run.json")
     prompts = _prompts_of(tables)
     sites = _check_profiles(directory / SITE_PROFILES_FILE, tables.site_profiles, prompts)
     _check_spikes(directory / SPIKES_FILE, tables.spikes, prompts, sites)
@@ -56,7 +56,7 @@ def check_evidence(directory: Path, tables: AuditTables, record: RunRecord) -> N
 
 
 def _error(path: Path, reason: str) -> RunIncompleteError:
-    return RunIncompleteError(f"{path} is not of this run: {reason}; run the audit again")
+    return RunIncompleteError(f"{path} does not fit the rest of the run: {reason}; run the audit again")
 
 
 def _prompts_of(tables: AuditTables) -> _Prompts:
@@ -121,7 +121,7 @@ def _check_groups(path: Path, tables: AuditTables, prompts: _Prompts, sites: Map
 
 
 def _check_reference(path: Path, reference: pa.Table, record: RunRecord) -> None:
-    """Check that each style has the reference prompts that its calibration records; without a reference there are none."""
+    """Check that each style has as many reference prompts as its calibration records; without a reference, none."""
     rows, calibration = reference.to_pylist(), record.calibration
     counts = Counter(row["style"] for row in rows)
     recorded = {number: style.n_calibrating for number, style in enumerate(calibration.styles) if style.on_reference}

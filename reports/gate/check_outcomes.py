@@ -11,9 +11,9 @@ from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT, REPLICATION
 from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.schema import TEMPLATE, VERBATIM, TableRow
 
-_COLUMNS = ("prompt_id", "restart", "evaluations", "seed_agreement", "verdict", "confidence", "image_path")
-_COLUMNS += ("mask_path", "fixed_share", "nearest_image", "similarity", "kind")
 _SHARES = ("seed_agreement", "confidence", "fixed_share", "similarity")
+_PATHS = ("image_path", "mask_path")
+_COLUMNS = (*_SHARES, *_PATHS, "prompt_id", "restart", "evaluations", "verdict", "nearest_image", "kind")
 
 
 def check_outcomes(path: Path, recoveries: pa.Table, has_training_images: bool) -> None:
@@ -25,9 +25,9 @@ def check_outcomes(path: Path, recoveries: pa.Table, has_training_images: bool) 
     for row in recoveries.select(_COLUMNS).to_pylist():
         for fault in (*_faults_of_numbers(row), *_faults_of_verdict(row, has_training_images)):
             raise RunIncompleteError(f"{path}: an attempt on {row['prompt_id']!r} has {fault}; run the audit again")
-        for name in (row["image_path"], row["mask_path"]):
-            if name is not None:
-                path_in_run(path.parent, path.name, name)
+        for column in _PATHS:
+            if row[column] is not None:
+                path_in_run(path.parent, path.name, row[column])
 
 
 def _faults_of_numbers(row: TableRow) -> Iterator[str]:

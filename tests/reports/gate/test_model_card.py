@@ -12,6 +12,7 @@ from flashbulb.reports.gate.markdown import gate_markdown, write_summary
 from flashbulb.reports.gate.model_card import model_card
 from flashbulb.reports.gate.outputs import append_step_summary
 from flashbulb.reports.tables.run_record import ModelIdentity
+from tests.reports.examples import run_record
 from tests.reports.reports_examples import REPORTS, hostile, judged
 from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
 
