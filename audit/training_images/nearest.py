@@ -21,7 +21,6 @@ from PIL import Image
 from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
 from flashbulb.audit.images.orientation import turn
-from flashbulb.audit.images.png import IMAGE_ERRORS
 from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
 from flashbulb.audit.training_images.candidates import (
     Candidate,
@@ -38,6 +37,7 @@ from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.reader import fit
 from flashbulb.audit.training_images.sources import MemberReader
 from flashbulb.audit.training_images.templates import template_match
+from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 from flashbulb.reports.tables.schema import TEMPLATE, VERBATIM
 from flashbulb.reports.views.passed_over import PassedOver
 
