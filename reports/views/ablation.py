@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.run_record import Count, ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, read_table, required_column, write_table
 
@@ -139,17 +140,22 @@ def write_effects(directory: Path, rows: Sequence[TableRow], metadata: Mapping[s
     write_table(directory / ABLATION_FILE, table, ABLATION_SCHEMA, metadata)
 
 
-def finished_rows(directory: Path) -> dict[str, list[dict[str, Any]]]:
+def finished_rows(directory: Path, metadata: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of the prompts whose images all exist, by prompt_id.
 
-    A missing or damaged table holds no finished prompt, so all of its prompts are sampled again.
+    A table that is missing, damaged or was not written with this `metadata` holds no finished prompt, so all of its
+    prompts are sampled again.
 
     Raises:
         RunFileError: the table has another schema version or other columns.
+        RunIncompleteError: a path leads out of the directory.
     """
     try:
         table = read_table(directory / ABLATION_FILE, ABLATION_SCHEMA)
     except RunIncompleteError:
+        return {}
+    footer = table.schema.metadata
+    if any(footer.get(f"flashbulb.{key}".encode()) != value.encode() for key, value in metadata.items()):
         return {}
     rows_by_prompt: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
@@ -157,5 +163,5 @@ def finished_rows(directory: Path) -> dict[str, list[dict[str, Any]]]:
     return {
         prompt_id: rows
         for prompt_id, rows in rows_by_prompt.items()
-        if all((directory / row[column]).is_file() for row in rows for column in _PATHS)
+        if all(path_in_run(directory, ABLATION_FILE, row[column]).is_file() for row in rows for column in _PATHS)
     }
