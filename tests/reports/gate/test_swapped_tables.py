@@ -1,7 +1,7 @@
 """A table of another audit, with its hash in run.json, is refused by every reader, in one line and with exit code 3."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
 from tests.audit.commands import Answer, edit_run_json, error_line, run_flashbulb
 from tests.reports.evidence_examples import SITES
 from tests.reports.pages import rewrite_table, write_illustrated
 from tests.reports.runs import PROMPTS
+from tests.reports.spoilers import with_value
 
 Reader = Callable[[Path, Path, Path], Answer]
 
@@ -92,17 +95,17 @@ def test_an_audit_that_is_whole_is_read(runs: dict[str, Path], tmp_path: Path, n
     assert answer.code == 0, answer
 
 
-def swaps() -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every single table, every pair and all but one of each other audit, that are not consistent by themselves."""
-    for other in OTHERS:
-        for size in (1, 2, len(TABLE_FILES) - 1):
-            yield from ((other, names) for names in combinations(TABLE_FILES, size))
-
-
+SWAPS = [
+    (other, names)
+    for other in OTHERS
+    for size in (1, 2, len(TABLE_FILES) - 1)
+    for names in combinations(TABLE_FILES, size)
+]
+"""Every single table, every pair of tables, and all but one, of each other audit."""
 SITE_TABLES = {"spikes.parquet", "neuron_groups.parquet", "site_profiles.parquet"}
 
 
-@pytest.mark.parametrize(("other", "names"), swaps(), ids=str)
+@pytest.mark.parametrize(("other", "names"), SWAPS, ids=str)
 def test_tables_of_another_audit_are_refused(
     runs: dict[str, Path], tmp_path: Path, other: str, names: tuple[str, ...]
 ) -> None:
@@ -126,3 +129,44 @@ def test_every_reader_refuses_a_table_of_another_audit(
     put(run, runs["other prompts"], name)
     answer = READERS[reader](run, runs["whole"], tmp_path)
     assert "run the audit again" in error_line(answer, 3)
+
+
+TEXTS = (
+    "",
+    "p0",
+    "p9",
+    "../x",
+    "unet",
+    "\u202e\n\x1b[31m",
+    "confirmed",
+    "not_shown",
+    "high",
+    "none",
+    "verbatim",
+    "a b",
+)
+NUMBERS = (float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 0.5, 1.0, 2.0, 1e300, -1e300, 1e-300)
+
+
+def strange_value(data: st.DataObject, kind: pa.DataType) -> object:
+    if pa.types.is_list(kind):
+        return data.draw(st.lists(st.sampled_from(TEXTS), max_size=2))
+    if pa.types.is_integer(kind):
+        return data.draw(st.sampled_from((-1, 0, 1, 2, 3, 2 ** (kind.bit_width - 1) - 1, -(2 ** (kind.bit_width - 1)))))
+    return data.draw(st.sampled_from({pa.string(): TEXTS, pa.float64(): NUMBERS, pa.bool_(): (True, False)}[kind]))
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_no_value_of_any_cell_is_an_internal_error(runs: dict[str, Path], tmp_path: Path, data: st.DataObject) -> None:
+    """Every reader judges, shows or refuses a run with a strange value, and all agree whether to refuse it."""
+    run = Path(shutil.copytree(runs["whole"], tmp_path / "run", dirs_exist_ok=True))
+    name = data.draw(st.sampled_from(TABLE_FILES))
+    table = pq.read_table(run / name)
+    field, row = data.draw(st.sampled_from(list(table.schema))), data.draw(st.integers(0, len(table) - 1))
+    changed = with_value(field.name, strange_value(data, field.type), row)(table)
+    rewrite_table(run, name, changed.cast(table.schema))
+    answers = {reader: READERS[reader](run, runs["whole"], tmp_path) for reader in ("gate", "report", "diff")}
+    answers["show"] = run_flashbulb("show", run, "p0")
+    assert {answer.code for answer in answers.values()} in ({0}, {3}), answers
+    assert not any("Traceback" in answer.err for answer in answers.values())
