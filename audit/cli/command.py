@@ -31,6 +31,7 @@ from flashbulb.audit.cli.layers import (
     unknown_variables,
 )
 from flashbulb.audit.cli.settings_file import read_settings_file
+from flashbulb.audit.cli.shortage import describe_shortage
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.views.text import visible_text
 
@@ -104,6 +105,11 @@ class Root(TyperGroup):
             code = EXIT_USAGE
             if line := _usage_line(error):  # empty if the help was shown because there are no arguments
                 print_error(line)
+        except SystemExit as error:  # a closed pipe, for which click exits with 1, as if a gate had failed
+            code = 0 if isinstance(error.__context__, BrokenPipeError) else error.code
+        except OSError as error:  # the help cannot be written
+            code = EXIT_USAGE
+            print_error(str(describe_shortage(error)))
         sys.exit(code)
 
 

@@ -63,14 +63,14 @@ def run_discovery(
     identity = _identity(settings, loaded)
     if replayed is not None:
         replayed.compare_inputs(identity)
-    run = RunDirectory.open(settings.out, identity, force=force)
-    run.update(status=DISCOVERY_RUNNING)
-    training = load_training_images(settings, denoiser)
-    console = SummaryConsole()
-    session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
-    logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
-    with flushed_denormals():
-        return _search(session)
+    with RunDirectory.open(settings.out, identity, force=force) as run:
+        run.update(status=DISCOVERY_RUNNING)
+        training = load_training_images(settings, denoiser)
+        console = SummaryConsole()
+        session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
+        logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
+        with flushed_denormals():
+            return _search(session)
 
 
 def _check_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
