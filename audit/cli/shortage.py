@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 
-_OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "out of memory", "can't start new thread")
-"""Parts of the messages, in lower case, with which libraries and the operating system report too little memory."""
+_OUT_OF_MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "out of memory"),
+    *("can't start new thread", "failed to launch worker thread"),
+)
+"""Parts of the messages, in lower case, with which libraries and the operating system report too little memory.
+
+Their types differ from library to library, and some are plain exceptions.
+"""
 
 
 def describe_shortage(error: BaseException) -> str | None:
@@ -20,8 +26,4 @@ def describe_shortage(error: BaseException) -> str | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, of whichever library, means that memory ran out."""
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, OSError | RuntimeError | ImportError) and any(
-        part in str(error).lower() for part in _OUT_OF_MEMORY
-    )
+    return isinstance(error, MemoryError) or any(part in str(error).lower() for part in _OUT_OF_MEMORY)

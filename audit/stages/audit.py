@@ -115,7 +115,7 @@ def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSet
     watch = Stopwatch()
     with watch.stage("load"):
         session = open_session(settings, replayed)
-    with _claim(session, audit_identity(session.inputs), force) as run, _status_on_failure(run):
+    with _claim(session, audit_identity(session.inputs), force) as run:
         recorded = record_prompts(session, run, watch)
         detection = detect_spikes(recorded, run, watch, writes_scores=False)
         return recover_images(session, recorded, detection, run, watch)
@@ -136,7 +136,7 @@ def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSe
         logger.info("%s is already %s", settings.out, status)
         with RunDirectory.reopen(settings.out) as run:
             return run
-    with _claim(session, identity, force) as run, _status_on_failure(run):
+    with _claim(session, identity, force) as run:
         record_prompts(session, run, watch)
         return run
 
@@ -220,9 +220,9 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
 
 @contextmanager
 def _claim(session: Session, identity: Mapping[str, Any], force: bool) -> Iterator[RunDirectory]:
-    """Hold the run directory, log what is about to run, and write the settings into run.json."""
+    """Hold the run directory, write the settings into run.json, and if the stages fail, also the status."""
     inputs = session.inputs
-    with RunDirectory.open(inputs.settings.out, identity, force=force) as run:
+    with RunDirectory.open(inputs.settings.out, identity, force=force) as run, _status_on_failure(run):
         model, n_prompts, name = inputs.model, len(inputs.candidates.prompts), display_name(inputs.settings.model)
         logger.info("%s (%s, %s on %s)", name, model.fingerprint, model.dtype, model.device)
         logger.info("%d prompts, results in %s", n_prompts, run.path)
