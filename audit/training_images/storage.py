@@ -19,7 +19,7 @@ from flashbulb.audit.training_images.embeddings import (
     open_embeddings,
     write_embeddings,
 )
-from flashbulb.audit.training_images.index import Entry, index_in_memory, is_index, open_index, write_index
+from flashbulb.audit.training_images.index import Entry, held_folder, index_in_memory, is_index, open_index, write_index
 from flashbulb.audit.training_images.matching import shrink
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.passed_over import Tally
@@ -100,9 +100,10 @@ def build_index(source: Path, out: Path, *, aspect: float = 1.0, descriptor: Des
     """
     side, tally = ENOUGH_FOR_HASHES if descriptor is None else ENOUGH_FOR_DESCRIPTORS, Tally()
     entries = read_set(source, aspect, side, partial(shrink, side=side), tally)
-    if descriptor is None:
-        n_images = write_index(source, out, aspect, entries, tally)
-    else:
-        with write_embeddings(out, descriptor, entries) as embedding:
-            n_images = write_index(source, out, aspect, embedding, tally)
+    with held_folder(out):
+        if descriptor is None:
+            n_images = write_index(source, out, aspect, entries, tally)
+        else:
+            with write_embeddings(out, descriptor, entries) as embedding:
+                n_images = write_index(source, out, aspect, embedding, tally)
     return Indexed(n_images, tally.result())
