@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
@@ -32,7 +33,8 @@ def main() -> None:
 
 
 def _exit(message: str, code: int) -> NoReturn:
-    print(message, file=sys.stderr)  # noqa: T201 (the command line may not be imported yet)
+    with suppress(OSError):  # the exit code tells what happened
+        print(message, file=sys.stderr)  # noqa: T201 (the command line may not be imported yet)
     raise SystemExit(code) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import typer
@@ -121,8 +122,9 @@ class CommandLine(typer.Typer):
 
 
 def print_error(message: str) -> None:
-    """Print one line to stderr."""
-    typer.echo(f"{NAME}: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
+    """Print one line to stderr. Where that cannot be written, the exit code alone tells what happened."""
+    with suppress(OSError):
+        typer.echo(f"{NAME}: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
 
 
 def _usage_line(error: Any) -> str:

@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pandas as pd
 import pytest
 
 from tests.audit.commands import digests, error_line, refused, run_flashbulb, run_json, scores_of, wait_for
+from tests.paths import ROOT
 from tests.processes import fork_flashbulb, fork_python
 
 MOMENTS = [*range(1, 12, 2), *range(12, 60, 7)]
@@ -170,3 +173,23 @@ def test_everything_in_a_new_run_directory_is_private(inputs, tmp_path):
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (run, *run.rglob("*")) if path.is_dir()}
     assert modes == {0o700}
     assert {stat.S_IMODE(path.stat().st_mode) for path in run.rglob("*") if path.is_file()} == {0o600}
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("gate", "nowhere"), 2), (("--version",), 0), (("nonsense",), 2)])
+def test_a_full_standard_error_does_not_change_the_exit_code(arguments, code):
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "flashbulb", *arguments], cwd=ROOT, stderr=full, stdout=subprocess.PIPE
+        )
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_standard_output_that_cannot_be_written_is_an_error_of_usage(argument):
+    with Path("/dev/full").open("wb") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "flashbulb", argument], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert process.returncode == 2, process.stderr
+    assert "No space left on device" in process.stderr
+    assert "Traceback" not in process.stderr
