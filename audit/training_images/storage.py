@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.training_images.blocks import BlockMeans, block_means
 from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
 from flashbulb.audit.training_images.embeddings import (
@@ -26,6 +27,7 @@ from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.reader import (
     ENOUGH_FOR_DESCRIPTORS,
     ENOUGH_FOR_HASHES,
+    first_images,
     fit,
     log_passed_over,
     read_set,
@@ -79,6 +81,15 @@ def open_training_images(
 
 def _complete(image: Image.Image) -> Image.Image:
     return image
+
+
+def some_training_images(source: Path, n: int, height: int, width: int) -> RgbImages | None:
+    """Read a few images of a source or of the source of an index: [image, height, width, 3]; None if none can be read.
+
+    Raises:
+        TrainingImagesError: as `open_training_images`.
+    """
+    return first_images(open_index(source, width / height).source if is_index(source) else source, n, height, width)
 
 
 class Indexed(NamedTuple):
