@@ -18,9 +18,6 @@ from flashbulb.reports.tables.run_record import COMPLETE, DETECTED, RECORDED
 
 logger = logging.getLogger(__name__)
 
-_NOT_RESTORED = {name for name, option in AuditSettings.options().items() if option.can_run_code}
-"""A run directory may come from an untrusted source."""
-
 
 def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSettings:
     """Read the settings from run.json and apply `changes`; `out` becomes the path of the directory.
@@ -32,7 +29,7 @@ def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSett
     saved = run.record.get("settings")
     if not isinstance(saved, Mapping):
         raise RunDirectoryError(f"{run.path} holds no settings; finish it with the command that began it")
-    values = {name: value for name, value in saved.items() if name not in _NOT_RESTORED}
+    values = {name: value for name, value in saved.items() if name not in AuditSettings.never_restored()}
     try:
         settings = AuditSettings.model_validate({**values, "out": run.path})
     except ValidationError as error:
