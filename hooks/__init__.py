@@ -2,6 +2,7 @@
 
 from flashbulb.hooks.ablate import By, ablate, replace_neurons
 from flashbulb.hooks.capture import SiteDidNotFire, capture, observe
+from flashbulb.hooks.files import DamagedFile
 from flashbulb.hooks.guidance import GuidanceLayout
 from flashbulb.hooks.neuron_set import NeuronSet, load_neurons, save_neurons, sites_of
 from flashbulb.hooks.patching import Recording, patch, record_neurons
@@ -40,6 +41,7 @@ __all__ = [
     "SPACE_REDUCTIONS",
     "TOKEN_REDUCTIONS",
     "By",
+    "DamagedFile",
     "FingerprintMismatch",
     "GuidanceLayout",
     "NeuronSet",

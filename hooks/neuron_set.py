@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +11,7 @@ from pathlib import Path
 from diffusers import DiffusionPipeline
 
 from flashbulb.hooks.capture import N_NAMED
+from flashbulb.hooks.files import write_atomically
 from flashbulb.hooks.sites import SITE_KINDS, Site, UnknownArchitecture, find_sites
 from flashbulb.hooks.store import NewerSchema
 
@@ -62,9 +62,8 @@ class NeuronSet:
 def save_neurons(path: Path, neuron_set: NeuronSet) -> None:
     """Write `neuron_set` as JSON; the file appears complete or not at all."""
     content = {"schema_version": SCHEMA_VERSION, **asdict(neuron_set)}
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))
 
 
 def load_neurons(path: Path) -> NeuronSet:

@@ -1,9 +1,8 @@
 """Activations in Parquet shards with JSON manifests: written complete or not at all, read by column."""
 
 import hashlib
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-SCHEMA_VERSION = 1
+from flashbulb.hooks.files import DamagedFile, sealed, unsealed, write_atomically
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
 ROWS_PER_GROUP = 200
 FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 
@@ -72,7 +75,7 @@ def write_shard(
     table = _table(keys, activations).replace_schema_metadata(footer)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"part-{index:05d}.parquet"
-    _write_atomically(path, lambda file: _write_parquet(table, list(keys), file))
+    write_atomically(path, lambda file: _write_parquet(table, list(keys), file))
     own = {
         "schema_version": SCHEMA_VERSION,
         "n_rows": table.num_rows,
@@ -80,8 +83,8 @@ def write_shard(
         "sha256": _sha256(path),
         "columns": table.column_names,
     }
-    text = json.dumps({**own, **manifest}, indent=2, allow_nan=False)
-    _write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode()))
+    text = sealed({**own, **manifest})
+    write_atomically(path.with_suffix(".json"), lambda file: file.write(text.encode()))
     return path
 
 
@@ -91,20 +94,18 @@ def read_manifest(path: Path) -> ShardManifest:
     Raises:
         FileNotFoundError: the shard has no manifest.
         NewerSchema: the manifest was written by a newer version.
-        ValueError: the file is not the manifest of a shard.
+        DamagedFile: the file is not what was written, or not the manifest of a shard.
     """
     path = path.with_suffix(".json")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or not isinstance(content.get("schema_version"), int):
-        raise ValueError(f"{path} is not the manifest of a shard: it has no schema_version")
-    if content["schema_version"] > SCHEMA_VERSION:
+    content = unsealed(path)
+    version = content.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
         raise NewerSchema(
-            f"{path} has schema version {content['schema_version']}, newer than {SCHEMA_VERSION}; "
-            "upgrade or record the activations again"
+            f"{path} has schema version {version}, newer than {SCHEMA_VERSION}; upgrade or record the activations again"
         )
     missing = sorted(_OWN_ENTRIES - content.keys())
     if missing:
-        raise ValueError(f"{path} is not the manifest of a shard: it lacks {missing}")
+        raise DamagedFile(f"{path} is not the manifest of a shard: it lacks {missing}")
     own = {name: content.pop(name) for name in _OWN_ENTRIES}
     return ShardManifest(**{**own, "columns": tuple(own["columns"])}, entries=content)
 
@@ -112,8 +113,8 @@ def read_manifest(path: Path) -> ShardManifest:
 def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
     """Find the complete shards, by index in ascending order; none if the directory does not exist.
 
-    A shard is complete if its manifest exists and matches the size and digest of its Parquet file. Skips what an
-    interrupted writer left behind.
+    A shard is complete if its manifest exists and matches the size and digest of its Parquet file. What an interrupted
+    writer left behind is skipped, and so is a damaged shard, with a warning that names it.
 
     Raises:
         FingerprintMismatch: a manifest has another fingerprint.
@@ -124,15 +125,18 @@ def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
         path = manifest_path.with_suffix(".parquet")
         try:
             manifest = read_manifest(path)
-        except json.JSONDecodeError:
+        except DamagedFile as error:
+            logger.warning("%s", error)
             continue
         if manifest.fingerprint != fingerprint:
             raise FingerprintMismatch(
                 f"{path} was recorded with fingerprint {manifest.fingerprint}, this run has {fingerprint}; "
                 "use another directory or start over"
             )
-        if path.exists() and path.stat().st_size == manifest.n_bytes and _sha256(path) == manifest.sha256:
-            shards[int(path.stem.removeprefix("part-"))] = path
+        if not (path.is_file() and path.stat().st_size == manifest.n_bytes and _sha256(path) == manifest.sha256):
+            logger.warning("%s is missing or damaged", path)
+        elif (index := path.stem.removeprefix("part-")).isdecimal():
+            shards[int(index)] = path
     return dict(sorted(shards.items()))
 
 
@@ -226,16 +230,6 @@ def _write_parquet(table: pa.Table, key_names: list[str], file: BinaryIO) -> Non
         use_dictionary=key_names,
         write_statistics=key_names,
     )
-
-
-def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside `path`, flush to the disk, then rename: a reader sees the complete file or none."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def _sha256(path: Path) -> str:

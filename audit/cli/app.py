@@ -19,10 +19,13 @@ import typer
 from pydantic import ValidationError
 
 from flashbulb.audit.cli.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
+from flashbulb.audit.cli.output import print_text
+from flashbulb.audit.cli.shortage import describe_shortage
+from flashbulb.audit.cli.signals import interrupt_code, terminated_as_interrupted
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 
-EXIT_UNTRUSTED, EXIT_INTERNAL, EXIT_INTERRUPTED = 3, 4, 130
+EXIT_UNTRUSTED, EXIT_INTERNAL = 3, 4
 
 app = CommandLine(
     name=NAME,
@@ -57,8 +60,8 @@ def errors_as_lines() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to resume", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as error:
+        _fail("interrupted; run the same command again to resume", interrupt_code(error))
     except RunIncompleteError as error:
         _fail(str(error), EXIT_UNTRUSTED)
     except (ValidationError, SettingsError, RunFileError) as error:
@@ -81,6 +84,8 @@ def _fail_by_kind(error: Exception) -> NoReturn:
             raise typer.BadParameter(str(error)) from error
         if isinstance(error, UNTRUSTED_ERRORS):
             _fail(f"the audit cannot be trusted: {error}", EXIT_UNTRUSTED)
+    if (shortage := describe_shortage(error)) is not None:
+        _fail(f"{shortage}; run the same command again to resume", EXIT_USAGE)
     traceback.print_exception(error)
     _fail("internal error; this is a bug in flashbulb, please report it with the traceback above", EXIT_INTERNAL)
 
@@ -96,7 +101,8 @@ def _set_up_logging(verbose: bool) -> None:
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        typer.echo(f"{NAME} {version(NAME)}")
+        with errors_as_lines():
+            print_text(f"{NAME} {version(NAME)}")
         raise typer.Exit
 
 
@@ -130,11 +136,12 @@ def _root(
     Then: flashbulb gate runs/mine
 
     Exit codes: 0 success, or the gate passed; 1 the gate failed: the model leaks; 2 error in options, settings or
-    files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted.
+    files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted, 143 by SIGTERM.
     """
     _set_up_logging(verbose)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    with terminated_as_interrupted():
+        app()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import typer
@@ -31,6 +32,7 @@ from flashbulb.audit.cli.layers import (
     unknown_variables,
 )
 from flashbulb.audit.cli.settings_file import read_settings_file
+from flashbulb.audit.cli.shortage import describe_shortage
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.views.text import visible_text
 
@@ -104,6 +106,11 @@ class Root(TyperGroup):
             code = EXIT_USAGE
             if line := _usage_line(error):  # empty if the help was shown because there are no arguments
                 print_error(line)
+        except SystemExit as error:  # a closed pipe, for which click exits with 1, as if a gate had failed
+            code = 0 if isinstance(error.__context__, BrokenPipeError) else error.code
+        except OSError as error:  # the help cannot be written
+            code = EXIT_USAGE
+            print_error(str(describe_shortage(error)))
         sys.exit(code)
 
 
@@ -115,8 +122,9 @@ class CommandLine(typer.Typer):
 
 
 def print_error(message: str) -> None:
-    """Print one line to stderr."""
-    typer.echo(f"{NAME}: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
+    """Print one line to stderr. Where that cannot be written, the exit code alone tells what happened."""
+    with suppress(OSError):
+        typer.echo(f"{NAME}: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
 
 
 def _usage_line(error: Any) -> str:

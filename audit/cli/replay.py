@@ -19,7 +19,7 @@ _OTHER_REFERENCE = {"reference": "calibration", "calibration": "reference"}
 def load_replay(context: Any, run: Path, model: type[Settings]) -> Replay[Settings]:
     """Load the settings in `run`'s run.json, overridden by the options on the command line.
 
-    Only the command line can allow pickled weights, because the run directory may come from somebody else.
+    Only the command line names weights that can run code, because the run directory may come from somebody else.
 
     Raises:
         SettingsError: --out is missing or is `run` itself, or `run` is unfinished, damaged, newer than this version,
@@ -36,7 +36,8 @@ def load_replay(context: Any, run: Path, model: type[Settings]) -> Replay[Settin
         if _OTHER_REFERENCE[name] in overrides:
             raise SettingsError(TWO_REFERENCES)
         settings = {**settings, _OTHER_REFERENCE[name]: None}
-    restored = {name: value for name, value in settings.items() if name not in COMMAND_LINE_ONLY}
+    typed = COMMAND_LINE_ONLY | model.never_restored()
+    restored = {name: value for name, value in settings.items() if name not in typed}
     chosen = {**restored, **overrides}
     for param in context.command.params:
         if settings.get(param.name) == "-" and param.name not in overrides:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.gate import RUN_HELP, load_run_to_judge
 from flashbulb.audit.cli.options import Json, options_of, takes
 from flashbulb.audit.cli.output import print_json, print_text
+from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import REPORT_FILE, RunIncompleteError
 
@@ -62,9 +64,14 @@ def report(
                 page.unlink(missing_ok=True)  # an earlier report would contradict the error
             raise
         judged = judge(checked, limits, waived, None, new_only=False, today=today_in_utc())
-        with output_errors(page):
+        with output_errors(page), _held(run, page):
             write_report(page, run, checked, judged, PageOptions(redact_prompts, image_mode(images, blur)))
         if as_json:
             print_json({"report": str(page), "outcome": judged.verdict.outcome, "exit_code": judged.verdict.exit_code})
         else:
             print_text(str(page))
+
+
+def _held(run: Path, page: Path) -> AbstractContextManager[None]:
+    """Hold the run while a page in it is written; a page elsewhere concerns nobody."""
+    return hold_directory(run, shared=True) if page.parent.resolve() == run.resolve() else nullcontext()

@@ -1,7 +1,8 @@
-"""Write and read PNG files that record in their metadata what they show."""
+"""Write and read PNG files that record in their metadata what they show, and a hash of their pixels."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from io import BytesIO
@@ -16,6 +17,8 @@ from PIL.PngImagePlugin import PngInfo
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 from flashbulb.reports.tables.files import METADATA_KEY, atomic_write
+
+_SHA256 = "sha256"
 
 
 class StoredImage(NamedTuple):
@@ -36,6 +39,7 @@ def save_image(path: Path, pixels: npt.NDArray[np.uint8], metadata: Mapping[str,
     text = PngInfo()
     if metadata:
         text.add_itxt(METADATA_KEY, json.dumps(dict(metadata)))
+        text.add_text(_SHA256, _hash(pixels))
     encoded = BytesIO()
     Image.fromarray(pixels).save(encoded, format="PNG", pnginfo=text)
     content = encoded.getvalue()
@@ -54,9 +58,17 @@ def read_image(path: Path) -> StoredImage:
     """
     try:
         with Image.open(path) as image:
-            metadata = json.loads(getattr(image, "text", {}).get(METADATA_KEY, "{}"))
-            return StoredImage(np.asarray(image.convert("RGB"), dtype=np.uint8), metadata)
+            stated = getattr(image, "text", {})
+            metadata = json.loads(stated.get(METADATA_KEY, "{}"))
+            pixels, written = np.asarray(image.convert("RGB"), dtype=np.uint8), np.asarray(image)
     except OSError:
         raise
     except IMAGE_ERRORS as error:
         raise OSError(f"{path} is no readable image: {error}") from error
+    if METADATA_KEY in stated and stated.get(_SHA256) != _hash(written):
+        raise OSError(f"{path} is damaged: its pixels are not what was written")
+    return StoredImage(pixels, metadata)
+
+
+def _hash(pixels: npt.NDArray[np.uint8]) -> str:
+    return hashlib.sha256(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -2,13 +2,13 @@
 
 A converter can lose or misstate the prediction type, the scale of the latents, or the autoencoder. The model then runs,
 its samples are noise, no image comes back, and an audit finds nothing. Three quick tests tell such a model from a
-working one. They need no training images; with them, the first two are sharper.
+working one. They need no training images; with a few of them, the second is stricter.
 
 1. Known noise is added to images, and the model's output is read as each prediction type. The right reading errs least.
 2. The error is compared with that of the best multiple of the noised latents, which knows nothing about images.
 3. Sampled latents are decoded and encoded again. Those of a working model come back, others do not.
 
-The limits lie between working and broken planted models (docs/detection.md has the figures).
+The limits lie between working and broken planted models (docs/examination.md has the figures).
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ N_PROMPTS, MAX_UNKNOWN = 256, 0.5
 NOISED_AT = (0.5, 0.7, 0.9)
 """Shares of the noise schedule at which images are noised."""
 
-MAX_ERROR = 1.5
-"""Error of the predicted noise, in units of that of the best multiple of the noised latents."""
+MAX_ERROR, MAX_ERROR_IN_TRAINING = 1.5, 0.95
+"""Error of the predicted noise, in units of that of the best multiple of the noised latents, on any images and on
+training images, where a working model is far better."""
 LATENT_STD = (0.02, 20.0)
 """Standard deviation of encoded images; models are trained on latents of about 1."""
 MAX_IMAGE_CYCLE, MAX_SAMPLE_CYCLE, MAX_CYCLE_RATIO = 0.6, 0.38, 1.5
@@ -53,6 +54,7 @@ class Examination:
         latent_std: standard deviation of encoded images.
         sample_cycle, image_cycle: relative error after decoding and encoding, of sampled latents and encoded images.
         evaluations: UE spent.
+        is_of_training: noise was added to training images.
     """
 
     declared: PredictionType
@@ -62,6 +64,7 @@ class Examination:
     sample_cycle: float
     image_cycle: float
     evaluations: int
+    is_of_training: bool
 
     @property
     def problem(self) -> str | None:
@@ -99,12 +102,14 @@ class Examination:
     @property
     def _wrong_weights(self) -> str | None:
         error = self.errors[self.declared]
-        if error <= MAX_ERROR * self.trivial_error:
+        if error <= (MAX_ERROR_IN_TRAINING if self.is_of_training else MAX_ERROR) * self.trivial_error:
             return None
+        on = " on the training images" if self.is_of_training else ""
+        or_others = ", or the images are not its training images" if self.is_of_training else ""
         return (
-            f"it predicts known noise with an error of {error:.2f}, and knowing nothing about images gives "
+            f"it predicts known noise{on} with an error of {error:.2f}, and knowing nothing about images gives "
             f"{self.trivial_error:.2f}: its weights are random or of another model, or its latents (standard deviation "
-            f"{self.latent_std:.2g}) are scaled otherwise than in training"
+            f"{self.latent_std:.2g}) are scaled otherwise than in training{or_others}"
         )
 
     @property
@@ -118,26 +123,23 @@ class Examination:
         )
 
 
-def require_working(denoiser: Denoiser, prompts: Sequence[str] = (), *, is_wanted: bool = True) -> None:
+def require_working(denoiser: Denoiser, prompts: Sequence[str] = (), images: RgbImages | None = None) -> None:
     """Refuse a model that does not run as it was trained.
 
     Args:
         prompts: those to audit; the model should know their tokens.
-        is_wanted: False only says that nothing was examined.
+        images: a few training images [image, height, width, 3] in the size of the model, if there are any.
 
     Raises:
         UntrustedModel: says what is wrong, and which reading would fit.
     """
-    if not is_wanted:
-        logger.info("not examined whether the model runs as it was trained")
-        return
     unknown = denoiser.text.unknown_share(prompts[:N_PROMPTS])
     if unknown > MAX_UNKNOWN:
         raise UntrustedModel(
             f"{unknown:.0%} of the tokens of the prompts are unknown to its tokenizer, so it cannot tell them apart; "
             "save the tokenizer that belongs to the text encoder, or give prompts in its language"
         )
-    examination = examine(denoiser)
+    examination = examine(denoiser, images)
     if examination.problem is not None:
         raise UntrustedModel(f"the model does not run as it was trained: {examination.problem}")
     declared, spent = examination.declared, examination.evaluations
@@ -162,6 +164,7 @@ def examine(denoiser: Denoiser, images: RgbImages | None = None) -> Examination:
         sample_cycle=_cycle(denoiser, _sampled_latents(denoiser)),
         image_cycle=_cycle(denoiser, latents),
         evaluations=denoiser.evaluations - before,
+        is_of_training=images is not None,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from flashbulb.audit.planted.presets import Preset
+from flashbulb.reports.tables.files import write_json
 
 
 class PlantedModelError(ValueError):
@@ -36,4 +36,4 @@ def write_manifest(folder: Path, preset: Preset) -> None:
         "versions": {name: version(name) for name in _LIBRARIES},
         "sha256": file_hashes(folder),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    write_json(folder / "manifest.json", manifest)

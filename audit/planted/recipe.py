@@ -7,9 +7,7 @@ interrupted therefore resumes, and ends with the same weights on the same machin
 from __future__ import annotations
 
 import csv
-import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterable, Sequence
@@ -20,7 +18,6 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flashbulb.audit.images.distances import RgbImage
@@ -32,7 +29,10 @@ from flashbulb.audit.planted.manifest import PlantedModelError, write_manifest
 from flashbulb.audit.planted.networks import build_pipeline
 from flashbulb.audit.planted.presets import Preset
 from flashbulb.audit.planted.truth import measure_truth
+from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
+from flashbulb.audit.run.tensors import read_tensors, write_tensors
+from flashbulb.reports.tables.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -59,17 +59,17 @@ def train_planted(preset: Preset, out: Path, device: torch.device) -> Path:
 
     Raises:
         PlantedModelError: `out` already holds a planted model, or checkpoints of another preset.
+        DirectoryHeldError: another process trains there.
     """
     if (out / "manifest.json").exists():
         raise PlantedModelError(f"{out} already holds a planted model; delete it or choose another folder")
-    work = out / ".training"
+    work, started = out / ".training", time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
-    _claim(work, preset)
-    started = time.monotonic()
-    with flushed_denormals():
+    with hold_directory(out), flushed_denormals():
+        _claim(work, preset)
         _train_and_measure(preset, out, work, device)
-    write_manifest(out, preset)
-    shutil.rmtree(work)
+        write_manifest(out, preset)
+        shutil.rmtree(work)
     logger.info("planted model %s in %s after %.0f minutes", preset.name, out, (time.monotonic() - started) / 60)
     return out
 
@@ -99,7 +99,7 @@ def _claim(work: Path, preset: Preset) -> None:
         raise PlantedModelError(
             f"{work} holds checkpoints of another preset; delete it to start over: {path.read_text()}, not {settings}"
         )
-    path.write_text(settings)
+    write_text(path, settings)
 
 
 def write_collection(collection: Collection, out: Path) -> None:
@@ -154,7 +154,7 @@ def build_bank(preset: Preset, collection: Collection, autoencoder: AutoencoderK
 
 def _train(stage: str, trainer: _Trainer, checkpoint: Path) -> None:
     """Run the trainer's remaining steps, and save a checkpoint every hundred."""
-    first = _restore(trainer, checkpoint) if checkpoint.exists() else 0
+    first = _restore(trainer, checkpoint)
     with track(stage, trainer.n_steps, "steps", done=first) as advance:
         for step in range(first, trainer.n_steps):
             loss = trainer.step(step)
@@ -167,16 +167,15 @@ def _save(trainer: _Trainer, n_done: int, checkpoint: Path) -> None:
     tensors = {f"model/{name}": tensor.contiguous() for name, tensor in trainer.model.state_dict().items()}
     for index, state in trainer.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
-    part = checkpoint.with_suffix(".part")
-    save_file(tensors, part, metadata={"n_done": str(n_done)})
-    os.replace(part, checkpoint)
+    write_tensors(checkpoint, tensors, checkpoint.name, {"n_done": n_done})
 
 
 def _restore(trainer: _Trainer, checkpoint: Path) -> int:
-    """Load weights and optimiser state; return the number of steps they have taken."""
-    with checkpoint.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    tensors = load_file(checkpoint)
+    """Load weights and optimiser state; return the number of steps they have taken, 0 without a readable checkpoint."""
+    kept = read_tensors(checkpoint, checkpoint.name)
+    if kept is None:
+        return 0
+    tensors, stated = kept
     trainer.model.load_state_dict({k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")})
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
@@ -185,4 +184,4 @@ def _restore(trainer: _Trainer, checkpoint: Path) -> int:
             state.setdefault(int(index), {})[name] = value
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    return int(header["__metadata__"]["n_done"])
+    return int(stated["n_done"])

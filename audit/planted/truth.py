@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted.collection import PLANTED_KINDS, Collection, Entry
 from flashbulb.audit.run.progress import track
+from flashbulb.reports.tables.files import atomic_write
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 logger = logging.getLogger(__name__)
@@ -55,9 +55,8 @@ def measure_truth(pipe: Any, collection: Collection, path: Path) -> pd.DataFrame
             }
         )
     truth = pd.DataFrame(rows)
-    part = path.with_suffix(".part")
-    truth.to_parquet(part, index=False)
-    os.replace(part, path)
+    with atomic_write(path) as part:
+        truth.to_parquet(part, index=False)
     logger.info("truth: %s", truth.groupby(["kind", "label"]).size().to_dict())
     return truth
 

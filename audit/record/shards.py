@@ -18,10 +18,11 @@ from flashbulb.audit.detectors import Matrix
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER, Recorded
-from flashbulb.hooks import complete_shards, read_activations, read_manifest
-from flashbulb.reports.tables.files import atomic_write
+from flashbulb.hooks import DamagedFile, complete_shards, read_activations, read_manifest
+from flashbulb.reports.tables.files import atomic_write, sha256_of
 
 PROMPTS_FILE = "prompts.parquet"
+_FILE_SHA256 = "file_sha256"
 _PROMPT_FIELDS = [field.name for field in fields(Prompt)]
 
 
@@ -95,17 +96,30 @@ class Shards:
 
 
 def save_prompts(folder: Path, prompts: PromptSet) -> dict[str, Any]:
-    """Write prompts.parquet into `folder`, and return the other fields of the set."""
+    """Write prompts.parquet into `folder`; return the other fields of the set, and the hash of the file."""
     with atomic_write(folder / PROMPTS_FILE) as part:
         pd.DataFrame([asdict(prompt) for prompt in prompts.prompts]).to_parquet(part, index=False)
-    return {field.name: getattr(prompts, field.name) for field in fields(PromptSet) if field.name != "prompts"}
+    other_fields = {field.name: getattr(prompts, field.name) for field in fields(PromptSet) if field.name != "prompts"}
+    return {**other_fields, _FILE_SHA256: sha256_of(folder / PROMPTS_FILE)}
 
 
-def read_prompt_set(folder: Path, other_fields: Mapping[str, Any]) -> PromptSet:
-    """Return the set that `save_prompts` wrote; `other_fields` is what it returned."""
+def read_prompt_set(folder: Path, saved: Mapping[str, Any]) -> PromptSet:
+    """Return the set that `save_prompts` wrote; `saved` is what it returned.
+
+    Raises:
+        DamagedFile: the file is missing, or is not the one that was written.
+    """
+    other_fields = dict(saved)
+    check_intact(folder / PROMPTS_FILE, other_fields.pop(_FILE_SHA256))
     table = pd.read_parquet(folder / PROMPTS_FILE)
     rows = table[_PROMPT_FIELDS].itertuples(index=False)
     return PromptSet(prompts=tuple(Prompt(*row) for row in rows), **other_fields)
+
+
+def check_intact(path: Path, sha256: str) -> None:
+    """Raise DamagedFile if a file is missing, or if its hash is not `sha256`."""
+    if not path.is_file() or sha256_of(path) != sha256:
+        raise DamagedFile(f"{path} is missing or damaged")
 
 
 def find_damage(recorded: Recorded, fingerprint: str, n_prompts: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import read_image, save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +64,18 @@ def save_images(folder: Path, images: RgbImages, prompt: str, plan: SamplePlan, 
 
 
 def load_images(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str) -> RgbImages | None:
-    """Return the images that `save_images` wrote for exactly this prompt, plan and model; None if any is missing."""
+    """Return the images that `save_images` wrote for exactly this prompt, plan and model.
+
+    Returns None if any is missing or damaged; damage is logged.
+    """
     images = []
     for index in range(plan.n_samples):
         try:
             image = read_image(folder / image_name(index))
-        except OSError:
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            logger.warning("%s; the prompt is sampled again", error)
             return None
         if image.metadata != {**_metadata(prompt, plan, fingerprint), "image_index": index}:
             return None

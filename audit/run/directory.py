@@ -1,4 +1,4 @@
-"""Own a run directory: claim it for one audit, refuse it to others, resume it, and keep its run.json."""
+"""Own a run directory: hold it for one process and one audit, refuse it to others, resume it, keep its run.json."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from flashbulb.audit.run.lock import LOCK_FILE, PRIVATE_FOLDER, check_free, hold_directory
 from flashbulb.reports.tables.differences import first_difference
-from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, withdraw_verdict, write_json
+from flashbulb.reports.tables.files import PART_SUFFIX, RUN_FILE, SCHEMA_VERSION, withdraw_verdict, write_json
 
 RECORDING, DETECTION, RECOVERY = "recording", "detection", "recovery"
 STAGES = frozenset({RECORDING, DETECTION, RECOVERY})
@@ -35,32 +37,38 @@ class RunDirectory:
         self.path, self.record = path, record
 
     @classmethod
-    def open(cls, path: Path, identity: Mapping[str, Any], *, force: bool) -> RunDirectory:
-        """Create the directory, or resume it if it holds results of the same identity.
+    @contextmanager
+    def open(cls, path: Path, identity: Mapping[str, Any], *, force: bool) -> Iterator[RunDirectory]:
+        """Create the directory, or resume it if it holds results of the same identity; hold it while the block runs.
+
+        A new directory is private (mode 0700). What is written into it gives no rights that the directory does not.
 
         Args:
             force: start over where the directory holds an audit. Any other folder is never touched.
 
         Raises:
             RunDirectoryError: not writable, holds something else, or holds an audit of another identity.
+            DirectoryHeldError: another process writes into it.
         """
-        try:
-            record = _read_accepted(path, identity, force)
-            if record is not None and force:
-                _clear(path)
-            path.mkdir(parents=True, exist_ok=True)
-            run = cls(path, {})
-            run.begin(identity, status="running")
-        except OSError as error:
-            raise _unwritable(path, error.strerror or str(error)) from error
-        return run
+        with ExitStack() as stack:
+            try:
+                _read_accepted(path, identity, force)  # before anything is written
+                path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+                stack.enter_context(hold_directory(path))
+                if _read_accepted(path, identity, force) is not None and force:
+                    _clear(path)
+                run = cls(path, {})
+                run.begin(identity, status="running")
+            except OSError as error:
+                raise _unwritable(path, error.strerror or str(error)) from error
+            yield run
 
     @classmethod
     def examine(cls, path: Path, identity: Mapping[str, Any], *, force: bool) -> str | None:
         """Return the status of what `open` would find, None if there is nothing; write nothing.
 
         Raises:
-            RunDirectoryError: what `open` would raise.
+            RunDirectoryError, DirectoryHeldError: what `open` would raise.
         """
         try:
             record = _read_accepted(path, identity, force)
@@ -69,24 +77,26 @@ class RunDirectory:
             raise _unwritable(path, error.strerror or str(error)) from error
         if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
             raise _unwritable(path, "Permission denied" if folder.is_dir() else "Not a directory")
+        check_free(path)
         return None if record is None else str(record.get("status"))
 
     @classmethod
-    def reopen(cls, path: Path) -> RunDirectory:
-        """Return the directory of an audit that has begun, to resume it; write nothing.
+    @contextmanager
+    def reopen(cls, path: Path) -> Iterator[RunDirectory]:
+        """Hold the directory of an audit that has begun, to resume it; write nothing into it yet.
 
         Raises:
-            RunDirectoryError: it holds no audit.
+            RunDirectoryError: it holds no audit, or is not writable.
+            DirectoryHeldError: another process writes into it.
         """
-        try:
-            record = _read_record(path) if (path / RUN_FILE).is_file() else None
-        except OSError as error:
-            raise RunDirectoryError(f"{path} cannot be read: {error.strerror or error}") from error
-        if record is not None:
-            _refuse_older(path, record)
-        if record is None or not STAGES.intersection(record["identity"]):
-            raise RunDirectoryError(f"{path} holds no audit; begin one with `flashbulb record --out {path}`")
-        return cls(path, record)
+        with ExitStack() as stack:
+            try:
+                _read_begun(path)  # before anything is written
+                stack.enter_context(hold_directory(path))
+                run = cls(path, _read_begun(path))
+            except OSError as error:
+                raise _unwritable(path, error.strerror or str(error)) from error
+            yield run
 
     def begin(self, identity: Mapping[str, Any], **entries: Any) -> None:
         """Claim the directory for `identity`: replace run.json by `entries` and withdraw every verdict."""
@@ -130,12 +140,27 @@ def _read_accepted(path: Path, identity: Mapping[str, Any], force: bool) -> dict
     return record
 
 
+def _read_begun(path: Path) -> dict[str, Any]:
+    """Read run.json of an audit that has begun; refuse an older version and any other directory."""
+    record = _read_record(path) if (path / RUN_FILE).is_file() else None
+    if record is not None:
+        _refuse_older(path, record)
+    if record is None or not STAGES.intersection(record["identity"]):
+        raise RunDirectoryError(f"{path} holds no audit; begin one with `flashbulb record --out {path}`")
+    return record
+
+
+def _is_leftover(name: str) -> bool:
+    """Return whether a process that was killed before its first run.json leaves a file of this name."""
+    return name == LOCK_FILE or (name.startswith(f"{RUN_FILE}.") and name.endswith(PART_SUFFIX))
+
+
 def _read_record(path: Path) -> dict[str, Any] | None:
     """Read run.json, which holds at least a version and an identity; None if the directory is empty or missing.
 
     A folder whose run.json is not ours is refused here, so `_clear` never touches files of others.
     """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists() or (path.is_dir() and all(_is_leftover(child.name) for child in path.iterdir())):
         return None
     if not (path / RUN_FILE).is_file():
         raise RunDirectoryError(f"{path} exists and is not a Flashbulb run directory; choose another --out")
@@ -143,7 +168,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
         record: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         version = int(record["schema_version"])
         record["identity"].keys()
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunDirectoryError(
             f"{path / RUN_FILE} is damaged or was not written by Flashbulb; choose another --out, "
             f"or remove {path} yourself"
@@ -159,7 +184,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 def _clear(path: Path) -> None:
     """Empty a run directory; run.json goes last, so after a kill the folder is still recognized as ours."""
     for child in path.iterdir():
-        if child.name == RUN_FILE:
+        if child.name in (RUN_FILE, LOCK_FILE):
             continue
         if child.is_dir() and not child.is_symlink():
             shutil.rmtree(child)

@@ -53,6 +53,11 @@ class Settings(BaseModel):
         marks = {name: field.metadata for name, field in cls.model_fields.items()}
         return {name: mark for name, metadata in marks.items() for mark in metadata if isinstance(mark, Option)}
 
+    @classmethod
+    def never_restored(cls) -> frozenset[str]:
+        """Return the settings that can run code: they are typed, never taken from a run that may be untrusted."""
+        return frozenset(name for name, option in cls.options().items() if option.can_run_code)
+
     def identity(self, stage: type[Settings] | None = None) -> dict[str, Any]:
         """Return what results depend on, as JSON values.
 

@@ -73,14 +73,14 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     _check_model(settings, neurons, loaded)
     sha256 = sha256_of(settings.neurons)
-    run = RunDirectory.open(settings.out, _identity(settings, loaded, sha256), force=force)
-    run.update(status=ABLATION_RUNNING)
-    logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
-    logger.info("%d neurons of %d sites, results in %s", neurons.n_neurons, len(neurons.neurons), run.path)
-    ablation = _Ablation(settings, loaded, neurons, sha256, run)
-    with flushed_denormals():
-        rows = _ablate_prompts(ablation)
-    return _write_results(ablation, rows)
+    with RunDirectory.open(settings.out, _identity(settings, loaded, sha256), force=force) as run:
+        run.update(status=ABLATION_RUNNING)
+        logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
+        logger.info("%d neurons of %d sites, results in %s", neurons.n_neurons, len(neurons.neurons), run.path)
+        ablation = _Ablation(settings, loaded, neurons, sha256, run)
+        with flushed_denormals():
+            rows = _ablate_prompts(ablation)
+        return _write_results(ablation, rows)
 
 
 def _read_neurons(settings: AblateSettings) -> NeuronSet:

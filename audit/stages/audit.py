@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from flashbulb.audit.run.directory import (
     RunDirectoryError,
     fingerprint_of,
 )
+from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.settings.checks import check_strategies, check_training_images
@@ -91,6 +92,7 @@ def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None
     Raises:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
+    check_free(settings.out)  # before anything takes long
     candidates = read_prompts(settings.prompts, settings.text_column)
     reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     check_settings(settings, candidates, reference)
@@ -113,8 +115,7 @@ def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSet
     watch = Stopwatch()
     with watch.stage("load"):
         session = open_session(settings, replayed)
-    run = _claim(session, audit_identity(session.inputs), force)
-    with _status_on_failure(run):
+    with _claim(session, audit_identity(session.inputs), force) as run:
         recorded = record_prompts(session, run, watch)
         detection = detect_spikes(recorded, run, watch, writes_scores=False)
         return recover_images(session, recorded, detection, run, watch)
@@ -133,11 +134,11 @@ def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSe
     status = RunDirectory.examine(settings.out, identity, force=force)
     if not force and is_recorded(settings.out, status, settings):
         logger.info("%s is already %s", settings.out, status)
-        return RunDirectory.reopen(settings.out)
-    run = _claim(session, identity, force)
-    with _status_on_failure(run):
+        with RunDirectory.reopen(settings.out) as run:
+            return run
+    with _claim(session, identity, force) as run:
         record_prompts(session, run, watch)
-    return run
+        return run
 
 
 def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
@@ -149,17 +150,17 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
     Raises:
         RunDirectoryError: nothing is recorded there, or the recording is damaged; the directory is unchanged.
     """
-    run = RunDirectory.reopen(directory)
-    settings = restore_settings(run, changes)
-    recorded = open_recorded(directory, settings)
-    if is_detected(run, settings):
-        logger.info("%s is already %s", directory, run.record["status"])
+    with RunDirectory.reopen(directory) as run:
+        settings = restore_settings(run, changes)
+        recorded = open_recorded(directory, settings)
+        if is_detected(run, settings):
+            logger.info("%s is already %s", directory, run.record["status"])
+            return run
+        earlier = {RECORDING: run.record["identity"][RECORDING]}
+        with _status_on_failure(run):
+            run.begin({**earlier, DETECTION: detection_identity(settings)}, **recorded_entries(recorded))
+            detect_spikes(recorded, run, Stopwatch(), writes_scores=True)
         return run
-    earlier = {RECORDING: run.record["identity"][RECORDING]}
-    with _status_on_failure(run):
-        run.begin({**earlier, DETECTION: detection_identity(settings)}, **recorded_entries(recorded))
-        detect_spikes(recorded, run, Stopwatch(), writes_scores=True)
-    return run
 
 
 def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
@@ -173,25 +174,25 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         SettingsError: the model has changed since it was recorded, or `changes` do not fit together.
         the errors of `run_audit`.
     """
-    run, watch = RunDirectory.reopen(directory), Stopwatch()
-    settings = restore_settings(run, changes)
-    check_training_images(settings)
-    check_strategies(settings)
-    recorded = open_recorded(directory, settings)
-    if DETECTION not in run.record["identity"]:
-        raise RunDirectoryError(
-            f"{directory} is recorded, but detection has not run; continue with `flashbulb detect {directory}`"
-        )
-    with watch.stage("load"):
-        session = reload_session(recorded.inputs)
-    earlier = {stage: run.record["identity"][stage] for stage in (RECORDING, DETECTION)}
-    with _status_on_failure(run):
-        run.begin({**earlier, RECOVERY: recovery_identity(settings)}, **recorded_entries(recorded))
-        if not settings.images:
-            for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY):
-                shutil.rmtree(directory / name, ignore_errors=True)
-        detection = detect_spikes(recorded, run, watch, writes_scores=True)
-        return recover_images(session, recorded, detection, run, watch)
+    with RunDirectory.reopen(directory) as run:
+        watch, settings = Stopwatch(), restore_settings(run, changes)
+        check_training_images(settings)
+        check_strategies(settings)
+        recorded = open_recorded(directory, settings)
+        if DETECTION not in run.record["identity"]:
+            raise RunDirectoryError(
+                f"{directory} is recorded, but detection has not run; continue with `flashbulb detect {directory}`"
+            )
+        with watch.stage("load"):
+            session = reload_session(recorded.inputs)
+        earlier = {stage: run.record["identity"][stage] for stage in (RECORDING, DETECTION)}
+        with _status_on_failure(run):
+            run.begin({**earlier, RECOVERY: recovery_identity(settings)}, **recorded_entries(recorded))
+            if not settings.images:
+                for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY):
+                    shutil.rmtree(directory / name, ignore_errors=True)
+            detection = detect_spikes(recorded, run, watch, writes_scores=True)
+            return recover_images(session, recorded, detection, run, watch)
 
 
 def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
@@ -205,27 +206,28 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     session = load_session(settings, prompts, None, select_detectors(settings.detectors, settings.sites))
     inputs = session.inputs
     check_store_size(inputs)
-    run = RunDirectory.open(settings.out, {"calibration": recording_identity(inputs)}, force=force)
-    (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
-    with _status_on_failure(run):
-        recorded = record_prompt_set(session.recorder(), run, inputs, "reference", prompts)
-    identity = calibration_identity(inputs.model, inputs.settings)
-    fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts))
-    save_calibration(run.path, identity, prompts, recorded, fingerprint)
-    run.update(status="calibration", settings=inputs.settings.model_dump(mode="json"))
+    with RunDirectory.open(settings.out, {"calibration": recording_identity(inputs)}, force=force) as run:
+        (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
+        with _status_on_failure(run):
+            recorded = record_prompt_set(session.recorder(), run, inputs, "reference", prompts)
+        identity = calibration_identity(inputs.model, inputs.settings)
+        fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts))
+        save_calibration(run.path, identity, prompts, recorded, fingerprint)
+        run.update(status="calibration", settings=inputs.settings.model_dump(mode="json"))
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
     return run.path
 
 
-def _claim(session: Session, identity: Mapping[str, Any], force: bool) -> RunDirectory:
-    """Open the run directory, log what is about to run, and write the settings into run.json."""
+@contextmanager
+def _claim(session: Session, identity: Mapping[str, Any], force: bool) -> Iterator[RunDirectory]:
+    """Hold the run directory, write the settings into run.json, and if the stages fail, also the status."""
     inputs = session.inputs
-    run = RunDirectory.open(inputs.settings.out, identity, force=force)
-    model, n_prompts = inputs.model, len(inputs.candidates.prompts)
-    logger.info("%s (%s, %s on %s)", display_name(inputs.settings.model), model.fingerprint, model.dtype, model.device)
-    logger.info("%d prompts, results in %s", n_prompts, run.path)
-    run.update(settings=inputs.settings.model_dump(mode="json"))
-    return run
+    with RunDirectory.open(inputs.settings.out, identity, force=force) as run, _status_on_failure(run):
+        model, n_prompts, name = inputs.model, len(inputs.candidates.prompts), display_name(inputs.settings.model)
+        logger.info("%s (%s, %s on %s)", name, model.fingerprint, model.dtype, model.device)
+        logger.info("%d prompts, results in %s", n_prompts, run.path)
+        run.update(settings=inputs.settings.model_dump(mode="json"))
+        yield run
 
 
 @contextmanager
@@ -235,11 +237,17 @@ def _status_on_failure(run: RunDirectory) -> Iterator[None]:
         with flushed_denormals():
             yield
     except KeyboardInterrupt:
-        run.update(status="interrupted")
+        _state(run, status="interrupted")
         raise
     except UNTRUSTED_ERRORS as error:
-        run.update(status="untrusted", problems=[str(error)])
+        _state(run, status="untrusted", problems=[str(error)])
         raise
     except Exception:
-        run.update(status="failed")
+        _state(run, status="failed")
         raise
+
+
+def _state(run: RunDirectory, **entries: Any) -> None:
+    """Write how a stage ended, if the disk takes it; otherwise run.json keeps the status of a running audit."""
+    with suppress(OSError):
+        run.update(**entries)

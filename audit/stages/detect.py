@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from flashbulb.audit.detectors import ImageDetector
 from flashbulb.audit.prompts.prompt_set import PromptSet
@@ -133,7 +133,7 @@ def write_detected(recorded: RecordedRun, detection: DetectedRun, run: Path) -> 
     inputs, scored = recorded.inputs, detection.detected.scored
     texts, footer = text_sets(inputs, scored), {"model_fingerprint": inputs.model.fingerprint}
     with atomic_write(run / BASELINE_FILE) as part:
-        save_file(baseline_arrays(scored.groups), part, metadata=baseline_columns(scored.groups))
+        part.write_bytes(save(baseline_arrays(scored.groups), baseline_columns(scored.groups)))
     spikes = spikes_table(inputs.candidates.prompts, detection.flagged)
     write_table(run / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)
     write_table(run / REFERENCE_SCORES_FILE, reference_scores_table(inputs, scored), REFERENCE_SCORES_SCHEMA, footer)

@@ -11,7 +11,6 @@ from flashbulb.audit.ascent.climb import ClimbPlan
 from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.examination import require_working
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
@@ -27,7 +26,7 @@ from flashbulb.audit.stages.discover_output import (
     write_recoveries,
 )
 from flashbulb.audit.stages.replay import Replay
-from flashbulb.audit.stages.session import load_training_images
+from flashbulb.audit.stages.session import examine_model, load_training_images
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
 from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING
@@ -58,19 +57,19 @@ def run_discovery(
     loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("discover")
-    require_working(denoiser, is_wanted=settings.examine)
+    examine_model(settings, denoiser, ())
     _check_budget(settings, denoiser)
     identity = _identity(settings, loaded)
     if replayed is not None:
         replayed.compare_inputs(identity)
-    run = RunDirectory.open(settings.out, identity, force=force)
-    run.update(status=DISCOVERY_RUNNING)
-    training = load_training_images(settings, denoiser)
-    console = SummaryConsole()
-    session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
-    logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
-    with flushed_denormals():
-        return _search(session)
+    with RunDirectory.open(settings.out, identity, force=force) as run:
+        run.update(status=DISCOVERY_RUNNING)
+        training = load_training_images(settings, denoiser)
+        console = SummaryConsole()
+        session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
+        logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
+        with flushed_denormals():
+            return _search(session)
 
 
 def _check_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flashbulb.audit.prompts.labels import Labels, LabelsError, read_labels
+from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.statistics.separation import (
     N_RESAMPLES,
     measure_separation,
@@ -96,7 +97,8 @@ def evaluate_run(run: Path, labels: Path, seed: int) -> Evaluation:
     if all(row.auc is None for row in evaluation.rows):
         raise LabelsError(f"{labels}: no detector scored both memorized and other prompts of {run}; label more of them")
     try:
-        _write(run, evaluation, labelled, sha256_of(labels), record.tables[SCORES_FILE])
+        with hold_directory(run):
+            _write(run, evaluation, labelled, sha256_of(labels), record.tables[SCORES_FILE])
     except OSError as error:
         raise RunFileError(f"{run} cannot be written: {error.strerror or error}; evaluate a copy of it") from error
     return evaluation

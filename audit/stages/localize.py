@@ -18,12 +18,13 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
 from flashbulb.audit.run.directory import fingerprint_of
+from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.localize_output import write_localization_results
 from flashbulb.reports.gate.check import load_checked
 from flashbulb.reports.tables.files import RunIncompleteError
-from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
 
 logger = logging.getLogger(__name__)
@@ -44,11 +45,17 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
     Images that were localized with the same settings are not localized again.
 
     Raises:
-        RunFileError: the run is not a finished audit, or its tables were changed.
+        RunFileError: the run is not a finished audit, its tables were changed, or another process writes into it.
         MemoriesError: the audit recovered no image, or none for a prompt in `settings.prompts`.
         SettingsError: the model has changed since the audit, or every prompt is flagged.
         ModelError: the model cannot be loaded.
     """
+    load_run(settings.run)
+    with hold_directory(settings.run):
+        return _localize(settings)
+
+
+def _localize(settings: LocalizeSettings) -> LocalizationCounts:
     record = load_checked(settings.run).record
     memories = read_memories(settings.run, settings.prompts, settings.max_prompts)
     loaded = _load(record, settings)

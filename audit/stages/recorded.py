@@ -5,7 +5,6 @@ A recording is reopened without the model and the prompt files. Its JSON file is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,16 +14,23 @@ import pandas as pd
 
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded
-from flashbulb.audit.record.shards import find_damage, read_prompt_set, save_prompts
+from flashbulb.audit.record.shards import check_intact, find_damage, read_prompt_set, save_prompts
 from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of, flatten_json
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.identity import calibration_identity, recording_identity, set_identity
 from flashbulb.audit.stages.state import AuditedModel, Inputs, RecordedRun
 from flashbulb.hooks import Site
-from flashbulb.reports.gate.policy import read_policy
+from flashbulb.hooks.files import DamagedFile, sealed, unsealed
+from flashbulb.reports.gate.policy import Policy, read_policy
 from flashbulb.reports.gate.waivers import read_waivers
 from flashbulb.reports.tables.differences import first_difference
-from flashbulb.reports.tables.files import SCHEMA_VERSION, atomic_write, write_json
+from flashbulb.reports.tables.files import (
+    SCHEMA_VERSION,
+    RunIncompleteError,
+    atomic_write,
+    sha256_of,
+    write_text,
+)
 
 ACTIVATIONS = "activations"
 RECORDING_FILE, SCREEN_FILE, LEFT_OUT = "recording.json", "screen.parquet", "left_out"
@@ -32,6 +38,8 @@ CALIBRATION_FILE = "calibration.json"
 
 _COUNTS = ("n_shards", "n_truncated", "n_evaluations")
 """Fields of `Recorded` that recording.json holds for each set."""
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What reading a recording raises if a file is damaged, or if they do not fit together."""
 
 
 class CalibrationError(ValueError):
@@ -56,43 +64,56 @@ def save_recorded(run: Path, recorded: RecordedRun) -> None:
             "prompts": save_prompts(folder / name, prompts),
             **{count: getattr(recorded.sets[name], count) for count in _COUNTS},
         }
-    if inputs.screen_scores:
-        (folder / LEFT_OUT).mkdir(exist_ok=True)
-        save_prompts(folder / LEFT_OUT, replace(inputs.candidates, prompts=inputs.left_out))
-        with atomic_write(folder / SCREEN_FILE) as part:
-            pd.DataFrame(inputs.screen_scores.items(), columns=["prompt_id", "screen"]).to_parquet(part, index=False)
     content = {
         "identity": recording_identity(inputs),
         "model": asdict(inputs.model),
         "sites": [asdict(site) for site in inputs.sites],
         "sets": sets,
-        "is_screened": bool(inputs.screen_scores),
+        "screened": _save_screened(folder, inputs) if inputs.screen_scores else None,
         "evaluations": recorded.evaluations,
         "timings": dict(recorded.timings),
     }
-    write_json(folder / RECORDING_FILE, content)
+    write_text(folder / RECORDING_FILE, sealed(content))
+
+
+def _save_screened(folder: Path, inputs: Inputs) -> dict[str, Any]:
+    """Write the prompts that tier 0 left out, and every tier-0 score; return what reading them needs."""
+    (folder / LEFT_OUT).mkdir(exist_ok=True)
+    left_out = save_prompts(folder / LEFT_OUT, replace(inputs.candidates, prompts=inputs.left_out))
+    with atomic_write(folder / SCREEN_FILE) as part:
+        scores = pd.DataFrame(dict(inputs.screen_scores).items(), columns=["prompt_id", "screen"])
+        scores.to_parquet(part, index=False)
+    return {"left_out": left_out, "scores_sha256": sha256_of(folder / SCREEN_FILE)}
 
 
 def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
     """Read what `save_recorded` wrote, check every shard, and continue with `settings`.
 
     Raises:
-        RunDirectoryError: the recording is unfinished or damaged, or its calibration, policy or waivers cannot be used.
+        RunDirectoryError: nothing is recorded yet.
+        RunIncompleteError: the recording is damaged.
+        CalibrationError, RunFileError: the calibration, policy or waivers of `settings` cannot be used.
     """
-    path = run / ACTIVATIONS / RECORDING_FILE
+    folder = run / ACTIVATIONS
+    if not (folder / RECORDING_FILE).exists():
+        raise RunDirectoryError(f"{run} is not recorded yet; finish it with the command that began it")
+    policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        recorded = _read_recorded(run / ACTIVATIONS, content, settings)
-        fingerprints = {name: str(entry["fingerprint"]) for name, entry in content["sets"].items()}
-    except FileNotFoundError as error:
-        raise RunDirectoryError(f"{run} is not recorded yet; finish it with the command that began it") from error
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise RunDirectoryError(f"{path} is damaged ({error}); record into another directory") from error
-    for name, prompts in recorded.inputs.sets_to_record.items():
-        damage = find_damage(recorded.sets[name], fingerprints[name], len(prompts.prompts))
-        if damage is not None:
-            raise RunDirectoryError(f"{run / ACTIVATIONS / name} is damaged ({damage}); run `flashbulb record` again")
-    return recorded
+        content = unsealed(folder / RECORDING_FILE)
+        inputs, sets = _read_inputs(folder, content, settings), _read_sets(folder, content)
+        for name, prompts in inputs.sets_to_record.items():
+            fingerprint = str(content["sets"][name]["fingerprint"])
+            if (damage := find_damage(sets[name], fingerprint, len(prompts.prompts))) is not None:
+                raise DamagedFile(f"{folder / name} is damaged: {damage}")
+        evaluations, timings = int(content["evaluations"]), dict(content["timings"])
+    except _DAMAGE as error:
+        way_out = "run `flashbulb record` again, which keeps what is intact"
+        raise RunIncompleteError(f"{_describe(error, folder / RECORDING_FILE)}; {way_out}") from error
+    inputs = replace(inputs, policy=policy, waivers=waivers)
+    if settings.calibration is not None:
+        saved = open_calibration(settings.calibration, calibration_identity(inputs.model, settings))
+        inputs, sets["reference"] = replace(inputs, reference=saved.prompts, saved=saved.recorded), saved.recorded
+    return RecordedRun(inputs, sets, evaluations, timings)
 
 
 def save_calibration(
@@ -113,7 +134,7 @@ def save_calibration(
         "n_shards": recorded.n_shards,
         "n_truncated": recorded.n_truncated,
     }
-    write_json(folder / CALIBRATION_FILE, content)
+    write_text(folder / CALIBRATION_FILE, sealed(content))
 
 
 def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibration:
@@ -123,43 +144,48 @@ def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibrat
         CalibrationError: it is missing, damaged, of another version, or was recorded with another identity.
     """
     path = folder / CALIBRATION_FILE
+    if not path.exists():
+        raise CalibrationError(f"{folder} holds no finished calibration; make one with flashbulb calibrate")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version, saved_identity = int(content["schema_version"]), dict(content["identity"])
-        prompts = read_prompt_set(folder, content["prompts"])
+        content = unsealed(path)
+        _refuse_other_version(path, int(content["schema_version"]))
+        saved_identity, prompts = dict(content["identity"]), read_prompt_set(folder, content["prompts"])
         recorded = Recorded(folder / content["shards"], int(content["n_shards"]), int(content["n_truncated"]), 0)
-    except FileNotFoundError as error:
-        raise CalibrationError(f"{folder} holds no finished calibration; make one with flashbulb calibrate") from error
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CalibrationError(f"{path} is damaged ({error}); calibrate again") from error
-    _refuse_other_version(path, version)
+        damage = find_damage(recorded, str(content["fingerprint"]), len(prompts.prompts))
+    except CalibrationError:
+        raise
+    except _DAMAGE as error:
+        raise CalibrationError(f"{_describe(error, path)}; calibrate again") from error
     _refuse_other_identity(folder, saved_identity, identity)
-    damage = find_damage(recorded, str(content["fingerprint"]), len(prompts.prompts))
     if damage is not None:
         raise CalibrationError(f"{path} is damaged ({damage}); calibrate again")
     return SavedCalibration(prompts, recorded)
 
 
-def _read_recorded(folder: Path, content: Mapping[str, Any], settings: AuditSettings) -> RecordedRun:
-    prompts = {name: read_prompt_set(folder / name, entry["prompts"]) for name, entry in content["sets"].items()}
-    sets = {
+def _describe(error: Exception, path: Path) -> str:
+    """Return which file is damaged; `path` describes the others and does not fit them."""
+    return str(error) if isinstance(error, DamagedFile) else f"{path} is damaged ({error})"
+
+
+def _read_sets(folder: Path, content: Mapping[str, Any]) -> dict[str, Recorded]:
+    return {
         name: Recorded(folder / name, *(int(entry[count]) for count in _COUNTS))
         for name, entry in content["sets"].items()
     }
-    model, reference, saved = AuditedModel(**content["model"]), prompts.get("reference"), None
-    if settings.calibration is not None:
-        calibration = open_calibration(settings.calibration, calibration_identity(model, settings))
-        reference, saved = calibration.prompts, calibration.recorded
-        sets["reference"] = saved
-    sites = tuple(Site(**site) for site in content["sites"])
-    policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
-    inputs = Inputs(settings, model, sites, prompts["candidates"], reference, saved, policy, waivers)
-    if content["is_screened"]:
-        screen = pd.read_parquet(folder / SCREEN_FILE)
-        left_out = read_prompt_set(folder / LEFT_OUT, content["sets"]["candidates"]["prompts"])
-        scores = dict(zip(screen["prompt_id"].tolist(), screen["screen"].tolist(), strict=True))
-        inputs = replace(inputs, left_out=left_out.prompts, screen_scores=scores)
-    return RecordedRun(inputs, sets, int(content["evaluations"]), dict(content["timings"]))
+
+
+def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettings) -> Inputs:
+    """Read what the recording itself holds, without policy, waivers and a saved calibration."""
+    prompts = {name: read_prompt_set(folder / name, entry["prompts"]) for name, entry in content["sets"].items()}
+    model, sites = AuditedModel(**content["model"]), tuple(Site(**site) for site in content["sites"])
+    inputs = Inputs(settings, model, sites, prompts["candidates"], prompts.get("reference"), None, Policy(), ())
+    if (screened := content["screened"]) is None:
+        return inputs
+    check_intact(folder / SCREEN_FILE, screened["scores_sha256"])
+    screen = pd.read_parquet(folder / SCREEN_FILE)
+    scores = dict(zip(screen["prompt_id"].tolist(), screen["screen"].tolist(), strict=True))
+    left_out = read_prompt_set(folder / LEFT_OUT, screened["left_out"])
+    return replace(inputs, left_out=left_out.prompts, screen_scores=scores)
 
 
 def _refuse_other_version(path: Path, version: int) -> None:

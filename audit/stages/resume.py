@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,10 @@ from flashbulb.audit.run.directory import DETECTION, RunDirectory, RunDirectoryE
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.identity import detection_identity
 from flashbulb.audit.stages.recorded import open_recorded
-from flashbulb.reports.tables.files import DETECTION_TABLES, sha256_of
+from flashbulb.reports.tables.files import DETECTION_TABLES, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.run_record import COMPLETE, DETECTED, RECORDED
 
-_NOT_RESTORED = {name for name, option in AuditSettings.options().items() if option.can_run_code}
-"""A run directory may come from an untrusted source."""
+logger = logging.getLogger(__name__)
 
 
 def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSettings:
@@ -29,7 +29,7 @@ def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSett
     saved = run.record.get("settings")
     if not isinstance(saved, Mapping):
         raise RunDirectoryError(f"{run.path} holds no settings; finish it with the command that began it")
-    values = {name: value for name, value in saved.items() if name not in _NOT_RESTORED}
+    values = {name: value for name, value in saved.items() if name not in AuditSettings.never_restored()}
     try:
         settings = AuditSettings.model_validate({**values, "out": run.path})
     except ValidationError as error:
@@ -45,7 +45,8 @@ def is_recorded(directory: Path, status: str | None, settings: AuditSettings) ->
         return False
     try:
         open_recorded(directory, settings)
-    except RunDirectoryError:
+    except (RunDirectoryError, RunIncompleteError) as error:
+        logger.warning("%s", error)
         return False
     return True
 

@@ -19,7 +19,7 @@ from flashbulb.audit.detectors import (
     find_detectors,
 )
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.examination import require_working
+from flashbulb.audit.model.examination import N_IMAGES, require_working
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet
@@ -27,6 +27,7 @@ from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
 from flashbulb.audit.settings import (
     DEFAULT_DETECTORS,
     AuditSettings,
+    DiscoverSettings,
     SettingsError,
     TrainingImageSettings,
     default_strategies,
@@ -39,7 +40,7 @@ from flashbulb.audit.statistics.calibration import MIN_REFERENCE
 from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, SOURCE
 from flashbulb.audit.training_images.descriptors import load_descriptor
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.audit.training_images.storage import open_training_images, some_training_images
 from flashbulb.hooks import PROMPT_SITE_KINDS, SITE_KINDS, Site
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers
@@ -79,13 +80,28 @@ def load_session(
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
     settings, detectors = _fit(settings, detectors, denoiser)
-    require_working(denoiser, [prompt.text for prompt in candidates.prompts], is_wanted=settings.examine)
+    examine_model(settings, denoiser, [prompt.text for prompt in candidates.prompts])
     sites = denoiser.sites(settings.sites)
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
     return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
+
+
+def examine_model(settings: AuditSettings | DiscoverSettings, denoiser: Denoiser, prompts: Sequence[str]) -> None:
+    """Refuse a model that does not run as it was trained, unless the settings trust it.
+
+    Raises:
+        UntrustedModel: says what is wrong, and what would fit.
+    """
+    if not settings.examine:
+        logger.info("not examined whether the model runs as it was trained")
+        return
+    images = None
+    if settings.train_images is not None:
+        images = some_training_images(settings.train_images, N_IMAGES, *denoiser.image_size)
+    require_working(denoiser, prompts, images)
 
 
 def _fit(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
-from flashbulb.audit.training_images.index import Entry, make_folder
+from flashbulb.audit.training_images.index import Entry
 from flashbulb.audit.training_images.manifest import MANIFEST_FILE
 from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.reports.tables.files import atomic_write, sha256_of, write_json
@@ -97,7 +97,6 @@ def faiss_search(embeddings: npt.NDArray[np.floating[Any]]) -> Search:
 @contextmanager
 def write_embeddings(out: Path, descriptor: Descriptor, entries: Iterator[Entry]) -> Iterator[Iterator[Entry]]:
     """Yield the entries and embed each as it passes; the files appear in `out` when the block ends without error."""
-    make_folder(out)
     (out / EMBEDDINGS_MANIFEST).unlink(missing_ok=True)
     count, dimension = 0, 0
     with atomic_write(out / EMBEDDINGS_FILE) as part, part.open("wb") as file:

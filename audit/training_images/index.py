@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, overload
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, Hashes
 from flashbulb.audit.training_images.manifest import MANIFEST_FILE, Manifest, read_manifest, write_manifest
 from flashbulb.audit.training_images.members import Member, TrainingImagesError
@@ -155,7 +156,7 @@ def index_in_memory(source: Path, aspect: float, entries: Iterable[Entry], tally
 
 
 def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry], tally: Tally) -> int:
-    """Write an index into the folder `out` in bounded memory, and return its number of images.
+    """Write an index into the existing folder `out` in bounded memory, and return its number of images.
 
     The manifest is written last: a folder without one is not an index.
 
@@ -164,7 +165,6 @@ def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]
     """
     fingerprint, n_images, count, end = hashlib.sha256(), 0, 0, 0
     try:
-        make_folder(out)
         (out / MANIFEST_FILE).unlink(missing_ok=True)
         with ExitStack() as stack:
             names = (HASHES_FILE, RECORDS_FILE, OFFSETS_FILE)
@@ -190,12 +190,22 @@ def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]
     return n_images
 
 
-def make_folder(out: Path) -> None:
-    """Create the folder of an index; raise TrainingImagesError if that fails."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingImagesError(f"{out} cannot be made: {error.strerror or error}; choose another folder") from error
+@contextmanager
+def held_folder(out: Path) -> Iterator[None]:
+    """Create the folder of an index, and hold it for this process while the block runs.
+
+    Raises:
+        TrainingImagesError: that fails.
+        DirectoryHeldError: another process writes an index there.
+    """
+    with ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(hold_directory(out))
+        except OSError as error:
+            reason = error.strerror or error
+            raise TrainingImagesError(f"{out} cannot be written: {reason}; choose another folder") from error
+        yield
 
 
 def open_index(folder: Path, aspect: float) -> ImageIndex:

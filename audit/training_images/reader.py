@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from flashbulb.audit.images.decoding import decode, quiet_pillow
-from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.images.distances import RgbImage, RgbImages
 from flashbulb.audit.images.formats import has_image_suffix
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
@@ -101,6 +102,22 @@ def log_passed_over(source: Path, rows: tuple[PassedOver, ...]) -> None:
         logger.log(level, "not compared in %s: %s", visible_text(str(source), 1000), passed_over_line(rows))
 
 
+def first_images(source: Path, n: int, height: int, width: int) -> RgbImages | None:
+    """Read the first `n` images of a source, at one size: [image, height, width, 3]; None if none can be read.
+
+    Raises:
+        TrainingImagesError: the source does not exist or is no set of images.
+    """
+
+    def fitted(image: Image.Image) -> Image.Image:
+        return Image.fromarray(fit(image, height, width))
+
+    with quiet_pillow(), closing(_in_order(source, width / height, max(height, width), fitted, Tally())) as reads:
+        entries = (read.entries[0] for _, read in reads if isinstance(read, _Read))
+        images = [np.asarray(entry.image) for entry in islice(entries, n)]
+    return np.stack(images) if images else None
+
+
 class _Read(NamedTuple):
     entries: list[Entry]
     has_more_frames: bool
@@ -108,7 +125,7 @@ class _Read(NamedTuple):
 
 def _in_order(
     source: Path, aspect: float, at_least: int, keep: Keep, tally: Tally
-) -> Iterator[tuple[Member, _Read | str]]:
+) -> Generator[tuple[Member, _Read | str]]:
     reader = MemberReader(source)
 
     def read(member: Member) -> tuple[Member, _Read | str]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.training_images.blocks import BlockMeans, block_means
 from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
 from flashbulb.audit.training_images.embeddings import (
@@ -19,13 +20,14 @@ from flashbulb.audit.training_images.embeddings import (
     open_embeddings,
     write_embeddings,
 )
-from flashbulb.audit.training_images.index import Entry, index_in_memory, is_index, open_index, write_index
+from flashbulb.audit.training_images.index import Entry, held_folder, index_in_memory, is_index, open_index, write_index
 from flashbulb.audit.training_images.matching import shrink
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.reader import (
     ENOUGH_FOR_DESCRIPTORS,
     ENOUGH_FOR_HASHES,
+    first_images,
     fit,
     log_passed_over,
     read_set,
@@ -81,6 +83,15 @@ def _complete(image: Image.Image) -> Image.Image:
     return image
 
 
+def some_training_images(source: Path, n: int, height: int, width: int) -> RgbImages | None:
+    """Read a few images of a source or of the source of an index: [image, height, width, 3]; None if none can be read.
+
+    Raises:
+        TrainingImagesError: as `open_training_images`.
+    """
+    return first_images(open_index(source, width / height).source if is_index(source) else source, n, height, width)
+
+
 class Indexed(NamedTuple):
     """The number of images in an index, and what its source holds beside them."""
 
@@ -100,9 +111,10 @@ def build_index(source: Path, out: Path, *, aspect: float = 1.0, descriptor: Des
     """
     side, tally = ENOUGH_FOR_HASHES if descriptor is None else ENOUGH_FOR_DESCRIPTORS, Tally()
     entries = read_set(source, aspect, side, partial(shrink, side=side), tally)
-    if descriptor is None:
-        n_images = write_index(source, out, aspect, entries, tally)
-    else:
-        with write_embeddings(out, descriptor, entries) as embedding:
-            n_images = write_index(source, out, aspect, embedding, tally)
+    with held_folder(out):
+        if descriptor is None:
+            n_images = write_index(source, out, aspect, entries, tally)
+        else:
+            with write_embeddings(out, descriptor, entries) as embedding:
+                n_images = write_index(source, out, aspect, embedding, tally)
     return Indexed(n_images, tally.result())

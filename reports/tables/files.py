@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
+
+PART_SUFFIX = ".part"
+"""Ending of a file that is being written."""
 
 METADATA_KEY = "flashbulb"
 """Key of what PNG and safetensors files record about themselves, as JSON."""
@@ -60,13 +64,31 @@ class RunIncompleteError(RunFileError):
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a `.part` path to write to; rename it to `path` if the block succeeds and delete it otherwise."""
-    part = path.with_name(path.name + ".part")
+    """Yield a new `.part` path to write to; flush it to the disk and rename it to `path` if the block succeeds.
+
+    No two writers share a part, and one that fails deletes its own.
+
+    Raises:
+        OSError: the file cannot be written; the error names it.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
         yield part
+        _flush_to_disk(part)
         os.replace(part, path)
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno) if error.errno else str(error), str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that has become read-only keeps it
+            part.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,5 +1,8 @@
 """The results of an ablation: `ablation.parquet`, its record in `run.json`, and the effect on each prompt."""
 
+import hashlib
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,8 @@ from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.run_record import Count, ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, read_table, required_column, write_table
 
+logger = logging.getLogger(__name__)
+
 ABLATION_FILE = "ablation.parquet"
 ABLATION_PAGE = "ablation.md"
 PANELS_DIRECTORY = "panels"
@@ -27,6 +32,7 @@ _MEASURES = (
     "seed_agreement_before",
     "seed_agreement_after",
 )
+_ROWS_SHA256 = "rows_sha256"
 _PATHS = ("before_path", "after_path", "panel_path")
 ABLATION_SCHEMA = pa.schema(
     [
@@ -135,24 +141,34 @@ def effect_of(rows: Sequence[TableRow]) -> PromptEffect:
 
 
 def write_effects(directory: Path, rows: Sequence[TableRow], metadata: Mapping[str, str]) -> None:
-    """Write `ablation.parquet`, one row per prompt and seed, atomically."""
+    """Write `ablation.parquet`, one row per prompt and seed, atomically, with a hash of the rows in its footer."""
     table = pa.Table.from_pylist(list(rows), schema=ABLATION_SCHEMA)
-    write_table(directory / ABLATION_FILE, table, ABLATION_SCHEMA, metadata)
+    write_table(directory / ABLATION_FILE, table, ABLATION_SCHEMA, {**metadata, _ROWS_SHA256: _hash_rows(table)})
+
+
+def _hash_rows(table: pa.Table) -> str:
+    return hashlib.sha256(json.dumps(table.select(ABLATION_SCHEMA.names).to_pylist()).encode()).hexdigest()
 
 
 def finished_rows(directory: Path, metadata: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of the prompts whose images all exist, by prompt_id.
 
     A table that is missing, damaged or was not written with this `metadata` holds no finished prompt, so all of its
-    prompts are sampled again.
+    prompts are sampled again; damage is logged.
 
     Raises:
         RunFileError: the table has another schema version or other columns.
         RunIncompleteError: a path leads out of the directory.
     """
+    path = directory / ABLATION_FILE
+    if not path.exists():
+        return {}
     try:
-        table = read_table(directory / ABLATION_FILE, ABLATION_SCHEMA)
-    except RunIncompleteError:
+        table = read_table(path, ABLATION_SCHEMA)
+        if (table.schema.metadata or {}).get(f"flashbulb.{_ROWS_SHA256}".encode()) != _hash_rows(table).encode():
+            raise RunIncompleteError(f"{path} is not what was written")
+    except RunIncompleteError as error:
+        logger.warning("%s; its prompts are sampled again", error)
         return {}
     footer = table.schema.metadata
     if any(footer.get(f"flashbulb.{key}".encode()) != value.encode() for key, value in metadata.items()):

@@ -189,6 +189,7 @@ def cost(n: int) -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder, started = Path(name), time.process_time()
+        (folder / "index").mkdir()
         write_index(folder, folder / "index", 1.0, entries(), Tally())
         built = time.process_time() - started
         sizes = sum(path.stat().st_size for path in (folder / "index").iterdir())

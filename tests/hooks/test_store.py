@@ -1,6 +1,7 @@
 """A shard is written complete or not at all, records its origin, and opens in other libraries."""
 
 import json
+import re
 
 import duckdb
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from flashbulb.hooks import (
+    DamagedFile,
     FingerprintMismatch,
     NewerSchema,
     activation_columns,
@@ -21,6 +23,7 @@ from flashbulb.hooks import (
     store,
     write_shard,
 )
+from flashbulb.hooks.files import sealed, unsealed
 
 V, F = "unet.mid_block.attn2.to_v/prompt_mean", "unet.mid_block.ff.net.2/abs_max"
 MANIFEST = {"fingerprint": "model-a", "settings": {"dtype": "float32"}, "firings": {V: 3}}
@@ -164,7 +167,6 @@ def test_leftovers_of_a_killed_writer_are_not_complete(tmp_path):
     assert complete_shards(tmp_path, "model-a") == {}
     write(tmp_path, 1)
     assert list(complete_shards(tmp_path, "model-a")) == [1]
-    assert not (tmp_path / "part-00001.parquet.part").exists()
 
 
 def test_failed_write_leaves_no_shard(tmp_path):
@@ -181,8 +183,7 @@ def test_other_fingerprint_is_refused(tmp_path):
 
 def test_newer_schema_is_refused_with_both_versions(tmp_path):
     path = write(tmp_path).with_suffix(".json")
-    content = json.loads(path.read_text()) | {"schema_version": store.SCHEMA_VERSION + 1}
-    path.write_text(json.dumps(content))
+    path.write_text(sealed(unsealed(path) | {"schema_version": store.SCHEMA_VERSION + 1}))
     with pytest.raises(NewerSchema, match=rf"version {store.SCHEMA_VERSION + 1}.*than {store.SCHEMA_VERSION}"):
         complete_shards(tmp_path, "model-a")
 
@@ -190,8 +191,25 @@ def test_newer_schema_is_refused_with_both_versions(tmp_path):
 @pytest.mark.parametrize("content", [[], {}, {"schema_version": 1}])
 def test_json_that_is_not_a_manifest_is_refused(tmp_path, content):
     (tmp_path / "part-00000.json").write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="is not the manifest of a shard"):
+    with pytest.raises(DamagedFile, match="is not what was written"):
         read_manifest(tmp_path / "part-00000.json")
+    (tmp_path / "part-00000.json").write_text(sealed(dict(content)))
+    with pytest.raises(DamagedFile, match="is not the manifest of a shard"):
+        read_manifest(tmp_path / "part-00000.json")
+
+
+def test_any_changed_byte_of_a_manifest_is_damage_or_no_change(tmp_path, caplog):
+    path = write(tmp_path).with_suffix(".json")
+    written, content = path.read_bytes(), read_manifest(path)
+    for position in range(len(written)):
+        path.write_bytes(written[:position] + bytes([written[position] ^ 1]) + written[position + 1 :])
+        if complete_shards(tmp_path, "model-a"):
+            assert read_manifest(path) == content
+            continue
+        assert str(path) in caplog.text
+        caplog.clear()
+        with pytest.raises(DamagedFile, match=re.escape(str(path))):
+            read_manifest(path)
 
 
 @pytest.mark.parametrize(

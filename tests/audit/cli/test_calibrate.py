@@ -1,6 +1,5 @@
 """A reference recorded once serves every audit of the same model and settings, and no other audit."""
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -10,6 +9,8 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
+from flashbulb.hooks.files import sealed, unsealed
+from flashbulb.reports.tables.files import SCHEMA_VERSION
 from flashbulb.reports.tables.run_record import load_run
 from tests.audit.commands import ODD, QUICK, REFERENCE, digests, refused, run_flashbulb, run_json, scores_of, text_file
 from tests.toy import build_toy_pipe
@@ -134,9 +135,11 @@ def test_two_references_are_refused(inputs, calibrated, tmp_path):
 
 
 def edit(**entries: object) -> Callable[[Path], None]:
+    """Change entries of calibration.json and its seal with them."""
+
     def damage(folder: Path) -> None:
-        content = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
-        (folder / "calibration.json").write_text(json.dumps(content | entries), encoding="utf-8")
+        content = unsealed(folder / "calibration.json")
+        (folder / "calibration.json").write_text(sealed(content | entries), encoding="utf-8")
 
     return damage
 
@@ -169,17 +172,18 @@ def drop_prompts(folder: Path) -> None:
 STEP_SHARD = "activations/reference/step/part-00000.parquet"
 VISIBLE_DAMAGE = {
     "no calibration.json": (remove("calibration.json"), "holds no finished calibration"),
-    "no prompts": (remove("prompts.parquet"), "holds no finished calibration"),
+    "no prompts": (remove("prompts.parquet"), "prompts.parquet is missing or damaged"),
     "torn calibration.json": (tear("calibration.json"), "is damaged"),
     "empty calibration.json": (replace("calibration.json", b"\n"), "is damaged"),
     "a list": (replace("calibration.json", b"[]"), "is damaged"),
     "a bare object": (replace("calibration.json", b"{}"), "is damaged"),
     "not UTF-8": (replace("calibration.json", b"\xff\xfe"), "is damaged"),
-    "torn prompts": (tear("prompts.parquet"), "is damaged"),
-    "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "is damaged"),
+    "torn prompts": (tear("prompts.parquet"), "prompts.parquet is missing or damaged"),
+    "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "prompts.parquet is missing or damaged"),
+    "fewer prompts than rows": (drop_prompts, "prompts.parquet is missing or damaged"),
     "version is text": (edit(schema_version="new"), "is damaged"),
     "prompts described by nothing": (edit(prompts=None), "is damaged"),
-    "newer": (edit(schema_version=99), "99, newer than 5; upgrade flashbulb"),
+    "newer": (edit(schema_version=99), f"99, newer than {SCHEMA_VERSION}; upgrade flashbulb"),
 }
 SHARD_DAMAGE = {
     "identity is text": edit(identity="mine"),
@@ -190,7 +194,6 @@ SHARD_DAMAGE = {
     "more shards than there are": edit(n_shards=7),
     "no shards": edit(n_shards=0),
     "shards elsewhere": edit(shards="nowhere"),
-    "fewer prompts than rows": drop_prompts,
 }
 
 
@@ -209,10 +212,9 @@ def test_calibration_of_damaged_shards_is_one_line(inputs, damaged, tmp_path, ki
 
 
 def test_folder_that_is_not_a_calibration_is_one_line(inputs, calibrated, tmp_path):
-    for folder in (tmp_path / "nowhere", tmp_path, calibrated.run):
+    for folder in (tmp_path / "nowhere", tmp_path, calibrated.run, inputs.prompts):
         line = refused("audit", *audit_options(inputs, folder, tmp_path / "run", *FAST))
         assert "make one with flashbulb calibrate" in line
-    assert "calibrate again" in refused("audit", *audit_options(inputs, inputs.prompts, tmp_path / "run", *FAST))
 
 
 def test_calibration_is_not_accepted_as_an_audit(inputs, damaged):

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from flashbulb.audit.planted.paths import CAPTIONS, MODEL, REFERENCE
+from flashbulb.audit.planted.paths import CAPTIONS, IMAGES, MODEL, REFERENCE
 from tests.audit.commands import CANDIDATES, QUICK, run_flashbulb, text_file
 from tests.audit.commands import REFERENCE as TOY_REFERENCE
 from tests.toy import build_toy_pipe
@@ -37,6 +37,21 @@ def test_misread_model_is_not_trusted_by_any_command(misread, tmp_path, command)
     (line,) = answer.errors
     assert "its scheduler declares v_prediction, and it looks like epsilon" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_training_images_are_used_where_they_are_given(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    path = folder / "vae" / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "scaling_factor": content["scaling_factor"] / 2}))
+    inputs = ("--model", folder, "--prompts", CAPTIONS, "--reference", REFERENCE, "--out", tmp_path / "run")
+    answer = run_flashbulb("validate", *inputs, "--train-images", IMAGES)
+    assert answer.code == 3
+    assert "on the training images" in answer.errors[0]
+    index = tmp_path / "index"
+    assert run_flashbulb("index", IMAGES, index).code == 0
+    assert run_flashbulb("validate", *inputs, "--train-images", index).errors == answer.errors
 
 
 def test_model_that_is_trusted_unexamined_is_audited_and_said_to_be(tmp_path):

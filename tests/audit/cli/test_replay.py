@@ -195,3 +195,14 @@ def test_every_command_that_writes_a_directory_records_its_settings(
     assert ablated(inputs.model, neuron_file(tmp_path / "neurons.json", NEURONS), tmp_path / "ablation").code == 0
     fields = {finished.run: "fpr", searched: "budget", tmp_path / "calibration": "n_seeds", tmp_path / "ablation": "by"}
     assert [run for run, field in fields.items() if field not in run_json(run)["settings"]] == []
+
+
+def test_weights_that_can_run_code_are_not_taken_from_the_run(finished, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
+    (tmp_path / "weights.pt").write_bytes(b"code")
+    for name, value in {"descriptor": "dinov2", "descriptor_weights": str(tmp_path / "weights.pt")}.items():
+        edit_run_json(run, "settings", name, value=value)
+    edit_run_json(run, "settings", "allow_pickle", value=True)
+    line = message_of(run_flashbulb("audit", "--replay", run, "--out", tmp_path / "again"))
+    assert "--descriptor-weights belong together" in line
+    assert not (tmp_path / "again").exists()

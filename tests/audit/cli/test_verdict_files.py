@@ -119,7 +119,7 @@ def test_invalid_policy_is_an_error_before_anything_changes(
 
 
 @pytest.mark.parametrize("part", ["summary_markdown", "write_outputs", "judge", "check_run"])
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (OSError(28, "No space left"), 4)])
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (OSError(28, "No space left"), 2)])
 def test_an_interrupted_audit_leaves_no_verdict(
     audit: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch, part: str, error: Any, code: int
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from flashbulb.audit.images.png import read_image, save_image
 from flashbulb.reports.tables.files import METADATA_KEY
@@ -28,7 +29,22 @@ def test_pixels_and_metadata_come_back_exactly(tmp_path: Path) -> None:
 def test_the_metadata_are_json_under_one_key(tmp_path: Path) -> None:
     save_image(tmp_path / "image.png", random_pixels(8, 12, 3), METADATA)
     with Image.open(tmp_path / "image.png") as image:
-        assert {key: json.loads(text) for key, text in image.text.items()} == {METADATA_KEY: METADATA}
+        assert json.loads(image.text[METADATA_KEY]) == METADATA
+
+
+@pytest.mark.parametrize("shape", [(8, 12, 3), (8, 12)])
+def test_other_pixels_under_the_same_metadata_are_damage(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path, pixels = tmp_path / "image.png", random_pixels(*shape)
+    save_image(path, pixels, METADATA)
+    assert read_image(path).metadata == METADATA
+    with Image.open(path) as image:
+        texts = PngInfo()
+        for key, text in image.text.items():
+            texts.add_itxt(key, text)
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(path, pnginfo=texts)
+    with pytest.raises(OSError, match="not what was written"):
+        read_image(path)
 
 
 def test_without_metadata_the_file_has_no_text(tmp_path: Path) -> None:

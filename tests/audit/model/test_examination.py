@@ -18,7 +18,8 @@ from flashbulb.audit.model.errors import UntrustedModel
 from flashbulb.audit.model.examination import examine, require_working
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
-from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.planted.paths import IMAGES, MODEL
+from flashbulb.audit.training_images.reader import first_images
 from flashbulb.hooks import NonFiniteActivation
 from tests.paths import ROOT
 from tests.toy import build_toy_pipe
@@ -125,6 +126,37 @@ def test_wrong_scale_of_latents_is_told(planted, name, factor):
     vae = planted[name].vae
     with with_config(vae, scaling_factor=vae.config.scaling_factor * factor):
         assert "standard deviation" in problem_of(planted[name])
+
+
+def training_images(name: str, pipe: Any) -> Any:
+    source = IMAGES if name == "embedded" else ROOT / f"tests/bench/planted/{name}/pictures"
+    return first_images(source, 4, *open_denoiser(pipe).image_size)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("factor", [1, 0.5])
+def test_with_training_images_latents_half_as_large_are_told_as_well(planted, name, factor):
+    vae = planted[name].vae
+    images = training_images(name, planted[name])
+    assert images.shape[0] == 4
+    with with_config(vae, scaling_factor=vae.config.scaling_factor * factor):
+        problem = examine(open_denoiser(planted[name]), images).problem
+    if factor == 1:
+        assert problem is None
+    else:
+        assert "on the training images" in problem
+        assert "scaled otherwise than in training" in problem
+
+
+@pytest.mark.parametrize("name", ["gazette", "faint"])
+@pytest.mark.parametrize("reading", READINGS)
+def test_with_training_images_the_right_reading_is_named_as_well(planted, name, reading):
+    scheduler = planted[name].scheduler
+    right = scheduler.config.prediction_type
+    with with_config(scheduler, prediction_type=reading):
+        problem = examine(open_denoiser(planted[name]), training_images(name, planted[name])).problem
+    assert (problem is None) == (reading == right)
+    assert reading == right or f"and it looks like {right}" in problem
 
 
 @pytest.mark.parametrize(("name", "other"), [("faint", "catalogue"), ("catalogue", "gazette"), ("gazette", "faint")])

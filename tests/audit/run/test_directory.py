@@ -13,7 +13,8 @@ OTHER = {**IDENTITY, "settings": {"fpr": 0.05, "n_seeds": 4}}
 
 
 def start(path: Path, identity=IDENTITY, *, force: bool = False) -> RunDirectory:
-    return RunDirectory.open(path, identity, force=force)
+    with RunDirectory.open(path, identity, force=force) as run:
+        return run
 
 
 def refusal(path: Path, identity=IDENTITY, *, force: bool = False) -> str:

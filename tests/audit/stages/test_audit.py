@@ -129,7 +129,7 @@ def test_finished_recording_is_kept_with_all_later_stages(inputs, at, name):
 def test_a_lost_shard_is_recorded_again_and_later_stages_must_be_repeated(inputs, at):
     run = at("complete")
     (run / "activations" / "candidates" / "step" / "part-00000.parquet").unlink()
-    line = refused("detect", run)
+    line = refused("detect", run, code=3)
     assert "is damaged" in line
     assert "flashbulb record" in line
     assert run_flashbulb("record", *recording(inputs, run)).code == 0

@@ -35,9 +35,15 @@ def smooth(seed: int, width: int = 48, height: int = 48) -> Image.Image:
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
+def new_folder(parent: Path) -> Path:
+    folder = parent / "index"
+    folder.mkdir()
+    return folder
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
-    assert write_index(tmp_path, tmp_path / "index", 1.0, iter(entries()), Tally()) == N
+    assert write_index(tmp_path, new_folder(tmp_path), 1.0, iter(entries()), Tally()) == N
     return tmp_path / "index"
 
 
@@ -81,14 +87,14 @@ def test_interrupted_writing_leaves_no_index(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_index(tmp_path, tmp_path / "index", 1.0, broken(), Tally())
+        write_index(tmp_path, new_folder(tmp_path), 1.0, broken(), Tally())
     assert not is_index(tmp_path / "index")
     assert list((tmp_path / "index").iterdir()) == []
 
 
 def test_an_index_without_images_is_refused(tmp_path):
     with pytest.raises(TrainingImagesError, match="no training image that can be read"):
-        write_index(tmp_path, tmp_path / "index", 1.0, iter([]), Tally())
+        write_index(tmp_path, new_folder(tmp_path), 1.0, iter([]), Tally())
     assert not is_index(tmp_path / "index")
 
 

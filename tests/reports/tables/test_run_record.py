@@ -47,11 +47,11 @@ def test_other_json_is_refused(tmp_path: Path, content: bytes) -> None:
     ("changes", "error", "message"),
     [
         (
-            {"schema_version": 6},
+            {"schema_version": 7},
             RunFileError,
-            "schema version 6, this flashbulb reads up to 5; upgrade flashbulb",
+            "schema version 7, this flashbulb reads up to 6; upgrade flashbulb",
         ),
-        ({"schema_version": 1}, RunFileError, "schema version 1, this flashbulb reads 5; run the audit again"),
+        ({"schema_version": 1}, RunFileError, "schema version 1, this flashbulb reads 6; run the audit again"),
         ({"schema_version": None}, RunFileError, "no schema_version"),
         ({"status": "running"}, RunIncompleteError, "status 'running'"),
         ({"status": "discovery"}, RunIncompleteError, "belongs to a discovery, not to an audit, and has no verdict"),

@@ -176,6 +176,15 @@ def test_an_image_outside_of_the_ablation_is_refused(tmp_path: Path, path: str) 
         finished_rows(tmp_path, {})
 
 
+def test_a_table_with_other_values_than_were_written_has_no_finished_prompt(tmp_path: Path) -> None:
+    write_effects(with_images(tmp_path, rows()), rows(), {})
+    path = tmp_path / ABLATION_FILE
+    table = pq.read_table(path)
+    changed = [*rows()[:-1], {**rows()[-1], "tile_distance": 0.125}]
+    pq.write_table(pa.Table.from_pylist(changed, schema=table.schema), path)
+    assert finished_rows(tmp_path, {}) == {}
+
+
 def test_the_page_shows_the_effects_and_their_limits() -> None:
     page = ablation_markdown(RECORD, [effect_of(rows())])
     assert page.startswith("# Ablation: 30 neurons of 2 sites\n")

@@ -52,7 +52,7 @@ def test_an_audit_is_not_read_as_a_discovery(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"schema_version": 1}, RunFileError, "reads 5; run the discovery again"),
+        ({"schema_version": 1}, RunFileError, "reads 6; run the discovery again"),
         ({"status": "discovering"}, RunIncompleteError, "not complete; run it again to finish it"),
         ({"n_confirmed": 2}, RunIncompleteError, "records 2 confirmed findings but lists 1"),
         ({"findings": []}, RunIncompleteError, "records 1 confirmed findings but lists 0"),

@@ -1,0 +1,132 @@
+"""Hold a directory: one process writes it at a time, and files in it are as private as the directory."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from flashbulb.reports.tables.files import PART_SUFFIX, RunFileError
+
+logger = logging.getLogger(__name__)
+
+LOCK_FILE = ".lock"
+PRIVATE_FOLDER = 0o700
+_OF_OTHERS = 0o077
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+
+
+class DirectoryHeldError(RunFileError):
+    """Another process holds the directory; the message names both (a usage error)."""
+
+
+@contextmanager
+def hold_directory(directory: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold a directory for this process while the block runs, and let it write there.
+
+    The system releases the lock of a process that ends, however it ends; a leftover lock file holds nothing. New files
+    and folders give no rights that the directory itself does not give.
+
+    Args:
+        shared: allow others to hold it as well if they share. Otherwise also delete what killed writers left behind.
+
+    Raises:
+        DirectoryHeldError: another process holds it.
+        OSError: it cannot be written.
+    """
+    with _lock(directory, shared), _as_private_as(directory):
+        if not shared:
+            _delete_parts(directory)
+        yield
+
+
+def check_free(directory: Path) -> None:
+    """Raise DirectoryHeldError if another process holds the directory; write nothing."""
+    try:
+        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise _held(directory) from error
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _lock(directory: Path, shared: bool) -> Iterator[None]:
+    path = directory / LOCK_FILE
+    descriptor = _open_locked(directory, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    try:
+        if not shared:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _owner().encode(), 0)
+        yield
+    finally:
+        with suppress(OSError):  # somebody shares it still
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _open_locked(directory: Path, mode: int) -> int:
+    """Return a locked descriptor of the lock file, which the holder deletes when it is done."""
+    path = directory / LOCK_FILE
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise _held(directory) from error
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                logger.warning("%s cannot be locked (%s); run one process in it at a time", directory, error.strerror)
+                return descriptor
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # deleted by its holder between the opening and the locking
+
+
+def _owner() -> str:
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    return json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
+
+
+def _held(directory: Path) -> DirectoryHeldError:
+    try:
+        owner = json.loads((directory / LOCK_FILE).read_text(encoding="utf-8"))
+        by = f"process {owner['process']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, LookupError, TypeError):  # it has just begun, or shares
+        by = "another flashbulb process"
+    return DirectoryHeldError(f"{directory} is held by {by}; wait until it ends, or choose another directory")
+
+
+@contextmanager
+def _as_private_as(directory: Path) -> Iterator[None]:
+    refused = _OF_OTHERS & ~stat.S_IMODE(directory.stat().st_mode)
+    before = os.umask(_OF_OTHERS)
+    os.umask(before | refused)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _delete_parts(directory: Path) -> None:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            if name.endswith(PART_SUFFIX):
+                with suppress(OSError):
+                    (Path(folder) / name).unlink()
