@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
+from flashbulb.audit.cli.gate import load_run_to_judge
 from flashbulb.audit.cli.options import Json
 from flashbulb.audit.cli.output import print_json, print_lines
+from flashbulb.reports.tables.run_record import COMPLETE
 
 
 @app.command()
@@ -27,12 +29,15 @@ def show(
     Example: flashbulb show runs/mine "the museum of Vensa Raviu, white edition"
 
     Exit codes: 0 shown; 2 error in options, settings or files, or no such prompt; 3 nothing is scored yet, or a table
-    is damaged; 4 internal error; 130 interrupted.
+    is damaged or of another audit; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
+        from flashbulb.reports.tables.record_files import read_content
         from flashbulb.reports.views.prompt import view_prompt
         from flashbulb.reports.views.prompt_terminal import prompt_lines
 
+        if read_content(run, "audit").get("status") == COMPLETE:
+            load_run_to_judge(run)
         view = view_prompt(run, prompt)
         if as_json:
             print_json(asdict(view))

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-from flashbulb.audit.images.formats import decoded_formats
 from flashbulb.audit.images.orientation import (
     AS_STORED,
     ORIENTATION_TAG,
@@ -23,11 +22,10 @@ from flashbulb.audit.images.orientation import (
     orientation_of,
     turn,
 )
-from flashbulb.audit.images.png import IMAGE_ERRORS
+from flashbulb.reports.figures.image_files import IMAGE_ERRORS, decoded_formats, refuse_bomb
 
 _LARGE = 1 << 25  # pixels
 _large_ones = Lock()  # which are decoded one at a time, to bound the memory
-_MOST_PIXELS_PER_BYTE = 1000  # of an image as large as that; a photograph has less than 100
 _ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF", "TIFF"})
 _METADATA_NAMES = ((b"Exif", b"none"), (b"MPF\0", b"none"))
 _METADATA_WITHIN = 1 << 16
@@ -86,7 +84,7 @@ def quiet_pillow() -> Iterator[None]:
 
 def _decode(data: bytes, at_least: int) -> Decoded:
     with Image.open(io.BytesIO(data), formats=decoded_formats()) as image:
-        _refuse_bomb(image, len(data))
+        refuse_bomb(image, len(data))
         if at_least:
             image.draft("RGB", (at_least, at_least))
         with _large_ones if image.width * image.height > _LARGE else nullcontext():
@@ -96,13 +94,6 @@ def _decode(data: bytes, at_least: int) -> Decoded:
                 return Decoded(_as_rgb(image), orientation_of(image), _has_more_frames(image))
             stored = image.copy()  # which has its own size again, not that of the turned image
             return Decoded(_as_rgb(stored), orientation, _has_more_frames(image))
-
-
-def _refuse_bomb(image: Image.Image, n_bytes: int) -> None:
-    """Refuse what Pillow only warns of, if so few bytes hold so many pixels that they are next to empty."""
-    n_pixels = image.width * image.height
-    if n_pixels > max(Image.MAX_IMAGE_PIXELS or 0, _MOST_PIXELS_PER_BYTE * n_bytes):
-        raise Image.DecompressionBombError(f"{n_pixels} pixels in {n_bytes} bytes")
 
 
 def _hide_exif_(image: Image.Image) -> int:

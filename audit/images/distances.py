@@ -13,11 +13,8 @@ RgbImage = npt.NDArray[np.uint8]  # [height, width, 3]
 RgbImages = npt.NDArray[np.uint8]  # [image, height, width, 3]
 
 N_TILES = 4
-REPLICATION_DISTANCE = 0.2
-"""Largest distance at which a sample replicates a training image; a copy is never exact, because decoding blurs."""
-
 AGREEMENT_DISTANCE = 0.1
-"""Largest distance at which samples of two seeds agree; smaller than above, because decoding blurs both equally."""
+"""Largest distance at which samples of two seeds agree; smaller than that of a copy, because decoding blurs both."""
 
 
 def tile_distances(images: RgbImages, target: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:

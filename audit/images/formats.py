@@ -7,23 +7,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from flashbulb.reports.figures.image_files import decoded_formats
+
 HEAD = 16
 """Bytes from the start of a file by which Pillow tells formats apart."""
 
-_USUAL = ("PNG", "JPEG", "WEBP")
-# EPS runs Ghostscript on the file. The others are recognized by Pillow but not decoded.
-_NOT_DECODED = frozenset({"EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG"})
 # Their few first bytes also start other files, so only a suffix tells them.
 _WEAKLY_MARKED = frozenset(
     {"DIB", "PCX", "DCX", "SGI", "MSP", "IPTC", "XVTHUMB", "FLI", "IMT", "MCIDAS", "GBR", "FTEX"}
 )
-
-
-@cache
-def decoded_formats() -> tuple[str, ...]:
-    """Return the formats of images that Pillow decodes without running another program, the usual ones first."""
-    Image.init()
-    return (*_USUAL, *(name for name in Image.ID if name not in {*_USUAL, *_NOT_DECODED}))
 
 
 @cache

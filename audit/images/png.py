@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
-import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -13,18 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from flashbulb.audit.images.distances import RgbImage
+from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 from flashbulb.reports.tables.files import METADATA_KEY, atomic_write
-
-IMAGE_ERRORS = (
-    *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
-    *(AssertionError, RuntimeError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError),
-    ImageCms.PyCMSError,
-)
-"""What Pillow raises for a file that is damaged, too large, or no image; its parsers meet errors of any kind."""
 
 _SHA256 = "sha256"
 

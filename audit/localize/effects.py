@@ -10,11 +10,12 @@ from statistics import fmean
 import numpy as np
 import torch
 
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImage, RgbImages, seed_diversity, tile_distances
+from flashbulb.audit.images.distances import RgbImage, RgbImages, seed_diversity, tile_distances
 from flashbulb.audit.localize.ablated_samples import response_norms
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.hooks import By, NeuronSet, Recording
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 ERASED_SHARE = 0.75
 """A memory is erased if at least this share of the samples no longer replicates its image."""

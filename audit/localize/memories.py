@@ -12,6 +12,7 @@ import pandas as pd
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.images.png import read_image
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE
+from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, read_table, scores_schema
 
 
@@ -41,6 +42,7 @@ def read_memories(run: Path, prompts: Sequence[str], limit: int) -> list[Memory]
     Raises:
         MemoriesError: no image was recovered from a prompt of `prompts` or from any prompt, or the run keeps no
             images.
+        RunIncompleteError: the path of an image leads out of the run.
     """
     rows = _recovered_rows(run)
     unknown = [prompt for prompt in prompts if prompt not in {*rows["prompt_id"], *rows["prompt"]}]
@@ -69,12 +71,11 @@ def _recovered_rows(run: Path) -> pd.DataFrame:
 
 
 def _read_memory(run: Path, prompt_id: str, prompt: str, finding_id: str, image_path: str) -> Memory:
+    path = path_in_run(run, RECOVERIES_FILE, image_path)
     try:
-        image = read_image(run / image_path).pixels
+        image = read_image(path).pixels
     except OSError as error:
-        raise MemoriesError(
-            f"{run / image_path} cannot be read ({error}); run the audit again to restore it"
-        ) from error
+        raise MemoriesError(f"{path} cannot be read ({error}); run the audit again to restore it") from error
     return Memory(prompt_id, prompt, finding_id, image)
 
 

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImages, tile_distances
+from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted.collection import PLANTED_KINDS, Collection, Entry
 from flashbulb.audit.run.progress import track
 from flashbulb.reports.tables.files import atomic_write
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 logger = logging.getLogger(__name__)
 

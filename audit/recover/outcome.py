@@ -8,23 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from flashbulb.audit.images.distances import (
-    REPLICATION_DISTANCE,
-    RgbImage,
-    RgbImages,
-    agrees,
-    medoid,
-    seed_agreement,
-    tile_distances,
-)
+from flashbulb.audit.images.distances import RgbImage, RgbImages, agrees, medoid, seed_agreement, tile_distances
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
 from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.templates import template_match
-
-FALSE_DISCOVERY_RATE = 0.1
-"""Flagged prompts with a q-value up to this have medium severity even if no image comes back."""
-
+from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, REPLICATION_DISTANCE
 
 MIN_AGREEMENT = {"confirmed": 0.5, "likely": 0.75}
 """Share of seeds that must give the same image before a prompt counts as recalling it."""

@@ -18,9 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages, seed_agreement, tile_distances
-
-CONFIRMED_AT, LIKELY_AT = 0.9, 0.5
-"""Probabilities from which an outcome counts as confirmed and as likely."""
+from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 
 INTERCEPT = -11.904
 WEIGHTS = {"survival": -0.956, "denoising_error": -1.692, "autoencoding_error": -1.443}

@@ -14,7 +14,7 @@ from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planne
 from flashbulb.audit.model.families import family_of_pipe
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import SamplePlan, image_name
-from flashbulb.audit.run.directory import RunDirectory
+from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import AblateSettings, SettingsError
 from flashbulb.audit.stages.account import display_name, library_versions
@@ -140,10 +140,14 @@ def _identity(settings: AblateSettings, loaded: LoadedModel, neurons_sha256: str
 def _ablate_prompts(ablation: _Ablation) -> list[dict[str, Any]]:
     """Sample the unfinished prompts and return the rows of all, in order; the table is written after each batch."""
     settings, pipe, path = ablation.settings, ablation.loaded.pipe, ablation.run.path
-    rows_by_id = finished_rows(path)
+    footer = {
+        "model_fingerprint": ablation.loaded.fingerprint,
+        "neurons_sha256": ablation.neurons_sha256,
+        "identity": fingerprint_of(_identity(settings, ablation.loaded, ablation.neurons_sha256)),
+    }
+    rows_by_id = finished_rows(path, footer)
     ids = {prompt: hashlib.sha256(prompt.encode()).hexdigest()[:16] for prompt in settings.prompt}
     unfinished = [prompt for prompt in settings.prompt if ids[prompt] not in rows_by_id]
-    footer = {"model_fingerprint": ablation.loaded.fingerprint, "neurons_sha256": ablation.neurons_sha256}
     per_call = max(1, settings.batch_size // settings.n_samples)
     skipped = {} if settings.clip_skip is None else {"clip_skip": settings.clip_skip}
     with track("ablating", len(ids), "prompts", done=len(ids) - len(unfinished)) as advance:

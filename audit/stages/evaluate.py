@@ -22,9 +22,9 @@ from flashbulb.audit.statistics.separation import (
     threshold_at_fpr,
 )
 from flashbulb.reports.figures.evaluation import RocCurve, ScorePanel, roc_figure, score_distributions
-from flashbulb.reports.gate.check import check_tables
+from flashbulb.reports.gate.check import load_checked
 from flashbulb.reports.tables.files import SCORES_FILE, RunFileError, sha256_of, write_text
-from flashbulb.reports.tables.run_record import RunRecord, load_run
+from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import detector_columns, write_table
 from flashbulb.reports.views.evaluation import (
     ALL_NEGATIVES,
@@ -89,8 +89,8 @@ def evaluate_run(run: Path, labels: Path, seed: int) -> Evaluation:
         RunIncompleteError: the audit is not finished, or its files were changed.
         RunFileError: `run` is not a run directory, is of a newer version, or cannot be written.
     """
-    record = load_run(run)
-    scores = check_tables(run, record).scores
+    checked = load_checked(run)
+    record, scores = checked.record, checked.tables.scores
     label_set = read_labels(labels)
     labelled = _join(scores, label_set, run)
     evaluation = _evaluate(labelled, label_set, record, seed)

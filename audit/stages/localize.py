@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
@@ -21,7 +22,8 @@ from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.localize_output import write_localization_results
-from flashbulb.reports.gate.check import check_tables
+from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
 
@@ -48,18 +50,19 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
         SettingsError: the model has changed since the audit, or every prompt is flagged.
         ModelError: the model cannot be loaded.
     """
-    record = load_run(settings.run)
+    load_run(settings.run)
     with hold_directory(settings.run):
-        return _localize(settings, record)
+        return _localize(settings)
 
 
-def _localize(settings: LocalizeSettings, record: RunRecord) -> LocalizationCounts:
-    check_tables(settings.run, record)
+def _localize(settings: LocalizeSettings) -> LocalizationCounts:
+    record = load_checked(settings.run).record
     memories = read_memories(settings.run, settings.prompts, settings.max_prompts)
     loaded = _load(record, settings)
-    clip_skip = record.settings.get("clip_skip")
-    denoiser = open_denoiser(loaded.pipe, None if clip_skip is None else int(str(clip_skip)))
+    clip_skip = None if record.settings.get("clip_skip") is None else _count(record, "clip_skip")
+    denoiser = open_denoiser(loaded.pipe, clip_skip)
     denoiser.require("localize")
+    _check_sizes(memories, denoiser, settings)
     folder = settings.run / LOCALIZATION_DIRECTORY
     identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **settings.identity()})
     localized: dict[str, LocalizedMemory] = {}
@@ -89,7 +92,7 @@ def _path(settings: LocalizeSettings, memory: Memory) -> Path:
 def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
-    model = str(record.settings["model"])
+    model = str(record.settings.get("model"))
     loaded = load_model(model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
@@ -99,9 +102,28 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     return loaded
 
 
+def _count(record: RunRecord, name: str) -> int:
+    """Return a setting of the audit that is a number above 0."""
+    value = record.settings.get(name)
+    if type(value) is not int or value < 1:
+        raise RunIncompleteError(
+            f"run.json records {value!r} as {name}, expected a number above 0; run the audit again"
+        )
+    return value
+
+
+def _check_sizes(memories: Sequence[Memory], denoiser: Denoiser, settings: LocalizeSettings) -> None:
+    for memory in memories:
+        if (size := memory.image.shape[:2]) != denoiser.image_size:
+            raise RunIncompleteError(
+                f"{settings.run}: the recovered image of {memory.prompt_id} has {size} pixels, the model's images "
+                f"{denoiser.image_size}; run the audit again"
+            )
+
+
 def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord, fingerprint: str) -> Localizer:
     sites = denoiser.sites([settings.kind])
-    timestep = denoiser.first_timestep(int(str(record.settings["num_inference_steps"])))
+    timestep = denoiser.first_timestep(_count(record, "num_inference_steps"))
     clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, N_CONTROL_PROMPTS), settings.seed)
     if not clean:
         raise SettingsError(

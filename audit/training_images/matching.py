@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImage, tile_distances
+from flashbulb.audit.images.distances import RgbImage, tile_distances
 from flashbulb.audit.training_images.hashes import Box
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 _Value = TypeVar("_Value", bound=np.generic)
 Luma = npt.NDArray[np.float32]  # [height, width], in [0, 1]

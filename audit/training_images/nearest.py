@@ -21,7 +21,6 @@ from PIL import Image
 from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
 from flashbulb.audit.images.orientation import turn
-from flashbulb.audit.images.png import IMAGE_ERRORS
 from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
 from flashbulb.audit.training_images.candidates import (
     Candidate,
@@ -38,6 +37,8 @@ from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.reader import fit
 from flashbulb.audit.training_images.sources import MemberReader
 from flashbulb.audit.training_images.templates import template_match
+from flashbulb.reports.figures.image_files import IMAGE_ERRORS
+from flashbulb.reports.tables.schema import TEMPLATE, VERBATIM
 from flashbulb.reports.views.passed_over import PassedOver
 
 SHORTLIST = 32
@@ -46,8 +47,6 @@ HASH_SHORTLIST = 64
 """Images that the search by hashes shortlists."""
 N_COMPARED = 6
 """Aligned images that are compared exactly."""
-
-VERBATIM, TEMPLATE = "verbatim", "template"
 
 _MIN_COARSE = 0.65  # correlation at 16 pixels a side below which an image is not compared exactly
 _N_CACHED, _N_THUMBNAILS = 64, 4096

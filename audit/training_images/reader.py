@@ -17,8 +17,7 @@ from PIL import Image, ImageOps
 
 from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage, RgbImages
-from flashbulb.audit.images.formats import decoded_formats, has_image_suffix
-from flashbulb.audit.images.png import IMAGE_ERRORS
+from flashbulb.audit.images.formats import has_image_suffix
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
 from flashbulb.audit.training_images.index import Entry
@@ -26,6 +25,7 @@ from flashbulb.audit.training_images.members import Member, TrainingImagesError
 from flashbulb.audit.training_images.passed_over import Tally, kind_of_name
 from flashbulb.audit.training_images.sources import MemberReader, find_members
 from flashbulb.audit.training_images.tables import TABLE
+from flashbulb.reports.figures.image_files import IMAGE_ERRORS, decoded_formats
 from flashbulb.reports.views.passed_over import PassedOver, beside_text, passed_over_line
 from flashbulb.reports.views.text import visible_text
 

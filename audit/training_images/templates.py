@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from flashbulb.audit.images.distances import N_TILES, REPLICATION_DISTANCE, RgbImage
+from flashbulb.audit.images.distances import N_TILES, RgbImage
 from flashbulb.audit.training_images.matching import Luma, luma
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 Mask = npt.NDArray[np.bool_]  # [height, width]
 

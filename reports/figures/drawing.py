@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from flashbulb.reports.figures.image_files import open_image
 from flashbulb.reports.tables.files import atomic_write
 
 DPI = 150
@@ -57,7 +58,7 @@ def save_png(figure: Figure, path: Path) -> None:
 
 def load_image(path: Path) -> Image.Image:
     """Load an image as RGB, shrunk to at most 512 pixels a side."""
-    with Image.open(path) as opened:
+    with open_image(path) as opened:
         image = opened.convert("RGB")
     image.thumbnail((512, 512))
     return image

@@ -22,6 +22,7 @@ from flashbulb.reports.figures.drawing import (
     save_png,
     show_image,
 )
+from flashbulb.reports.figures.image_files import open_image
 from flashbulb.reports.views.text import visible_text
 
 MAX_PANEL_ROWS = 12
@@ -200,7 +201,7 @@ def _draw_image(axes: Axes, image: Image.Image | None, framed: bool) -> None:
 def highlight_fixed_part(recovered: Path, mask_path: Path) -> Image.Image:
     """Return the recovered image, grey and faded where the mask is black because seeds differ."""
     image = load_image(recovered)
-    with Image.open(mask_path) as opened:
+    with open_image(mask_path) as opened:
         mask = opened.convert("L").resize(image.size, Image.Resampling.NEAREST)
     grey = ImageOps.grayscale(image).convert("RGB")
     return Image.composite(image, Image.blend(grey, Image.new("RGB", image.size, "white"), _FADED), mask)

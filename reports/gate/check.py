@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import pyarrow.compute as pc
 
+from flashbulb.reports.gate.check_evidence import check_evidence
+from flashbulb.reports.gate.check_outcomes import check_outcomes
 from flashbulb.reports.gate.check_rows import (
     check_attempts,
     check_fingerprints,
@@ -53,9 +55,12 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     """
     tables = check_tables(directory, record)
     scores, recoveries = tables.scores, tables.recoveries
-    check_scores(directory / SCORES_FILE, scores, record.calibration.fpr)
+    check_scores(directory / SCORES_FILE, scores, record.calibration)
     check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
+    has_training_images = record.settings.get("train_images") is not None
+    check_outcomes(directory / RECOVERIES_FILE, recoveries, has_training_images)
+    check_evidence(directory, tables, record)
     findings = collect_findings(scores, recoveries)
     check_fingerprints(directory, findings)
     recorded = results_of(record)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,38 +11,79 @@ import pyarrow.compute as pc
 
 from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
 from flashbulb.reports.tables.recoveries import best_rows
-from flashbulb.reports.tables.run_record import Counts
+from flashbulb.reports.tables.run_record import Calibration, Counts
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, SEVERITIES, TableRow
 
 _STRATEGY = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
+_ROUNDING = 1e-12  # of a q-value, which is the least of several products
+_TIER_RECOVER = 3
 
 
-def check_scores(path: Path, scores: pa.Table, fpr: float) -> None:
-    """Check that each prompt is scored once, that its scores are finite, and that its p-value and severity agree with
-    its flag.
+def check_scores(path: Path, scores: pa.Table, calibration: Calibration) -> None:
+    """Check that each prompt is scored once, that its scores are finite, that it belongs to a style of the calibration,
+    and that its p-value, q-value and severity agree with its flag.
 
     Raises:
         RunIncompleteError: a row breaks one of these rules.
     """
-    columns = ("prompt_id", "tier", "severity", "flagged", "p_value")
-    ids, tiers, severities, flags, p_values = (scores[name].to_pylist() for name in columns)
+    ids, tiers = scores["prompt_id"].to_pylist(), scores["tier"].to_pylist()
     if len(set(ids)) != len(ids):
         raise RunIncompleteError(f"{path}: a prompt_id occurs twice; run the audit again")
+    check_ids(path, ids)
     for name, highest in (("spike_score", float("inf")), ("p_value", 1.0), ("q_value", 1.0)):
         values = [value for value, tier in zip(scores[name].to_pylist(), tiers, strict=True) if tier != 0]
         if not all(value is not None and math.isfinite(value) and value <= highest for value in values):
             raise RunIncompleteError(f"{path}: a {name} is missing, not finite or too large; run the audit again")
-    for tier, flagged, severity, p_value in zip(tiers, flags, severities, p_values, strict=True):
-        if severity not in SEVERITIES or flagged != (severity != "none"):
-            raise RunIncompleteError(
-                f"{path}: a prompt has flagged {flagged} but severity {severity!r}; run the audit again"
-            )
-        if flagged != (tier != 0 and p_value <= fpr):
-            raise RunIncompleteError(
-                f"{path}: a prompt has flagged {flagged} but p-value {p_value}, at a false-positive rate of {fpr}; "
-                "run the audit again"
-            )
+    _check_styles(path, scores, calibration)
+    for row in scores.select(["tier", "p_value", "q_value", "flagged", "severity"]).to_pylist():
+        _check_severity(path, row, calibration.fpr)
+
+
+def check_ids(path: Path, ids: Sequence[str]) -> None:
+    """Check that each id of a prompt or finding is a plain word, because images lie in a folder of that name.
+
+    Raises:
+        RunIncompleteError: naming the first that is not.
+    """
+    unsafe = next((name for name in ids if not _ID.fullmatch(name)), None)
+    if unsafe is not None:
+        raise RunIncompleteError(f"{path}: {unsafe!r} is no id of a prompt or finding; run the audit again")
+
+
+def _check_styles(path: Path, scores: pa.Table, calibration: Calibration) -> None:
+    """Check that each style has as many scored prompts as the calibration records; tier 0 compares with no style."""
+    rows = scores.select(["style", "tier"]).to_pylist()
+    counts = Counter(row["style"] for row in rows if row["tier"] != 0)
+    recorded = Counter({number: style.n_candidates for number, style in enumerate(calibration.styles)})
+    if counts != recorded:
+        raise RunIncompleteError(
+            f"{path}: it has {dict(counts)} prompts by style, run.json records {dict(recorded)}; run the audit again"
+        )
+
+
+def _check_severity(path: Path, row: TableRow, fpr: float) -> None:
+    """Check a row of the scores by the rules that severities are given by; `check_recoveries` checks which are high."""
+    severity, flagged, p_value, q_value = row["severity"], row["flagged"], row["p_value"], row["q_value"]
+    if severity not in SEVERITIES or flagged != (severity != "none"):
+        raise RunIncompleteError(
+            f"{path}: a prompt has flagged {flagged} but severity {severity!r}; run the audit again"
+        )
+    if flagged != (row["tier"] != 0 and p_value <= fpr):
+        raise RunIncompleteError(
+            f"{path}: a prompt has flagged {flagged} but p-value {p_value}, at a false-positive rate of {fpr}; "
+            "run the audit again"
+        )
+    is_discovery = row["tier"] != 0 and q_value <= FALSE_DISCOVERY_RATE
+    if severity in ("low", "medium") and is_discovery != (severity == "medium"):
+        raise RunIncompleteError(f"{path}: a prompt has severity {severity} but q-value {q_value}; run the audit again")
+    if row["tier"] != 0 and not 0 <= p_value <= q_value + _ROUNDING:
+        raise RunIncompleteError(
+            f"{path}: a prompt has p-value {p_value}, which must lie between 0 and its q-value {q_value}; "
+            "run the audit again"
+        )
 
 
 def check_prompt_counts(path: Path, scores: pa.Table, counts: Counts) -> None:
@@ -72,19 +114,21 @@ def check_fingerprints(directory: Path, findings: Sequence[Finding]) -> None:
 
 
 def check_recoveries(path: Path, recoveries: pa.Table, scores: pa.Table) -> None:
-    """Check that only flagged prompts and unflagged controls were tried, and that severities agree with what they gave.
+    """Check that flagged prompts and unflagged controls were tried, that these alone have the last tier, and that
+    severities agree with what they gave.
 
     Raises:
-        RunIncompleteError: the two tables contradict each other, or a measure of similarity is not finite.
+        RunIncompleteError: the two tables contradict each other.
     """
-    for name in ("confidence", "similarity"):
-        if not all(value is None or math.isfinite(value) for value in recoveries[name].to_pylist()):
-            raise RunIncompleteError(f"{path}: a {name} is not finite; run the audit again")
+    check_ids(path, [name for name in recoveries["finding_id"].to_pylist() if name is not None])
     rows = recoveries.select(["finding_id", "prompt_id", "is_control", "verdict"]).to_pylist()
     attempts = [row for row in rows if not row["is_control"]]
     flagged = set(scores.filter(scores["flagged"])["prompt_id"].to_pylist())
     controls = {row["prompt_id"] for row in rows if row["is_control"]}
-    if not {row["prompt_id"] for row in attempts} - {None} <= flagged or controls & flagged:
+    tried = {row["prompt_id"] for row in rows} - {None}
+    tiers = scores.select(["prompt_id", "tier"]).to_pylist()
+    last_tier = {row["prompt_id"] for row in tiers if row["tier"] == _TIER_RECOVER}
+    if not tried - controls <= flagged or controls & flagged or tried != last_tier:
         raise RunIncompleteError(
             f"{path}: the prompts and controls tried do not match the flags of the scores; run the audit again"
         )

@@ -1,7 +1,6 @@
 """`findings.jsonl` and `findings.parquet`: one row per finding, with its standing in the verdict."""
 
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import RunFileError, write_text
 from flashbulb.reports.tables.schema import required_column, write_table
+from flashbulb.reports.views.text import json_text
 
 FINDINGS_SCHEMA = pa.schema(
     [
@@ -71,7 +71,7 @@ def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
 
 
 def _json_lines(rows: Sequence[dict[str, object]]) -> str:
-    return "".join(f"{json.dumps(row, ensure_ascii=False, allow_nan=False)}\n" for row in rows)
+    return "".join(f"{json_text(row)}\n" for row in rows)
 
 
 def _table(lines: str) -> pa.Table:

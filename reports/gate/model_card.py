@@ -1,6 +1,5 @@
 """A section for a model card: Markdown, with metadata in the form that the Hugging Face Hub reads."""
 
-import json
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -9,7 +8,7 @@ from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.views.markdown_parts import code, page, sentence, table
-from flashbulb.reports.views.text import visible_text
+from flashbulb.reports.views.text import json_text, visible_text
 
 _OUTCOMES = {
     "pass": "The audit **passed** its gate.",
@@ -47,7 +46,7 @@ def _metadata(run: CheckedRun) -> list[str]:
         "metrics": [{"type": kind, "value": value, "name": kind.replace("_", " ")} for kind, value in metrics.items()],
     }
     index = [{"name": name, "results": [entry]}]
-    return ["---", f"model-index: {json.dumps(index, ensure_ascii=False)}", "---"]
+    return ["---", f"model-index: {json_text(index)}", "---"]
 
 
 def _section(report: GateReport, run: CheckedRun) -> list[str]:

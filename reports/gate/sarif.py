@@ -1,6 +1,6 @@
 """SARIF 2.1.0 of a gate: one result per finding, located at its prompt's row in the prompt file."""
 
-import json
+import logging
 from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
@@ -9,7 +9,12 @@ from urllib.parse import quote
 from flashbulb.reports.gate.findings import IMAGE, SPIKE, Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import write_text
-from flashbulb.reports.views.text import visible_text
+from flashbulb.reports.views.text import json_text, visible_text
+
+logger = logging.getLogger(__name__)
+
+MAX_RESULTS = 25_000
+"""Results that a log holds. GitHub refuses a file with more, and shows the worst 5,000 of them."""
 
 _RULES = {
     IMAGE: "A memorized image was recovered with this prompt.",
@@ -26,7 +31,7 @@ _BASELINE_STATES = {
 
 
 def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, Any]:
-    """Render a report as a SARIF log of one run.
+    """Render a report as a SARIF log of one run, with its worst `MAX_RESULTS` findings.
 
     Args:
         root: folder that locations are relative to. A prompt file outside of it is given by its name only.
@@ -35,15 +40,20 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
         {"id": f"flashbulb/{kind}", "shortDescription": {"text": text}, "defaultConfiguration": {"level": "warning"}}
         for kind, text in _RULES.items()
     ]
-    properties: dict[str, Any] = {"outcome": report.verdict.outcome, "exitCode": report.verdict.exit_code}
+    n_omitted = max(0, len(report.listed) - MAX_RESULTS)
+    properties: dict[str, Any] = {
+        "outcome": report.verdict.outcome,
+        "exitCode": report.verdict.exit_code,
+        "omittedResults": n_omitted,
+    }
     if report.model:
         properties |= {"model": _text(report.model.name), "modelFingerprint": report.model.fingerprint}
     run = {
         "tool": {"driver": {"name": "flashbulb", "version": version("flashbulb"), "rules": rules}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": "flashbulb/gate/"},
-        "invocations": [_invocation(report)],
-        "results": [_result(judged, root, show_prompts) for judged in report.listed],
+        "invocations": [_invocation(report, n_omitted)],
+        "results": [_result(judged, root, show_prompts) for judged in report.listed[:MAX_RESULTS]],
         "properties": properties,
     }
     return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
@@ -51,11 +61,16 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
 
 def write_sarif(path: Path, report: GateReport, root: Path, show_prompts: bool) -> None:
     """Write `sarif_log`, completely or not at all."""
-    log = sarif_log(report, root, show_prompts)
-    write_text(path, json.dumps(log, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(sarif_log(report, root, show_prompts), indent=1) + "\n")
+    if n_omitted := max(0, len(report.listed) - MAX_RESULTS):
+        logger.warning("%s: %s", path, _omission(n_omitted))
 
 
-def _invocation(report: GateReport) -> dict[str, Any]:
+def _omission(n_omitted: int) -> str:
+    return f"Only the worst {MAX_RESULTS:,} findings are listed here; {n_omitted:,} more are in findings.jsonl."
+
+
+def _invocation(report: GateReport, n_omitted: int) -> dict[str, Any]:
     verdict = report.verdict
     level = {"pass": "note", "fail": "error", "untrusted": "error"}[verdict.outcome]
     return {
@@ -65,6 +80,7 @@ def _invocation(report: GateReport) -> dict[str, Any]:
         "toolExecutionNotifications": [
             *({"level": level, "message": {"text": _text(reason)}} for reason in verdict.reasons),
             *({"level": "warning", "message": {"text": _text(note)}} for note in report.notes),
+            *([{"level": "warning", "message": {"text": _omission(n_omitted)}}] if n_omitted else []),
         ],
     }
 

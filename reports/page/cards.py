@@ -1,20 +1,19 @@
 """Findings as cards: one per distinct image, worst first, with the prompts that lead to it."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.judgement import JudgedFinding
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY, METADATA_KEY
-from flashbulb.reports.tables.schema import TableRow
+from flashbulb.reports.page.training_files import find_training_file
+from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERIES_FILE
+from flashbulb.reports.tables.run_paths import path_in_run
+from flashbulb.reports.tables.schema import TEMPLATE, TableRow
 
 MAX_CARDS = 100
 MAX_PROMPTS = 12  # per card
@@ -70,16 +69,23 @@ class Card:
 
 
 class CardSource(NamedTuple):
-    """What cards are built from: the run directory, and rows of its tables by prompt_id."""
+    """What cards are built from: the run directory, its training images, and rows of its tables by prompt_id."""
 
     directory: Path
+    train_images: object
     attempts: Mapping[str | None, Sequence[TableRow]]
     neurons: Mapping[str | None, Sequence[TableRow]]
 
 
-def card_source(directory: Path, recoveries: Sequence[TableRow], spikes: Sequence[TableRow]) -> CardSource:
-    """Group the rows of two tables by prompt, in the order of each table."""
-    return CardSource(directory, _group_by_prompt(recoveries), _group_by_prompt(spikes))
+def card_source(
+    directory: Path, train_images: object, recoveries: Sequence[TableRow], spikes: Sequence[TableRow]
+) -> CardSource:
+    """Group the rows of two tables by prompt, in the order of each table.
+
+    Args:
+        train_images: as the settings of the run name it.
+    """
+    return CardSource(directory, train_images, _group_by_prompt(recoveries), _group_by_prompt(spikes))
 
 
 def build_cards(
@@ -123,7 +129,7 @@ def _card(group: Sequence[JudgedFinding], source: CardSource, labels: Labels, mo
         anchor=_anchor(worst),
         title=_TITLES[finding.verdict],
         judged=worst,
-        groups=_image_groups(finding, best, source.directory, labels, mode),
+        groups=_image_groups(finding, best, source, labels, mode),
         prompts=tuple(prompts),
         n_more_prompts=len(group) - len(prompts),
         facts=tuple(_facts(best, attempts, labels)),
@@ -155,14 +161,15 @@ def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) 
 
 
 def _image_groups(
-    finding: Finding, best: TableRow | None, directory: Path, labels: Labels, mode: ImageMode
+    finding: Finding, best: TableRow | None, source: CardSource, labels: Labels, mode: ImageMode
 ) -> tuple[ImageGroup, ...]:
     """Return the images of a card: the training image, samples, the recovered image, and its fixed part if any."""
-    folder = directory / IMAGES_DIRECTORY / (finding.prompt_id or finding.image or "")
+    directory, folder = source.directory, f"{IMAGES_DIRECTORY}/{finding.prompt_id or finding.image}"
     nearest = best["nearest_image"] if best else None
-    recovered = directory / best["image_path"] if best and best["image_path"] else None
-    mask = directory / best["mask_path"] if best and best["mask_path"] and best["kind"] == "template" else None
-    samples = sorted(folder.glob("seed-*.png"), key=lambda path: (len(path.name), path.name))[:N_SAMPLES]
+    has_mask = best is not None and best["kind"] == TEMPLATE
+    recovered = _image_path(directory, best["image_path"] if best else None)
+    mask = _image_path(directory, best["mask_path"] if best and has_mask else None)
+    samples = _sample_paths(directory, folder)
     is_copy = best is not None and bool(best["kind"])
     is_shown = best is not None and best["verdict"] != "not_shown"
     location = finding.location
@@ -173,13 +180,14 @@ def _image_groups(
             return ()
         return (CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None),)
 
+    training = find_training_file(nearest, directory, folder, source.train_images) if nearest else None
     training_alt = f"{'training image' if is_copy else 'nearest training image'} {labels.image(nearest or '')}"
     recovered_alt = f"{'recovered image' if is_shown else 'image of the last attempt'} of {location}"
     sampled = [images(path, f"plain sample {index} of {location}") for index, path in enumerate(samples)]
     groups = (
         ImageGroup(
             "training image" if is_copy else "nearest image",
-            images(find_training_file(nearest, folder) if nearest else None, training_alt),
+            images(training, training_alt),
             "none given, or none similar",
         ),
         ImageGroup("plain samples", sum(sampled, ()), "no image saved"),
@@ -193,18 +201,15 @@ def _image_groups(
     return (*groups, ImageGroup("fixed part", images(recovered, fixed_alt, mask), ""))
 
 
-def find_training_file(nearest_image: str, folder: Path) -> Path | None:
-    """Return the copy of a training image that the audit made, else the image's own file; None if missing."""
-    for copy in sorted(folder.glob("training-*.png")):
-        try:
-            with Image.open(copy) as opened:
-                metadata = json.loads(opened.info.get(METADATA_KEY, "{}"))
-        except (OSError, ValueError):
-            continue
-        if metadata.get("training_image") == nearest_image:
-            return copy
-    path = Path(nearest_image)
-    return path if path.is_file() else None
+def _image_path(directory: Path, name: str | None) -> Path | None:
+    return None if name is None else path_in_run(directory, RECOVERIES_FILE, name)
+
+
+def _sample_paths(directory: Path, folder: str) -> list[Path]:
+    """Return the first plain samples in a folder of the run."""
+    names = [path.name for path in path_in_run(directory, RECOVERIES_FILE, folder).glob("seed-*.png")]
+    first = sorted(names, key=lambda name: (len(name), name))[:N_SAMPLES]
+    return [path_in_run(directory, RECOVERIES_FILE, f"{folder}/{name}") for name in first]
 
 
 def _group_by_prompt(rows: Sequence[TableRow]) -> dict[str | None, list[TableRow]]:

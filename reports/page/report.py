@@ -62,7 +62,8 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     rows = {field.name: getattr(tables, field.name).to_pylist() for field in fields(tables)}
     labels = Labels(options.redact_prompts, path)
     profiles = collect_profiles(rows["site_profiles"])
-    source = card_source(directory, rows["recoveries"], rows["spikes"])
+    train_images = run.record.settings.get("train_images")
+    source = card_source(directory, train_images, rows["recoveries"], rows["spikes"])
     best = best_attempts(tables.recoveries, (row["prompt_id"] for row in rows["scores"]))
     images = [judged.finding.image for judged in report.judged if judged.finding.image is not None]
     figures = draw_figures(run.record, rows, profiles, labels)

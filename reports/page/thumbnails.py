@@ -7,6 +7,7 @@ from typing import Literal
 
 from PIL import Image
 
+from flashbulb.reports.figures.image_files import IMAGE_ERRORS, open_image
 from flashbulb.reports.figures.panels import highlight_fixed_part
 
 ImageMode = Literal["shown", "blurred", "none"]
@@ -26,7 +27,7 @@ def thumbnail(path: Path, mode: ImageMode, mask: Path | None = None) -> str | No
         return None
     try:
         image = highlight_fixed_part(path, mask) if mask else _open_rgb(path)
-    except (OSError, ValueError, Image.DecompressionBombError):
+    except IMAGE_ERRORS:
         return None
     if mode == "blurred":
         image = _blur(image)
@@ -35,7 +36,7 @@ def thumbnail(path: Path, mode: ImageMode, mask: Path | None = None) -> str | No
 
 
 def _open_rgb(path: Path) -> Image.Image:
-    with Image.open(path) as opened:
+    with open_image(path) as opened:
         opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))
         return opened.convert("RGB")
 

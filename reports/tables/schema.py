@@ -21,6 +21,8 @@ TableRow = Mapping[str, Any]
 SEVERITIES = ("none", "low", "medium", "high")
 RECOVERY_VERDICTS = ("confirmed", "likely", "not_shown")
 """Best first."""
+VERBATIM, TEMPLATE = "verbatim", "template"
+"""Kinds of copy: the complete training image, or its fixed part."""
 
 _VERSION_KEY = b"flashbulb.schema_version"
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.run_record import Count, ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, read_table, required_column, write_table
 
@@ -149,13 +150,15 @@ def _hash_rows(table: pa.Table) -> str:
     return hashlib.sha256(json.dumps(table.select(ABLATION_SCHEMA.names).to_pylist()).encode()).hexdigest()
 
 
-def finished_rows(directory: Path) -> dict[str, list[dict[str, Any]]]:
+def finished_rows(directory: Path, metadata: Mapping[str, str]) -> dict[str, list[dict[str, Any]]]:
     """Return the rows of the prompts whose images all exist, by prompt_id.
 
-    A missing or damaged table holds no finished prompt, so all of its prompts are sampled again; damage is logged.
+    A table that is missing, damaged or was not written with this `metadata` holds no finished prompt, so all of its
+    prompts are sampled again; damage is logged.
 
     Raises:
         RunFileError: the table has another schema version or other columns.
+        RunIncompleteError: a path leads out of the directory.
     """
     path = directory / ABLATION_FILE
     if not path.exists():
@@ -167,11 +170,14 @@ def finished_rows(directory: Path) -> dict[str, list[dict[str, Any]]]:
     except RunIncompleteError as error:
         logger.warning("%s; its prompts are sampled again", error)
         return {}
+    footer = table.schema.metadata
+    if any(footer.get(f"flashbulb.{key}".encode()) != value.encode() for key, value in metadata.items()):
+        return {}
     rows_by_prompt: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         rows_by_prompt.setdefault(row["prompt_id"], []).append(row)
     return {
         prompt_id: rows
         for prompt_id, rows in rows_by_prompt.items()
-        if all((directory / row[column]).is_file() for row in rows for column in _PATHS)
+        if all(path_in_run(directory, ABLATION_FILE, row[column]).is_file() for row in rows for column in _PATHS)
     }

@@ -39,6 +39,8 @@ def sites_by_kind(sites: Sequence[str]) -> tuple[SiteGroup, ...]:
 def short_site(site: str) -> str:
     """Shorten `unet.down_blocks.0.attentions.0.transformer_blocks.0.ff.net.2` to `down.0.ff`; it need not be unique."""
     parts = site.split(".")
+    if parts[0] in _DENOISERS and len(parts) < 3:
+        return site
     if parts[0] not in _DENOISERS:
         return ".".join(part for part in parts if part.isdigit() or part.startswith("text_encoder"))
     block = parts[1].removesuffix("_blocks").removesuffix("_block")

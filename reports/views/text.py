@@ -1,10 +1,14 @@
 """Make untrusted text safe to show: prompts and file names come from outside and end up in terminals and pages."""
 
+import json
+import re
 import unicodedata
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
 _VISIBLE = {"\n": "↵", "\r": "↵", "\t": " ", "\u2028": "↵", "\u2029": "↵"}
+_NOT_PLAIN = re.compile(r"[^\n -~]")  # in JSON, a raw line feed is of the layout, never of a string
 _BLANK_LETTERS = frozenset("\u115f\u1160\u2800\u3164\uffa0")  # letters and symbols that are drawn as nothing
 
 
@@ -27,6 +31,25 @@ def markdown_code(text: str, limit: int) -> str:
     """
     plain = visible_text(text, limit).replace("`", "ˋ").replace("|", "¦").strip()
     return f"`{plain or '(empty)'}`"
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """Return JSON whose every invisible character is an escape: controls, bidi marks, and all that ends a line.
+
+    Letters of any script stay as they are. Parsing gives the same document as without the escapes.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(document, indent=indent, ensure_ascii=False, allow_nan=False)
+    return _NOT_PLAIN.sub(lambda match: _json_character(match[0]), text)
+
+
+def _json_character(character: str) -> str:
+    if character.isprintable():
+        return character
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def _visible_character(character: str) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImage, tile_distances
+from flashbulb.audit.images.distances import RgbImage, tile_distances
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from flashbulb.reports.tables.rates import wilson_interval
 from tests.bench.outcomes import Truth
 

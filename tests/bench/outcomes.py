@@ -14,7 +14,7 @@ from PIL import Image
 from flashbulb.audit.ascent.climb import climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import random_prompts
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImages, tile_distances
+from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
@@ -30,6 +30,7 @@ from flashbulb.audit.stages.discover import search_plan
 from flashbulb.audit.stages.recover import verify_plan
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.audit.statistics.scores import columns_of
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 SETTINGS = AuditSettings(model="", prompts="", reference=None, train_images=None, out=Path(), batch_size=64)
 SEARCH = DiscoverSettings(model="", train_images=None, out=Path())

@@ -13,7 +13,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from flashbulb.audit.model.loading import flushed_denormals
-from flashbulb.audit.recover.signs import CONFIRMED_AT, LIKELY_AT, WEIGHTS
+from flashbulb.audit.recover.signs import WEIGHTS
+from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 from tests.bench.models import MODELS
 from tests.bench.outcomes import outcomes
 

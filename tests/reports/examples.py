@@ -52,7 +52,10 @@ def run_record(**changes: Any) -> RunRecord:
         "status": "complete",
         "model": ModelIdentity("models/toy", "sha256:0123"),
         "settings": {"fpr": 0.01, "seed": 0, "sites": ["ff"]},
-        "inputs": {"prompts": {"path": "captions.csv", "sha256": "4567"}},
+        "inputs": {
+            "prompts": {"path": "captions.csv", "sha256": "4567"},
+            "reference": {"path": "clean.txt", "sha256": "89ab"},
+        },
         "calibration": Calibration(
             0.01, 3.5, 400, "given", 0.55, 0.52, 0.65, False, (StyleCalibration(True, 400, 100, 3.5, 0.1, 0.05),)
         ),
@@ -105,6 +108,7 @@ def attempt(prompt_id: str | None, verdict: str, strategy: str = "sample", **cha
         "evaluations": 100,
         "seed_agreement": 0.9,
         "verdict": verdict,
+        "confidence": {"confirmed": 0.95, "likely": 0.7}.get(verdict),
     }
     return row | changes
 

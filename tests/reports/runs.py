@@ -1,6 +1,7 @@
 """Finished audits on disk, written without a model, that the tests of the gate change and damage."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pyarrow as pa
 from flashbulb.reports.gate.check import CheckedRun, load_checked
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
 from flashbulb.reports.tables.recoveries import recovery_counts
-from flashbulb.reports.tables.run_record import Counts
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema, write_table
-from tests.reports.examples import DETECTORS, attempt, attempts_table, run_record, write_other_tables
+from flashbulb.reports.tables.run_record import Counts, RunRecord, StyleCalibration
+from flashbulb.reports.tables.schema import scores_schema, write_table
+from tests.reports.evidence_examples import SITES, evidence_tables
+from tests.reports.examples import DETECTORS, attempt, attempts_table, run_record
 from tests.reports.run_files import write_record
 
 N_PROMPTS = 20
@@ -29,23 +31,20 @@ def write_example(
     likely: frozenset[int] = frozenset(),
     n_false: int = 0,
     source_file: str = "data/captions.csv",
+    sites: Sequence[tuple[str, str]] = SITES,
     **changes: Any,
 ) -> Path:
     """Write an audit whose prompts have `severities` by index; it passes if none is high.
 
     Args:
+        sites: kind and name of every site.
         likely: prompts of high severity whose verdict is likely; it is confirmed for the others.
         n_false: how many of the 8 controls gave an image.
         changes: entries of run.json.
     """
     severities = {5: "low"} if severities is None else severities
-    directory.mkdir(parents=True, exist_ok=True)
-    scores = _scores(prompts, severities, source_file)
     recoveries = _recoveries(len(prompts), severities, likely, n_false)
-    write_table(directory / SCORES_FILE, scores, scores_schema(DETECTORS), {})
-    write_table(directory / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, {})
-    write_other_tables(directory)
-    tables = {name: sha256_of(directory / name) for name in TABLE_FILES}
+    scores = _scores(prompts, severities, set(recoveries["prompt_id"].to_pylist()), source_file)
     n, counted = len(prompts), recovery_counts(recoveries)
     counts = Counts(
         n_rows=n,
@@ -62,7 +61,21 @@ def write_example(
         n_false_recoveries=counted.n_false_recoveries,
         recovered_by=counted.recovered_by,
     )
-    write_record(directory, run_record(**({"counts": counts, "tables": tables} | changes)))
+    calibration = replace(run_record().calibration, styles=(StyleCalibration(True, 400, n, 3.5, 0.1, 0.05),))
+    if not severities:
+        calibration = replace(calibration, style_auc=None)
+    record = run_record(**({"counts": counts, "calibration": calibration} | changes))
+    tables = {SCORES_FILE: scores, RECOVERIES_FILE: recoveries, **evidence_tables(record, scores, recoveries, sites)}
+    return write_run(directory, record, tables)
+
+
+def write_run(directory: Path, record: RunRecord, tables: Mapping[str, pa.Table]) -> Path:
+    """Write the tables of an audit, by the names of their files, and a record with their hashes."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        write_table(directory / name, table, table.schema, {"model_fingerprint": record.model.fingerprint})
+    hashes = {name: sha256_of(directory / name) for name in TABLE_FILES}
+    write_record(directory, replace(record, tables={**hashes, **record.tables}))
     return directory
 
 
@@ -71,20 +84,20 @@ def checked_example(directory: Path, *args: Any, **changes: Any) -> CheckedRun:
     return load_checked(write_example(directory, *args, **changes))
 
 
-def _scores(prompts: Sequence[str], severities: Mapping[int, str], source_file: str) -> pa.Table:
+def _scores(prompts: Sequence[str], severities: Mapping[int, str], tried: set[str], source_file: str) -> pa.Table:
     columns = {
         "prompt_id": [f"p{index}" for index in range(len(prompts))],
         "prompt": list(prompts),
         "source_file": [source_file] * len(prompts),
         "source_row": list(range(2, len(prompts) + 2)),
         "n_duplicates": [1] * len(prompts),
-        "tier": [3 if index in severities else 1 for index in range(len(prompts))],
+        "tier": [3 if f"p{index}" in tried else 1 for index in range(len(prompts))],
         "text_noise": [None] * len(prompts),
         "spikes_ff": [1.0] * len(prompts),
         "style": [0] * len(prompts),
         "spike_score": [2.0 - index / 100 for index in range(len(prompts))],
         "p_value": [0.001 if index in severities else 0.5 for index in range(len(prompts))],
-        "q_value": [0.01] * len(prompts),
+        "q_value": [{"none": 0.9, "low": 0.2}.get(severities.get(i, "none"), 0.01) for i in range(len(prompts))],
         "flagged": [index in severities for index in range(len(prompts))],
         "severity": [severities.get(index, "none") for index in range(len(prompts))],
     }

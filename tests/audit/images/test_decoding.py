@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 
 from flashbulb.audit.images.decoding import decode, grey_levels
 from flashbulb.audit.images.formats import has_image_suffix, image_suffixes, starts_like_an_image
-from flashbulb.audit.images.png import IMAGE_ERRORS
+from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 from tests.audit.images.files import difference, encoded, picture
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, seed_diversity, tile_distances
+from flashbulb.audit.images.distances import seed_diversity, tile_distances
 from flashbulb.audit.localize.effects import (
     ERASED_SHARE,
     ControlEffect,
@@ -25,6 +25,7 @@ from flashbulb.audit.localize.effects import (
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import NeuronSet, ablate, find_sites, patch
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks, some_neurons
 from tests.tolerances import ARITHMETIC, IMAGE_LEVELS

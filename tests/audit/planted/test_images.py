@@ -4,10 +4,11 @@ from itertools import combinations
 
 import numpy as np
 
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, RgbImage, tile_distances
+from flashbulb.audit.images.distances import RgbImage, tile_distances
 from flashbulb.audit.planted.collection import WORLDS, Collection
 from flashbulb.audit.planted.photographs import photograph
 from flashbulb.audit.planted.presets import Preset
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 VERBATIM = ("planted_title", "planted_description")
 

@@ -5,7 +5,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from flashbulb.audit.recover.signs import CONFIRMED_AT, LIKELY_AT, WEIGHTS, Signs, confidence_of, signs_of, verdict_of
+from flashbulb.audit.recover.signs import WEIGHTS, Signs, confidence_of, signs_of, verdict_of
+from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS
 from tests.audit.signs import CONVINCING, NEUTRAL, UNCONVINCING
 

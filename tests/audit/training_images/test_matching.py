@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flashbulb.audit.images.distances import REPLICATION_DISTANCE, tile_distances
+from flashbulb.audit.images.distances import tile_distances
 from flashbulb.audit.training_images.matching import Alignment, align, is_replica, luma, match, overlap, shrink, zncc
 from flashbulb.audit.training_images.templates import template_match
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 SIDE = 48
 

@@ -65,7 +65,7 @@ def test_an_image_is_worse_than_a_spike(old: tuple[str, str], new: tuple[str, st
         ({"settings": {"train_images": "images"}}, "training images given was False, now True"),
         ({"inputs": {"prompts": {"sha256": "89"}}}, "prompts was '4567, column None', now '89, column None'"),
         ({"inputs": {"prompts": {"sha256": "4567", "text_column": "b"}}}, "now '4567, column b'"),
-        ({"inputs": {"reference": {"sha256": "cd"}}}, "reference was None, now 'cd, column None'"),
+        ({"inputs": {"reference": {"sha256": "cd"}}}, "reference was '89ab, column None', now 'cd, column None'"),
     ],
 )
 def test_runs_with_other_prompts_or_settings_are_refused_with_both_values(

@@ -12,6 +12,7 @@ from flashbulb.reports.gate.markdown import gate_markdown, write_summary
 from flashbulb.reports.gate.model_card import model_card
 from flashbulb.reports.gate.outputs import append_step_summary
 from flashbulb.reports.tables.run_record import ModelIdentity
+from tests.reports.examples import run_record
 from tests.reports.reports_examples import REPORTS, hostile, judged
 from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
 
@@ -60,7 +61,8 @@ def test_waived_findings_are_still_stated(tmp_path: Path) -> None:
 
 
 def test_hostile_names_stay_text(tmp_path: Path) -> None:
-    inputs = {"prompts": {"source": f"data/{HOSTILE.replace('/', '')}", "sha256": "4567"}}
+    prompts = {"source": f"data/{HOSTILE.replace('/', '')}", "sha256": "4567"}
+    inputs = {**run_record().inputs, "prompts": prompts}
     run = checked_example(tmp_path, LEAKS, inputs=inputs, model=ModelIdentity(HOSTILE, HOSTILE))
     card = ModelCard(model_card(judged(run), run))
     assert card.data.eval_results

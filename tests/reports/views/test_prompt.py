@@ -1,7 +1,6 @@
 """A prompt is found by id, beginning of an id or text, and shown with all of its results and nothing else."""
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -247,8 +246,8 @@ def test_many_prompts_with_the_same_image_are_counted(tmp_path: Path) -> None:
     assert f"and {19 - N_OTHERS} more" in text_of(view)
 
 
-def test_the_command_needs_no_model_library_and_prints_json(run: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(run, tmp_path / "copy"))
+def test_the_command_needs_no_model_library_and_prints_json(tmp_path: Path) -> None:
+    run = write_example(tmp_path / "run", LEAKS)
     blocked = "".join(f"sys.modules[{name!r}] = None; " for name in ("torch", "diffusers", "transformers", "sklearn"))
     for more in ([], ["--json"]):
         code = f"import sys; {blocked}sys.argv = ['flashbulb', 'show', {str(run)!r}, 'p0', *{more!r}]; "

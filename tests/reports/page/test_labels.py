@@ -1,38 +1,12 @@
-"""Cards find their files, and labels hide what they are told to hide."""
+"""Labels hide what they are told to hide."""
 
-import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from flashbulb.reports.page.cards import find_training_file
 from flashbulb.reports.page.labels import Labels
-from tests.reports.pages import save_image
 
 LOCATION = "captions.csv, row 3"
-
-
-def save_copy(path: Path, training_image: str) -> Path:
-    """Save an image whose metadata names the training image that it is a copy of."""
-    info = PngInfo()
-    info.add_itxt("flashbulb", json.dumps({"training_image": training_image}))
-    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
-    return path
-
-
-def test_a_training_image_in_an_archive_is_found_by_the_metadata_of_its_copy(tmp_path: Path) -> None:
-    save_copy(tmp_path / "training-1.png", "shards/a.tar/one.png")
-    copy = save_copy(tmp_path / "training-2.png", "shards/a.tar/two.png")
-    (tmp_path / "training-0.png").write_bytes(b"truncated")
-    assert find_training_file("shards/a.tar/two.png", tmp_path) == copy
-    assert find_training_file("shards/a.tar/three.png", tmp_path) is None
-
-
-def test_a_training_image_on_disk_is_used_directly(tmp_path: Path) -> None:
-    path = save_image(tmp_path / "here.png", 0)
-    assert find_training_file(str(path), tmp_path / "nowhere") == path
 
 
 @pytest.mark.parametrize("redact", [True, False])
