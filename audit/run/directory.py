@@ -13,7 +13,14 @@ from typing import Any
 
 from flashbulb.audit.run.lock import LOCK_FILE, PRIVATE_FOLDER, check_free, hold_directory
 from flashbulb.reports.tables.differences import first_difference
-from flashbulb.reports.tables.files import PART_SUFFIX, RUN_FILE, SCHEMA_VERSION, withdraw_verdict, write_json
+from flashbulb.reports.tables.files import (
+    IMAGES_DIRECTORY,
+    PART_SUFFIX,
+    RUN_FILE,
+    SCHEMA_VERSION,
+    withdraw_verdict,
+    write_json,
+)
 
 RECORDING, DETECTION, RECOVERY = "recording", "detection", "recovery"
 STAGES = frozenset({RECORDING, DETECTION, RECOVERY})
@@ -135,6 +142,10 @@ def _read_accepted(path: Path, identity: Mapping[str, Any], force: bool) -> dict
     """Read run.json; without `force`, refuse an older version and another identity."""
     record = _read_record(path)
     if record is not None and not force:
+        if (path / IMAGES_DIRECTORY).is_symlink():
+            raise RunDirectoryError(
+                f"{path / IMAGES_DIRECTORY} is a link, and no reader follows a link out of a run; move all of {path}"
+            )
         _refuse_older(path, record)
         _refuse_other_identity(path, record["identity"], identity)
     return record

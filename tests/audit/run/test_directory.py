@@ -93,6 +93,17 @@ def test_force_does_not_follow_links_out_of_the_directory(tmp_path):
     assert len(contents(tmp_path / "outside")) == 2
 
 
+def test_images_in_another_place_are_refused_at_the_start(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    run = tmp_path / "run"
+    start(run)
+    (run / "images").symlink_to(tmp_path / "elsewhere")
+    assert "images is a link" in refusal(run)
+    (tmp_path / "other").symlink_to(tmp_path / "elsewhere")
+    start(tmp_path / "other")
+    assert record(tmp_path / "elsewhere")["status"] == "running"
+
+
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize(
     "foreign", [None, "{}", '{"name": "my run"}', "[1]", "null", '{"schema_version": 1, "identity": {"mod', ""]
