@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 METADATA_KEY = "flashbulb"
 """Key of what PNG and safetensors files record about themselves, as JSON."""

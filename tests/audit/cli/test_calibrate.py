@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
+from flashbulb.reports.tables.files import SCHEMA_VERSION
 from flashbulb.reports.tables.run_record import load_run
 from tests.audit.commands import ODD, QUICK, REFERENCE, digests, refused, run_flashbulb, run_json, scores_of, text_file
 from tests.toy import build_toy_pipe
@@ -179,7 +180,7 @@ VISIBLE_DAMAGE = {
     "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "is damaged"),
     "version is text": (edit(schema_version="new"), "is damaged"),
     "prompts described by nothing": (edit(prompts=None), "is damaged"),
-    "newer": (edit(schema_version=99), "99, newer than 5; upgrade flashbulb"),
+    "newer": (edit(schema_version=99), f"99, newer than {SCHEMA_VERSION}; upgrade flashbulb"),
 }
 SHARD_DAMAGE = {
     "identity is text": edit(identity="mine"),

@@ -10,6 +10,7 @@ KINDS = {
     "sharpness": StepDetector,
     "anisotropy": StepDetector,
     "one_step_agreement": StepDetector,
+    "mean_one_step_agreement": StepDetector,
     "nemo": NeuronDetector,
     "picture_agreement": ImageDetector,
     "bright_ending": ImageDetector,
