@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,14 +54,15 @@ class StepDetector:
         evaluations_per_seed: UE per prompt and seed if it were the only detector, including the evaluation at x_T.
             The empty prompt at x_T is evaluated once for all prompts and is not counted.
         measure: returns [prompt, seed], NaN where more than one seed is needed.
-        reads_attention: True if it reads `Step.attention`.
+        reads_attention: chooses the layers that it reads in `Step.attention`, of the paths of all cross-attention
+            layers. A model where it chooses none lacks what the detector reads. None if it reads no attention.
     """
 
     name: str
     source: str
     evaluations_per_seed: int
     measure: Callable[[Step], Tensor]
-    reads_attention: bool = False
+    reads_attention: Callable[[Collection[str]], Collection[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ the last nonlinearity of residual blocks in the first two up blocks. We could no
 use; the mean over the residual blocks of the first up block is our choice. They sample from the encoder's distribution;
 here its mode is taken, so the added noise is the only randomness.
 
+Not compared with the output of their code; the tests hold it against the output of each block's last nonlinearity.
+
 Cost: 1 UE per image, in addition to sampling.
 """
 

@@ -10,6 +10,8 @@ The image is encoded and noised again: to the last timestep for the mask, and to
 the difference. One timestep replaces the mean over steps. m is the mean over all layers of the finest resolution,
 interpolated to the size of the latents.
 
+Not compared with the output of their code, which needs every step of sampling.
+
 Cost: 3 UE per image in addition to sampling: the prompt at the last timestep, the prompt and the empty prompt at the
 middle one.
 """

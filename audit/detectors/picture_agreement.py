@@ -7,6 +7,8 @@ keeps the tiles and samples 4 or 16 images; it does not state how the pairwise d
 Statistic: minus the mean, over images, of the distance to the nearest other image. That is our choice. A tile is a
 sixteenth of an image of any size.
 
+Not compared with code of theirs.
+
 Cost: 0 UE in addition to sampling; it needs two images.
 """
 

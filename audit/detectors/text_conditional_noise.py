@@ -3,6 +3,9 @@
 Statistic: ‖ε(x_T, c) − ε(x_T, ∅)‖₂ averaged over seeds, where ε(x_T, c) is the prediction at x_T for the prompt and
 ε(x_T, ∅) that for the empty prompt. If a model does not predict noise, its raw outputs are compared, as they do.
 
+Compared with the authors' own code (YuxinWenRick/diffusion_memorization) on unseen models, the same prompts and the
+same x_T: rank correlation 0.96 or more.
+
 Cost: 1 UE per prompt and seed, as the 1 UE per seed of the empty prompt is shared by all prompts; 2 if it is not.
 """
 

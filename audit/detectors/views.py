@@ -14,6 +14,7 @@ from torch import Tensor
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.prediction import Levels, Prediction
 
 
 @dataclass(slots=True)
@@ -37,9 +38,8 @@ class NoiseSeeds:
         """
         if timestep not in self._unconditional:
             empty = self.denoiser.unconditional(len(self.latents))
-            self._unconditional[timestep] = predict_native(
-                self.denoiser, self.latents, timestep, empty, self.batch_size
-            )
+            predictions = _predictions(self.denoiser, self.latents, timestep, empty, self.batch_size)
+            self._unconditional[timestep] = torch.cat([prediction.native for prediction in predictions])
         return self._unconditional[timestep]
 
 
@@ -54,8 +54,9 @@ class Step:
         timestep: the scheduler's t of x_T.
         native: prediction for the prompts at x_T: [prompt, seed, channel, row, column].
         pull: what each prompt adds to x_T, see `Prediction.pull`: [prompt, seed, channel, row, column].
+        levels: of signal and noise at `timestep`.
         attention: cross-attention probabilities during that evaluation, averaged over heads and pixels:
-            [prompt, seed, position] by layer. Empty unless a chosen detector reads it.
+            [prompt, seed, position] by layer, in the order in which they run. Only layers that a chosen detector reads.
     """
 
     seeds: NoiseSeeds
@@ -63,6 +64,7 @@ class Step:
     conditioning: Conditioning
     native: Tensor
     pull: Tensor
+    levels: Levels
     attention: Mapping[str, Tensor]
 
     @property
@@ -81,19 +83,31 @@ class Step:
 
         Costs one UE per prompt and seed. `latents` and the result are [prompt, seed, channel, row, column].
         """
-        denoiser, n_seeds = self.seeds.denoiser, latents.shape[1]
-        prompts = self.conditioning if conditional else denoiser.unconditional(len(self.conditioning))
-        flat, rows = latents.flatten(0, 1), prompts.repeat(n_seeds)  # [prompt × seed, …]
-        return predict_native(denoiser, flat, timestep, rows, self.seeds.batch_size).reshape(latents.shape)
+        prompts = self.conditioning if conditional else self.seeds.denoiser.unconditional(len(self.conditioning))
+        predictions = self._predict(latents, timestep, prompts)
+        return torch.cat([prediction.native for prediction in predictions]).reshape(latents.shape)
+
+    @torch.no_grad()
+    def pull_at(self, timestep: float) -> Tensor:
+        """Return what each prompt adds to x_T at another timestep: [prompt, seed, channel, row, column].
+
+        Costs one UE per prompt and seed.
+        """
+        predictions = self._predict(self.latents, timestep, self.conditioning)
+        return torch.cat([prediction.pull for prediction in predictions]).reshape(self.latents.shape)
+
+    def _predict(self, latents: Tensor, timestep: float, prompts: Conditioning) -> list[Prediction]:
+        flat, rows = latents.flatten(0, 1), prompts.repeat(latents.shape[1])  # [prompt × seed, …]
+        return _predictions(self.seeds.denoiser, flat, timestep, rows, self.seeds.batch_size)
 
 
-def predict_native(
+def _predictions(
     denoiser: Denoiser, latents: Tensor, timestep: float, conditioning: Conditioning, batch_size: int
-) -> Tensor:
-    """Predict at latents [latent, channel, row, column], some at a time; shaped like `latents`."""
+) -> list[Prediction]:
+    """Predict at latents [latent, channel, row, column], some at a time."""
     starts = range(0, len(latents), batch_size)
     rows = [slice(start, start + batch_size) for start in starts]
-    return torch.cat([denoiser.predict(latents[i], timestep, conditioning.rows(i)).native for i in rows])
+    return [denoiser.predict(latents[i], timestep, conditioning.rows(i)) for i in rows]
 
 
 @dataclass(frozen=True, slots=True)

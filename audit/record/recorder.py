@@ -74,6 +74,9 @@ class Recorder:
         self._prompt_sites = [site for site in sites if site.is_prompt_site]
         self._step_sites = [site for site in sites if not site.is_prompt_site]
         self._modules: Mapping[str, nn.Module] = denoiser.modules(sites)
+        layers = denoiser.attention_layers()
+        read = {layer for d in detectors if d.reads_attention for layer in d.reads_attention(layers)}
+        self._attention_layers = {path: layer for path, layer in layers.items() if path in read}
         latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
         self.seeds.unconditional(plan.timestep)
@@ -135,6 +138,7 @@ class Recorder:
             conditioning=encoded.conditioning,
             native=native,
             pull=pull,
+            levels=predictions[0].levels,
             attention={layer: torch.cat(means).reshape(*shape, -1) for layer, means in attention.items()},
         )
         measured = {detector.name: detector.measure(step) for detector in self.detectors}
@@ -143,16 +147,13 @@ class Recorder:
 
     @contextmanager
     def _attention(self) -> Iterator[dict[str, list[Tensor]]]:
-        """Collect attention, averaged over heads and pixels, if a detector reads it: [latent, position] by layer."""
+        """Collect the attention that detectors read, averaged over heads and pixels: [latent, position] by layer."""
         means: dict[str, list[Tensor]] = {}
-        if not any(detector.reads_attention for detector in self.detectors):
-            yield means
-            return
 
         def keep(layer: str, probabilities: Tensor) -> None:
             means.setdefault(layer, []).append(probabilities.mean(dim=(1, 2)))
 
-        with observe_attention(self.denoiser.attention_layers(), keep):
+        with observe_attention(self._attention_layers, keep):
             yield means
 
 

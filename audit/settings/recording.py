@@ -12,8 +12,8 @@ from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Examine, Model, Seed, SiteKind
 
 ALL_SITES: tuple[SiteKind, ...] = get_args(SiteKind)
-DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "one_step_agreement", "picture_agreement")
-"""Published detectors that need no more denoiser evaluations than the spike scores, which are always computed."""
+DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "mean_one_step_agreement", "picture_agreement")
+"""Detectors that need no more denoiser evaluations than the spike scores, which are always computed."""
 
 
 def detector_names() -> Iterator[str]:

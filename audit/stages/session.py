@@ -136,9 +136,12 @@ def _fit(
 def _can_read(detector: Detector, denoiser: Denoiser, kinds: Sequence[str]) -> bool:
     if isinstance(detector, NeuronDetector):
         return detector.kind in kinds
-    if isinstance(detector, ImageDetector) and detector.reads_up_blocks and not denoiser.first_up_convolutions():
+    layers = denoiser.attention_layers()
+    if isinstance(detector, StepDetector):
+        return detector.reads_attention is None or bool(detector.reads_attention(layers))
+    if detector.reads_up_blocks and not denoiser.first_up_convolutions():
         return False
-    return not detector.reads_attention or bool(denoiser.attention_layers())
+    return not detector.reads_attention or bool(layers)
 
 
 def reload_session(inputs: Inputs) -> Session:

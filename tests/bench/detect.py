@@ -35,7 +35,8 @@ def negative_sets(labelled: pd.DataFrame) -> dict[str, pd.Series]:
 def detection_table(folder: Path, run: Path) -> str:
     """Markdown: AUC / TPR at FPR <= 1 % of every score column, against each set of negatives."""
     labelled = labelled_scores(folder, run)
-    columns = [c for c in labelled.columns if c.startswith(("spike", "text_conditional", "nemo", "one_step"))]
+    shown = ("spike", "text_conditional", "nemo", "one_step", "mean_one_step")
+    columns = [c for c in labelled.columns if c.startswith(shown)]
     positive = labelled["label"] == "memorized"
     sets = negative_sets(labelled)
     lines = [

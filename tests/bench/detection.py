@@ -138,7 +138,7 @@ def _rank(values: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> flo
 def _one_seed(models: Mapping[str, Path], planted: Mapping[str, Planted], work: Path) -> list[str]:
     """The same with the first seed alone, for what one seed can give."""
     detectors = find_detectors().items()
-    steps = [name for name, d in detectors if isinstance(d, StepDetector) and name != "one_step_agreement"]
+    steps = [name for name, d in detectors if isinstance(d, StepDetector) and not name.endswith("one_step_agreement")]
     rows = {name: [] for name in ("spike_score", *steps)}
     for name, folder in models.items():
         run = work / name / "audit"

@@ -18,8 +18,8 @@ is what their code holds against that threshold.
 
 Ours: every cross-attention layer is searched (they leave out the up blocks, which are a place in one architecture);
 the threshold is of the same statistic as the score, the largest pair of a caption (README: all pairs); a score equal to
-the threshold is low, also in refinement (there, they ask for less); SSIM's window and number of scales are cut
-to small latents as in `flashbulb.audit.detectors.one_step_agreement`.
+the threshold is low, also in refinement (there, they ask for less); SSIM's windows are cut to small latents as in
+`flashbulb.audit.detectors.one_step_agreement`.
 
 Not taken over from their code:
 - with guidance it swaps the conditional and unconditional halves (the default has none, nor have we: 1 UE a seed);

@@ -119,4 +119,10 @@ def test_commands_that_are_not_offered_are_refused(folder):
 def test_all_detectors_are_those_that_the_model_can_feed(folder):
     plan = planned(folder, "--detectors", "all")
     assert "sharpness" in plan["detectors"]
-    assert not {"attention_entropy", "bright_ending", "balanced_representation", "nemo"} & set(plan["detectors"])
+    assert not {
+        "attention_entropy",
+        "mean_attention_entropy",
+        "bright_ending",
+        "balanced_representation",
+        "nemo",
+    } & set(plan["detectors"])

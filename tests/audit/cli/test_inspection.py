@@ -1,18 +1,21 @@
 """Detectors are listed with source and cost, selected by name, and cost the evaluations that run.json records."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pytest
+from diffusers import UNet2DConditionModel
 
 from flashbulb.audit.detectors import ImageDetector, NeuronDetector, StepDetector, describe_cost, find_detectors
 from flashbulb.audit.settings import DEFAULT_DETECTORS
 from flashbulb.audit.stages.session import list_detectors
 from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS
-from tests.audit.commands import refused, run_flashbulb, run_json, scores_of, text_file
+from tests.audit.commands import QUICK, refused, run_flashbulb, run_json, scores_of, text_file
 from tests.audit.counting import counted_latents
+from tests.toy import build_toy_pipe
 
 DETECTORS = find_detectors()
 IMAGE_DETECTORS = [name for name, detector in DETECTORS.items() if isinstance(detector, ImageDetector)]
@@ -114,6 +117,20 @@ def test_detector_adds_its_column_at_the_listed_cost(inputs, without, tmp_path, 
         assert for_empty_prompt in ((0, n_seeds) if extra else (0,))  # at a second timestep, shared by all prompts
 
 
+def test_a_unet_without_cross_attention_in_its_second_down_block_has_no_attention_entropy(inputs, tmp_path):
+    pipe = build_toy_pipe()
+    blocks = {"down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D")}
+    blocks["up_block_types"] = ("UpBlock2D", "CrossAttnUpBlock2D")
+    pipe.unet = UNet2DConditionModel.from_config({**pipe.unet.config, **blocks})
+    pipe.save_pretrained(tmp_path / "model")
+    texts = ("--prompts", inputs.prompts, "--reference", inputs.reference)
+    options = ("--model", tmp_path / "model", *texts, *QUICK, "--out", tmp_path / "run")
+    assert "attention_entropy reads what" in refused("validate", *options, "--detectors", "attention_entropy")
+    answer = run_flashbulb("validate", *options, "--detectors", "all", "--json")
+    assert answer.code == 0, answer.err
+    assert set(DETECTORS) - set(json.loads(answer.out)["detectors"]) == {"attention_entropy"}
+
+
 def test_several_detectors_add_their_columns_once(inputs, without, tmp_path):
     named = ("sharpness", "nemo", "sharpness")
     chosen = [part for name in named for part in ("--detectors", name)]
@@ -158,9 +175,11 @@ def test_image_detectors_score_only_sampled_prompts(with_all):
 
 def test_detectors_that_need_two_seeds_are_null_with_one(inputs, tmp_path):
     options = (*inputs.options(tmp_path / "run"), *NOT_SAMPLED, "--seeds", "1")
-    assert run_flashbulb("audit", *options, "--detectors", "one_step_agreement", "--detectors", "nemo").code == 0
+    named = ("one_step_agreement", "mean_one_step_agreement", "nemo")
+    chosen = [part for name in named for part in ("--detectors", name)]
+    assert run_flashbulb("audit", *options, *chosen).code == 0
     scores = scores_of(tmp_path / "run")
-    assert scores["one_step_agreement"].isna().all()
+    assert scores[["one_step_agreement", "mean_one_step_agreement"]].isna().all(axis=None)
     assert scores["nemo"].notna().all()
 
 

@@ -48,7 +48,7 @@ def evaluate(denoiser: Denoiser, prompts, n_seeds: int, timestep: float = FIRST_
         latents = seeds.latents.repeat(len(prompts), 1, 1, 1)
         prediction = denoiser.predict(latents, timestep, conditioning.repeat(n_seeds))
     native, pull = (x.unflatten(0, (len(prompts), n_seeds)) for x in (prediction.native, prediction.pull))
-    return Step(seeds, timestep, conditioning, native, pull, attention)
+    return Step(seeds, timestep, conditioning, native, pull, prediction.levels, attention)
 
 
 @pytest.fixture

@@ -1,11 +1,16 @@
-"""The score is the norm at x_T plus the cosine at low noise, as published."""
+"""The score is the norm at x_T plus the cosine at low noise, weighted as published for what the model predicts."""
+
+from functools import partial
 
 import pytest
 import torch
 
 from flashbulb.audit.detectors.anisotropy import DETECTOR, LOW_TIMESTEP, anisotropy
-from tests.audit.detectors.conftest import FIRST_TIMESTEP, PROMPTS
+from flashbulb.audit.model.families import open_denoiser
+from tests.audit.detectors.conftest import FIRST_TIMESTEP, PROMPTS, evaluate
 from tests.tolerances import ARITHMETIC
+from tests.toy import build_toy_pipe
+from tests.toy_variants import build_zero_snr_pipe
 
 
 def test_the_low_timestep_is_the_third_last_of_fifty(toy_pipe):
@@ -20,14 +25,38 @@ def test_guidance_along_the_unconditional_noise_scores_above_guidance_against_it
     torch.testing.assert_close(anisotropy(step), expected, rtol=0, atol=10 * ARITHMETIC)
 
 
-def test_score_equals_slow_oracle(toy_step):
-    step = toy_step()
+def noise_scores(scheduler, outputs, latents, timestep):
+    """What the authors take the norm of for Stable Diffusion 1: the output itself."""
+    return outputs
+
+
+def velocity_scores(scheduler, outputs, latents, timestep):
+    """What they take the norm of for Stable Diffusion 2: the output scaled by the signal, minus x_T, over σ²."""
+    alpha = scheduler.alphas_cumprod[timestep]
+    return (alpha.sqrt() * outputs - latents) / (1 - alpha)
+
+
+@pytest.mark.parametrize(
+    ("build", "score", "weight"),
+    [
+        (build_toy_pipe, noise_scores, 2.0),
+        (partial(build_toy_pipe, prediction_type="v_prediction"), velocity_scores, 0.1),
+        (build_zero_snr_pipe, velocity_scores, 0.1),
+    ],
+)
+def test_the_score_is_that_of_the_authors_code_for_what_the_model_predicts(build, score, weight):
+    pipe = build()
+    denoiser = open_denoiser(pipe)
+    timestep = denoiser.first_timestep(50)
+    step = evaluate(denoiser, PROMPTS, 3, timestep)
     measured = anisotropy(step)
     assert measured.shape == (3, 3)
     low = step.predict(step.latents, LOW_TIMESTEP, conditional=True)
     for prompt in range(2):
         for seed in range(3):
-            norm = (step.native[prompt, seed] - step.native_uncond[seed]).square().sum().sqrt().item()
+            outputs = torch.stack([step.native[prompt, seed], step.native_uncond[seed]])
+            text, empty = score(pipe.scheduler, outputs, step.seeds.latents[seed], timestep)
+            norm = (text - empty).square().sum().sqrt().item()
             unconditional = step.seeds.unconditional(LOW_TIMESTEP)[seed]
             guidance = low[prompt, seed] - unconditional
             cosines = [
@@ -35,7 +64,7 @@ def test_score_equals_slow_oracle(toy_step):
                 for y in range(8)
                 for x in range(8)
             ]
-            expected = norm + 2 * torch.stack(cosines).mean().item()
+            expected = norm + weight * torch.stack(cosines).mean().item()
             assert measured[prompt, seed].item() == pytest.approx(expected, abs=10 * ARITHMETIC)
 
 

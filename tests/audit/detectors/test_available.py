@@ -7,9 +7,11 @@ from flashbulb.audit.detectors import ImageDetector, NeuronDetector, StepDetecto
 KINDS = {
     "text_conditional_noise": StepDetector,
     "attention_entropy": StepDetector,
+    "mean_attention_entropy": StepDetector,
     "sharpness": StepDetector,
     "anisotropy": StepDetector,
     "one_step_agreement": StepDetector,
+    "mean_one_step_agreement": StepDetector,
     "nemo": NeuronDetector,
     "picture_agreement": ImageDetector,
     "bright_ending": ImageDetector,

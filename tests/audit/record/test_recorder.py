@@ -26,7 +26,7 @@ from flashbulb.hooks import (
     read_activations,
     site_modules,
 )
-from tests.tolerances import BATCH, STORED
+from tests.tolerances import ARITHMETIC, BATCH, STORED
 from tests.toy import build_toy_pipe
 from tests.toy_variants import build_bert_pipe, build_inverted_pipe, build_zero_snr_pipe
 
@@ -162,7 +162,8 @@ def test_prompts_are_told_apart_where_a_schedule_ends_in_pure_noise(tmp_path, ti
     for detector in STEP_DETECTORS:
         scores = np.reshape(keys[detector.name].to_pylist(), (len(PROMPTS), N_SEEDS))
         assert np.isfinite(scores).all()
-        assert np.ptp(scores.mean(axis=1)) > 10 * BATCH, detector.name
+        rounding = ARITHMETIC if detector.reads_attention else BATCH  # random weights attend almost uniformly
+        assert np.ptp(scores.mean(axis=1)) > 10 * rounding, detector.name
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

@@ -171,7 +171,7 @@ def test_the_other_prompts_score_as_in_a_full_audit(pair):
     kept = scores_of(pair.screened).query("tier > 0").set_index("prompt_id")
     assert set(full.columns) == set(kept.columns) - {"screen"}
     assert len(kept) > 1
-    for name in ("nemo", "text_conditional_noise", "one_step_agreement", "flagged"):
+    for name in ("nemo", "text_conditional_noise", "mean_one_step_agreement", "flagged"):
         pd.testing.assert_series_equal(kept[name], full.loc[kept.index, name], check_exact=True)
     for name in (*(name for name in full.columns if name.startswith("spikes_")), "spike_score", "p_value"):
         pd.testing.assert_series_equal(kept[name], full.loc[kept.index, name], rtol=ARITHMETIC)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError
+from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, RunFileError, RunIncompleteError
 from flashbulb.reports.tables.run_record import load_run, results_of
 from tests.reports.examples import run_record
 from tests.reports.run_files import write_record
@@ -47,11 +47,15 @@ def test_other_json_is_refused(tmp_path: Path, content: bytes) -> None:
     ("changes", "error", "message"),
     [
         (
-            {"schema_version": 7},
+            {"schema_version": SCHEMA_VERSION + 1},
             RunFileError,
-            "schema version 7, this flashbulb reads up to 6; upgrade flashbulb",
+            f"schema version {SCHEMA_VERSION + 1}, this flashbulb reads up to {SCHEMA_VERSION}; upgrade flashbulb",
         ),
-        ({"schema_version": 1}, RunFileError, "schema version 1, this flashbulb reads 6; run the audit again"),
+        (
+            {"schema_version": 1},
+            RunFileError,
+            f"schema version 1, this flashbulb reads {SCHEMA_VERSION}; run the audit again",
+        ),
         ({"schema_version": None}, RunFileError, "no schema_version"),
         ({"status": "running"}, RunIncompleteError, "status 'running'"),
         ({"status": "discovery"}, RunIncompleteError, "belongs to a discovery, not to an audit, and has no verdict"),

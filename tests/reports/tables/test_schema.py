@@ -75,9 +75,9 @@ def test_a_data_frame_is_written_with_the_order_and_types_of_the_schema(tmp_path
 
 
 def test_a_newer_version_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "scores.parquet"
-    pq.write_table(TABLES["scores"][0].replace_schema_metadata({"flashbulb.schema_version": "7"}), path)
-    with pytest.raises(RunFileError, match=r"schema version 7, this flashbulb reads up to 6"):
+    path, newer = tmp_path / "scores.parquet", SCHEMA_VERSION + 1
+    pq.write_table(TABLES["scores"][0].replace_schema_metadata({"flashbulb.schema_version": str(newer)}), path)
+    with pytest.raises(RunFileError, match=f"schema version {newer}, this flashbulb reads up to {SCHEMA_VERSION}"):
         read_table(path, scores_schema(()))
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError
+from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, RunFileError, RunIncompleteError
 from flashbulb.reports.tables.run_record import load_run
 from flashbulb.reports.views.discovery import STOP_MEANINGS, Finding, load_discovery
 from flashbulb.reports.views.discovery_markdown import discovery_markdown
@@ -52,7 +52,7 @@ def test_an_audit_is_not_read_as_a_discovery(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"schema_version": 1}, RunFileError, "reads 6; run the discovery again"),
+        ({"schema_version": 1}, RunFileError, f"reads {SCHEMA_VERSION}; run the discovery again"),
         ({"status": "discovering"}, RunIncompleteError, "not complete; run it again to finish it"),
         ({"n_confirmed": 2}, RunIncompleteError, "records 2 confirmed findings but lists 1"),
         ({"findings": []}, RunIncompleteError, "records 1 confirmed findings but lists 0"),
