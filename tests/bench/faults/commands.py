@@ -1,0 +1,93 @@
+"""Every command that writes, in the state of a folder from which it starts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.bench.faults.injection import Plan
+from tests.bench.faults.results import Result, read_result
+from tests.bench.faults.runs import Ended, events_of, run
+from tests.bench.faults.toys import SAMPLING, Toys
+
+SEARCH = 400 + 2 * 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and two rounds
+GATE_OUTPUTS = (
+    *("--junit", "j.xml", "--sarif", "s.sarif", "--summary", "s.md"),
+    *("--findings", "f.jsonl", "--findings", "f.parquet", "--model-card", "card.md"),
+)
+
+
+class Command(NamedTuple):
+    """A command and the name of the state it starts from."""
+
+    name: str
+    state: str | None
+    arguments: tuple[object, ...]
+    can_force: bool = False
+
+
+class Undisturbed(NamedTuple):
+    """What a command does when nothing happens to it."""
+
+    ended: Ended
+    result: Result
+    events: list[str]
+
+
+def writing_commands(toys: Toys) -> list[Command]:
+    """List every command that writes a folder or a file, but the training of planted models."""
+    images = ("--train-images", toys.training)
+    localized = ("--samples", 2, "--sample-steps", 2, "--seeds", 1, "--points", 2, "--controls", 1, "--no-again")
+    return [
+        Command("audit", None, ("audit", *toys.recording(), "--fpr", 0.2, *toys.recovery()), can_force=True),
+        Command("record", None, ("record", *toys.recording()), can_force=True),
+        Command("detect", "recorded", ("detect", "run", "--fpr", 0.2)),
+        Command("recover", "detected", ("recover", "run", *toys.recovery())),
+        Command("localize", "audited", ("localize", "run", *localized)),
+        Command("report", "audited", ("report", "run")),
+        Command("gate", "audited", ("gate", "run", *GATE_OUTPUTS)),
+        Command(
+            "ablate",
+            None,
+            ("ablate", toys.model, "--neurons", toys.neurons, "--prompt", "a red star", "--out", "out", *SAMPLING),
+            can_force=True,
+        ),
+        Command(
+            "discover",
+            None,
+            ("discover", toys.searched, "--budget", SEARCH, "--starts", 2, "--steps", 1, "--out", "run", *images),
+            can_force=True,
+        ),
+        Command("calibrate", None, ("calibrate", *_calibration(toys)), can_force=True),
+        Command("index", None, ("index", toys.training, "out")),
+    ]
+
+
+def _calibration(toys: Toys) -> tuple[object, ...]:
+    reference = toys.folder / "reference.txt"
+    return ("--model", toys.model, "--reference", reference, "--out", "calibration", "--seeds", 2)
+
+
+def started(toys: Toys, command: Command, folder: Path) -> Path:
+    """Make the folder in which the command starts."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if command.state is None:
+        folder.mkdir(parents=True)
+    else:
+        shutil.copytree(toys.state(command.state), folder)
+    return folder
+
+
+def undisturbed(toys: Toys, command: Command, folder: Path) -> Undisturbed:
+    """Run the command from its start to its end, and keep what it wrote and in which order."""
+    started(toys, command, folder)
+    log = folder.with_name(f"{folder.name}.log")
+    counted = run(Plan(str(folder), log=str(log)), command.arguments)
+    assert counted.code == (1 if command.name == "gate" else 0), counted
+    result = read_result(folder)
+    started(toys, command, folder)
+    again = run(Plan(str(folder)), command.arguments)
+    differences = result.differences(read_result(folder))
+    assert not differences, f"{command.name} differs from itself: {differences}"
+    return Undisturbed(again, result, events_of(log))

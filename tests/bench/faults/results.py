@@ -1,0 +1,85 @@
+"""What a command left, as far as two runs of it must agree: tables, verdict, counts, images and every other file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+
+from flashbulb.audit.run.directory import flatten_json
+
+TIMES = re.compile(r"(^|\.)(timings|finished|seconds|started)(\.|$)")
+"""Entries of JSON files that say when and how long."""
+TIMED = re.compile(
+    rb"\d{4}-\d\d-\d\d(T[\d:+.]+)?|\d+(\.\d+)?\s*(s\b|min\b|seconds|minutes)"
+    rb'|<tr><th scope="row">\w+</th><td>[\d.]+</td></tr>|(?m:\| [\d.]+ \|$)'
+)
+"""The same in pages and other texts, and in their tables of stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Hashes of what a folder holds, by file; times are left out."""
+
+    files: Mapping[str, str]
+
+    def differences(self, other: Result) -> list[str]:
+        """Name the files that only one result has, or whose content differs."""
+        names = sorted(self.files.keys() | other.files.keys())
+        kinds = {(True, False): "missing", (False, True): "left over", (True, True): "other"}
+        return [
+            f"{kinds[name in self.files, name in other.files]}: {name}"
+            for name in names
+            if self.files.get(name) != other.files.get(name)
+        ]
+
+
+def read_result(folder: Path) -> Result:
+    """Hash every file below a folder."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
+    return Result({path.relative_to(folder).as_posix(): _content_of(path) for path in paths})
+
+
+def _content_of(path: Path) -> str:
+    try:
+        content = _compared(path)
+    except (OSError, ValueError, pa.ArrowException, SafetensorError) as error:
+        content = f"unreadable: {error}".encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _compared(path: Path) -> bytes:
+    if path.suffix == ".parquet":
+        table = pq.read_table(path, partitioning=None)
+        return repr((table.schema.to_string(), table.to_pylist())).encode()
+    if path.suffix == ".json":
+        return json.dumps(_without_times(json.loads(path.read_text(encoding="utf-8")))).encode()
+    if path.suffix == ".safetensors":
+        return _tensors(path)
+    if path.suffix in (".html", ".md", ".xml", ".sarif", ".jsonl"):
+        return TIMED.sub(b"", path.read_bytes())
+    return path.read_bytes()
+
+
+def _without_times(content: Any) -> Any:
+    if not isinstance(content, Mapping):
+        return content
+    return {key: value for key, value in sorted(flatten_json(content).items()) if not TIMES.search(key)}
+
+
+def _tensors(path: Path) -> bytes:
+    with safe_open(path, framework="np") as file:
+        metadata = {
+            key: _without_times(json.loads(text)) if text.startswith("{") else text
+            for key, text in sorted((file.metadata() or {}).items())
+        }
+        tensors = {name: hashlib.sha256(file.get_tensor(name).tobytes()).hexdigest() for name in sorted(file.keys())}
+    return json.dumps([metadata, tensors]).encode()
