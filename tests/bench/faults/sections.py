@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from tests.bench.faults.corrupt import try_corruption
 from tests.bench.faults.disk import try_disk
 from tests.bench.faults.kills import try_kills
 from tests.bench.faults.toys import Toys
@@ -16,4 +17,5 @@ Section = Callable[[Toys, Path, int], Iterator[Trial]]
 SECTIONS: dict[str, Section] = {
     "kills": partial(try_kills, n_moments=6),
     "disk": partial(try_disk, n_moments=4),
+    "corrupt": partial(try_corruption, most=110),
 }
