@@ -67,9 +67,7 @@ def fork_python(
     given_err = kept_err.fileno() if err is None else err
     variables = {**os.environ, **(environment or {})}
     words = [str(argument) for argument in arguments]
-    process = _context.Process(
-        target=_run, args=(code, words, _Descriptor(given), _Descriptor(given_err), variables)
-    )
+    process = _context.Process(target=_run, args=(code, words, _Descriptor(given), _Descriptor(given_err), variables))
     process.start()
     return Forked(process, kept, kept_err)
 

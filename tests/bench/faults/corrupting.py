@@ -20,6 +20,8 @@ from tests.bench.faults.results import read_result
 LONGEST = 60
 """Seconds that a command may take on a toy."""
 MEMORY = 16 << 30
+WRITING = ("detect", "audit", "recover", "localize")
+"""Commands that change a run; after them it is judged again and compared."""
 
 
 class Job(NamedTuple):
@@ -79,15 +81,15 @@ def _fresh(job: Job, folder: Path) -> None:
 
 
 def _tried(job: Job, folder: Path, mutation: Mutation, command: str, calm: Any) -> Iterator[Any]:
-    """Yield what was changed, then the answers of the gate, the command and the gate after it, and differences."""
+    """Yield what was changed, the answers of the gate, the command and the gate after it, and differences."""
     _fresh(job, folder)
     mutation.change(folder / "run")
     yield from (mutation.kind, mutation.name, mutation.is_consistent, mutation.is_setting, command)
     yield _answer(["gate", "run"])
     second = _answer(job.commands[command])
     yield second
-    yield _answer(["gate", "run"])
-    yield calm.differences(read_result(folder)) if second[0] == 0 else []
+    yield _answer(["gate", "run"]) if command in WRITING else None
+    yield calm.differences(read_result(folder)) if command in WRITING and second[0] == 0 else []
 
 
 def _answer(arguments: list[str]) -> tuple[int, str]:

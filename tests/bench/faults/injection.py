@@ -32,6 +32,8 @@ class Plan(NamedTuple):
         lasting: whether every later event fails as well.
         limit: bytes that a file may have from the start, as `ulimit -f` does; -1 for no limit.
         log: file that lists the events.
+        umask: of the process; -1 for the one it has.
+        memory: bytes that the process may take beside those it has at its start; -1 for no limit.
     """
 
     folder: str
@@ -40,6 +42,8 @@ class Plan(NamedTuple):
     lasting: bool = False
     limit: int = -1
     log: str | None = None
+    umask: int = -1
+    memory: int = -1
 
 
 def main() -> None:
@@ -48,6 +52,10 @@ def main() -> None:
 
     plan = Plan(*json.loads(sys.argv.pop(1)))
     os.chdir(plan.folder)
+    if plan.umask >= 0:
+        os.umask(plan.umask)
+    if plan.memory >= 0:
+        limit_memory(plan.memory)
     if plan.limit >= 0:
         limit_files(plan.limit)
     watch(plan)
@@ -57,6 +65,13 @@ def main() -> None:
 def limit_files(n_bytes: int) -> None:
     """Let no file grow beyond a size; what was larger stays."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
+
+
+def limit_memory(n_bytes: int) -> None:
+    """Let the process take no more than so many bytes beside those it has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+    most = pages * resource.getpagesize() + n_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def watch(plan: Plan) -> None:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from flashbulb.audit.run.directory import flatten_json
@@ -51,15 +49,12 @@ def read_result(folder: Path) -> Result:
 def _content_of(path: Path) -> str:
     try:
         content = _compared(path)
-    except (OSError, ValueError, pa.ArrowException, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         content = f"unreadable: {error}".encode()
     return hashlib.sha256(content).hexdigest()
 
 
 def _compared(path: Path) -> bytes:
-    if path.suffix == ".parquet":
-        table = pq.read_table(path, partitioning=None)
-        return repr((table.schema.to_string(), table.to_pylist())).encode()
     if path.suffix == ".json":
         return json.dumps(_without_times(json.loads(path.read_text(encoding="utf-8")))).encode()
     if path.suffix == ".safetensors":
