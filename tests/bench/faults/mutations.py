@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flashbulb.reports.tables.files import RUN_FILE, sha256_of
+from flashbulb.reports.tables.files import RUN_FILE, TABLE_FILES, sha256_of
 
 Change = Callable[[Path], object]
 VALUES: tuple[Any, ...] = (None, -1, 0, 1, 10**30, float("nan"), "", "text", True, [], {}, [[0]], {"a": 1})
@@ -159,10 +159,10 @@ def _of_tables(run: Path, names: list[str], chance: random.Random) -> Iterator[M
         table = pq.read_table(run / name, partitioning=None)
         for title, change in _table_changes(table, chance):
             yield Mutation("a table edited", f"{name}: {title}", lambda r, n=name, c=change: _rewrite(r, n, c, False))
-            if name.count("/") == 0:
+            if name in TABLE_FILES:
                 yield Mutation(
                     "a table and its digest edited",
-                    f"{name}: {title}",
+                    f"{name} and run.json: {title}",
                     lambda r, n=name, c=change: _rewrite(r, n, c, True),
                 )
     yield Mutation("tables, digests and counts rewritten", "nothing recovered", _pretend_nothing_recovered, True)
@@ -221,5 +221,5 @@ def _pretend_nothing_recovered(run: Path) -> None:
 
     _rewrite(run, "recoveries.parquet", no_images, True)
     _rewrite(run, "scores.parquet", no_high, True)
-    counts = {"n_high": 0, "n_confirmed_pictures": 0, "n_recovered": 0, "recovered_by": {}}
+    counts = {"n_high": 0, "n_confirmed_pictures": 0, "n_recovered": 0, "recovered_by": {"sample": 0}}
     _edit(run / RUN_FILE, [(["counts", key], value) for key, value in counts.items()])

@@ -1,4 +1,4 @@
-"""The sections of the bench by name."""
+"""The sections of the bench by name, whole and short."""
 
 from __future__ import annotations
 
@@ -19,9 +19,17 @@ Section = Callable[[Toys, Path, int], Iterator[Trial]]
 
 SECTIONS: dict[str, Section] = {
     "kinds": try_kinds,
-    "kills": partial(try_kills, n_moments=6),
-    "disk": partial(try_disk, n_moments=4),
+    "kills": partial(try_kills, n_moments=3),
+    "disk": partial(try_disk, n_moments=2),
     "corrupt": partial(try_corruption, most=110),
     "hostile": try_hostile,
     "readings": try_readings,
 }
+SHORT: dict[str, Section] = {
+    "kinds": try_kinds,
+    "kills": partial(try_kills, n_moments=1),
+    "disk": partial(try_disk, n_moments=1),
+    "corrupt": partial(try_corruption, most=15),
+    "hostile": try_hostile,
+}
+"""The same with fewer moments and mutations, in minutes."""
