@@ -1,5 +1,6 @@
 """The bench of faults, shortened, finds nothing; and its instruments do what they say."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,8 @@ def test_a_fault_happens_at_its_event_and_events_repeat(toys: Toys, tmp_path: Pa
         (tmp_path / name).mkdir()
         plan = Plan(str(tmp_path / name), log=str(tmp_path / f"{name}.log"))
         assert run(plan, ("index", toys.training, "out")).code == 0
-        logs.append((tmp_path / f"{name}.log").read_text().replace(f"/{name}/", "/"))
+        log = (tmp_path / f"{name}.log").read_text().replace(f"/{name}/", "/")
+        logs.append(re.sub(r"\.[0-9a-f]{8}\.", ".", log))  # the names of files that are not complete are drawn
     assert logs[0] == logs[1]
     for fault, code in (("SIGKILL", -9), (FULL, 2)):
         folder = tmp_path / fault

@@ -15,30 +15,34 @@ if TYPE_CHECKING:  # processes that are forked import this file again, and must 
 
 
 def main() -> None:
-    """Run the chosen sections, print what goes wrong as it happens, and write the page."""
+    """Run the chosen sections, print what goes wrong as it happens, and write the page once every section has run."""
     from tests.bench.faults.page import page
     from tests.bench.faults.sections import SECTIONS
     from tests.bench.faults.toys import build_toys
-    from tests.bench.faults.trials import problems_of, write_trials
+    from tests.bench.faults.trials import problems_of, read_trials, write_trials
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="a section; repeat for more")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/faults.md"), help="the page")
-    parser.add_argument("--json", type=Path, default=Path("runs/faults/trials.json"), help="every trial")
+    parser.add_argument("--out", type=Path, default=Path("docs/faults.md"), help="page of all sections")
+    parser.add_argument(
+        "--json", type=Path, default=Path("runs/faults/trials.json"), help="every trial, sections of earlier calls kept"
+    )
     parser.add_argument("--work", type=Path, help="folder to keep; by default one that is deleted")
     arguments = parser.parse_args()
+    chosen, trials = arguments.only or list(SECTIONS), read_trials(arguments.json)
     with tempfile.TemporaryDirectory() as kept:
         work = (arguments.work or Path(kept)).resolve()
         toys = build_toys(work / "toys")
-        trials: list[Trial] = []
-        for name in arguments.only or SECTIONS:
-            trials += _shown(name, SECTIONS[name], toys, work / name, arguments.seed)
+        for name in chosen:
+            new = _shown(name, SECTIONS[name], toys, work / name, arguments.seed)
+            trials = [*(trial for trial in trials if trial.section != name), *new]
+            trials.sort(key=lambda trial: list(SECTIONS).index(trial.section))
             write_trials(trials, arguments.json)
-    if not arguments.only:
+    if {trial.section for trial in trials} == SECTIONS.keys():
         arguments.out.write_text(page(trials), encoding="utf-8")
-    print(page(trials))
-    raise SystemExit(1 if problems_of(trials) else 0)
+    print(page([trial for trial in trials if trial.section in chosen]))
+    raise SystemExit(1 if problems_of(trial for trial in trials if trial.section in chosen) else 0)
 
 
 def _shown(

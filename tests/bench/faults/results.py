@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from flashbulb.audit.run.directory import flatten_json
 
-TIMES = re.compile(r"(^|\.)(timings|finished|seconds|started)(\.|$)")
-"""Entries of JSON files that say when and how long."""
+TIMES = re.compile(r"(^|\.)(timings|finished|seconds|started|seal)(\.|$)")
+"""Entries of JSON files that say when and how long, or hash that."""
 TIMED = re.compile(
     rb"\d{4}-\d\d-\d\d(T[\d:+.]+)?|\d+(\.\d+)?\s*(s\b|min\b|seconds|minutes)"
     rb'|<tr><th scope="row">\w+</th><td>[\d.]+</td></tr>|(?m:\| [\d.]+ \|$)'

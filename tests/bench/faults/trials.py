@@ -42,6 +42,11 @@ def write_trials(trials: Sequence[Trial], path: Path) -> None:
     path.write_text(json.dumps([asdict(trial) for trial in trials], indent=1) + "\n", encoding="utf-8")
 
 
+def read_trials(path: Path) -> list[Trial]:
+    """Read what `write_trials` wrote; nothing if there is no such file."""
+    return [Trial(**trial) for trial in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+
+
 def problems_of(trials: Iterable[Trial]) -> list[Trial]:
     """Return the trials that went wrong."""
     return [trial for trial in trials if trial.problem is not None]
