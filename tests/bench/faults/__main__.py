@@ -35,10 +35,10 @@ def main() -> None:
         work = (arguments.work or Path(kept)).resolve()
         toys = build_toys(work / "toys")
         for name in chosen:
-            new = _shown(name, SECTIONS[name], toys, work / name, arguments.seed)
-            trials = [*(trial for trial in trials if trial.section != name), *new]
-            trials.sort(key=lambda trial: list(SECTIONS).index(trial.section))
-            write_trials(trials, arguments.json)
+            others = [trial for trial in trials if trial.section != name]
+            for new in _shown(name, SECTIONS[name], toys, work / name, arguments.seed):
+                trials = sorted([*others, *new], key=lambda trial: list(SECTIONS).index(trial.section))
+                write_trials(trials, arguments.json)
     if {trial.section for trial in trials} == SECTIONS.keys():
         arguments.out.write_text(page(trials), encoding="utf-8")
     print(page([trial for trial in trials if trial.section in chosen]))
@@ -47,8 +47,8 @@ def main() -> None:
 
 def _shown(
     name: str, section: Callable[[Toys, Path, int], Iterator[Trial]], toys: Toys, work: Path, seed: int
-) -> list[Trial]:
-    """Run one section and print its problems, and every few seconds how far it is."""
+) -> Iterator[list[Trial]]:
+    """Run one section, print its problems, and yield its trials so far every few seconds and at its end."""
     trials, started = [], time.perf_counter()
     reported = started
     for trial in section(toys, work, seed):
@@ -58,9 +58,10 @@ def _shown(
         if time.perf_counter() - reported > 10:
             reported = time.perf_counter()
             print(f"{name}: {len(trials)} tried in {reported - started:.0f} s", flush=True)
+            yield trials
     n_problems = sum(trial.problem is not None for trial in trials)
     print(f"{name}: {len(trials)} tried, {n_problems} problems, {time.perf_counter() - started:.0f} s", flush=True)
-    return trials
+    yield trials
 
 
 if __name__ == "__main__":

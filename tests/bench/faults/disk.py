@@ -31,6 +31,9 @@ def try_disk(toys: Toys, work: Path, seed: int, n_moments: int) -> Iterator[Tria
     for command in writing_commands(toys):
         folder = work / command.name
         calm = undisturbed(toys, command, folder)
+        if isinstance(calm, str):
+            yield Trial("disk", command.name, "nothing", EXPECTED, "", calm, as_command(command.arguments))
+            continue
         for fault, words in (LASTING | PASSING).items():
             for event in _spread(len(calm.events), n_moments, chance):
                 place = calm.events[event].replace(f"{folder}/", "")

@@ -36,6 +36,9 @@ def try_kills(toys: Toys, work: Path, seed: int, n_moments: int) -> Iterator[Tri
     chance = random.Random(seed)
     for command in writing_commands(toys):
         calm = undisturbed(toys, command, work / command.name)
+        if isinstance(calm, str):
+            yield Trial("kills", command.name, "nothing", EXPECTED, "", calm, as_command(command.arguments))
+            continue
         for moment in choose_moments(len(calm.events), n_moments, chance):
             yield _try(toys, command, calm, moment, work / command.name)
 

@@ -13,6 +13,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from flashbulb.audit.run.directory import flatten_json
+from flashbulb.reports.tables.files import METADATA_KEY
 
 TIMES = re.compile(r"(^|\.)(timings|finished|seconds|started|seal)(\.|$)")
 """Entries of JSON files that say when and how long, or hash that."""
@@ -72,9 +73,7 @@ def _without_times(content: Any) -> Any:
 
 def _tensors(path: Path) -> bytes:
     with safe_open(path, framework="np") as file:
-        metadata = {
-            key: _without_times(json.loads(text)) if text.startswith("{") else text
-            for key, text in sorted((file.metadata() or {}).items())
-        }
+        stated = (file.metadata() or {}).get(METADATA_KEY, "{}")
+        metadata = {key: value for key, value in _without_times(json.loads(stated)).items() if key != "sha256"}
         tensors = {name: hashlib.sha256(file.get_tensor(name).tobytes()).hexdigest() for name in sorted(file.keys())}
     return json.dumps([metadata, tensors]).encode()
