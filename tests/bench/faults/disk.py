@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.bench.faults.commands import Command, Undisturbed, started, undisturbed, writing_commands
 from tests.bench.faults.injection import FULL, Plan
-from tests.bench.faults.results import read_result
+from tests.bench.faults.results import parts_of, read_result
 from tests.bench.faults.runs import Ended, run
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial, as_command
@@ -59,7 +59,7 @@ def _try(toys: Toys, command: Command, calm: Undisturbed, plan: Plan, words: str
     problem = _problem_of_failure(calm, failed, folder)
     again = run(Plan(str(folder)), command.arguments)
     problem = problem or _problem_of_next(calm, again, folder)
-    observed = f"{failed.code}, then {again.code}: {' '.join(failed.lines)[:160]}"
+    observed = f"{failed.code}, then {again.code}{parts_of(folder)}: {' '.join(failed.lines)[:160]}"
     kind = f"{command.name}: {words}"
     return Trial("disk", kind, tried, EXPECTED, observed, problem, as_command(command.arguments))
 

@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from tests.bench.faults.commands import Command, Undisturbed, started, undisturbed, writing_commands
 from tests.bench.faults.injection import SIGNALS, Plan
-from tests.bench.faults.results import read_result
+from tests.bench.faults.results import parts_of, read_result
 from tests.bench.faults.runs import Ended, run
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial, as_command
 
-INTERRUPTED = {"SIGINT": 130, "SIGTERM": 143, "SIGKILL": -9}
+INTERRUPTED = {"SIGINT": (130, -2), "SIGTERM": (143, -15), "SIGKILL": (-9,)}
+"""Exit codes; a shell shows -2 and -15, of a process that has no handler yet or any more, as 130 and 143."""
 EXPECTED = "the same command again gives the undisturbed result"
 
 
@@ -68,7 +69,9 @@ def _try(toys: Toys, command: Command, calm: Undisturbed, moment: Moment, folder
     forced = _forced(command, folder) if moment.event is not None and moment.event < 4 else None
     again = run(Plan(str(folder)), command.arguments)
     problem = _problem(calm, moment, disturbed, again, folder) or _refused(forced)
-    observed = f"{disturbed.code}, then {again.code}" + ("" if forced is None else f", forced {forced.code}")
+    observed = f"{disturbed.code}, then {again.code}{parts_of(folder)}" + (
+        "" if forced is None else f", forced {forced.code}"
+    )
     return Trial("kills", command.name, tried, EXPECTED, observed, problem, as_command(command.arguments))
 
 
@@ -92,9 +95,9 @@ def _refused(forced: Ended | None) -> str | None:
 
 def _problem(calm: Undisturbed, moment: Moment, disturbed: Ended, again: Ended, folder: Path) -> str | None:
     """Say what went wrong; a command that ended before its signal came counts as one that nobody disturbed."""
-    if disturbed.code not in (INTERRUPTED[moment.signal], calm.ended.code):
+    if disturbed.code not in (*INTERRUPTED[moment.signal], calm.ended.code):
         return f"{moment.signal}: exit code {disturbed.code} {' '.join(disturbed.lines)}"
-    if disturbed.code == INTERRUPTED[moment.signal] and moment.signal != "SIGKILL" and (odd := disturbed.misbehaved()):
+    if disturbed.code != calm.ended.code and (odd := disturbed.misbehaved()):
         return f"{moment.signal}: {odd}"
     if again.code != calm.ended.code:
         return f"lost: again {again.code} {' '.join(again.lines)}"

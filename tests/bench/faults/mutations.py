@@ -175,7 +175,7 @@ def _table_changes(table: pa.Table, chance: random.Random) -> Iterator[tuple[str
     yield "no rows", lambda t: t.slice(0, 0)
     yield "last row gone", lambda t: t.slice(0, max(0, len(t) - 1))
     yield "first row twice", lambda t: pa.concat_tables([t, t.slice(0, 1)])
-    yield "rows turned round", lambda t: t.take(list(range(len(t) - 1, -1, -1)))
+    yield "rows turned round", lambda t: t.take(pa.array(range(len(t) - 1, -1, -1), pa.int64()))
     yield "no footer", lambda t: t.replace_schema_metadata(None)
     columns = table.column_names if len(table.column_names) < 20 else chance.sample(table.column_names, 8)
     for column in columns:

@@ -27,8 +27,8 @@ were trained, 3 captions, 4 training images, 5 runs on a disk. Kinds of section 
 Each command that writes is ended by SIGKILL, SIGTERM or SIGINT: at its first writes to the disk (opening, renaming,
 making and removing files, flushing), at writes spread over the run, and at moments in time. Then the same command
 runs again. Nothing is lost if every file equals that of an undisturbed run, but for dates and durations; tables and
-images are compared byte by byte, and files left over count as a difference. After the earliest kills `--force` is
-tried as well, in a copy.""",
+images are compared byte by byte. Incomplete files that a kill left are counted as *.part left*. After the earliest
+kills `--force` is tried as well, in a copy.""",
     "disk": """\
 From one write on, or at one write, the operating system answers with an error; or no file may exceed a size, which
 libraries that write past Python meet too. Then the same command runs again without the fault.""",

@@ -41,9 +41,16 @@ class Result:
         ]
 
 
+def parts_of(folder: Path) -> str:
+    """Say how many files lie below a folder that a killed process had not completed; "" if none."""
+    n_parts = sum(1 for _ in folder.rglob("*.part"))
+    return f", {n_parts} .part left" if n_parts else ""
+
+
 def read_result(folder: Path) -> Result:
-    """Hash every file below a folder."""
-    paths = (path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
+    """Hash every file below a folder, but incomplete ones and the lock, which some processes cannot remove."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
+    paths = (path for path in files if path.suffix != ".part" and path.name != ".lock")
     return Result({path.relative_to(folder).as_posix(): _content_of(path) for path in paths})
 
 
