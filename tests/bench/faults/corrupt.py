@@ -96,4 +96,5 @@ def _is_the_damage(difference: str, name: str, command: str) -> bool:
     what, _, path = difference.partition(": run/")
     if command == "detect" and path not in DETECTION:
         return True
-    return path in name and (what == "other" or command not in ("audit", "recover"))
+    is_damaged = path in name or path.startswith(f"{name}/")
+    return is_damaged and (what == "other" or command not in ("audit", "recover"))
