@@ -59,7 +59,7 @@ def image_path_outside(toys: Toys, folder: Path) -> str | None:
                 (folder / "secret.png").unlink(missing_ok=True)
                 results.append(read_result(folder))
             if results[0] != results[1] or results[0] != results[2]:
-                return f"{command[0]} reads {place}"
+                return f"{command[0]} reads {'an absolute path' if place.startswith('/') else place}"
     return None
 
 
