@@ -49,23 +49,27 @@ class Forked:
 
 
 def fork_python(
-    code: str, *arguments: object, out: IO[bytes] | int | None = None, environment: Mapping[str, str] | None = None
+    code: str,
+    *arguments: object,
+    out: IO[bytes] | int | None = None,
+    err: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Forked:
     """Run `code` as a script with these arguments.
 
     Args:
         out: file or descriptor for standard output; by default it is kept for `wait`.
+        err: descriptor for standard error; by default it is kept as well.
         environment: variables beside those of this process.
     """
-    kept, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (`wait` closes them)
+    kept, kept_err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 (`wait` closes them)
     given = out if isinstance(out, int) else (out or kept).fileno()
+    given_err = kept_err.fileno() if err is None else err
     variables = {**os.environ, **(environment or {})}
     words = [str(argument) for argument in arguments]
-    process = _context.Process(
-        target=_run, args=(code, words, _Descriptor(given), _Descriptor(err.fileno()), variables)
-    )
+    process = _context.Process(target=_run, args=(code, words, _Descriptor(given), _Descriptor(given_err), variables))
     process.start()
-    return Forked(process, kept, err)
+    return Forked(process, kept, kept_err)
 
 
 def fork_flashbulb(*arguments: object, **options: Any) -> Forked:

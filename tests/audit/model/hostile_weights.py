@@ -30,7 +30,9 @@ PICKLES = {
 }
 
 
-class _Payload:
+class Payload:
+    """An object whose pickle, when it is read, leaves the file that tells that code ran."""
+
     def __init__(self, folder: Path) -> None:
         self.path = str(ran(folder))
 
@@ -57,11 +59,11 @@ def shard_elsewhere(component: str, place: str, folder: Path) -> None:
 
 def pickled_shard(component: str, folder: Path) -> None:
     shard = shard_(component, folder, lambda name: name.replace(".safetensors", ".bin"))
-    shard.with_suffix(".bin").write_bytes(pickle.dumps(_Payload(folder)))
+    shard.with_suffix(".bin").write_bytes(pickle.dumps(Payload(folder)))
 
 
 def pickle_named_as_safetensors(component: str, folder: Path) -> None:
-    write(folder / component / WEIGHTS[component], pickle.dumps(_Payload(folder)))
+    write(folder / component / WEIGHTS[component], pickle.dumps(Payload(folder)))
 
 
 def shard_named(name: Any, component: str, folder: Path) -> None:
@@ -119,7 +121,7 @@ def pickled(component: str, folder: Path) -> None:
 
 def pickle_with_code(component: str, folder: Path) -> None:
     pickled(component, folder)
-    write(folder / component / PICKLES[component], pickle.dumps(_Payload(folder)))
+    write(folder / component / PICKLES[component], pickle.dumps(Payload(folder)))
 
 
 def pickles_of_an_index(name: str, component: str, folder: Path) -> None:

@@ -1,0 +1,80 @@
+"""The page of all trials: a table of kinds and outcomes for each section, and every problem by itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from tests.bench.faults.trials import Trial, problems_of
+
+SHOWN = 4
+"""Different outcomes that a row names."""
+INTRODUCTION = """\
+# Faults, tried
+
+Written by `make bench-faults`: what breaks audits in the field, made up on a small scale and tried on the command
+line. Models are toys of random weights, which are not examined, but for the kinds of section 1 and the prediction
+types, which run on planted models. All draws have fixed seeds. *Problems* counts the trials whose outcome is not the
+expected one; a traceback, an exit code of 4, and anything but one line of error are always problems. Numbers in
+*observed* are exit codes: 0 done or passed, 1 the gate failed, 2 usage, 3 not to be trusted, negative if a signal
+ended the process.
+"""
+SECTIONS = {
+    "kinds": """\
+One input of each kind. The number is the section of the list that they come from: 1 models that do not run as they
+were trained, 3 captions, 4 training images, 5 runs on a disk. Kinds of section 2 are under *hostile*.""",
+    "kills": """\
+Each command that writes is ended by SIGKILL, SIGTERM or SIGINT: at its first writes to the disk (opening, renaming,
+making and removing files, flushing), at writes spread over the run, and at moments in time. Then the same command
+runs again. Nothing is lost if every file equals that of an undisturbed run, but for dates and durations; tables and
+images are compared byte by byte. Incomplete files that a kill left are counted as *.part left*. After the earliest
+kills `--force` is tried as well, in a copy.""",
+    "disk": """\
+From one write on, or at one write, the operating system answers with an error; or no file may exceed a size, which
+libraries that write past Python meet too. Then the same command runs again without the fault.""",
+    "corrupt": """\
+A finished audit that fails the gate is damaged or edited, judged by `gate`, given to one more command, and judged
+again if that writes. *Other content* means that a command ended with 0 and left a file that differs from what it
+leaves of the undamaged audit, apart from the damaged file itself.""",
+    "hostile": """\
+Each folder is opened by three commands with "y" on standard input. Its code would leave a file.""",
+    "readings": """\
+`validate` and `audit --gate` on the four planted models, with the prediction type they were trained with and with the
+others. The audits are short: four memorized captions among twelve clean ones, 60 reference captions, two seeds, the
+strategy `sample`, a false-positive rate of 5 %, and the training images.""",
+}
+
+
+def page(trials: Sequence[Trial]) -> str:
+    """Return the page as Markdown."""
+    return "\n".join(_lines(trials)) + "\n"
+
+
+def _lines(trials: Sequence[Trial]) -> Iterator[str]:
+    sections = {name: [t for t in trials if t.section == name] for name in dict.fromkeys(t.section for t in trials)}
+    yield INTRODUCTION
+    yield from ("| section | tried | problems |", "| --- | --- | --- |")
+    for name, rows in sections.items():
+        yield f"| {name} | {len(rows):,} | {len(problems_of(rows))} |"
+    for name, rows in sections.items():
+        yield from ("", f"## {name}", "", SECTIONS[name], "", *_table(rows))
+    if problems := problems_of(trials):
+        yield from ("", "## Problems", "")
+        for trial in problems:
+            yield f"- {trial.section}, {trial.kind}: {trial.tried}: {' '.join(str(trial.problem).split())}"
+
+
+def _table(trials: Sequence[Trial]) -> Iterator[str]:
+    yield from ("| kind | tried | problems | expected | observed |", "| --- | --- | --- | --- | --- |")
+    for kind in dict.fromkeys(trial.kind for trial in trials):
+        rows = [trial for trial in trials if trial.kind == kind]
+        expected = "; ".join(dict.fromkeys(trial.expected for trial in rows))
+        counted = Counter(trial.observed.partition(":")[0] for trial in rows).most_common()
+        observed = [f"{outcome} ({n})" if n > 1 else outcome for outcome, n in counted[:SHOWN]]
+        more = len(counted) - SHOWN
+        cells = [kind, str(len(rows)), str(len(problems_of(rows))), expected]
+        yield (
+            f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} | "
+            + "; ".join(observed + ([f"{more} others"] if more > 0 else []))
+            + " |"
+        )

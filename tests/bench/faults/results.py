@@ -1,0 +1,86 @@
+"""What a command left, as far as two runs of it must agree: tables, verdict, counts, images and every other file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from flashbulb.audit.run.directory import flatten_json
+from flashbulb.reports.tables.files import METADATA_KEY
+
+TIMES = re.compile(r"(^|\.)(timings|finished|seconds|started|seal)(\.|$)")
+"""Entries of JSON files that say when and how long, or hash that."""
+TIMED = re.compile(
+    rb"\d{4}-\d\d-\d\d(T[\d:+.]+)?|\d+(\.\d+)?\s*(s\b|min\b|seconds|minutes)"
+    rb'|<tr><th scope="row">\w+</th><td>[\d.]+</td></tr>|(?m:\| [\d.]+ \|$)'
+)
+"""The same in pages and other texts, and in their tables of stages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Hashes of what a folder holds, by file; times are left out."""
+
+    files: Mapping[str, str]
+
+    def differences(self, other: Result) -> list[str]:
+        """Name the files that only one result has, or whose content differs."""
+        names = sorted(self.files.keys() | other.files.keys())
+        kinds = {(True, False): "missing", (False, True): "left over", (True, True): "other"}
+        return [
+            f"{kinds[name in self.files, name in other.files]}: {name}"
+            for name in names
+            if self.files.get(name) != other.files.get(name)
+        ]
+
+
+def parts_of(folder: Path) -> str:
+    """Say how many files lie below a folder that a killed process had not completed; "" if none."""
+    n_parts = sum(1 for _ in folder.rglob("*.part"))
+    return f", {n_parts} .part left" if n_parts else ""
+
+
+def read_result(folder: Path) -> Result:
+    """Hash every file below a folder, but incomplete ones and the lock, which some processes cannot remove."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
+    paths = (path for path in files if path.suffix != ".part" and path.name != ".lock")
+    return Result({path.relative_to(folder).as_posix(): _content_of(path) for path in paths})
+
+
+def _content_of(path: Path) -> str:
+    try:
+        content = _compared(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        content = f"unreadable: {error}".encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _compared(path: Path) -> bytes:
+    if path.suffix == ".json":
+        return json.dumps(_without_times(json.loads(path.read_text(encoding="utf-8")))).encode()
+    if path.suffix == ".safetensors":
+        return _tensors(path)
+    if path.suffix in (".html", ".md", ".xml", ".sarif", ".jsonl"):
+        return TIMED.sub(b"", path.read_bytes())
+    return path.read_bytes()
+
+
+def _without_times(content: Any) -> Any:
+    if not isinstance(content, Mapping):
+        return content
+    return {key: value for key, value in sorted(flatten_json(content).items()) if not TIMES.search(key)}
+
+
+def _tensors(path: Path) -> bytes:
+    with safe_open(path, framework="np") as file:
+        stated = (file.metadata() or {}).get(METADATA_KEY, "{}")
+        metadata = {key: value for key, value in _without_times(json.loads(stated)).items() if key != "sha256"}
+        tensors = {name: hashlib.sha256(file.get_tensor(name).tobytes()).hexdigest() for name in sorted(file.keys())}
+    return json.dumps([metadata, tensors]).encode()

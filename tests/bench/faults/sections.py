@@ -1,0 +1,35 @@
+"""The sections of the bench by name, whole and short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from tests.bench.faults.corrupt import try_corruption
+from tests.bench.faults.disk import try_disk
+from tests.bench.faults.hostile import try_hostile
+from tests.bench.faults.kills import try_kills
+from tests.bench.faults.kinds import try_kinds
+from tests.bench.faults.readings import try_readings
+from tests.bench.faults.toys import Toys
+from tests.bench.faults.trials import Trial
+
+Section = Callable[[Toys, Path, int], Iterator[Trial]]
+
+SECTIONS: dict[str, Section] = {
+    "kinds": try_kinds,
+    "kills": partial(try_kills, n_moments=3),
+    "disk": partial(try_disk, n_moments=2),
+    "corrupt": partial(try_corruption, most=110),
+    "hostile": try_hostile,
+    "readings": try_readings,
+}
+SHORT: dict[str, Section] = {
+    "kinds": try_kinds,
+    "kills": partial(try_kills, n_moments=1),
+    "disk": partial(try_disk, n_moments=1),
+    "corrupt": partial(try_corruption, most=15),
+    "hostile": try_hostile,
+}
+"""The same with fewer moments and mutations, in minutes."""

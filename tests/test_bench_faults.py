@@ -1,0 +1,43 @@
+"""The bench of faults, shortened, finds nothing; and its instruments do what they say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.bench.faults.injection import FULL, Plan
+from tests.bench.faults.runs import run
+from tests.bench.faults.sections import SHORT
+from tests.bench.faults.toys import Toys, build_toys
+from tests.bench.faults.trials import problems_of
+
+
+@pytest.fixture(scope="module")
+def toys(tmp_path_factory: pytest.TempPathFactory) -> Toys:
+    """The inputs of all sections. Read-only."""
+    return build_toys(tmp_path_factory.mktemp("toys") / "toys")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", SHORT)
+def test_no_fault_loses_passes_or_runs_anything(toys: Toys, tmp_path: Path, section: str) -> None:
+    trials = list(SHORT[section](toys, tmp_path / section, 0))
+    assert len(trials) > 50
+    assert problems_of(trials) == []
+
+
+@pytest.mark.slow
+def test_a_fault_happens_at_its_event_and_events_repeat(toys: Toys, tmp_path: Path) -> None:
+    logs = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        plan = Plan(str(tmp_path / name), log=str(tmp_path / f"{name}.log"))
+        assert run(plan, ("index", toys.training, "out")).code == 0
+        log = (tmp_path / f"{name}.log").read_text().replace(f"/{name}/", "/")
+        logs.append(re.sub(r"\.[0-9a-f]{8}\.", ".", log))  # the names of files that are not complete are drawn
+    assert logs[0] == logs[1]
+    for fault, code in (("SIGKILL", -9), (FULL, 2)):
+        folder = tmp_path / fault
+        folder.mkdir()
+        assert run(Plan(str(folder), fault, 0, True), ("index", toys.training, "out")).code == code
+        assert not [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
