@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import ctypes
+import os
 import sys
 import traceback
 from contextlib import suppress
@@ -11,31 +14,64 @@ from typing import NoReturn
 NOT_INSTALLED = "flashbulb: not installed; run `pip install -e '.[audit]'` in the source folder"
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Run the command line.
 
     Nothing but the verdict of a gate exits with 1, which is Python's own code for an error that nobody caught. An
     interrupt during the imports exits with 130 and no traceback, like a later one.
     """
+    codes: list[int] = []
+    _survive_exits_of_libraries(codes)
+    codes.append(_run())
+    raise SystemExit(codes[0])
+
+
+def _run() -> int:
+    """Run the command line and return its exit code."""
     try:
         version("flashbulb")
         from flashbulb.audit import cli
 
         cli.main()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 0
     except PackageNotFoundError:
-        _exit(NOT_INSTALLED, 2)
+        return _failed(NOT_INSTALLED, 2)
     except KeyboardInterrupt:
-        _exit("flashbulb: interrupted", 130)
+        return _failed("flashbulb: interrupted", 130)
     except MemoryError:
-        _exit("flashbulb: not enough memory to start", 2)
+        return _failed("flashbulb: not enough memory to start", 2)
     except Exception:  # the outermost boundary: see above
-        _exit(traceback.format_exc(), 4)
+        return _failed(traceback.format_exc(), 4)
+    return 0
 
 
-def _exit(message: str, code: int) -> NoReturn:
+def _failed(message: str, code: int) -> int:
     with suppress(OSError):  # the exit code tells what happened
         print(message, file=sys.stderr)  # noqa: T201 (the command line may not be imported yet)
-    raise SystemExit(code) from None
+    return code
+
+
+def _survive_exits_of_libraries(codes: list[int]) -> None:
+    """Exit with 2 where a library ends the process, as OpenBLAS does with 1 if it gets no memory.
+
+    The C library is asked to leave with 2 on every `exit`. A command that ends by itself leaves before that, from the
+    hook of Python that runs last.
+
+    Args:
+        codes: holds the exit code of the command once it has one.
+    """
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):  # closed, or nothing takes it
+                stream.flush()
+        os._exit(codes[0] if codes else 4)
+
+    with suppress(AttributeError, OSError):  # another C library
+        library = ctypes.CDLL(None)
+        library.__cxa_atexit(library._exit, ctypes.c_void_p(2), None)
+        atexit.register(leave)
 
 
 if __name__ == "__main__":

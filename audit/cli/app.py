@@ -60,8 +60,8 @@ def errors_as_lines() -> Iterator[None]:
     """
     try:
         yield
-    except KeyboardInterrupt as error:
-        _fail("interrupted; run the same command again to resume", interrupt_code(error))
+    except KeyboardInterrupt:
+        _fail("interrupted; run the same command again to resume", interrupt_code())
     except RunIncompleteError as error:
         _fail(str(error), EXIT_UNTRUSTED)
     except (ValidationError, SettingsError, RunFileError) as error:

@@ -33,6 +33,7 @@ from flashbulb.audit.cli.layers import (
 )
 from flashbulb.audit.cli.settings_file import read_settings_file
 from flashbulb.audit.cli.shortage import describe_shortage
+from flashbulb.audit.cli.signals import EXIT_INTERRUPTED, interrupt_code
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.views.text import visible_text
 
@@ -111,7 +112,7 @@ class Root(TyperGroup):
         except OSError as error:  # the help cannot be written
             code = EXIT_USAGE
             print_error(str(describe_shortage(error)))
-        sys.exit(code)
+        sys.exit(interrupt_code() if code == EXIT_INTERRUPTED else code)
 
 
 class CommandLine(typer.Typer):

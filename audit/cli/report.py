@@ -74,4 +74,4 @@ def report(
 
 def _held(run: Path, page: Path) -> AbstractContextManager[None]:
     """Hold the run while a page in it is written; a page elsewhere concerns nobody."""
-    return hold_directory(run, shared=True) if page.parent.resolve() == run.resolve() else nullcontext()
+    return hold_directory(run) if page.parent.resolve() == run.resolve() else nullcontext()

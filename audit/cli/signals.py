@@ -1,30 +1,30 @@
-"""Signals that end a command: SIGTERM, which schedulers and containers send, is treated as Ctrl-C."""
+"""How a command ends that did not end by itself: by SIGTERM, or by a library that ends the process."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event
 from typing import NoReturn
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
+_terminated = Event()
 
 
-def interrupt_code(error: BaseException) -> int:
-    """Return the exit code of a command that `error` interrupted: 130, or 143 after SIGTERM."""
-    return EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
+def interrupt_code() -> int:
+    """Return the exit code of a command that was interrupted: 130 by Ctrl-C, 143 by SIGTERM."""
+    return EXIT_TERMINATED if _terminated.is_set() else EXIT_INTERRUPTED
 
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Raise `Terminated` where the block is when SIGTERM arrives, so that it ends as after Ctrl-C."""
+    """Let SIGTERM, which schedulers and containers send, interrupt the block as Ctrl-C does."""
 
     def terminate(_number: int, _frame: object) -> NoReturn:
-        raise Terminated
+        _terminated.set()
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

@@ -29,22 +29,18 @@ class DirectoryHeldError(RunFileError):
 
 
 @contextmanager
-def hold_directory(directory: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold a directory for this process while the block runs, and let it write there.
+def hold_directory(directory: Path) -> Iterator[None]:
+    """Hold a directory for this process while the block runs, and let it write there; delete what killed writers left.
 
     The system releases the lock of a process that ends, however it ends; a leftover lock file holds nothing. New files
     and folders give no rights that the directory itself does not give.
-
-    Args:
-        shared: allow others to hold it as well if they share. Otherwise also delete what killed writers left behind.
 
     Raises:
         DirectoryHeldError: another process holds it.
         OSError: it cannot be written.
     """
-    with _lock(directory, shared), _as_private_as(directory):
-        if not shared:
-            _delete_parts(directory)
+    with _lock(directory), _as_private_as(directory):
+        _delete_parts(directory)
         yield
 
 
@@ -63,28 +59,25 @@ def check_free(directory: Path) -> None:
 
 
 @contextmanager
-def _lock(directory: Path, shared: bool) -> Iterator[None]:
-    path = directory / LOCK_FILE
-    descriptor = _open_locked(directory, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+def _lock(directory: Path) -> Iterator[None]:
+    descriptor = _open_locked(directory)
     try:
-        if not shared:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, _owner().encode(), 0)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, _owner().encode(), 0)
         yield
     finally:
-        with suppress(OSError):  # somebody shares it still
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that has become read-only keeps it
+            (directory / LOCK_FILE).unlink(missing_ok=True)
         os.close(descriptor)
 
 
-def _open_locked(directory: Path, mode: int) -> int:
+def _open_locked(directory: Path) -> int:
     """Return a locked descriptor of the lock file, which the holder deletes when it is done."""
     path = directory / LOCK_FILE
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:
                 return descriptor
         except BlockingIOError as error:
@@ -108,7 +101,7 @@ def _held(directory: Path) -> DirectoryHeldError:
     try:
         owner = json.loads((directory / LOCK_FILE).read_text(encoding="utf-8"))
         by = f"process {owner['process']} on {owner['host']} since {owner['since']}"
-    except (OSError, ValueError, LookupError, TypeError):  # it has just begun, or shares
+    except (OSError, ValueError, LookupError, TypeError):  # it has just begun
         by = "another flashbulb process"
     return DirectoryHeldError(f"{directory} is held by {by}; wait until it ends, or choose another directory")
 

@@ -162,6 +162,23 @@ def test_too_little_memory_to_start_is_not_the_code_of_a_leak():
     assert (ended.code, ended.err) == (2, "flashbulb: not enough memory to start\n")
 
 
+@pytest.mark.parametrize(
+    ("ending", "code"), [("libc.exit(1)", 2), ("sys.exit(1)", 1), ("sys.exit(0)", 0), ("1 / 0", 4)]
+)
+def test_a_library_that_ends_the_process_does_not_exit_like_a_gate(ending, code):
+    script = "\n".join(
+        [
+            "import ctypes, sys, flashbulb.audit.cli as cli",
+            "libc = ctypes.CDLL(None)",
+            f"cli.main = lambda: print('kept', end='') or {ending}",
+            "from flashbulb.audit.__main__ import main; main()",
+        ]
+    )
+    process = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert process.returncode == code, process.stderr
+    assert process.stdout == "kept" or "libc" in ending
+
+
 def test_everything_in_a_new_run_directory_is_private(inputs, tmp_path):
     run = tmp_path / "run"
     before = os.umask(0o022)

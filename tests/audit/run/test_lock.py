@@ -16,17 +16,16 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from flashbulb.audit.run.lock import hold_directory
-with hold_directory(Path(sys.argv[1]), shared=sys.argv[2] == "shared"):
+with hold_directory(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 @pytest.fixture
-def holder(tmp_path, request):
-    """Another process that holds the directory, exclusively or shared."""
-    mode = getattr(request, "param", "exclusive")
-    command = [sys.executable, "-c", HOLDER, str(tmp_path), mode]
+def holder(tmp_path):
+    """Another process that holds the directory."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -42,21 +41,11 @@ def modes(folder: Path) -> dict[str, int]:
     return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_a_second_process_is_refused_by_the_name_of_the_first(tmp_path, holder, shared):
+def test_a_second_process_is_refused_by_the_name_of_the_first(tmp_path, holder):
     with pytest.raises(DirectoryHeldError, match=rf"{re.escape(str(tmp_path))} is held by process {holder.pid} on "):
-        hold_directory(tmp_path, shared=shared).__enter__()
+        hold_directory(tmp_path).__enter__()
     with pytest.raises(DirectoryHeldError, match=f"process {holder.pid}"):
         check_free(tmp_path)
-
-
-@pytest.mark.parametrize("holder", ["shared"], indirect=True)
-def test_those_who_share_hold_it_together_and_keep_others_out(tmp_path, holder):
-    with hold_directory(tmp_path, shared=True):
-        check_free(tmp_path)
-    with pytest.raises(DirectoryHeldError, match="another flashbulb process"):
-        hold_directory(tmp_path).__enter__()
-    assert holder.poll() is None
 
 
 def test_a_killed_process_holds_nothing(tmp_path, holder):
@@ -68,22 +57,19 @@ def test_a_killed_process_holds_nothing(tmp_path, holder):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_nothing_is_left_behind_and_it_can_be_held_again(tmp_path, shared):
+def test_nothing_is_left_behind_and_it_can_be_held_again(tmp_path):
     for _ in range(2):
-        with hold_directory(tmp_path, shared=shared):
+        with hold_directory(tmp_path):
             check_free(tmp_path.parent)
         assert names(tmp_path) == []
     check_free(tmp_path)
 
 
-def test_what_killed_writers_left_is_deleted_by_who_holds_it_alone(tmp_path):
+def test_what_killed_writers_left_is_deleted_by_the_next_holder(tmp_path):
     (tmp_path / "deep").mkdir()
     left = [tmp_path / "a.json.12ab.part", tmp_path / "deep" / "b.parquet.part"]
     for path in left:
         path.write_text("torn")
-    with hold_directory(tmp_path, shared=True):
-        assert all(path.exists() for path in left)
     with hold_directory(tmp_path):
         assert not any(path.exists() for path in left)
 
