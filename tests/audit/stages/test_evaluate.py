@@ -1,30 +1,30 @@
 """An evaluation compares the labelled prompts, reports what it leaves out, and writes complete files."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.stages.evaluate import evaluate_detector, evaluate_run
 from flashbulb.audit.statistics.separation import Estimate, auc, rate_estimate, tpr_at_fpr
+from flashbulb.reports.gate.check import load_checked
 from flashbulb.reports.tables.files import (
-    RECOVERIES_FILE,
     SCORES_FILE,
-    TABLE_FILES,
     RunFileError,
     RunIncompleteError,
     sha256_of,
 )
-from flashbulb.reports.tables.rates import rate_of
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, read_table, scores_schema, write_table
+from flashbulb.reports.tables.run_record import load_run
+from flashbulb.reports.tables.schema import read_table, scores_schema, write_table
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA, Evaluation, EvaluationRow
-from tests.reports.examples import DETECTORS, recoveries_table, run_record, scores_table, write_other_tables
+from tests.reports.examples import DETECTORS
 from tests.reports.run_files import read_metadata, write_record
+from tests.reports.runs import write_example
 
 N_POSITIVE, N_NEGATIVE = 30, 120
 FILES = {"evaluation.parquet", "evaluation.md", "evaluation-roc.png", "evaluation-scores.png"}
@@ -33,38 +33,46 @@ FILES = {"evaluation.parquet", "evaluation.md", "evaluation-roc.png", "evaluatio
 def drawn_scores() -> pa.Table:
     """Prompts p0 to p149, the first thirty memorized; `text_noise` was computed for every third only."""
     n, rng = N_POSITIVE + N_NEGATIVE, np.random.default_rng(0)
-    table = scores_table([f"prompt {index}" for index in range(n)])
     scores = rng.normal(np.repeat([2.0, 0.0], [N_POSITIVE, N_NEGATIVE]), 1)
     noise = [float(score) if index % 3 == 0 else None for index, score in enumerate(scores)]
-    for name, values in {"spikes_ff": -scores, "spike_score": scores, "text_noise": noise}.items():
-        column = table.schema.get_field_index(name)
-        table = table.set_column(column, table.schema.field(column), pa.array(values, pa.float64()))
-    flagged = table.schema.get_field_index("flagged")
-    return table.set_column(flagged, table.schema.field(flagged), pa.array(scores > 1.5))
+    columns = {"spikes_ff": -scores, "spike_score": scores, "text_noise": noise, "flagged": scores > 1.5}
+    return pa.table({**columns, "tier": [1] * n})
+
+
+def set_columns(table: pa.Table, values: Mapping[str, Sequence[object]]) -> pa.Table:
+    for name, column in values.items():
+        index, field = table.schema.get_field_index(name), table.schema.field(name)
+        table = table.set_column(index, field, pa.array(column, field.type))
+    return table
 
 
 def write_audit(run: Path, scores: pa.Table) -> Path:
-    """Write a finished audit with these scores that passes the checks of its readers."""
-    run.mkdir()
-    write_table(run / SCORES_FILE, scores, scores_schema(DETECTORS), {})
-    write_table(run / RECOVERIES_FILE, recoveries_table([]), RECOVERIES_SCHEMA, {})
-    write_other_tables(run)
-    n, n_flagged = scores.num_rows, pc.sum(scores["flagged"]).as_py()
-    n_high = pc.sum(pc.equal(scores["severity"], "high")).as_py()
-    tables = {name: sha256_of(run / name) for name in TABLE_FILES}
-    counts = replace(
-        run_record().counts,
-        n_prompts=n,
-        n_scored=n,
-        n_flagged=n_flagged,
-        n_high=n_high,
-        n_confirmed_pictures=0,
-        n_recovered=0,
-        recovered_by={},
-        n_controls=0,
-        n_false_recoveries=0,
+    """Write a finished audit with these scores that passes the checks of its readers; tier 0 left out its zeros."""
+    severities = {index: "low" for index, flagged in enumerate(scores["flagged"].to_pylist()) if flagged}
+    write_example(run, severities, prompts=[f"prompt {index}" for index in range(scores.num_rows)])
+    record, left_out = load_run(run), [tier == 0 for tier in scores["tier"].to_pylist()]
+    table = set_columns(
+        read_table(run / SCORES_FILE, scores_schema(())),
+        {name: scores[name].to_pylist() for name in ("spike_score", *DETECTORS)},
     )
-    write_record(run, run_record(counts=counts, false_recovery=rate_of(0, 0), tables=tables))
+    if any(left_out):
+        unscored = ("tier", "style", "p_value", "q_value")
+        old = {name: table[name].to_pylist() for name in unscored}
+        blank = {name: 0 if name == "tier" else None for name in unscored}
+        table = set_columns(
+            table,
+            {n: [blank[n] if out else value for value, out in zip(old[n], left_out, strict=True)] for n in unscored},
+        )
+    write_table(run / SCORES_FILE, table, scores_schema(DETECTORS), {"model_fingerprint": record.model.fingerprint})
+    style = replace(record.calibration.styles[0], n_candidates=left_out.count(False))
+    changed = replace(
+        record,
+        counts=replace(record.counts, n_left_out=sum(left_out)),
+        calibration=replace(record.calibration, styles=(style,)),
+        tables={**record.tables, SCORES_FILE: sha256_of(run / SCORES_FILE)},
+    )
+    write_record(run, changed)
+    load_checked(run)
     return run
 
 
@@ -129,10 +137,8 @@ def test_prompts_without_a_score_are_left_out_and_counted(run: Path, labels: Pat
 
 
 def test_a_detector_that_never_ran_has_no_rates(tmp_path: Path, labels: Path) -> None:
-    scores = drawn_scores()
-    column = scores.schema.get_field_index("text_noise")
-    empty = pa.nulls(scores.num_rows, pa.float64())
-    run = write_audit(tmp_path / "run", scores.set_column(column, scores.schema.field(column), empty))
+    scores = set_columns(drawn_scores(), {"text_noise": [None] * (N_POSITIVE + N_NEGATIVE)})
+    run = write_audit(tmp_path / "run", scores)
     row = row_of(evaluate_run(run, labels, 0), "text_noise")
     assert (row.n_missing, row.auc, row.tpr_1, row.average_precision) == (150, None, None, None)
     assert "| `text_noise` | - | - | - | - | 0 | 0 | 150 |" in (run / "evaluation.md").read_text(encoding="utf-8")
@@ -140,12 +146,11 @@ def test_a_detector_that_never_ran_has_no_rates(tmp_path: Path, labels: Path) ->
 
 def test_labels_that_no_detector_covers_are_refused(tmp_path: Path, labels: Path) -> None:
     scores = drawn_scores()
-    for name in ("spike_score", *DETECTORS):
-        column = scores.schema.get_field_index(name)
-        values = [*scores[name].to_pylist()[:N_POSITIVE], *[None] * N_NEGATIVE]
-        scores = scores.set_column(column, scores.schema.field(column), pa.array(values, pa.float64()))
+    blank = {"tier": 0, "flagged": False, "spike_score": None, "spikes_ff": None, "text_noise": None}
+    left_out = {name: [*scores[name].to_pylist()[:N_POSITIVE], *[value] * N_NEGATIVE] for name, value in blank.items()}
+    run = write_audit(tmp_path / "run", set_columns(scores, left_out))
     with pytest.raises(LabelsError, match="no detector scored both"):
-        evaluate_run(write_audit(tmp_path / "run", scores), labels, 0)
+        evaluate_run(run, labels, 0)
 
 
 def test_a_false_positive_rate_of_a_thousandth_needs_a_thousand_negatives() -> None:
