@@ -6,7 +6,7 @@ import os
 
 _OUT_OF_MEMORY = (
     *("can't allocate memory", "cannot allocate memory", "out of memory"),
-    *("can't start new thread", "failed to launch worker thread"),
+    *("can't start new thread", "failed to launch worker thread", "failed to map segment from shared object"),
 )
 """Parts of the messages, in lower case, with which libraries and the operating system report too little memory.
 

@@ -133,6 +133,7 @@ def test_sigterm_ends_an_audit_like_an_interrupt_with_143(inputs, tmp_path):
         MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp:116] DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
 )
