@@ -124,7 +124,7 @@ class Denoiser(Sampler):
         return self.text.embed(prompts.input_ids)
 
     def unconditional(self, n: int) -> Conditioning:
-        """Return `n` rows of what guidance compares prompts with: the empty prompt, encoded as prompts are."""
+        """Return `n` rows of what guidance compares prompts with."""
         return self.encode([""]).conditioning.repeat(n)
 
     def _prepare(self, prompts: Sequence[str]) -> Conditioning:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from flashbulb.audit.model.calls import clip_skip_works, embeds_guidance
@@ -95,10 +96,17 @@ class StableDiffusion(Denoiser):
         return _whole(self.pipe.scheduler, super().last_timestep(num_inference_steps))
 
     def _prepare(self, prompts: Sequence[str]) -> Conditioning:
-        # what the pipeline's call does, without its other preparations
+        return self._encode(prompts)
+
+    @torch.no_grad()
+    def unconditional(self, n: int) -> Conditioning:
+        return self._encode([""], is_negative=True).repeat(n)
+
+    def _encode(self, prompts: Sequence[str], is_negative: bool = False) -> Conditioning:
+        """Encode prompts, or the side without a prompt, as the pipeline's call does before its other preparations."""
         with clip_skip_works(self.pipe):
-            embeds, _ = self.pipe.encode_prompt(list(prompts), self.device, 1, False, clip_skip=self._clip_skip)
-        return Conditioning({"prompt_embeds": embeds})
+            sides = self.pipe.encode_prompt(list(prompts), self.device, 1, is_negative, clip_skip=self._clip_skip)
+        return Conditioning({"prompt_embeds": sides[is_negative]})
 
     def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:
         scale = self._embedded_scale

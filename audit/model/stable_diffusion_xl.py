@@ -49,21 +49,13 @@ class StableDiffusionXL(StableDiffusion):
         prepared = self.first_call([""], FEWEST_STEPS)["added_cond_kwargs"]
         self._time_ids: Tensor = prepared["time_ids"]  # [1, size]
 
-    def _prepare(self, prompts: Sequence[str]) -> Conditioning:
-        embeds, _, pooled, _ = self._encode(prompts, is_guided=False)
-        return Conditioning({"prompt_embeds": embeds, "pooled_prompt_embeds": pooled})
-
-    @torch.no_grad()
-    def unconditional(self, n: int) -> Conditioning:
-        _, embeds, _, pooled = self._encode([""], is_guided=True)
-        return Conditioning({"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}).repeat(n)
-
-    def _encode(self, prompts: Sequence[str], is_guided: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return embeddings of prompts and of the side without a prompt, then pooled text of both."""
+    def _encode(self, prompts: Sequence[str], is_negative: bool = False) -> Conditioning:
         embeds, negative, pooled, pooled_negative = self.pipe.encode_prompt(
-            list(prompts), None, self.device, 1, is_guided, clip_skip=self._clip_skip
+            list(prompts), None, self.device, 1, is_negative, clip_skip=self._clip_skip
         )
-        return embeds, negative, pooled, pooled_negative
+        if is_negative:
+            return Conditioning({"prompt_embeds": negative, "pooled_prompt_embeds": pooled_negative})
+        return Conditioning({"prompt_embeds": embeds, "pooled_prompt_embeds": pooled})
 
     def _added(self, conditioning: Conditioning) -> dict[str, Tensor]:
         pooled = conditioning.tensors["pooled_prompt_embeds"]

@@ -1,10 +1,12 @@
 """Fine-tunes that leave out the last layers of the text encoder are recorded and sampled without them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.model.calls import clip_skip_works
+from flashbulb.audit.model.calls import clip_skip_works, first_call
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator
@@ -35,6 +37,17 @@ def test_prompts_are_encoded_and_sampled_without_the_layers(build):
     assert not hasattr(build_toy_pipe().text_encoder, "text_model")
     assert np.array_equal(images, np.asarray((own.images * 255).round(), dtype=np.uint8))
     assert not np.array_equal(images, with_all.sample_prompts(PROMPTS, [0, 0], run_seed=0, **call))
+
+
+@pytest.mark.parametrize("build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False)])
+def test_guidance_compares_with_the_empty_prompt_of_all_layers_as_in_the_pipeline(build):
+    without, with_all = open_denoiser(build(), clip_skip=1), open_denoiser(build())
+    arguments = {"num_inference_steps": 2, "clip_skip": 1, "guidance_scale": 3.0, "output_type": "latent"}
+    prepared = first_call(without.pipe, prompt="a red star", **arguments)["encoder_hidden_states"]
+    own = without.guidance.split(prepared, is_guided=True).unconditional
+    for denoiser in (without, with_all):
+        assert torch.equal(denoiser.unconditional(1).tensors["prompt_embeds"], own)
+    assert not torch.equal(without.encode([""]).conditioning.tensors["prompt_embeds"], own)
 
 
 def test_pipeline_that_leaves_out_no_layers_says_so(tmp_path):
