@@ -169,6 +169,7 @@ def _silence_libraries() -> None:
     diffusers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="`upcast_vae`", category=FutureWarning)  # of the pipelines' own call
 
 
 def resolve_device(device: str) -> str:

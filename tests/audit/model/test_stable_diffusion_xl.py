@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.prediction import PredictionType
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.hooks import TokenClass, observe, over_space, record
@@ -189,6 +192,16 @@ def test_a_float16_autoencoder_runs_in_float32_as_in_the_pipeline() -> None:
         assert np.array_equal(denoiser.decode_latents(denoiser.initial_latents(0, [0])), images)
         assert denoiser.encode_images(images).isfinite().all()
         assert pipe.vae.dtype == torch.float16
+
+
+def test_a_float16_model_samples_without_the_libraries_warnings(tmp_path: Path) -> None:
+    build_toy_xl_pipe().save_pretrained(tmp_path)
+    with warnings.catch_warnings(record=True) as raised:
+        warnings.simplefilter("always")
+        loaded = load_model(str(tmp_path), device="cpu", dtype=torch.float16, allow_pickle=False)
+        images = sample(open_denoiser(loaded.pipe), 3.0)
+    assert np.ptp(images) > 10
+    assert [str(warning.message) for warning in raised] == []
 
 
 def test_a_refiner_is_refused_with_the_reason() -> None:
