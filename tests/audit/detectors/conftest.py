@@ -28,6 +28,9 @@ class LinearDenoiser(StableDiffusion):
         conditioning = Conditioning({"slope": slopes[:, None, None, None]})
         return EncodedPrompts(tuple(prompts), {}, {}, (False,) * len(prompts), conditioning)
 
+    def unconditional(self, n):
+        return self.encode([""]).conditioning.repeat(n)
+
     def _evaluate(self, latents, timestep, conditioning):
         return conditioning.tensors["slope"] * latents
 

@@ -1,22 +1,24 @@
 """Fine-tunes that leave out the last layers of the text encoder are recorded and sampled without them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.model.calls import clip_skip_works
+from flashbulb.audit.model.calls import clip_skip_works, first_call
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator
 from tests.audit.commands import CANDIDATES, QUICK, REFERENCE, run_flashbulb, scores_of, text_file
-from tests.toy import build_toy_pipe
+from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
 from tests.toy_variants import build_bert_pipe
 
 PROMPTS = ["a red star", "жар-птица"]
 
 
-@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_sd3_pipe])
+@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_xl_pipe, build_toy_sd3_pipe])
 def test_prompts_are_encoded_and_sampled_without_the_layers(build):
     pipe = build()
     with_all, without = open_denoiser(pipe), open_denoiser(pipe, clip_skip=1)
@@ -37,6 +39,17 @@ def test_prompts_are_encoded_and_sampled_without_the_layers(build):
     assert not np.array_equal(images, with_all.sample_prompts(PROMPTS, [0, 0], run_seed=0, **call))
 
 
+@pytest.mark.parametrize("build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False)])
+def test_guidance_compares_with_the_empty_prompt_of_all_layers_as_in_the_pipeline(build):
+    without, with_all = open_denoiser(build(), clip_skip=1), open_denoiser(build())
+    arguments = {"num_inference_steps": 2, "clip_skip": 1, "guidance_scale": 3.0, "output_type": "latent"}
+    prepared = first_call(without.pipe, prompt="a red star", **arguments)["encoder_hidden_states"]
+    own = without.guidance.split(prepared, is_guided=True).unconditional
+    for denoiser in (without, with_all):
+        assert torch.equal(denoiser.unconditional(1).tensors["prompt_embeds"], own)
+    assert not torch.equal(without.encode([""]).conditioning.tensors["prompt_embeds"], own)
+
+
 def test_pipeline_that_leaves_out_no_layers_says_so(tmp_path):
     line = "FluxPipeline leaves out no layers of a CLIPTextModel; run it without --clip-skip"
     with pytest.raises(ModelError, match=line):
@@ -45,7 +58,7 @@ def test_pipeline_that_leaves_out_no_layers_says_so(tmp_path):
         open_denoiser(build_bert_pipe(tmp_path), clip_skip=1)
 
 
-@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_sd3_pipe])
+@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_xl_pipe, build_toy_sd3_pipe])
 def test_one_layer_is_left(build):
     pipe = build()
     n_layers = pipe.text_encoder.config.num_hidden_layers
