@@ -44,6 +44,8 @@ def write_localization_results(
     levers = pa.Table.from_pylist(lever_rows, schema=LEVERS_SCHEMA)
     token_rows = [row for localized in results for row in _token_rows(localized, denoiser)]
     tokens = pa.Table.from_pylist(token_rows, schema=TOKENS_SCHEMA)
+    for name in (LOCALIZATION_PAGE, SETTINGS_FILE):  # they are written last and stand for all
+        (folder / name).unlink(missing_ok=True)
     for name in ("neurons", "images"):  # files of an earlier selection
         shutil.rmtree(folder / name, ignore_errors=True)
     (folder / "neurons").mkdir(parents=True)

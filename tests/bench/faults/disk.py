@@ -72,18 +72,22 @@ def _problem_of_failure(calm: Undisturbed, failed: Ended, folder: Path) -> str |
         return f"exit code {failed.code} with another result: {'; '.join(differences[:4])}" if differences else None
     if failed.code not in (2, 3):
         return f"exit code {failed.code} {' '.join(failed.lines)}"
-    return f"status complete after exit code {failed.code}" if _says_complete(folder, calm) else None
+    return f"complete after exit code {failed.code}" if _says_complete(folder, calm) else None
 
 
 def _says_complete(folder: Path, calm: Undisturbed) -> bool:
-    """Whether run.json says complete though the command failed and its files are not those of the result."""
-    record = folder / "run" / "run.json"
+    """Whether a record says complete though the command failed and files are missing that it speaks for.
+
+    A localization is an addition to a complete run and has a record of its own, which is written last.
+    """
+    missing = [name for name in calm.result.differences(read_result(folder)) if name.startswith("missing: run/")]
+    additions = [name for name in missing if name.startswith("missing: run/localization/")]
     try:
-        status = json.loads(record.read_text(encoding="utf-8")).get("status")
+        status = json.loads((folder / "run" / "run.json").read_text(encoding="utf-8")).get("status")
     except (OSError, ValueError):
-        return False
-    unfinished = [name for name in calm.result.differences(read_result(folder)) if "run/run.json" not in name]
-    return status == "complete" and any("missing: run/" in name for name in unfinished)
+        status = None
+    is_complete = status == "complete" and len(missing) > len(additions)
+    return is_complete or (bool(additions) and (folder / "run" / "localization" / "settings.json").exists())
 
 
 def _problem_of_next(calm: Undisturbed, again: Ended, folder: Path) -> str | None:
