@@ -60,6 +60,11 @@ def _localize(settings: LocalizeSettings, record: RunRecord) -> LocalizationCoun
     clip_skip = record.settings.get("clip_skip")
     denoiser = open_denoiser(loaded.pipe, None if clip_skip is None else int(str(clip_skip)))
     denoiser.require("localize")
+    if not denoiser.is_guided(settings.guidance_scale):
+        raise SettingsError(
+            f"{record.model.name} is distilled and never evaluates the empty prompt, which localization compares with; "
+            "localize in the model that it was distilled from"
+        )
     folder = settings.run / LOCALIZATION_DIRECTORY
     identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **settings.identity()})
     localized: dict[str, LocalizedMemory] = {}
