@@ -35,7 +35,7 @@ class Denoiser(Sampler):
     """Component and class of the denoiser, as in model_index.json."""
     required: ClassVar[tuple[str, ...]]
     """Components that every pipeline of the family has."""
-    of_less: ClassVar[str] = ""
+    incomplete: ClassVar[str] = ""
     """What an error adds about pipelines that lack one of these."""
     tokenizers: ClassVar[Mapping[str, str]]
     """Tokenizer of each text encoder; text encoders that are not required may be absent."""

@@ -92,7 +92,7 @@ def expected_family(folder: Path, index: Mapping[str, Any]) -> type[Denoiser]:
     if missing:
         raise ModelError(
             f"{folder} is a {index.get('_class_name')} with {present}, without {', '.join(missing)}; "
-            f"Flashbulb audits {family.title} with all of {', '.join(family.required)}{family.of_less}"
+            f"Flashbulb audits {family.title} with all of {', '.join(family.required)}{family.incomplete}"
         )
     return family
 

@@ -29,7 +29,7 @@ class StableDiffusionXL(StableDiffusion):
 
     title = "Stable Diffusion XL"
     required = ("unet", "vae", "text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2", "scheduler")
-    of_less = "; a refiner, which has one text encoder, only finishes images that another model began"
+    incomplete = "; a refiner, which has one text encoder, only finishes images that another model began"
     tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
     classes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "vae": ("AutoencoderKL", "AutoencoderTiny"),
@@ -42,7 +42,7 @@ class StableDiffusionXL(StableDiffusion):
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
         if pipe.text_encoder is None or pipe.text_encoder_2 is None:
-            raise ModelError(f"this pipeline lacks a text encoder of {self.title}{self.of_less}")
+            raise ModelError(f"this pipeline lacks a text encoder of {self.title}{self.incomplete}")
         if pipe.vae.config.get("latents_mean") is not None:
             raise ModelError("this autoencoder has latents_mean, by which Flashbulb does not scale; audit it without")
         super().__init__(pipe, clip_skip)
@@ -59,11 +59,11 @@ class StableDiffusionXL(StableDiffusion):
         return Conditioning({"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}).repeat(n)
 
     def _encode(self, prompts: Sequence[str], is_guided: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return embeddings and pooled text as the pipeline's call computes them: of prompts, and beside them."""
-        embeds, beside, pooled, pooled_beside = self.pipe.encode_prompt(
+        """Return embeddings of prompts and of the side without a prompt, then pooled text of both."""
+        embeds, negative, pooled, pooled_negative = self.pipe.encode_prompt(
             list(prompts), None, self.device, 1, is_guided, clip_skip=self._clip_skip
         )
-        return embeds, beside, pooled, pooled_beside
+        return embeds, negative, pooled, pooled_negative
 
     def _added(self, conditioning: Conditioning) -> dict[str, Tensor]:
         pooled = conditioning.tensors["pooled_prompt_embeds"]
