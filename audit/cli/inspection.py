@@ -71,19 +71,20 @@ def evaluate(
 
 
 @app.command()
-@takes(options_of(DiscoverSettings, "model", "allow_pickle"))
+@takes(options_of(DiscoverSettings, "model", "lora", "allow_pickle"))
 def sites(*, as_json: Json = False, **options: Any) -> None:
     """List the sites that can be recorded in a model: kind, location, number of neurons.
 
     Example: flashbulb sites ./my-pipeline
     """
     with errors_as_lines():
+        from flashbulb.audit.additions.chosen import ChosenModel
         from flashbulb.audit.stages.session import list_sites
         from flashbulb.reports.views.audit_plan import offer_line
         from flashbulb.reports.views.terminal import print_sites
 
         chosen = options["model"] or embedded_model()
-        found = list_sites(chosen, options["allow_pickle"])
+        found = list_sites(ChosenModel(chosen, tuple(options["lora"] or ()), options["allow_pickle"]))
         if as_json:
             sites_of_model = [asdict(site) for site in found.sites]
             print_json({"model": chosen, **found._asdict(), "sites": sites_of_model})

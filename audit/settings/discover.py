@@ -15,6 +15,7 @@ from flashbulb.audit.settings.shared import (
     Device,
     DtypeName,
     Examine,
+    Loras,
     Model,
     Seed,
     TrainingImageSettings,
@@ -28,6 +29,7 @@ class DiscoverSettings(TrainingImageSettings):
     """
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
+    lora: Loras = ()
     out: Annotated[
         Path,
         Field(description="Run directory; by default runs/<model>-discovery."),

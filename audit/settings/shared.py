@@ -15,6 +15,11 @@ Replacement = Literal["unconditional", "mean", "zero"]
 DescriptorName = Literal["sscd-disc-large", "sscd-disc-mixup", "dinov2"]
 
 Model = Annotated[str, Field(description="Pipeline folder or hub id; by default the embedded model.")]
+Loras = Annotated[
+    tuple[str, ...],
+    Field(description="LoRA to add to the model, FILE or FILE:SCALE (.safetensors; repeat for more)."),
+    Option("Inputs", changes_result=False),
+]
 DtypeName = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],
     Field(description="Data type of the model; auto is float32 on the CPU, else float16."),

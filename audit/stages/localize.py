@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
 from flashbulb.audit.localize.effects import EffectPlan
 from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory, Localizer
@@ -15,7 +16,7 @@ from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
@@ -97,8 +98,10 @@ def _path(settings: LocalizeSettings, memory: Memory) -> Path:
 def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
-    model = str(record.settings.get("model"))
-    loaded = load_model(model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    model, lora = str(record.settings.get("model")), record.settings.get("lora", ())
+    if not isinstance(lora, list | tuple):
+        raise RunIncompleteError(f"run.json records {lora!r} as lora, expected a list of files; run the audit again")
+    loaded = load_chosen(ChosenModel(model, tuple(map(str, lora)), settings.allow_pickle), device, dtype)
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
             f"{model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "
