@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
 import torch
 
-from flashbulb.audit.additions.files import read_scaled
+from flashbulb.audit.additions.files import combined_fingerprint, read_scaled
 from flashbulb.audit.additions.lora import MergedLoras, lora_fingerprint
+from flashbulb.audit.additions.single_file import open_single_file
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import audited_families, family_of_pipe
 from flashbulb.audit.model.loading import LoadedModel, load_model
@@ -22,6 +23,8 @@ class _ModelSettings(Protocol):
     @property
     def model(self) -> str: ...
     @property
+    def configs(self) -> Path | None: ...
+    @property
     def lora(self) -> tuple[str, ...]: ...
     @property
     def allow_pickle(self) -> bool: ...
@@ -32,6 +35,7 @@ class ChosenModel:
     """The pipeline to load and what is added to it, as the user gave them."""
 
     model: str
+    configs: Path | None
     lora: tuple[str, ...]
     allow_pickle: bool
 
@@ -45,7 +49,7 @@ class ComposedModel(LoadedModel):
 
 def chosen_model(settings: _ModelSettings) -> ChosenModel:
     """Return the model that a command's settings choose."""
-    return ChosenModel(settings.model, settings.lora, settings.allow_pickle)
+    return ChosenModel(settings.model, settings.configs, settings.lora, settings.allow_pickle)
 
 
 def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
@@ -56,7 +60,7 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
         UntrustedModel: as `load_model`.
     """
     files = [read_scaled(text) for text in chosen.lora]
-    loaded = load_model(chosen.model, device=device, dtype=dtype, allow_pickle=chosen.allow_pickle)
+    loaded = _load_base(chosen, device, dtype)
     fingerprint, loras = loaded.fingerprint, MergedLoras()
     family = family_of_pipe(loaded.pipe)
     if family is None:
@@ -64,7 +68,31 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     for file in files:
         loras.merge_(loaded.pipe, family.network[0], file)
         fingerprint = lora_fingerprint(fingerprint, file)
-    return ComposedModel(loaded.pipe, loaded.name, loaded.folder, fingerprint, loaded.dtype, loaded.device, loras)
+    return ComposedModel(loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, loaded.device, loras)
+
+
+def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:
+    """Load the pipeline: a folder or hub id, or a single file with the configs of a folder."""
+    path = Path(chosen.model).expanduser()
+    if not path.is_file():
+        if chosen.configs is not None:
+            raise ModelError(f"--model-config belongs to a single file, and {chosen.model} is none; leave it out")
+        return load_model(chosen.model, device=device, dtype=dtype, allow_pickle=chosen.allow_pickle)
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{chosen.model} is no .safetensors file; convert it, or give the folder of a diffusers pipeline "
+            "(save_pretrained writes one)"
+        )
+    if chosen.configs is None or not chosen.configs.is_dir():
+        raise ModelError(
+            f"{chosen.model} is a single file, without configs and tokenizers; give with --model-config the folder of "
+            "a diffusers pipeline of its kind, whose weights are not read"
+        )
+    with open_single_file(path) as single:
+        loaded = load_model(
+            str(chosen.configs), device=device, dtype=dtype, allow_pickle=False, networks=single.load_network
+        )
+    return replace(loaded, fingerprint=combined_fingerprint(loaded.fingerprint, path, "single file"))
 
 
 def model_name(settings: _ModelSettings) -> str:

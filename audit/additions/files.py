@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,22 +56,25 @@ def _existing(text: str, option: str) -> Path:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """Open a safetensors file whose tensors are all floating point.
+    """Open a safetensors file.
 
     Raises:
-        ModelError: it is torn or empty, or a tensor holds whole numbers.
+        ModelError: it is torn or empty.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-            if not keys:
+            if not file.keys():
                 raise ModelError(f"{path} holds no weights")
-            for key in keys:
-                if (kind := str(file.get_slice(key).get_dtype())) not in _FLOATS:
-                    raise ModelError(f"{path} holds {show_names([key])} as {kind}; only float16 to float64 are read")
             yield file
-    except (SafetensorError, OSError, MemoryError) as error:
+    except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read: {one_line(error)}; download or save it again") from error
+
+
+def check_floats(file: Any, path: Path, keys: Iterable[str]) -> None:
+    """Refuse tensors that hold whole numbers or numbers of 8 bits."""
+    for key in keys:
+        if (kind := str(file.get_slice(key).get_dtype())) not in _FLOATS:
+            raise ModelError(f"{path} holds {show_names([key])} as {kind}; only float16 to float64 are read")
 
 
 def read_finite(file: Any, path: Path, key: str) -> torch.Tensor:

@@ -16,7 +16,14 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from flashbulb.audit.additions.files import ScaledFile, combined_fingerprint, opened, read_finite, show_names
+from flashbulb.audit.additions.files import (
+    ScaledFile,
+    check_floats,
+    combined_fingerprint,
+    opened,
+    read_finite,
+    show_names,
+)
 from flashbulb.audit.additions.lora_keys import Pair, Place, find_pairs
 from flashbulb.audit.model.errors import ModelError
 
@@ -88,7 +95,9 @@ def lora_fingerprint(fingerprint: str, file: ScaledFile) -> str:
 def _read_deltas(pipe: Any, denoiser: str, file: ScaledFile) -> dict[Place, _Delta]:
     """Read a file completely, before any weight is changed."""
     with opened(file.path) as opened_file:
-        pairs = find_pairs(file.path, list(opened_file.keys()), pipe, denoiser)
+        keys = list(opened_file.keys())
+        check_floats(opened_file, file.path, keys)
+        pairs = find_pairs(file.path, keys, pipe, denoiser)
         config = _read_config(file.path, opened_file.metadata() or {})
         return {place: _read_delta(opened_file, file, place, pair, pipe, config) for place, pair in pairs.items()}
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from torch import nn
 
 from flashbulb.audit.additions.files import show_names
+from flashbulb.audit.additions.stability_names import unet_name
 from flashbulb.audit.model.errors import ModelError
 
 Role = Literal["down", "up", "alpha"]
@@ -42,21 +43,6 @@ _OTHER_KINDS = {
     r"\.hada_": "LoHa",
     r"\.oft_|\.ia3_|\.(a|b)[12]\.weight$|\.lora_mid\.|\.diff(_b)?$|\.lora_[AB]\.bias$": "LyCORIS",
 }
-_RESNET = {  # names of Stability AI's code, by those of diffusers
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_OUTER = {
-    "conv_in": "input_blocks.0.0",
-    "conv_out": "out.2",
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-}
-_BLOCK = re.compile(r"(down|mid|up)_blocks?(?:\.(\d+))?\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.(.+)")
 
 
 class Pair(NamedTuple):
@@ -142,26 +128,4 @@ def _names(module: str, network: nn.Module) -> Iterator[str]:
     elif module.startswith("text_model."):
         yield module.removeprefix("text_model.")
     if hasattr(network, "down_blocks"):
-        yield from _stability_name(module, network)
-
-
-def _stability_name(module: str, unet: Any) -> Iterator[str]:
-    if module in _OUTER:
-        yield _OUTER[module]
-    if (match := _BLOCK.fullmatch(module)) is None:
-        return
-    side, block, kind, index, rest = match[1], int(match[2] or 0), match[3], int(match[4]), match[5]
-    rest = _RESNET.get(rest, rest) if kind == "resnets" else rest
-    if side == "mid":
-        yield f"middle_block.{2 * index if kind == 'resnets' else 1}.{rest}"
-        return
-    n = sum(len(earlier.resnets) + (side == "down") for earlier in getattr(unet, f"{side}_blocks")[:block])
-    held = getattr(unet, f"{side}_blocks")[block]
-    if side == "down":
-        place = len(held.resnets) if kind == "downsamplers" else index
-        inner = "0.op" if kind == "downsamplers" else f"{int(kind == 'attentions')}.{rest}"
-        yield f"input_blocks.{1 + n + place}.{inner}"
-    else:
-        place = len(held.resnets) - 1 if kind == "upsamplers" else index
-        part = {"resnets": 0, "attentions": 1, "upsamplers": 1 + hasattr(held, "attentions")}[kind]
-        yield f"output_blocks.{n + place}.{part}.{rest}"
+        yield from filter(None, [unet_name(module, network)])

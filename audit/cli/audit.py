@@ -120,7 +120,7 @@ def build_audit_settings(options: Mapping[str, Any]) -> AuditSettings:
 
 
 @app.command()
-@takes(options_of(InputSettings, "model", "lora"), options_of(ActivationSettings))
+@takes(options_of(InputSettings, "model", "configs", "lora"), options_of(ActivationSettings))
 def calibrate(
     *,
     reference: Annotated[

@@ -71,7 +71,7 @@ def evaluate(
 
 
 @app.command()
-@takes(options_of(DiscoverSettings, "model", "lora", "allow_pickle"))
+@takes(options_of(DiscoverSettings, "model", "configs", "lora", "allow_pickle"))
 def sites(*, as_json: Json = False, **options: Any) -> None:
     """List the sites that can be recorded in a model: kind, location, number of neurons.
 
@@ -84,7 +84,9 @@ def sites(*, as_json: Json = False, **options: Any) -> None:
         from flashbulb.reports.views.terminal import print_sites
 
         chosen = options["model"] or embedded_model()
-        found = list_sites(ChosenModel(chosen, tuple(options["lora"] or ()), options["allow_pickle"]))
+        found = list_sites(
+            ChosenModel(chosen, options["configs"], tuple(options["lora"] or ()), options["allow_pickle"])
+        )
         if as_json:
             sites_of_model = [asdict(site) for site in found.sites]
             print_json({"model": chosen, **found._asdict(), "sites": sites_of_model})

@@ -8,13 +8,14 @@ from typing import Annotated
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Loras, Model, Replacement
+from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Configs, Device, DtypeName, Loras, Model, Replacement
 
 
 class AblateSettings(Settings):
     """An ablation: the model, the neurons to ablate, and the prompts to sample with and without them."""
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
+    configs: Configs = None
     lora: Loras = ()
     neurons: Annotated[
         Path,

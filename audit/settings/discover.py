@@ -12,6 +12,7 @@ from flashbulb.audit.settings.shared import (
     AllowPickle,
     AscentSiteKind,
     ClipSkip,
+    Configs,
     Device,
     DtypeName,
     Examine,
@@ -29,6 +30,7 @@ class DiscoverSettings(TrainingImageSettings):
     """
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
+    configs: Configs = None
     lora: Loras = ()
     out: Annotated[
         Path,

@@ -12,6 +12,7 @@ from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
     AllowPickle,
     ClipSkip,
+    Configs,
     Device,
     DtypeName,
     Examine,
@@ -40,6 +41,7 @@ class InputSettings(Settings):
     """What to audit, and where the results go. Paths are as the user gave them."""
 
     model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
+    configs: Configs = None
     lora: Loras = ()
     prompts: Annotated[
         str,

@@ -14,7 +14,14 @@ AscentSiteKind = Literal["feed_forward", "cross_out"]
 Replacement = Literal["unconditional", "mean", "zero"]
 DescriptorName = Literal["sscd-disc-large", "sscd-disc-mixup", "dinov2"]
 
-Model = Annotated[str, Field(description="Pipeline folder or hub id; by default the embedded model.")]
+Model = Annotated[
+    str, Field(description="Pipeline folder, hub id, or single .safetensors file; by default the embedded model.")
+]
+Configs = Annotated[
+    Path | None,
+    Field(description="With a single file as model: pipeline folder of its kind, for configs and tokenizers."),
+    Option("Inputs", "model-config", changes_result=False),
+]
 Loras = Annotated[
     tuple[str, ...],
     Field(description="LoRA to add to the model, FILE or FILE:SCALE (.safetensors; repeat for more)."),

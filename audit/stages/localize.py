@@ -98,16 +98,23 @@ def _path(settings: LocalizeSettings, memory: Memory) -> Path:
 def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
-    model, lora = str(record.settings.get("model")), record.settings.get("lora", ())
-    if not isinstance(lora, list | tuple):
-        raise RunIncompleteError(f"run.json records {lora!r} as lora, expected a list of files; run the audit again")
-    loaded = load_chosen(ChosenModel(model, tuple(map(str, lora)), settings.allow_pickle), device, dtype)
+    chosen = _chosen(record, settings.allow_pickle)
+    loaded = load_chosen(chosen, device, dtype)
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
-            f"{model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "
+            f"{chosen.model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "
             "audit this model again"
         )
     return loaded
+
+
+def _chosen(record: RunRecord, allow_pickle: bool) -> ChosenModel:
+    """Return the model that the run audited; the run may be a stranger's."""
+    configs, lora = record.settings.get("configs"), record.settings.get("lora") or []
+    if not isinstance(lora, list):
+        raise RunIncompleteError(f"run.json records {lora!r} as lora, expected a list of files; run the audit again")
+    folder = Path(str(configs)) if configs else None
+    return ChosenModel(str(record.settings.get("model")), folder, tuple(map(str, lora)), allow_pickle)
 
 
 def _count(record: RunRecord, name: str) -> int:
