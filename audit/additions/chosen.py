@@ -8,9 +8,11 @@ from typing import Protocol
 
 import torch
 
+from flashbulb.audit.additions.autoencoder import autoencoder_fingerprint, find_autoencoder, replace_autoencoder_
 from flashbulb.audit.additions.files import combined_fingerprint, read_scaled
 from flashbulb.audit.additions.lora import MergedLoras, lora_fingerprint
 from flashbulb.audit.additions.single_file import open_single_file
+from flashbulb.audit.additions.textual_inversion import add_token_, read_named
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import audited_families, family_of_pipe
 from flashbulb.audit.model.loading import LoadedModel, load_model
@@ -25,6 +27,10 @@ class _ModelSettings(Protocol):
     @property
     def configs(self) -> Path | None: ...
     @property
+    def vae(self) -> Path | None: ...
+    @property
+    def textual_inversion(self) -> tuple[str, ...]: ...
+    @property
     def lora(self) -> tuple[str, ...]: ...
     @property
     def allow_pickle(self) -> bool: ...
@@ -35,9 +41,11 @@ class ChosenModel:
     """The pipeline to load and what is added to it, as the user gave them."""
 
     model: str
-    configs: Path | None
-    lora: tuple[str, ...]
-    allow_pickle: bool
+    configs: Path | None = None
+    vae: Path | None = None
+    textual_inversion: tuple[str, ...] = ()
+    lora: tuple[str, ...] = ()
+    allow_pickle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +57,8 @@ class ComposedModel(LoadedModel):
 
 def chosen_model(settings: _ModelSettings) -> ChosenModel:
     """Return the model that a command's settings choose."""
-    return ChosenModel(settings.model, settings.configs, settings.lora, settings.allow_pickle)
+    added = (settings.configs, settings.vae, settings.textual_inversion, settings.lora)
+    return ChosenModel(settings.model, *added, settings.allow_pickle)
 
 
 def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
@@ -60,11 +69,19 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
         UntrustedModel: as `load_model`.
     """
     files = [read_scaled(text) for text in chosen.lora]
+    inversions = [read_named(text) for text in chosen.textual_inversion]
+    autoencoder = None if chosen.vae is None else find_autoencoder(chosen.vae)
     loaded = _load_base(chosen, device, dtype)
     fingerprint, loras = loaded.fingerprint, MergedLoras()
     family = family_of_pipe(loaded.pipe)
     if family is None:
         raise ModelError(f"{chosen.model} is of no family that Flashbulb audits: {audited_families()}")
+    if autoencoder is not None:
+        replace_autoencoder_(loaded.pipe, autoencoder, family.classes["vae"], chosen.allow_pickle)
+        fingerprint = autoencoder_fingerprint(fingerprint, autoencoder)
+    for named in inversions:
+        token = add_token_(loaded.pipe, family.tokenizers, named)
+        fingerprint = combined_fingerprint(fingerprint, named.path, "textual inversion", token)
     for file in files:
         loras.merge_(loaded.pipe, family.network[0], file)
         fingerprint = lora_fingerprint(fingerprint, file)
@@ -96,6 +113,7 @@ def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedMo
 
 
 def model_name(settings: _ModelSettings) -> str:
-    """Return the model as the user named it with its LoRAs, "embedded" for the model that ships with Flashbulb."""
+    """Return the model and what is added to it as the user named them; "embedded" is Flashbulb's own model."""
     base = "embedded" if Path(settings.model) == MODEL else settings.model
-    return " + ".join([base, *settings.lora])
+    vae = [str(settings.vae)] if settings.vae is not None else []
+    return " + ".join([base, *vae, *settings.textual_inversion, *settings.lora])

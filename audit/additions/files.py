@@ -35,17 +35,22 @@ def read_scaled(text: str) -> ScaledFile:
     """
     path, colon, suffix = text.rpartition(":")
     if not colon or Path(text).expanduser().is_file() or "/" in suffix or suffix.endswith(_SAFE):
-        return ScaledFile(_existing(text, "--lora"), 1.0)
+        return ScaledFile(existing(text, "--lora"), 1.0)
     try:
         scale = float(suffix)
     except ValueError:
         scale = math.nan
     if not abs(scale) <= _MAX_SCALE:
         raise ModelError(f"--lora {text}: {suffix!r} is no scale; give a number from -{_MAX_SCALE} to {_MAX_SCALE}")
-    return ScaledFile(_existing(path, "--lora"), scale)
+    return ScaledFile(existing(path, "--lora"), scale)
 
 
-def _existing(text: str, option: str) -> Path:
+def existing(text: str, option: str) -> Path:
+    """Return the path of a .safetensors file.
+
+    Raises:
+        ModelError: there is none, or it is another kind of file.
+    """
     path = Path(text).expanduser()
     if not path.is_file():
         raise ModelError(f"no file {text}; give {option} a .safetensors file")

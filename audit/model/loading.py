@@ -27,7 +27,8 @@ from flashbulb.audit.model.weights import PICKLES, load_network
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
 _CONFIGS = (".json", ".txt", ".model", ".spm", ".codes", ".tokenizer")
-_HASHED = (".safetensors", *_CONFIGS, *PICKLES)
+HASHED = (".safetensors", *_CONFIGS, *PICKLES)
+"""Endings of the files that the fingerprint covers."""
 
 NetworkLoader: TypeAlias = Callable[[Path, Any, torch.dtype], Any]
 """Loads the network that a component's folder describes, of a class and in a dtype."""
@@ -90,7 +91,7 @@ def load_model(
     _check_sample_size(folder / family.network[0], parts[family.network[0]])
     pipe.set_progress_bar_config(disable=True)
     names = [name for name in index if not name.startswith("_") and name not in _UNUSED]
-    fingerprint = fingerprint_folder(folder, names, _CONFIGS if networks else _HASHED)
+    fingerprint = fingerprint_folder(folder, names, _CONFIGS if networks else HASHED)
     try:
         pipe.to(device)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
@@ -163,7 +164,7 @@ def _other_arguments(folder: Path, index: Mapping[str, Any], pipeline: Any, part
     return {**dict.fromkeys(absent), **switches}
 
 
-def fingerprint_folder(folder: Path, components: list[str], suffixes: tuple[str, ...] = _HASHED) -> str:
+def fingerprint_folder(folder: Path, components: list[str], suffixes: tuple[str, ...] = HASHED) -> str:
     """Hash the index, and the names and bytes of the components' weights and configs; return 16 hex digits."""
     digest = hashlib.sha256((folder / "model_index.json").read_bytes())
     for component in sorted(components):

@@ -8,7 +8,18 @@ from typing import Annotated
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Configs, Device, DtypeName, Loras, Model, Replacement
+from flashbulb.audit.settings.shared import (
+    AllowPickle,
+    Autoencoder,
+    ClipSkip,
+    Configs,
+    Device,
+    DtypeName,
+    Loras,
+    Model,
+    Replacement,
+    TextualInversions,
+)
 
 
 class AblateSettings(Settings):
@@ -16,6 +27,8 @@ class AblateSettings(Settings):
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
     configs: Configs = None
+    vae: Autoencoder = None
+    textual_inversion: TextualInversions = ()
     lora: Loras = ()
     neurons: Annotated[
         Path,

@@ -11,6 +11,7 @@ from flashbulb.audit.settings.option import Option
 from flashbulb.audit.settings.shared import (
     AllowPickle,
     AscentSiteKind,
+    Autoencoder,
     ClipSkip,
     Configs,
     Device,
@@ -19,6 +20,7 @@ from flashbulb.audit.settings.shared import (
     Loras,
     Model,
     Seed,
+    TextualInversions,
     TrainingImageSettings,
 )
 
@@ -31,6 +33,8 @@ class DiscoverSettings(TrainingImageSettings):
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
     configs: Configs = None
+    vae: Autoencoder = None
+    textual_inversion: TextualInversions = ()
     lora: Loras = ()
     out: Annotated[
         Path,

@@ -11,6 +11,7 @@ from pydantic import Field
 from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
     AllowPickle,
+    Autoencoder,
     ClipSkip,
     Configs,
     Device,
@@ -20,6 +21,7 @@ from flashbulb.audit.settings.shared import (
     Model,
     Seed,
     SiteKind,
+    TextualInversions,
 )
 
 ALL_SITES: tuple[SiteKind, ...] = get_args(SiteKind)
@@ -42,6 +44,8 @@ class InputSettings(Settings):
 
     model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
     configs: Configs = None
+    vae: Autoencoder = None
+    textual_inversion: TextualInversions = ()
     lora: Loras = ()
     prompts: Annotated[
         str,

@@ -110,11 +110,17 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
 
 def _chosen(record: RunRecord, allow_pickle: bool) -> ChosenModel:
     """Return the model that the run audited; the run may be a stranger's."""
-    configs, lora = record.settings.get("configs"), record.settings.get("lora") or []
-    if not isinstance(lora, list):
-        raise RunIncompleteError(f"run.json records {lora!r} as lora, expected a list of files; run the audit again")
-    folder = Path(str(configs)) if configs else None
-    return ChosenModel(str(record.settings.get("model")), folder, tuple(map(str, lora)), allow_pickle)
+    saved = record.settings
+    configs, vae = (Path(str(saved[name])) if saved.get(name) else None for name in ("configs", "vae"))
+    tokens, loras = (_files(record, name) for name in ("textual_inversion", "lora"))
+    return ChosenModel(str(saved.get("model")), configs, vae, tokens, loras, allow_pickle)
+
+
+def _files(record: RunRecord, name: str) -> tuple[str, ...]:
+    files = record.settings.get(name) or []
+    if not isinstance(files, list):
+        raise RunIncompleteError(f"run.json records {files!r} as {name}, expected a list of files; run the audit again")
+    return tuple(map(str, files))
 
 
 def _count(record: RunRecord, name: str) -> int:

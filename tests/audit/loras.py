@@ -75,7 +75,7 @@ def fused_(pipe: Any, factors: Factors, factor: float) -> Any:
 
 
 def load(base: Path, *loras: object, dtype: torch.dtype = torch.float32) -> ComposedModel:
-    return load_chosen(ChosenModel(str(base), None, tuple(map(str, loras)), allow_pickle=False), "cpu", dtype)
+    return load_chosen(ChosenModel(str(base), lora=tuple(map(str, loras))), "cpu", dtype)
 
 
 def refusal(base: Path, *loras: object, dtype: torch.dtype = torch.float32) -> str:

@@ -37,7 +37,7 @@ def saved(tmp_path: Path) -> Saved:
 
 
 def load(saved: Saved, dtype: torch.dtype = torch.float32) -> ComposedModel:
-    return load_chosen(ChosenModel(str(saved.file), saved.configs, (), allow_pickle=False), "cpu", dtype)
+    return load_chosen(ChosenModel(str(saved.file), saved.configs), "cpu", dtype)
 
 
 def refusal(saved: Saved) -> str:
