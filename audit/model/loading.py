@@ -64,7 +64,7 @@ def load_model(
     Raises:
         ModelError: there is no such folder or no pipeline in it; it asks for code, classes or files that are not
             expected there, or for absurd sizes; weights are missing, torn, incomplete, of an adapter that is not fused,
-            or pickled without `allow_pickle`; or there is no such device.
+            pickled without `allow_pickle`, or not finite in this dtype; or there is no such device.
         UntrustedModel: no model is trained with such a schedule or scale, or diffusers replaces the size of samples.
     """
     _silence_libraries()
@@ -96,6 +96,9 @@ def load_model(
         pipe.to(device)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
         raise ModelError(f"{model} cannot be moved to device {device}: {one_line(error)}") from error
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            _check_finite(folder / name, part)  # the device does it faster than the host
     return LoadedModel(pipe, model, folder, fingerprint, str(dtype).removeprefix("torch."), device)
 
 
@@ -132,6 +135,18 @@ def _check_sample_size(folder: Path, network: Any) -> None:
             f"{folder / 'config.json'} says sample_size {saved}, and diffusers made it {now} because an old version "
             "tagged the file (_diffusers_version); save the model again, or correct one of the two"
         )
+
+
+def _check_finite(folder: Path, network: nn.Module) -> None:
+    """Refuse weights that are not finite: broken ones, and those that float16 cannot hold."""
+    for name, weight in network.named_parameters():
+        if not weight.is_floating_point() or weight.element_size() == 1:  # quantized
+            continue
+        if weight.detach().sum(dtype=torch.float32).isfinite() or weight.isfinite().all():  # a sum alone may overflow
+            continue
+        dtype = str(weight.dtype).removeprefix("torch.")
+        cure = "save the pipeline again" if dtype == "float32" else "pass --dtype float32, or save the pipeline again"
+        raise ModelError(f"{folder} has weights that are not finite in {dtype}, first {name}; {cure}")
 
 
 def _load_scheduler(folder: Path, scheduler_class: Any) -> Any:

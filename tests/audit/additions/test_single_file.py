@@ -82,6 +82,9 @@ def test_the_dtype_is_that_of_the_audit_and_the_default_is_left_alone(saved):
     pipe = load(saved, torch.float16).pipe
     assert {weight.dtype for weight in pipe.unet.parameters()} == {torch.float16}
     assert torch.get_default_dtype() == torch.float32
+    edit(saved, lambda weights: weights | {"model.diffusion_model.out.2.bias": torch.full((4,), 1e6)})
+    with pytest.raises(ModelError, match="not finite in float16, first conv_out.bias"):
+        load(saved, torch.float16)
 
 
 def test_layers_that_the_text_encoder_leaves_out_are_not_missed(tmp_path):

@@ -176,6 +176,22 @@ def test_weights_that_are_torn_or_lack_a_tensor_are_refused(folder, name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_weights_that_are_not_finite_are_refused_by_name(folder, name):
+    path = folder / name / WEIGHTS[name]
+    key = sorted(load_file(path))[3]
+    whole = path.read_bytes()
+    for value, first in ((torch.nan, "float32"), (torch.inf, "float32"), (-torch.inf, "float32"), (1e6, None)):
+        edit_weights(path, lambda weights, value=value: weights | {key: torch.full_like(weights[key], value)})
+        if first is not None:
+            assert f"{folder / name} has weights that are not finite in {first}, first" in refusal(folder)
+        else:
+            load(folder)
+            with pytest.raises(ModelError, match=r"not finite in float16, first .*; pass --dtype float32"):
+                load_model(str(folder), device="cpu", dtype=torch.float16, allow_pickle=False)
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_broken_config_is_refused(folder, name):
     for text in ("{", "[]"):
         (folder / name / "config.json").write_text(text)
