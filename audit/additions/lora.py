@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from flashbulb.audit.additions.files import (
     ScaledFile,
@@ -43,7 +43,7 @@ class _Delta(NamedTuple):
 class MergedLoras:
     """The LoRAs that are merged into a pipeline. The host memory keeps the base of the weights that they change."""
 
-    _bases: dict[Place, tuple[Tensor, Tensor]] = field(default_factory=dict)  # the weight of the pipeline, and a copy
+    _bases: dict[Place, tuple[nn.Module, Tensor]] = field(default_factory=dict)  # the module, and its weight before
     _deltas: dict[Place, list[_Delta]] = field(default_factory=dict)
 
     def merge_(self, pipe: Any, denoiser: str, file: ScaledFile) -> None:
@@ -54,9 +54,10 @@ class MergedLoras:
         """
         deltas = _read_deltas(pipe, denoiser, file)
         for (component, module), delta in deltas.items():
-            place, weight = (component, module), pipe.components[component].get_submodule(module).weight.data
+            place, layer = (component, module), pipe.components[component].get_submodule(module)
+            weight = layer.weight.data
             if place not in self._bases:
-                self._bases[place] = (weight, weight.to("cpu", copy=True))
+                self._bases[place] = (layer, weight.to("cpu", copy=True))
             self._deltas.setdefault(place, []).append(delta)
             merged = self._merged(place, 1.0)
             if not merged.isfinite().all():
@@ -76,8 +77,9 @@ class MergedLoras:
             self._set_(1.0)
 
     def _set_(self, share: float) -> None:
-        for place, (weight, _) in self._bases.items():
-            weight.copy_(self._merged(place, share))
+        for place, (layer, _) in self._bases.items():
+            weight: Any = layer.weight
+            weight.data.copy_(self._merged(place, share))
 
     def _merged(self, place: Place, share: float) -> Tensor:
         base, merged = self._bases[place][1], self._bases[place][1]

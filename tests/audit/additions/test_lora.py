@@ -72,6 +72,13 @@ def test_the_share_of_all_loras_is_set_back_after_an_error(base, tmp_path, weigh
     assert_same(model.pipe, load(base, path).pipe)
 
 
+def test_the_share_applies_to_a_pipeline_that_was_moved_since(base, tmp_path, weights):
+    model = load(base, lora_file(tmp_path / "lora.safetensors", weights))
+    model.pipe.to(torch.float64)
+    with model.loras.scaled(0):
+        assert_same(model.pipe, load(base).pipe.to(torch.float64))
+
+
 def test_several_loras_add_up(base, tmp_path):
     first = some_factors(build_toy_pipe(), TRAINED, seed=1)
     second = some_factors(build_toy_pipe(), ("unet",), rank=3, seed=2)
