@@ -64,8 +64,9 @@ def load_model(
     Raises:
         ModelError: there is no such folder or no pipeline in it; it asks for code, classes or files that are not
             expected there, or for absurd sizes; weights are missing, torn, incomplete, of an adapter that is not fused,
-            pickled without `allow_pickle`, or not finite in this dtype; or there is no such device.
-        UntrustedModel: no model is trained with such a schedule or scale, or diffusers replaces the size of samples.
+            or pickled without `allow_pickle`; or there is no such device.
+        UntrustedModel: no model is trained with such a schedule or scale, diffusers replaces the size of samples, or
+            weights are not finite in this dtype.
     """
     _silence_libraries()
     folder = _resolve(model, allow_pickle)
@@ -146,7 +147,7 @@ def _check_finite(folder: Path, network: nn.Module) -> None:
             continue
         dtype = str(weight.dtype).removeprefix("torch.")
         cure = "save the pipeline again" if dtype == "float32" else "pass --dtype float32, or save the pipeline again"
-        raise ModelError(f"{folder} has weights that are not finite in {dtype}, first {name}; {cure}")
+        raise UntrustedModel(f"{folder} has weights that are not finite in {dtype}, first {name}; {cure}")
 
 
 def _load_scheduler(folder: Path, scheduler_class: Any) -> Any:

@@ -83,7 +83,7 @@ def test_the_dtype_is_that_of_the_audit_and_the_default_is_left_alone(saved):
     assert {weight.dtype for weight in pipe.unet.parameters()} == {torch.float16}
     assert torch.get_default_dtype() == torch.float32
     edit(saved, lambda weights: weights | {"model.diffusion_model.out.2.bias": torch.full((4,), 1e6)})
-    with pytest.raises(ModelError, match=r"not finite in float16, first conv_out\.bias"):
+    with pytest.raises(UntrustedModel, match=r"not finite in float16, first conv_out\.bias"):
         load(saved, torch.float16)
 
 
