@@ -41,7 +41,6 @@ EXTRA_BY_LIBRARY = {
         ("torch", "diffusers", "transformers", "nnsight", "pandas", "safetensors", "scipy", "sklearn"), "audit"
     ),
     "faiss": "faiss",
-    "peft": "lora",
     "skimage": "planted",
 }
 """The extra that installs each library which `pip install flashbulb` leaves out."""

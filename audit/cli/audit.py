@@ -14,6 +14,7 @@ from flashbulb.audit.cli.options import Force, Gate, Json, chosen_settings, help
 from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_text, read_json, run_document
 from flashbulb.audit.cli.replay import TWO_REFERENCES, load_replay
 from flashbulb.audit.settings import (
+    ADDED,
     ActivationSettings,
     AuditSettings,
     InputSettings,
@@ -120,7 +121,7 @@ def build_audit_settings(options: Mapping[str, Any]) -> AuditSettings:
 
 
 @app.command()
-@takes(options_of(InputSettings, "model"), options_of(ActivationSettings))
+@takes(options_of(InputSettings, "model", *ADDED), options_of(ActivationSettings))
 def calibrate(
     *,
     reference: Annotated[

@@ -13,7 +13,7 @@ from rich.console import Console
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.options import Json, options_of, takes
 from flashbulb.audit.cli.output import print_json, print_text
-from flashbulb.audit.settings import DiscoverSettings, embedded_model
+from flashbulb.audit.settings import ADDED, DiscoverSettings, embedded_model
 
 
 @app.command()
@@ -71,19 +71,22 @@ def evaluate(
 
 
 @app.command()
-@takes(options_of(DiscoverSettings, "model", "allow_pickle"))
+@takes(options_of(DiscoverSettings, "model", *ADDED, "allow_pickle"))
 def sites(*, as_json: Json = False, **options: Any) -> None:
     """List the sites that can be recorded in a model: kind, location, number of neurons.
 
     Example: flashbulb sites ./my-pipeline
     """
     with errors_as_lines():
+        from flashbulb.audit.additions.chosen import ChosenModel
         from flashbulb.audit.stages.session import list_sites
         from flashbulb.reports.views.audit_plan import offer_line
         from flashbulb.reports.views.terminal import print_sites
 
         chosen = options["model"] or embedded_model()
-        found = list_sites(chosen, options["allow_pickle"])
+        tokens, loras = (tuple(options[name] or ()) for name in ("textual_inversion", "lora"))
+        files = (options["configs"], options["vae"], tokens, loras)
+        found = list_sites(ChosenModel(chosen, *files, options["allow_pickle"]))
         if as_json:
             sites_of_model = [asdict(site) for site in found.sites]
             print_json({"model": chosen, **found._asdict(), "sites": sites_of_model})

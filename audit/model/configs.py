@@ -113,7 +113,8 @@ def check_network(path: Path, config: Mapping[str, Any], size: WeightsSize) -> N
         ModelError: its weights cannot have such a size, or a value is no number.
         UntrustedModel: no model is trained with such a scaling factor.
     """
-    limit = _MAX_PIXELS if path.parent.name == "vae" else _MAX_LATENTS
+    is_autoencoder = path.parent.name == "vae" or "Autoencoder" in config.get("_class_name", "")
+    limit = _MAX_PIXELS if is_autoencoder else _MAX_LATENTS
     sides = config.get("sample_size")
     if sides is not None and not _are_sides(sides, limit):
         raise refusal(path, f"has sample_size {shown(sides)}; a side has 1 to {limit}")
@@ -128,7 +129,7 @@ def check_network(path: Path, config: Mapping[str, Any], size: WeightsSize) -> N
             raise refusal(path, f"has {key} {shown(value)}, more than its weights can hold")
         if key in ("num_hidden_layers", "num_layers", "layers_per_block") and any(number < 1 for number in whole):
             raise refusal(path, f"has {key} {shown(value)}; it has at least 1")
-    if path.parent.name == "vae" and "scaling_factor" in config:
+    if is_autoencoder and "scaling_factor" in config:
         _check_number(path, "scaling_factor", config["scaling_factor"], *_FACTORS)
     side = config.get("pos_embed_max_size")
     if isinstance(side, int) and side**2 > size.n_bytes:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import DiffusionPipeline
@@ -25,7 +26,12 @@ from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
 from flashbulb.audit.model.weights import PICKLES, load_network
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
-_HASHED = (".safetensors", ".json", ".txt", ".model", ".spm", ".codes", ".tokenizer", *PICKLES)
+_CONFIGS = (".json", ".txt", ".model", ".spm", ".codes", ".tokenizer")
+HASHED = (".safetensors", *_CONFIGS, *PICKLES)
+"""Endings of the files that the fingerprint covers."""
+
+NetworkLoader: TypeAlias = Callable[[Path, Any, torch.dtype], Any]
+"""Loads the network that a component's folder describes, of a class and in a dtype."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +53,20 @@ class LoadedModel:
     device: str
 
 
-def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: bool) -> LoadedModel:
+def load_model(
+    model: str, *, device: str, dtype: torch.dtype, allow_pickle: bool, networks: NetworkLoader | None = None
+) -> LoadedModel:
     """Load `model`, a pipeline folder or a hub id, without its safety checker.
+
+    Args:
+        networks: loads the network that a component's folder describes, where its weights are elsewhere.
 
     Raises:
         ModelError: there is no such folder or no pipeline in it; it asks for code, classes or files that are not
             expected there, or for absurd sizes; weights are missing, torn, incomplete, of an adapter that is not fused,
             or pickled without `allow_pickle`; or there is no such device.
-        UntrustedModel: no model is trained with such a schedule or scale, or diffusers replaces the size of samples.
+        UntrustedModel: no model is trained with such a schedule or scale, diffusers replaces the size of samples, or
+            weights are not finite in this dtype.
     """
     _silence_libraries()
     folder = _resolve(model, allow_pickle)
@@ -66,9 +78,10 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
         if name.startswith("tokenizer"):
             check_tokenizer(folder / name)
     parts = {"scheduler": _load_scheduler(folder / "scheduler", classes["scheduler"])}
+    load = networks or partial(load_network, allow_pickle=allow_pickle)
     for name, part_class in classes.items():
         if issubclass(part_class, nn.Module):
-            parts[name] = load_network(folder / name, part_class, dtype, allow_pickle)
+            parts[name] = load(folder / name, part_class, dtype)
     for name, part_class in classes.items():
         if name.startswith("tokenizer"):
             encoder = parts.get(name.replace("tokenizer", "text_encoder"))
@@ -78,11 +91,15 @@ def load_model(model: str, *, device: str, dtype: torch.dtype, allow_pickle: boo
         pipe = pipeline(**parts, **_other_arguments(folder, index, pipeline, parts))
     _check_sample_size(folder / family.network[0], parts[family.network[0]])
     pipe.set_progress_bar_config(disable=True)
-    fingerprint = fingerprint_folder(folder, [n for n in index if not n.startswith("_") and n not in _UNUSED])
+    names = [name for name in index if not name.startswith("_") and name not in _UNUSED]
+    fingerprint = fingerprint_folder(folder, names, _CONFIGS if networks else HASHED)
     try:
         pipe.to(device)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
         raise ModelError(f"{model} cannot be moved to device {device}: {one_line(error)}") from error
+    for name, part in parts.items():
+        if isinstance(part, nn.Module):
+            _check_finite(folder / name, part)  # the device does it faster than the host
     return LoadedModel(pipe, model, folder, fingerprint, str(dtype).removeprefix("torch."), device)
 
 
@@ -121,6 +138,18 @@ def _check_sample_size(folder: Path, network: Any) -> None:
         )
 
 
+def _check_finite(folder: Path, network: nn.Module) -> None:
+    """Refuse weights that are not finite: broken ones, and those that float16 cannot hold."""
+    for name, weight in network.named_parameters():
+        if not weight.is_floating_point() or weight.element_size() == 1:  # quantized
+            continue
+        if weight.detach().sum(dtype=torch.float32).isfinite() or weight.isfinite().all():  # a sum alone may overflow
+            continue
+        dtype = str(weight.dtype).removeprefix("torch.")
+        cure = "save the pipeline again" if dtype == "float32" else "pass --dtype float32, or save the pipeline again"
+        raise UntrustedModel(f"{folder} has weights that are not finite in {dtype}, first {name}; {cure}")
+
+
 def _load_scheduler(folder: Path, scheduler_class: Any) -> Any:
     path = folder / scheduler_class.config_name
     if not path.exists():
@@ -151,12 +180,12 @@ def _other_arguments(folder: Path, index: Mapping[str, Any], pipeline: Any, part
     return {**dict.fromkeys(absent), **switches}
 
 
-def fingerprint_folder(folder: Path, components: list[str]) -> str:
+def fingerprint_folder(folder: Path, components: list[str], suffixes: tuple[str, ...] = HASHED) -> str:
     """Hash the index, and the names and bytes of the components' weights and configs; return 16 hex digits."""
     digest = hashlib.sha256((folder / "model_index.json").read_bytes())
     for component in sorted(components):
         for path in sorted((folder / component).glob("*")):
-            if path.suffix in _HASHED and path.is_file():
+            if path.suffix in suffixes and path.is_file():
                 digest.update(f"{component}/{path.name}\n".encode(errors="surrogateescape"))
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())

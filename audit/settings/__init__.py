@@ -27,12 +27,13 @@ from flashbulb.audit.settings.recording import (
     ScreeningSettings,
     detector_names,
 )
-from flashbulb.audit.settings.shared import DescriptorName, SiteKind, TrainingImageSettings
+from flashbulb.audit.settings.shared import ADDED, DescriptorName, SiteKind, TrainingImageSettings
 
 MODELS: tuple[type[Settings], ...] = (AuditSettings, DiscoverSettings, LocalizeSettings, AblateSettings)
 """The settings of each command that writes a run directory."""
 
 __all__ = [
+    "ADDED",
     "DEFAULT_DETECTORS",
     "MODELS",
     "PANELS",

@@ -8,13 +8,28 @@ from typing import Annotated
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Model, Replacement
+from flashbulb.audit.settings.shared import (
+    AllowPickle,
+    Autoencoder,
+    ClipSkip,
+    Configs,
+    Device,
+    DtypeName,
+    Loras,
+    Model,
+    Replacement,
+    TextualInversions,
+)
 
 
 class AblateSettings(Settings):
     """An ablation: the model, the neurons to ablate, and the prompts to sample with and without them."""
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
+    configs: Configs = None
+    vae: Autoencoder = None
+    textual_inversion: TextualInversions = ()
+    lora: Loras = ()
     neurons: Annotated[
         Path,
         Field(description="JSON file of neurons, as `flashbulb localize` and flashbulb.save_neurons write it."),

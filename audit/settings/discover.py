@@ -11,12 +11,16 @@ from flashbulb.audit.settings.option import Option
 from flashbulb.audit.settings.shared import (
     AllowPickle,
     AscentSiteKind,
+    Autoencoder,
     ClipSkip,
+    Configs,
     Device,
     DtypeName,
     Examine,
+    Loras,
     Model,
     Seed,
+    TextualInversions,
     TrainingImageSettings,
 )
 
@@ -28,6 +32,10 @@ class DiscoverSettings(TrainingImageSettings):
     """
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
+    configs: Configs = None
+    vae: Autoencoder = None
+    textual_inversion: TextualInversions = ()
+    lora: Loras = ()
     out: Annotated[
         Path,
         Field(description="Run directory; by default runs/<model>-discovery."),

@@ -9,7 +9,20 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, ClipSkip, Device, DtypeName, Examine, Model, Seed, SiteKind
+from flashbulb.audit.settings.shared import (
+    AllowPickle,
+    Autoencoder,
+    ClipSkip,
+    Configs,
+    Device,
+    DtypeName,
+    Examine,
+    Loras,
+    Model,
+    Seed,
+    SiteKind,
+    TextualInversions,
+)
 
 ALL_SITES: tuple[SiteKind, ...] = get_args(SiteKind)
 DEFAULT_DETECTORS = ("nemo", "text_conditional_noise", "mean_one_step_agreement", "picture_agreement")
@@ -30,6 +43,10 @@ class InputSettings(Settings):
     """What to audit, and where the results go. Paths are as the user gave them."""
 
     model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
+    configs: Configs = None
+    vae: Autoencoder = None
+    textual_inversion: TextualInversions = ()
+    lora: Loras = ()
     prompts: Annotated[
         str,
         Field(description="Prompts to audit: txt, csv, tsv, jsonl, json, parquet (also .gz), folder, or -."),

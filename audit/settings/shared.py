@@ -14,7 +14,32 @@ AscentSiteKind = Literal["feed_forward", "cross_out"]
 Replacement = Literal["unconditional", "mean", "zero"]
 DescriptorName = Literal["sscd-disc-large", "sscd-disc-mixup", "dinov2"]
 
-Model = Annotated[str, Field(description="Pipeline folder or hub id; by default the embedded model.")]
+Model = Annotated[
+    str, Field(description="Pipeline folder, hub id, or single .safetensors file; by default the embedded model.")
+]
+Configs = Annotated[
+    Path | None,
+    Field(description="With a single file as model: pipeline folder of its kind, for configs and tokenizers."),
+    Option("Inputs", "model-config", changes_result=False),
+]
+Autoencoder = Annotated[
+    Path | None,
+    Field(description="Autoencoder to use instead of the model's: its folder, or a pipeline folder that holds it."),
+    Option("Inputs", changes_result=False),
+]
+TextualInversions = Annotated[
+    tuple[str, ...],
+    Field(description="Textual inversion to add, FILE or FILE:TOKEN (.safetensors; repeat for more)."),
+    Option("Inputs", changes_result=False),
+]
+Loras = Annotated[
+    tuple[str, ...],
+    Field(description="LoRA to add to the model, FILE or FILE:SCALE (.safetensors; repeat for more)."),
+    Option("Inputs", changes_result=False),
+]
+ADDED = ("configs", "vae", "textual_inversion", "lora")
+"""Settings that add files to a model."""
+
 DtypeName = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],
     Field(description="Data type of the model; auto is float32 on the CPU, else float16."),

@@ -7,17 +7,18 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_name
 from flashbulb.audit.images.distances import seed_agreement, seed_diversity, tile_distances
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
 from flashbulb.audit.model.families import family_of_pipe
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import AblateSettings, SettingsError
-from flashbulb.audit.stages.account import display_name, library_versions
+from flashbulb.audit.stages.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
 from flashbulb.reports.figures.ablation import ablation_panel
@@ -70,12 +71,12 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
     neurons = _read_neurons(settings)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    loaded = load_chosen(chosen_model(settings), device, dtype)
     _check_model(settings, neurons, loaded)
     sha256 = sha256_of(settings.neurons)
     with RunDirectory.open(settings.out, _identity(settings, loaded, sha256), force=force) as run:
         run.update(status=ABLATION_RUNNING)
-        logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
+        logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         logger.info("%d neurons of %d sites, results in %s", neurons.n_neurons, len(neurons.neurons), run.path)
         ablation = _Ablation(settings, loaded, neurons, sha256, run)
         with flushed_denormals():
@@ -114,7 +115,7 @@ def _check_model(settings: AblateSettings, neurons: NeuronSet, loaded: LoadedMod
         family.require("ablate")
     if neurons.fingerprint not in (None, loaded.fingerprint):
         raise SettingsError(
-            f"{settings.neurons} is for the model {neurons.fingerprint}, {display_name(settings.model)} is "
+            f"{settings.neurons} is for the model {neurons.fingerprint}, {model_name(settings)} is "
             f"{loaded.fingerprint}; give that model, or neurons found in this one"
         )
     try:
@@ -224,7 +225,7 @@ def _write_results(ablation: _Ablation, rows: list[dict[str, Any]]) -> AblationR
     record = AblationRecord(
         schema_version=SCHEMA_VERSION,
         status=ABLATION,
-        model=ModelIdentity(display_name(settings.model), ablation.loaded.fingerprint),
+        model=ModelIdentity(model_name(settings), ablation.loaded.fingerprint),
         neurons=NeuronsIdentity(
             str(settings.neurons), ablation.neurons_sha256, len(neurons.neurons), neurons.n_neurons, neurons.fingerprint
         ),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.state import DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.flags import Detected
@@ -106,7 +106,7 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
 
 
 def _model(inputs: Inputs) -> ModelIdentity:
-    return ModelIdentity(display_name(inputs.settings.model), inputs.model.fingerprint)
+    return ModelIdentity(model_name(inputs.settings), inputs.model.fingerprint)
 
 
 def _prompt_sources(inputs: Inputs) -> dict[str, Any]:
@@ -134,11 +134,6 @@ def _score_counts(inputs: Inputs, detected: Detected) -> dict[str, Any]:
         "n_scored": len(scored.spike_score) + len(inputs.left_out),
         "n_flagged": int(scored.flagged.sum()),
     }
-
-
-def display_name(model: str) -> str:
-    """Return the model as the user named it, or "embedded" for the model that ships with Flashbulb."""
-    return "embedded" if Path(model) == MODEL else model
 
 
 def build_calibration(inputs: Inputs, detected: Detected, style_auc: float | None) -> Calibration:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.loading import flushed_denormals
@@ -30,7 +31,7 @@ from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.settings.checks import check_strategies, check_training_images
-from flashbulb.audit.stages.account import display_name, recorded_entries
+from flashbulb.audit.stages.account import recorded_entries
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.identity import (
     audit_identity,
@@ -223,7 +224,7 @@ def _claim(session: Session, identity: Mapping[str, Any], force: bool) -> Iterat
     """Hold the run directory, write the settings into run.json, and if the stages fail, also the status."""
     inputs = session.inputs
     with RunDirectory.open(inputs.settings.out, identity, force=force) as run, _status_on_failure(run):
-        model, n_prompts, name = inputs.model, len(inputs.candidates.prompts), display_name(inputs.settings.model)
+        model, n_prompts, name = inputs.model, len(inputs.candidates.prompts), model_name(inputs.settings)
         logger.info("%s (%s, %s on %s)", name, model.fingerprint, model.dtype, model.device)
         logger.info("%d prompts, results in %s", n_prompts, run.path)
         run.update(settings=inputs.settings.model_dump(mode="json"))

@@ -7,17 +7,18 @@ import sys
 import time
 from typing import Any
 
+from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_name
 from flashbulb.audit.ascent.climb import ClimbPlan
 from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
-from flashbulb.audit.stages.account import display_name, library_versions
+from flashbulb.audit.stages.account import library_versions
 from flashbulb.audit.stages.discover_output import (
     DiscoverySession,
     save_finding,
@@ -54,7 +55,7 @@ def run_discovery(
     started = time.monotonic()
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    loaded = load_chosen(chosen_model(settings), device, dtype)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("discover")
     examine_model(settings, denoiser, ())
@@ -67,7 +68,7 @@ def run_discovery(
         training = load_training_images(settings, denoiser)
         console = SummaryConsole()
         session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
-        logger.info("%s (%s, %s on %s)", display_name(settings.model), loaded.fingerprint, loaded.dtype, loaded.device)
+        logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         with flushed_denormals():
             return _search(session)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 from rich.console import Console
 
+from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
@@ -15,7 +16,7 @@ from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.recover.recovery import training_image_file
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import DiscoverSettings
-from flashbulb.audit.stages.account import display_name, library_versions
+from flashbulb.audit.stages.account import library_versions
 from flashbulb.audit.stages.tables import finding_id, recovery_row
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.figures.curves import discovery_curves
@@ -161,7 +162,7 @@ def _record(session: DiscoverySession, state: SearchState, stopped: StopReason) 
     return DiscoveryRecord(
         schema_version=SCHEMA_VERSION,
         status=DISCOVERY,
-        model=ModelIdentity(display_name(settings.model), session.loaded.fingerprint),
+        model=ModelIdentity(model_name(settings), session.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
         inputs={"train_images": str(settings.train_images) if settings.train_images else None},
         budget=settings.budget,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
 from flashbulb.audit.localize.effects import EffectPlan
 from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory, Localizer
@@ -15,7 +16,7 @@ from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, load_model, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
@@ -68,6 +69,11 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
             "localize in the model that it was distilled from"
         )
     _check_sizes(memories, denoiser, settings)
+    if not denoiser.is_guided(settings.guidance_scale):
+        raise SettingsError(
+            f"{record.model.name} is distilled and never evaluates the empty prompt, which localization compares with; "
+            "localize in the model that it was distilled from"
+        )
     folder = settings.run / LOCALIZATION_DIRECTORY
     identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **settings.identity()})
     localized: dict[str, LocalizedMemory] = {}
@@ -97,14 +103,29 @@ def _path(settings: LocalizeSettings, memory: Memory) -> Path:
 def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
-    model = str(record.settings.get("model"))
-    loaded = load_model(model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    chosen = _chosen(record, settings.allow_pickle)
+    loaded = load_chosen(chosen, device, dtype)
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
-            f"{model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "
+            f"{chosen.model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "
             "audit this model again"
         )
     return loaded
+
+
+def _chosen(record: RunRecord, allow_pickle: bool) -> ChosenModel:
+    """Return the model that the run audited; the run may be a stranger's."""
+    saved = record.settings
+    configs, vae = (Path(str(saved[name])) if saved.get(name) else None for name in ("configs", "vae"))
+    tokens, loras = (_files(record, name) for name in ("textual_inversion", "lora"))
+    return ChosenModel(str(saved.get("model")), configs, vae, tokens, loras, allow_pickle)
+
+
+def _files(record: RunRecord, name: str) -> tuple[str, ...]:
+    files = record.settings.get(name) or []
+    if not isinstance(files, list):
+        raise RunIncompleteError(f"run.json records {files!r} as {name}, expected a list of files; run the audit again")
+    return tuple(map(str, files))
 
 
 def _count(record: RunRecord, name: str) -> int:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from flashbulb.audit.additions.chosen import ChosenModel, chosen_model, load_chosen
 from flashbulb.audit.detectors import (
     Detector,
     ImageDetector,
@@ -21,7 +22,7 @@ from flashbulb.audit.detectors import (
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.examination import N_IMAGES, require_working
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
 from flashbulb.audit.settings import (
@@ -76,7 +77,7 @@ def load_session(
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    loaded = load_model(settings.model, device=device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    loaded = load_chosen(chosen_model(settings), device, dtype)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
     settings, detectors = _fit(settings, detectors, denoiser)
@@ -152,7 +153,7 @@ def reload_session(inputs: Inputs) -> Session:
     """
     settings, model = inputs.settings, inputs.model
     dtype = resolve_dtype(model.dtype, model.device)
-    loaded = load_model(settings.model, device=model.device, dtype=dtype, allow_pickle=settings.allow_pickle)
+    loaded = load_chosen(chosen_model(settings), model.device, dtype)
     if loaded.fingerprint != model.fingerprint:
         raise SettingsError(
             f"{settings.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
@@ -247,9 +248,9 @@ class ModelSites(NamedTuple):
     not_offered: tuple[str, ...]
 
 
-def list_sites(model: str, allow_pickle: bool) -> ModelSites:
+def list_sites(model: ChosenModel) -> ModelSites:
     """Return every site of a model that Flashbulb can record."""
-    loaded = load_model(model, device="cpu", dtype=torch.float32, allow_pickle=allow_pickle)
+    loaded = load_chosen(model, "cpu", torch.float32)
     denoiser = open_denoiser(loaded.pipe)
     return ModelSites(denoiser.sites(denoiser.site_kinds()), denoiser.title, denoiser.not_offered)
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import torch
 
+from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorder, estimate_bytes
 from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing
-from flashbulb.audit.stages.account import display_name
 from flashbulb.audit.stages.identity import audit_identity
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
 from flashbulb.audit.stages.session import Session, load_training_images
@@ -40,7 +40,7 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
     pace, n_recorded, n_flagged = _pace(session), _n_recorded(inputs), _n_flagged(inputs)
     evaluations = {"record": _map_range(n_recorded, pace.evaluations), **_recovery(session, n_flagged)}
     return AuditPlan(
-        model=ModelIdentity(display_name(settings.model), inputs.model.fingerprint),
+        model=ModelIdentity(model_name(settings), inputs.model.fingerprint),
         family=denoiser.title,
         not_offered=denoiser.not_offered,
         dtype=inputs.model.dtype,

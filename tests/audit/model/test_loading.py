@@ -14,7 +14,7 @@ import torch
 from diffusers import ControlNetModel, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from tests.audit.model.folders import shard_
@@ -173,6 +173,23 @@ def test_weights_that_are_torn_or_lack_a_tensor_are_refused(folder, name):
     lost = sorted(load_file(path))[5]
     edit_weights(path, lambda weights: {key: tensor for key, tensor in weights.items() if key != lost})
     assert f"{folder / name} lacks 1 weights, first" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_that_are_not_finite_are_refused_by_name(folder, name):
+    path = folder / name / WEIGHTS[name]
+    key = sorted(load_file(path))[3]
+    whole = path.read_bytes()
+    for value, first in ((torch.nan, "float32"), (torch.inf, "float32"), (-torch.inf, "float32"), (1e6, None)):
+        edit_weights(path, lambda weights, value=value: weights | {key: torch.full_like(weights[key], value)})
+        if first is not None:
+            with pytest.raises(UntrustedModel, match=f"{name} has weights that are not finite in {first}, first"):
+                load(folder)
+        else:
+            load(folder)
+            with pytest.raises(UntrustedModel, match=r"not finite in float16, first .*; pass --dtype float32"):
+                load_model(str(folder), device="cpu", dtype=torch.float16, allow_pickle=False)
+        path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from flashbulb.audit.model.loading import LoadedModel, load_model
+from flashbulb.audit.additions.chosen import load_chosen
+from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.run.directory import RunDirectoryError
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.discover import run_discovery
@@ -46,12 +47,12 @@ def discover(model: Path, run: Path, interrupted_in: int | None = None, **change
     spent: list[list[int]] = []
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
 
-        def load(*args: Any, **kwargs: Any) -> LoadedModel:
-            loaded = load_model(*args, **kwargs)
+        def load(*args: Any) -> LoadedModel:
+            loaded = load_chosen(*args)
             spent.append(stack.enter_context(evaluations_of(loaded.pipe.unet)))
             return loaded
 
-        patch.setattr("flashbulb.audit.stages.discover.load_model", load)
+        patch.setattr("flashbulb.audit.stages.discover.load_chosen", load)
         patch.setattr(
             "flashbulb.audit.stages.discover.Verifier",
             partial(ToldVerifier, shown=SHOWN, interrupted_in=interrupted_in),

@@ -6,11 +6,11 @@ import pytest
 
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies import find_strategies
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import ADDED, AuditSettings
 from flashbulb.reports.gate.diff import check_comparable
 from tests.reports.examples import run_record
 
-COMPARED_BY_HASH = {"model", "prompts", "reference", "calibration", "descriptor_weights"}
+COMPARED_BY_HASH = {"model", *ADDED, "prompts", "reference", "calibration", "descriptor_weights"}
 RECORDED_WITH_THE_MODEL = {"dtype", "device", "examine"}
 PATHS_AND_LIMITS = {"out", "max_store_gib", "allow_pickle"}
 ROUNDING = {"batch_size", "checkpointing"}

@@ -1,0 +1,119 @@
+"""Load the model that settings choose: the pipeline, and the files that are added to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from flashbulb.audit.additions.autoencoder import autoencoder_fingerprint, find_autoencoder, replace_autoencoder_
+from flashbulb.audit.additions.files import combined_fingerprint, read_scaled
+from flashbulb.audit.additions.lora import MergedLoras, lora_fingerprint
+from flashbulb.audit.additions.single_file import open_single_file
+from flashbulb.audit.additions.textual_inversion import add_token_, read_named
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families import audited_families, family_of_pipe
+from flashbulb.audit.model.loading import LoadedModel, load_model
+from flashbulb.audit.planted.paths import MODEL
+
+
+class _ModelSettings(Protocol):
+    """Settings that choose a model."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def configs(self) -> Path | None: ...
+    @property
+    def vae(self) -> Path | None: ...
+    @property
+    def textual_inversion(self) -> tuple[str, ...]: ...
+    @property
+    def lora(self) -> tuple[str, ...]: ...
+    @property
+    def allow_pickle(self) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenModel:
+    """The pipeline to load and what is added to it, as the user gave them."""
+
+    model: str
+    configs: Path | None = None
+    vae: Path | None = None
+    textual_inversion: tuple[str, ...] = ()
+    lora: tuple[str, ...] = ()
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ComposedModel(LoadedModel):
+    """A loaded pipeline with the files that are added to it; its fingerprint covers them."""
+
+    loras: MergedLoras = field(default_factory=MergedLoras)
+
+
+def chosen_model(settings: _ModelSettings) -> ChosenModel:
+    """Return the model that a command's settings choose."""
+    added = (settings.configs, settings.vae, settings.textual_inversion, settings.lora)
+    return ChosenModel(settings.model, *added, settings.allow_pickle)
+
+
+def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
+    """Load a pipeline and add files to it.
+
+    Raises:
+        ModelError: as `load_model`; or a file does not fit the pipeline.
+        UntrustedModel: as `load_model`.
+    """
+    files = [read_scaled(text) for text in chosen.lora]
+    inversions = [read_named(text) for text in chosen.textual_inversion]
+    autoencoder = None if chosen.vae is None else find_autoencoder(chosen.vae)
+    loaded = _load_base(chosen, device, dtype)
+    fingerprint, loras = loaded.fingerprint, MergedLoras()
+    family = family_of_pipe(loaded.pipe)
+    if family is None:
+        raise ModelError(f"{chosen.model} is of no family that Flashbulb audits: {audited_families()}")
+    if autoencoder is not None:
+        replace_autoencoder_(loaded.pipe, autoencoder, family.classes["vae"], chosen.allow_pickle)
+        fingerprint = autoencoder_fingerprint(fingerprint, autoencoder)
+    for named in inversions:
+        token = add_token_(loaded.pipe, family.tokenizers, named)
+        fingerprint = combined_fingerprint(fingerprint, named.path, "textual inversion", token)
+    for file in files:
+        loras.merge_(loaded.pipe, family.network[0], file)
+        fingerprint = lora_fingerprint(fingerprint, file)
+    return ComposedModel(loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, loaded.device, loras)
+
+
+def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:
+    """Load the pipeline: a folder or hub id, or a single file with the configs of a folder."""
+    path = Path(chosen.model).expanduser()
+    if not path.is_file():
+        if chosen.configs is not None:
+            raise ModelError(f"--model-config belongs to a single file, and {chosen.model} is none; leave it out")
+        return load_model(chosen.model, device=device, dtype=dtype, allow_pickle=chosen.allow_pickle)
+    if path.suffix != ".safetensors":
+        raise ModelError(
+            f"{chosen.model} is no .safetensors file; convert it, or give the folder of a diffusers pipeline "
+            "(save_pretrained writes one)"
+        )
+    if chosen.configs is None or not chosen.configs.is_dir():
+        raise ModelError(
+            f"{chosen.model} is a single file, without configs and tokenizers; give with --model-config the folder of "
+            "a diffusers pipeline of its kind, whose weights are not read"
+        )
+    with open_single_file(path) as single:
+        loaded = load_model(
+            str(chosen.configs), device=device, dtype=dtype, allow_pickle=False, networks=single.load_network
+        )
+    return replace(loaded, fingerprint=combined_fingerprint(loaded.fingerprint, path, "single file"))
+
+
+def model_name(settings: _ModelSettings) -> str:
+    """Return the model and what is added to it as the user named them; "embedded" is Flashbulb's own model."""
+    base = "embedded" if Path(settings.model) == MODEL else settings.model
+    vae = [str(settings.vae)] if settings.vae is not None else []
+    return " + ".join([base, *vae, *settings.textual_inversion, *settings.lora])

@@ -1,0 +1,117 @@
+"""A LoRA that the command line adds is part of the model in every command, and a run restores it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from flashbulb.audit.model.sampling import sample_images
+from tests.audit.ablations import NEURONS, neuron_file
+from tests.audit.commands import ODD, edit_run_json, error_line, run_flashbulb, run_json, scores_of
+from tests.audit.conftest import Inputs
+from tests.audit.loras import load, lora_file, lora_weights, some_factors
+
+LOCALIZED = ("--samples", "2", "--sample-steps", "2", "--points", "1", "--controls", "0", "--no-again")
+
+
+class Added(NamedTuple):
+    """A finished audit of a model with a LoRA, and the folder of the same model with the LoRA fused."""
+
+    run: Path
+    lora: str
+    fused: Path
+
+
+@pytest.fixture(scope="module")
+def added(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Added:
+    folder = tmp_path_factory.mktemp("added")
+    factors = some_factors(load(inputs.model).pipe, ("unet", "text_encoder"))
+    lora = f"{lora_file(folder / 'lora.safetensors', lora_weights(factors))}:0.5"
+    pipe = load(inputs.model, lora).pipe
+    pipe.save_pretrained(folder / "fused")
+    (folder / "training").mkdir()
+    (image,) = sample_images(pipe, [ODD], [1], run_seed=0, num_inference_steps=2, guidance_scale=3.0)
+    Image.fromarray(image).save(folder / "training" / "secret.png")
+    options = (*inputs.options(folder / "run"), "--train-images", folder / "training")
+    answer = run_flashbulb("audit", *options, "--lora", lora)
+    assert answer.code == 0, answer.err
+    return Added(folder / "run", lora, folder / "fused")
+
+
+@pytest.fixture
+def copied(added: Added, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(added.run, tmp_path / "run"))
+
+
+def test_an_audit_with_a_lora_equals_that_of_the_fused_model(added: Added, inputs: Inputs, tmp_path: Path) -> None:
+    options = inputs._replace(model=added.fused).options(tmp_path / "run")
+    training = added.run.parent / "training"
+    assert run_flashbulb("audit", *options, "--train-images", training).code == 0
+    pd.testing.assert_frame_equal(scores_of(added.run), scores_of(tmp_path / "run"), check_exact=True)
+    with_lora, fused = run_json(added.run), run_json(tmp_path / "run")
+    assert with_lora["counts"] == fused["counts"]
+    assert with_lora["verdict"] == fused["verdict"]
+    assert with_lora["model"]["fingerprint"] != fused["model"]["fingerprint"]
+    assert with_lora["model"]["name"] == f"{inputs.model} + {added.lora}"
+    assert "lora.safetensors:0.5" in (added.run / "summary.md").read_text()
+
+
+def test_a_run_restores_its_lora_and_refuses_another(added: Added, copied: Path) -> None:
+    again = ("recover", copied, "--samples", "3")
+    answer = run_flashbulb(*again)
+    assert answer.code == 0, answer.err
+    answer = run_flashbulb("localize", copied, *LOCALIZED)
+    assert answer.code == 0, answer.err
+    edit_run_json(copied, "settings", "lora", value=[added.lora.replace(":0.5", ":0.6")])
+    assert "has fingerprint" in error_line(run_flashbulb("recover", copied, "--samples", "4"))
+
+
+def test_localize_reads_the_loras_of_a_run_as_a_strangers(copied: Path) -> None:
+    edit_run_json(copied, "settings", "lora", value=["/no/such.safetensors"])
+    assert "no file /no/such.safetensors" in error_line(run_flashbulb("localize", copied))
+    edit_run_json(copied, "settings", "lora", value="abc")
+    assert "expected a list of files" in error_line(run_flashbulb("localize", copied), 3)
+
+
+def test_another_lora_needs_another_run_directory_but_can_be_compared(
+    added: Added, inputs: Inputs, tmp_path: Path
+) -> None:
+    options = (*inputs.options(added.run), "--train-images", added.run.parent / "training")
+    assert "model_fingerprint" in error_line(run_flashbulb("audit", *options))
+    other = added.lora.replace(":0.5", ":0")
+    answer = run_flashbulb("audit", "--replay", added.run, "--lora", other, "--out", tmp_path / "run")
+    assert answer.code == 0, answer.err
+    assert "different from" not in answer.err
+    assert run_json(tmp_path / "run")["settings"]["lora"] == [other]
+    assert run_flashbulb("diff", added.run, tmp_path / "run").code == 0
+
+
+def test_every_command_that_loads_a_model_takes_a_lora(added: Added, inputs: Inputs, tmp_path: Path) -> None:
+    lora = ("--lora", added.lora)
+    sites = run_flashbulb("sites", inputs.model, "--json")
+    assert json.loads(run_flashbulb("sites", inputs.model, *lora, "--json").out) == json.loads(sites.out)
+    answer = run_flashbulb("validate", *inputs.options(tmp_path / "run"), *lora)
+    assert answer.code == 0, answer.err
+    assert run_json(added.run)["model"]["fingerprint"] in answer.out
+    calibration = ("calibrate", "--model", inputs.model, "--reference", inputs.reference, "--seeds", "1")
+    assert run_flashbulb(*calibration, *lora, "--out", tmp_path / "calibration").code == 0
+    neurons = neuron_file(tmp_path / "neurons.json", NEURONS)
+    ablation = ("ablate", inputs.model, "--neurons", neurons, "--prompt", "a", "--samples", "2", "--sample-steps", "2")
+    answer = run_flashbulb(*ablation, "--by", "zero", *lora, "--out", tmp_path / "ablated")
+    assert answer.code == 0, answer.err
+    assert run_json(tmp_path / "ablated")["model"]["fingerprint"] == run_json(added.run)["model"]["fingerprint"]
+
+
+def test_a_lora_that_does_not_fit_is_one_line(inputs: Inputs, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    for command in (
+        ("audit", *inputs.options(tmp_path / "run")),
+        ("sites", inputs.model),
+        ("discover", inputs.model, "--budget", "1000", "--out", tmp_path / "run"),
+    ):
+        assert "no file" in error_line(run_flashbulb(*command, "--lora", path))
+    assert not (tmp_path / "run").exists()
