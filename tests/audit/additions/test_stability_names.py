@@ -4,7 +4,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from flashbulb.audit.additions.stability_names import autoencoder_name, unet_name
-from tests.audit.model.test_full_size import build_stable_diffusion_xl
+from tests.full_size import build_stable_diffusion_xl
 
 
 def names_of(unet: UNet2DConditionModel) -> dict[str, str | None]:
