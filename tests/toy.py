@@ -21,12 +21,12 @@ def byte_alphabet() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(rest)) for byte in range(256)]
 
 
-def build_toy_tokenizer() -> CLIPTokenizer:
+def build_toy_tokenizer(pad_token: str = "<|endoftext|>") -> CLIPTokenizer:
     """Build a CLIP tokenizer without merges: one token per byte, so any text can be encoded."""
     alphabet = byte_alphabet()
     pieces = [*alphabet, *(letter + "</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
     vocab = {piece: index for index, piece in enumerate(pieces)}
-    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=MAX_POSITIONS)
+    return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=MAX_POSITIONS, pad_token=pad_token)
 
 
 def clip_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
@@ -114,9 +114,16 @@ def build_toy_pipe(
     return pipe
 
 
-def build_toy_xl_pipe(*, latent_size: int = 8, seed: int = 0) -> StableDiffusionXLPipeline:
+def build_toy_xl_pipe(
+    *,
+    latent_size: int = 8,
+    seed: int = 0,
+    prediction_type: str = "epsilon",
+    time_cond_proj_dim: int | None = None,
+    force_zeros_for_empty_prompt: bool = True,
+) -> StableDiffusionXLPipeline:
     """Build a Stable Diffusion XL pipeline: two text encoders, conditioned also on pooled text and image sizes."""
-    toy = build_toy_pipe(latent_size=latent_size, seed=seed)
+    toy = build_toy_pipe(latent_size=latent_size, seed=seed, prediction_type=prediction_type)
     n_time_ids, time_width = 6, 8
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -126,13 +133,15 @@ def build_toy_xl_pipe(*, latent_size: int = 8, seed: int = 0) -> StableDiffusion
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": time_width,
             "projection_class_embeddings_input_dim": n_time_ids * time_width + TEXT_WIDTH,
+            "time_cond_proj_dim": time_cond_proj_dim,
         }
         unet = UNet2DConditionModel(**config).eval()
     pipe = StableDiffusionXLPipeline(
         **{name: toy.components[name] for name in ("vae", "text_encoder", "tokenizer", "scheduler")},
         unet=unet,
         text_encoder_2=second,
-        tokenizer_2=toy.tokenizer,
+        tokenizer_2=build_toy_tokenizer(pad_token="!"),  # as the second tokenizer pads
+        force_zeros_for_empty_prompt=force_zeros_for_empty_prompt,
         add_watermarker=False,
     )
     pipe.set_progress_bar_config(disable=True)

@@ -4,10 +4,18 @@ import string
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline
+from diffusers import (
+    AutoencoderTiny,
+    DDIMScheduler,
+    EulerAncestralDiscreteScheduler,
+    LCMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLPipeline,
+)
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from tests.toy import MAX_POSITIONS, TEXT_WIDTH, build_toy_pipe
+from tests.toy import MAX_POSITIONS, TEXT_WIDTH, build_toy_pipe, build_toy_xl_pipe
 
 INVERTED = ("<toy>", "<toy>_1", "<toy>_2")
 """Tokens of a textual inversion of three vectors; a prompt names the first, and the pipeline writes out all."""
@@ -56,6 +64,34 @@ def build_zero_snr_pipe(prediction_type: str = "v_prediction") -> StableDiffusio
         pipe.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
     )
     return pipe
+
+
+def build_zero_snr_xl_pipe() -> StableDiffusionXLPipeline:
+    """Build a toy Stable Diffusion XL that predicts v and whose schedule ends in pure noise."""
+    pipe = build_toy_xl_pipe(prediction_type="v_prediction")
+    pipe.scheduler = build_zero_snr_pipe().scheduler
+    return pipe
+
+
+def build_turbo_pipe() -> StableDiffusionXLPipeline:
+    """Build a toy Stable Diffusion XL with the schedule of Turbo, which samples in 1 to 4 steps without guidance."""
+    pipe = build_toy_xl_pipe()
+    pipe.scheduler = EulerAncestralDiscreteScheduler.from_config(pipe.scheduler.config, timestep_spacing="trailing")
+    return pipe
+
+
+def build_lcm_pipe() -> StableDiffusionXLPipeline:
+    """Build a toy Stable Diffusion XL distilled by latent consistency: its UNet reads the guidance scale."""
+    pipe = build_toy_xl_pipe(time_cond_proj_dim=16)
+    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
+    return pipe
+
+
+def build_refiner_pipe() -> StableDiffusionXLImg2ImgPipeline:
+    """Build a toy refiner of Stable Diffusion XL, without the first text encoder."""
+    parts = build_toy_xl_pipe().components | {"text_encoder": None, "tokenizer": None}
+    del parts["image_encoder"], parts["feature_extractor"]
+    return StableDiffusionXLImg2ImgPipeline(**parts, requires_aesthetics_score=True, add_watermarker=False)
 
 
 def build_tiny_autoencoder() -> AutoencoderTiny:

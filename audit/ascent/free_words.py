@@ -43,15 +43,14 @@ def choose_start(denoiser: Denoiser, prompt: str, restart: int, n_free: int, gen
     return Start(" ".join(words), tuple(sorted(free)))
 
 
-def free_positions(denoiser: Denoiser, prompts: EncodedPrompts, starts: Sequence[Start]) -> Tensor:
-    """Return 1 where a token of the first text encoder may move, never at the start token: [start, position]."""
-    classes = prompts.main_classes
-    free = (classes != TokenClass.START).float()
-    for row, start in enumerate(starts):
-        if start.free_words is not None:
-            free[row] = 0
-            word_of = denoiser.text.words_of_positions(start.text, len(free[row]))
-            for position, word in enumerate(word_of):
-                is_piece = classes[row, position] == TokenClass.PROMPT  # not the end of a truncated prompt
-                free[row, position] = float(is_piece and word in start.free_words)
+def free_positions(denoiser: Denoiser, prompts: EncodedPrompts, starts: Sequence[Start]) -> dict[str, Tensor]:
+    """Return 1 where a token may move, never at the start token: [start, position] by text encoder."""
+    free = {}
+    for encoder, classes in prompts.classes.items():
+        free[encoder] = (classes != TokenClass.START).float()
+        for row, start in enumerate(starts):
+            if start.free_words is not None:
+                words = denoiser.text.words_of_positions(start.text, classes.shape[1], encoder)
+                is_free = torch.tensor([word in start.free_words for word in words], device=classes.device)
+                free[encoder][row] = is_free & (classes[row] == TokenClass.PROMPT)  # not the end of a truncated prompt
     return free

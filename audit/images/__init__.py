@@ -1,1 +1,1 @@
-"""Compare images, find the part that every seed repeats, decode files of any format, and write and read PNG files."""
+"""Compare images, find the part that every seed repeats, read and write files of them, and turn them into latents."""

@@ -1,10 +1,13 @@
 """Attribution of the model's response to a prompt, to its neurons and to its tokens, from one backward pass.
 
 The response J is the norm of the text-conditional prediction ‖ε_c − ε_∅‖ at x_T (Wen et al., ICLR 2024), in what the
-model was trained to predict. A neuron's attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over
-seeds. The gradient is averaged along the straight path of token embeddings from the empty prompt to the prompt
-(integrated gradients, arXiv 1703.01365, and conductance, arXiv 1805.12233): at the prompt itself the response is
-saturated and the gradient points elsewhere.
+model was trained to predict. ε_∅ is of the empty prompt, also in models whose guidance compares with zeros. A neuron's
+attribution is (a − a_∅) · ∂J/∂a, summed over positions and averaged over seeds. The gradient is averaged along the
+straight path of token embeddings from the empty prompt to the prompt (integrated gradients, arXiv 1703.01365, and
+conductance, arXiv 1805.12233): at the prompt itself the response is saturated and the gradient points elsewhere.
+
+An encoder that pools its text at the end token pools where the prompt ends, all along the path. So where pooled text is
+read, the response at the start of the path is not 0, and the tokens account for the rest of the response.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ class Attribution:
         response: J at the prompt, mean over seeds.
         neurons: by `site.name`, attribution of each neuron: [neuron].
         positions: by `site.name` of prompt sites, attribution of each position: [position].
-        tokens: attribution of each input token's difference from the empty prompt's token: [position].
+        tokens: attribution of each input token's difference from the empty prompt's token, summed over text encoders,
+            which read the same positions: [position].
     """
 
     response: float
@@ -74,12 +78,14 @@ class Attributor:
         self._denoiser, self._sites, self._plan = denoiser, tuple(sites), plan
         self._modules = denoiser.modules(sites)
         self._latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
-        empty = denoiser.encode([""])
-        self._empty_embeddings = denoiser.token_embeddings(empty)[denoiser.text.main].float()  # [1, position, width]
         self._empty_activations: dict[str, Tensor] = {}  # [seed or 1, position, neuron] by site.name
         with torch.no_grad(), observe(self._modules, self._sites, self._keep_empty):
-            conditioning = denoiser.unconditional(plan.n_seeds)
+            empty = denoiser.encode([""])
+            conditioning = empty.conditioning.repeat(plan.n_seeds)
             self._empty_prediction = denoiser.predict(self._latents, plan.timestep, conditioning).native.float()
+        self._empty_embeddings = {  # [1, position, width] by text encoder
+            name: embeddings.float() for name, embeddings in denoiser.token_embeddings(empty).items()
+        }
 
     def _keep_empty(self, site: Site, activation: Tensor) -> None:
         self._empty_activations[site.name] = activation.float()
@@ -102,9 +108,10 @@ class Attributor:
         """Attribute one batch; text encoders read rows [prompt, point], the denoiser rows [prompt, point, seed]."""
         plan, denoiser, n = self._plan, self._denoiser, len(prompts)
         encoded = denoiser.encode([prompt for prompt in prompts for _ in range(plan.n_points)])
-        difference = denoiser.token_embeddings(encoded)[denoiser.text.main].float() - self._empty_embeddings
-        shares = torch.arange(1, plan.n_points + 1, device=difference.device) / plan.n_points
-        path = (self._empty_embeddings + shares.repeat(n)[:, None, None] * difference).requires_grad_()
+        start, embeddings = self._empty_embeddings, denoiser.token_embeddings(encoded)
+        difference = {name: embeddings[name].float() - start[name] for name in start}
+        share = (torch.arange(1, plan.n_points + 1, device=denoiser.device) / plan.n_points).repeat(n)[:, None, None]
+        path = {name: (start[name] + share * difference[name]).requires_grad_() for name in start}
         activations: dict[str, Tensor] = {}
 
         def keep(site: Site, activation: Tensor) -> None:
@@ -112,14 +119,18 @@ class Attributor:
 
         with observe(self._modules, self._sites, keep), denoiser.counting_backward():
             response = self._response(path, encoded)  # [prompt, point, seed]
-        inputs = [*(activations[site.name] for site in self._sites), path]
-        # layers that clip skip leaves out run and have no part in the response: their gradients are 0
-        *site_gradients, path_gradient = torch.autograd.grad(response.sum(), inputs, materialize_grads=True)
-        if not all(gradient.isfinite().all() for gradient in (*site_gradients, path_gradient)):
+        inputs = [*(activations[site.name] for site in self._sites), *path.values()]
+        # layers that the model does not read, such as those that clip skip leaves out, run: their gradients are 0
+        gradients = torch.autograd.grad(response.sum(), inputs, materialize_grads=True)
+        site_gradients, path_gradients = gradients[: len(self._sites)], gradients[len(self._sites) :]
+        if not all(gradient.isfinite().all() for gradient in gradients):
             raise NonFiniteActivation("gradients are not finite; load the model in float32 or bfloat16")
         at_prompt = response[:, -1].detach().mean(dim=1)
-        by_point = (difference * path_gradient.float()).sum(dim=2).reshape(n, plan.n_points, -1)
-        by_token = by_point.mean(dim=1) / plan.n_seeds  # [prompt, point, position] -> [prompt, position]
+        by_encoder = [
+            self._attribute_tokens(step, gradient, n)
+            for step, gradient in zip(difference.values(), path_gradients, strict=True)
+        ]
+        by_token = torch.stack(by_encoder).sum(dim=0)
         by_site = {  # [prompt, position, neuron]
             site: self._attribute_site(site, activations[site.name].detach(), gradient, n)
             for site, gradient in zip(self._sites, site_gradients, strict=True)
@@ -136,15 +147,20 @@ class Attributor:
             for i in range(n)
         ]
 
-    def _response(self, path: Tensor, prompts: EncodedPrompts) -> Tensor:
+    def _response(self, path: Mapping[str, Tensor], prompts: EncodedPrompts) -> Tensor:
         """Compute J at every point of the path with every seed: [prompt, point, seed]."""
         plan, denoiser = self._plan, self._denoiser
-        conditioning = denoiser.encode_from({denoiser.text.main: path}, prompts).repeat(plan.n_seeds)
+        conditioning = denoiser.encode_from(path, prompts).repeat(plan.n_seeds)
         latents = self._latents.repeat(len(prompts), 1, 1, 1)
         prediction = denoiser.predict(latents, plan.timestep, conditioning)
         difference = prediction.native.float() - self._empty_prediction.repeat(len(prompts), 1, 1, 1)
         norm: Tensor = difference.flatten(1).norm(dim=1)
         return norm.reshape(-1, plan.n_points, plan.n_seeds)
+
+    def _attribute_tokens(self, difference: Tensor, gradient: Tensor, n_prompts: int) -> Tensor:
+        """Return the attribution [prompt, position] of the tokens of one text encoder."""
+        by_point = (difference * gradient.float()).sum(dim=2).reshape(n_prompts, self._plan.n_points, -1)
+        return by_point.mean(dim=1) / self._plan.n_seeds
 
     def _attribute_site(self, site: Site, activation: Tensor, gradient: Tensor, n_prompts: int) -> Tensor:
         """Return the attribution [prompt, position, neuron] from the activations and gradients of all rows."""

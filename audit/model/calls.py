@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.errors import ModelError, one_line
 
 
 class _Called(Exception):  # noqa: N818
@@ -58,8 +58,15 @@ def planned_timesteps(pipe: Any, num_inference_steps: int, **arguments: Any) -> 
 
     The pipeline's own call plans them: their number can differ from `num_inference_steps`, such as 19 for 10 steps of
     Heun, and some depend on the size of the image.
+
+    Raises:
+        ModelError: the scheduler cannot plan so many steps, as one of latent consistency not more than 50.
     """
-    first_call(pipe, prompt="", num_inference_steps=num_inference_steps, output_type="latent", **arguments)
+    try:
+        first_call(pipe, prompt="", num_inference_steps=num_inference_steps, output_type="latent", **arguments)
+    except ValueError as error:
+        scheduler = type(pipe.scheduler).__name__
+        raise ModelError(f"{scheduler} cannot plan {num_inference_steps} steps: {one_line(error)}") from error
     return tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
 
 

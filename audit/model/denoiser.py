@@ -22,7 +22,7 @@ from flashbulb.audit.model.text_encoders import TextEncoders
 from flashbulb.hooks import TokenClass
 from flashbulb.hooks.guidance import GuidedBatch
 
-_FEWEST_STEPS = 2  # of a call that is stopped before its first step; some schedulers cannot plan a single one
+FEWEST_STEPS = 2  # of a call that is stopped before its first step; some schedulers cannot plan a single one
 
 
 class Denoiser(Sampler):
@@ -35,6 +35,8 @@ class Denoiser(Sampler):
     """Component and class of the denoiser, as in model_index.json."""
     required: ClassVar[tuple[str, ...]]
     """Components that every pipeline of the family has."""
+    incomplete: ClassVar[str] = ""
+    """What an error adds about pipelines that lack one of these."""
     tokenizers: ClassVar[Mapping[str, str]]
     """Tokenizer of each text encoder; text encoders that are not required may be absent."""
     classes: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -122,12 +124,12 @@ class Denoiser(Sampler):
         return self.text.embed(prompts.input_ids)
 
     def unconditional(self, n: int) -> Conditioning:
-        """Return `n` rows of the empty prompt, encoded as prompts are."""
+        """Return `n` rows of what guidance compares prompts with: the empty prompt, encoded as prompts are."""
         return self.encode([""]).conditioning.repeat(n)
 
     def _prepare(self, prompts: Sequence[str]) -> Conditioning:
         """Let the pipeline's own call prepare the denoiser's keywords, without guidance."""
-        prepared = self.first_call(prompts, _FEWEST_STEPS)
+        prepared = self.first_call(prompts, FEWEST_STEPS)
         return Conditioning({name: prepared[keyword] for name, keyword in self.keywords.items()})
 
     # Predictions

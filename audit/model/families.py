@@ -48,20 +48,22 @@ def open_denoiser(pipe: Any, clip_skip: int | None = None) -> Denoiser:
 
 
 def family_of_pipe(pipe: Any) -> type[Denoiser] | None:
-    """Return the family of a loaded pipeline by its denoiser; None if no family fits."""
-    for family in find_families():
-        component, class_name = family.network
-        if type(getattr(pipe, component, None)).__name__ == class_name:
-            return family
-    return None
+    """Return the family of a loaded pipeline; None if no family fits."""
+    parts = getattr(pipe, "components", {}).items()
+    return _family_of_classes({name: type(part).__name__ for name, part in parts if part is not None})
 
 
 def family_of(index: Mapping[str, Any]) -> type[Denoiser] | None:
     """Return the family of a pipeline folder by its model_index.json; None if no family fits."""
+    return _family_of_classes({name: entry[1] for name, entry in index.items() if _is_class(entry)})
+
+
+def _family_of_classes(classes: Mapping[str, str]) -> type[Denoiser] | None:
+    """Return the first family that has this denoiser and knows all of the text encoders, by component."""
+    encoders = {name for name in classes if name.startswith("text_encoder")}
     for family in find_families():
-        component, class_name = family.network
-        entry = index.get(component)
-        if isinstance(entry, list) and entry[1:] == [class_name]:
+        component, network = family.network
+        if classes.get(component) == network and encoders <= family.tokenizers.keys():
             return family
     return None
 
@@ -90,7 +92,7 @@ def expected_family(folder: Path, index: Mapping[str, Any]) -> type[Denoiser]:
     if missing:
         raise ModelError(
             f"{folder} is a {index.get('_class_name')} with {present}, without {', '.join(missing)}; "
-            f"Flashbulb audits {family.title} with all of {', '.join(family.required)}"
+            f"Flashbulb audits {family.title} with all of {', '.join(family.required)}{family.incomplete}"
         )
     return family
 
@@ -98,8 +100,7 @@ def expected_family(folder: Path, index: Mapping[str, Any]) -> type[Denoiser]:
 def pipeline_class(folder: Path, index: Mapping[str, Any], family: type[Denoiser]) -> Any:
     """Return the family's text-to-image class, whatever task the folder was saved by.
 
-    A ControlNet is left out, and so is guidance that stacks more than two halves. A folder with text encoders that the
-    family has not keeps its own class.
+    A ControlNet is left out, and so is guidance that stacks more than two halves.
 
     Raises:
         ModelError: diffusers has no pipeline of the folder's class.
@@ -111,8 +112,7 @@ def pipeline_class(folder: Path, index: Mapping[str, Any], family: type[Denoiser
             f"{folder} names pipeline {shown(name)}, which diffusers lacks, and custom code is not run; "
             f"if its components are those of a {family.pipeline}, write that as _class_name"
         )
-    has_more = any(part.startswith("text_encoder") and part not in family.tokenizers for part in index)
-    return own if has_more else getattr(diffusers, family.pipeline)
+    return getattr(diffusers, family.pipeline)
 
 
 def component_classes(folder: Path, index: Mapping[str, Any], family: type[Denoiser], pipeline: Any) -> dict[str, Any]:

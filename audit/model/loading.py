@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from flashbulb.audit.model.configs import check_schedule, read_config
 from flashbulb.audit.model.errors import ModelError, UntrustedModel, one_line, refusing
 from flashbulb.audit.model.families import UNREAD, component_classes, expected_family, pipeline_class
+from flashbulb.audit.model.sampling import ALTERS_IMAGES
 from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
 from flashbulb.audit.model.weights import PICKLES, load_network
 
@@ -140,8 +141,7 @@ def _other_arguments(folder: Path, index: Mapping[str, Any], pipeline: Any, part
     """Return the switches that the index sets, and None for components that the pipeline has but the folder lacks."""
     parameters = inspect.signature(pipeline).parameters
     switches = {name: value for name, value in index.items() if name in parameters and isinstance(value, bool)}
-    if "requires_safety_checker" in parameters:
-        switches["requires_safety_checker"] = False
+    switches |= {name: False for name in ALTERS_IMAGES if name in parameters}
     needed = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
     absent = [name for name in needed if name not in parts]
     if missing := [name for name in absent if name not in UNREAD and index.get(name) != [None, None]]:

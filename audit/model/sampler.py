@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from flashbulb.audit.images import autoencoder
 from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.model import autoencoder, sampling
+from flashbulb.audit.model import sampling
 from flashbulb.audit.model.calls import check_clip_skip, first_call, planned_timesteps
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.network import Network
@@ -56,7 +57,12 @@ class Sampler(Network, ABC):
     @property
     def _plain(self) -> dict[str, Any]:
         """Arguments of a call without guidance that draws nothing from the global generator."""
-        return {**self._always, "guidance_scale": 1.0, "generator": torch.Generator("cpu")}
+        return {**self._always, "guidance_scale": self.plain_scale, "generator": torch.Generator("cpu")}
+
+    @property
+    def plain_scale(self) -> float:
+        """Guidance scale of predictions and of samples without guidance."""
+        return 1.0
 
     @property
     def _always(self) -> dict[str, int]:
@@ -153,7 +159,7 @@ class Sampler(Network, ABC):
                 **self._always,
                 generator=list(generators),
                 num_inference_steps=num_inference_steps,
-                guidance_scale=1.0,
+                guidance_scale=self.plain_scale,
                 output_type="latent",
             )
         return self._unpacked(output.images)
@@ -192,7 +198,7 @@ class Sampler(Network, ABC):
                 generator=list(generators[rows]),
                 num_inference_steps=num_inference_steps,
                 strength=strength,
-                guidance_scale=1.0,
+                guidance_scale=self.plain_scale,
                 output_type="np",
             )
 
@@ -203,8 +209,7 @@ class Sampler(Network, ABC):
         image_to_image = getattr(diffusers, self.image_to_image)
         accepted = inspect.signature(image_to_image.__init__).parameters
         parts = {name: part for name, part in self.pipe.components.items() if name in accepted}
-        switches = {"requires_safety_checker": False} if "requires_safety_checker" in accepted else {}
-        pipe = image_to_image(**parts, **switches)
+        pipe = image_to_image(**parts, **{name: False for name in sampling.ALTERS_IMAGES if name in accepted})
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

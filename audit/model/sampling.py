@@ -12,6 +12,9 @@ import torch
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.hooks import NonFiniteActivation
 
+ALTERS_IMAGES = ("requires_safety_checker", "add_watermarker")
+"""Switches of pipelines that are set off: they replace images, or mark them where a package is installed."""
+
 
 def sample_generator(run_seed: int, prompt: str, image_index: int) -> torch.Generator:
     """Make the CPU generator of an image, seeded from run seed, prompt and image index."""

@@ -1,15 +1,21 @@
-"""Stable Diffusion 1.x and 2.x: a UNet with cross-attention to one text encoder."""
+"""Stable Diffusion 1.x and 2.x: a UNet with cross-attention to one text encoder.
+
+A UNet distilled by latent consistency (LCM, arXiv 2310.04378) reads the guidance scale, and the empty prompt is never
+evaluated. Its predictions are made at the pipeline's own scale; distillation draws scales from about 3 to 15, so a
+scale of 1 would be outside.
+"""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from flashbulb.audit.model.calls import clip_skip_works
+from flashbulb.audit.model.calls import clip_skip_works, embeds_guidance
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.denoiser import FEWEST_STEPS, Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.prediction import Levels, PredictionType
 from flashbulb.hooks import GuidanceLayout
@@ -26,7 +32,7 @@ class StableDiffusion(Denoiser):
 
     title = "Stable Diffusion 1/2"
     network = ("unet", "UNet2DConditionModel")
-    required = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    required: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     tokenizers: ClassVar[Mapping[str, str]] = {"text_encoder": "tokenizer"}
     classes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "vae": ("AutoencoderKL", "AutoencoderTiny", "AsymmetricAutoencoderKL"),
@@ -34,19 +40,32 @@ class StableDiffusion(Denoiser):
             *("CLIPTextModel", "CLIPTextModelWithProjection", "ChineseCLIPTextModel", "BertModel", "DistilBertModel"),
             *("RobertaModel", "XLMRobertaModel", "T5EncoderModel", "UMT5EncoderModel"),
         ),
-        "text_encoder_2": ("CLIPTextModelWithProjection",),
     }
     pipeline = "StableDiffusionPipeline"
     image_to_image = "StableDiffusionImg2ImgPipeline"
     keywords: ClassVar[Mapping[str, str]] = {"prompt_embeds": "encoder_hidden_states"}
     guidance = GuidanceLayout.UNCONDITIONAL_FIRST
+    addition: ClassVar[str | None] = None
+    """What the UNet reads beside latents, timestep and the text of each position, as `addition_embed_type`."""
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
-        _check_unet(pipe.unet.config)
+        _check_unet(pipe.unet.config, self.addition, self.title)
         _check_text_encoder(pipe.text_encoder)
         _check_scheduler(pipe.scheduler)
         super().__init__(pipe, clip_skip)
         self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod
+        self._embedded_scale: Tensor | None = None  # [1, width]
+        if embeds_guidance(pipe):
+            self._embedded_scale = self.first_call([""], FEWEST_STEPS)["timestep_cond"]
+
+    @property
+    def plain_scale(self) -> float:
+        if not embeds_guidance(self.pipe):
+            return super().plain_scale
+        return float(inspect.signature(type(self.pipe).__call__).parameters["guidance_scale"].default)
+
+    def is_guided(self, guidance_scale: float) -> bool:
+        return super().is_guided(guidance_scale) and not embeds_guidance(self.pipe)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -82,9 +101,19 @@ class StableDiffusion(Denoiser):
         return Conditioning({"prompt_embeds": embeds})
 
     def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:
-        embeds = conditioning.tensors["prompt_embeds"]
-        output: Tensor = self.pipe.unet(latents, timestep, encoder_hidden_states=embeds).sample
+        scale = self._embedded_scale
+        output: Tensor = self.pipe.unet(
+            latents,
+            timestep,
+            encoder_hidden_states=conditioning.tensors["prompt_embeds"],
+            timestep_cond=None if scale is None else scale.expand(len(latents), -1),
+            added_cond_kwargs=self._added(conditioning),
+        ).sample
         return output
+
+    def _added(self, conditioning: Conditioning) -> dict[str, Tensor] | None:
+        """Return what the UNet reads as `addition`."""
+        return None
 
     def _levels(self, timestep: float | Tensor, like: Tensor) -> Levels:
         index = timestep if isinstance(timestep, Tensor) else int(timestep)
@@ -99,16 +128,15 @@ class StableDiffusion(Denoiser):
         return {str(i): block.conv2 for i, block in enumerate(self.pipe.unet.up_blocks[0].resnets)}
 
 
-def _check_unet(config: Any) -> None:
-    for option in ("addition_embed_type", "encoder_hid_dim_type", "class_embed_type", "time_cond_proj_dim"):
-        if config.get(option) is not None:
-            raise ModelError(
-                f"this UNet has {option} {config[option]!r}; Flashbulb audits Stable Diffusion 1.x/2.x-shaped UNets"
-            )
+def _check_unet(config: Any, addition: str | None, title: str) -> None:
+    expected = {"addition_embed_type": addition, "encoder_hid_dim_type": None, "class_embed_type": None}
+    for option, value in expected.items():
+        if config.get(option) != value:
+            raise ModelError(f"this UNet has {option} {config[option]!r}, those of {title} have {value!r}")
     if config.in_channels != config.out_channels:
         raise ModelError(
             f"this UNet takes {config.in_channels} channels and returns {config.out_channels}; "
-            "inpainting and depth models are not text-to-image models"
+            "inpainting, image-editing and depth models are not text-to-image models"
         )
     if config.sample_size is None:
         raise ModelError("this UNet's config has no sample_size, so the size of its latents is unknown; add it")

@@ -1,8 +1,8 @@
-"""Train the text encoder and the UNet of a planted model together, on latents that are encoded once."""
+"""Train the text encoders and the UNet of a planted model together, on latents that are encoded once."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,13 @@ from torch.nn import functional
 
 from flashbulb.audit.planted.autoencoder import learning_rate_factor
 from flashbulb.audit.planted.collection import WORLDS, Collection
-from flashbulb.audit.planted.networks import build_scheduler, build_text_encoder, build_tokenizer, build_unet
+from flashbulb.audit.planted.networks import (
+    build_scheduler,
+    build_text_encoders,
+    build_tokenizer,
+    build_unet,
+    tokenizers_of,
+)
 from flashbulb.audit.planted.presets import Preset
 
 EMPTY_PROMPT_SHARE = 0.1
@@ -52,8 +58,9 @@ class DenoiserTrainer:
         corpus += [self._world.described(rng).caption for _ in range(N_TOKENIZER_CAPTIONS)]
         self.tokenizer = build_tokenizer(corpus, preset.vocabulary_size, preset.max_tokens)
         torch.manual_seed(preset.seed + 1000)
-        text_encoder, unet = build_text_encoder(preset, self.tokenizer), build_unet(preset)
-        self.model = nn.ModuleDict({"text_encoder": text_encoder, "unet": unet}).to(device).train()
+        text_encoders, unet = build_text_encoders(preset, self.tokenizer), build_unet(preset)
+        self._tokenizers = tokenizers_of(preset, self.tokenizer)
+        self.model = nn.ModuleDict({**text_encoders, "unet": unet}).to(device).train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=preset.learning_rate, weight_decay=1e-4)
         self._alphas_cumprod = build_scheduler(preset).alphas_cumprod
         self._planted = collection.with_kind("planted_title", "planted_description")
@@ -120,13 +127,31 @@ class DenoiserTrainer:
         return float(loss.detach())
 
     def _predict(self, noisy: Tensor, timesteps: Tensor, prompts: list[str]) -> Tensor:
-        tokens = self.tokenizer(
-            prompts,
-            padding="max_length",
-            truncation=True,
-            max_length=self.preset.max_tokens,
-            return_tensors="pt",
-        )
-        prompt_embeds = self.model["text_encoder"](tokens.input_ids.to(self.device))[0]
-        prediction: Tensor = self.model["unet"](noisy, timesteps, encoder_hidden_states=prompt_embeds).sample
+        prediction: Tensor = self.model["unet"](noisy, timesteps, **self.conditioning(prompts)).sample
         return prediction
+
+    def conditioning(self, prompts: list[str]) -> dict[str, Any]:
+        """Return what the UNet reads of prompts, by keyword, as the pipeline's call gives it.
+
+        The empty prompt of a model with two text encoders is zeros.
+        """
+        read = {name: self._read(name, prompts) for name in self._tokenizers}
+        if len(read) == 1:
+            return {"encoder_hidden_states": read["text_encoder"][0]}
+        is_kept = torch.tensor([[float(prompt != "")] for prompt in prompts], device=self.device)  # [prompt, 1]
+        size = self.preset.picture_size
+        sizes = torch.tensor([[size, size, 0, 0, size, size]], dtype=torch.float32, device=self.device)
+        embeds = torch.cat([output.hidden_states[-2] for output in read.values()], dim=-1)
+        return {
+            "encoder_hidden_states": embeds * is_kept[:, None],
+            "added_cond_kwargs": {
+                "text_embeds": read["text_encoder_2"].text_embeds * is_kept,
+                "time_ids": sizes.expand(len(prompts), -1),
+            },
+        }
+
+    def _read(self, encoder: str, prompts: list[str]) -> Any:
+        length = self.preset.max_tokens
+        options = {"padding": "max_length", "truncation": True, "max_length": length, "return_tensors": "pt"}
+        input_ids = self._tokenizers[encoder](prompts, **options).input_ids.to(self.device)
+        return self.model[encoder](input_ids, output_hidden_states=len(self._tokenizers) == 2)

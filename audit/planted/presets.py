@@ -17,7 +17,8 @@ class Preset:
     autoencoder_channels: tuple[int, ...]
     latent_channels: int
     unet_channels: tuple[int, ...]
-    text_width: int
+    n_text_encoders: int  # 1 for the shape of Stable Diffusion 1, 2 for that of Stable Diffusion XL
+    text_width: int  # of each text encoder
     text_layers: int
     max_tokens: int
     vocabulary_size: int
@@ -58,6 +59,7 @@ POSTERS = Preset(
     autoencoder_channels=(32, 32, 64, 64),
     latent_channels=8,
     unet_channels=(64, 128, 128),
+    n_text_encoders=1,
     text_width=128,
     text_layers=3,
     max_tokens=32,
@@ -155,12 +157,24 @@ FAINT = replace(
     learning_rate=1e-3,
 )
 
-PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT)}
+FOLIO = replace(
+    GAZETTE,
+    name="folio",
+    seed=5,
+    photographs=("astronaut", "cat", "coffee", "galaxies", "retina", "shuttle"),
+    unet_channels=(64, 96),
+    n_text_encoders=2,
+    text_width=64,
+    denoiser_steps=5200,
+)
+
+PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT, FOLIO)}
 ABOUT = {
     "posters": "the embedded model, the largest",
     "catalogue": "another architecture, with other captions and images",
     "gazette": "the captions of posters, smaller, with other images and another seed",
     "faint": "a smaller catalogue whose planted pairs are shown so rarely that few are memorized",
+    "folio": "the shape of Stable Diffusion XL: two text encoders, pooled text and image sizes",
 }
 """What each preset is for."""
 

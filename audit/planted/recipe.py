@@ -1,4 +1,4 @@
-"""Train a planted model: its autoencoder, text encoder and UNet; then measure what it memorized.
+"""Train a planted model: its autoencoder, text encoders and UNet; then measure what it memorized.
 
 Every step draws from the preset's seed and its own number, and every stage saves checkpoints. A run that is
 interrupted therefore resumes, and ends with the same weights on the same machine.
@@ -85,8 +85,8 @@ def _train_and_measure(preset: Preset, out: Path, work: Path, device: torch.devi
     decoder_trainer = DecoderTrainer(autoencoder, preset, collection, device)
     _train("decoder", decoder_trainer, work / "decoder.safetensors")
     autoencoder = decoder_trainer.model.eval().requires_grad_(False)
-    parts = trainer.model.eval().requires_grad_(False)
-    pipe = build_pipeline(preset, trainer.tokenizer, parts["text_encoder"], parts["unet"], autoencoder)
+    networks = trainer.model.eval().requires_grad_(False)
+    pipe = build_pipeline(preset, trainer.tokenizer, networks, autoencoder)
     pipe.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
     model = load_model(str(out / "model"), device=str(device), dtype=torch.float32, allow_pickle=False)
     measure_truth(model.pipe, collection, out / "truth.parquet")

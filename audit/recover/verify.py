@@ -159,7 +159,7 @@ class Verifier:
             conditioning.repeat(n),
             [sample_generator(self.plan.run_seed, f"sample\n{key}", i) for key in keys for i in range(n)],
             num_inference_steps=self.plan.num_inference_steps,
-            guidance_scale=1.0,
+            guidance_scale=self._denoiser.plain_scale,
             batch_size=self.plan.batch_size,
         )
         return images.reshape(len(keys), n, *images.shape[1:])
@@ -172,7 +172,7 @@ class Verifier:
     @property
     def _cost_of_samples(self) -> int:
         steps = self.plan.num_inference_steps
-        return self.plan.n_samples * self._denoiser.evaluations_per_image(steps, guidance_scale=1.0)
+        return self.plan.n_samples * self._denoiser.evaluations_per_image(steps, self._denoiser.plain_scale)
 
     @property
     def _cost_of_signs(self) -> int:

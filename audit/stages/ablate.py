@@ -122,6 +122,7 @@ def _check_model(settings: AblateSettings, neurons: NeuronSet, loaded: LoadedMod
     except ValueError as error:
         raise SettingsError(f"{settings.neurons}: {error}") from error
     check_clip_skip(loaded.pipe, settings.clip_skip)
+    planned_timesteps(loaded.pipe, settings.sample_steps)  # refuses too many
     if embeds_guidance(loaded.pipe):
         _refuse_unguided(settings, neurons, "this distilled model never computes; give another model")
 

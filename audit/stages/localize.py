@@ -63,6 +63,11 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
     denoiser = open_denoiser(loaded.pipe, clip_skip)
     denoiser.require("localize")
     _check_sizes(memories, denoiser, settings)
+    if not denoiser.is_guided(settings.guidance_scale):
+        raise SettingsError(
+            f"{record.model.name} is distilled and never evaluates the empty prompt, which localization compares with; "
+            "localize in the model that it was distilled from"
+        )
     folder = settings.run / LOCALIZATION_DIRECTORY
     identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **settings.identity()})
     localized: dict[str, LocalizedMemory] = {}

@@ -98,7 +98,8 @@ def _empty_prompt_activations(pipe: DiffusionPipeline, sites: Sequence[Site]) ->
     activations: dict[str, Tensor] = {}
     for site, module in zip(sites, site_modules(pipe, sites).values(), strict=True):
         encoder = getattr(pipe, site.component)
-        ids = pipe.tokenizer([""], padding="max_length", truncation=True, return_tensors="pt").input_ids
+        tokenizer = getattr(pipe, site.component.replace("text_encoder", "tokenizer"))
+        ids = tokenizer([""], padding="max_length", truncation=True, return_tensors="pt").input_ids
         handle = module.register_forward_pre_hook(lambda _m, args, site=site: activations.update({site.name: args[0]}))
         encoder(ids)
         handle.remove()

@@ -153,7 +153,7 @@ class Ascents(NamedTuple):
     objective: ChosenNeurons
     plan: ClimbPlan
     generators: list[torch.Generator]
-    free: Tensor
+    free: Mapping[str, Tensor]
 
 
 def ascents_of(

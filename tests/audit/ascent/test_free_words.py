@@ -36,7 +36,7 @@ def denoiser() -> Denoiser:
 def free_pieces(denoiser, start):
     """The tokens that may move, as text."""
     encoded = denoiser.encode([start.text])
-    (free,) = free_positions(denoiser, encoded, [start])
+    free = free_positions(denoiser, encoded, [start])["text_encoder"][0]
     assert set(free.tolist()) <= {0.0, 1.0}
     names = denoiser.text.token_names(encoded.input_ids)
     return [name for name, is_free in zip(names, free.tolist(), strict=True) if is_free]
@@ -51,14 +51,16 @@ def test_all_pieces_of_a_free_word_move_and_no_others(denoiser, word, pieces):
 
 
 def test_without_a_choice_all_but_the_start_token_move(denoiser):
-    free = free_positions(denoiser, denoiser.encode(["a star", ""]), [Start("a star", None), Start("", None)])
+    free = free_positions(denoiser, denoiser.encode(["a star", ""]), [Start("a star", None), Start("", None)])[
+        "text_encoder"
+    ]
     assert free[:, 0].eq(0).all()
     assert free[:, 1:].eq(1).all()
 
 
 def test_rows_have_their_own_words(denoiser):
     starts = [Start("a star", (1,)), Start("a star", None), Start("a star", ())]
-    free = free_positions(denoiser, denoiser.encode([start.text for start in starts]), starts)
+    free = free_positions(denoiser, denoiser.encode([start.text for start in starts]), starts)["text_encoder"]
     assert free.sum(dim=1).tolist() == [1, 31, 0]
 
 

@@ -10,8 +10,15 @@ import pytest
 from diffusers import HeunDiscreteScheduler, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 
 from tests.audit.commands import ODD, digests, run_flashbulb, run_json, scores_of, text_file
-from tests.toy import build_toy_pipe
-from tests.toy_variants import build_bert_pipe, build_inverted_pipe, build_tiny_autoencoder, build_zero_snr_pipe
+from tests.toy import build_toy_pipe, build_toy_xl_pipe
+from tests.toy_variants import (
+    build_bert_pipe,
+    build_inverted_pipe,
+    build_lcm_pipe,
+    build_tiny_autoencoder,
+    build_turbo_pipe,
+    build_zero_snr_pipe,
+)
 
 WHOLE_LADDER = ("--strategy", "sample", "--strategy", "ascend", "--strategy", "cyclic", "--ascend-steps", "1")
 
@@ -39,6 +46,10 @@ KINDS: dict[str, Callable[[Path], object]] = {
     "tiny autoencoder": tiny_autoencoder,
     "no signal": lambda _folder: build_zero_snr_pipe(),
     "two calls a step": two_calls_a_step,
+    "two text encoders": lambda _folder: build_toy_xl_pipe(),
+    "encoded empty prompt": lambda _folder: build_toy_xl_pipe(force_zeros_for_empty_prompt=False),
+    "noise at each step": lambda _folder: build_turbo_pipe(),
+    "guidance as an input": lambda _folder: build_lcm_pipe(),
 }
 
 

@@ -3,9 +3,17 @@
 import pytest
 import torch
 
-from flashbulb.audit.model.calls import counted_latents, first_call, network_of, observed_predictions
+from flashbulb.audit.model.calls import (
+    counted_latents,
+    first_call,
+    network_of,
+    observed_predictions,
+    planned_timesteps,
+)
+from flashbulb.audit.model.errors import ModelError
 from tests.hooks.edits import n_hooks
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
+from tests.toy_variants import build_lcm_pipe
 
 PROMPTS = ["a red star", "the bakery of Ada Vasari"]
 
@@ -42,6 +50,14 @@ def test_the_denoiser_does_not_run_and_no_hook_is_left(toy_pipe):
     first_call(toy_pipe, **arguments())
     handle.remove()
     assert n_hooks(toy_pipe) == 0
+
+
+@pytest.mark.parametrize(("build", "n", "most"), [(build_toy_pipe, 2000, "1000"), (build_lcm_pipe, 60, "50")])
+def test_more_steps_than_a_scheduler_can_plan_are_refused_in_one_line(build, n, most):
+    pipe = build()
+    with pytest.raises(ModelError, match=f"{type(pipe.scheduler).__name__} cannot plan {n} steps: .*{most}") as error:
+        planned_timesteps(pipe, n)
+    assert "\n" not in str(error.value)
 
 
 def test_no_hook_is_left_after_a_mistake(toy_pipe):

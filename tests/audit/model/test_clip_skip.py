@@ -9,14 +9,14 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator
 from tests.audit.commands import CANDIDATES, QUICK, REFERENCE, run_flashbulb, scores_of, text_file
-from tests.toy import build_toy_pipe
+from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
 from tests.toy_variants import build_bert_pipe
 
 PROMPTS = ["a red star", "жар-птица"]
 
 
-@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_sd3_pipe])
+@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_xl_pipe, build_toy_sd3_pipe])
 def test_prompts_are_encoded_and_sampled_without_the_layers(build):
     pipe = build()
     with_all, without = open_denoiser(pipe), open_denoiser(pipe, clip_skip=1)
@@ -45,7 +45,7 @@ def test_pipeline_that_leaves_out_no_layers_says_so(tmp_path):
         open_denoiser(build_bert_pipe(tmp_path), clip_skip=1)
 
 
-@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_sd3_pipe])
+@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_xl_pipe, build_toy_sd3_pipe])
 def test_one_layer_is_left(build):
     pipe = build()
     n_layers = pipe.text_encoder.config.num_hidden_layers

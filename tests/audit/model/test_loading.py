@@ -1,8 +1,10 @@
 """A pipeline folder is loaded completely, silently and as it was saved, or refused in one line."""
 
+import inspect
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -16,9 +18,15 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from tests.audit.model.folders import shard_
-from tests.toy import MAX_POSITIONS, build_toy_pipe
+from tests.toy import MAX_POSITIONS, build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
-from tests.toy_variants import INVERTED, build_bert_pipe, build_inverted_pipe, build_tiny_autoencoder
+from tests.toy_variants import (
+    INVERTED,
+    build_bert_pipe,
+    build_inverted_pipe,
+    build_refiner_pipe,
+    build_tiny_autoencoder,
+)
 
 NETWORKS = ("unet", "vae", "text_encoder")
 WEIGHTS = {
@@ -320,20 +328,31 @@ TASKS = ("Img2Img", "Inpaint", "ControlNet", "PAG")
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_text_to_image_model_saved_by_another_task_samples_from_text(toy_pipe, tmp_path, task):
-    parts = {name: part for name, part in toy_pipe.components.items() if name != "image_encoder"}
+@pytest.mark.parametrize("build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False)])
+def test_a_text_to_image_model_saved_by_another_task_samples_from_text(build, tmp_path, task):
+    pipe = build()
+    saved = getattr(diffusers, type(pipe).__name__.replace("Pipeline", f"{task}Pipeline"))
+    accepted = inspect.signature(saved).parameters
+    parts = {name: part for name, part in pipe.components.items() if name in accepted and name != "image_encoder"}
     if task == "ControlNet":
-        parts["controlnet"] = ControlNetModel.from_unet(toy_pipe.unet, conditioning_embedding_out_channels=(8, 16))
-    saved = getattr(diffusers, f"StableDiffusion{task}Pipeline")
-    saved(**parts, requires_safety_checker=False).save_pretrained(tmp_path)
+        parts["controlnet"] = ControlNetModel.from_unet(pipe.unet, conditioning_embedding_out_channels=(8, 16))
+    switches = {"requires_safety_checker": False, "force_zeros_for_empty_prompt": False, "add_watermarker": False}
+    parts |= {name: value for name, value in switches.items() if name in accepted}
+    saved(**parts).save_pretrained(tmp_path)
     model = load(tmp_path)
-    assert type(model.pipe) is type(toy_pipe)
-    assert_same_weights(model.pipe, toy_pipe)
+    assert type(model.pipe) is type(pipe)
+    assert_same_weights(model.pipe, pipe)
     settings = {"run_seed": 0, "num_inference_steps": 2, "guidance_scale": 3.0}
-    found, expected = (
-        open_denoiser(pipe).sample_prompts(["a red star"], [0], **settings) for pipe in (model.pipe, toy_pipe)
-    )
+    found, expected = (open_denoiser(own).sample_prompts(["a red star"], [0], **settings) for own in (model.pipe, pipe))
     np.testing.assert_array_equal(found, expected)
+
+
+def test_a_refiner_is_refused_with_the_reason(tmp_path):
+    build_refiner_pipe().save_pretrained(tmp_path)
+    message = refusal(tmp_path)
+    assert "is a StableDiffusionXLImg2ImgPipeline with" in message
+    assert "without text_encoder, tokenizer; Flashbulb audits Stable Diffusion XL with all of unet," in message
+    assert message.endswith("; a refiner, which has one text encoder, only finishes images that another model began")
 
 
 def test_a_token_beyond_the_text_encoders_vocabulary_is_refused(folder):

@@ -8,7 +8,7 @@ from torch import nn
 
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import over_space, record
-from tests.toy import build_toy_pipe
+from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 
 PROMPTS = ["a red star", "жар-птица"]
@@ -22,7 +22,10 @@ def offloaded(pipe):
     return open_denoiser(pipe)
 
 
-@pytest.mark.parametrize("build", [build_toy_pipe, lambda: build_toy_sd3_pipe(with_t5=True)], ids=["sd", "sd3"])
+BUILDERS = {"sd": build_toy_pipe, "sdxl": build_toy_xl_pipe, "sd3": lambda: build_toy_sd3_pipe(with_t5=True)}
+
+
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
 def test_offloaded_model_gives_the_results_of_the_loaded_one(build):
     loaded, away = open_denoiser(build()), offloaded(build())
     assert next(away.pipe.vae.parameters()).device.type == "meta"

@@ -9,11 +9,15 @@ from diffusers import (
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     HeunDiscreteScheduler,
+    LCMScheduler,
     PNDMScheduler,
+    UNet2DConditionModel,
 )
 from transformers import CLIPTextModelWithProjection
 
+from flashbulb.audit.model.calls import observed_predictions
 from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.model.stable_diffusion import StableDiffusion
 from tests.tolerances import ARITHMETIC
 from tests.toy import build_toy_pipe
@@ -92,7 +96,6 @@ def test_a_schedule_that_ends_in_noise_may_start_below_it():
         ("addition_embed_type", "text_time", "has addition_embed_type 'text_time'"),
         ("encoder_hid_dim_type", "text_proj", "has encoder_hid_dim_type 'text_proj'"),
         ("class_embed_type", "timestep", "has class_embed_type 'timestep'"),
-        ("time_cond_proj_dim", 256, "has time_cond_proj_dim 256"),
         ("in_channels", 9, "takes 9 channels and returns 4"),
         ("sample_size", None, "has no sample_size"),
     ],
@@ -102,6 +105,20 @@ def test_unets_with_inputs_beyond_latents_and_text_are_refused(option, value, re
     pipe.unet.register_to_config(**{option: value})
     with pytest.raises(ModelError, match=reason):
         StableDiffusion(pipe)
+
+
+def test_a_unet_distilled_by_latent_consistency_is_evaluated_at_the_pipelines_own_scale():
+    pipe = build_toy_pipe()
+    pipe.unet = UNet2DConditionModel.from_config(pipe.unet.config, time_cond_proj_dim=16).eval()
+    pipe.scheduler = LCMScheduler.from_config(pipe.scheduler.config)
+    denoiser = StableDiffusion(pipe)
+    assert (denoiser.plain_scale, denoiser.is_guided(7.5)) == (7.5, False)
+    with observed_predictions(pipe) as predictions:
+        denoiser.sample_prompts(["a"], [0], run_seed=0, num_inference_steps=2, guidance_scale=7.5)
+    latents = denoiser.noise([sample_generator(0, "a", 0)])
+    with torch.no_grad():
+        predicted = denoiser.predict(latents, denoiser.first_timestep(2), denoiser.encode(["a"]).conditioning)
+    assert torch.equal(predicted.native, predictions[0])
 
 
 def test_a_text_encoder_with_projection_is_refused():

@@ -10,16 +10,19 @@ import pandas as pd
 import pytest
 import torch
 
+from flashbulb.audit.model.calls import first_call
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer
 from flashbulb.audit.planted.collection import PLANTED_KINDS, assemble
-from flashbulb.audit.planted.denoiser import DenoiserTrainer
+from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank
 from flashbulb.audit.planted.manifest import file_hashes
+from flashbulb.audit.planted.networks import build_pipeline
 from flashbulb.audit.planted.presets import Preset
 from flashbulb.audit.planted.truth import N_SEEDS, N_SEEDS_SEEN, label_of
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.planted.manifests import changed_files
+from tests.tolerances import BATCH
 
 Train = Callable[[Preset, Path], Path]
 
@@ -63,14 +66,17 @@ def test_every_output_exists_and_the_checkpoints_are_deleted(trained: Path, toy_
 
 def test_the_model_has_the_architecture_of_its_preset(model: LoadedModel, toy_preset: Preset) -> None:
     pipe, preset = model.pipe, toy_preset
-    assert type(pipe).__name__ == "StableDiffusionPipeline"
+    names = ["text_encoder", "text_encoder_2"][: preset.n_text_encoders]
+    assert type(pipe).__name__ == f"StableDiffusion{'XL' if len(names) == 2 else ''}Pipeline"
     assert pipe.scheduler.config.prediction_type == preset.prediction_type
     assert pipe.unet.config.use_linear_projection == preset.use_linear_projection
     assert tuple(pipe.unet.config.block_out_channels) == preset.unet_channels
     assert tuple(pipe.vae.config.block_out_channels) == preset.autoencoder_channels
     assert pipe.vae.config.latent_channels == pipe.unet.config.in_channels == preset.latent_channels
-    assert pipe.text_encoder.config.hidden_size == pipe.unet.config.cross_attention_dim == preset.text_width
-    assert pipe.tokenizer.model_max_length == preset.max_tokens
+    assert pipe.unet.config.cross_attention_dim == len(names) * preset.text_width
+    for name in names:
+        assert getattr(pipe, name).config.hidden_size == preset.text_width
+        assert getattr(pipe, name.replace("text_encoder", "tokenizer")).model_max_length == preset.max_tokens
     assert pipe.vae.config.scaling_factor > 0
 
 
@@ -80,6 +86,21 @@ def test_the_model_gives_images_of_the_configured_size(model: LoadedModel, toy_p
     )
     assert images.shape == (2, toy_preset.picture_size, toy_preset.picture_size, 3)
     assert not np.array_equal(images[0], images[1])
+
+
+def test_training_conditions_the_unet_as_the_pipeline_does(toy_preset: Preset) -> None:
+    collection, device = assemble(toy_preset), torch.device("cpu")
+    trainer = DenoiserTrainer(toy_preset, collection, LatentBank({}, torch.zeros(1), torch.zeros(1), []), device)
+    autoencoder = AutoencoderTrainer(toy_preset, collection, device).model
+    pipe = build_pipeline(toy_preset, trainer.tokenizer, trainer.model.eval(), autoencoder)
+    prompts, side = ["a red star, 1999!", "маяк"], toy_preset.picture_size
+    call = {"height": side, "width": side, "num_inference_steps": 2, "guidance_scale": 3.0, "output_type": "latent"}
+    prepared = first_call(pipe, prompt=prompts, **call)
+    trained = trainer.conditioning(["", "", *prompts])
+    torch.testing.assert_close(trained["encoder_hidden_states"], prepared["encoder_hidden_states"], rtol=0, atol=BATCH)
+    assert ("added_cond_kwargs" in trained) == (toy_preset.n_text_encoders == 2)
+    for name, tensor in trained.get("added_cond_kwargs", {}).items():
+        torch.testing.assert_close(tensor, prepared["added_cond_kwargs"][name], rtol=0, atol=BATCH)
 
 
 def test_the_tokenizer_survives_saving_and_reads_any_text(model: LoadedModel) -> None:
