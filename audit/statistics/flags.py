@@ -24,6 +24,10 @@ from flashbulb.audit.statistics.style import StyleGroups, group_by_style, text_o
 from flashbulb.hooks import Site
 
 _MAX_TEXTS = 4000  # of a set, to measure its style
+FINETUNE_SCORE, BASE_SCORE = "spike_score_finetune", "spike_score_base"
+"""Columns of the two spike scores whose difference is calibrated where there is a base model."""
+DIFFERENCE_ORIGIN = 1.0
+"""Where differences are calibrated, a prompt that no model spikes on has the score that it has in a single model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class Scored:
         style: style group that each candidate belongs to: [prompt].
         reference_style: style group of each reference prompt, empty without a reference: [reference prompt].
         reference_p_value: p-value of each reference prompt when it is held out of the calibration: [reference prompt].
+        known_by_base: True for prompts that the base model flags by its own score: [prompt]; None without a base.
     """
 
     detectors: Mapping[str, Vector]
@@ -65,6 +70,7 @@ class Scored:
     reference_style: npt.NDArray[np.int64]
     reference_p_value: Vector
     groups: tuple[GroupScores, ...]
+    known_by_base: npt.NDArray[np.bool_] | None = None
 
     @property
     def threshold(self) -> float:
@@ -78,7 +84,7 @@ class Scored:
 
 
 def flag(
-    spike_score: Vector, reference_score: Vector, styles: StyleGroups, fpr: float
+    spike_score: Vector, reference_score: Vector, styles: StyleGroups, fpr: float, origin: float = 0.0
 ) -> tuple[Vector, list[StyleNull]]:
     """Return the p-value of each candidate within its style, and how each style is calibrated.
 
@@ -86,6 +92,7 @@ def flag(
         spike_score: spike scores of the candidates: [prompt].
         reference_score: out-of-fold spike scores of the reference prompts: [prompt]; unused without reference groups.
         styles: style groups of both sets.
+        origin: added to scores where their null distribution is fitted.
     """
     p = np.empty(len(spike_score))
     nulls = []
@@ -93,13 +100,14 @@ def flag(
         members = styles.candidate_group == group
         on_reference = group < styles.n_reference_groups
         calibrating = reference_score[styles.reference_group == group] if on_reference else spike_score[members]
-        null = fit_null(calibrating, contaminated=not on_reference)
-        p[members] = p_values(spike_score[members], null)
-        nulls.append(StyleNull(on_reference, len(calibrating), int(members.sum()), threshold_at(null, fpr), null))
+        null = fit_null(calibrating + origin, contaminated=not on_reference)
+        p[members] = p_values(spike_score[members] + origin, null)
+        threshold = threshold_at(null, fpr) - origin
+        nulls.append(StyleNull(on_reference, len(calibrating), int(members.sum()), threshold, null))
     return p, nulls
 
 
-def held_out_p_values(reference_score: Vector, styles: StyleGroups) -> Vector:
+def held_out_p_values(reference_score: Vector, styles: StyleGroups, origin: float = 0.0) -> Vector:
     """Return the p-value of each reference prompt among the others of its style, fold by fold: [reference prompt].
 
     These are p-values of prompts that the calibration did not see: a share x of clean prompts has p up to x. A prompt
@@ -112,7 +120,8 @@ def held_out_p_values(reference_score: Vector, styles: StyleGroups) -> Vector:
         for fold in range(folds.max(initial=-1) + 1):
             others, held_out = members[folds != fold], members[folds == fold]
             if len(others):
-                p[held_out] = p_values(reference_score[held_out], fit_null(reference_score[others], contaminated=False))
+                null = fit_null(reference_score[others] + origin, contaminated=False)
+                p[held_out] = p_values(reference_score[held_out] + origin, null)
     return p
 
 
@@ -122,10 +131,21 @@ def flagged_at(
     scores: tuple[Vector, Vector],
     styles: StyleGroups,
     fpr: float,
+    of_base: tuple[Vector, Vector] | None = None,
 ) -> Scored:
-    """Gather scores, p-values and flags; `scores` are the spike scores of candidates and of the reference."""
+    """Gather scores, p-values and flags.
+
+    Args:
+        scores: spike scores of candidates and of the reference.
+        of_base: the same of the base model. Flags then follow the difference, which is what the training added.
+    """
+    known, origin = None, 0.0
+    if of_base is not None:
+        detectors = {**detectors, FINETUNE_SCORE: scores[0], BASE_SCORE: of_base[0]}
+        known = flag(*of_base, styles, fpr, origin)[0] <= fpr
+        scores, origin = (scores[0] - of_base[0], scores[1] - of_base[1]), DIFFERENCE_ORIGIN
     spike_score, reference_score = scores
-    p, nulls = flag(spike_score, reference_score, styles, fpr)
+    p, nulls = flag(spike_score, reference_score, styles, fpr, origin)
     return Scored(
         detectors=detectors,
         style=styles.candidate_group,
@@ -136,8 +156,9 @@ def flagged_at(
         styles=tuple(nulls),
         reference_score=reference_score,
         reference_style=styles.reference_group,
-        reference_p_value=held_out_p_values(reference_score, styles),
+        reference_p_value=held_out_p_values(reference_score, styles, origin),
         groups=tuple(groups),
+        known_by_base=known,
     )
 
 
@@ -163,6 +184,13 @@ class RecordedSet:
 
     texts: Sequence[str]
     shards: Shards
+
+
+class BaseShards(NamedTuple):
+    """The candidates and the reference prompts, recorded on the base model."""
+
+    candidates: Shards
+    reference: Shards | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +219,7 @@ def detect(
     max_style_shift: float,
     seed: int,
     all_texts: Sequence[str] | None = None,
+    base: BaseShards | None = None,
 ) -> Detected:
     """Score and flag every candidate.
 
@@ -199,15 +228,22 @@ def detect(
 
     Args:
         all_texts: the candidates' texts and those that tier 0 left out, whose style counts as well.
+        base: the same prompts recorded on the base model. Each model is whitened by its own baselines, and the scores
+            are subtracted.
     """
     texts = candidates.texts if all_texts is None else all_texts
     shift = _style_shift(texts, reference.texts, seed) if reference is not None else None
     pooled = reference is None or (shift is not None and shift > max_style_shift)
     clean = reference.shards if reference is not None else None
-    groups = [
-        score_group(kind, sites, candidates.shards, clean, n_components=n_components, pooled=pooled)
-        for kind in scored_kinds(sites)
-    ]
+
+    def score(scored: Shards, calibrating: Shards | None) -> list[GroupScores]:
+        return [
+            score_group(kind, sites, scored, calibrating, n_components=n_components, pooled=pooled)
+            for kind in scored_kinds(sites)
+        ]
+
+    of_base = None if base is None else combine(score(base.candidates, base.reference))
+    groups = score(candidates.shards, clean)
     columns: dict[str, Vector] = {f"spikes_{group.kind}": group.candidates for group in groups}
     at_step = candidates.shards.detector_scores([d.name for d in detectors if isinstance(d, StepDetector)])
     for detector in detectors:
@@ -216,7 +252,7 @@ def detect(
         elif isinstance(detector, StepDetector):
             columns[detector.name] = at_step[detector.name]
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
-    return Detected(flagged_at(groups, columns, combine(groups), styles, fpr), shift, pooled)
+    return Detected(flagged_at(groups, columns, combine(groups), styles, fpr, of_base), shift, pooled)
 
 
 def _style_shift(candidates: Sequence[str], reference: Sequence[str], seed: int) -> float | None:
