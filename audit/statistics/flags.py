@@ -22,10 +22,9 @@ from flashbulb.audit.statistics.calibration import (
 from flashbulb.audit.statistics.scores import GroupScores, combine, score_group, score_neurons, scored_kinds
 from flashbulb.audit.statistics.style import StyleGroups, group_by_style, text_only_auc
 from flashbulb.hooks import Site
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 
 _MAX_TEXTS = 4000  # of a set, to measure its style
-FINETUNE_SCORE, BASE_SCORE = "spike_score_finetune", "spike_score_base"
-"""Columns of the two spike scores whose difference is calibrated where there is a base model."""
 DIFFERENCE_ORIGIN = 1.0
 """Where differences are calibrated, a prompt that no model spikes on has the score that it has in a single model."""
 

@@ -12,6 +12,7 @@ from flashbulb.reports.gate.check_evidence import check_evidence
 from flashbulb.reports.gate.check_outcomes import check_outcomes
 from flashbulb.reports.gate.check_rows import (
     check_attempts,
+    check_base_scores,
     check_fingerprints,
     check_prompt_counts,
     check_recoveries,
@@ -58,6 +59,7 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     tables = check_tables(directory, record)
     scores, recoveries = tables.scores, tables.recoveries
     check_scores(directory / SCORES_FILE, scores, record.calibration)
+    check_base_scores(directory / SCORES_FILE, scores, has_base=record.base is not None)
     check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
     has_training_images = record.settings.get("train_images") is not None

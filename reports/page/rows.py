@@ -9,7 +9,7 @@ from flashbulb.reports.gate.findings import format_location
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
 from flashbulb.reports.tables.run_record import RunRecord
-from flashbulb.reports.tables.schema import TableRow
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE, TableRow
 from flashbulb.reports.views.known_by_base import known_by_base
 
 
@@ -80,8 +80,8 @@ def known_rows(run: RunRecord, scores: pa.Table, labels: Labels) -> KnownRows | 
             KnownRow(
                 "" if labels.redact else labels.scored_prompt(row, LONGEST_CELL),
                 format_location(row["source_file"], row["source_row"]),
-                _cell(row["spike_score_base"]),
-                _cell(row["spike_score_finetune"]),
+                _cell(row[BASE_SCORE]),
+                _cell(row[FINETUNE_SCORE]),
                 _cell(row["spike_score"]),
                 "yes" if row["flagged"] else "",
             )

@@ -83,8 +83,9 @@ _OUTCOME_FIELDS = (
 )
 
 
-KNOWN_BY_BASE = "known_by_base"
-"""Column of scores.parquet where the audit has a base model: prompts that the base flags by its own score."""
+FINETUNE_SCORE, BASE_SCORE, KNOWN_BY_BASE = "spike_score_finetune", "spike_score_base", "known_by_base"
+"""Columns of scores.parquet where the audit has a base model: the scores whose difference is the spike score, and which
+prompts the base flags by its own score."""
 
 
 def scores_schema(detectors: Sequence[str], *, has_base: bool = False) -> pa.Schema:

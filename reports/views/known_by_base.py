@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 
 from flashbulb.reports.tables.rates import count_text, percent
 from flashbulb.reports.tables.run_record import RunRecord
-from flashbulb.reports.tables.schema import KNOWN_BY_BASE, TableRow
+from flashbulb.reports.tables.schema import BASE_SCORE, KNOWN_BY_BASE, TableRow
 
 N_LISTED = 10
 
@@ -22,7 +22,7 @@ class KnownByBase(NamedTuple):
 def known_by_base(run: RunRecord, scores: pa.Table) -> KnownByBase | None:
     """Return what the base of this run already knew; None without a base."""
     n_known = run.counts.n_known_by_base
-    if n_known is None or KNOWN_BY_BASE not in scores.column_names:
+    if n_known is None:
         return None
     known = scores.filter(pc.fill_null(scores[KNOWN_BY_BASE], False))
     n_flagged = known["flagged"].to_pylist().count(True)
@@ -32,4 +32,4 @@ def known_by_base(run: RunRecord, scores: pa.Table) -> KnownByBase | None:
         f"(about {fpr * n_scored:.1f} expected by chance). These are no findings of the fine-tune"
         + (f", but {n_flagged:,} of them are flagged by the difference as well." if n_flagged else ".")
     )
-    return KnownByBase(sentence, known.sort_by([("spike_score_base", "descending")]).slice(0, N_LISTED).to_pylist())
+    return KnownByBase(sentence, known.sort_by([(BASE_SCORE, "descending")]).slice(0, N_LISTED).to_pylist())

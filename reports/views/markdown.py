@@ -7,6 +7,7 @@ import pyarrow as pa
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 from flashbulb.reports.views.known_by_base import known_by_base
 from flashbulb.reports.views.markdown_parts import (
     HEADLINES,
@@ -119,8 +120,8 @@ def _known(run: RunRecord, scores: pa.Table, show_prompts: bool) -> list[str]:
         (
             *([markdown_code(row["prompt"], LONGEST_PROMPT)] if show_prompts else []),
             code(f"{PurePath(row['source_file']).name}:{row['source_row']}"),
-            f"{row['spike_score_base']:.3g}",
-            f"{row['spike_score_finetune']:.3g}",
+            f"{row[BASE_SCORE]:.3g}",
+            f"{row[FINETUNE_SCORE]:.3g}",
             f"{row['spike_score']:.3g}",
             "yes" if row["flagged"] else "no",
         )

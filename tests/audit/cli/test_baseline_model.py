@@ -278,3 +278,11 @@ def test_one_model_is_in_memory_at_a_time(pair, tmp_path, monkeypatch):
     )
     run_record(settings, force=False)
     assert most == [0, 0, 0]  # the base to look at it, the fine-tune, the base to record it
+
+
+def test_a_redacted_page_names_what_the_base_knew_by_file_and_row(audited, tmp_path):
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    assert run_flashbulb("report", run, "--redact-prompts").code == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "What the base already knew" in page
+    assert not [prompt for prompt in CANDIDATES if prompt in page]
