@@ -23,7 +23,8 @@ from flashbulb.audit.stages.tables import (
     text_null_table,
     text_sets,
 )
-from flashbulb.audit.statistics.flags import BaseShards, Detected, RecordedSet, choose, detect
+from flashbulb.audit.statistics.detection import BaseShards, Detected, RecordedSet, detect
+from flashbulb.audit.statistics.flags import choose
 from flashbulb.audit.statistics.scores import baseline_arrays, baseline_columns
 from flashbulb.audit.statistics.spikes import read_neurons
 from flashbulb.reports.figures.panels import score_histogram

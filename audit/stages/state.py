@@ -10,7 +10,8 @@ from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.recover.outcome import Recovered
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.statistics.flags import Chosen, Detected, Scored
+from flashbulb.audit.statistics.detection import Detected
+from flashbulb.audit.statistics.flags import Chosen, Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull
 from flashbulb.hooks import Site
