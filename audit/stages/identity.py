@@ -101,7 +101,9 @@ def attempt_fingerprints(inputs: Inputs, pooled: bool) -> dict[str, str]:
         pooled: True if the baselines that choose the neurons to climb were fitted on candidate prompts as well.
     """
     settings, model = inputs.settings, {"model": inputs.model.fingerprint, "dtype": inputs.model.dtype}
-    made_by = {**model, "device": inputs.model.device, "versions": library_versions()}
+    made_by: dict[str, Any] = {**model, "device": inputs.model.device, "versions": library_versions()}
+    if inputs.base is not None:
+        made_by["base"] = inputs.base.fingerprint
     spiked = {"recording": recording_identity(inputs), "pooled": pooled}
     return {
         name: fingerprint_of(

@@ -18,6 +18,7 @@ _STRATEGIES = {
     "sample": "sampling",
     "ascend": "gradient ascent on the neurons that spiked",
     "cyclic": "cyclic denoising",
+    "extrapolate": "sampling away from the base model",
     "known_image": "optimization of the prompt embedding towards a known training image",
 }
 

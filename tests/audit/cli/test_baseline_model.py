@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 import pytest
 import torch
 
@@ -286,3 +287,23 @@ def test_a_redacted_page_names_what_the_base_knew_by_file_and_row(audited, tmp_p
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "What the base already knew" in page
     assert not [prompt for prompt in CANDIDATES if prompt in page]
+
+
+def test_extrapolation_samples_away_from_the_base_and_counts_both_models(pair, audited, tmp_path):
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    before = run_json(run)["evaluations"]["recover"]
+    with counted_latents() as count:
+        answer = run_flashbulb("recover", run, "--strategy", "sample", "--strategy", "extrapolate")
+    assert answer.code == 0, answer.err
+    attempts = pd.read_parquet(run / "recoveries.parquet")
+    tried = attempts[attempts["strategy"] == "extrapolate"]
+    assert set(tried["is_control"]) == {True, False}  # controls as always
+    assert run_json(run)["evaluations"]["recover"] - before == tried["evaluations"].sum()
+    assert count.n_latents == tried["evaluations"].sum()
+    n_sampled = 2 * 2 * 2 * 2  # models, seeds, steps, guidance
+    assert (tried["evaluations"] >= n_sampled).all()
+
+
+def test_extrapolation_needs_a_base(inputs, tmp_path):
+    line = refused("audit", *inputs.options(tmp_path / "run"), "--strategy", "extrapolate")
+    assert "give --baseline-model" in line
