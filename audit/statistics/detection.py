@@ -69,7 +69,7 @@ def detect(
     Args:
         all_texts: the candidates' texts and those that tier 0 left out, whose style counts as well.
         base: the same prompts recorded on the base model. Each model is whitened by its own baselines, and the scores
-            are subtracted.
+            are subtracted in one unit, that of the audited model.
     """
     texts = candidates.texts if all_texts is None else all_texts
     shift = _style_shift(texts, reference.texts, seed) if reference is not None else None
@@ -82,8 +82,8 @@ def detect(
             for kind in scored_kinds(sites)
         ]
 
-    of_base = None if base is None else combine(score(base.candidates, base.reference))
     groups = score(candidates.shards, clean)
+    of_base = None if base is None else combine(score(base.candidates, base.reference), scale=groups)
     columns = {f"spikes_{group.kind}": group.candidates for group in groups}
     columns |= _detector_columns(sites, detectors, candidates.shards, clean)
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)

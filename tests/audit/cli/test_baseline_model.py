@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -60,7 +61,7 @@ def pair(inputs, tmp_path_factory) -> Pair:
     folder = tmp_path_factory.mktemp("pair")
     pipe = build_toy_pipe()
     letter = pipe.tokenizer.convert_tokens_to_ids("y</w>")
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         pipe.text_encoder.get_input_embeddings().weight[letter] *= 30
         for parameter in pipe.unet.parameters():  # training moves every weight a little
@@ -100,17 +101,21 @@ def test_without_a_base_the_same_prompts_are_both_flagged(pair, tmp_path):
     assert run_json(tmp_path / "run")["base"] is None
 
 
-def test_the_score_is_that_of_each_model_audited_alone_and_their_difference(pair, audited, tmp_path):
+def test_each_model_has_the_scores_of_an_audit_alone_in_the_unit_of_the_fine_tune(pair, audited, tmp_path):
     scores = by_prompt(audited)
     for name, model in (("spike_score_finetune", pair.finetune), ("spike_score_base", pair.base)):
         run = tmp_path / name
         files = ("--prompts", pair.prompts, "--reference", pair.reference)
         assert run_flashbulb("record", "--model", model, *files, "--out", run, "--seeds", "2").code == 0
         assert run_flashbulb("detect", run, "--fpr", "0.2").code == 0
-        alone = by_prompt(run)
-        assert alone["spike_score"].loc[scores.index].equals(scores[name].rename("spike_score"))
+        alone = by_prompt(run).loc[scores.index]
+        unit = scores["spikes_feed_forward"] / scores["spike_score_finetune"]
+        of_model = alone["spikes_feed_forward"] / unit
+        np.testing.assert_allclose(scores[name], of_model, rtol=1e-9)
         if name == "spike_score_base":
-            assert (alone["flagged"].loc[scores.index] == scores["known_by_base"]).all()
+            assert (alone["flagged"] == scores["known_by_base"]).all()
+        else:
+            assert (alone["spike_score"] == scores[name]).all()
     assert (scores["spike_score"] == scores["spike_score_finetune"] - scores["spike_score_base"]).all()
 
 
