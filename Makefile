@@ -22,7 +22,7 @@ endif
 SELF := $(MAKE)
 
 .PHONY: help venv audit gate discover test test-slow check format bench bench-detect bench-recover bench-discover \
-	bench-faults bench-localize bench-report bench-verdict planted clean
+	bench-faults bench-finetune bench-localize bench-report bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,9 @@ bench-discover: $(INSTALLED) ## measure blind search against other searches, cur
 
 bench-faults: $(INSTALLED) ## try damaged inputs, kills, failing disks, edited runs and hostile models
 	@$(PY) -m tests.bench.faults $(ARGS)
+
+bench-finetune: $(INSTALLED) ## fine-tune the embedded model: plain spike score against difference from the base
+	@$(PY) -m tests.bench.finetune $(ARGS)
 
 bench-localize: $(INSTALLED) ## measure localized neurons by attribution, z-score, NeMo and at random
 	@$(PY) -m tests.bench.localize $(ARGS)

@@ -61,6 +61,12 @@ def chosen_model(settings: _ModelSettings) -> ChosenModel:
     return ChosenModel(settings.model, *added, settings.allow_pickle)
 
 
+def base_model(settings: _ModelSettings, base: str) -> ChosenModel:
+    """Return the model that a fine-tune was trained from: `base` without what is added to the fine-tune."""
+    configs = settings.configs if Path(base).expanduser().is_file() else None
+    return ChosenModel(base, configs, allow_pickle=settings.allow_pickle)
+
+
 def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
     """Load a pipeline and add files to it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, ClassVar
 
 import torch
@@ -54,6 +54,26 @@ class Network:
             self.evaluations += n
 
         with clip_skip_works(self.pipe), counted_latents(self.pipe, add):
+            yield
+
+    @contextmanager
+    def extrapolated(self, base: Network, weight: float) -> Iterator[None]:
+        """Move what the denoiser predicts away from what `base` predicts of the same input, while the context is open.
+
+        The base sees what this model's text encoders made of the prompt. Its evaluations are counted as its own.
+
+        Args:
+            weight: of the difference between the two, which is added.
+        """
+        other = network_of(base.pipe)
+
+        def move(_module: nn.Module, inputs: Any, keywords: Any, output: Any) -> Any:
+            moved = output[0] + weight * (output[0] - other(*inputs, **keywords)[0])
+            return (moved, *output[1:]) if isinstance(output, tuple) else type(output)(sample=moved)
+
+        with ExitStack() as stack:
+            stack.enter_context(base.counting())
+            stack.callback(network_of(self.pipe).register_forward_hook(move, with_kwargs=True).remove)
             yield
 
     @contextmanager

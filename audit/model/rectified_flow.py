@@ -24,7 +24,15 @@ class RectifiedFlow(Denoiser):
         "prompt_embeds": "encoder_hidden_states",
         "pooled_prompt_embeds": "pooled_projections",
     }
-    not_offered: ClassVar[tuple[str, ...]] = ("ascend", "cyclic", "known_image", "localize", "ablate", "discover")
+    not_offered: ClassVar[tuple[str, ...]] = (
+        "ascend",
+        "cyclic",
+        "known_image",
+        "extrapolate",
+        "localize",
+        "ablate",
+        "discover",
+    )
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
         name = type(pipe.scheduler).__name__

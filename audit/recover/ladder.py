@@ -53,12 +53,14 @@ class Tools:
     Args:
         samples: how the plain samples of a prompt are made.
         scores: z-scores of the neurons to climb; None where no strategy climbs, or where nothing is tried yet.
+        load_base: loads the model that this one was fine-tuned from, once; None if there is none.
     """
 
     denoiser: Denoiser
     verifier: Verifier
     samples: SamplePlan
     scores: NeuronScores | None
+    load_base: Callable[[], Denoiser] | None = None
 
 
 class Strategy(Protocol):

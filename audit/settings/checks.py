@@ -17,6 +17,15 @@ def check_tiers(settings: AuditSettings) -> None:
         raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
 
 
+def check_baseline_model(settings: AuditSettings) -> None:
+    """Refuse --baseline-model with a calibration, which is recorded on the fine-tune alone."""
+    if settings.baseline_model is not None and settings.calibration is not None:
+        raise SettingsError(
+            "--baseline-model needs reference prompts recorded on both models, and --calibration holds those of one; "
+            "give --reference in its place"
+        )
+
+
 def check_strategies(settings: AuditSettings) -> None:
     """Refuse strategies whose prerequisites are missing."""
     found = find_strategies()

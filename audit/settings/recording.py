@@ -62,6 +62,11 @@ class InputSettings(Settings):
         Field(description="Run directory; by default runs/<model>."),
         Option("Output", is_optional=True, changes_result=False),
     ]
+    baseline_model: Annotated[
+        str | None,
+        Field(description="Model that --model was fine-tuned from; flags then say what the training added."),
+        Option("Inputs", changes_result=False),
+    ] = None
     calibration: Annotated[
         Path | None,
         Field(description="Reference recorded by `flashbulb calibrate`; replaces --reference."),

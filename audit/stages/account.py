@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from flashbulb.audit.additions.chosen import model_name
+from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.state import DetectedRun, Inputs, RecordedRun, Results
-from flashbulb.audit.statistics.flags import Detected
+from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
 from flashbulb.reports.tables.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
 from flashbulb.reports.tables.rates import percent, rate_of
@@ -41,10 +41,11 @@ def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
     return {
         "status": RECORDED,
         "model": asdict(_model(inputs)),
+        "base": None if (base := base_identity(inputs)) is None else asdict(base),
         "settings": inputs.settings.model_dump(mode="json"),
         "inputs": _prompt_sources(inputs),
         "counts": _prompt_counts(recorded),
-        "evaluations": {"record": recorded.evaluations},
+        "evaluations": dict(recorded.evaluations),
         "timings": dict(recorded.timings),
         "versions": library_versions(),
         "tables": {},
@@ -81,6 +82,7 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
         schema_version=SCHEMA_VERSION,
         status=COMPLETE,
         model=_model(inputs),
+        base=base_identity(inputs),
         settings=inputs.settings.model_dump(mode="json"),
         inputs=_prompt_sources(inputs),
         calibration=results.detection.calibration,
@@ -92,7 +94,7 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
         ),
         false_recovery=rate_of(counted.n_false_recoveries, counted.n_controls),
         evaluations={
-            "record": results.recorded.evaluations,
+            **results.recorded.evaluations,
             "recover": sum(attempt.evaluations for recovered in results.recovered for attempt in recovered.attempts),
             **({"detect_pictures": n} if (n := results.detector_evaluations) else {}),
         },
@@ -107,6 +109,16 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
 
 def _model(inputs: Inputs) -> ModelIdentity:
     return ModelIdentity(model_name(inputs.settings), inputs.model.fingerprint)
+
+
+def base_identity(inputs: Inputs) -> ModelIdentity | None:
+    """Return the base model of the audit; None if none was given."""
+    name, base = inputs.settings.baseline_model, inputs.base
+    return (
+        None
+        if name is None or base is None
+        else ModelIdentity(model_name(base_model(inputs.settings, name)), base.fingerprint)
+    )
 
 
 def _prompt_sources(inputs: Inputs) -> dict[str, Any]:
@@ -133,6 +145,7 @@ def _score_counts(inputs: Inputs, detected: Detected) -> dict[str, Any]:
     return {
         "n_scored": len(scored.spike_score) + len(inputs.left_out),
         "n_flagged": int(scored.flagged.sum()),
+        "n_known_by_base": None if scored.known_by_base is None else int(scored.known_by_base.sum()),
     }
 
 
@@ -169,7 +182,17 @@ def build_calibration(inputs: Inputs, detected: Detected, style_auc: float | Non
 def _warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     """Return what a reader of the result must know; with --strict these are problems."""
     unexamined = () if inputs.settings.examine else (UNEXAMINED,)
-    return (*unexamined, *_style_warnings(inputs, detected))
+    return (*unexamined, *_base_warnings(detected), *_style_warnings(inputs, detected))
+
+
+def _base_warnings(detected: Detected) -> tuple[str, ...]:
+    if detected.scored.known_by_base is None:
+        return ()
+    return (
+        "This audit says what the training added to the base. "
+        f"The {int(detected.scored.known_by_base.sum())} prompts that the base flags by its own score are listed apart "
+        "and are no findings; audit the base to judge them.",
+    )
 
 
 def _style_warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:

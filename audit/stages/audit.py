@@ -41,7 +41,7 @@ from flashbulb.audit.stages.identity import (
     recovery_identity,
     set_identity,
 )
-from flashbulb.audit.stages.record import record_prompt_set, record_prompts
+from flashbulb.audit.stages.record import finish_recording, record_base, record_prompt_set, record_prompts
 from flashbulb.audit.stages.recorded import CALIBRATION_FILE, CalibrationError, open_recorded, save_calibration
 from flashbulb.audit.stages.recover import recover_images
 from flashbulb.audit.stages.replay import Replay
@@ -55,6 +55,7 @@ from flashbulb.audit.stages.session import (
     reload_session,
     select_detectors,
 )
+from flashbulb.audit.stages.state import Inputs
 from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.hooks import (
     FingerprintMismatch,
@@ -116,8 +117,14 @@ def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSet
     watch = Stopwatch()
     with watch.stage("load"):
         session = open_session(settings, replayed)
-    with _claim(session, audit_identity(session.inputs), force) as run:
+    with _claim(session.inputs, audit_identity(session.inputs), force) as run:
         recorded = record_prompts(session, run, watch)
+        if recorded.inputs.base is not None:
+            del session  # one model in memory at a time
+            recorded = record_base(recorded, run, watch)
+            with watch.stage("load"):
+                session = reload_session(recorded.inputs)
+        finish_recording(recorded, run)
         detection = detect_spikes(recorded, run, watch, writes_scores=False)
         return recover_images(session, recorded, detection, run, watch)
 
@@ -137,8 +144,10 @@ def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSe
         logger.info("%s is already %s", settings.out, status)
         with RunDirectory.reopen(settings.out) as run:
             return run
-    with _claim(session, identity, force) as run:
-        record_prompts(session, run, watch)
+    with _claim(session.inputs, identity, force) as run:
+        recorded = record_prompts(session, run, watch)
+        del session  # one model in memory at a time
+        finish_recording(recorded if recorded.inputs.base is None else record_base(recorded, run, watch), run)
         return run
 
 
@@ -210,9 +219,9 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     with RunDirectory.open(settings.out, {"calibration": recording_identity(inputs)}, force=force) as run:
         (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
         with _status_on_failure(run):
-            recorded = record_prompt_set(session.recorder(), run, inputs, "reference", prompts)
+            recorded = record_prompt_set(session.recorder(), run.path, inputs, "reference", prompts)
         identity = calibration_identity(inputs.model, inputs.settings)
-        fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts))
+        fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts, inputs.model))
         save_calibration(run.path, identity, prompts, recorded, fingerprint)
         run.update(status="calibration", settings=inputs.settings.model_dump(mode="json"))
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
@@ -220,9 +229,8 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
 
 
 @contextmanager
-def _claim(session: Session, identity: Mapping[str, Any], force: bool) -> Iterator[RunDirectory]:
+def _claim(inputs: Inputs, identity: Mapping[str, Any], force: bool) -> Iterator[RunDirectory]:
     """Hold the run directory, write the settings into run.json, and if the stages fail, also the status."""
-    inputs = session.inputs
     with RunDirectory.open(inputs.settings.out, identity, force=force) as run, _status_on_failure(run):
         model, n_prompts, name = inputs.model, len(inputs.candidates.prompts), model_name(inputs.settings)
         logger.info("%s (%s, %s on %s)", name, model.fingerprint, model.dtype, model.device)

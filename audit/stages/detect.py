@@ -23,7 +23,8 @@ from flashbulb.audit.stages.tables import (
     text_null_table,
     text_sets,
 )
-from flashbulb.audit.statistics.flags import Detected, RecordedSet, choose, detect
+from flashbulb.audit.statistics.detection import BaseShards, Detected, RecordedSet, detect
+from flashbulb.audit.statistics.flags import choose
 from flashbulb.audit.statistics.scores import baseline_arrays, baseline_columns
 from flashbulb.audit.statistics.spikes import read_neurons
 from flashbulb.reports.figures.panels import score_histogram
@@ -42,7 +43,7 @@ from flashbulb.reports.tables.files import (
     TEXT_NULL_FILE,
     atomic_write,
 )
-from flashbulb.reports.tables.schema import SPIKES_SCHEMA, detector_columns, scores_schema, write_table
+from flashbulb.reports.tables.schema import SPIKES_SCHEMA, schema_of_scores, write_table
 
 _STALE_FILES = (SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE)
 """Files of an earlier detection or recovery that would contradict this detection."""
@@ -78,12 +79,20 @@ def _detect(recorded: RecordedRun) -> DetectedRun:
         max_style_shift=settings.max_style_shift,
         seed=settings.seed,
         all_texts=_all_texts(inputs),
+        base=_base_shards(recorded),
     )
     return _with_evidence(recorded, detected)
 
 
 def _recorded_set(recorded: RecordedRun, name: str, prompts: PromptSet) -> RecordedSet:
     return RecordedSet([prompt.text for prompt in prompts.prompts], recorded.shards(name))
+
+
+def _base_shards(recorded: RecordedRun) -> BaseShards | None:
+    if recorded.inputs.base is None:
+        return None
+    has_reference = recorded.inputs.reference is not None
+    return BaseShards(recorded.base_shards("candidates"), recorded.base_shards("reference") if has_reference else None)
 
 
 def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
@@ -125,7 +134,7 @@ def write_scores(recorded: RecordedRun, detection: DetectedRun, run: Path) -> No
     prompts, left_out, screen_scores = inputs.candidates.prompts, inputs.left_out, inputs.screen_scores
     scores = scores_table(prompts, scored, untried, (), image_detectors, left_out, screen_scores)
     footer = {"model_fingerprint": inputs.model.fingerprint}
-    write_table(run / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
+    write_table(run / SCORES_FILE, scores, schema_of_scores(scores), footer)
 
 
 def write_detected(recorded: RecordedRun, detection: DetectedRun, run: Path) -> None:

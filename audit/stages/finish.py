@@ -42,7 +42,7 @@ from flashbulb.reports.tables.files import (
     withdraw_verdict,
     write_text,
 )
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, detector_columns, scores_schema, write_table
+from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, schema_of_scores, write_table
 from flashbulb.reports.tables.verdict import Verdict
 from flashbulb.reports.views.markdown import summary_markdown
 from flashbulb.reports.views.terminal import SummaryConsole, print_summary
@@ -93,7 +93,7 @@ def _write_tables(results: Results, run: RunDirectory) -> pa.Table:
     recoveries = recoveries_table(prompts, results.recovered)
     groups = neuron_groups_table(_neuron_groups(inputs, results))
     profiles = site_profiles_table(prompts, detection.flagged, detection.controls)
-    write_table(run.path / SCORES_FILE, scores, scores_schema(detector_columns(scores.schema)), footer)
+    write_table(run.path / SCORES_FILE, scores, schema_of_scores(scores), footer)
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)

@@ -42,6 +42,7 @@ def recording_identity(inputs: Inputs) -> dict[str, Any]:
         "model_fingerprint": inputs.model.fingerprint,
         "dtype": inputs.model.dtype,
         "device": inputs.model.device,
+        "base_fingerprint": None if inputs.base is None else inputs.base.fingerprint,
         "prompts_sha256": inputs.candidates.sha256,
         "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
         "settings": inputs.settings.identity(RecordingSettings),
@@ -69,18 +70,22 @@ def calibration_identity(model: AuditedModel, settings: AuditSettings) -> dict[s
     }
 
 
-def set_identity(inputs: Inputs, name: str, prompts: PromptSet) -> dict[str, Any]:
-    """Return what the shards of one prompt set depend on; screened candidates also depend on the reference."""
+def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedModel) -> dict[str, Any]:
+    """Return what the shards of one prompt set depend on, recorded on the audited model or on its base.
+
+    Screened candidates also depend on the reference, and on the base also on the audited model, which screened them.
+    """
     settings = inputs.settings
     screening = None
     if name == "candidates" and settings.tiers == "screened":
         screening = {
             "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
             **settings.identity(ScreeningSettings),
+            **({} if model == inputs.model else {"screened_by": inputs.model.fingerprint}),
         }
     return {
-        **calibration_identity(inputs.model, settings),
-        "device": inputs.model.device,
+        **calibration_identity(model, settings),
+        "device": model.device,
         "set": name,
         "prompts_sha256": prompts.sha256,
         "text_column": prompts.text_column,
@@ -96,7 +101,9 @@ def attempt_fingerprints(inputs: Inputs, pooled: bool) -> dict[str, str]:
         pooled: True if the baselines that choose the neurons to climb were fitted on candidate prompts as well.
     """
     settings, model = inputs.settings, {"model": inputs.model.fingerprint, "dtype": inputs.model.dtype}
-    made_by = {**model, "device": inputs.model.device, "versions": library_versions()}
+    made_by: dict[str, Any] = {**model, "device": inputs.model.device, "versions": library_versions()}
+    if inputs.base is not None:
+        made_by["base"] = inputs.base.fingerprint
     spiked = {"recording": recording_identity(inputs), "pooled": pooled}
     return {
         name: fingerprint_of(

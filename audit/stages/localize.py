@@ -63,11 +63,6 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
     clip_skip = None if record.settings.get("clip_skip") is None else _count(record, "clip_skip")
     denoiser = open_denoiser(loaded.pipe, clip_skip)
     denoiser.require("localize")
-    if not denoiser.is_guided(settings.guidance_scale):
-        raise SettingsError(
-            f"{record.model.name} is distilled and never evaluates the empty prompt, which localization compares with; "
-            "localize in the model that it was distilled from"
-        )
     _check_sizes(memories, denoiser, settings)
     if not denoiser.is_guided(settings.guidance_scale):
         raise SettingsError(

@@ -1,9 +1,11 @@
-"""Run the first stage, recording: the reference prompts, then the candidate prompts that pass tier 0."""
+"""Run the first stage, recording: the reference prompts, then the candidates that pass tier 0; also on a base."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded, Recorder, record_set
@@ -12,8 +14,8 @@ from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.stages.account import recorded_entries
 from flashbulb.audit.stages.identity import set_identity
-from flashbulb.audit.stages.recorded import ACTIVATIONS, save_recorded
-from flashbulb.audit.stages.session import Session
+from flashbulb.audit.stages.recorded import ACTIVATIONS, save_recorded, set_folder
+from flashbulb.audit.stages.session import Session, reload_base
 from flashbulb.audit.stages.state import Inputs, RecordedRun
 from flashbulb.audit.statistics.screening import fit_screen, screen_prompts
 
@@ -21,31 +23,54 @@ logger = logging.getLogger(__name__)
 
 
 def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch) -> RecordedRun:
-    """Record everything that later stages read; finished shards of the same fingerprint are kept."""
+    """Record both sets on the audited model; finished shards of the same fingerprint are kept."""
     inputs, sets = session.inputs, dict[str, Recorded]()
     with watch.stage("record"):
         recorder = session.recorder()
         if inputs.saved is not None:
             sets["reference"] = inputs.saved
         elif inputs.reference is not None:
-            sets["reference"] = record_prompt_set(recorder, run, inputs, "reference", inputs.reference)
+            sets["reference"] = record_prompt_set(recorder, run.path, inputs, "reference", inputs.reference)
     if inputs.settings.tiers == "screened":
         with watch.stage("screen"):
             inputs = _screened(inputs, recorder, sets["reference"])
     with watch.stage("record"):
-        sets["candidates"] = record_prompt_set(recorder, run, inputs, "candidates", inputs.candidates)
-    spent = sum(recorded_set.n_evaluations for recorded_set in sets.values()) + recorder.initial_evaluations
-    recorded = RecordedRun(inputs, sets, spent, dict(watch.seconds))
+        sets["candidates"] = record_prompt_set(recorder, run.path, inputs, "candidates", inputs.candidates)
+    return RecordedRun(inputs, sets, {"record": _spent(sets, recorder)}, dict(watch.seconds))
+
+
+def record_base(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch) -> RecordedRun:
+    """Record the same sets on the base model, which is loaded for it; the caller has let go of the audited one."""
+    inputs = recorded.inputs
+    with watch.stage("record_base"):
+        recorder = reload_base(inputs).recorder()
+        sets = {
+            name: record_prompt_set(recorder, run.path, inputs, name, prompts, is_base=True)
+            for name, prompts in inputs.sets_to_record.items()
+        }
+    evaluations = {**recorded.evaluations, "record_base": _spent(sets, recorder)}
+    return replace(recorded, evaluations=evaluations, timings=dict(watch.seconds), base_sets=sets)
+
+
+def finish_recording(recorded: RecordedRun, run: RunDirectory) -> None:
+    """Mark the recording as finished."""
     save_recorded(run.path, recorded)
     run.update(**recorded_entries(recorded))
-    return recorded
 
 
-def record_prompt_set(recorder: Recorder, run: RunDirectory, inputs: Inputs, name: str, prompts: PromptSet) -> Recorded:
-    """Record one set of prompts into the folder `activations/<name>` of the run."""
-    identity = set_identity(inputs, name, prompts)
+def record_prompt_set(
+    recorder: Recorder, run: Path, inputs: Inputs, name: str, prompts: PromptSet, *, is_base: bool = False
+) -> Recorded:
+    """Record one set of prompts into the folder `activations/<name>` of the run, or `activations/baseline/<name>`."""
+    model = inputs.base if is_base and inputs.base is not None else inputs.model
+    identity = set_identity(inputs, name, prompts, model)
     manifest = {"fingerprint": fingerprint_of(identity), **identity}
-    return record_set(recorder, prompts.prompts, run.path / ACTIVATIONS / name, manifest, f"recording {name}")
+    stage = f"recording {name} on the base" if is_base else f"recording {name}"
+    return record_set(recorder, prompts.prompts, set_folder(run / ACTIVATIONS, name, is_base=is_base), manifest, stage)
+
+
+def _spent(sets: Mapping[str, Recorded], recorder: Recorder) -> int:
+    return sum(recorded.n_evaluations for recorded in sets.values()) + recorder.initial_evaluations
 
 
 def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded) -> Inputs:

@@ -32,7 +32,7 @@ from flashbulb.reports.tables.files import (
     write_text,
 )
 
-ACTIVATIONS = "activations"
+ACTIVATIONS, BASELINE = "activations", "baseline"
 RECORDING_FILE, SCREEN_FILE, LEFT_OUT = "recording.json", "screen.parquet", "left_out"
 CALIBRATION_FILE = "calibration.json"
 
@@ -54,26 +54,41 @@ class SavedCalibration:
     recorded: Recorded
 
 
+def set_folder(folder: Path, name: str, *, is_base: bool) -> Path:
+    """Return where the shards of the set `name` lie below the folder of activations."""
+    return folder / BASELINE / name if is_base else folder / name
+
+
 def save_recorded(run: Path, recorded: RecordedRun) -> None:
     """Write the prompts of each set beside its shards, the tier-0 scores, and recording.json."""
     folder, inputs = run / ACTIVATIONS, recorded.inputs
-    sets = {}
+    sets = _set_entries(inputs, recorded.sets, inputs.model)
     for name, prompts in inputs.sets_to_record.items():
-        sets[name] = {
-            "fingerprint": fingerprint_of(set_identity(inputs, name, prompts)),
-            "prompts": save_prompts(folder / name, prompts),
-            **{count: getattr(recorded.sets[name], count) for count in _COUNTS},
-        }
+        sets[name]["prompts"] = save_prompts(folder / name, prompts)
+    base = None
+    if inputs.base is not None:
+        base = {"model": asdict(inputs.base), "sets": _set_entries(inputs, recorded.base_sets, inputs.base)}
     content = {
         "identity": recording_identity(inputs),
         "model": asdict(inputs.model),
         "sites": [asdict(site) for site in inputs.sites],
         "sets": sets,
+        "base": base,
         "screened": _save_screened(folder, inputs) if inputs.screen_scores else None,
-        "evaluations": recorded.evaluations,
+        "evaluations": dict(recorded.evaluations),
         "timings": dict(recorded.timings),
     }
     write_text(folder / RECORDING_FILE, sealed(content))
+
+
+def _set_entries(inputs: Inputs, sets: Mapping[str, Recorded], model: AuditedModel) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            "fingerprint": fingerprint_of(set_identity(inputs, name, prompts, model)),
+            **{count: getattr(sets[name], count) for count in _COUNTS},
+        }
+        for name, prompts in inputs.sets_to_record.items()
+    }
 
 
 def _save_screened(folder: Path, inputs: Inputs) -> dict[str, Any]:
@@ -100,12 +115,12 @@ def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     try:
         content = unsealed(folder / RECORDING_FILE)
-        inputs, sets = _read_inputs(folder, content, settings), _read_sets(folder, content)
-        for name, prompts in inputs.sets_to_record.items():
-            fingerprint = str(content["sets"][name]["fingerprint"])
-            if (damage := find_damage(sets[name], fingerprint, len(prompts.prompts))) is not None:
-                raise DamagedFile(f"{folder / name} is damaged: {damage}")
-        evaluations, timings = int(content["evaluations"]), dict(content["timings"])
+        inputs, sets = _read_inputs(folder, content, settings), _read_sets(folder, content["sets"], is_base=False)
+        _refuse_damage(inputs, sets, content["sets"])
+        base_sets = {} if inputs.base is None else _read_sets(folder, content["base"]["sets"], is_base=True)
+        if inputs.base is not None:
+            _refuse_damage(inputs, base_sets, content["base"]["sets"])
+        evaluations, timings = dict(content["evaluations"]), dict(content["timings"])
     except _DAMAGE as error:
         way_out = "run `flashbulb record` again, which keeps what is intact"
         raise RunIncompleteError(f"{_describe(error, folder / RECORDING_FILE)}; {way_out}") from error
@@ -113,7 +128,7 @@ def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(inputs.model, settings))
         inputs, sets["reference"] = replace(inputs, reference=saved.prompts, saved=saved.recorded), saved.recorded
-    return RecordedRun(inputs, sets, evaluations, timings)
+    return RecordedRun(inputs, sets, evaluations, timings, base_sets)
 
 
 def save_calibration(
@@ -167,18 +182,28 @@ def _describe(error: Exception, path: Path) -> str:
     return str(error) if isinstance(error, DamagedFile) else f"{path} is damaged ({error})"
 
 
-def _read_sets(folder: Path, content: Mapping[str, Any]) -> dict[str, Recorded]:
+def _read_sets(folder: Path, entries: Mapping[str, Any], *, is_base: bool) -> dict[str, Recorded]:
     return {
-        name: Recorded(folder / name, *(int(entry[count]) for count in _COUNTS))
-        for name, entry in content["sets"].items()
+        name: Recorded(set_folder(folder, name, is_base=is_base), *(int(entry[count]) for count in _COUNTS))
+        for name, entry in entries.items()
     }
+
+
+def _refuse_damage(inputs: Inputs, sets: Mapping[str, Recorded], entries: Mapping[str, Any]) -> None:
+    for name, prompts in inputs.sets_to_record.items():
+        damage = find_damage(sets[name], str(entries[name]["fingerprint"]), len(prompts.prompts))
+        if damage is not None:
+            raise DamagedFile(f"{sets[name].folder} is damaged: {damage}")
 
 
 def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettings) -> Inputs:
     """Read what the recording itself holds, without policy, waivers and a saved calibration."""
     prompts = {name: read_prompt_set(folder / name, entry["prompts"]) for name, entry in content["sets"].items()}
     model, sites = AuditedModel(**content["model"]), tuple(Site(**site) for site in content["sites"])
-    inputs = Inputs(settings, model, sites, prompts["candidates"], prompts.get("reference"), None, Policy(), ())
+    base = None if content["base"] is None else AuditedModel(**content["base"]["model"])
+    inputs = Inputs(
+        settings, model, sites, prompts["candidates"], prompts.get("reference"), None, Policy(), (), base=base
+    )
     if (screened := content["screened"]) is None:
         return inputs
     check_intact(folder / SCREEN_FILE, screened["scores_sha256"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.finish import write_results
 from flashbulb.audit.stages.identity import attempt_fingerprints
-from flashbulb.audit.stages.session import Session, load_training_images
+from flashbulb.audit.stages.session import Session, load_training_images, reload_base
 from flashbulb.audit.stages.state import DetectedRun, RecordedRun, Results
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.statistics.spikes import PromptNeurons
@@ -70,9 +71,10 @@ def _recovery(
     else:
         timestep = denoiser.first_timestep(settings.num_inference_steps)
         scores = NeuronScores(denoiser, group.columns, timestep, group.baselines[0])
+    load_base = None if inputs.base is None else cache(lambda: reload_base(inputs).denoiser)
     return Recovery(
         denoiser=denoiser,
-        strategies=build_strategies(chosen, settings, denoiser, scores),
+        strategies=build_strategies(chosen, settings, denoiser, scores, load_base),
         store=AttemptStore(run.path / RECOVERY_DIRECTORY, fingerprints, keep_images=settings.images),
         detectors=session.image_detectors,
         training=load_training_images(settings, denoiser) if has_flagged else None,
@@ -90,11 +92,15 @@ def chosen_strategies(settings: AuditSettings) -> list[type[Strategy]]:
 
 
 def build_strategies(
-    strategies: Sequence[type[Strategy]], settings: AuditSettings, denoiser: Denoiser, scores: NeuronScores | None
+    strategies: Sequence[type[Strategy]],
+    settings: AuditSettings,
+    denoiser: Denoiser,
+    scores: NeuronScores | None,
+    load_base: Callable[[], Denoiser] | None = None,
 ) -> list[Strategy]:
-    """Prepare strategies with these settings, to try prompts, or without `scores` to state what they cost."""
+    """Prepare strategies with these settings, to try prompts, or without `scores` and base to state what they cost."""
     verifier = Verifier(denoiser, verify_plan(settings))
-    tools = Tools(denoiser, verifier, sample_plan(settings), scores)
+    tools = Tools(denoiser, verifier, sample_plan(settings), scores, load_base)
     return [strategy.build(tools, dict(settings)) for strategy in strategies]
 
 

@@ -18,6 +18,7 @@ _PROMPT_FILES = {"prompts_sha256": ("prompts",), "reference_sha256": ("reference
 _SHAPED_BY = {
     **_PROMPT_FILES,
     "model_fingerprint": ("model", "configs", "vae", "textual_inversion", "lora"),
+    "base_fingerprint": ("baseline_model",),
     "dtype": ("dtype", "device"),  # the device decides what "auto" is
     "device": ("device",),
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from flashbulb.audit.additions.chosen import ChosenModel, chosen_model, load_chosen
+from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model, load_chosen
 from flashbulb.audit.detectors import (
     Detector,
     ImageDetector,
@@ -33,7 +33,7 @@ from flashbulb.audit.settings import (
     TrainingImageSettings,
     default_strategies,
 )
-from flashbulb.audit.settings.checks import check_strategies, check_tiers, check_training_images
+from flashbulb.audit.settings.checks import check_baseline_model, check_strategies, check_tiers, check_training_images
 from flashbulb.audit.stages.identity import calibration_identity
 from flashbulb.audit.stages.recorded import open_calibration
 from flashbulb.audit.stages.state import AuditedModel, Inputs
@@ -77,17 +77,66 @@ def load_session(
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
+    texts = [prompt.text for prompt in candidates.prompts]
+    base = None if settings.baseline_model is None else _look_at_base(settings, settings.baseline_model, dtype, texts)
     loaded = load_chosen(chosen_model(settings), device, dtype)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
+    if base is not None:
+        _compare_with_base(settings, denoiser, model, base)
     settings, detectors = _fit(settings, detectors, denoiser)
-    examine_model(settings, denoiser, [prompt.text for prompt in candidates.prompts])
-    sites = denoiser.sites(settings.sites)
-    inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers)
+    examine_model(settings, denoiser, texts)
+    sites, of_base = denoiser.sites(settings.sites), None if base is None else base.model
+    inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers, base=of_base)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
     return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
+
+
+class _Base(NamedTuple):
+    """What is compared of a base model; it is not kept in memory beside the audited one."""
+
+    model: AuditedModel
+    family: str
+    sites: tuple[Site, ...]
+
+
+def _look_at_base(settings: AuditSettings, name: str, dtype: torch.dtype, prompts: Sequence[str]) -> _Base:
+    """Load and examine the base, and let go of it."""
+    device = resolve_device(settings.device)
+    loaded = load_chosen(base_model(settings, name), device, dtype)
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
+    examine_model(settings, denoiser, prompts)
+    model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
+    return _Base(model, denoiser.title, denoiser.sites(denoiser.site_kinds()))
+
+
+def _compare_with_base(settings: AuditSettings, denoiser: Denoiser, model: AuditedModel, base: _Base) -> None:
+    """Refuse a base that is the same model, or whose neurons are not those of the audited model.
+
+    Raises:
+        SettingsError: says which.
+    """
+    name = settings.baseline_model
+    if base.model.fingerprint == model.fingerprint:
+        raise SettingsError(
+            f"--baseline-model {name} is the model itself (fingerprint {model.fingerprint}), to which nothing was "
+            "added; give the model that it was fine-tuned from"
+        )
+    way_out = "give the model that it was fine-tuned from"
+    if base.family != denoiser.title:
+        raise SettingsError(f"--baseline-model {name} is {base.family}, the model is {denoiser.title}; {way_out}")
+    own, of_base = (
+        {site.name: site for site in sites} for sites in (denoiser.sites(denoiser.site_kinds()), base.sites)
+    )
+    other = next((site for site in {**own, **of_base} if own.get(site) != of_base.get(site)), None)
+    if other is not None:
+        widths = [f"{sites[other].n_neurons} neurons" if other in sites else "none" for sites in (own, of_base)]
+        raise SettingsError(
+            f"--baseline-model {name} has other neurons than the model: at {other} it has {widths[1]}, the model has "
+            f"{widths[0]}; {way_out}"
+        )
 
 
 def examine_model(settings: AuditSettings | DiscoverSettings, denoiser: Denoiser, prompts: Sequence[str]) -> None:
@@ -151,16 +200,36 @@ def reload_session(inputs: Inputs) -> Session:
     Raises:
         SettingsError: the model has changed since.
     """
-    settings, model = inputs.settings, inputs.model
+    denoiser = _reload(inputs.settings, chosen_model(inputs.settings), inputs.model)
+    denoiser.require(*inputs.settings.strategies)
+    return _session_of(inputs, denoiser)
+
+
+def reload_base(inputs: Inputs) -> Session:
+    """Load the base model again, to record the prompts on it.
+
+    Raises:
+        SettingsError: it has changed since.
+    """
+    name, base = inputs.settings.baseline_model, inputs.base
+    assert name is not None, "an audit without a base records nothing on one"
+    assert base is not None, f"{name} was not looked at"
+    return _session_of(inputs, _reload(inputs.settings, base_model(inputs.settings, name), base))
+
+
+def _reload(settings: AuditSettings, chosen: ChosenModel, model: AuditedModel) -> Denoiser:
     dtype = resolve_dtype(model.dtype, model.device)
-    loaded = load_chosen(chosen_model(settings), model.device, dtype)
+    loaded = load_chosen(chosen, model.device, dtype)
     if loaded.fingerprint != model.fingerprint:
         raise SettingsError(
-            f"{settings.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
+            f"{chosen.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
             f"{model.fingerprint}; put that model back, or record this one into another directory"
         )
-    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
-    denoiser.require(*settings.strategies)
+    return open_denoiser(loaded.pipe, settings.clip_skip)
+
+
+def _session_of(inputs: Inputs, denoiser: Denoiser) -> Session:
+    settings = inputs.settings
     return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
 
 
@@ -212,6 +281,7 @@ def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
 
 def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:
     """Refuse settings and prompts that an audit cannot use, before the model is loaded."""
+    check_baseline_model(settings)
     if settings.calibration is None:
         check_reference_size(reference or candidates)
     check_training_images(settings)
@@ -231,7 +301,7 @@ def check_reference_size(reference: PromptSet) -> None:
 def check_store_size(inputs: Inputs) -> None:
     """Refuse a recording above the size limit: activations of a large model and many prompts can take terabytes."""
     settings = inputs.settings
-    n_prompts = sum(len(prompts.prompts) for prompts in inputs.sets_to_record.values())
+    n_prompts = len(inputs.models) * sum(len(prompts.prompts) for prompts in inputs.sets_to_record.values())
     gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
     if gib > settings.max_store_gib:
         raise SettingsError(

@@ -10,7 +10,8 @@ from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.recover.outcome import Recovered
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.statistics.flags import Chosen, Detected, Scored
+from flashbulb.audit.statistics.detection import Detected
+from flashbulb.audit.statistics.flags import Chosen, Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull
 from flashbulb.hooks import Site
@@ -39,6 +40,7 @@ class Inputs:
         policy: limits for the verdict; `waivers` exempt single findings from them.
         left_out: candidate prompts that tier 0 left out.
         screen_scores: tier-0 score of every candidate prompt by prompt_id; empty without tier 0.
+        base: the model that the audited one was fine-tuned from, which has the same sites; None if none is given.
     """
 
     settings: AuditSettings
@@ -51,6 +53,7 @@ class Inputs:
     waivers: tuple[Waiver, ...]
     left_out: tuple[Prompt, ...] = ()
     screen_scores: Mapping[str, float] = field(default_factory=dict)
+    base: AuditedModel | None = None
 
     @property
     def n_prompts(self) -> int:
@@ -63,6 +66,11 @@ class Inputs:
         sets = {"reference": None if self.saved else self.reference, "candidates": self.candidates}
         return {name: prompts for name, prompts in sets.items() if prompts is not None}
 
+    @property
+    def models(self) -> tuple[AuditedModel, ...]:
+        """The audited model, and its base if there is one: each records every set."""
+        return (self.model,) if self.base is None else (self.model, self.base)
+
 
 @dataclass(frozen=True, slots=True)
 class RecordedRun:
@@ -70,18 +78,26 @@ class RecordedRun:
 
     Args:
         sets: recordings by name: `candidates`, and `reference` if there is one.
-        evaluations: UE of recording, including shards from an interrupted run.
+        evaluations: UE of recording by stage, including shards from an interrupted run.
         timings: seconds by stage.
+        base_sets: recordings of the same sets on the base model, by the same names; empty without a base.
     """
 
     inputs: Inputs
     sets: Mapping[str, Recorded]
-    evaluations: int
+    evaluations: Mapping[str, int]
     timings: Mapping[str, float]
+    base_sets: Mapping[str, Recorded] = field(default_factory=dict)
 
     def shards(self, name: str) -> Shards:
         """Return the shards of the set `name`."""
-        recorded = self.sets[name]
+        return self._shards(self.sets[name])
+
+    def base_shards(self, name: str) -> Shards:
+        """Return the shards of the set `name` that the base model recorded."""
+        return self._shards(self.base_sets[name])
+
+    def _shards(self, recorded: Recorded) -> Shards:
         return Shards(recorded.folder, recorded.n_shards, self.inputs.settings.n_seeds)
 
 

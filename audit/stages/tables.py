@@ -16,7 +16,7 @@ from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull, fit_text_null
 from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
+from flashbulb.reports.tables.schema import KNOWN_BY_BASE, RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
 
 TIER_SCREEN, TIER_STEP, TIER_RECOVER = 0, 1, 3
 _PROMPT_COLUMNS = ("prompt_id", "source_file", "source_row", "n_duplicates")
@@ -64,7 +64,10 @@ def scores_table(
         "flagged": scored.flagged,
         "severity": list(severities),
     }
-    table = pa.table(columns, schema=scores_schema(list(detectors)))
+    has_base = scored.known_by_base is not None
+    if has_base:
+        columns[KNOWN_BY_BASE] = scored.known_by_base
+    table = pa.table(columns, schema=scores_schema(list(detectors), has_base=has_base))
     return _add_screened(table, left_out, screen_scores) if screen_scores else table
 
 

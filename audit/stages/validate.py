@@ -17,6 +17,7 @@ from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorder, estimate_bytes
 from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing
+from flashbulb.audit.stages.account import base_identity
 from flashbulb.audit.stages.identity import audit_identity
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
 from flashbulb.audit.stages.session import Session, load_training_images
@@ -38,9 +39,12 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
     status = RunDirectory.examine(settings.out, audit_identity(inputs), force=force)
     training = load_training_images(settings, denoiser)
     pace, n_recorded, n_flagged = _pace(session), _n_recorded(inputs), _n_flagged(inputs)
-    evaluations = {"record": _map_range(n_recorded, pace.evaluations), **_recovery(session, n_flagged)}
+    record = _map_range(n_recorded, pace.evaluations)
+    of_base = {} if inputs.base is None else {"record_base": record}
+    evaluations = {"record": record, **of_base, **_recovery(session, n_flagged)}
     return AuditPlan(
         model=ModelIdentity(model_name(settings), inputs.model.fingerprint),
+        base=base_identity(inputs),
         family=denoiser.title,
         not_offered=denoiser.not_offered,
         dtype=inputs.model.dtype,
@@ -53,12 +57,12 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
         sites=_sites(inputs),
         detectors=tuple(detector.name for detector in session.detectors),
         strategies=inputs.settings.strategies,
-        stages=("record", *(("screen",) if settings.tiers == "screened" else ()), "detect", "recover"),
+        stages=("record", *(("screen",) if settings.tiers == "screened" else ()), *of_base, "detect", "recover"),
         n_flagged=n_flagged,
         evaluations=evaluations,
         seconds={stage: _map_range(spent, pace.seconds) for stage, spent in evaluations.items()},
         measured=pace.measured,
-        bytes_of_activations=estimate_bytes(inputs.sites, settings.n_seeds, n_recorded.high),
+        bytes_of_activations=estimate_bytes(inputs.sites, settings.n_seeds, len(inputs.models) * n_recorded.high),
         bytes_of_pictures=_n_recovered(n_flagged.high, inputs) * _bytes_per_prompt(session),
         free_bytes=shutil.disk_usage(nearest_existing(settings.out)).free,
         memory_of_weights=denoiser.weight_bytes,

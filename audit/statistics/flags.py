@@ -1,4 +1,4 @@
-"""Score candidates, flag them at a stated rate of false positives among prompts of their style, and choose controls."""
+"""Flag candidates at a stated rate of false positives among prompts of their style, and choose controls."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from flashbulb.audit.detectors import Detector, NeuronDetector, StepDetector, Vector
-from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.detectors import Vector
 from flashbulb.audit.statistics.calibration import (
     NullDistribution,
     assign_folds,
@@ -19,11 +18,12 @@ from flashbulb.audit.statistics.calibration import (
     q_values,
     threshold_at,
 )
-from flashbulb.audit.statistics.scores import GroupScores, combine, score_group, score_neurons, scored_kinds
-from flashbulb.audit.statistics.style import StyleGroups, group_by_style, text_only_auc
-from flashbulb.hooks import Site
+from flashbulb.audit.statistics.scores import GroupScores
+from flashbulb.audit.statistics.style import StyleGroups
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 
-_MAX_TEXTS = 4000  # of a set, to measure its style
+DIFFERENCE_ORIGIN = 1.0
+"""Where differences are calibrated, a prompt that no model spikes on has the score that it has in a single model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Scored:
         style: style group that each candidate belongs to: [prompt].
         reference_style: style group of each reference prompt, empty without a reference: [reference prompt].
         reference_p_value: p-value of each reference prompt when it is held out of the calibration: [reference prompt].
+        known_by_base: True for prompts that the base model flags by its own score: [prompt]; None without a base.
     """
 
     detectors: Mapping[str, Vector]
@@ -65,6 +66,7 @@ class Scored:
     reference_style: npt.NDArray[np.int64]
     reference_p_value: Vector
     groups: tuple[GroupScores, ...]
+    known_by_base: npt.NDArray[np.bool_] | None = None
 
     @property
     def threshold(self) -> float:
@@ -78,7 +80,7 @@ class Scored:
 
 
 def flag(
-    spike_score: Vector, reference_score: Vector, styles: StyleGroups, fpr: float
+    spike_score: Vector, reference_score: Vector, styles: StyleGroups, fpr: float, origin: float = 0.0
 ) -> tuple[Vector, list[StyleNull]]:
     """Return the p-value of each candidate within its style, and how each style is calibrated.
 
@@ -86,6 +88,7 @@ def flag(
         spike_score: spike scores of the candidates: [prompt].
         reference_score: out-of-fold spike scores of the reference prompts: [prompt]; unused without reference groups.
         styles: style groups of both sets.
+        origin: added to scores where their null distribution is fitted.
     """
     p = np.empty(len(spike_score))
     nulls = []
@@ -93,13 +96,14 @@ def flag(
         members = styles.candidate_group == group
         on_reference = group < styles.n_reference_groups
         calibrating = reference_score[styles.reference_group == group] if on_reference else spike_score[members]
-        null = fit_null(calibrating, contaminated=not on_reference)
-        p[members] = p_values(spike_score[members], null)
-        nulls.append(StyleNull(on_reference, len(calibrating), int(members.sum()), threshold_at(null, fpr), null))
+        null = fit_null(calibrating + origin, contaminated=not on_reference)
+        p[members] = p_values(spike_score[members] + origin, null)
+        threshold = threshold_at(null, fpr) - origin
+        nulls.append(StyleNull(on_reference, len(calibrating), int(members.sum()), threshold, null))
     return p, nulls
 
 
-def held_out_p_values(reference_score: Vector, styles: StyleGroups) -> Vector:
+def held_out_p_values(reference_score: Vector, styles: StyleGroups, origin: float = 0.0) -> Vector:
     """Return the p-value of each reference prompt among the others of its style, fold by fold: [reference prompt].
 
     These are p-values of prompts that the calibration did not see: a share x of clean prompts has p up to x. A prompt
@@ -112,7 +116,8 @@ def held_out_p_values(reference_score: Vector, styles: StyleGroups) -> Vector:
         for fold in range(folds.max(initial=-1) + 1):
             others, held_out = members[folds != fold], members[folds == fold]
             if len(others):
-                p[held_out] = p_values(reference_score[held_out], fit_null(reference_score[others], contaminated=False))
+                null = fit_null(reference_score[others] + origin, contaminated=False)
+                p[held_out] = p_values(reference_score[held_out] + origin, null)
     return p
 
 
@@ -122,10 +127,21 @@ def flagged_at(
     scores: tuple[Vector, Vector],
     styles: StyleGroups,
     fpr: float,
+    of_base: tuple[Vector, Vector] | None = None,
 ) -> Scored:
-    """Gather scores, p-values and flags; `scores` are the spike scores of candidates and of the reference."""
+    """Gather scores, p-values and flags.
+
+    Args:
+        scores: spike scores of candidates and of the reference.
+        of_base: the same of the base model. Flags then follow the difference, which is what the training added.
+    """
+    known, origin = None, 0.0
+    if of_base is not None:
+        detectors = {**detectors, FINETUNE_SCORE: scores[0], BASE_SCORE: of_base[0]}
+        known = flag(*of_base, styles, fpr, origin)[0] <= fpr
+        scores, origin = (scores[0] - of_base[0], scores[1] - of_base[1]), DIFFERENCE_ORIGIN
     spike_score, reference_score = scores
-    p, nulls = flag(spike_score, reference_score, styles, fpr)
+    p, nulls = flag(spike_score, reference_score, styles, fpr, origin)
     return Scored(
         detectors=detectors,
         style=styles.candidate_group,
@@ -136,8 +152,9 @@ def flagged_at(
         styles=tuple(nulls),
         reference_score=reference_score,
         reference_style=styles.reference_group,
-        reference_p_value=held_out_p_values(reference_score, styles),
+        reference_p_value=held_out_p_values(reference_score, styles, origin),
         groups=tuple(groups),
+        known_by_base=known,
     )
 
 
@@ -155,75 +172,3 @@ def choose(spike_score: Vector, flagged: npt.NDArray[np.bool_], limit: int, seed
     n_controls = min(len(ranked), len(unflagged))
     controls = np.random.default_rng(seed).choice(unflagged, size=n_controls, replace=False)
     return Chosen(ranked, sorted(int(i) for i in controls))
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedSet:
-    """A set of prompts and its shards."""
-
-    texts: Sequence[str]
-    shards: Shards
-
-
-@dataclass(frozen=True, slots=True)
-class Detected:
-    """Scores and flags, and how far in style the candidates are from the reference.
-
-    Args:
-        style_shift: AUC of a text-only classifier of candidates against reference: 0.5 is the same style; None
-            without a reference or with too few prompts.
-        pooled: candidates helped to fit the baseline, because there is no reference or its style differs.
-    """
-
-    scored: Scored
-    style_shift: float | None
-    pooled: bool
-
-
-def detect(
-    sites: Sequence[Site],
-    detectors: Sequence[Detector],
-    candidates: RecordedSet,
-    reference: RecordedSet | None,
-    *,
-    n_components: int,
-    fpr: float,
-    max_style_shift: float,
-    seed: int,
-    all_texts: Sequence[str] | None = None,
-) -> Detected:
-    """Score and flag every candidate.
-
-    A reference of the candidates' style makes the baseline alone. Without one, or where a text-only classifier
-    separates the two sets with an AUC above `max_style_shift`, candidates help to fit it.
-
-    Args:
-        all_texts: the candidates' texts and those that tier 0 left out, whose style counts as well.
-    """
-    texts = candidates.texts if all_texts is None else all_texts
-    shift = _style_shift(texts, reference.texts, seed) if reference is not None else None
-    pooled = reference is None or (shift is not None and shift > max_style_shift)
-    clean = reference.shards if reference is not None else None
-    groups = [
-        score_group(kind, sites, candidates.shards, clean, n_components=n_components, pooled=pooled)
-        for kind in scored_kinds(sites)
-    ]
-    columns: dict[str, Vector] = {f"spikes_{group.kind}": group.candidates for group in groups}
-    at_step = candidates.shards.detector_scores([d.name for d in detectors if isinstance(d, StepDetector)])
-    for detector in detectors:
-        if isinstance(detector, NeuronDetector) and any(site.kind == detector.kind for site in sites):
-            columns[detector.name] = score_neurons(detector, sites, candidates.shards, clean)
-        elif isinstance(detector, StepDetector):
-            columns[detector.name] = at_step[detector.name]
-    styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
-    return Detected(flagged_at(groups, columns, combine(groups), styles, fpr), shift, pooled)
-
-
-def _style_shift(candidates: Sequence[str], reference: Sequence[str], seed: int) -> float | None:
-    """Measure the style shift, between random parts of the sets where they are large."""
-    rng = np.random.default_rng(seed)
-    parts = []
-    for texts in (candidates, reference):
-        chosen = rng.permutation(len(texts))[:_MAX_TEXTS]
-        parts.append([texts[int(i)] for i in chosen])
-    return text_only_auc(parts[0], parts[1], seed)

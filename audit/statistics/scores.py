@@ -148,16 +148,23 @@ def scored_kinds(sites: Sequence[Site]) -> list[str]:
     return [kind for kind in SCORED_REDUCTIONS if any(site.kind == kind for site in sites)]
 
 
-def combine(groups: Sequence[GroupScores]) -> tuple[Vector, Vector]:
+def combine(groups: Sequence[GroupScores], scale: Sequence[GroupScores] | None = None) -> tuple[Vector, Vector]:
     """Combine group scores into the spike score of candidates and of reference prompts: their mean.
 
     Each group score is divided by its 99th reference percentile, so that a score above 1 is rare among clean prompts.
+
+    Args:
+        scale: groups of the same kinds whose percentiles are used instead, so that two models have the same unit.
     """
-    chosen = [group for group in groups if group.kind == SPIKE_SCORE_KIND] or list(groups)
-    units = [max(float(np.quantile(group.reference, 0.99)), 1e-9) for group in chosen]
+    chosen = _chosen(groups)
+    units = [max(float(np.quantile(group.reference, 0.99)), 1e-9) for group in _chosen(scale or groups)]
     candidate_scores = np.mean([g.candidates / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
     reference_scores = np.mean([g.reference / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
     return candidate_scores, reference_scores
+
+
+def _chosen(groups: Sequence[GroupScores]) -> list[GroupScores]:
+    return [group for group in groups if group.kind == SPIKE_SCORE_KIND] or list(groups)
 
 
 def score_neurons(

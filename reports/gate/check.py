@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from flashbulb.reports.gate.check_evidence import check_evidence
 from flashbulb.reports.gate.check_outcomes import check_outcomes
 from flashbulb.reports.gate.check_rows import (
     check_attempts,
+    check_base_scores,
     check_fingerprints,
     check_prompt_counts,
     check_recoveries,
@@ -22,6 +24,7 @@ from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
+from flashbulb.reports.tables.schema import KNOWN_BY_BASE
 from flashbulb.reports.tables.verdict import Results
 
 
@@ -56,6 +59,7 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     tables = check_tables(directory, record)
     scores, recoveries = tables.scores, tables.recoveries
     check_scores(directory / SCORES_FILE, scores, record.calibration)
+    check_base_scores(directory / SCORES_FILE, scores, has_base=record.base is not None)
     check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
     has_training_images = record.settings.get("train_images") is not None
@@ -96,6 +100,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
         "scored prompts": (counts.n_scored, scores.num_rows),
         "prompts left out by tier 0": (counts.n_left_out, tiers.count(0)),
         "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
+        "prompts known by the base": (counts.n_known_by_base, _n_known(scores)),
         "prompts of high severity": (counts.n_high, severities.count("high")),
         "controls": (counts.n_controls, recovered.n_controls),
         "controls with an image": (counts.n_false_recoveries, recovered.n_false_recoveries),
@@ -110,6 +115,11 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
                 f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
             )
     return tables
+
+
+def _n_known(scores: pa.Table) -> int | None:
+    known = scores[KNOWN_BY_BASE].to_pylist() if KNOWN_BY_BASE in scores.column_names else None
+    return None if known is None else known.count(True)
 
 
 def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:

@@ -14,7 +14,14 @@ from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
 from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import Calibration, Counts
-from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, SEVERITIES, TableRow
+from flashbulb.reports.tables.schema import (
+    BASE_SCORE,
+    FINETUNE_SCORE,
+    KNOWN_BY_BASE,
+    RECOVERY_VERDICTS,
+    SEVERITIES,
+    TableRow,
+)
 
 _STRATEGY = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,63}")
@@ -40,6 +47,27 @@ def check_scores(path: Path, scores: pa.Table, calibration: Calibration) -> None
     _check_styles(path, scores, calibration)
     for row in scores.select(["tier", "p_value", "q_value", "flagged", "severity"]).to_pylist():
         _check_severity(path, row, calibration.fpr)
+
+
+def check_base_scores(path: Path, scores: pa.Table, *, has_base: bool) -> None:
+    """Check that the scores are those of a difference where run.json names a base model, and only there.
+
+    Raises:
+        RunIncompleteError: a column is missing, is of another type or left over, or a score is not the difference.
+    """
+    types = {FINETUNE_SCORE: pa.float64(), BASE_SCORE: pa.float64(), KNOWN_BY_BASE: pa.bool_()}
+    found = {name: scores.schema.field(name).type for name in types if name in scores.column_names}
+    if found != (types if has_base else {}):
+        stated = "names a base model" if has_base else "names no base model"
+        raise RunIncompleteError(f"{path}: run.json {stated}, it has the columns {sorted(found)}; run the audit again")
+    if not has_base:
+        return
+    for row in scores.select([*types, "spike_score", "tier"]).to_pylist():
+        values = [row[name] for name in (*types, "spike_score")]
+        if row["tier"] != 0 and (None in values or values[0] - values[1] != row["spike_score"]):
+            raise RunIncompleteError(
+                f"{path}: a spike_score is not the difference of the two models' scores; run the audit again"
+            )
 
 
 def check_ids(path: Path, ids: Sequence[str]) -> None:

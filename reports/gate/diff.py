@@ -17,7 +17,7 @@ REGRESSIONS: tuple[Change, ...] = ("new", "worse")
 """Changes that still count with `--new-only`."""
 
 _MAY_DIFFER = frozenset(
-    "model configs vae textual_inversion lora out examine prompts reference calibration train_images "
+    "model baseline_model configs vae textual_inversion lora out examine prompts reference calibration train_images "
     "descriptor_weights text_column reference_column batch_size shard_size max_store_gib checkpointing device "
     "allow_pickle images show_prompts strict n_top_neurons min_group_prompts policy waivers redact_prompts blur".split()
 )
@@ -93,6 +93,7 @@ def _compared_values(run: RunRecord) -> dict[str, Any]:
     return settings | {
         "prompts": _content(run.inputs.get("prompts", {})),
         "reference": _content(run.inputs.get("reference")),
+        "base": None if run.base is None else run.base.fingerprint,
         "n_prompts": run.counts.n_prompts,
         "training images given": run.settings.get("train_images") is not None,
     }

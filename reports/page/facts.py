@@ -18,6 +18,7 @@ _STRATEGIES = {
     "sample": "sampling",
     "ascend": "gradient ascent on the neurons that spiked",
     "cyclic": "cyclic denoising",
+    "extrapolate": "sampling away from the base model",
     "known_image": "optimization of the prompt embedding towards a known training image",
 }
 
@@ -35,6 +36,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
     counts, calibration, results = run.record.counts, run.record.calibration, run.results
     flagged, false = rate_of(counts.n_flagged, counts.n_scored), run.record.false_recovery
     n_likely = len({finding.image for finding in run.findings if finding.verdict == "likely"})
+    flags = "expected by chance" if run.record.base is None else "expected by chance; flags say what the training added"
     screened = f", {counts.n_left_out:,} of them screened only" if counts.n_left_out else ""
     return (
         Fact(
@@ -46,8 +48,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
         Fact(
             f"{counts.n_flagged:,}",
             "prompts flagged",
-            f"95 % interval {_interval(flagged)} of the prompts; about {calibration.fpr * counts.n_scored:.1f} "
-            "expected by chance",
+            f"95 % interval {_interval(flagged)} of the prompts; about {calibration.fpr * counts.n_scored:.1f} {flags}",
         ),
         Fact(
             f"{counts.n_confirmed_pictures:,}",
@@ -113,6 +114,7 @@ def method_sentences(run: RunRecord) -> tuple[str, ...]:
         "prompts that are not memorized. Each prompt is compared with prompts of its own style. The p-value is the "
         "expected share of prompts that are not memorized but score at least as high. The q-value is the "
         "false-discovery rate over the set (Benjamini and Hochberg).",
+        *_base_sentences(run),
         f"Prompts with a p-value of at most {calibration.fpr:g} were flagged. Recovery was tried on flagged prompts "
         "and on as many unflagged controls, with these strategies in turn until an image was confirmed: "
         f"{_in_words(settings.get('strategies'), _STRATEGIES)}."
@@ -122,6 +124,16 @@ def method_sentences(run: RunRecord) -> tuple[str, ...]:
         "0.5, or if only a part of it matches a training image.",
         f"The audit used {sum(run.evaluations.values()):,} denoiser evaluations in total, each of one latent.",
     )
+
+
+def _base_sentences(run: RunRecord) -> list[str]:
+    if run.base is None:
+        return []
+    return [
+        "The same prompts were recorded on the base model. Each model is compared with a baseline of its own, and the "
+        "spike score of the base is subtracted: scores, p-values and flags speak of the difference.",
+        f"The base flags {count_text(run.counts.n_known_by_base or 0, 'prompt')} by its own score at the same rate.",
+    ]
 
 
 def _in_words(names: object, descriptions: Mapping[str, str]) -> str:

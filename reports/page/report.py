@@ -15,7 +15,7 @@ from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, c
 from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences
 from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.page.rows import prompt_rows
+from flashbulb.reports.page.rows import known_rows, prompt_rows
 from flashbulb.reports.page.thumbnails import ImageMode
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.rates import count_text
@@ -86,6 +86,8 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
             profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
             figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],
             rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
+            base=run.record.base,
+            known=known_rows(run.record, tables.scores, labels),
             labels=labels,
             options=options,
             script=Markup(script),

@@ -3,10 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from flashbulb.reports.gate.findings import format_location
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
-from flashbulb.reports.tables.schema import TableRow
+from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE, TableRow
+from flashbulb.reports.views.known_by_base import known_by_base
 
 
 class PromptRow(NamedTuple):
@@ -45,6 +49,45 @@ def prompt_rows(
         )
         for row in rows
     ]
+
+
+class KnownRow(NamedTuple):
+    """The cells of a prompt that the base already knew."""
+
+    prompt: str
+    location: str
+    base: str
+    finetune: str
+    difference: str
+    flagged: str
+
+
+class KnownRows(NamedTuple):
+    """What the base already knew: in a sentence, and the prompts of its highest scores."""
+
+    sentence: str
+    rows: list[KnownRow]
+
+
+def known_rows(run: RunRecord, scores: pa.Table, labels: Labels) -> KnownRows | None:
+    """Return what the base already knew; None without a base."""
+    known = known_by_base(run, scores)
+    if known is None:
+        return None
+    return KnownRows(
+        known.sentence,
+        [
+            KnownRow(
+                "" if labels.redact else labels.scored_prompt(row, LONGEST_CELL),
+                format_location(row["source_file"], row["source_row"]),
+                _cell(row[BASE_SCORE]),
+                _cell(row[FINETUNE_SCORE]),
+                _cell(row["spike_score"]),
+                "yes" if row["flagged"] else "",
+            )
+            for row in known.rows
+        ],
+    )
 
 
 def _cell(value: float | None) -> str:

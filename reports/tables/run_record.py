@@ -86,6 +86,7 @@ class Counts:
         n_false_recoveries: controls that gave an image by any strategy.
         recovered_by: for every strategy that was tried, the prompts, and findings without a prompt, whose first image
             it gave.
+        n_known_by_base: prompts that the base model flags by its own score; None without a base.
     """
 
     n_rows: Count
@@ -101,6 +102,7 @@ class Counts:
     n_controls: Count
     n_false_recoveries: Count
     recovered_by: Mapping[str, Count]
+    n_known_by_base: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class RunRecord:
         policy: the limits that the verdict was judged by.
         notes: what waivers did to the verdict.
         finished: when the audit was judged, in UTC (ISO 8601).
+        base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
     """
 
     schema_version: int
@@ -136,6 +139,7 @@ class RunRecord:
     policy: Mapping[str, JsonValue] | None = None
     notes: tuple[str, ...] = ()
     finished: str | None = None
+    base: ModelIdentity | None = None
 
     @property
     def compared_with(self) -> str:

@@ -83,13 +83,20 @@ _OUTCOME_FIELDS = (
 )
 
 
-def scores_schema(detectors: Sequence[str]) -> pa.Schema:
+FINETUNE_SCORE, BASE_SCORE, KNOWN_BY_BASE = "spike_score_finetune", "spike_score_base", "known_by_base"
+"""Columns of scores.parquet where the audit has a base model: the scores whose difference is the spike score, and which
+prompts the base flags by its own score."""
+
+
+def scores_schema(detectors: Sequence[str], *, has_base: bool = False) -> pa.Schema:
     """Return the columns of `scores.parquet`, with one nullable float column for each of `detectors`.
 
     Raises:
         ValueError: a detector has the name of another column.
     """
-    schema = pa.schema([*_PROMPT_FIELDS, *(pa.field(name, pa.float64()) for name in detectors), *_OUTCOME_FIELDS])
+    of_base = [pa.field(KNOWN_BY_BASE, pa.bool_())] if has_base else []
+    scored = [pa.field(name, pa.float64()) for name in detectors]
+    schema = pa.schema([*_PROMPT_FIELDS, *scored, *_OUTCOME_FIELDS, *of_base])
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise ValueError(f"detector columns {repeated} are already columns of the scores table; rename the detectors")
@@ -98,8 +105,13 @@ def scores_schema(detectors: Sequence[str]) -> pa.Schema:
 
 def detector_columns(scores: pa.Schema) -> list[str]:
     """Return the names of the detector columns of a scores table, in their order."""
-    fixed = set(scores_schema(()).names)
+    fixed = set(scores_schema((), has_base=True).names)
     return [name for name in scores.names if name not in fixed]
+
+
+def schema_of_scores(scores: pa.Table) -> pa.Schema:
+    """Return the columns that a scores table has, in the order of the file."""
+    return scores_schema(detector_columns(scores.schema), has_base=KNOWN_BY_BASE in scores.column_names)
 
 
 def write_table(path: Path, table: pa.Table, schema: pa.Schema, metadata: Mapping[str, str]) -> None:

@@ -56,6 +56,7 @@ class AuditPlan:
     """What an audit would do and what it would cost.
 
     Args:
+        base: the model that it was fine-tuned from; None if none was given.
         family: of the model.
         not_offered: commands and strategies that do not run on models of this family yet.
         reference_recorded: the reference comes from a saved calibration and costs nothing.
@@ -73,6 +74,7 @@ class AuditPlan:
     """
 
     model: ModelIdentity
+    base: ModelIdentity | None
     family: str
     not_offered: tuple[str, ...]
     dtype: str
@@ -119,6 +121,8 @@ def offer_line(family: str, not_offered: Sequence[str]) -> str:
 
 def _inputs(plan: AuditPlan) -> Iterator[tuple[str, str]]:
     yield "model", f"{plan.model.name} ({plan.model.fingerprint}, {plan.dtype} on {plan.device})"
+    if plan.base is not None:
+        yield "base", f"{plan.base.name} ({plan.base.fingerprint})"
     yield "family", offer_line(plan.family, plan.not_offered)
     yield "prompts", _prompts(plan.prompts)
     if plan.reference is None:

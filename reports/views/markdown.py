@@ -7,6 +7,8 @@ import pyarrow as pa
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
+from flashbulb.reports.views.known_by_base import known_by_base
 from flashbulb.reports.views.markdown_parts import (
     HEADLINES,
     MAX_ROWS,
@@ -40,6 +42,7 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
         [f"> {sentence(message)}" for message in (*run.warnings, *run.notes)[:MAX_ROWS]],
         _counts(run),
         _suspects(scores, recoveries, show_prompts),
+        _known(run, scores, show_prompts),
         _recovery(run, recoveries),
         _calibration(run),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
@@ -59,6 +62,17 @@ def _head(run: RunRecord) -> list[str]:
         *(f"- {sentence(reason)}" for reason in reasons[:MAX_ROWS]),
         "",
         f"Model {code(run.model.name)}, fingerprint {code(run.model.fingerprint)}.",
+        *_base(run),
+    ]
+
+
+def _base(run: RunRecord) -> list[str]:
+    if run.base is None:
+        return []
+    return [
+        "",
+        f"Compared with its base {code(run.base.name)}, fingerprint {code(run.base.fingerprint)}: spike scores are "
+        "those of the model minus those of the base, and flags say what the training added.",
     ]
 
 
@@ -95,6 +109,26 @@ def _suspects(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> lis
     ]
     header = (*(["prompt"] if show_prompts else []), "from", "spike score", "p", "q", "severity", "image")
     return [f"## The {len(rows)} most suspicious prompts", "", *table(header, rows)]
+
+
+def _known(run: RunRecord, scores: pa.Table, show_prompts: bool) -> list[str]:
+    """List what the base already knew, apart from the findings."""
+    known = known_by_base(run, scores)
+    if known is None:
+        return []
+    rows = [
+        (
+            *([markdown_code(row["prompt"], LONGEST_PROMPT)] if show_prompts else []),
+            code(f"{PurePath(row['source_file']).name}:{row['source_row']}"),
+            f"{row[BASE_SCORE]:.3g}",
+            f"{row[FINETUNE_SCORE]:.3g}",
+            f"{row['spike_score']:.3g}",
+            "yes" if row["flagged"] else "no",
+        )
+        for row in known.rows
+    ]
+    header = (*(["prompt"] if show_prompts else []), "from", "base", "fine-tune", "difference", "flagged")
+    return ["## What the base already knew", "", known.sentence, *(["", *table(header, rows)] if rows else [])]
 
 
 def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:

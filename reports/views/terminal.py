@@ -119,6 +119,9 @@ def _counts(run: RunRecord) -> Table:
         "flagged",
         f"{counts.n_flagged} ({percent(flagged.low)} to {percent(flagged.high)}); {expected:.1f} expected by chance",
     )
+    if run.base is not None:
+        table.add_row("base", Text(f"{visible_text(run.base.name, 80)}  ({run.base.fingerprint})"))
+        table.add_row("known by the base", f"{run.counts.n_known_by_base} prompts that the base flags by its own score")
     table.add_row("high severity", f"{counts.n_high} prompts whose image came back")
     by = ", ".join(f"{strategy} {n}" for strategy, n in counts.recovered_by.items())
     table.add_row("recovered", Text(f"{counts.n_recovered} prompts" + (f" (by {visible_text(by, 200)})" if by else "")))

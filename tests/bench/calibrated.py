@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.statistics.flags import Detected, detect
+from flashbulb.audit.statistics.detection import Detected, detect
 from flashbulb.audit.statistics.separation import tpr_at_fpr
 from flashbulb.reports.tables.rates import wilson_interval
 from tests.bench.recorded import Planted

@@ -17,7 +17,7 @@ from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Plan, Recorder, record_set
 from flashbulb.audit.record.shards import Shards
-from flashbulb.audit.statistics.flags import RecordedSet
+from flashbulb.audit.statistics.detection import RecordedSet
 from flashbulb.hooks import Site
 
 N_SEEDS = 8

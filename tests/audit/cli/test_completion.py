@@ -14,7 +14,7 @@ WORDS = {
     "flashbulb wai": {"waivers"},
     "flashbulb waivers c": {"check"},
     "flashbulb audit --tiers ": {"full", "screened"},
-    "flashbulb audit --strategy ": {"sample", "ascend", "cyclic", "known_image"},
+    "flashbulb audit --strategy ": {"sample", "ascend", "cyclic", "extrapolate", "known_image"},
     "flashbulb audit --sites cross": {"cross_k", "cross_v", "cross_out"},
     "flashbulb audit --detectors s": {"sharpness"},
     "flashbulb audit --dtype b": {"bfloat16"},

@@ -245,3 +245,40 @@ def test_highest_scores_are_sampled_first_with_as_many_controls():
     assert choose(score, flagged, limit=9, seed=0) == ([1, 3, 2, 5], [0, 4, 6])
     assert choose(score, np.ones(7, dtype=bool), limit=9, seed=0)[1] == []
     assert choose(score, np.zeros(7, dtype=bool), limit=9, seed=0) == ([], [])
+
+
+def differences(rng, n):
+    """Draw the spike scores of clean prompts on a base, and on a fine-tune that is like it."""
+    base = rms_of_heavy_tails(rng, n)
+    return base * rng.lognormal(0, 0.05, n), base
+
+
+@pytest.mark.parametrize("has_reference", [True, False])
+def test_differences_of_clean_prompts_are_flagged_at_the_stated_rate(has_reference):
+    rng, shares = np.random.default_rng(6), []
+    for _ in range(N_DRAWS):
+        (own, base), (own_reference, base_reference) = differences(rng, 1000), differences(rng, 400)
+        styles = groups_of(400, 1000) if has_reference else groups_of(0, 1000, n_reference_groups=0)
+        own[:30] += 3  # learned by the fine-tune
+        own[30:60] += 3
+        base[30:60] += 3  # known by both
+        of_base = (base, base_reference if has_reference else NOTHING)
+        scored = flagged_at([], {}, (own, own_reference if has_reference else NOTHING), styles, FPR, of_base)
+        assert scored.flagged[:30].all()
+        assert scored.known_by_base[30:60].all()
+        shares.append(scored.flagged[60:].mean())
+        assert np.array_equal(scored.flagged, scored.spike_score >= scored.threshold)
+    assert RATE_BOUNDS[0] <= np.mean(shares) <= RATE_BOUNDS[1]
+
+
+def test_what_the_base_knows_is_what_it_flags_alone():
+    rng = np.random.default_rng(7)
+    (own, base), (own_reference, base_reference) = differences(rng, 200), differences(rng, 200)
+    base[5] = 20
+    styles = groups_of(200, 200)
+    scored = flagged_at([], {}, (own, own_reference), styles, FPR, (base, base_reference))
+    assert np.array_equal(scored.known_by_base, flags(base, base_reference, styles).flagged)
+    assert np.array_equal(scored.detectors["spike_score_finetune"] - scored.detectors["spike_score_base"], own - base)
+    assert scored.spike_score[5] < -10
+    assert not scored.flagged[5]
+    assert flags(own, own_reference, styles).known_by_base is None
