@@ -33,7 +33,7 @@ from flashbulb.audit.cli.layers import (
 )
 from flashbulb.audit.cli.settings_file import read_settings_file
 from flashbulb.audit.cli.shortage import describe_shortage
-from flashbulb.audit.cli.signals import EXIT_INTERRUPTED, interrupt_code
+from flashbulb.audit.cli.signals import InterruptedEarly, interrupt_code, interrupts_as_errors
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.views.text import visible_text
 
@@ -99,6 +99,14 @@ class Root(TyperGroup):
         self.help, self.epilog = prose_of(self.help), epilog_of(self.help, ())
         super().format_help(ctx, formatter)
 
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with interrupts_as_errors():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with interrupts_as_errors():
+            return super().invoke(ctx)
+
     def main(self, *args: Any, **options: Any) -> Any:
         options |= {"prog_name": NAME, "standalone_mode": False}
         try:
@@ -107,12 +115,15 @@ class Root(TyperGroup):
             code = EXIT_USAGE
             if line := _usage_line(error):  # empty if the help was shown because there are no arguments
                 print_error(line)
+        except InterruptedEarly:
+            code = interrupt_code()
+            print_error("interrupted")
         except SystemExit as error:  # a closed pipe, for which click exits with 1, as if a gate had failed
             code = 0 if isinstance(error.__context__, BrokenPipeError) else error.code
         except OSError as error:  # the help cannot be written
             code = EXIT_USAGE
             print_error(str(describe_shortage(error)))
-        sys.exit(interrupt_code() if code == EXIT_INTERRUPTED else code)
+        sys.exit(code)
 
 
 class CommandLine(typer.Typer):

@@ -13,6 +13,19 @@ EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 _terminated = Event()
 
 
+class InterruptedEarly(Exception):  # noqa: N818
+    """A command was interrupted before it began; click would turn the interrupt into a silent 130."""
+
+
+@contextmanager
+def interrupts_as_errors() -> Iterator[None]:
+    """Raise InterruptedEarly where the block is interrupted."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise InterruptedEarly from error
+
+
 def interrupt_code() -> int:
     """Return the exit code of a command that was interrupted: 130 by Ctrl-C, 143 by SIGTERM."""
     return EXIT_TERMINATED if _terminated.is_set() else EXIT_INTERRUPTED

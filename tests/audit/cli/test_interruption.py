@@ -38,3 +38,12 @@ def test_interrupted_audit_is_not_trusted_and_resumes_to_the_same_result(inputs,
         == run_flashbulb("gate", uninterrupted).code
         == run_json(uninterrupted)["verdict"]["exit_code"]
     )
+
+
+def test_an_interrupt_before_a_command_begins_is_one_line(monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flashbulb.audit.cli.command.bind_variables_", interrupted)
+    answer = run_flashbulb("gate", "nowhere")
+    assert (answer.code, answer.err) == (130, "flashbulb: interrupted\n")
