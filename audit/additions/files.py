@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from flashbulb.audit.model.errors import ModelError, one_line
+from flashbulb.reports.tables.files import sha256_of
 
 _SAFE = ".safetensors"
 _MAX_SCALE = 100
@@ -102,6 +103,5 @@ def show_names(names: Sequence[str]) -> str:
 
 def combined_fingerprint(fingerprint: str, path: Path, *how: object) -> str:
     """Return the fingerprint of a model after a file was added to it in some way; 16 hex digits."""
-    with path.open("rb") as file:
-        added = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256("\n".join([fingerprint, added, *map(repr, how)]).encode()).hexdigest()[:16]
+    parts = [fingerprint, sha256_of(path), *map(repr, how)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

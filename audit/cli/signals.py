@@ -1,4 +1,4 @@
-"""How a command ends that did not end by itself: by SIGTERM, or by a library that ends the process."""
+"""How a command ends that is interrupted: by Ctrl-C, or by SIGTERM, before it begins or later."""
 
 from __future__ import annotations
 

@@ -114,11 +114,9 @@ def _model(inputs: Inputs) -> ModelIdentity:
 def base_identity(inputs: Inputs) -> ModelIdentity | None:
     """Return the base model of the audit; None if none was given."""
     name, base = inputs.settings.baseline_model, inputs.base
-    return (
-        None
-        if name is None or base is None
-        else ModelIdentity(model_name(base_model(inputs.settings, name)), base.fingerprint)
-    )
+    if name is None or base is None:
+        return None
+    return ModelIdentity(model_name(base_model(inputs.settings, name)), base.fingerprint)
 
 
 def _prompt_sources(inputs: Inputs) -> dict[str, Any]:

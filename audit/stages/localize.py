@@ -51,7 +51,7 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
         SettingsError: the model has changed since the audit, or every prompt is flagged.
         ModelError: the model cannot be loaded.
     """
-    load_run(settings.run)
+    load_run(settings.run)  # a folder that is no finished audit is not locked
     with hold_directory(settings.run):
         return _localize(settings)
 

@@ -115,11 +115,10 @@ def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     try:
         content = unsealed(folder / RECORDING_FILE)
-        inputs, sets = _read_inputs(folder, content, settings), _read_sets(folder, content["sets"], is_base=False)
-        _refuse_damage(inputs, sets, content["sets"])
-        base_sets = {} if inputs.base is None else _read_sets(folder, content["base"]["sets"], is_base=True)
+        inputs, base_sets = _read_inputs(folder, content, settings), dict[str, Recorded]()
+        sets = _read_sets(folder, inputs, content["sets"], is_base=False)
         if inputs.base is not None:
-            _refuse_damage(inputs, base_sets, content["base"]["sets"])
+            base_sets = _read_sets(folder, inputs, content["base"]["sets"], is_base=True)
         evaluations, timings = dict(content["evaluations"]), dict(content["timings"])
     except _DAMAGE as error:
         way_out = "run `flashbulb record` again, which keeps what is intact"
@@ -182,18 +181,17 @@ def _describe(error: Exception, path: Path) -> str:
     return str(error) if isinstance(error, DamagedFile) else f"{path} is damaged ({error})"
 
 
-def _read_sets(folder: Path, entries: Mapping[str, Any], *, is_base: bool) -> dict[str, Recorded]:
-    return {
+def _read_sets(folder: Path, inputs: Inputs, entries: Mapping[str, Any], *, is_base: bool) -> dict[str, Recorded]:
+    """Read what one model recorded; DamagedFile is raised where shards of it are damaged."""
+    sets = {
         name: Recorded(set_folder(folder, name, is_base=is_base), *(int(entry[count]) for count in _COUNTS))
         for name, entry in entries.items()
     }
-
-
-def _refuse_damage(inputs: Inputs, sets: Mapping[str, Recorded], entries: Mapping[str, Any]) -> None:
     for name, prompts in inputs.sets_to_record.items():
         damage = find_damage(sets[name], str(entries[name]["fingerprint"]), len(prompts.prompts))
         if damage is not None:
             raise DamagedFile(f"{sets[name].folder} is damaged: {damage}")
+    return sets
 
 
 def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettings) -> Inputs:

@@ -9,15 +9,8 @@ from diffusers import AutoencoderKL
 
 from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_chosen
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
-from tests.toy import build_toy_pipe, build_toy_vae
+from tests.toy import build_toy_vae
 from tests.toy_variants import build_tiny_autoencoder
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "toy"
-    build_toy_pipe().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -27,18 +26,6 @@ from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
 
 ALPHA = 3.0
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "toy"
-    build_toy_pipe().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def weights() -> dict[str, torch.Tensor]:
-    return lora_weights(some_factors(build_toy_pipe(), TRAINED))
 
 
 @pytest.mark.parametrize("names", [diffusers_names, kohya_names])

@@ -1,26 +1,12 @@
 """A LoRA file that is torn, of another model, of another kind or not finite is refused in one line."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
-from tests.audit.loras import RANK, TRAINED, lora_file, lora_weights, refusal, some_factors
-from tests.toy import build_toy_pipe
+from tests.audit.loras import RANK, lora_file, lora_weights, refusal, some_factors
 from tests.toy_transformers import build_toy_sd3_pipe
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "toy"
-    build_toy_pipe().save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture
-def weights() -> dict[str, torch.Tensor]:
-    return lora_weights(some_factors(build_toy_pipe(), TRAINED))
 
 
 def test_files_of_other_kinds_are_refused(base, tmp_path):

@@ -10,17 +10,10 @@ from safetensors.torch import save_file
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
-from tests.toy import TEXT_WIDTH, build_toy_pipe, build_toy_xl_pipe
+from tests.toy import TEXT_WIDTH, build_toy_xl_pipe
 
 VECTORS = torch.arange(3.0 * TEXT_WIDTH).reshape(3, TEXT_WIDTH) / 100
 PROMPT = "a photo of <cat> at sea"
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base") / "toy"
-    build_toy_pipe().save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

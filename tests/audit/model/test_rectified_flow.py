@@ -18,7 +18,10 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.flux import _pack, _unpack
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.hooks import observe, over_space, record
+from tests.audit.model.properties import (
+    assert_hooks_leave_images_unchanged,
+    assert_recorded_rows_do_not_depend_on_their_batch,
+)
 from tests.tolerances import ARITHMETIC, BATCH
 from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
 
@@ -113,24 +116,11 @@ def test_evaluations_are_counted_as_they_are_planned(denoiser: Denoiser, guidanc
 
 
 def test_hooks_leave_images_unchanged(denoiser: Denoiser) -> None:
-    expected, fired = sample(denoiser), []
-    sites = [site for site in denoiser.sites(denoiser.site_kinds()) if not site.is_in_text_encoder]
-    with observe(denoiser.modules(sites), sites, lambda site, _: fired.append(site.name), expected_firings=3):
-        assert np.array_equal(sample(denoiser), expected)
-    assert set(fired) == {site.name for site in sites}
+    assert_hooks_leave_images_unchanged(denoiser, lambda: sample(denoiser))
 
 
 def test_recorded_rows_do_not_depend_on_their_batch(denoiser: Denoiser) -> None:
-    sites = denoiser.sites(["feed_forward"])
-    modules, latents = denoiser.modules(sites), denoiser.initial_latents(0, [0, 1])
-
-    def recorded(rows: list[int]) -> dict[str, torch.Tensor]:
-        conditioning = denoiser.encode([PROMPTS[i] for i in rows]).conditioning
-        return record(modules, sites, lambda: denoiser.predict(latents[rows], 1000.0, conditioning), over_space)
-
-    together, alone = recorded([0, 1]), recorded([1])
-    for column, values in together.items():
-        torch.testing.assert_close(values[1:], alone[column], rtol=BATCH, atol=BATCH)
+    assert_recorded_rows_do_not_depend_on_their_batch(denoiser, PROMPTS, 1000.0)
 
 
 def test_gradients_reach_every_text_encoder(denoiser: Denoiser) -> None:

@@ -19,7 +19,11 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.prediction import PredictionType
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.hooks import TokenClass, observe, over_space, record
+from flashbulb.hooks import TokenClass
+from tests.audit.model.properties import (
+    assert_hooks_leave_images_unchanged,
+    assert_recorded_rows_do_not_depend_on_their_batch,
+)
 from tests.tolerances import BATCH
 from tests.toy import build_toy_xl_pipe
 from tests.toy_variants import build_lcm_pipe, build_refiner_pipe, build_turbo_pipe, build_zero_snr_xl_pipe
@@ -112,24 +116,11 @@ def test_images_of_encoded_prompts_are_those_of_the_prompts(denoiser: Denoiser, 
 
 
 def test_hooks_leave_images_unchanged(denoiser: Denoiser) -> None:
-    expected, fired = sample(denoiser, 3.0), []
-    sites = [site for site in denoiser.sites(denoiser.site_kinds()) if not site.is_in_text_encoder]
-    with observe(denoiser.modules(sites), sites, lambda site, _: fired.append(site.name), expected_firings=3):
-        assert np.array_equal(sample(denoiser, 3.0), expected)
-    assert set(fired) == {site.name for site in sites}
+    assert_hooks_leave_images_unchanged(denoiser, lambda: sample(denoiser, 3.0))
 
 
 def test_recorded_rows_and_images_do_not_depend_on_their_batch(denoiser: Denoiser) -> None:
-    sites = denoiser.sites(["feed_forward"])
-    modules, latents = denoiser.modules(sites), denoiser.initial_latents(0, [0, 1])
-
-    def recorded(rows: list[int]) -> dict[str, torch.Tensor]:
-        conditioning = denoiser.encode([PROMPTS[i] for i in rows]).conditioning
-        return record(modules, sites, lambda: denoiser.predict(latents[rows], 801, conditioning), over_space)
-
-    together, alone = recorded([0, 1]), recorded([1])
-    for column, values in together.items():
-        torch.testing.assert_close(values[1:], alone[column], rtol=BATCH, atol=BATCH)
+    assert_recorded_rows_do_not_depend_on_their_batch(denoiser, PROMPTS, 801)
     both = sample(denoiser, 3.0)
     (single,) = denoiser.sample_prompts(PROMPTS[1:], [1], run_seed=0, guidance_scale=3.0, **STEPS)
     assert np.abs(both[1].astype(int) - single).max() <= 1
