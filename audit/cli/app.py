@@ -143,4 +143,8 @@ def _root(
 def main() -> None:
     """Run the command line."""
     with terminated_as_interrupted():
-        app()
+        try:
+            app()
+        except KeyboardInterrupt:  # while the commands were put together
+            print_error("interrupted")
+            sys.exit(interrupt_code())

@@ -5,7 +5,7 @@ import signal
 import pandas as pd
 
 from tests.audit.commands import run_flashbulb, run_json, scores_of, shards, text_file, wait_for
-from tests.processes import fork_flashbulb
+from tests.processes import fork_flashbulb, fork_python
 
 
 def test_interrupted_audit_is_not_trusted_and_resumes_to_the_same_result(inputs, tmp_path):
@@ -47,3 +47,16 @@ def test_an_interrupt_before_a_command_begins_is_one_line(monkeypatch):
     monkeypatch.setattr("flashbulb.audit.cli.command.bind_variables_", interrupted)
     answer = run_flashbulb("gate", "nowhere")
     assert (answer.code, answer.err) == (130, "flashbulb: interrupted\n")
+
+
+def test_sigterm_while_the_commands_are_put_together_is_one_line():
+    code = "\n".join(
+        [
+            "import os, signal, sys, flashbulb.audit.cli",
+            "module = sys.modules['flashbulb.audit.cli.app']",
+            "module.app = lambda: os.kill(os.getpid(), signal.SIGTERM)",
+            "from flashbulb.audit.__main__ import main; main()",
+        ]
+    )
+    ended = fork_python(code).wait()
+    assert (ended.code, ended.err) == (143, "flashbulb: interrupted\n")
