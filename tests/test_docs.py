@@ -37,7 +37,7 @@ def test_examples_of_the_python_api_run_in_their_order(
     toy_pipe: StableDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flashbulb.audit.stages.session.require_working", lambda *_, **__: None)  # random weights
+    monkeypatch.setattr("flashbulb.audit.stages.examine.require_working", lambda *_, **__: None)  # random weights
     toy_pipe.save_pretrained("my-pipeline")
     Path("captions.csv").write_text("prompt\n" + "\n".join(CANDIDATES), encoding="utf-8")
     text_file(Path("clean.txt"), REFERENCE)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.options import Json, chosen_settings, in_panel, options_of, takes
-from flashbulb.audit.cli.output import lines_to_stderr, print_json, run_document
+from flashbulb.audit.cli.shell.options import Json, chosen_settings, in_panel, options_of, takes
+from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, run_document
 from flashbulb.audit.settings import AblateSettings, SettingsError, embedded_model
 
 

@@ -18,10 +18,10 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from flashbulb.audit.cli.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
-from flashbulb.audit.cli.output import print_text
-from flashbulb.audit.cli.shortage import describe_shortage
-from flashbulb.audit.cli.signals import interrupt_code, terminated_as_interrupted
+from flashbulb.audit.cli.shell.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
+from flashbulb.audit.cli.shell.output import print_text
+from flashbulb.audit.cli.shell.shortage import describe_shortage
+from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_interrupted
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 
@@ -77,7 +77,7 @@ def _fail_by_kind(error: Exception) -> NoReturn:
         extra = EXTRA_BY_LIBRARY[library]
         _fail(f"this command needs {library}, which is not installed; pip install 'flashbulb[{extra}]'", EXIT_USAGE)
     with suppress(ImportError):  # without torch, none of these parts can have raised the error
-        from flashbulb.audit.stages.audit import UNTRUSTED_ERRORS, USAGE_ERRORS
+        from flashbulb.audit.stages.claim import UNTRUSTED_ERRORS, USAGE_ERRORS
 
         if isinstance(error, USAGE_ERRORS):
             raise typer.BadParameter(str(error)) from error

@@ -9,10 +9,10 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.layers import lower_layer_of
-from flashbulb.audit.cli.options import Force, Gate, Json, chosen_settings, help_of, in_panel, options_of, takes
-from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_text, read_json, run_document
 from flashbulb.audit.cli.replay import TWO_REFERENCES, load_replay
+from flashbulb.audit.cli.shell.layers import lower_layer_of
+from flashbulb.audit.cli.shell.options import Force, Gate, Json, chosen_settings, help_of, in_panel, options_of, takes
+from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_text, read_json, run_document
 from flashbulb.audit.settings import (
     ADDED,
     ActivationSettings,
@@ -21,7 +21,7 @@ from flashbulb.audit.settings import (
     SettingsError,
     resolve_inputs,
 )
-from flashbulb.audit.stages.replay import Replay
+from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.reports.tables.verdict import Verdict
 
 ReplayOf = Annotated[
@@ -150,8 +150,8 @@ def calibrate(
     with errors_as_lines():
         inputs = {"prompts": reference, "text_column": reference_column, "out": out}
         settings = build_audit_settings({**options, **inputs})
-        from flashbulb.audit.stages.audit import run_calibration
-        from flashbulb.audit.stages.recorded import CALIBRATION_FILE
+        from flashbulb.audit.stages.calibrate import run_calibration
+        from flashbulb.audit.stages.kept.recorded import CALIBRATION_FILE
 
         with lines_to_stderr(as_json):
             folder = run_calibration(settings, force=force)

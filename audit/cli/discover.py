@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.options import Force, Json, chosen_settings, in_panel, options_of, takes
-from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_text, run_document
 from flashbulb.audit.cli.replay import load_replay
+from flashbulb.audit.cli.shell.options import Force, Json, chosen_settings, in_panel, options_of, takes
+from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_text, run_document
 from flashbulb.audit.planted.paths import IMAGES
 from flashbulb.audit.settings import (
     DiscoverSettings,

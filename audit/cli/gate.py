@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.command import CommandLine
-from flashbulb.audit.cli.options import Json, format_options, help_of, in_panel, options_of, takes
-from flashbulb.audit.cli.output import print_json, print_lines
+from flashbulb.audit.cli.shell.command import CommandLine
+from flashbulb.audit.cli.shell.options import Json, format_options, help_of, in_panel, options_of, takes
+from flashbulb.audit.cli.shell.output import print_json, print_lines
 from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.views.text import visible_text

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.options import Json, options_of, takes
-from flashbulb.audit.cli.output import print_json, print_text
+from flashbulb.audit.cli.shell.options import Json, options_of, takes
+from flashbulb.audit.cli.shell.output import print_json, print_text
 from flashbulb.audit.settings import ADDED, DiscoverSettings, embedded_model
 
 
@@ -23,7 +23,7 @@ def detectors(as_json: Json = False) -> None:
     Example: flashbulb detectors
     """
     with errors_as_lines():
-        from flashbulb.audit.stages.session import list_detectors
+        from flashbulb.audit.stages.detectors import list_detectors
         from flashbulb.reports.views.terminal import print_detectors
 
         if as_json:
@@ -79,7 +79,7 @@ def sites(*, as_json: Json = False, **options: Any) -> None:
     """
     with errors_as_lines():
         from flashbulb.audit.additions.chosen import ChosenModel
-        from flashbulb.audit.stages.session import list_sites
+        from flashbulb.audit.stages.sites import list_sites
         from flashbulb.reports.views.audit_plan import offer_line
         from flashbulb.reports.views.terminal import print_sites
 

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.options import Json, chosen_settings, options_of, takes
-from flashbulb.audit.cli.output import lines_to_stderr, print_json
+from flashbulb.audit.cli.shell.options import Json, chosen_settings, options_of, takes
+from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json
 from flashbulb.audit.settings import LocalizeSettings
 
 

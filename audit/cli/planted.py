@@ -9,9 +9,9 @@ from typing import Annotated, Literal
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.command import CommandLine
-from flashbulb.audit.cli.options import Json
-from flashbulb.audit.cli.output import print_json, print_text
+from flashbulb.audit.cli.shell.command import CommandLine
+from flashbulb.audit.cli.shell.options import Json
+from flashbulb.audit.cli.shell.output import print_json, print_text
 from flashbulb.audit.planted.presets import ABOUT, PRESETS
 from flashbulb.audit.settings import SettingsError
 

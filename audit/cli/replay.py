@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from flashbulb.audit.cli.layers import COMMAND_LINE_ONLY, command_line_parameters, option_name
-from flashbulb.audit.cli.options import chosen_settings
+from flashbulb.audit.cli.shell.layers import COMMAND_LINE_ONLY, command_line_parameters, option_name
+from flashbulb.audit.cli.shell.options import chosen_settings
 from flashbulb.audit.settings import AuditSettings, SettingsError
-from flashbulb.audit.stages.replay import Replay, Settings
+from flashbulb.audit.stages.kept.replay import Replay, Settings
 from flashbulb.reports.tables.files import RunFileError
 
 TWO_REFERENCES = "--reference and --calibration exclude each other; give one of them"

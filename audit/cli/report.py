@@ -10,8 +10,8 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.gate import RUN_HELP, load_run_to_judge
-from flashbulb.audit.cli.options import Json, options_of, takes
-from flashbulb.audit.cli.output import print_json, print_text
+from flashbulb.audit.cli.shell.options import Json, options_of, takes
+from flashbulb.audit.cli.shell.output import print_json, print_text
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import REPORT_FILE, RunIncompleteError

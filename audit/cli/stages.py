@@ -10,8 +10,8 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.audit import ReplayOf, exit_with_verdict, read_request
-from flashbulb.audit.cli.options import Force, Gate, Json, chosen_settings, options_of, takes
-from flashbulb.audit.cli.output import lines_to_stderr, print_json, print_lines, print_text, run_document
+from flashbulb.audit.cli.shell.options import Force, Gate, Json, chosen_settings, options_of, takes
+from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_lines, print_text, run_document
 from flashbulb.audit.settings import (
     ActivationSettings,
     AuditSettings,

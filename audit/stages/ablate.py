@@ -18,7 +18,7 @@ from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import AblateSettings, SettingsError
-from flashbulb.audit.stages.account import library_versions
+from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
 from flashbulb.reports.figures.ablation import ablation_panel

@@ -12,10 +12,10 @@ from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
-from flashbulb.audit.stages.account import build_calibration, detected_entries
-from flashbulb.audit.stages.session import select_detectors
-from flashbulb.audit.stages.state import DetectedRun, Inputs, RecordedRun
-from flashbulb.audit.stages.tables import (
+from flashbulb.audit.stages.detectors import select_detectors
+from flashbulb.audit.stages.results.account import build_calibration, detected_entries
+from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun
+from flashbulb.audit.stages.results.tables import (
     measure_text_null,
     reference_scores_table,
     scores_table,

@@ -18,16 +18,17 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
-from flashbulb.audit.stages.account import library_versions
-from flashbulb.audit.stages.discover_output import (
+from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.kept.replay import Replay
+from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.results.discovery import (
     DiscoverySession,
     save_finding,
     show_finding,
     write_discovery_results,
     write_recoveries,
 )
-from flashbulb.audit.stages.replay import Replay
-from flashbulb.audit.stages.session import examine_model, load_training_images
+from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
 from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING

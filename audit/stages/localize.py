@@ -22,7 +22,7 @@ from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
-from flashbulb.audit.stages.localize_output import write_localization_results
+from flashbulb.audit.stages.results.localization import write_localization_results
 from flashbulb.reports.gate.check import load_checked
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import RunRecord, load_run

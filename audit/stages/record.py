@@ -12,11 +12,11 @@ from flashbulb.audit.record.recorder import Recorded, Recorder, record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch
-from flashbulb.audit.stages.account import recorded_entries
-from flashbulb.audit.stages.identity import set_identity
-from flashbulb.audit.stages.recorded import ACTIVATIONS, save_recorded, set_folder
+from flashbulb.audit.stages.kept.identity import set_identity
+from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
+from flashbulb.audit.stages.results.account import recorded_entries
+from flashbulb.audit.stages.results.state import Inputs, RecordedRun
 from flashbulb.audit.stages.session import Session, reload_base
-from flashbulb.audit.stages.state import Inputs, RecordedRun
 from flashbulb.audit.statistics.screening import fit_screen, screen_prompts
 
 logger = logging.getLogger(__name__)

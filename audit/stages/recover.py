@@ -20,10 +20,10 @@ from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifie
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages.finish import write_results
-from flashbulb.audit.stages.identity import attempt_fingerprints
+from flashbulb.audit.stages.kept.identity import attempt_fingerprints
+from flashbulb.audit.stages.results.finish import write_results
+from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun, Results
 from flashbulb.audit.stages.session import Session, load_training_images, reload_base
-from flashbulb.audit.stages.state import DetectedRun, RecordedRun, Results
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.reports.tables.files import RECOVERY_DIRECTORY

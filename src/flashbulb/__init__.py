@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from flashbulb.audit.settings import LocalizeSettings as LocalizeSettings
     from flashbulb.audit.stages.ablate import run_ablation as run_ablation
     from flashbulb.audit.stages.audit import run_audit as run_audit
-    from flashbulb.audit.stages.audit import run_calibration as run_calibration
     from flashbulb.audit.stages.audit import run_detect as run_detect
     from flashbulb.audit.stages.audit import run_record as run_record
     from flashbulb.audit.stages.audit import run_recover as run_recover
+    from flashbulb.audit.stages.calibrate import run_calibration as run_calibration
     from flashbulb.audit.stages.discover import run_discovery as run_discovery
     from flashbulb.audit.stages.evaluate import evaluate_run as evaluate_run
     from flashbulb.audit.stages.localize import run_localization as run_localization
@@ -47,11 +47,10 @@ _MODULE_BY_NAME = {
     **dict.fromkeys(
         ("AblateSettings", "AuditSettings", "DiscoverSettings", "LocalizeSettings"), "flashbulb.audit.settings"
     ),
-    **dict.fromkeys(
-        ("run_audit", "run_calibration", "run_detect", "run_record", "run_recover"), "flashbulb.audit.stages.audit"
-    ),
+    **dict.fromkeys(("run_audit", "run_detect", "run_record", "run_recover"), "flashbulb.audit.stages.audit"),
     "evaluate_run": "flashbulb.audit.stages.evaluate",
     "open_denoiser": "flashbulb.audit.model.families",
+    "run_calibration": "flashbulb.audit.stages.calibrate",
     "run_ablation": "flashbulb.audit.stages.ablate",
     "run_discovery": "flashbulb.audit.stages.discover",
     "run_localization": "flashbulb.audit.stages.localize",

@@ -20,7 +20,7 @@ import typer.testing
 from typer.testing import CliRunner
 
 from flashbulb.audit.cli import app
-from flashbulb.audit.stages import account
+from flashbulb.audit.stages.results import account
 from tests.audit.drawings import drawn_once
 from tests.paths import ROOT
 from tests.processes import Forked

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from flashbulb.audit.stages import detect, finish
+from flashbulb.audit.stages import detect
+from flashbulb.audit.stages.results import finish
 from flashbulb.reports.page import figures
 
 _SVG = "score_distributions calibration text_null spike_heatmap recovery_curves neuron_groups".split()

@@ -15,7 +15,7 @@ import torch
 
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages import session
+from flashbulb.audit.stages import base, session
 from flashbulb.audit.stages.audit import run_record
 from flashbulb.reports.gate.check import load_checked
 from flashbulb.reports.tables.files import TABLE_FILES, RunIncompleteError, sha256_of
@@ -269,7 +269,8 @@ def test_one_model_is_in_memory_at_a_time(pair, tmp_path, monkeypatch):
         return denoiser
 
     session_open = session.open_denoiser
-    monkeypatch.setattr(session, "open_denoiser", open_denoiser)
+    for module in (base, session):
+        monkeypatch.setattr(module, "open_denoiser", open_denoiser)
     settings = AuditSettings.model_validate(
         {
             "model": str(pair.finetune),

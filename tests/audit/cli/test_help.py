@@ -12,9 +12,9 @@ import typer
 from typer.main import get_command
 
 from flashbulb.audit.cli import app
-from flashbulb.audit.cli.command import NAME
-from flashbulb.audit.cli.help import COMMAND_PANELS, examples_of
-from flashbulb.audit.cli.layers import is_layered, leaf_commands, option_name, variables_of
+from flashbulb.audit.cli.shell.command import NAME
+from flashbulb.audit.cli.shell.help import COMMAND_PANELS, examples_of
+from flashbulb.audit.cli.shell.layers import is_layered, leaf_commands, option_name, variables_of
 from flashbulb.audit.detectors import find_detectors
 from flashbulb.audit.settings import (
     AblateSettings,

@@ -44,7 +44,7 @@ def test_an_interrupt_before_a_command_begins_is_one_line(monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("flashbulb.audit.cli.command.bind_variables_", interrupted)
+    monkeypatch.setattr("flashbulb.audit.cli.shell.command.bind_variables_", interrupted)
     answer = run_flashbulb("gate", "nowhere")
     assert (answer.code, answer.err) == (130, "flashbulb: interrupted\n")
 

@@ -10,8 +10,8 @@ import pytest
 from typer.main import get_command
 
 from flashbulb.audit.cli import app
-from flashbulb.audit.cli.command import Command
-from flashbulb.audit.cli.layers import COMMAND_LINE_ONLY, is_layered, leaf_commands, option_name, variables_of
+from flashbulb.audit.cli.shell.command import Command
+from flashbulb.audit.cli.shell.layers import COMMAND_LINE_ONLY, is_layered, leaf_commands, option_name, variables_of
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.reports.tables.verdict import Verdict
 from tests.audit.commands import ROOT, Answer, error_line, run_flashbulb, text_file
@@ -108,7 +108,7 @@ def test_outputs_of_the_gate_can_be_set_in_the_file(example: Path) -> None:
 
 def test_required_option_may_come_from_any_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flashbulb.audit.stages.audit.run_calibration", lambda settings, **_: settings.prompts)
+    monkeypatch.setattr("flashbulb.audit.stages.calibrate.run_calibration", lambda settings, **_: settings.prompts)
     line = message_of(run_flashbulb("calibrate", "--out", "c"))
     assert line == "--reference is missing; pass it, set FLASHBULB_REFERENCE, or add it to flashbulb.toml"
     text_file(Path("flashbulb.toml"), ["[calibrate]", 'reference = "clean.txt"'])

@@ -35,7 +35,7 @@ def examined():
     """Count toy models as examined, which have random weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("FLASHBULB_EXAMINE")
-        patch.setattr("flashbulb.audit.stages.session.require_working", lambda *_, **__: None)
+        patch.setattr("flashbulb.audit.stages.examine.require_working", lambda *_, **__: None)
         yield
 
 

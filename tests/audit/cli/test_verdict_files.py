@@ -126,7 +126,7 @@ def test_an_interrupted_audit_leaves_no_verdict(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(f"flashbulb.audit.stages.finish.{part}", fails)
+    monkeypatch.setattr(f"flashbulb.audit.stages.results.finish.{part}", fails)
     assert audit("--gate").code == code
     assert run_json(copied)["status"] in ("interrupted", "failed")
     assert "verdict" not in run_json(copied)
@@ -141,7 +141,7 @@ def test_an_interrupted_audit_leaves_no_verdict(
 def test_an_audit_is_not_complete_while_its_verdict_is_written(
     audit: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    import flashbulb.audit.stages.finish as output
+    import flashbulb.audit.stages.results.finish as output
 
     statuses, written = [], getattr(output, part)
 

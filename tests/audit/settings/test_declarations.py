@@ -12,9 +12,9 @@ from typer.main import get_command
 
 from flashbulb.audit.cli import app
 from flashbulb.audit.cli.app import errors_as_lines
-from flashbulb.audit.cli.command import NAME, CommandLine, Root
-from flashbulb.audit.cli.layers import option_name
-from flashbulb.audit.cli.options import chosen_settings, options_of, takes
+from flashbulb.audit.cli.shell.command import NAME, CommandLine, Root
+from flashbulb.audit.cli.shell.layers import option_name
+from flashbulb.audit.cli.shell.options import chosen_settings, options_of, takes
 from flashbulb.audit.settings import (
     MODELS,
     PANELS,

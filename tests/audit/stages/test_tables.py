@@ -6,7 +6,7 @@ import pytest
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.columns import Column
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, Recovered
-from flashbulb.audit.stages.tables import TIER_RECOVER, TIER_STEP, recoveries_table, scores_table, spikes_table
+from flashbulb.audit.stages.results.tables import TIER_RECOVER, TIER_STEP, recoveries_table, scores_table, spikes_table
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons, Spike
 from flashbulb.audit.training_images.nearest import Nearest

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flashbulb.audit.cli import options
+from flashbulb.audit.cli.shell import options
 from flashbulb.reports.gate import outputs
 from flashbulb.reports.gate.formats import OUTPUT_FORMATS, Judgement, OutputFormat
 from flashbulb.reports.gate.judgement import judge, untrusted_report

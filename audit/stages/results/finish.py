@@ -12,9 +12,9 @@ import pyarrow as pa
 from flashbulb.audit.recover.outcome import Recovered
 from flashbulb.audit.recover.samples import sample_paths
 from flashbulb.audit.run.directory import RunDirectory
-from flashbulb.audit.stages.account import build_run_record
-from flashbulb.audit.stages.state import Inputs, Results
-from flashbulb.audit.stages.tables import finding_id, recoveries_table, scores_table, site_profiles_table
+from flashbulb.audit.stages.results.account import build_run_record
+from flashbulb.audit.stages.results.state import Inputs, Results
+from flashbulb.audit.stages.results.tables import finding_id, recoveries_table, scores_table, site_profiles_table
 from flashbulb.audit.statistics.neuron_groups import (
     MAX_P_VALUE,
     MIN_JACCARD,

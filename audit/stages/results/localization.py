@@ -14,7 +14,7 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.localizer import LocalizedMemory
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.settings import LocalizeSettings
-from flashbulb.audit.stages.account import library_versions
+from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import Site, TokenClass, save_neurons
 from flashbulb.reports.figures.localization import LocalizationRow, layer_map, localization_panel
 from flashbulb.reports.tables.files import SCHEMA_VERSION, write_json, write_text

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.stages.state import DetectedRun, Inputs, RecordedRun, Results
+from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
 from flashbulb.reports.tables.files import SCHEMA_VERSION, TABLE_FILES, sha256_of

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from flashbulb.audit.run.directory import DETECTION, RunDirectory, RunDirectoryError
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages.identity import detection_identity
-from flashbulb.audit.stages.recorded import open_recorded
+from flashbulb.audit.stages.kept.identity import detection_identity
+from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.reports.tables.files import DETECTION_TABLES, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.run_record import COMPLETE, DETECTED, RECORDED
 

@@ -22,8 +22,8 @@ from flashbulb.audit.settings import (
     RecoverySettings,
     ScreeningSettings,
 )
-from flashbulb.audit.stages.account import library_versions
-from flashbulb.audit.stages.state import AuditedModel, Inputs
+from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 
 
 def audit_identity(inputs: Inputs) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
 
-from flashbulb.audit.cli.help import (
+from flashbulb.audit.cli.shell.help import (
     COMMAND_PANELS,
     epilog_of,
     fold_negatives_,
@@ -21,7 +21,7 @@ from flashbulb.audit.cli.help import (
     show_defaults_,
     sort_into_panels_,
 )
-from flashbulb.audit.cli.layers import (
+from flashbulb.audit.cli.shell.layers import (
     add_origins,
     bind_variables_,
     inherited_options,
@@ -31,9 +31,9 @@ from flashbulb.audit.cli.layers import (
     remember_origins,
     unknown_variables,
 )
-from flashbulb.audit.cli.settings_file import read_settings_file
-from flashbulb.audit.cli.shortage import describe_shortage
-from flashbulb.audit.cli.signals import InterruptedEarly, interrupt_code, interrupts_as_errors
+from flashbulb.audit.cli.shell.settings_file import read_settings_file
+from flashbulb.audit.cli.shell.shortage import describe_shortage
+from flashbulb.audit.cli.shell.signals import InterruptedEarly, interrupt_code, interrupts_as_errors
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.views.text import visible_text
 

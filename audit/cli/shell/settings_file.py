@@ -11,7 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flashbulb.audit.cli.layers import LeafCommand, is_layered, leaf_commands, option_name
+from flashbulb.audit.cli.shell.layers import LeafCommand, is_layered, leaf_commands, option_name
 from flashbulb.audit.settings import SettingsError
 
 SETTINGS_FILE = Path("flashbulb.toml")

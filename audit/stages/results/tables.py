@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.outcome import Outcome, Recovered
-from flashbulb.audit.stages.state import Inputs
+from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull, fit_text_null

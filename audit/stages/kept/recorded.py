@@ -17,8 +17,8 @@ from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import check_intact, find_damage, read_prompt_set, save_prompts
 from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of, flatten_json
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages.identity import calibration_identity, recording_identity, set_identity
-from flashbulb.audit.stages.state import AuditedModel, Inputs, RecordedRun
+from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity, set_identity
+from flashbulb.audit.stages.results.state import AuditedModel, Inputs, RecordedRun
 from flashbulb.hooks import Site
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed
 from flashbulb.reports.gate.policy import Policy, read_policy

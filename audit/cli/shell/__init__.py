@@ -1,0 +1,1 @@
+"""What every command shares: options and their layers, help, output, signals and shortages."""

@@ -1,0 +1,49 @@
+"""Record reference prompts once, for later audits."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from flashbulb.audit.prompts.prompt_set import read_prompts
+from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
+from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.stages.claim import status_on_failure
+from flashbulb.audit.stages.detectors import select_detectors
+from flashbulb.audit.stages.kept.identity import (
+    calibration_identity,
+    recording_identity,
+    set_identity,
+)
+from flashbulb.audit.stages.kept.recorded import CALIBRATION_FILE, save_calibration
+from flashbulb.audit.stages.record import record_prompt_set
+from flashbulb.audit.stages.session import (
+    check_reference_size,
+    check_store_size,
+    load_session,
+)
+
+logger = logging.getLogger(__name__)
+
+
+def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
+    """Record the prompts of `settings` as the reference of later audits, and return the folder of this calibration.
+
+    Raises:
+        the errors of `run_audit`.
+    """
+    prompts = read_prompts(settings.prompts, settings.text_column)
+    check_reference_size(prompts)
+    session = load_session(settings, prompts, None, select_detectors(settings.detectors, settings.sites))
+    inputs = session.inputs
+    check_store_size(inputs)
+    with RunDirectory.open(settings.out, {"calibration": recording_identity(inputs)}, force=force) as run:
+        (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
+        with status_on_failure(run):
+            recorded = record_prompt_set(session.recorder(), run.path, inputs, "reference", prompts)
+        identity = calibration_identity(inputs.model, inputs.settings)
+        fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts, inputs.model))
+        save_calibration(run.path, identity, prompts, recorded, fingerprint)
+        run.update(status="calibration", settings=inputs.settings.model_dump(mode="json"))
+    logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
+    return run.path

@@ -1,0 +1,78 @@
+"""Hold a run directory while stages write into it, and say in run.json how they ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from flashbulb.audit.additions.chosen import model_name
+from flashbulb.audit.localize.memories import MemoriesError
+from flashbulb.audit.model.errors import ModelError, UntrustedModel
+from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.planted.manifest import PlantedModelError
+from flashbulb.audit.prompts.labels import LabelsError
+from flashbulb.audit.prompts.prompt_set import PromptFileError
+from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError
+from flashbulb.audit.stages.kept.recorded import CalibrationError
+from flashbulb.audit.stages.results.state import Inputs
+from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.hooks import (
+    FingerprintMismatch,
+    NewerSchema,
+    NonFiniteActivation,
+    SiteDidNotFire,
+    UnknownArchitecture,
+)
+
+logger = logging.getLogger(__name__)
+
+USAGE_ERRORS = (
+    LabelsError,
+    MemoriesError,
+    PlantedModelError,
+    CalibrationError,
+    ModelError,
+    PromptFileError,
+    RunDirectoryError,
+    TrainingImagesError,
+    UnknownArchitecture,
+    FingerprintMismatch,
+    NewerSchema,
+)
+UNTRUSTED_ERRORS = (SiteDidNotFire, NonFiniteActivation, UntrustedModel)
+
+
+@contextmanager
+def claim(inputs: Inputs, identity: Mapping[str, Any], force: bool) -> Iterator[RunDirectory]:
+    """Hold the run directory, write the settings into run.json, and if the stages fail, also the status."""
+    with RunDirectory.open(inputs.settings.out, identity, force=force) as run, status_on_failure(run):
+        model, n_prompts, name = inputs.model, len(inputs.candidates.prompts), model_name(inputs.settings)
+        logger.info("%s (%s, %s on %s)", name, model.fingerprint, model.dtype, model.device)
+        logger.info("%d prompts, results in %s", n_prompts, run.path)
+        run.update(settings=inputs.settings.model_dump(mode="json"))
+        yield run
+
+
+@contextmanager
+def status_on_failure(run: RunDirectory) -> Iterator[None]:
+    """Flush denormals while the stages compute; if they fail or are interrupted, write the status into run.json."""
+    try:
+        with flushed_denormals():
+            yield
+    except KeyboardInterrupt:
+        _state(run, status="interrupted")
+        raise
+    except UNTRUSTED_ERRORS as error:
+        _state(run, status="untrusted", problems=[str(error)])
+        raise
+    except Exception:
+        _state(run, status="failed")
+        raise
+
+
+def _state(run: RunDirectory, **entries: Any) -> None:
+    """Write how a stage ended, if the disk takes it; otherwise run.json keeps the status of a running audit."""
+    with suppress(OSError):
+        run.update(**entries)
