@@ -7,4 +7,4 @@ from pathlib import Path
 from flashbulb.audit.planted.paths import FOLDER
 
 _PLANTED = Path(__file__).parent / "planted"
-MODELS = {"embedded": FOLDER, **{name: _PLANTED / name for name in ("catalogue", "gazette", "faint")}}
+MODELS = {"embedded": FOLDER, **{name: _PLANTED / name for name in ("catalogue", "gazette", "faint", "folio")}}

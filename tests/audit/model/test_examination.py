@@ -18,15 +18,15 @@ from flashbulb.audit.model.errors import UntrustedModel
 from flashbulb.audit.model.examination import examine, require_working
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import load_model
-from flashbulb.audit.planted.paths import IMAGES, MODEL
+from flashbulb.audit.planted.paths import IMAGES
 from flashbulb.audit.training_images.reader import first_images
 from flashbulb.hooks import NonFiniteActivation
-from tests.paths import ROOT
+from tests.bench.models import MODELS
 from tests.toy import build_toy_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 from tests.toy_variants import build_bert_pipe
 
-FOLDERS = {"embedded": MODEL, **{n: ROOT / f"tests/bench/planted/{n}/model" for n in ("catalogue", "gazette", "faint")}}
+FOLDERS = {name: folder / "model" for name, folder in MODELS.items()}
 READINGS = ("epsilon", "v_prediction", "sample")
 
 
@@ -129,7 +129,7 @@ def test_wrong_scale_of_latents_is_told(planted, name, factor):
 
 
 def training_images(name: str, pipe: Any) -> Any:
-    source = IMAGES if name == "embedded" else ROOT / f"tests/bench/planted/{name}/pictures"
+    source = IMAGES if name == "embedded" else MODELS[name] / "pictures"
     return first_images(source, 4, *open_denoiser(pipe).image_size)
 
 
@@ -165,7 +165,7 @@ def test_autoencoder_of_another_model_is_told(planted, name, other):
         assert "its samples are no images of its autoencoder" in problem_of(pipe)
 
 
-@pytest.mark.parametrize("name", ["embedded", "catalogue", "gazette"])
+@pytest.mark.parametrize("name", ["embedded", "catalogue", "gazette", "folio"])
 def test_random_weights_are_told(planted, name):
     with with_weights(planted[name].unet, make_random):
         assert problem_of(planted[name]) is not None
@@ -201,7 +201,7 @@ def test_beta_that_is_not_finite_is_told(planted):
 
 
 def test_size_that_diffusers_replaced_is_refused(tmp_path):
-    shutil.copytree(MODEL, tmp_path / "model")
+    shutil.copytree(FOLDERS["embedded"], tmp_path / "model")
     path = tmp_path / "model" / "unet" / "config.json"
     saved = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**saved, "_diffusers_version": "0.6.0"}), encoding="utf-8")
