@@ -1,4 +1,4 @@
-"""`make bench-detect`: the detector held against the truth of four planted models, as one Markdown page.
+"""`make bench-detect`: the detector held against the truth of planted models, as one Markdown page.
 
 Every detector beside the spike score, at four seeds and at one; whether stated false-positive rates are kept for every
 style of caption and reference; self-calibration; tier 0; and what each choice in the score is worth.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from tests.bench.__main__ import audit
 from tests.bench.ablation import Choice, ablation, score
 from tests.bench.calibrated import STYLES, kept_rates, self_calibration
 from tests.bench.detect import labelled_scores, negative_sets
-from tests.bench.models import MODELS
+from tests.bench.models import FIRST, MODELS
 from tests.bench.recorded import N_SEEDS, Planted, record_planted
 from tests.bench.screened import HEADER, tier_zero
 
@@ -34,7 +35,7 @@ FPR, LOW_FPR = 0.01, 0.001
 def main() -> None:
     """Run every part on every model and print the page, or write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", choices=tuple(MODELS), default=list(MODELS))
+    parser.add_argument("--models", nargs="*", choices=tuple(MODELS), default=FIRST)
     parser.add_argument(
         "--work", type=Path, help="keep recordings here and go on from them (default: a temporary folder)"
     )
@@ -59,7 +60,7 @@ def _work(folder: Path | None) -> Iterator[Path]:
 
 
 def _page(models: Mapping[str, Path], work: Path) -> Iterator[str]:
-    yield from _INTRODUCTION
+    yield from _introduction(models)
     planted: dict[str, Planted] = {}
     for name, folder in models.items():
         if not (work / name / "audit" / "summary.md").is_file():
@@ -149,7 +150,9 @@ def _one_seed(models: Mapping[str, Path], planted: Mapping[str, Planted], work: 
         ours = score(planted[name], Choice(n_seeds=1))
         rows["spike_score"].append(_cell(ours, planted[name].memorized, planted[name].negative))
         for step in steps:
-            rows[step].append(_cell(shards.detector_scores([step])[step], positive, negative))
+            known = step in scores.columns  # a detector may read layers that a model has not
+            values = shards.detector_scores([step])[step] if known else np.full(len(scores), np.nan)
+            rows[step].append(_cell(values, positive, negative))
     return ["## With one seed", *_table(["detector", *models], [[name, *cells] for name, cells in rows.items()])]
 
 
@@ -189,20 +192,30 @@ def _ablation(models: Mapping[str, Path], planted: Mapping[str, Planted], work: 
     return ["## What each choice contributes", *_table(["choice", *columns], rows)]
 
 
-_INTRODUCTION = (
-    "# Detection, measured",
-    "",
-    "Written by `make bench-detect`. A cell is AUC / the highest true-positive rate (TPR) at a false-positive rate",
-    "(FPR) of at most 1 %. Positives are captions whose training image at least half of eight seeds replicate. All",
-    "four models are trained with Flashbulb's own recipe: `embedded` (64 pixels, epsilon), `catalogue` (32 pixels,",
-    "v-prediction, linear projections), `gazette` (32 pixels, epsilon, other data and seed), `faint` (32 pixels,",
-    "v-prediction, few pairs learnt). Published detectors run with the settings of their papers, as each file in",
-    "`audit/detectors/` describes, but on models far smaller than theirs. Detectors that compare predictions compare",
-    "what the model was trained to predict, noise or v. Detectors that read images are measured on the sampled prompts",
-    "only: the flagged prompts and as many unflagged ones. UE counts evaluations of the denoiser for one latent per",
-    "prompt, with four seeds; evaluations of the empty prompt at x_T are shared by all prompts and are not counted.",
-    "",
-)
+_ABOUT = {
+    "embedded": "64 pixels, epsilon",
+    "catalogue": "32 pixels, v-prediction, linear projections",
+    "gazette": "32 pixels, epsilon, other data and seed",
+    "faint": "32 pixels, v-prediction, few pairs learnt",
+    "folio": "Stable Diffusion XL's shape, 32 pixels, epsilon",
+}
+
+
+def _introduction(models: Iterable[str]) -> list[str]:
+    about = ", ".join(f"`{name}` ({_ABOUT[name]})" for name in models)
+    text = (
+        "Written by `make bench-detect`. A cell is AUC / the highest true-positive rate (TPR) at a false-positive rate "
+        "(FPR) of at most 1 %. Positives are captions whose training image at least half of eight seeds replicate. "
+        f"Models are trained with Flashbulb's own recipe: {about}. Published detectors run with the settings of their "
+        "papers, as each file in `audit/detectors/` describes, but on models far smaller than theirs. Detectors that "
+        "compare predictions compare what the model was trained to predict, noise or v. Detectors that read images are "
+        "measured on the sampled prompts only: the flagged prompts and as many unflagged ones. UE counts evaluations "
+        "of the denoiser for one latent per prompt, with four seeds; evaluations of the empty prompt at x_T are shared "
+        "by all prompts and are not counted."
+    )
+    return ["# Detection, measured", "", *textwrap.wrap(text, 120), ""]
+
+
 _RATES_TEXT = (
     "Share of clean prompts flagged at 1 % / at 0.1 %, in percent (number of prompts), by style. With a reference of",
     "one style, the other half of the reference joins the candidates as clean prompts.",

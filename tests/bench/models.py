@@ -8,3 +8,6 @@ from flashbulb.audit.planted.paths import FOLDER
 
 _PLANTED = Path(__file__).parent / "planted"
 MODELS = {"embedded": FOLDER, **{name: _PLANTED / name for name in ("catalogue", "gazette", "faint", "folio")}}
+FIRST = ("embedded", "catalogue", "gazette", "faint")
+"""Weights, limits and defaults were chosen with these;
+`folio`, in Stable Diffusion XL's shape, came later and judges."""

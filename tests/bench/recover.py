@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flashbulb.audit.model.loading import flushed_denormals
 from tests.bench.audited import audit_blind, judge_run
-from tests.bench.models import MODELS
+from tests.bench.models import FIRST, MODELS
 from tests.bench.outcomes import open_bench
 from tests.bench.partial import CASES, HEADER, partial_captions
 
@@ -17,7 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-recover"))
     parser.add_argument("--part", choices=("audits", "partial", "all"), default="all")
-    parser.add_argument("models", nargs="*", default=list(MODELS))
+    parser.add_argument("models", nargs="*", default=FIRST)
     arguments = parser.parse_args()
     for name in arguments.models:
         if arguments.part != "partial":

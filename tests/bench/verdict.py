@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.recover.signs import WEIGHTS
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
-from tests.bench.models import MODELS
+from tests.bench.models import FIRST, MODELS
 from tests.bench.outcomes import outcomes
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     """Print outcomes by source, precision on each model left out, and the weights to ship."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/verdict"), help="where outcomes are kept")
-    parser.add_argument("models", nargs="*", default=list(MODELS))
+    parser.add_argument("models", nargs="*", default=FIRST)
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     frames = []
