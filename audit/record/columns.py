@@ -84,9 +84,9 @@ class Columns:
         """Put the columns side by side: [..., neuron] each, by name, to [..., neuron]."""
         return np.concatenate([by_name[name] for name in self.names], axis=-1)
 
-    def by_site(self, row: Row) -> dict[Site, Row]:
+    def by_site(self, row: npt.NDArray[np.floating]) -> dict[Site, npt.NDArray[np.floating]]:
         """Return the part of [..., neuron] that belongs to each site, over all its columns."""
-        parts: dict[Site, list[Row]] = {}
+        parts: dict[Site, list[npt.NDArray[np.floating]]] = {}
         for column, part in zip(self.ordered, np.split(row, self.starts[1:], axis=-1), strict=True):
             parts.setdefault(column.site, []).append(part)
         return {site: np.concatenate(of_site, axis=-1) for site, of_site in parts.items()}

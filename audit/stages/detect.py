@@ -26,7 +26,7 @@ from flashbulb.audit.stages.results.tables import (
 from flashbulb.audit.statistics.detection import BaseShards, Detected, RecordedSet, detect
 from flashbulb.audit.statistics.flags import choose
 from flashbulb.audit.statistics.scores import baseline_arrays, baseline_columns
-from flashbulb.audit.statistics.spikes import read_neurons
+from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.reports.figures.panels import score_histogram
 from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, TEXT_NULL_SCHEMA
 from flashbulb.reports.tables.files import (
@@ -43,7 +43,7 @@ from flashbulb.reports.tables.files import (
     TEXT_NULL_FILE,
     atomic_write,
 )
-from flashbulb.reports.tables.schema import SPIKES_SCHEMA, schema_of_scores, write_table
+from flashbulb.reports.tables.schema import schema_of_scores, spikes_schema, write_table
 
 _STALE_FILES = (SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE)
 """Files of an earlier detection or recovery that would contradict this detection."""
@@ -95,6 +95,12 @@ def _base_shards(recorded: RecordedRun) -> BaseShards | None:
     return BaseShards(recorded.base_shards("candidates"), recorded.base_shards("reference") if has_reference else None)
 
 
+def _base_neurons(recorded: RecordedRun, detected: Detected) -> BaseNeurons | None:
+    if recorded.inputs.base is None:
+        return None
+    return BaseNeurons(detected.base_groups, recorded.base_shards("candidates"))
+
+
 def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
     """Add controls, the neurons behind each flag, and how well the text alone separates flagged from other prompts."""
     inputs, settings, scored = recorded.inputs, recorded.inputs.settings, detected.scored
@@ -107,6 +113,7 @@ def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
         n_spikes=settings.n_top_neurons,
         climbed_kind=settings.ascend_kind,
         n_climbed=settings.ascend_neurons,
+        base=_base_neurons(recorded, detected),
     )
     text_null = measure_text_null(text_sets(inputs, scored), settings.seed)
     return DetectedRun(
@@ -143,8 +150,9 @@ def write_detected(recorded: RecordedRun, detection: DetectedRun, run: Path) -> 
     texts, footer = text_sets(inputs, scored), {"model_fingerprint": inputs.model.fingerprint}
     with atomic_write(run / BASELINE_FILE) as part:
         part.write_bytes(save(baseline_arrays(scored.groups), baseline_columns(scored.groups)))
-    spikes = spikes_table(inputs.candidates.prompts, detection.flagged)
-    write_table(run / SPIKES_FILE, spikes, SPIKES_SCHEMA, footer)
+    has_base = inputs.base is not None
+    spikes = spikes_table(inputs.candidates.prompts, detection.flagged, has_base=has_base)
+    write_table(run / SPIKES_FILE, spikes, spikes_schema(has_base=has_base), footer)
     write_table(run / REFERENCE_SCORES_FILE, reference_scores_table(inputs, scored), REFERENCE_SCORES_SCHEMA, footer)
     write_table(run / TEXT_NULL_FILE, text_null_table(texts, detection.text_null), TEXT_NULL_SCHEMA, footer)
     score_histogram(

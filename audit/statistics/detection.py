@@ -41,11 +41,13 @@ class Detected:
         style_shift: AUC of a text-only classifier of candidates against reference: 0.5 is the same style; None
             without a reference or with too few prompts.
         pooled: candidates helped to fit the baseline, because there is no reference or its style differs.
+        base_groups: the groups of `scored` as the base scores them; empty without a base.
     """
 
     scored: Scored
     style_shift: float | None
     pooled: bool
+    base_groups: tuple[GroupScores, ...] = ()
 
 
 def detect(
@@ -83,11 +85,13 @@ def detect(
         ]
 
     groups = score(candidates.shards, clean)
-    of_base = None if base is None else combine(score(base.candidates, base.reference), scale=groups)
+    base_groups = [] if base is None else score(base.candidates, base.reference)
+    of_base = combine(base_groups, scale=groups) if base_groups else None
     columns = {f"spikes_{group.kind}": group.candidates for group in groups}
     columns |= _detector_columns(sites, detectors, candidates.shards, clean)
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
-    return Detected(flagged_at(groups, columns, combine(groups), styles, fpr, of_base), shift, pooled)
+    scored = flagged_at(groups, columns, combine(groups), styles, fpr, of_base)
+    return Detected(scored, shift, pooled, tuple(base_groups))
 
 
 def _detector_columns(

@@ -1,9 +1,13 @@
-"""The neurons behind a flag: for a few prompts, those farthest from their baseline, and how each site stands out."""
+"""The neurons behind a flag: for a few prompts, those farthest from their baseline, and how each site stands out.
+
+Of a fine-tune, z is the difference from its base, each whitened by its own baselines: what the training added.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +20,50 @@ from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.hooks import Site
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
 
+Row = npt.NDArray[np.float64]  # [neuron]
+
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """One neuron of one prompt, far from its baseline; `share` is its share of the squared score of its kind."""
+    """One neuron of one prompt, far from its baseline.
+
+    Args:
+        own_z: z in the audited model.
+        share: of z² in the sum over all neurons of its kind.
+        base_z: z of the same neuron in the base; None without a base.
+    """
 
     column: Column
     neuron: int
     activation: float
-    z: float
+    own_z: float
     share: float
+    base_z: float | None = None
+
+    @property
+    def z(self) -> float:
+        """Distance from the baseline; with a base, the part that the base does not have."""
+        return self.own_z - (self.base_z or 0.0)
+
+
+class BaseNeurons(NamedTuple):
+    """The same kinds of site scored on the base, in the same order, and the same candidates recorded on it."""
+
+    groups: Sequence[GroupScores]
+    candidates: Shards
+
+
+class _Whitened(NamedTuple):
+    """One candidate: its activations [1, neuron], and their z in the audited model and in the base."""
+
+    position: int
+    activations: Matrix
+    own_z: Row
+    base_z: Row | None
+
+    @property
+    def z(self) -> Row:
+        return self.own_z if self.base_z is None else self.own_z - self.base_z
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,41 +98,64 @@ def read_neurons(
     n_spikes: int,
     climbed_kind: str,
     n_climbed: int,
+    base: BaseNeurons | None = None,
 ) -> dict[int, PromptNeurons]:
     """Read the neurons of the candidates at `positions`, each once, and return what they show, by position.
 
     Args:
         n_spikes: neurons to list over all kinds of site.
         n_climbed: neurons to list of `climbed_kind`.
+        base: z is then the difference from it.
     """
     spikes: dict[int, list[Spike]] = {position: [] for position in positions}
     climbed: dict[int, list[Spike]] = {position: [] for position in positions}
     profiles: dict[int, list[SiteProfile]] = {position: [] for position in positions}
-    for group in groups:
+    for index, group in enumerate(groups):
         is_climbed = group.kind == climbed_kind
-        for position, row in candidates.rows(group.columns, positions):
-            z = z_scores(row, group.baseline_of(position))[0]
-            farthest = _spikes(row, z, group.columns, max(n_spikes, n_climbed) if is_climbed else n_spikes)
-            spikes[position] = sorted(spikes[position] + farthest, key=lambda spike: -abs(spike.z))[:n_spikes]
-            climbed[position] += farthest[:n_climbed] if is_climbed else ()
-            profiles[position] += _profiles(z, group.columns)
+        n = max(n_spikes, n_climbed) if is_climbed else n_spikes
+        of_base = None if base is None else (base.groups[index], base.candidates)
+        for row in _whiten(group, candidates, positions, of_base):
+            farthest = _spikes(row, group.columns, n)
+            spikes[row.position] = sorted(spikes[row.position] + farthest, key=lambda s: -abs(s.z))[:n_spikes]
+            climbed[row.position] += farthest[:n_climbed] if is_climbed else ()
+            profiles[row.position] += _profiles(row.z, group.columns)
     return {p: PromptNeurons(spikes[p], climbed[p], profiles[p]) for p in positions}
 
 
-def _spikes(row: Matrix, z: npt.NDArray[np.float32], columns: Columns, n: int) -> list[Spike]:
-    total = max(float(np.square(z, dtype=np.float64).sum()), 1e-30)
-    farthest = np.argsort(-np.abs(z))[:n]
-    activations = np.nan_to_num(row[0, farthest]).tolist()
-    return [
-        Spike(column, neuron, activation, value, value**2 / total)
-        for (column, neuron), activation, value in zip(
-            columns.neurons_at(farthest), activations, z[farthest].tolist(), strict=True
-        )
-    ]
+def _whiten(
+    group: GroupScores, candidates: Shards, positions: Collection[int], base: tuple[GroupScores, Shards] | None
+) -> Iterator[_Whitened]:
+    """Yield the candidates at `positions`, in the order of the shards, which the base shares."""
+
+    def z_of(group: GroupScores, position: int, row: Matrix) -> Row:
+        return np.asarray(z_scores(row, group.baseline_of(position))[0], dtype=np.float64)
+
+    rows = candidates.rows(group.columns, positions)
+    if base is None:
+        yield from (_Whitened(position, row, z_of(group, position, row), None) for position, row in rows)
+        return
+    in_base, shards = base
+    for (position, row), (same, other) in zip(rows, shards.rows(group.columns, positions), strict=True):
+        assert position == same, f"prompt {position} is prompt {same} of the recording on the base"
+        yield _Whitened(position, row, z_of(group, position, row), z_of(in_base, position, other))
 
 
-def _profiles(z: npt.NDArray[np.float32], columns: Columns) -> list[SiteProfile]:
+def _spikes(row: _Whitened, columns: Columns, n: int) -> list[Spike]:
+    squared = np.square(row.z)
+    farthest = np.argsort(-squared)[:n]
+    listed = zip(
+        columns.neurons_at(farthest),
+        np.nan_to_num(row.activations[0, farthest]).tolist(),
+        row.own_z[farthest].tolist(),
+        (squared[farthest] / max(float(squared.sum()), 1e-30)).tolist(),
+        [None] * len(farthest) if row.base_z is None else row.base_z[farthest].tolist(),
+        strict=True,
+    )
+    return [Spike(*where, activation, own_z, share, base_z) for where, activation, own_z, share, base_z in listed]
+
+
+def _profiles(z: Row, columns: Columns) -> list[SiteProfile]:
     return [
         SiteProfile(site, float(np.sqrt(np.square(values).mean())), float((np.abs(values) > SPIKE_LIMIT).mean()))
-        for site, values in columns.by_site(z.astype(np.float64)).items()
+        for site, values in columns.by_site(z).items()
     ]

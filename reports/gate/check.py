@@ -13,13 +13,21 @@ from flashbulb.reports.gate.check_outcomes import check_outcomes
 from flashbulb.reports.gate.check_rows import (
     check_attempts,
     check_base_scores,
+    check_base_spikes,
     check_fingerprints,
     check_prompt_counts,
     check_recoveries,
     check_scores,
 )
 from flashbulb.reports.gate.findings import Finding, collect_findings, recount
-from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, RunIncompleteError, sha256_of
+from flashbulb.reports.tables.files import (
+    RECOVERIES_FILE,
+    SCORES_FILE,
+    SPIKES_FILE,
+    TABLE_FILES,
+    RunIncompleteError,
+    sha256_of,
+)
 from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
@@ -60,6 +68,7 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     scores, recoveries = tables.scores, tables.recoveries
     check_scores(directory / SCORES_FILE, scores, record.calibration)
     check_base_scores(directory / SCORES_FILE, scores, has_base=record.base is not None)
+    check_base_spikes(directory / SPIKES_FILE, tables.spikes, has_base=record.base is not None)
     check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
     has_training_images = record.settings.get("train_images") is not None

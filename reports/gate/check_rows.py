@@ -16,7 +16,9 @@ from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import Calibration, Counts
 from flashbulb.reports.tables.schema import (
     BASE_SCORE,
+    BASE_Z,
     FINETUNE_SCORE,
+    FINETUNE_Z,
     KNOWN_BY_BASE,
     RECOVERY_VERDICTS,
     SEVERITIES,
@@ -68,6 +70,21 @@ def check_base_scores(path: Path, scores: pa.Table, *, has_base: bool) -> None:
             raise RunIncompleteError(
                 f"{path}: a spike_score is not the difference of the two models' scores; run the audit again"
             )
+
+
+def check_base_spikes(path: Path, spikes: pa.Table, *, has_base: bool) -> None:
+    """Check that z is a difference where run.json names a base model, and only there.
+
+    Raises:
+        RunIncompleteError: a column is missing, is of another type or left over, or a z is not the difference.
+    """
+    found = {name: spikes.schema.field(name).type for name in (FINETUNE_Z, BASE_Z) if name in spikes.column_names}
+    if found != (dict.fromkeys((FINETUNE_Z, BASE_Z), pa.float64()) if has_base else {}):
+        stated = "names a base model" if has_base else "names no base model"
+        raise RunIncompleteError(f"{path}: run.json {stated}, it has the columns {sorted(found)}; run the audit again")
+    rows = spikes.select([FINETUNE_Z, BASE_Z, "z"]).to_pylist() if has_base else []
+    if any(None in row.values() or row[FINETUNE_Z] - row[BASE_Z] != row["z"] for row in rows):
+        raise RunIncompleteError(f"{path}: a z is not the difference of the two models' z; run the audit again")
 
 
 def check_ids(path: Path, ids: Sequence[str]) -> None:

@@ -131,7 +131,8 @@ def _base_sentences(run: RunRecord) -> list[str]:
         return []
     return [
         "The same prompts were recorded on the base model. Each model is compared with a baseline of its own, and the "
-        "spike score of the base is subtracted: scores, p-values and flags speak of the difference.",
+        "spike score of the base is subtracted: scores, p-values and flags speak of the difference. The z of a neuron, "
+        "by which recovery chooses what to climb, is likewise that of the model minus that of the base.",
         f"The base flags {count_text(run.counts.n_known_by_base or 0, 'prompt')} by its own score at the same rate.",
     ]
 

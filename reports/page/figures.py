@@ -87,7 +87,7 @@ def draw_figures(
             _distributions(run, tables),
             _calibration(run, tables["reference_scores"]),
             _text_null(run, tables["text_null"]),
-            _heatmap(tables["scores"], profiles, labels),
+            _heatmap(run, tables["scores"], profiles, labels),
             _recovery(tables["recoveries"]),
             _groups(tables["neuron_groups"]),
         )
@@ -145,7 +145,7 @@ def _text_null(run: RunRecord, rows: Sequence[TableRow]) -> Iterator[PageFigure]
         )
 
 
-def _heatmap(scores: Sequence[TableRow], profiles: Profiles, labels: Labels) -> Iterator[PageFigure]:
+def _heatmap(run: RunRecord, scores: Sequence[TableRow], profiles: Profiles, labels: Labels) -> Iterator[PageFigure]:
     if not profiles.flagged:
         return
     rows = {row["prompt_id"]: row for row in scores}
@@ -164,7 +164,8 @@ def _heatmap(scores: Sequence[TableRow], profiles: Profiles, labels: Labels) -> 
             floor=_TYPICAL_RMS_Z,
         ),
         f"Each row is a prompt, each column a site. A neuron spikes if its |z| is above {SPIKE_LIMIT:g}. Spikes are "
-        "evidence of recall, not the place where an image is stored.",
+        "evidence of recall, not the place where an image is stored."
+        + ("" if run.base is None else " z is the z of the fine-tune minus that of the base."),
     )
 
 

@@ -45,6 +45,16 @@ SPIKES_SCHEMA = pa.schema(
     ]
 )
 
+FINETUNE_Z, BASE_Z = "z_finetune", "z_base"
+"""Columns of spikes.parquet where the audit has a base model: the z-scores whose difference is z."""
+
+
+def spikes_schema(*, has_base: bool) -> pa.Schema:
+    """Return the columns of `spikes.parquet`."""
+    of_models = [required_column(name, pa.float64()) for name in (FINETUNE_Z, BASE_Z)]
+    return pa.schema([*SPIKES_SCHEMA, *(of_models if has_base else [])])
+
+
 RECOVERIES_SCHEMA = pa.schema(
     [
         pa.field("finding_id", pa.string()),

@@ -105,6 +105,8 @@ def attempt_fingerprints(inputs: Inputs, pooled: bool) -> dict[str, str]:
     if inputs.base is not None:
         made_by["base"] = inputs.base.fingerprint
     spiked = {"recording": recording_identity(inputs), "pooled": pooled}
+    if inputs.base is not None:
+        spiked["z"] = "difference"  # neurons are chosen by it
     return {
         name: fingerprint_of(
             {**made_by, **(spiked if strategy.needs_neurons else {}), **_select(settings, strategy.identity)}

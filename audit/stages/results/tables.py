@@ -16,7 +16,14 @@ from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull, fit_text_null
 from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, SITE_PROFILES_SCHEMA, TEXT_NULL_SCHEMA
-from flashbulb.reports.tables.schema import KNOWN_BY_BASE, RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema
+from flashbulb.reports.tables.schema import (
+    BASE_Z,
+    FINETUNE_Z,
+    KNOWN_BY_BASE,
+    RECOVERIES_SCHEMA,
+    scores_schema,
+    spikes_schema,
+)
 
 TIER_SCREEN, TIER_STEP, TIER_RECOVER = 0, 1, 3
 _PROMPT_COLUMNS = ("prompt_id", "source_file", "source_row", "n_duplicates")
@@ -99,7 +106,7 @@ def _image_columns(
     return columns
 
 
-def spikes_table(prompts: Sequence[Prompt], flagged: Mapping[int, PromptNeurons]) -> pa.Table:
+def spikes_table(prompts: Sequence[Prompt], flagged: Mapping[int, PromptNeurons], *, has_base: bool) -> pa.Table:
     """Build spikes.parquet: one row for each spiking neuron of a flagged prompt; attribution stays null."""
     rows = [
         {
@@ -111,11 +118,12 @@ def spikes_table(prompts: Sequence[Prompt], flagged: Mapping[int, PromptNeurons]
             "z": spike.z,
             "share": spike.share,
             "attribution": None,
+            **({FINETUNE_Z: spike.own_z, BASE_Z: spike.base_z} if has_base else {}),
         }
         for position, neurons in flagged.items()
         for spike in neurons.spikes
     ]
-    return pa.Table.from_pylist(rows, schema=SPIKES_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=spikes_schema(has_base=has_base))
 
 
 def finding_id(finding: int) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -117,6 +118,24 @@ def test_each_model_has_the_scores_of_an_audit_alone_in_the_unit_of_the_fine_tun
         else:
             assert (alone["spike_score"] == scores[name]).all()
     assert (scores["spike_score"] == scores["spike_score_finetune"] - scores["spike_score_base"]).all()
+
+
+def test_spikes_of_a_run_speak_of_the_difference_and_the_ascent_climbs_them(audited):
+    spikes = pd.read_parquet(audited / "spikes.parquet")
+    assert (spikes["z"] == spikes["z_finetune"] - spikes["z_base"]).all()
+    assert (spikes.groupby("prompt_id")["z"].apply(lambda z: z.abs().is_monotonic_decreasing)).all()
+    assert spikes["z_base"].abs().max() > 0
+    page = (audited / "report.html").read_text(encoding="utf-8")
+    assert "z is the z of the fine-tune minus that of the base" in page
+
+
+def test_a_run_whose_spikes_are_of_the_fine_tune_alone_is_refused(audited, tmp_path):
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    table = pq.read_table(run / "spikes.parquet").drop_columns(["z_base"])
+    pq.write_table(table, run / "spikes.parquet")
+    edit_run_json(run, "tables", "spikes.parquet", value=sha256_of(run / "spikes.parquet"))
+    with pytest.raises(RunIncompleteError, match="names a base model"):
+        load_checked(run)
 
 
 def test_every_report_lists_apart_what_the_base_knew(audited):

@@ -18,6 +18,7 @@ from flashbulb.reports.tables.schema import (
     SPIKES_SCHEMA,
     read_table,
     scores_schema,
+    spikes_schema,
     write_table,
 )
 
@@ -64,7 +65,7 @@ def test_spikes_have_site_neuron_and_token_class():
     step = Site("unet.mid_block.ff.net.2", "unet", "mid_block.ff.net.2", "feed_forward", 256, "input")
     step_spike = Spike(Column(step, "abs_max"), 7, 4.5, 9.0, 0.5)
     spikes = [step_spike, Spike(Column(text, "end_mean"), 3, -1.0, -8.0, 0.25)]
-    table = spikes_table(PROMPTS, {2: PromptNeurons(spikes, [], []), 1: PromptNeurons([], [], [])})
+    table = spikes_table(PROMPTS, {2: PromptNeurons(spikes, [], []), 1: PromptNeurons([], [], [])}, has_base=False)
     assert table.schema.equals(SPIKES_SCHEMA)
     rows = table.to_pylist()
     assert [(row["prompt_id"], row["site"], row["neuron"]) for row in rows] == [
@@ -73,6 +74,14 @@ def test_spikes_have_site_neuron_and_token_class():
     ]
     assert [row["token_class"] for row in rows] == ["all", "end"]
     assert [row["z"] for row in rows] == [9.0, -8.0]
+
+
+def test_spikes_of_a_fine_tune_have_the_z_of_both_models():
+    step = Site("unet.mid_block.ff.net.2", "unet", "mid_block.ff.net.2", "feed_forward", 256, "input")
+    spike = Spike(Column(step, "abs_max"), 7, 4.5, 9.0, 0.5, base_z=11.5)
+    table = spikes_table(PROMPTS, {2: PromptNeurons([spike], [], [])}, has_base=True)
+    assert table.schema.equals(spikes_schema(has_base=True))
+    assert [(row["z"], row["z_finetune"], row["z_base"]) for row in table.to_pylist()] == [(-2.5, 9.0, 11.5)]
 
 
 def test_recoveries_have_one_row_for_each_attempt_in_order():
@@ -98,6 +107,6 @@ def test_recoveries_mark_controls_and_name_each_finding_once():
 
 
 def test_without_findings_the_tables_are_empty():
-    assert spikes_table(PROMPTS, {}).num_rows == 0
+    assert spikes_table(PROMPTS, {}, has_base=False).num_rows == 0
     assert recoveries_table(PROMPTS, []).num_rows == 0
     assert recoveries_table(PROMPTS, []).schema.equals(RECOVERIES_SCHEMA)

@@ -5,7 +5,7 @@ import pytest
 
 from flashbulb.audit.statistics.baseline import z_scores
 from flashbulb.audit.statistics.scores import score_group, scored_kinds
-from flashbulb.audit.statistics.spikes import read_neurons
+from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
 from tests.audit.counting import counted_reads
 from tests.audit.neuron_sets import (
@@ -119,3 +119,63 @@ def test_chosen_prompts_are_read_once_and_no_other_shard(tmp_path):
     assert list(neurons) == [9, 30, 10]
     assert {path.name for path, _ in reads} == {"part-00001.parquet", "part-00003.parquet"}
     assert set(reads.values()) == {1}
+
+
+@pytest.fixture(scope="module")
+def in_both_models(tmp_path_factory):
+    """One prompt's own neurons spike in both models, as high in the base; another set rose in the fine-tune alone."""
+    folder = tmp_path_factory.mktemp("both")
+    activations = {"base": spiked(noise(N_CANDIDATES, 0), SPIKED, by=14.0)}
+    added = np.random.default_rng(5).choice(N_NEURONS, N_SPIKES, replace=False)
+    activations["finetune"] = activations["base"].copy()
+    activations["finetune"][SPIKED, added] += 6.0
+    shards = {name: write_set(folder / name, matrix, shard_size=30) for name, matrix in activations.items()}
+    return added, {name: (all_groups(of_model), of_model) for name, of_model in shards.items()}
+
+
+def test_of_a_fine_tune_the_neurons_are_listed_that_rose_above_the_base(in_both_models):
+    added, models = in_both_models
+    (groups, shards), base = models["finetune"], BaseNeurons(*models["base"])
+    options = {"n_spikes": N_SPIKES, "climbed_kind": "feed_forward", "n_climbed": N_SPIKES}
+    offsets = {FIRST.name: 0, SECOND.name: FIRST.n_neurons}
+
+    def listed(neurons):
+        return {offsets[s.column.site.name] + s.neuron for s in neurons.climbed}
+
+    alone = read_neurons(groups, shards, [2, SPIKED], **options)
+    against = read_neurons(groups, shards, [2, SPIKED], base=base, **options)
+    known = set(np.random.default_rng(SPIKED).choice(N_NEURONS, N_SPIKES, replace=False).tolist())
+    assert known - set(added.tolist()), "the two sets are not the same neurons"
+    assert listed(alone[SPIKED]) != set(added.tolist())
+    assert listed(against[SPIKED]) == set(added.tolist())
+
+
+def test_the_difference_is_that_of_two_readings(in_both_models):
+    _, models = in_both_models
+    (groups, shards), base = models["finetune"], BaseNeurons(*models["base"])
+    options = {"n_spikes": 1000, "climbed_kind": "feed_forward", "n_climbed": 0}
+    own, of_base = (read_neurons(*models[name], [SPIKED], **options)[SPIKED] for name in ("finetune", "base"))
+    difference = read_neurons(groups, shards, [SPIKED], base=base, **options)[SPIKED]
+    z_of = [{(s.column, s.neuron): s.z for s in neurons.spikes} for neurons in (own, of_base)]
+    for spike in difference.spikes:
+        where = (spike.column, spike.neuron)
+        assert (spike.own_z, spike.base_z) == (z_of[0][where], z_of[1][where])
+        assert spike.z == spike.own_z - spike.base_z
+    for kind in ("feed_forward", "text_mlp"):
+        of_kind = [spike for spike in difference.spikes if spike.column.site.kind == kind]
+        total = sum(spike.z**2 for spike in of_kind)
+        assert [spike.share for spike in of_kind] == pytest.approx(
+            [spike.z**2 / max(total, 1e-30) for spike in of_kind]
+        )
+    for profile in difference.profiles:
+        z = [spike.z for spike in difference.spikes if spike.column.site == profile.site]
+        assert profile.rms_z == pytest.approx(np.sqrt(np.square(z).mean()))
+        assert profile.spike_share == (np.abs(z) > SPIKE_LIMIT).mean()
+
+
+def test_a_base_recorded_in_another_order_is_noticed(in_both_models, tmp_path):
+    _, models = in_both_models
+    groups, shards = models["finetune"]
+    base = BaseNeurons(groups, write_set(tmp_path, noise(N_CANDIDATES, 0)))  # one shard, and three of the fine-tune
+    with pytest.raises(AssertionError, match="of the recording on the base"):
+        read_neurons(groups, shards, [SPIKED, 2], n_spikes=3, climbed_kind="feed_forward", n_climbed=3, base=base)
