@@ -21,8 +21,8 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate discover test test-slow check format bench bench-detect bench-recover bench-discover \
-	bench-faults bench-finetune bench-localize bench-report bench-verdict planted clean
+.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-detect bench-recover \
+	bench-discover bench-faults bench-finetune bench-localize bench-report bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,9 @@ format: $(INSTALLED) ## format the code and repair what ruff can
 
 bench: $(INSTALLED) ## measure speed, memory and accuracy
 	@$(PY) -m tests.bench $(ARGS)
+
+bench-added: $(INSTALLED) ## measure what recovery brings back of the models of bench-finetune
+	@$(PY) -m tests.bench.added $(ARGS)
 
 bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as one page
 	@$(PY) -m tests.bench.detection $(ARGS)

@@ -40,8 +40,10 @@ def recover_images(
         climbed = [group for group in scored.groups if group.kind == settings.ascend_kind]
         climbs = any(strategy.needs_neurons for strategy in chosen_strategies(settings))
         group = climbed[0] if climbed and climbs else None
-        targets = _targets(group, prompts, detection)
-        recovery = _recovery(session, recorded, detection, run, group, has_flagged=bool(detection.chosen.flagged))
+        targets = collect_targets(group, prompts, detection)
+        recovery = prepare_recovery(
+            session, recorded, detection, run, group, has_flagged=bool(detection.chosen.flagged)
+        )
         recovered = recover_all(recovery, prompts, detection.chosen, targets)
     outcomes = {prompt.position: prompt.best.outcome for prompt in recovered}
     severity = severities(scored.flagged.tolist(), scored.q_value.tolist(), outcomes)
@@ -53,7 +55,7 @@ def recover_images(
     return write_results(results, run, {**recorded.timings, **watch.seconds})
 
 
-def _recovery(
+def prepare_recovery(
     session: Session,
     recorded: RecordedRun,
     detection: DetectedRun,
@@ -104,7 +106,7 @@ def build_strategies(
     return [strategy.build(tools, dict(settings)) for strategy in strategies]
 
 
-def _targets(group: GroupScores | None, prompts: Sequence[Prompt], detection: DetectedRun) -> dict[int, Target]:
+def collect_targets(group: GroupScores | None, prompts: Sequence[Prompt], detection: DetectedRun) -> dict[int, Target]:
     """Return each chosen prompt with the neurons to climb; none where no kind of site is climbed."""
     neurons = {**detection.flagged, **detection.controls}
     return {

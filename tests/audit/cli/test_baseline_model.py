@@ -15,9 +15,16 @@ import pytest
 import torch
 
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.run.directory import RunDirectory
+from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages import base, session
 from flashbulb.audit.stages.audit import run_record
+from flashbulb.audit.stages.detect import detect_spikes
+from flashbulb.audit.stages.kept.recorded import open_recorded
+from flashbulb.audit.stages.kept.resume import restore_settings
+from flashbulb.audit.stages.recover import collect_targets
+from flashbulb.audit.statistics.baseline import z_scores
 from flashbulb.reports.gate.check import load_checked
 from flashbulb.reports.tables.files import TABLE_FILES, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.run_record import load_run
@@ -120,13 +127,34 @@ def test_each_model_has_the_scores_of_an_audit_alone_in_the_unit_of_the_fine_tun
     assert (scores["spike_score"] == scores["spike_score_finetune"] - scores["spike_score_base"]).all()
 
 
-def test_spikes_of_a_run_speak_of_the_difference_and_the_ascent_climbs_them(audited):
+def test_spikes_and_figures_of_a_run_speak_of_the_difference(audited):
     spikes = pd.read_parquet(audited / "spikes.parquet")
     assert (spikes["z"] == spikes["z_finetune"] - spikes["z_base"]).all()
     assert (spikes.groupby("prompt_id")["z"].apply(lambda z: z.abs().is_monotonic_decreasing)).all()
     assert spikes["z_base"].abs().max() > 0
     page = (audited / "report.html").read_text(encoding="utf-8")
     assert "z is the z of the fine-tune minus that of the base" in page
+
+
+def test_an_ascent_climbs_the_neurons_that_rose_most_above_the_base(audited, tmp_path):
+    run = Path(shutil.copytree(audited, tmp_path / "run"))
+    with RunDirectory.reopen(run) as directory:
+        recorded = open_recorded(run, restore_settings(directory, {}))
+        detection = detect_spikes(recorded, directory, Stopwatch(), writes_scores=True)
+    prompts, settings = recorded.inputs.candidates.prompts, recorded.inputs.settings
+    index = next(i for i, g in enumerate(detection.detected.scored.groups) if g.kind == settings.ascend_kind)
+    own, of_base = (g[index] for g in (detection.detected.scored.groups, detection.detected.base_groups))
+    position = next(i for i, prompt in enumerate(prompts) if prompt.text == LEARNED)
+    z, z_base = (
+        z_scores(shards.matrix(group.columns)[[position]], group.baseline_of(position))[0].astype(np.float64)
+        for group, shards in ((own, recorded.shards("candidates")), (of_base, recorded.base_shards("candidates")))
+    )
+    rise = z - z_base
+    target = collect_targets(own, prompts, detection)[position]
+    highest = np.argsort(-np.abs(rise))[: settings.ascend_neurons]
+    assert set(target.neurons) == set(highest.tolist())
+    assert target.signs == tuple(np.sign(rise[list(target.neurons)]))
+    assert set(target.neurons) != set(np.argsort(-np.abs(z))[: settings.ascend_neurons].tolist())
 
 
 def test_a_run_whose_spikes_are_of_the_fine_tune_alone_is_refused(audited, tmp_path):
