@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import torch
@@ -11,7 +14,8 @@ import torch
 from flashbulb.audit.additions.autoencoder import autoencoder_fingerprint, find_autoencoder, replace_autoencoder_
 from flashbulb.audit.additions.files import combined_fingerprint, read_scaled
 from flashbulb.audit.additions.lora import MergedLoras, lora_fingerprint
-from flashbulb.audit.additions.single_file import open_single_file
+from flashbulb.audit.additions.released import KINDS, is_tokenizer
+from flashbulb.audit.additions.single_file import SingleFile, open_single_file
 from flashbulb.audit.additions.textual_inversion import add_token_, read_named
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import audited_families, family_of_pipe
@@ -95,7 +99,7 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
 
 
 def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:
-    """Load the pipeline: a folder or hub id, or a single file with the configs of a folder."""
+    """Load the pipeline: a folder or hub id, or a single file with its configs."""
     path = Path(chosen.model).expanduser()
     if not path.is_file():
         if chosen.configs is not None:
@@ -106,16 +110,27 @@ def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedMo
             f"{chosen.model} is no .safetensors file; convert it, or give the folder of a diffusers pipeline "
             "(save_pretrained writes one)"
         )
-    if chosen.configs is None or not chosen.configs.is_dir():
-        raise ModelError(
-            f"{chosen.model} is a single file, without configs and tokenizers; give with --model-config the folder of "
-            "a diffusers pipeline of its kind, whose weights are not read"
-        )
-    with open_single_file(path) as single:
-        loaded = load_model(
-            str(chosen.configs), device=device, dtype=dtype, allow_pickle=False, networks=single.load_network
-        )
+    with open_single_file(path) as single, _configs_of(single, chosen.configs) as configs:
+        loaded = load_model(str(configs), device=device, dtype=dtype, allow_pickle=False, networks=single.load_network)
     return replace(loaded, fingerprint=combined_fingerprint(loaded.fingerprint, path, "single file"))
+
+
+@contextmanager
+def _configs_of(single: SingleFile, given: Path | None) -> Iterator[Path]:
+    """Yield the folder of a checkpoint's configs: the given one, or one written from those that come with Flashbulb.
+
+    Args:
+        given: folder of a pipeline or of a tokenizer, or one of `KINDS`.
+    """
+    is_tokenizer_folder = given is not None and is_tokenizer(given)
+    if given is not None and given.is_dir() and not is_tokenizer_folder:
+        yield given
+        return
+    if given is not None and not is_tokenizer_folder and str(given) not in KINDS:
+        raise ModelError(f"--model-config {given} is neither a folder nor one of {', '.join(KINDS)}")
+    with TemporaryDirectory() as target:
+        kind = single.find_kind() if given is None or is_tokenizer_folder else str(given)
+        yield single.write_configs(kind, given if is_tokenizer_folder else None, Path(target))
 
 
 def model_name(settings: _ModelSettings) -> str:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from flashbulb.audit.additions.files import check_floats, opened, show_names
+from flashbulb.audit.additions.released import MARKERS, find_kind, write_configs
 from flashbulb.audit.additions.stability_names import autoencoder_name, open_clip_name, unet_name
 from flashbulb.audit.model.configs import WeightsSize, check_network, read_config
 from flashbulb.audit.model.errors import ModelError, refusing
@@ -78,6 +79,15 @@ class SingleFile:
         if is_text_encoder:
             self._leave_later_layers(folder.name, network.config.num_hidden_layers)
         return network.eval()
+
+    def find_kind(self) -> str:
+        """Return the kind of the checkpoint, as `released.find_kind`."""
+        return find_kind(self._path, self._file)
+
+    def write_configs(self, kind: str, tokenizer: Path | None, target: Path) -> Path:
+        """Write the configs of a kind to a folder in `target`, as `released.write_configs`, which reads the markers."""
+        self._unread -= set(MARKERS)
+        return write_configs(kind, self._file, tokenizer, target)
 
     def check_unread(self) -> None:
         """Refuse weights that no network of the pipeline has a place for."""

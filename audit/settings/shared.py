@@ -19,7 +19,10 @@ Model = Annotated[
 ]
 Configs = Annotated[
     Path | None,
-    Field(description="With a single file as model: pipeline folder of its kind, for configs and tokenizers."),
+    Field(
+        description="With a single file as model: pipeline folder of its kind, for configs and tokenizers; or folder "
+        "of CLIP's tokenizer; or kind, such as stable-diffusion-2-base."
+    ),
     Option("Inputs", "model-config", changes_result=False),
 ]
 Autoencoder = Annotated[

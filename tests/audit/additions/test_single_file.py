@@ -11,6 +11,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 
 from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_chosen
+from flashbulb.audit.additions.released import vocabulary_files
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from tests.audit.loras import assert_same
 from tests.audit.single_files import checkpoint_of, configs_of
@@ -95,8 +96,12 @@ def test_layers_that_the_text_encoder_leaves_out_are_not_missed(tmp_path):
 
 
 def test_a_single_file_needs_the_configs_of_its_kind(saved, tmp_path):
-    assert "give with --model-config the folder of a diffusers pipeline" in refusal(saved._replace(configs=None))
-    assert "--model-config" in refusal(saved._replace(configs=tmp_path / "nowhere"))
+    assert "is no checkpoint of stable-diffusion-1" in refusal(saved._replace(configs=None))
+    assert "is neither a folder nor one of stable-diffusion-1" in refusal(saved._replace(configs=tmp_path / "nowhere"))
+    (tmp_path / "clip").mkdir()
+    for name, content in vocabulary_files(()).items():
+        (tmp_path / "clip" / name).write_bytes(content)
+    assert "is no checkpoint of stable-diffusion-1" in refusal(saved._replace(configs=tmp_path / "clip"))
     assert "--model-config belongs to a single file" in refusal(Saved(saved.configs, saved.configs))
     build_toy_sd3_pipe().save_pretrained(tmp_path / "sd3")
     assert "with --model-config a folder of its kind" in refusal(saved._replace(configs=tmp_path / "sd3"))
