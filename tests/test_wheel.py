@@ -85,6 +85,12 @@ def test_the_wheel_holds_the_embedded_model(wheel_names: set[str]) -> None:
     assert {name for name in wheel_names if name.startswith("flashbulb/audit/planted/embedded/")} == files
 
 
+def test_the_wheel_holds_the_configs_of_single_files(wheel_names: set[str]) -> None:
+    configs = {name for name in shipped("*.json") if name.startswith("flashbulb/audit/additions/configs/")}
+    assert len(configs) > 20
+    assert configs <= wheel_names
+
+
 def test_the_source_distribution_holds_the_same_modules(built: Built) -> None:
     with tarfile.open(built.sdist) as archive:
         names = {Path(*Path(name).parts[1:]).as_posix() for name in archive.getnames()}
