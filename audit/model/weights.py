@@ -6,6 +6,7 @@ import logging
 import re
 import warnings
 from collections.abc import Mapping
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ _OTHER_PARTS = re.compile(  # of checkpoints that hold more than the text encode
     r"^(text_projection|visual_projection|vision_model|logit_scale|logit_bias|decoder|lm_head|cls|pooler)\b"
 )
 _POSITIONS = ("position_ids", "token_type_ids")  # buffers of older libraries
+_QUANTIZERS = ("torchao", "bitsandbytes", "gguf")  # values of quant_method that are the name of a library
 _WHOLE = re.compile(r"[IU]\d|BOOL|u?int|bool")
 
 
@@ -55,6 +57,7 @@ def load_network(folder: Path, network_class: Any, dtype: torch.dtype, allow_pic
     config = read_config(folder / "config.json")
     check_network(folder / "config.json", config, WeightsSize(len(weights.dtypes), weights.n_bytes))
     _check_dtypes(folder, config, weights.dtypes)
+    _check_quantizer(folder, config.get("quantization_config"))
     with refusing(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         network, report = network_class.from_pretrained(
@@ -186,6 +189,16 @@ def _check_dtypes(folder: Path, config: Mapping[str, Any], dtypes: Mapping[str, 
         raise ModelError(
             f"{folder} holds {len(whole)} weights as whole numbers ({dtypes[whole[0]]}), first {whole[0]}; "
             "dequantize them and save the pipeline again"
+        )
+
+
+def _check_quantizer(folder: Path, quantization: Any) -> None:
+    """Refuse weights of a quantizer that is not installed."""
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    if method in _QUANTIZERS and find_spec(method) is None:
+        raise ModelError(
+            f"{folder} holds weights quantized by {method}, which is not installed; install it, or dequantize the "
+            "network and save the pipeline again"
         )
 
 
