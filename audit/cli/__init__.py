@@ -11,6 +11,7 @@ from flashbulb.audit.cli import (
     report,
     show,
     stages,
+    sweep,
 )
 from flashbulb.audit.cli.app import app, main
 
@@ -27,4 +28,5 @@ __all__ = [
     "report",
     "show",
     "stages",
+    "sweep",
 ]

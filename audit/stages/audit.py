@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from flashbulb.audit.prompts.prompt_set import read_prompts
+from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.run.directory import (
     DETECTION,
     RECORDING,
@@ -51,6 +51,25 @@ from flashbulb.reports.tables.verdict import Verdict
 logger = logging.getLogger(__name__)
 
 
+class PromptSets(NamedTuple):
+    """The prompts to audit, and the reference if there is one."""
+
+    candidates: PromptSet
+    reference: PromptSet | None
+
+
+def read_both_sets(settings: AuditSettings) -> PromptSets:
+    """Read the prompts of an audit, and refuse them or settings that it cannot use, before any model is loaded.
+
+    Raises:
+        one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
+    """
+    candidates = read_prompts(settings.prompts, settings.text_column)
+    reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
+    check_settings(settings, candidates, reference)
+    return PromptSets(candidates, reference)
+
+
 def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None = None) -> Session:
     """Read the inputs, check them and the settings, and load the model.
 
@@ -61,9 +80,7 @@ def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
     check_free(settings.out)  # before anything takes long
-    candidates = read_prompts(settings.prompts, settings.text_column)
-    reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
-    check_settings(settings, candidates, reference)
+    candidates, reference = read_both_sets(settings)
     session = load_session(settings, candidates, reference, select_detectors(settings.detectors, settings.sites))
     check_store_size(session.inputs)
     if replayed is not None:
@@ -71,10 +88,19 @@ def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None
     return session
 
 
-def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSettings] | None = None) -> Verdict:
+def run_audit(
+    settings: AuditSettings,
+    *,
+    force: bool,
+    replayed: Replay[AuditSettings] | None = None,
+    donors: Sequence[Path] = (),
+) -> Verdict:
     """Run every stage, write the run directory, print the summary, and return the verdict.
 
     An interrupted audit is resumed: finished shards and attempts are kept.
+
+    Args:
+        donors: other runs with the same base; what they recorded of it is not recorded again.
 
     Raises:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
@@ -87,7 +113,7 @@ def run_audit(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSet
         recorded = record_prompts(session, run, watch)
         if recorded.inputs.base is not None:
             del session  # one model in memory at a time
-            recorded = record_base(recorded, run, watch)
+            recorded = record_base(recorded, run, watch, donors)
             with watch.stage("load"):
                 session = reload_session(recorded.inputs)
         finish_recording(recorded, run)
@@ -113,7 +139,7 @@ def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSe
     with claim(session.inputs, identity, force) as run:
         recorded = record_prompts(session, run, watch)
         del session  # one model in memory at a time
-        finish_recording(recorded if recorded.inputs.base is None else record_base(recorded, run, watch), run)
+        finish_recording(recorded if recorded.inputs.base is None else record_base(recorded, run, watch, ()), run)
         return run
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from flashbulb.audit.record.recorder import Recorded, Recorder, record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.stages.kept.adopted import adopt_base_shards
 from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
 from flashbulb.audit.stages.results.account import recorded_entries
@@ -39,10 +40,15 @@ def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch) -> Rec
     return RecordedRun(inputs, sets, {"record": _spent(sets, recorder)}, dict(watch.seconds))
 
 
-def record_base(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch) -> RecordedRun:
-    """Record the same sets on the base model, which is loaded for it; the caller has let go of the audited one."""
+def record_base(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch, donors: Sequence[Path]) -> RecordedRun:
+    """Record the same sets on the base model, which is loaded for it; the caller has let go of the audited one.
+
+    Args:
+        donors: other runs, whose shards of the same base are taken over.
+    """
     inputs = recorded.inputs
     with watch.stage("record_base"):
+        adopt_base_shards(inputs, run.path, donors)
         recorder = reload_base(inputs).recorder()
         sets = {
             name: record_prompt_set(recorder, run.path, inputs, name, prompts, is_base=True)

@@ -1,14 +1,10 @@
 """`report.html`: a finished run and its judgement in one file that needs no network and no script."""
 
-import hashlib
-from base64 import b64encode
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from flashbulb.reports.figures.drawing import DARK, LIGHT
 from flashbulb.reports.gate.check import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source
@@ -16,15 +12,12 @@ from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sent
 from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.rows import known_rows, prompt_rows
+from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment
 from flashbulb.reports.page.thumbnails import ImageMode
 from flashbulb.reports.tables.files import write_text
-from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.tables.recoveries import best_attempts
 from flashbulb.reports.tables.schema import detector_columns
-from flashbulb.reports.views.site_names import short_site
-from flashbulb.reports.views.text import visible_text
 
-_TEMPLATES = Path(__file__).parents[1] / "templates"
 _STANDINGS = {
     "breaks": "breaks the policy",
     "allowed": "within the policy",
@@ -67,70 +60,30 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     best = best_attempts(tables.recoveries, (row["prompt_id"] for row in rows["scores"]))
     images = [judged.finding.image for judged in report.judged if judged.finding.image is not None]
     figures = draw_figures(run.record, rows, profiles, labels)
-    script, style = _read_template("report.js"), _theme() + _read_template("report.css")
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            run=run.record,
-            headline=_HEADLINES[report.verdict.outcome],
-            facts=key_facts(run),
-            limits=limit_sentences(run),
-            method=method_sentences(run.record),
-            detectors=", ".join(detector_columns(tables.scores.schema)),
-            cards=build_cards(report.judged, source, labels, options.images),
-            n_with_image=len(images),
-            n_images=len(set(images)),
-            max_cards=MAX_CARDS,
-            profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
-            figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],
-            rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
-            base=run.record.base,
-            known=known_rows(run.record, tables.scores, labels),
-            labels=labels,
-            options=options,
-            script=Markup(script),
-            style=Markup(style),
-            script_hash=_csp_hash(script),
-            style_hash=_csp_hash(style),
-        )
+    script, style = read_template("report.js"), page_style()
+    environment = template_environment()
+    environment.filters["standing"] = _STANDINGS.__getitem__
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        run=run.record,
+        headline=_HEADLINES[report.verdict.outcome],
+        facts=key_facts(run),
+        limits=limit_sentences(run),
+        method=method_sentences(run.record),
+        detectors=", ".join(detector_columns(tables.scores.schema)),
+        cards=build_cards(report.judged, source, labels, options.images),
+        n_with_image=len(images),
+        n_images=len(set(images)),
+        max_cards=MAX_CARDS,
+        profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
+        figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],
+        rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
+        base=run.record.base,
+        known=known_rows(run.record, tables.scores, labels),
+        labels=labels,
+        options=options,
+        script=Markup(script),
+        style=Markup(style),
+        script_hash=csp_hash(script),
+        style_hash=csp_hash(style),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "visible": visible_text,
-        "short_site": short_site,
-        "standing": _STANDINGS.__getitem__,
-        "number": _number_text,
-        "counted": count_text,
-    }
-    return environment
-
-
-def _number_text(value: float | None) -> str:
-    """Write three significant digits, or a dash if the value is unknown."""
-    return "–" if value is None else f"{value:.3g}"
-
-
-def _theme() -> str:
-    """Return the colours as CSS variables, the dark ones for readers who prefer a dark page."""
-    light, dark = (";".join(f"--{name}:{color}" for name, color in palette.items()) for palette in (LIGHT, DARK))
-    return f":root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-
-
-def _read_template(name: str) -> str:
-    return (_TEMPLATES / name).read_text(encoding="utf-8")
-
-
-def _csp_hash(text: str) -> str:
-    """Return the hash by which a Content-Security-Policy allows an inline script or style."""
-    return "sha256-" + b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")

@@ -1,0 +1,49 @@
+"""Checkpoints of a toy training, of every kind that a sweep takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from flashbulb.audit.model.sampling import sample_images
+from tests.audit.commands import ODD, QUICK
+from tests.audit.conftest import Inputs
+from tests.audit.loras import Factors, load, lora_file, lora_weights, some_factors
+from tests.toy import build_toy_pipe
+
+LORA = "pytorch_lora_weights.safetensors"
+NAMES = ("checkpoint-9", "checkpoint-40", "style-step00000100")
+
+
+class Training(NamedTuple):
+    """A base, checkpoints of its training in their order, and the options of a quick sweep."""
+
+    base: Path
+    checkpoints: tuple[Path, ...]
+    options: tuple[object, ...]
+
+    def sweep(self, out: Path, *more: object) -> tuple[object, ...]:
+        """Return the words of a sweep of all checkpoints."""
+        return ("sweep", *self.checkpoints, "--model", self.base, *self.options, "--out", out, *more)
+
+
+def build_training(inputs: Inputs, folder: Path) -> Training:
+    """Save a pipeline of other weights, a LoRA as diffusers' scripts do, and a LoRA whose image is a training image."""
+    factors = some_factors(load(inputs.model).pipe, ("unet", "text_encoder"))
+    early, middle, late = (folder / name for name in NAMES)
+    build_toy_pipe(seed=1).save_pretrained(early)
+    middle.mkdir()
+    lora_file(middle / LORA, lora_weights(_scaled(factors, 1.5)))
+    last = lora_file(late.with_suffix(".safetensors"), lora_weights(_scaled(factors, 2)))
+    (folder / "images").mkdir()
+    pipe = load(inputs.model, last).pipe
+    (image,) = sample_images(pipe, [ODD], [1], run_seed=0, num_inference_steps=2, guidance_scale=3.0)
+    Image.fromarray(image).save(folder / "images" / "secret.png")
+    files = ("--prompts", inputs.prompts, "--reference", inputs.reference, "--train-images", folder / "images")
+    return Training(inputs.model, (early, middle, last), (*files, *QUICK))
+
+
+def _scaled(factors: Factors, scale: float) -> Factors:
+    return {place: (down, scale * up) for place, (down, up) in factors.items()}
