@@ -12,6 +12,7 @@ from flashbulb.reports.tables.files import TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
 from flashbulb.reports.tables.schema import scores_schema
+from flashbulb.reports.tables.sweep import SWEEP_SCHEMA
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
@@ -71,7 +72,7 @@ def test_every_key_of_a_shown_prompt_is_described() -> None:
 def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
     tables = (
         *AUDIT_SCHEMAS.values(),
-        *(FINDINGS_SCHEMA, ABLATION_SCHEMA),
+        *(FINDINGS_SCHEMA, ABLATION_SCHEMA, SWEEP_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
     )
     records = (RunRecord, Counts, Calibration, StyleCalibration)
