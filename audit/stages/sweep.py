@@ -12,13 +12,12 @@ import numpy as np
 import pyarrow as pa
 
 from flashbulb.audit.additions.checkpoints import Checkpoint, OrderedCheckpoints, Step, find_checkpoint, in_order
-from flashbulb.audit.detectors import Vector
 from flashbulb.audit.run.directory import RECORDING, RunDirectory, flatten_json
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.audit import read_both_sets, run_audit
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE
-from flashbulb.audit.statistics.excess import measure_excess
+from flashbulb.audit.statistics.excess import StyledScores, measure_excess
 from flashbulb.hooks.files import unsealed
 from flashbulb.reports.figures.sweep import write_sweep_figure
 from flashbulb.reports.gate.check import CheckedRun, load_checked
@@ -153,7 +152,7 @@ def _source_of(prompts: object) -> str | None:
 def _row_of(step: Step, audited: CheckedRun) -> SweepRow:
     record, tables, checkpoint = audited.record, audited.tables, step.checkpoint
     assert record.verdict is not None, f"the audit of {checkpoint.name} is complete without a verdict"
-    excess = measure_excess(_spike_scores(tables.scores), _spike_scores(tables.reference_scores))
+    excess = measure_excess(_styled_scores(tables.scores), _styled_scores(tables.reference_scores))
     confirmed = {finding.prompt_id for finding in audited.findings if finding.verdict == "confirmed"} - {None}
     return SweepRow(
         checkpoint=checkpoint.name,
@@ -172,9 +171,10 @@ def _row_of(step: Step, audited: CheckedRun) -> SweepRow:
     )
 
 
-def _spike_scores(table: pa.Table) -> Vector:
+def _styled_scores(table: pa.Table) -> StyledScores:
     """Return the scores of the prompts that have one; those that tier 0 left out have none."""
-    return np.array(table["spike_score"].drop_null().to_pylist(), dtype=np.float64)
+    scored = table.select(["spike_score", "style"]).drop_null()
+    return StyledScores(*(np.array(scored[name].to_pylist()) for name in ("spike_score", "style")))
 
 
 def _write(out: Path, sweep: Sweep) -> None:

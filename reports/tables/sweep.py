@@ -47,7 +47,7 @@ class SweepRow:
     Args:
         step: number in its name, or its place, as the sweep's unit says.
         median_excess, top_excess: how far median and 99th percentile of the spike scores lie above those of the
-            reference, in spreads of the reference; None without one.
+            reference, in spreads of the reference of their style; None without one.
         n_confirmed_prompts: flagged prompts from which a confirmed image was recovered.
         reasons: sentences that explain the gate's outcome.
         run: run directory, relative to that of the sweep.

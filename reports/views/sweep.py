@@ -16,8 +16,9 @@ HOW_TO_READ = (
     "Flagged: prompts whose p-value is at most the stated false-positive rate, with the 95 % interval of their share "
     "(Wilson). That many clean prompts are expected among them by chance.",
     "Excess: how far the median and the 99th percentile of the spike scores lie above those of the reference prompts. "
-    "The unit is the spread of the reference (its median absolute deviation, scaled as a standard deviation); 0 is the "
-    "level of clean prompts. A few copied captions move the 99th percentile, not the median.",
+    "Each score is centred and scaled by the reference of its style: by its median, and its median absolute deviation "
+    "as a standard deviation. 0 is the level of clean prompts. A few copied captions move the 99th percentile, not the "
+    "median.",
     "Confirmed: distinct images that copy a training image or, without training images, have a confidence of at least "
     "0.9; and the flagged prompts that gave them.",
 )
