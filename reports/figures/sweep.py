@@ -18,6 +18,7 @@ _WIDTH, _PANEL = 5.28, 1.75  # inches; the page shows the same figure on a phone
 _SMALL, _FONT = 8.5, 9.5
 _SPREAD_OUT = 4  # steps that end so far above their median are drawn on a logarithmic axis
 _MAX_TICKS = 8
+_LEAST_EXCESS = (-1, 4)  # the axis spans at least this, so the noise of clean prompts looks like noise
 _DASHES = (0, (4, 3))
 
 
@@ -85,7 +86,8 @@ def _draw_excess(axes: Axes, rows: Sequence[SweepRow]) -> None:
         points = [(row.step, value) for row in rows if (value := getattr(row, name)) is not None]
         axes.plot(*zip(*points, strict=True), "o-", color=color, markersize=3.5, linewidth=1.6, label=label)
     axes.axhline(0, color=FAINT, linewidth=0.9)
-    axes.margins(y=0.12)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, _LEAST_EXCESS[0]), max(1.1 * high, _LEAST_EXCESS[1]))
     axes.legend(frameon=False, fontsize=_SMALL, loc="upper left", labelcolor=INK)
     axes.set_title("spike scores above the reference, in its spreads", loc="left", fontsize=_FONT, color=INK)
 

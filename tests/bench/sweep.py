@@ -177,15 +177,23 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     """Draw truth and audit over the steps."""
     figure = empty_figure(6.6, 5.2)
     counts, excess = figure.subplots(2, sharex=True)
-    counts.plot(rows["step"], rows["memorized"], "o-", color=INK, label="truth: memorized captions")
-    counts.plot(rows["step"], rows["confirmed"], "o-", color=LEAK, label="sweep: confirmed images")
+    counts.plot(rows["step"], rows["memorized"], "o-", markersize=4, color=INK, label="truth: memorized captions")
+    counts.plot(rows["step"], rows["confirmed"], "o-", markersize=4, color=LEAK, label="sweep: confirmed images")
     counts.plot(
-        rows["step"], rows["flagged_duplicated"], "o--", color=OCHRE, label="sweep: duplicated captions flagged"
+        rows["step"],
+        rows["flagged_duplicated"],
+        "o--",
+        markersize=4,
+        color=OCHRE,
+        label="sweep: duplicated captions flagged",
     )
-    counts.set_title(f"{N_DUPLICATED} duplicated captions among {N_DUPLICATED + N_SAMPLED + N_OTHER}", loc="left")
-    excess.plot(rows["step"], rows["top_excess"], "o-", color=LEAK, label="99th percentile")
-    excess.plot(rows["step"], rows["median_excess"], "o-", color=CALM, label="median")
-    excess.set_title("sweep: spike scores above the reference, in its spreads", loc="left")
+    counts.set_title(
+        f"{N_DUPLICATED} duplicated captions among {N_DUPLICATED + N_SAMPLED + N_OTHER}", loc="left", fontsize=9
+    )
+    excess.plot(rows["step"], rows["top_excess"], "o-", markersize=4, color=LEAK, label="99th percentile")
+    excess.plot(rows["step"], rows["median_excess"], "o-", markersize=4, color=CALM, label="median")
+    excess.set_title("sweep: spike scores above the reference, in its spreads", loc="left", fontsize=9)
+    counts.set_ylim(0, max(1, 1.1 * rows[["memorized", "confirmed", "flagged_duplicated"]].to_numpy().max()))
     for seen, color, style in ((rows["memorized"] > 0, INK, "-"), (rows["gate"] == "fail", LEAK, "--")):
         for axes in (counts, excess):
             if seen.any():
@@ -205,7 +213,6 @@ def _style(axes: Axes, steps: Sequence[int]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8, color=MUTED)
-    axes.title.set_fontsize(9)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 

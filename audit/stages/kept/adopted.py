@@ -34,15 +34,17 @@ def adopt_base_shards(inputs: Inputs, run: Path, donors: Sequence[Path]) -> None
 
 
 def _adopt(source: Path, target: Path, fingerprint: str) -> None:
+    wanted = {path.stem for path in source.glob("part-*.json")} - {path.stem for path in target.glob("part-*.json")}
+    if not wanted:  # else every shard of every donor would be hashed
+        return
     try:
         shards = complete_shards(source, fingerprint)
     except (FingerprintMismatch, NewerSchema):
         return
     target.mkdir(parents=True, exist_ok=True)
     for path in shards.values():
-        manifest = path.with_suffix(".json")
-        if not (target / manifest.name).exists():
-            for file in (path, manifest):  # the manifest last: it marks the shard as complete
+        if path.stem in wanted:
+            for file in (path, path.with_suffix(".json")):  # the manifest last: it marks the shard as complete
                 with atomic_write(target / file.name) as part:
                     _link_or_copy(file, part)
 
