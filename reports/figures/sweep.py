@@ -17,7 +17,7 @@ from flashbulb.reports.views.text import visible_text
 _WIDTH, _PANEL = 5.28, 1.75  # inches; the page shows the same figure on a phone
 _SMALL, _FONT = 8.5, 9.5
 _SPREAD_OUT = 4  # steps that end so far above their median are drawn on a logarithmic axis
-_MAX_TICKS = 8
+_MAX_TICKS = 12
 _LEAST_EXCESS = (-1, 4)  # the axis spans at least this, so the noise of clean prompts looks like noise
 _DASHES = (0, (4, 3))
 
@@ -112,7 +112,7 @@ def _style_steps(axes: Axes, sweep: Sweep) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(_MAX_TICKS, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlabel(
         sweep.unit if sweep.unit != "place" else "checkpoint, in the order given", fontsize=_FONT, color=INK
     )

@@ -193,14 +193,20 @@ def draw(rows: pd.DataFrame, path: Path) -> None:
     excess.plot(rows["step"], rows["top_excess"], "o-", markersize=4, color=LEAK, label="99th percentile")
     excess.plot(rows["step"], rows["median_excess"], "o-", markersize=4, color=CALM, label="median")
     excess.set_title("sweep: spike scores above the reference, in its spreads", loc="left", fontsize=9)
-    counts.set_ylim(0, max(1, 1.1 * rows[["memorized", "confirmed", "flagged_duplicated"]].to_numpy().max()))
-    for seen, color, style in ((rows["memorized"] > 0, INK, "-"), (rows["gate"] == "fail", LEAK, "--")):
-        for axes in (counts, excess):
-            if seen.any():
-                axes.axvline(rows.loc[seen, "step"].min(), color=color, linestyle=style, linewidth=0.9, zorder=1)
+    counts.set_ylim(0, max(1, 1.3 * rows[["memorized", "confirmed", "flagged_duplicated"]].to_numpy().max()))
+    for name, seen, color, height in (
+        ("truth", rows["memorized"] > 0, INK, 0.98),
+        ("sweep", rows["gate"] == "fail", LEAK, 0.88),
+    ):
+        if seen.any():
+            first = rows.loc[seen, "step"].min()
+            for axes in (counts, excess):
+                axes.axvline(first, color=color, linestyle="-" if name == "truth" else "--", linewidth=0.9, zorder=1)
+            at = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 8, "va": "top"}
+            counts.annotate(f"{name}: first at step {first}", (first, height), (5, 0), color=color, **at)
     for axes in (counts, excess):
         _style(axes, rows["step"].tolist())
-    excess.set_xlabel("training step (logarithmic)")
+    excess.set_xlabel("training step (logarithmic)", fontsize=9)
     save_png(figure, path)
 
 
