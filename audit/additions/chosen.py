@@ -54,8 +54,13 @@ class ChosenModel:
 
 @dataclass(frozen=True, slots=True)
 class ComposedModel(LoadedModel):
-    """A loaded pipeline with the files that are added to it; its fingerprint covers them."""
+    """A loaded pipeline with the files that are added to it; its fingerprint covers them.
 
+    Args:
+        unadapted: fingerprint without the LoRAs.
+    """
+
+    unadapted: str
     loras: MergedLoras = field(default_factory=MergedLoras)
 
 
@@ -69,6 +74,14 @@ def base_model(settings: _ModelSettings, base: str) -> ChosenModel:
     """Return the model that a fine-tune was trained from: `base` without what is added to the fine-tune."""
     configs = settings.configs if Path(base).expanduser().is_file() else None
     return ChosenModel(base, configs, allow_pickle=settings.allow_pickle)
+
+
+def only_adds_loras(settings: _ModelSettings, base: str) -> bool:
+    """Return whether the audited model is `base`, however its path is spelled, with nothing but LoRAs added."""
+    if not settings.lora or settings.vae is not None or settings.textual_inversion:
+        return False
+    own, other = (Path(name).expanduser() for name in (settings.model, base))
+    return own.samefile(other) if own.exists() and other.exists() else settings.model == base
 
 
 def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
@@ -92,10 +105,12 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     for named in inversions:
         token = add_token_(loaded.pipe, family.tokenizers, named)
         fingerprint = combined_fingerprint(fingerprint, named.path, "textual inversion", token)
+    unadapted = fingerprint
     for file in files:
         loras.merge_(loaded.pipe, family.network[0], file)
         fingerprint = lora_fingerprint(fingerprint, file)
-    return ComposedModel(loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, loaded.device, loras)
+    of_pipe = (loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, loaded.device)
+    return ComposedModel(*of_pipe, unadapted, loras)
 
 
 def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +75,30 @@ class MergedLoras:
             yield
         finally:
             self._set_(1.0)
+
+    @contextmanager
+    def switched(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+        """Yield a block that can be opened often and in which the LoRAs are off.
+
+        While the outer block is open, the device also holds the base of the weights that the LoRAs change, so nothing
+        is computed or copied at a switch.
+        """
+        weights: list[tuple[Any, Tensor, Tensor]] = []
+        for layer, base in self._bases.values():
+            weight: Any = layer.weight
+            weights.append((weight, weight.data, base.to(weight.device)))
+
+        @contextmanager
+        def without() -> Iterator[None]:
+            try:
+                for weight, _, base in weights:
+                    weight.data = base
+                yield
+            finally:
+                for weight, merged, _ in weights:
+                    weight.data = merged
+
+        yield without
 
     def _set_(self, share: float) -> None:
         for place, (layer, _) in self._bases.items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, ClassVar
 
 import torch
@@ -57,24 +57,39 @@ class Network:
             yield
 
     @contextmanager
-    def extrapolated(self, base: Network, weight: float) -> Iterator[None]:
-        """Move what the denoiser predicts away from what `base` predicts of the same input, while the context is open.
+    def called(self) -> Iterator[Callable[..., Any]]:
+        """Yield the denoiser, to be called as pipelines do; its evaluations are counted while the context is open."""
+        with self.counting():
+            yield network_of(self.pipe)
 
-        The base sees what this model's text encoders made of the prompt. Its evaluations are counted as its own.
+    @contextmanager
+    def extrapolated(self, call_base: Callable[..., Any], weight: float) -> Iterator[None]:
+        """Move what the denoiser predicts away from what its base predicts of the same input, in an open context.
+
+        The base sees what this model's text encoders made of the prompt.
 
         Args:
+            call_base: the base's denoiser, or this one with the base's weights in place during the call.
             weight: of the difference between the two, which is added.
         """
-        other = network_of(base.pipe)
+        is_base = False
 
         def move(_module: nn.Module, inputs: Any, keywords: Any, output: Any) -> Any:
-            moved = output[0] + weight * (output[0] - other(*inputs, **keywords)[0])
+            nonlocal is_base
+            if is_base:
+                return output
+            is_base = True
+            try:
+                moved = output[0] + weight * (output[0] - call_base(*inputs, **keywords)[0])
+            finally:
+                is_base = False
             return (moved, *output[1:]) if isinstance(output, tuple) else type(output)(sample=moved)
 
-        with ExitStack() as stack:
-            stack.enter_context(base.counting())
-            stack.callback(network_of(self.pipe).register_forward_hook(move, with_kwargs=True).remove)
+        handle = network_of(self.pipe).register_forward_hook(move, with_kwargs=True)
+        try:
             yield
+        finally:
+            handle.remove()
 
     @contextmanager
     def counting_backward(self) -> Iterator[None]:

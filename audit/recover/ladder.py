@@ -7,6 +7,7 @@ not import torch, because the command line lists strategies without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from flashbulb.audit.recover.attempts import Attempt, AttemptStore
     from flashbulb.audit.recover.samples import SamplePlan
     from flashbulb.audit.recover.verify import Looked, Verifier
+
+
+OpenBase = Callable[[], AbstractContextManager[Callable[..., Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,15 @@ class Tools:
     Args:
         samples: how the plain samples of a prompt are made.
         scores: z-scores of the neurons to climb; None where no strategy climbs, or where nothing is tried yet.
-        load_base: loads the model that this one was fine-tuned from, once; None if there is none.
+        open_base: opens the denoiser of the model that this one was fine-tuned from, to be called; None if there is
+            none.
     """
 
     denoiser: Denoiser
     verifier: Verifier
     samples: SamplePlan
     scores: NeuronScores | None
-    load_base: Callable[[], Denoiser] | None = None
+    open_base: OpenBase | None = None
 
 
 class Strategy(Protocol):

@@ -43,6 +43,7 @@ from flashbulb.audit.stages.session import (
     check_settings,
     check_store_size,
     load_session,
+    open_base,
     reload_session,
 )
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERY_DIRECTORY
@@ -112,10 +113,11 @@ def run_audit(
     with claim(session.inputs, audit_identity(session.inputs), force) as run:
         recorded = record_prompts(session, run, watch)
         if recorded.inputs.base is not None:
+            base, kept = open_base(session), session if session.loras is not None else None
             del session  # one model in memory at a time
-            recorded = record_base(recorded, run, watch, donors)
+            recorded = record_base(recorded, base, run, watch, donors)
             with watch.stage("load"):
-                session = reload_session(recorded.inputs)
+                session = kept or reload_session(recorded.inputs)
         finish_recording(recorded, run)
         detection = detect_spikes(recorded, run, watch, writes_scores=False)
         return recover_images(session, recorded, detection, run, watch)
@@ -138,8 +140,9 @@ def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSe
             return run
     with claim(session.inputs, identity, force) as run:
         recorded = record_prompts(session, run, watch)
+        base = None if recorded.inputs.base is None else open_base(session)
         del session  # one model in memory at a time
-        finish_recording(recorded if recorded.inputs.base is None else record_base(recorded, run, watch, ()), run)
+        finish_recording(recorded if base is None else record_base(recorded, base, run, watch), run)
         return run
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from flashbulb.audit.additions.chosen import base_model, load_chosen
+from flashbulb.audit.additions.chosen import ComposedModel, base_model, load_chosen
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import resolve_device
@@ -28,10 +28,19 @@ class Base(NamedTuple):
 def look_at_base(settings: AuditSettings, name: str, dtype: torch.dtype, prompts: Sequence[str]) -> Base:
     """Load and examine the base, and let go of it."""
     device = resolve_device(settings.device)
-    loaded = load_chosen(base_model(settings, name), device, dtype)
+    return _look(settings, load_chosen(base_model(settings, name), device, dtype), prompts)
+
+
+def look_without_loras(settings: AuditSettings, loaded: ComposedModel, prompts: Sequence[str]) -> Base:
+    """Examine the base of a model that is the base with LoRAs, in place."""
+    with loaded.loras.scaled(0):
+        return _look(settings, loaded, prompts)
+
+
+def _look(settings: AuditSettings, loaded: ComposedModel, prompts: Sequence[str]) -> Base:
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     examine_model(settings, denoiser, prompts)
-    model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
+    model = AuditedModel(loaded.unadapted, loaded.dtype, loaded.device)
     return Base(model, denoiser.title, denoiser.sites(denoiser.site_kinds()))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
 from flashbulb.audit.stages.results.account import recorded_entries
 from flashbulb.audit.stages.results.state import Inputs, RecordedRun
-from flashbulb.audit.stages.session import Session, reload_base
+from flashbulb.audit.stages.session import Session
 from flashbulb.audit.statistics.screening import fit_screen, screen_prompts
 
 logger = logging.getLogger(__name__)
@@ -40,16 +41,22 @@ def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch) -> Rec
     return RecordedRun(inputs, sets, {"record": _spent(sets, recorder)}, dict(watch.seconds))
 
 
-def record_base(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch, donors: Sequence[Path]) -> RecordedRun:
-    """Record the same sets on the base model, which is loaded for it; the caller has let go of the audited one.
+def record_base(
+    recorded: RecordedRun,
+    base: AbstractContextManager[Session],
+    run: RunDirectory,
+    watch: Stopwatch,
+    donors: Sequence[Path] = (),
+) -> RecordedRun:
+    """Record the same sets on the base model, which is opened for it.
 
     Args:
         donors: other runs, whose shards of the same base are taken over.
     """
     inputs = recorded.inputs
-    with watch.stage("record_base"):
-        adopt_base_shards(inputs, run.path, donors)
-        recorder = reload_base(inputs).recorder()
+    adopt_base_shards(inputs, run.path, donors)
+    with watch.stage("record_base"), base as session:
+        recorder = session.recorder()
         sets = {
             name: record_prompt_set(recorder, run.path, inputs, name, prompts, is_base=True)
             for name, prompts in inputs.sets_to_record.items()

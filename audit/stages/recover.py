@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cache
+from collections.abc import Sequence
+from functools import cache, partial
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
-from flashbulb.audit.recover.ladder import Strategy, Target, Tools
+from flashbulb.audit.recover.ladder import OpenBase, Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.recover.recovery import Recovery, recover_all
 from flashbulb.audit.recover.samples import SamplePlan
@@ -23,7 +23,7 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun, Results
-from flashbulb.audit.stages.session import Session, load_training_images, reload_base
+from flashbulb.audit.stages.session import Session, callable_without_loras, load_training_images, reload_base
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.reports.tables.files import RECOVERY_DIRECTORY
@@ -73,10 +73,9 @@ def prepare_recovery(
     else:
         timestep = denoiser.first_timestep(settings.num_inference_steps)
         scores = NeuronScores(denoiser, group.columns, timestep, group.baselines[0])
-    load_base = None if inputs.base is None else cache(lambda: reload_base(inputs).denoiser)
     return Recovery(
         denoiser=denoiser,
-        strategies=build_strategies(chosen, settings, denoiser, scores, load_base),
+        strategies=build_strategies(chosen, settings, denoiser, scores, _base_opener(session)),
         store=AttemptStore(run.path / RECOVERY_DIRECTORY, fingerprints, keep_images=settings.images),
         detectors=session.image_detectors,
         training=load_training_images(settings, denoiser) if has_flagged else None,
@@ -98,12 +97,22 @@ def build_strategies(
     settings: AuditSettings,
     denoiser: Denoiser,
     scores: NeuronScores | None,
-    load_base: Callable[[], Denoiser] | None = None,
+    open_base: OpenBase | None = None,
 ) -> list[Strategy]:
     """Prepare strategies with these settings, to try prompts, or without `scores` and base to state what they cost."""
     verifier = Verifier(denoiser, verify_plan(settings))
-    tools = Tools(denoiser, verifier, sample_plan(settings), scores, load_base)
+    tools = Tools(denoiser, verifier, sample_plan(settings), scores, open_base)
     return [strategy.build(tools, dict(settings)) for strategy in strategies]
+
+
+def _base_opener(session: Session) -> OpenBase | None:
+    """Return what opens the base's denoiser: this model without its LoRAs, or another that is loaded once."""
+    if session.inputs.base is None:
+        return None
+    if session.loras is not None:
+        return partial(callable_without_loras, session, session.loras)
+    load = cache(lambda: reload_base(session.inputs).denoiser)
+    return lambda: load().called()
 
 
 def collect_targets(group: GroupScores | None, prompts: Sequence[Prompt], detection: DetectedRun) -> dict[int, Target]:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
-from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model, load_chosen
+from flashbulb.audit.additions.chosen import (
+    ChosenModel,
+    ComposedModel,
+    base_model,
+    chosen_model,
+    load_chosen,
+    only_adds_loras,
+)
+from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.detectors import (
     Detector,
     ImageDetector,
     StepDetector,
 )
+from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import resolve_device, resolve_dtype
@@ -21,7 +33,7 @@ from flashbulb.audit.settings import (
     TrainingImageSettings,
 )
 from flashbulb.audit.settings.checks import check_baseline_model, check_strategies, check_tiers, check_training_images
-from flashbulb.audit.stages.base import compare_with_base, look_at_base
+from flashbulb.audit.stages.base import compare_with_base, look_at_base, look_without_loras
 from flashbulb.audit.stages.detectors import fit_to_model, select_detectors
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.identity import calibration_identity
@@ -37,12 +49,17 @@ from flashbulb.reports.gate.waivers import read_waivers
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A loaded model with the inputs and detectors of an audit."""
+    """A loaded model with the inputs and detectors of an audit.
+
+    Args:
+        loras: LoRAs without which the model is its base; None if the base is another model, or if there is none.
+    """
 
     inputs: Inputs
     denoiser: Denoiser
     detectors: tuple[Detector, ...]
     recorder_plan: Plan
+    loras: MergedLoras | None = None
 
     @property
     def image_detectors(self) -> list[ImageDetector]:
@@ -63,8 +80,11 @@ def load_session(
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     texts = [prompt.text for prompt in candidates.prompts]
-    base = None if settings.baseline_model is None else look_at_base(settings, settings.baseline_model, dtype, texts)
+    name, is_inside = settings.baseline_model, _base_is_inside(settings)
+    base = None if name is None or is_inside else look_at_base(settings, name, dtype, texts)
     loaded = load_chosen(chosen_model(settings), device, dtype)
+    if is_inside:
+        base = look_without_loras(settings, loaded, texts)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
     if base is not None:
@@ -76,7 +96,7 @@ def load_session(
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
-    return Session(inputs, denoiser, detectors, _plan(settings, denoiser))
+    return Session(inputs, denoiser, detectors, _plan(settings, denoiser), loaded.loras if is_inside else None)
 
 
 def reload_session(inputs: Inputs) -> Session:
@@ -85,13 +105,55 @@ def reload_session(inputs: Inputs) -> Session:
     Raises:
         SettingsError: the model has changed since.
     """
-    denoiser = _reload(inputs.settings, chosen_model(inputs.settings), inputs.model)
-    denoiser.require(*inputs.settings.strategies)
-    return _session_of(inputs, denoiser)
+    settings = inputs.settings
+    loaded = _reload(settings, chosen_model(settings), inputs.model)
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
+    denoiser.require(*settings.strategies)
+    return replace(_session_of(inputs, denoiser), loras=loaded.loras if _base_is_inside(settings) else None)
+
+
+def open_base(session: Session) -> AbstractContextManager[Session]:
+    """Return a block in which the base can be recorded.
+
+    A model that is the base with LoRAs is the base in the block. Any other base is loaded when the block is opened,
+    and the block does not keep the session, so the caller can let go of the audited model before.
+    """
+    if session.loras is None:
+        return _loaded_base(session.inputs)
+    return _without_loras(session, session.loras)
+
+
+@contextmanager
+def _loaded_base(inputs: Inputs) -> Iterator[Session]:
+    yield reload_base(inputs)
+
+
+@contextmanager
+def _without_loras(session: Session, loras: MergedLoras) -> Iterator[Session]:
+    inputs = session.inputs
+    with loras.scaled(0):
+        yield _session_of(inputs, open_denoiser(session.denoiser.pipe, inputs.settings.clip_skip))
+
+
+@contextmanager
+def callable_without_loras(session: Session, loras: MergedLoras) -> Iterator[Callable[..., Any]]:
+    """Yield the denoiser of the base, to be called as pipelines do, of a model that is the base with LoRAs."""
+    network = network_of(session.denoiser.pipe)
+    with loras.switched() as without:
+
+        def call(*inputs: Any, **keywords: Any) -> Any:
+            with without():
+                return network(*inputs, **keywords)
+
+        yield call
+
+
+def _base_is_inside(settings: AuditSettings) -> bool:
+    return settings.baseline_model is not None and only_adds_loras(settings, settings.baseline_model)
 
 
 def reload_base(inputs: Inputs) -> Session:
-    """Load the base model again, to record the prompts on it.
+    """Load the base model again, beside the audited one or after it.
 
     Raises:
         SettingsError: it has changed since.
@@ -99,10 +161,11 @@ def reload_base(inputs: Inputs) -> Session:
     name, base = inputs.settings.baseline_model, inputs.base
     assert name is not None, "an audit without a base records nothing on one"
     assert base is not None, f"{name} was not looked at"
-    return _session_of(inputs, _reload(inputs.settings, base_model(inputs.settings, name), base))
+    loaded = _reload(inputs.settings, base_model(inputs.settings, name), base)
+    return _session_of(inputs, open_denoiser(loaded.pipe, inputs.settings.clip_skip))
 
 
-def _reload(settings: AuditSettings, chosen: ChosenModel, model: AuditedModel) -> Denoiser:
+def _reload(settings: AuditSettings, chosen: ChosenModel, model: AuditedModel) -> ComposedModel:
     dtype = resolve_dtype(model.dtype, model.device)
     loaded = load_chosen(chosen, model.device, dtype)
     if loaded.fingerprint != model.fingerprint:
@@ -110,7 +173,7 @@ def _reload(settings: AuditSettings, chosen: ChosenModel, model: AuditedModel) -
             f"{chosen.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "
             f"{model.fingerprint}; put that model back, or record this one into another directory"
         )
-    return open_denoiser(loaded.pipe, settings.clip_skip)
+    return loaded
 
 
 def _session_of(inputs: Inputs, denoiser: Denoiser) -> Session:

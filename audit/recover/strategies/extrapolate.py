@@ -6,11 +6,11 @@ models know stays as it is. Its correction term and its clustering are not compu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from flashbulb.audit.recover.ladder import LadderPrompt, Tools, attempt_from, encode_prompts
+from flashbulb.audit.recover.ladder import LadderPrompt, OpenBase, Tools, attempt_from, encode_prompts
 from flashbulb.audit.recover.strategies.sample import Sample
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ WEIGHT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Extrapolate:
-    """The strategy: sample as plain samples are, with both models in memory; images count if they survive without."""
+    """The strategy: sample as plain samples are, with both models at hand; images count if they survive without."""
 
     denoiser: Denoiser
     verifier: Verifier
     plan: SamplePlan
-    load_base: Callable[[], Denoiser] | None
+    open_base: OpenBase | None
     name: ClassVar[str] = "extrapolate"
     place: ClassVar[int] = 25
     is_default: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class Extrapolate:
     @classmethod
     def build(cls, tools: Tools, values: Mapping[str, Any]) -> Extrapolate:
         """Plan as many images as are sampled; the base is loaded when the first prompt is tried."""
-        return cls(tools.denoiser, tools.verifier, tools.samples, tools.load_base)
+        return cls(tools.denoiser, tools.verifier, tools.samples, tools.open_base)
 
     @property
     def _cost(self) -> int:
@@ -78,8 +78,8 @@ class Extrapolate:
         """Sample every prompt away from the base, from the noise of its plain samples, and verify the images."""
         from flashbulb.audit.recover.samples import sample_prompts
 
-        assert self.load_base is not None, "settings without a base refuse this strategy"
-        with self.denoiser.extrapolated(self.load_base(), WEIGHT):
+        assert self.open_base is not None, "settings without a base refuse this strategy"
+        with self.open_base() as call_base, self.denoiser.extrapolated(call_base, WEIGHT):
             images = sample_prompts(self.denoiser, [prompt.target.prompt for prompt in prompts], self.plan)
         conditioning = encode_prompts(self.denoiser, prompts)
         looked = self.verifier.look_at_guided(conditioning, [f"extrapolate\n{p.key}" for p in prompts], images)

@@ -2,18 +2,26 @@
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
 from PIL import Image
 
+from flashbulb.audit.additions import chosen
+from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.model.sampling import sample_images
+from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.stages.audit import open_session
+from flashbulb.audit.stages.session import open_base
+from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
 from tests.audit.ablations import NEURONS, neuron_file
 from tests.audit.commands import ODD, edit_run_json, error_line, run_flashbulb, run_json, scores_of
 from tests.audit.conftest import Inputs
-from tests.audit.loras import load, lora_file, lora_weights, some_factors
+from tests.audit.counting import counted_latents
+from tests.audit.loras import assert_same, load, lora_file, lora_weights, some_factors
 
 LOCALIZED = ("--samples", "2", "--sample-steps", "2", "--points", "1", "--controls", "0", "--no-again")
 
@@ -131,3 +139,78 @@ def test_what_a_lora_added_is_audited_against_the_same_model_without_it(
     assert run_json(tmp_path / "lora")["base"] == run_json(tmp_path / "fused")["base"]
     line = error_line(run_flashbulb("audit", *options))
     assert "to which nothing was added" in line
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count how often each pipeline is loaded."""
+    count: Counter[str] = Counter()
+    load_pipe = chosen.load_model
+
+    def counted(model: str, **options: Any) -> LoadedModel:
+        count[model] += 1
+        return load_pipe(model, **options)
+
+    monkeypatch.setattr(chosen, "load_model", counted)
+    return count
+
+
+def test_the_base_of_a_lora_is_the_loaded_pipeline_without_it_with_the_results_of_another_copy(
+    added: Added, inputs: Inputs, tmp_path: Path, loads: Counter[str]
+) -> None:
+    copied = Path(shutil.copytree(inputs.model, tmp_path / "copy"))
+    spelled = Path(inputs.model, "..", inputs.model.name)
+    more = ("--lora", added.lora, "--strategy", "sample", "--strategy", "extrapolate")
+    for name, base in (("inside", spelled), ("apart", copied)):
+        with counted_latents() as count:
+            options = (*inputs.options(tmp_path / name), "--baseline-model", base)
+            answer = run_flashbulb("audit", *options, *more)
+        assert answer.code == 0, answer.err
+        assert count.n_latents >= sum(run_json(tmp_path / name)["evaluations"].values())
+    assert loads == {
+        str(inputs.model): 3,
+        str(copied): 3,
+    }  # inside: once; apart: twice, and to look, record, extrapolate
+    for name in TABLE_FILES:
+        assert sha256_of(tmp_path / "inside" / name) == sha256_of(tmp_path / "apart" / name), name
+    records = [run_json(tmp_path / name) for name in ("inside", "apart")]
+    assert records[0]["identity"]["recording"] == records[1]["identity"]["recording"]
+    assert records[0]["base"]["fingerprint"] == records[1]["base"]["fingerprint"]
+    assert records[0]["evaluations"] == records[1]["evaluations"]
+    tried = pd.read_parquet(tmp_path / "inside" / "recoveries.parquet")
+    assert "extrapolate" in set(tried["strategy"])
+    loads.clear()
+    assert run_flashbulb("recover", tmp_path / "inside", "--samples", "3").code == 0
+    assert loads == {str(inputs.model): 1}
+
+
+def test_a_model_with_more_than_loras_loads_its_base(
+    added: Added, inputs: Inputs, tmp_path: Path, loads: Counter[str]
+) -> None:
+    more = ("--lora", added.lora, "--vae", inputs.model / "vae", "--baseline-model", inputs.model)
+    answer = run_flashbulb("validate", *inputs.options(tmp_path / "run"), *more)
+    assert answer.code == 0, answer.err
+    assert loads == {str(inputs.model): 2}
+
+
+def test_the_lora_is_back_after_an_error_while_the_base_is_recorded(
+    added: Added, inputs: Inputs, tmp_path: Path
+) -> None:
+    settings = AuditSettings.model_validate(
+        {
+            "model": str(inputs.model),
+            "baseline_model": str(inputs.model),
+            "lora": (added.lora,),
+            "prompts": str(inputs.prompts),
+            "reference": str(inputs.reference),
+            "out": tmp_path / "run",
+            "train_images": None,
+            "examine": False,
+        }
+    )
+    session = open_session(settings)
+    with open_base(session) as base:
+        assert_same(base.denoiser.pipe, load(inputs.model).pipe)
+    with pytest.raises(KeyError), open_base(session):
+        raise KeyError
+    assert_same(session.denoiser.pipe, load(inputs.model, added.lora).pipe)
