@@ -6,6 +6,7 @@ family is a file of it that defines `FAMILY`, a subclass of `Denoiser`.
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.prediction import Levels, Prediction, PredictionType
 from flashbulb.audit.model.sampler import Sampler
 from flashbulb.audit.model.text_encoders import TextEncoders
-from flashbulb.hooks import TokenClass
+from flashbulb.hooks import Site, TokenClass
 from flashbulb.hooks.guidance import GuidedBatch
 
 FEWEST_STEPS = 2  # of a call that is stopped before its first step; some schedulers cannot plan a single one
@@ -104,6 +105,15 @@ class Denoiser(Sampler):
         n_positions = {name: codes.shape[1] for name, codes in classes.items()}
         cut = dict(zip(full, self.text.are_truncated([prompts[i] for i in full], n_positions), strict=True))
         return tuple(cut.get(i, False) for i in range(len(prompts)))
+
+    def hash_text_side(self, sites: Sequence[Site]) -> str:
+        """Hash the weights that read the prompt alone: those of the text encoders, and of the modules of `sites`."""
+        digest = hashlib.sha256()
+        for module in (*self.text.modules.values(), *self.modules(sites).values()):
+            for name, weight in module.state_dict().items():
+                digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+                digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def count_truncated(self, prompts: Sequence[str]) -> int:
         """Count the prompts whose last words reach no text encoder, without encoding them."""

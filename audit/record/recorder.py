@@ -19,6 +19,7 @@ from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.run.progress import Advance, track
 from flashbulb.hooks import (
     SPACE_REDUCTIONS,
@@ -26,9 +27,7 @@ from flashbulb.hooks import (
     Site,
     check_finite,
     complete_shards,
-    observe,
     over_space,
-    over_tokens,
     read_manifest,
     record,
     write_shard,
@@ -71,9 +70,9 @@ class Recorder:
         self, denoiser: Denoiser, sites: Sequence[Site], detectors: Sequence[StepDetector], plan: Plan
     ) -> None:
         self.denoiser, self.detectors, self.plan = denoiser, tuple(detectors), plan
-        self._prompt_sites = [site for site in sites if site.is_prompt_site]
+        self.prompt_sites = PromptSites(denoiser, sites)
         self._step_sites = [site for site in sites if not site.is_prompt_site]
-        self._modules: Mapping[str, nn.Module] = denoiser.modules(sites)
+        self._modules: Mapping[str, nn.Module] = denoiser.modules(self._step_sites)
         layers = denoiser.attention_layers()
         read = {layer for d in detectors if d.reads_attention for layer in d.reads_attention(layers)}
         self._attention_layers = {path: layer for path, layer in layers.items() if path in read}
@@ -83,28 +82,9 @@ class Recorder:
         self.initial_evaluations = len(latents)
         """UE of the empty prompt at x_T, shared by all prompts."""
 
-    @torch.no_grad()
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
-        """Return the reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
-
-        Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
-        prompts without an evaluation of the denoiser.
-        """
-        text, rows, classes_of = self.denoiser.text, dict[str, Tensor](), dict[str, Tensor]()
-
-        def keep(site: Site, activation: Tensor) -> None:
-            encoder = site.component if site.is_in_text_encoder else text.main
-            if encoder not in classes_of:
-                classes_of.update(text.classes({encoder: received[encoder][-1].to(activation.device)}))
-            classes = classes_of[encoder]
-            reduced = over_tokens(activation.reshape(*classes.shape, -1), classes)
-            rows.update({f"{site.name}/{reduction}": values.cpu() for reduction, values in reduced.items()})
-
-        with text.reading() as received, observe(self._modules, self._prompt_sites, keep):
-            encoded = self.denoiser.encode(prompts)
-            projections = [site for site in self._prompt_sites if not site.is_in_text_encoder]
-            self.denoiser.run_prompt_sites(projections, encoded.conditioning)
-        return rows, encoded
+        """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""
+        return self.prompt_sites.read(prompts)
 
     @torch.no_grad()
     def record_step_sites(self, encoded: EncodedPrompts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

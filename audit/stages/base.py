@@ -11,10 +11,27 @@ from flashbulb.audit.additions.chosen import ComposedModel, base_model, load_cho
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import resolve_device
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.state import AuditedModel
-from flashbulb.hooks import Site
+from flashbulb.audit.statistics.screening import TextSpikes, read_spikes
+from flashbulb.hooks import PROMPT_SITE_KINDS, Site
+
+
+class Prompts(NamedTuple):
+    """The prompts of an audit, for what is read of a base before it is recorded."""
+
+    candidates: Sequence[Prompt]
+    reference: Sequence[Prompt]
+
+
+class TextSide(NamedTuple):
+    """What tier 0 needs of a base: its spikes, and a hash of the weights that make them."""
+
+    spikes: TextSpikes
+    sha256: str
 
 
 class Base(NamedTuple):
@@ -23,25 +40,65 @@ class Base(NamedTuple):
     model: AuditedModel
     family: str
     sites: tuple[Site, ...]
+    text_side: TextSide | None
 
 
-def look_at_base(settings: AuditSettings, name: str, dtype: torch.dtype, prompts: Sequence[str]) -> Base:
+def look_at_base(settings: AuditSettings, name: str, dtype: torch.dtype, prompts: Prompts) -> Base:
     """Load and examine the base, and let go of it."""
     device = resolve_device(settings.device)
     return _look(settings, load_chosen(base_model(settings, name), device, dtype), prompts)
 
 
-def look_without_loras(settings: AuditSettings, loaded: ComposedModel, prompts: Sequence[str]) -> Base:
+def look_without_loras(settings: AuditSettings, loaded: ComposedModel, prompts: Prompts) -> Base:
     """Examine the base of a model that is the base with LoRAs, in place."""
     with loaded.loras.scaled(0):
         return _look(settings, loaded, prompts)
 
 
-def _look(settings: AuditSettings, loaded: ComposedModel, prompts: Sequence[str]) -> Base:
+def _look(settings: AuditSettings, loaded: ComposedModel, prompts: Prompts) -> Base:
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
-    examine_model(settings, denoiser, prompts)
+    examine_model(settings, denoiser, [prompt.text for prompt in prompts.candidates])
     model = AuditedModel(loaded.unadapted, loaded.dtype, loaded.device)
-    return Base(model, denoiser.title, denoiser.sites(denoiser.site_kinds()))
+    text_side = _read_text_side(settings, denoiser, prompts) if settings.tiers == "screened" else None
+    return Base(model, denoiser.title, denoiser.sites(denoiser.site_kinds()), text_side)
+
+
+def _read_text_side(settings: AuditSettings, denoiser: Denoiser, prompts: Prompts) -> TextSide | None:
+    sites = _text_sites(settings, denoiser)
+    if not sites:
+        return None  # the model, of the same family, is refused for it
+    spikes = read_spikes(
+        PromptSites(denoiser, sites),
+        prompts.reference,
+        prompts.candidates,
+        n_components=settings.n_components,
+        batch_size=settings.batch_size,
+    )
+    return TextSide(spikes, denoiser.hash_text_side(sites))
+
+
+def _text_sites(settings: AuditSettings, denoiser: Denoiser) -> tuple[Site, ...]:
+    kinds = PROMPT_SITE_KINDS.intersection(settings.sites, denoiser.site_kinds())
+    return denoiser.sites(sorted(kinds)) if kinds else ()
+
+
+def refuse_same_text_side(settings: AuditSettings, denoiser: Denoiser, text_side: TextSide) -> None:
+    """Refuse to screen by differences where training changed nothing that reads the prompt alone.
+
+    Raises:
+        SettingsError: all differences would be zero.
+    """
+    if denoiser.hash_text_side(_text_sites(settings, denoiser)) == text_side.sha256:
+        raise SettingsError(same_text_side(settings))
+
+
+def same_text_side(settings: AuditSettings) -> str:
+    """Return the line with which a screen by differences of zero is refused."""
+    return (
+        f"--tiers screened compares how the model and --baseline-model {settings.baseline_model} read prompts, which "
+        "they all read alike: training changed neither the text encoders nor the recorded keys and values; give "
+        "--tiers full"
+    )
 
 
 def compare_with_base(settings: AuditSettings, denoiser: Denoiser, model: AuditedModel, base: Base) -> None:

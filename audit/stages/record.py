@@ -13,13 +13,22 @@ from flashbulb.audit.record.recorder import Recorded, Recorder, record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.stages.base import same_text_side
 from flashbulb.audit.stages.kept.adopted import adopt_base_shards
 from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
 from flashbulb.audit.stages.results.account import recorded_entries
 from flashbulb.audit.stages.results.state import Inputs, RecordedRun
 from flashbulb.audit.stages.session import Session
-from flashbulb.audit.statistics.screening import fit_screen, screen_prompts
+from flashbulb.audit.statistics.screening import (
+    Screened,
+    TextSpikes,
+    fit_screen,
+    read_spikes,
+    screen_added,
+    screen_prompts,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +44,7 @@ def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch) -> Rec
             sets["reference"] = record_prompt_set(recorder, run.path, inputs, "reference", inputs.reference)
     if inputs.settings.tiers == "screened":
         with watch.stage("screen"):
-            inputs = _screened(inputs, recorder, sets["reference"])
+            inputs = _screened(inputs, recorder, sets["reference"], session.base_spikes)
     with watch.stage("record"):
         sets["candidates"] = record_prompt_set(recorder, run.path, inputs, "candidates", inputs.candidates)
     return RecordedRun(inputs, sets, {"record": _spent(sets, recorder)}, dict(watch.seconds))
@@ -86,13 +95,16 @@ def _spent(sets: Mapping[str, Recorded], recorder: Recorder) -> int:
     return sum(recorded.n_evaluations for recorded in sets.values()) + recorder.initial_evaluations
 
 
-def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded) -> Inputs:
+def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded, base: TextSpikes | None) -> Inputs:
     """Leave the candidate prompts with the lowest tier-0 scores out of all later stages."""
     settings, prompts = inputs.settings, inputs.candidates.prompts
-    shards = Shards(reference.folder, reference.n_shards, settings.n_seeds)
-    screen = fit_screen(inputs.sites, shards, n_components=settings.n_components, share=settings.screened_share)
-    scores = screen_prompts(screen, recorder, prompts)
-    threshold = min(screen.threshold, float(scores.max()))  # the highest score always passes
+    if base is not None:
+        scores, threshold = _screen_added(inputs, recorder, base)
+    else:
+        shards = Shards(reference.folder, reference.n_shards, settings.n_seeds)
+        screen = fit_screen(inputs.sites, shards, n_components=settings.n_components, share=settings.screened_share)
+        scores, threshold = screen_prompts(screen, recorder, prompts), screen.threshold
+    threshold = min(threshold, float(scores.max()))  # the highest score always passes
     passing = tuple(p for p, score in zip(prompts, scores, strict=True) if score >= threshold)
     left_out = tuple(p for p, score in zip(prompts, scores, strict=True) if score < threshold)
     logger.info("tier 0 leaves out %d of %d prompts", len(left_out), len(prompts))
@@ -100,3 +112,20 @@ def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded) -> Inputs
     return replace(
         inputs, candidates=replace(inputs.candidates, prompts=passing), left_out=left_out, screen_scores=by_id
     )
+
+
+def _screen_added(inputs: Inputs, recorder: Recorder, base: TextSpikes) -> Screened:
+    """Score candidates by what training added to the text side, which is read again in the batches of the base."""
+    settings, reference = inputs.settings, inputs.reference
+    assert reference is not None, "tier 0 with a base needs a reference"
+    own = read_spikes(
+        recorder.prompt_sites,
+        reference.prompts,
+        inputs.candidates.prompts,
+        n_components=settings.n_components,
+        batch_size=settings.batch_size,
+    )
+    screened = screen_added(own, base, settings.screened_share)
+    if not (screened.scores.any() or screened.threshold):
+        raise SettingsError(same_text_side(settings))
+    return screened

@@ -33,13 +33,20 @@ from flashbulb.audit.settings import (
     TrainingImageSettings,
 )
 from flashbulb.audit.settings.checks import check_baseline_model, check_strategies, check_tiers, check_training_images
-from flashbulb.audit.stages.base import compare_with_base, look_at_base, look_without_loras
+from flashbulb.audit.stages.base import (
+    Prompts,
+    compare_with_base,
+    look_at_base,
+    look_without_loras,
+    refuse_same_text_side,
+)
 from flashbulb.audit.stages.detectors import fit_to_model, select_detectors
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.identity import calibration_identity
 from flashbulb.audit.stages.kept.recorded import open_calibration
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 from flashbulb.audit.statistics.calibration import MIN_REFERENCE
+from flashbulb.audit.statistics.screening import TextSpikes
 from flashbulb.audit.training_images.descriptors import load_descriptor
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import open_training_images
@@ -53,6 +60,7 @@ class Session:
 
     Args:
         loras: LoRAs without which the model is its base; None if the base is another model, or if there is none.
+        base_spikes: spikes of the base's text side, where tier 0 subtracts them.
     """
 
     inputs: Inputs
@@ -60,6 +68,7 @@ class Session:
     detectors: tuple[Detector, ...]
     recorder_plan: Plan
     loras: MergedLoras | None = None
+    base_spikes: TextSpikes | None = None
 
     @property
     def image_detectors(self) -> list[ImageDetector]:
@@ -80,23 +89,28 @@ def load_session(
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     texts = [prompt.text for prompt in candidates.prompts]
+    prompts = Prompts(candidates.prompts, reference.prompts if reference is not None else ())
     name, is_inside = settings.baseline_model, _base_is_inside(settings)
-    base = None if name is None or is_inside else look_at_base(settings, name, dtype, texts)
+    base = None if name is None or is_inside else look_at_base(settings, name, dtype, prompts)
     loaded = load_chosen(chosen_model(settings), device, dtype)
     if is_inside:
-        base = look_without_loras(settings, loaded, texts)
+        base = look_without_loras(settings, loaded, prompts)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     model = AuditedModel(loaded.fingerprint, loaded.dtype, loaded.device)
     if base is not None:
         compare_with_base(settings, denoiser, model, base)
     settings, detectors = fit_to_model(settings, detectors, denoiser)
+    base_text = None if base is None else base.text_side
+    if base_text is not None:
+        refuse_same_text_side(settings, denoiser, base_text)
     examine_model(settings, denoiser, texts)
     sites, of_base = denoiser.sites(settings.sites), None if base is None else base.model
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers, base=of_base)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
-    return Session(inputs, denoiser, detectors, _plan(settings, denoiser), loaded.loras if is_inside else None)
+    loras, spikes = loaded.loras if is_inside else None, None if base_text is None else base_text.spikes
+    return Session(inputs, denoiser, detectors, _plan(settings, denoiser), loras, spikes)
 
 
 def reload_session(inputs: Inputs) -> Session:

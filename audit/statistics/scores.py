@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,13 @@ MAX_SELF_REFERENCE = 2000
 
 SET_ASIDE = 0.15
 """Share of the candidates, the highest scores of a first pass, that the baselines of a second pass leave out."""
+
+
+class Rows(Protocol):
+    """The neurons of a set of prompts."""
+
+    def matrices(self, columns: Columns) -> Iterator[Matrix]:
+        """Yield the neurons of the columns side by side, some prompts at a time: [prompt, neuron]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ def columns_of(kind: str, sites: Sequence[Site]) -> Columns:
 
 
 def score_group(
-    kind: str, sites: Sequence[Site], candidates: Shards, reference: Shards | None, *, n_components: int, pooled: bool
+    kind: str, sites: Sequence[Site], candidates: Rows, reference: Shards | None, *, n_components: int, pooled: bool
 ) -> GroupScores:
     """Score every candidate by the neurons of one kind of site.
 
@@ -112,7 +120,7 @@ def score_group(
     return GroupScores(kind, columns, scores, reference_scores, tuple(baselines), first_fold)
 
 
-def _read_once(candidates: Shards, columns: Columns) -> tuple[Matrix, Iterator[Matrix]]:
+def _read_once(candidates: Rows, columns: Columns) -> tuple[Matrix, Iterator[Matrix]]:
     """Return the first candidates, at most `MAX_SELF_REFERENCE`, and the matrix of every shard.
 
     The shards of the first candidates stay in memory, so that none is read twice.

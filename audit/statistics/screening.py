@@ -1,24 +1,27 @@
 """Tier 0: leave out prompts that the text side alone clears, without a denoiser evaluation.
 
 Memorized prompts also spike in the text encoder and in the cross-attention keys and values, though less clearly than in
-the denoiser. Prompts that score below a chosen quantile of the reference are left out of the later tiers.
+the denoiser. Prompts that score below a chosen quantile of the reference are left out of the later tiers. Of a
+fine-tune with a base, the base's scores are subtracted first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from flashbulb.audit.detectors import Vector
+from flashbulb.audit.detectors import Matrix, Vector
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.columns import Columns
+from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline
-from flashbulb.audit.statistics.scores import columns_of, score_group, scored_kinds, spike_scores
+from flashbulb.audit.statistics.scores import score_group, scored_kinds, spike_scores
 from flashbulb.hooks import PROMPT_SITE_KINDS, Site
 
 
@@ -28,15 +31,43 @@ class Screen:
 
     Args:
         columns: columns of activations that are scored.
-        baselines: fitted on the complete reference.
+        baselines: one fitted on the complete reference.
         units: 99th percentile of the reference's spike scores, by which scores are divided.
         threshold: smallest tier-0 score with which a prompt reaches the next tier.
     """
 
     columns: tuple[Columns, ...]
-    baselines: tuple[Baseline, ...]
+    baselines: tuple[tuple[Baseline, ...], ...]
     units: tuple[float, ...]
     threshold: float
+
+
+class TextSpikes(NamedTuple):
+    """Spike scores of a model's text side, whitened in the model: [kind, prompt] each."""
+
+    reference: Matrix
+    candidates: Matrix
+
+
+class Screened(NamedTuple):
+    """Tier-0 scores of candidates, [prompt], and the smallest with which a prompt reaches the next tier."""
+
+    scores: Vector
+    threshold: float
+
+
+class PromptRows(NamedTuple):
+    """Prompt sites that were read but not recorded, [prompt, neuron] by column."""
+
+    rows: Mapping[str, Matrix]
+
+    def matrices(self, columns: Columns) -> Iterator[Matrix]:
+        """Yield the neurons of the columns side by side, as `Shards.matrices`: [prompt, neuron]."""
+        yield self.matrix(columns)
+
+    def matrix(self, columns: Columns, limit: int | None = None) -> Matrix:
+        """Return the neurons of the columns, as `Shards.matrix`: [prompt, neuron]."""
+        return columns.join(self.rows)[:limit]
 
 
 def fit_screen(sites: Sequence[Site], reference: Shards, *, n_components: int, share: float) -> Screen:
@@ -45,32 +76,92 @@ def fit_screen(sites: Sequence[Site], reference: Shards, *, n_components: int, s
     Raises:
         ValueError: no prompt site is recorded.
     """
-    kinds = [kind for kind in scored_kinds(sites) if kind in PROMPT_SITE_KINDS]
-    if not kinds:
-        raise ValueError(f"tier 0 reads {', '.join(sorted(PROMPT_SITE_KINDS))}; record at least one of them")
-    columns, baselines, units, scores = [], [], [], []
-    for kind in kinds:
-        group = score_group(kind, sites, reference, None, n_components=n_components, pooled=True)
-        columns.append(columns_of(kind, sites))
-        baselines.append(fit_baseline(reference.matrix(columns[-1]), n_components))
-        units.append(max(float(np.quantile(group.candidates, 0.99)), 1e-9))
-        scores.append(group.candidates / units[-1])
-    threshold = float(np.quantile(np.mean(scores, axis=0), share))
-    return Screen(tuple(columns), tuple(baselines), tuple(units), threshold)
+    columns, baselines, spikes = _fit(sites, reference, n_components, by_fold=False)
+    units = _units(spikes)
+    return Screen(columns, baselines, units, float(np.quantile(_combined(spikes, units), share)))
 
 
 def screen_prompts(screen: Screen, recorder: Recorder, prompts: Sequence[Prompt]) -> Vector:
     """Return the tier-0 score of each prompt, the mean over kinds of prompt site, at no UE: [prompt]."""
-    scores = []
-    size = recorder.plan.batch_size
+    spikes = _spikes(screen.columns, screen.baselines, recorder.prompt_sites, prompts, recorder.plan.batch_size)
+    return _combined(spikes, screen.units)
+
+
+def screen_added(own: TextSpikes, base: TextSpikes, share: float) -> Screened:
+    """Screen by what training added: the spikes of the base are subtracted in the unit of the fine-tune."""
+    units = _units(own.reference)
+    reference, candidates = (_combined(a - b, units) for a, b in zip(own, base, strict=True))
+    return Screened(candidates, float(np.quantile(reference, share)))
+
+
+def read_spikes(
+    sites: PromptSites,
+    reference: Sequence[Prompt],
+    candidates: Sequence[Prompt],
+    *,
+    n_components: int,
+    batch_size: int,
+) -> TextSpikes:
+    """Score the text side of a model, whitened by its own reference, at no UE."""
+    parts = [sites.read(texts)[0] for texts in _batches(reference, batch_size)]
+    rows = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+    columns, baselines, spikes = _fit(sites.sites, PromptRows(rows), n_components, by_fold=True)
+    return TextSpikes(spikes, _spikes(columns, baselines, sites, candidates, batch_size))
+
+
+def _fit(
+    sites: Sequence[Site], reference: Shards | PromptRows, n_components: int, *, by_fold: bool
+) -> tuple[tuple[Columns, ...], tuple[tuple[Baseline, ...], ...], Matrix]:
+    """Return columns and baselines of each kind, and the out-of-fold spike scores of the reference, [kind, prompt].
+
+    Args:
+        by_fold: return the baselines of the folds. A baseline of the complete reference gives other prompts lower
+            scores than out-of-fold ones, and by how much depends on the model, which a small difference cannot bear.
+    """
+    kinds = [kind for kind in scored_kinds(sites) if kind in PROMPT_SITE_KINDS]
+    if not kinds:
+        raise ValueError(f"tier 0 reads {', '.join(sorted(PROMPT_SITE_KINDS))}; record at least one of them")
+    groups = [score_group(kind, sites, reference, None, n_components=n_components, pooled=True) for kind in kinds]
+    baselines = tuple(
+        group.baselines if by_fold else (fit_baseline(reference.matrix(group.columns), n_components),)
+        for group in groups
+    )
+    return tuple(group.columns for group in groups), baselines, np.stack([group.candidates for group in groups])
+
+
+def _spikes(
+    columns: Sequence[Columns],
+    baselines: Sequence[Sequence[Baseline]],
+    sites: PromptSites,
+    prompts: Sequence[Prompt],
+    batch_size: int,
+) -> Matrix:
+    """Return the spike score of each kind and prompt: [kind, prompt]."""
+    parts = [np.zeros((len(columns), 0))]
     with track("screening", len(prompts), "prompts") as advance:
-        for start in range(0, len(prompts), size):
-            texts = [prompt.text for prompt in prompts[start : start + size]]
-            rows, _ = recorder.record_prompt_sites(texts)
-            scores_by_kind = [
-                spike_scores(columns.join({name: rows[name].numpy() for name in columns.names}), [baseline]) / unit
-                for columns, baseline, unit in zip(screen.columns, screen.baselines, screen.units, strict=True)
-            ]
-            scores.append(np.mean(scores_by_kind, axis=0))
+        for texts in _batches(prompts, batch_size):
+            rows = {name: values.numpy() for name, values in sites.read(texts)[0].items()}
+            parts.append(
+                np.stack(
+                    [
+                        np.mean([spike_scores(own.join(rows), [baseline]) for baseline in of_kind], axis=0)
+                        for own, of_kind in zip(columns, baselines, strict=True)
+                    ]
+                )
+            )
             advance(len(texts))
-    return np.concatenate(scores) if scores else np.zeros(0)
+    return np.concatenate(parts, axis=1)
+
+
+def _units(spikes: Matrix) -> tuple[float, ...]:
+    return tuple(max(float(np.quantile(of_kind, 0.99)), 1e-9) for of_kind in spikes)
+
+
+def _combined(spikes: Matrix, units: Sequence[float]) -> Vector:
+    """Return the mean over kinds of the spikes in their units: [kind, prompt] -> [prompt]."""
+    return np.asarray((spikes / np.array(units)[:, None]).mean(axis=0))
+
+
+def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(prompts), size):
+        yield [prompt.text for prompt in prompts[start : start + size]]

@@ -82,6 +82,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
             "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
             **settings.identity(ScreeningSettings),
             **({} if model == inputs.model else {"screened_by": inputs.model.fingerprint}),
+            **({} if inputs.base is None else {"base": inputs.base.fingerprint}),
         }
     return {
         **calibration_identity(model, settings),

@@ -1,0 +1,43 @@
+"""Read the prompt sites of a loaded model: activations that depend on the prompt alone, without an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from flashbulb.audit.model.conditioning import EncodedPrompts
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.hooks import Site, observe, over_tokens
+
+
+class PromptSites:
+    """The prompt sites of a loaded model."""
+
+    def __init__(self, denoiser: Denoiser, sites: Sequence[Site]) -> None:
+        self.denoiser, self.sites = denoiser, [site for site in sites if site.is_prompt_site]
+        self._modules = denoiser.modules(self.sites)
+
+    @torch.no_grad()
+    def read(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return the reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
+
+        Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
+        prompts without an evaluation of the denoiser.
+        """
+        text, rows, classes_of = self.denoiser.text, dict[str, Tensor](), dict[str, Tensor]()
+
+        def keep(site: Site, activation: Tensor) -> None:
+            encoder = site.component if site.is_in_text_encoder else text.main
+            if encoder not in classes_of:
+                classes_of.update(text.classes({encoder: received[encoder][-1].to(activation.device)}))
+            classes = classes_of[encoder]
+            reduced = over_tokens(activation.reshape(*classes.shape, -1), classes)
+            rows.update({f"{site.name}/{reduction}": values.cpu() for reduction, values in reduced.items()})
+
+        with text.reading() as received, observe(self._modules, self.sites, keep):
+            encoded = self.denoiser.encode(prompts)
+            projections = [site for site in self.sites if not site.is_in_text_encoder]
+            self.denoiser.run_prompt_sites(projections, encoded.conditioning)
+        return rows, encoded
