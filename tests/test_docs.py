@@ -8,6 +8,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
+from flashbulb.reports.tables.compare import COMPARE_SCHEMA
 from flashbulb.reports.tables.files import TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
@@ -74,6 +75,7 @@ def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
         *AUDIT_SCHEMAS.values(),
         *(FINDINGS_SCHEMA, ABLATION_SCHEMA, SWEEP_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
+        COMPARE_SCHEMA,
     )
     records = (RunRecord, Counts, Calibration, StyleCalibration)
     names = {*TABLE_FILES, *VERDICT_FILES, *(name for table in tables for name in table.names)}

@@ -3,6 +3,7 @@
 from flashbulb.audit.cli import (
     ablate,
     audit,
+    compare,
     discover,
     gate,
     inspection,
@@ -19,6 +20,7 @@ __all__ = [
     "ablate",
     "app",
     "audit",
+    "compare",
     "discover",
     "gate",
     "inspection",

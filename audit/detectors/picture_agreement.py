@@ -14,20 +14,16 @@ Cost: 0 UE in addition to sampling; it needs two images.
 
 from __future__ import annotations
 
-import numpy as np
-
 from flashbulb.audit.detectors import ImageDetector
 from flashbulb.audit.detectors.views import SampledPrompt
-from flashbulb.audit.images.distances import pairwise_distances
+from flashbulb.audit.images.distances import seed_distance
 
 
 def picture_agreement(sampled: SampledPrompt) -> float:
     """Return minus the mean distance of an image to the nearest other one, in [−1, 0]; NaN if there is one image."""
     if len(sampled.images) == 1:
         return float("nan")
-    distances = pairwise_distances(sampled.images)  # [image, image]
-    np.fill_diagonal(distances, np.inf)
-    return -float(distances.min(axis=1).mean())
+    return -seed_distance(sampled.images)
 
 
 DETECTOR = ImageDetector(

@@ -53,6 +53,13 @@ def seed_diversity(images: RgbImages) -> float:
     return float(np.median(pairwise_distances(images)[np.triu_indices(len(images), k=1)]))
 
 
+def seed_distance(images: RgbImages) -> float:
+    """Compute the mean distance of an image to the nearest other one, of at least two [seed, height, width, 3]."""
+    distances = pairwise_distances(images)  # [image, image]
+    np.fill_diagonal(distances, np.inf)
+    return float(distances.min(axis=1).mean())
+
+
 def agrees(agreement: float, n_images: int, share: float) -> bool:
     """Return whether a `seed_agreement` reaches `share` and covers at least two images; one agrees with itself."""
     return agreement >= share and agreement * n_images > 1.5

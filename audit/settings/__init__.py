@@ -14,6 +14,7 @@ from flashbulb.audit.settings.audit import (
     VerdictSettings,
     default_strategies,
 )
+from flashbulb.audit.settings.compare import CompareSettings
 from flashbulb.audit.settings.discover import DiscoverSettings
 from flashbulb.audit.settings.inputs import default_run_name, embedded_model, resolve_inputs
 from flashbulb.audit.settings.localize import LocalizeSettings
@@ -29,7 +30,13 @@ from flashbulb.audit.settings.recording import (
 )
 from flashbulb.audit.settings.shared import ADDED, DescriptorName, SiteKind, TrainingImageSettings
 
-MODELS: tuple[type[Settings], ...] = (AuditSettings, DiscoverSettings, LocalizeSettings, AblateSettings)
+MODELS: tuple[type[Settings], ...] = (
+    AuditSettings,
+    DiscoverSettings,
+    LocalizeSettings,
+    AblateSettings,
+    CompareSettings,
+)
 """The settings of each command that writes a run directory."""
 
 __all__ = [
@@ -41,6 +48,7 @@ __all__ = [
     "ActivationSettings",
     "AuditSettings",
     "CandidateSettings",
+    "CompareSettings",
     "DescriptorName",
     "DetectionSettings",
     "DiscoverSettings",

@@ -44,9 +44,14 @@ class Labels:
         return f"image {hashlib.sha256(name.encode()).hexdigest()[:8]}" if self.redact else visible_text(name, 80)
 
     def setting(self, value: object) -> str:
-        """Return the value of a setting. Absolute paths lose their folders, which may name people or projects."""
-        text = str(value)
-        return visible_text(f"…/{PurePath(text).name}" if PurePath(text).is_absolute() else text, 200)
+        """Return the value of a setting. Absolute paths lose their folders, which may name people or projects.
+
+        The name of a model joins its pipeline and what is added to it with " + ".
+        """
+        parts = [
+            f"…/{PurePath(part).name}" if PurePath(part).is_absolute() else part for part in str(value).split(" + ")
+        ]
+        return visible_text(" + ".join(parts), 200)
 
     def link_to(self, path: Path, directory: Path) -> str | None:
         """Return the relative URL of a file; None if links are redacted or it lies outside the run `directory`."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.model.families import open_denoiser as open_denoiser
     from flashbulb.audit.settings import AblateSettings as AblateSettings
     from flashbulb.audit.settings import AuditSettings as AuditSettings
+    from flashbulb.audit.settings import CompareSettings as CompareSettings
     from flashbulb.audit.settings import DiscoverSettings as DiscoverSettings
     from flashbulb.audit.settings import LocalizeSettings as LocalizeSettings
     from flashbulb.audit.stages.ablate import run_ablation as run_ablation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.stages.audit import run_record as run_record
     from flashbulb.audit.stages.audit import run_recover as run_recover
     from flashbulb.audit.stages.calibrate import run_calibration as run_calibration
+    from flashbulb.audit.stages.compare import run_comparison as run_comparison
     from flashbulb.audit.stages.discover import run_discovery as run_discovery
     from flashbulb.audit.stages.evaluate import evaluate_run as evaluate_run
     from flashbulb.audit.stages.localize import run_localization as run_localization
@@ -45,13 +47,15 @@ _HOOKS = (
 _MODULE_BY_NAME = {
     **dict.fromkeys(_HOOKS, "flashbulb.hooks"),
     **dict.fromkeys(
-        ("AblateSettings", "AuditSettings", "DiscoverSettings", "LocalizeSettings"), "flashbulb.audit.settings"
+        ("AblateSettings", "AuditSettings", "CompareSettings", "DiscoverSettings", "LocalizeSettings"),
+        "flashbulb.audit.settings",
     ),
     **dict.fromkeys(("run_audit", "run_detect", "run_record", "run_recover"), "flashbulb.audit.stages.audit"),
     "evaluate_run": "flashbulb.audit.stages.evaluate",
     "open_denoiser": "flashbulb.audit.model.families",
     "run_calibration": "flashbulb.audit.stages.calibrate",
     "run_ablation": "flashbulb.audit.stages.ablate",
+    "run_comparison": "flashbulb.audit.stages.compare",
     "run_discovery": "flashbulb.audit.stages.discover",
     "run_localization": "flashbulb.audit.stages.localize",
 }

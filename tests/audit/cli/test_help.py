@@ -19,6 +19,7 @@ from flashbulb.audit.detectors import find_detectors
 from flashbulb.audit.settings import (
     AblateSettings,
     AuditSettings,
+    CompareSettings,
     DescriptorName,
     DiscoverSettings,
     LocalizeSettings,
@@ -34,6 +35,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "discover": DiscoverSettings,
     "localize": LocalizeSettings,
     "ablate": AblateSettings,
+    "compare": CompareSettings,
 }
 LEAVES = {" ".join(leaf.path): leaf for leaf in leaf_commands(get_command(app))}
 

@@ -39,3 +39,4 @@ def test_absolute_paths_of_settings_lose_their_folders(tmp_path: Path) -> None:
     assert labels.setting("/home/ann/data/captions.csv") == "…/captions.csv"
     assert labels.setting("data/captions.csv") == "data/captions.csv"
     assert labels.setting(0.01) == "0.01"
+    assert labels.setting("/home/ann/base + /home/ann/x.safetensors:0.5") == "…/base + …/x.safetensors:0.5"

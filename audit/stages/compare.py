@@ -1,0 +1,166 @@
+"""Run a comparison: sample the same prompts at the same seeds on a base and a fine-tune, and write what changed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from flashbulb.audit.additions.chosen import (
+    ChosenModel,
+    ComposedModel,
+    base_model,
+    chosen_model,
+    load_chosen,
+    model_name,
+    only_adds_loras,
+)
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.recover.samples import sample_prompts, save_images
+from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
+from flashbulb.audit.run.lock import check_free
+from flashbulb.audit.run.progress import track
+from flashbulb.audit.settings import CompareSettings, SettingsError
+from flashbulb.audit.settings.checks import check_training_images
+from flashbulb.audit.stages.compared_prompts import choose_prompts
+from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling, write_comparison
+from flashbulb.audit.stages.session import load_training_images
+from flashbulb.reports.tables.compare import (
+    BASE,
+    COMPARE_PAGE,
+    COMPARISON_RUNNING,
+    FINETUNE,
+    Comparison,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class _Compared(NamedTuple):
+    """What two models must have in common, and the fingerprint, in which they must differ."""
+
+    title: str
+    image_size: tuple[int, int]
+    fingerprint: str
+
+
+def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
+    """Sample every prompt on both models, one model in memory at a time, and write the results.
+
+    An interrupted comparison is resumed: finished images are kept.
+
+    Raises:
+        one of `USAGE_ERRORS` or SettingsError: a mistake in the inputs; nothing is written.
+        one of `UNTRUSTED_ERRORS`: a model that cannot be trusted, or an image that is not finite.
+    """
+    check_free(settings.out)  # before anything takes long
+    prompts = _checked_prompts(settings)
+    is_inside = only_adds_loras(settings, settings.base)
+    base = None if is_inside else _look_at(settings, _load(settings, base_model(settings, settings.base)))
+    loaded = _load(settings, chosen_model(settings))
+    finetune = _look_at(settings, loaded)
+    base = base or finetune._replace(fingerprint=loaded.unadapted)
+    _check_models(settings, prompts, base, finetune)
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
+    training = load_training_images(settings, denoiser)
+    fingerprints = {BASE: base.fingerprint, FINETUNE: finetune.fingerprint}
+    with RunDirectory.open(settings.out, _identity(settings, prompts, loaded, fingerprints), force=force) as run:
+        (run.path / COMPARE_PAGE).unlink(missing_ok=True)
+        run.update(status=COMPARISON_RUNNING)
+        sampling = Sampling(settings, prompts, run, fingerprints)
+        logger.info("%d prompts, %d left out, results in %s", len(prompts.prompts), prompts.n_left_out, run.path)
+        with flushed_denormals():
+            evaluations = {FINETUNE: _sample(sampling, denoiser, FINETUNE)}
+            opened = _without_loras(loaded) if is_inside else _loaded_base(settings, base)
+            del loaded, denoiser  # one model in memory at a time
+            with opened as pipe:
+                evaluations[BASE] = _sample(sampling, open_denoiser(pipe, settings.clip_skip), BASE)
+        return write_comparison(sampling, training, evaluations)
+
+
+def _checked_prompts(settings: CompareSettings) -> ComparedPrompts:
+    if settings.finetune is None and chosen_model(settings) == base_model(settings, settings.base):
+        raise SettingsError(
+            f"compare {settings.base} with what? Give the fine-tune after it, or with --lora what to add to it"
+        )
+    check_training_images(settings)
+    return choose_prompts(settings)
+
+
+def _load(settings: CompareSettings, chosen: ChosenModel) -> ComposedModel:
+    device = resolve_device(settings.device)
+    return load_chosen(chosen, device, resolve_dtype(settings.dtype, device))
+
+
+def _look_at(settings: CompareSettings, loaded: ComposedModel) -> _Compared:
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
+    denoiser.timesteps(settings.sample_steps)  # refuses too many
+    return _Compared(denoiser.title, denoiser.image_size, loaded.fingerprint)
+
+
+def _check_models(settings: CompareSettings, prompts: ComparedPrompts, base: _Compared, finetune: _Compared) -> None:
+    """Refuse models whose images cannot be compared, and an audit of another model."""
+    way_out = f"give the model that {settings.model} was fine-tuned from"
+    if base.fingerprint == finetune.fingerprint:
+        raise SettingsError(f"{settings.base} and {settings.model} are the same model; {way_out}")
+    if base.title != finetune.title:
+        raise SettingsError(f"{settings.base} is {base.title}, {settings.model} is {finetune.title}; {way_out}")
+    if base.image_size != finetune.image_size:
+        sizes = ["{1} × {0}".format(*model.image_size) for model in (base, finetune)]
+        raise SettingsError(f"{settings.base} gives images of {sizes[0]}, {settings.model} of {sizes[1]}; {way_out}")
+    if prompts.fingerprint not in (None, finetune.fingerprint):
+        raise SettingsError(
+            f"{settings.run} is an audit of {prompts.fingerprint}, {model_name(settings)} is {finetune.fingerprint}; "
+            "give the model that was audited, with the same LoRAs"
+        )
+
+
+def _identity(
+    settings: CompareSettings, prompts: ComparedPrompts, loaded: ComposedModel, fingerprints: dict[str, str]
+) -> dict[str, Any]:
+    chosen = [[prompt.prompt_id, prompt.prompt_id in prompts.controls] for prompt in prompts.prompts]
+    return {
+        "fingerprints": fingerprints,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+        "prompts": fingerprint_of({"prompts": chosen}),
+        "settings": {"command": "compare", **settings.identity()},
+        "versions": library_versions(),
+    }
+
+
+@contextmanager
+def _without_loras(loaded: ComposedModel) -> Iterator[Any]:
+    """Yield the pipeline, which is the base in this block: it is the fine-tune but for its LoRAs."""
+    with loaded.loras.scaled(0):
+        yield loaded.pipe
+
+
+@contextmanager
+def _loaded_base(settings: CompareSettings, base: _Compared) -> Iterator[Any]:
+    """Load the base again, and yield its pipeline; the fine-tune is not kept."""
+    loaded = _load(settings, base_model(settings, settings.base))
+    if loaded.fingerprint != base.fingerprint:
+        raise SettingsError(f"{settings.base} has changed during the comparison; run the command again")
+    yield loaded.pipe
+
+
+def _sample(sampling: Sampling, denoiser: Denoiser, side: str) -> int:
+    """Sample the prompts whose images are not on disk, and return what sampling all of them costs, in UE."""
+    prompts, plan, settings = sampling.prompts.prompts, sampling.plan, sampling.settings
+    missing = [prompt for prompt in prompts if sampling.kept(prompt, side) is None]
+    per_call = max(1, settings.batch_size // plan.n_samples)
+    title = "sampling the base" if side == BASE else "sampling the fine-tune"
+    with track(title, len(prompts), "prompts", done=len(prompts) - len(missing)) as advance:
+        for start in range(0, len(missing), per_call):
+            batch = missing[start : start + per_call]
+            sampled = sample_prompts(denoiser, [prompt.text for prompt in batch], plan)
+            for prompt, images in zip(batch, sampled, strict=True):
+                folder = sampling.run.path / sampling.folder(prompt, side)
+                save_images(folder, images, prompt.text, plan, sampling.fingerprints[side])
+            advance(len(batch))
+    return len(prompts) * plan.evaluations(denoiser)
