@@ -1,0 +1,58 @@
+"""Fine-tune the embedded model, measure what each fine-tune memorized, record it and its base, and print the tables.
+
+Plain spike score against difference from the base, for a full fine-tune and for LoRAs, three seeds each
+(`make bench-finetune`). One small model and its world: it shows the mechanism and is no rate for other models. What is
+finished in --out is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from flashbulb.audit.additions.chosen import load_chosen
+from flashbulb.audit.planted.truth import measure_truth
+from tests.bench.finetune.pairs import new_pairs
+from tests.bench.finetune.runs import chosen_model, record, write_prompts
+from tests.bench.finetune.scored import read_scores
+from tests.bench.finetune.table import page
+from tests.bench.finetune.training import KINDS, Kind, fine_tune
+
+SEEDS = (0, 1, 2)
+
+
+def train(kind: Kind, seed: int, folder: Path) -> None:
+    """Train a fine-tune into `folder` and measure its truth, as far as that is not done."""
+    collection, lora = new_pairs(seed), folder / "lora.safetensors"
+    if not (lora.exists() or (folder / "model" / "model_index.json").exists()):
+        fine_tune(collection, kind, seed).save(folder)
+    if not (folder / "truth.parquet").exists():
+        measure_truth(
+            load_chosen(chosen_model(folder), "cpu", torch.float32).pipe, collection, folder / "truth.parquet"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=tuple(KINDS), default=list(KINDS), help="kinds of fine-tune")
+    parser.add_argument("--seeds", nargs="*", type=int, choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-finetune"), help="resumes what lies there")
+    arguments = parser.parse_args()
+    out, recorded = arguments.out, None
+    out.mkdir(parents=True, exist_ok=True)
+    write_prompts(out / "prompts.csv", SEEDS)
+    scores = []
+    for name in arguments.only:
+        for seed in arguments.seeds:
+            folder = out / f"{name}-{seed}"
+            train(KINDS[name], seed, folder)
+            record(folder, out / "prompts.csv", recorded)
+            recorded = folder / "run"
+            scores.append(read_scores(folder, name, seed, SEEDS))
+    print("\n".join(page(scores)))
+
+
+if __name__ == "__main__":
+    main()
