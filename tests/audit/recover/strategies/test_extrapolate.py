@@ -18,7 +18,7 @@ def test_the_base_takes_part_in_sampling_and_not_in_verification(monkeypatch, ag
     monkeypatch.setattr("flashbulb.audit.recover.verify.GUIDED_DISTANCE", 1.0 if agrees else 0.0)
     own, base = open_denoiser(build_toy_pipe()), open_denoiser(build_toy_pipe(seed=1))
     verifier = Verifier(own, VerifyPlan(run_seed=0, n_samples=2, num_inference_steps=2, batch_size=4))
-    strategy = Extrapolate(own, verifier, PLAN, lambda: base)
+    strategy = Extrapolate(own, verifier, PLAN, base.called)
     prompt = LadderPrompt("a", Target("a red star", (), ()), np.empty(0, dtype=np.uint8), lambda: None)
     (attempt,) = strategy.try_([prompt], 0)
     assert (attempt.signs is not None) == agrees
