@@ -23,12 +23,10 @@ from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
 from flashbulb.reports.figures.ablation import ablation_panel
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, SCHEMA_VERSION, sha256_of, write_text
-from flashbulb.reports.tables.run_record import ModelIdentity
+from flashbulb.reports.tables.run_record import ABLATION, ABLATION_RUNNING, ModelIdentity
 from flashbulb.reports.views.ablation import (
-    ABLATION,
     ABLATION_FILE,
     ABLATION_PAGE,
-    ABLATION_RUNNING,
     PANELS_DIRECTORY,
     AblationRecord,
     NeuronsIdentity,

@@ -22,6 +22,7 @@ from flashbulb.audit.stages.session import (
     check_store_size,
     load_session,
 )
+from flashbulb.reports.tables.run_record import CALIBRATION
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,6 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
         identity = calibration_identity(inputs.model, inputs.settings)
         fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts, inputs.model))
         save_calibration(run.path, identity, prompts, recorded, fingerprint)
-        run.update(status="calibration", settings=inputs.settings.model_dump(mode="json"))
+        run.update(status=CALIBRATION, settings=inputs.settings.model_dump(mode="json"))
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
     return run.path

@@ -32,10 +32,10 @@ from flashbulb.audit.stages.session import load_training_images
 from flashbulb.reports.tables.compare import (
     BASE,
     COMPARE_PAGE,
-    COMPARISON_RUNNING,
     FINETUNE,
     Comparison,
 )
+from flashbulb.reports.tables.run_record import COMPARISON_RUNNING
 
 logger = logging.getLogger(__name__)
 

@@ -24,14 +24,13 @@ from flashbulb.reports.gate.check import CheckedRun, load_checked
 from flashbulb.reports.page.sweep import write_sweep_page
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import RUN_FILE, write_json, write_text
+from flashbulb.reports.tables.run_record import SWEEP, SWEEP_RUNNING
 from flashbulb.reports.tables.schema import write_table
 from flashbulb.reports.tables.sweep import (
-    SWEEP,
     SWEEP_DOCUMENT,
     SWEEP_FIGURE,
     SWEEP_FILES,
     SWEEP_PAGE,
-    SWEEP_RUNNING,
     SWEEP_SCHEMA,
     SWEEP_SUMMARY,
     SWEEP_TABLE,

@@ -15,8 +15,6 @@ from flashbulb.reports.tables.run_record import Count, ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, required_column
 
 COMPARE_FILE, COMPARE_PAGE = "compare.parquet", "compare.html"
-COMPARISON, COMPARISON_RUNNING = "comparison", "comparing"
-"""Statuses of a comparison: finished, and still running."""
 BASE, FINETUNE = "base", "finetune"
 """The two models, as columns and folders of images name them."""
 

@@ -19,8 +19,18 @@ RECORDED, DETECTED, COMPLETE = "recorded", "detected", "complete"
 NEXT_COMMANDS = {RECORDED: "detect", DETECTED: "recover"}
 
 DISCOVERY, DISCOVERY_RUNNING = "discovery", "discovering"
-DISCOVERY_STATUSES = (DISCOVERY, DISCOVERY_RUNNING)
-"""Statuses of a search without prompts: finished, and still running."""
+ABLATION, ABLATION_RUNNING = "ablation", "ablating"
+COMPARISON, COMPARISON_RUNNING = "comparison", "comparing"
+SWEEP, SWEEP_RUNNING = "sweep", "sweeping"
+CALIBRATION = "calibration"
+NO_AUDIT = {
+    **dict.fromkeys((DISCOVERY, DISCOVERY_RUNNING), "a discovery"),
+    **dict.fromkeys((ABLATION, ABLATION_RUNNING), "an ablation"),
+    **dict.fromkeys((COMPARISON, COMPARISON_RUNNING), "a comparison"),
+    **dict.fromkeys((SWEEP, SWEEP_RUNNING), "a sweep"),
+    CALIBRATION: "a calibration",
+}
+"""What a directory of this status belongs to, of other commands: finished, and still running."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +183,14 @@ def load_run(directory: Path) -> RunRecord:
 
     Raises:
         RunFileError: there is no run.json, or it has another schema version.
-        RunIncompleteError: the audit is unfinished or its record is damaged, or it is a discovery.
+        RunIncompleteError: the audit is unfinished or its record is damaged, or it belongs to another command.
     """
     path = directory / RUN_FILE
     content = read_content(directory, "audit")
     status = content.get("status")
-    if status in DISCOVERY_STATUSES:
+    if isinstance(status, str) and status in NO_AUDIT:
         raise RunIncompleteError(
-            f"{path} belongs to a discovery, not to an audit, and has no verdict; "
+            f"{path} belongs to {NO_AUDIT[status]}, not to an audit, and has no verdict; "
             "give the --out directory of `flashbulb audit`"
         )
     if isinstance(status, str) and status in NEXT_COMMANDS:

@@ -25,7 +25,7 @@ from flashbulb.reports.tables.files import (
     RunIncompleteError,
     sha256_of,
 )
-from flashbulb.reports.tables.run_record import DISCOVERY_STATUSES, NEXT_COMMANDS
+from flashbulb.reports.tables.run_record import NEXT_COMMANDS, NO_AUDIT
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
 
 
@@ -99,8 +99,8 @@ class RunTables:
 
 
 def _way_out(directory: Path, status: object) -> str:
-    if status in DISCOVERY_STATUSES:
-        return "it belongs to a search without prompts; give the --out directory of `flashbulb audit`"
+    if isinstance(status, str) and status in NO_AUDIT:
+        return f"it belongs to {NO_AUDIT[status]}; give the --out directory of `flashbulb audit`"
     if isinstance(status, str) and status in NEXT_COMMANDS:
         return f"continue with `flashbulb {NEXT_COMMANDS[status]} {directory}`"
     return "run the audit again to finish it"

@@ -15,8 +15,6 @@ from flashbulb.reports.tables.verdict import EXIT_CODES, Outcome
 SWEEP_TABLE, SWEEP_FIGURE, SWEEP_PAGE = "sweep.parquet", "sweep.png", "sweep.html"
 SWEEP_SUMMARY, SWEEP_DOCUMENT = "sweep.md", "sweep.json"
 SWEEP_FILES = (SWEEP_TABLE, SWEEP_FIGURE, SWEEP_PAGE, SWEEP_SUMMARY, SWEEP_DOCUMENT)
-SWEEP, SWEEP_RUNNING = "sweep", "sweeping"
-"""Statuses of a sweep: finished, and still running."""
 
 SWEEP_SCHEMA = pa.schema(
     [

@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 ABLATION_FILE = "ablation.parquet"
 ABLATION_PAGE = "ablation.md"
 PANELS_DIRECTORY = "panels"
-ABLATION, ABLATION_RUNNING = "ablation", "ablating"
-"""Statuses of an ablation: finished, and still running."""
 
 _MEASURES = (
     "tile_distance",

@@ -23,14 +23,13 @@ from flashbulb.reports.tables.compare import (
     BASE,
     COMPARE_FILE,
     COMPARE_SCHEMA,
-    COMPARISON,
     FINETUNE,
     Comparison,
     ComparisonRecord,
     read_comparisons,
 )
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, SCHEMA_VERSION, sha256_of
-from flashbulb.reports.tables.run_record import ModelIdentity
+from flashbulb.reports.tables.run_record import COMPARISON, ModelIdentity
 from flashbulb.reports.tables.schema import write_table
 
 _REPEATS_AT = 0.5

@@ -135,7 +135,7 @@ INVALID_RUNS = {
     "newer": (("schema_version",), 99, "schema version 99"),
     "unfinished": (("status",), "interrupted", "the audit is not complete"),
     "of a discovery": (("status",), "discovery", "belongs to a discovery, not to an audit"),
-    "of a calibration": (("status",), "calibration", "the audit is not complete"),
+    "of a calibration": (("status",), "calibration", "belongs to a calibration, not to an audit"),
     "damaged counts": (("counts",), [], "counts: "),
     "no identity": (("identity",), None, "does not record what it was made from"),
     "unknown setting": (("settings", "colour"), "red", "settings.colour: Extra inputs are not permitted, got 'red'"),

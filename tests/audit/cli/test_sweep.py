@@ -171,7 +171,7 @@ def test_an_audit_and_a_sweep_do_not_share_a_directory(swept: Path, finished, tr
     assert "holds another audit" in refused(*training.sweep(finished.run))
     options = [swept if option == finished.run else option for option in finished.options]
     assert "holds another audit" in refused("audit", *options)
-    assert "not complete" in refused("gate", swept, code=3)
+    assert "belongs to a sweep, not to an audit" in refused("gate", swept, code=3)
 
 
 def test_checkpoints_of_other_neurons_are_not_compared(training: Training, tmp_path: Path) -> None:
