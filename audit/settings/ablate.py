@@ -15,9 +15,12 @@ from flashbulb.audit.settings.shared import (
     Configs,
     Device,
     DtypeName,
+    GuidanceScale,
+    ImagesPerCall,
     Loras,
     Model,
     Replacement,
+    SampleSteps,
     TextualInversions,
 )
 
@@ -52,18 +55,14 @@ class AblateSettings(Settings):
     n_samples: Annotated[
         int, Field(ge=2, le=64, description="Images per prompt, one per seed, 2 to 64."), Option("Images", "samples")
     ] = 4
-    sample_steps: Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")] = 25
-    guidance_scale: Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")] = (
-        3.0
-    )
+    sample_steps: SampleSteps = 25
+    guidance_scale: GuidanceScale = 3.0
     seed: Annotated[
         int,
         Field(ge=0, lt=2**31, description="Run seed; pass an audit's run seed to sample the audit's images."),
         Option("Machine"),
     ] = 0
-    batch_size: Annotated[
-        int, Field(ge=1, description="Images per call of the pipeline."), Option("Machine", changes_result=False)
-    ] = 32
+    batch_size: ImagesPerCall = 32
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
     allow_pickle: AllowPickle = False

@@ -10,7 +10,12 @@ from pydantic import Field
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.recording import RecordingSettings
-from flashbulb.audit.settings.shared import AscentSiteKind, TrainingImageSettings
+from flashbulb.audit.settings.shared import (
+    AscentSiteKind,
+    GuidanceScale,
+    SampleSteps,
+    TrainingImageSettings,
+)
 
 if TYPE_CHECKING:
     Strategy = str
@@ -66,10 +71,8 @@ class RecoverySettings(TrainingImageSettings):
         Field(ge=2, le=64, description="Images to sample per prompt, one per seed, 2 to 64."),
         Option("Images", "samples"),
     ] = 4
-    sample_steps: Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")] = 25
-    guidance_scale: Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")] = (
-        3.0
-    )
+    sample_steps: SampleSteps = 25
+    guidance_scale: GuidanceScale = 3.0
     ascend_restarts: Annotated[
         int, Field(ge=1, le=64, description="Maximum number of ascents per prompt."), Option("Ascents")
     ] = 2

@@ -15,8 +15,12 @@ from flashbulb.audit.settings.shared import (
     Configs,
     Device,
     DtypeName,
+    GuidanceScale,
+    ImagesPerCall,
     Loras,
+    SampleSteps,
     Seed,
+    TextColumn,
     TextualInversions,
     TrainingImageSettings,
 )
@@ -44,11 +48,7 @@ class CompareSettings(TrainingImageSettings):
         Field(description="Prompts to sample: txt, csv, tsv, jsonl, json, parquet (also .gz), folder, or -."),
         Option("Inputs", changes_result=False),
     ] = None
-    text_column: Annotated[
-        str | None,
-        Field(description="Column that holds the prompts; by default prompt, text or caption."),
-        Option("Inputs"),
-    ] = None
+    text_column: TextColumn = None
     run: Annotated[
         Path | None,
         Field(description="Finished audit of the fine-tune: compare its flagged prompts and controls."),
@@ -66,14 +66,10 @@ class CompareSettings(TrainingImageSettings):
         Field(ge=2, le=64, description="Images per prompt and model, one per seed, 2 to 64."),
         Option("Images", "samples"),
     ] = 4
-    sample_steps: Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")] = 25
-    guidance_scale: Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")] = (
-        3.0
-    )
+    sample_steps: SampleSteps = 25
+    guidance_scale: GuidanceScale = 3.0
     seed: Seed = 0
-    batch_size: Annotated[
-        int, Field(ge=1, description="Images per call of the pipeline."), Option("Machine", changes_result=False)
-    ] = 32
+    batch_size: ImagesPerCall = 32
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
     allow_pickle: AllowPickle = False

@@ -8,7 +8,14 @@ from typing import Annotated
 from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
-from flashbulb.audit.settings.shared import AllowPickle, Device, Replacement, Seed, SiteKind
+from flashbulb.audit.settings.shared import (
+    AllowPickle,
+    Device,
+    Replacement,
+    SampleSteps,
+    Seed,
+    SiteKind,
+)
 
 
 class LocalizeSettings(Settings):
@@ -67,7 +74,7 @@ class LocalizeSettings(Settings):
     n_samples: Annotated[
         int, Field(ge=2, le=64, description="Images per prompt before and after, 2 to 64."), Option("Images", "samples")
     ] = 4
-    sample_steps: Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")] = 25
+    sample_steps: SampleSteps = 25
     guidance_scale: Annotated[float, Field(gt=1, description="Guidance scale, above 1."), Option("Images")] = 3.0
     again: Annotated[bool, Field(description="Try to recover each image from the ablated model."), Option("Images")] = (
         True

@@ -21,6 +21,7 @@ from flashbulb.audit.settings.shared import (
     Model,
     Seed,
     SiteKind,
+    TextColumn,
     TextualInversions,
 )
 
@@ -72,11 +73,7 @@ class InputSettings(Settings):
         Field(description="Reference recorded by `flashbulb calibrate`; replaces --reference."),
         Option("Inputs", changes_result=False),
     ] = None
-    text_column: Annotated[
-        str | None,
-        Field(description="Column that holds the prompts; by default prompt, text or caption."),
-        Option("Inputs"),
-    ] = None
+    text_column: TextColumn = None
     reference_column: Annotated[
         str | None,
         Field(description="Column that holds the reference prompts; by default prompt, text or caption."),

@@ -43,6 +43,16 @@ Loras = Annotated[
 ADDED = ("configs", "vae", "textual_inversion", "lora")
 """Settings that add files to a model."""
 
+TextColumn = Annotated[
+    str | None,
+    Field(description="Column that holds the prompts; by default prompt, text or caption."),
+    Option("Inputs"),
+]
+SampleSteps = Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")]
+GuidanceScale = Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")]
+ImagesPerCall = Annotated[
+    int, Field(ge=1, description="Images per call of the pipeline."), Option("Machine", changes_result=False)
+]
 DtypeName = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],
     Field(description="Data type of the model; auto is float32 on the CPU, else float16."),
