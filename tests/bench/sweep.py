@@ -21,21 +21,21 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
-from torch.nn import functional
 
 from flashbulb.audit.model.loading import flushed_denormals, load_model
-from flashbulb.audit.planted.autoencoder import encode, learning_rate_factor
+from flashbulb.audit.planted.autoencoder import learning_rate_factor
 from flashbulb.audit.planted.captions import draw_unique_
 from flashbulb.audit.planted.collection import WORLDS, Collection, Entry
 from flashbulb.audit.planted.paths import CAPTIONS, MODEL, REFERENCE
 from flashbulb.audit.planted.presets import POSTERS
 from flashbulb.audit.planted.truth import measure_truth
 from flashbulb.reports.figures.drawing import CALM, GRID, INK, LEAK, MUTED, OCHRE, empty_figure, save_png
+from tests.bench.finetune.training import BATCH, EMPTY_SHARE, N_WARMUP, latents_of, noise_loss
 
 N_DUPLICATED, N_SAMPLED, N_OTHER = 24, 60, 540
 DUPLICATED_SHARE = 0.4  # of the pairs of a step
 RAREST = 1 / 10  # of the rate of the most duplicated pair
-BATCH, LEARNING_RATE, EMPTY_SHARE, N_WARMUP = 32, 3e-4, 0.1, 20
+LEARNING_RATE = 3e-4
 OnStep = Callable[[int, Any], None]
 
 
@@ -59,8 +59,7 @@ def new_pairs(seed: int) -> Collection:
 def fine_tune(collection: Collection, n_steps: int, seed: int, on_step: OnStep) -> None:
     """Train UNet and text encoder of the embedded model; calls `on_step` after each step with the pipeline."""
     pipe = load_model(str(MODEL), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
-    with torch.no_grad():
-        latents = encode(pipe.vae, list(collection.images.values())) * pipe.vae.config.scaling_factor
+    latents = latents_of(pipe, collection)
     rng, weights = np.random.default_rng([seed, 42]), [entry.weight for entry in collection.entries]
     parameters = [p for part in (pipe.unet, pipe.text_encoder) for p in part.requires_grad_(True).parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, weight_decay=1e-4)
@@ -70,22 +69,10 @@ def fine_tune(collection: Collection, n_steps: int, seed: int, on_step: OnStep) 
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * learning_rate_factor(step, n_steps, N_WARMUP)
         optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(_loss(pipe, texts, latents[chosen], rng))
+        torch.autograd.backward(noise_loss(pipe, texts, latents[chosen], rng))
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         on_step(step + 1, pipe)
-
-
-def _loss(pipe: Any, texts: list[str], latents: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
-    timesteps = torch.from_numpy(rng.integers(1000, size=len(latents)))
-    alpha = pipe.scheduler.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
-    length = pipe.tokenizer.model_max_length
-    ids = pipe.tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
-    noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise
-    return functional.mse_loss(
-        pipe.unet(noisy, timesteps, encoder_hidden_states=pipe.text_encoder(ids)[0]).sample, noise
-    )
 
 
 def save_checkpoints(collection: Collection, steps: Sequence[int], seed: int, out: Path) -> list[Path]:

@@ -73,7 +73,7 @@ def fine_tune(
 ) -> FineTune:
     """Train on the pairs; calls `on_step` after each number of steps in `at_steps`, with the model as it is then."""
     pipe = load_model(str(MODEL), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
-    latents = _latents_of(pipe, collection)
+    latents = latents_of(pipe, collection)
     tuned = FineTune(pipe, {} if kind.rank is None else add_low_rank_(pipe, kind.rank, seed))
     parameters = _trained(tuned)
     pipe.unet.to(memory_format=torch.channels_last)
@@ -87,7 +87,7 @@ def fine_tune(
             for group in optimizer.param_groups:
                 group["lr"] = kind.learning_rate * learning_rate_factor(step, kind.n_steps, N_WARMUP)
             optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(_loss(pipe, texts, latents[chosen], rng))
+            torch.autograd.backward(noise_loss(pipe, texts, latents[chosen], rng))
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             if on_step is not None and step + 1 in at_steps:
@@ -96,7 +96,8 @@ def fine_tune(
 
 
 @torch.no_grad()
-def _latents_of(pipe: Any, collection: Collection) -> Tensor:
+def latents_of(pipe: Any, collection: Collection) -> Tensor:
+    """Encode the images of the pairs, in their order, as the denoiser sees them: [image, channel, height, width]."""
     latents: Tensor = encode(pipe.vae, list(collection.images.values())) * pipe.vae.config.scaling_factor
     return latents
 
@@ -108,7 +109,8 @@ def _trained(tuned: FineTune) -> list[nn.Parameter]:
     return [parameter for part in parts for parameter in part.requires_grad_(True).parameters()]
 
 
-def _loss(pipe: Any, texts: list[str], latents: Tensor, rng: np.random.Generator) -> Tensor:
+def noise_loss(pipe: Any, texts: list[str], latents: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return the error of the predicted noise, at noise and timesteps drawn from `rng`."""
     noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32))
     timesteps = torch.from_numpy(rng.integers(1000, size=len(latents)))
     alpha = pipe.scheduler.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
