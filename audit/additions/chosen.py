@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -17,10 +18,11 @@ from flashbulb.audit.additions.lora import MergedLoras, lora_fingerprint
 from flashbulb.audit.additions.released import KINDS, is_tokenizer
 from flashbulb.audit.additions.single_file import SingleFile, open_single_file
 from flashbulb.audit.additions.textual_inversion import add_token_, read_named
-from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.errors import ModelError, refusing
 from flashbulb.audit.model.families import audited_families, family_of_pipe
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from flashbulb.audit.planted.paths import MODEL
+from flashbulb.hooks.offload import Offload, offload_
 
 
 class _ModelSettings(Protocol):
@@ -38,11 +40,13 @@ class _ModelSettings(Protocol):
     def lora(self) -> tuple[str, ...]: ...
     @property
     def allow_pickle(self) -> bool: ...
+    @property
+    def offload(self) -> Offload | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenModel:
-    """The pipeline to load and what is added to it, as the user gave them."""
+    """The pipeline to load and what is added to it, as the user gave them, and where its weights lie."""
 
     model: str
     configs: Path | None = None
@@ -50,6 +54,7 @@ class ChosenModel:
     textual_inversion: tuple[str, ...] = ()
     lora: tuple[str, ...] = ()
     allow_pickle: bool = False
+    offload: Offload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,34 +72,39 @@ class ComposedModel(LoadedModel):
 def chosen_model(settings: _ModelSettings) -> ChosenModel:
     """Return the model that a command's settings choose."""
     added = (settings.configs, settings.vae, settings.textual_inversion, settings.lora)
-    return ChosenModel(settings.model, *added, settings.allow_pickle)
+    return ChosenModel(settings.model, *added, settings.allow_pickle, settings.offload)
 
 
 def base_model(settings: _ModelSettings, base: str) -> ChosenModel:
     """Return the model that a fine-tune was trained from: `base` without what is added to the fine-tune."""
     configs = settings.configs if Path(base).expanduser().is_file() else None
-    return ChosenModel(base, configs, allow_pickle=settings.allow_pickle)
+    return ChosenModel(base, configs, allow_pickle=settings.allow_pickle, offload=settings.offload)
 
 
 def only_adds_loras(settings: _ModelSettings, base: str) -> bool:
-    """Return whether the audited model is `base`, however its path is spelled, with nothing but LoRAs added."""
-    if not settings.lora or settings.vae is not None or settings.textual_inversion:
+    """Return whether the audited model is `base`, however its path is spelled, with nothing but LoRAs added.
+
+    Offloaded weights are moved by others, so LoRAs are not switched off in them: the base is then another model.
+    """
+    if not settings.lora or settings.vae is not None or settings.textual_inversion or settings.offload is not None:
         return False
     own, other = (Path(name).expanduser() for name in (settings.model, base))
     return own.samefile(other) if own.exists() and other.exists() else settings.model == base
 
 
 def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
-    """Load a pipeline and add files to it.
+    """Load a pipeline, add files to it, and offload it if that is chosen.
 
     Raises:
-        ModelError: as `load_model`; or a file does not fit the pipeline.
+        ModelError: as `load_model`; a file does not fit the pipeline; or it cannot be offloaded.
         UntrustedModel: as `load_model`.
     """
     files = [read_scaled(text) for text in chosen.lora]
     inversions = [read_named(text) for text in chosen.textual_inversion]
     autoencoder = None if chosen.vae is None else find_autoencoder(chosen.vae)
-    loaded = _load_base(chosen, device, dtype)
+    if chosen.offload is not None:
+        check_offload(chosen.offload, device)
+    loaded = _load_base(chosen, device if chosen.offload is None else "cpu", dtype)
     fingerprint, loras = loaded.fingerprint, MergedLoras()
     family = family_of_pipe(loaded.pipe)
     if family is None:
@@ -109,8 +119,23 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     for file in files:
         loras.merge_(loaded.pipe, family.network[0], file)
         fingerprint = lora_fingerprint(fingerprint, file)
-    of_pipe = (loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, loaded.device)
+    if chosen.offload is not None:
+        with refusing(loaded.folder):
+            offload_(loaded.pipe, device, chosen.offload)
+    of_pipe = (loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, device)
     return ComposedModel(*of_pipe, unadapted, loras)
+
+
+def check_offload(how: Offload, device: str) -> None:
+    """Refuse to offload where there is nothing to save, or without the library that does it.
+
+    Raises:
+        ModelError: says which.
+    """
+    if torch.device(device).type == "cpu":
+        raise ModelError(f"--offload {how} saves memory of an accelerator, and the device is the cpu; leave it out")
+    if find_spec("accelerate") is None:
+        raise ModelError(f"--offload {how} needs accelerate, which is not installed; pip install 'flashbulb[offload]'")
 
 
 def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:

@@ -27,6 +27,7 @@ from flashbulb.hooks import (
     site_modules,
 )
 from flashbulb.hooks.attention import cross_attention_layers
+from flashbulb.hooks.offload import held_for_gradients
 
 BACKWARD_COST = 2
 """UE of one backward pass; with its forward evaluation a step costs 3."""
@@ -144,25 +145,26 @@ class Network:
 
     @contextmanager
     def frozen(self, checkpointing: bool = False) -> Iterator[None]:
-        """Freeze all weights while the context is open, and restore them after it.
+        """Freeze all weights while the context is open, and restore them after it; gradients find them on the device.
 
         Args:
             checkpointing: recompute the denoiser's activations in the backward pass.
         """
         network = network_of(self.pipe)
-        required = [(weight, weight.requires_grad) for part in self._parts() for weight in part.parameters()]
         enables = checkpointing and not network.is_gradient_checkpointing
-        try:
-            for weight, _ in required:
-                weight.requires_grad_(False)
-            if enables:
-                network.enable_gradient_checkpointing()
-            yield
-        finally:
-            for weight, requires_grad in required:
-                weight.requires_grad_(requires_grad)
-            if enables:
-                network.disable_gradient_checkpointing()
+        with held_for_gradients(self.pipe):
+            required = [(weight, weight.requires_grad) for part in self._parts() for weight in part.parameters()]
+            try:
+                for weight, _ in required:
+                    weight.requires_grad_(False)
+                if enables:
+                    network.enable_gradient_checkpointing()
+                yield
+            finally:
+                for weight, requires_grad in required:
+                    weight.requires_grad_(requires_grad)
+                if enables:
+                    network.disable_gradient_checkpointing()
 
     def _parts(self) -> list[nn.Module]:
         return [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]

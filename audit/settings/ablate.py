@@ -19,6 +19,7 @@ from flashbulb.audit.settings.shared import (
     ImagesPerCall,
     Loras,
     Model,
+    OffloadName,
     Replacement,
     SampleSteps,
     TextualInversions,
@@ -65,4 +66,5 @@ class AblateSettings(Settings):
     batch_size: ImagesPerCall = 32
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
+    offload: OffloadName = None
     allow_pickle: AllowPickle = False

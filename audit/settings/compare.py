@@ -18,6 +18,7 @@ from flashbulb.audit.settings.shared import (
     GuidanceScale,
     ImagesPerCall,
     Loras,
+    OffloadName,
     SampleSteps,
     Seed,
     TextColumn,
@@ -72,6 +73,7 @@ class CompareSettings(TrainingImageSettings):
     batch_size: ImagesPerCall = 32
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
+    offload: OffloadName = None
     allow_pickle: AllowPickle = False
 
     @property

@@ -19,6 +19,7 @@ from flashbulb.audit.settings.shared import (
     Examine,
     Loras,
     Model,
+    OffloadName,
     Seed,
     TextualInversions,
     TrainingImageSettings,
@@ -80,6 +81,7 @@ class DiscoverSettings(TrainingImageSettings):
     ] = False
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
+    offload: OffloadName = None
     examine: Examine = True
     allow_pickle: AllowPickle = False
     images: Annotated[

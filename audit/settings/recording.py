@@ -19,6 +19,7 @@ from flashbulb.audit.settings.shared import (
     Examine,
     Loras,
     Model,
+    OffloadName,
     Seed,
     SiteKind,
     TextColumn,
@@ -112,6 +113,7 @@ class ActivationSettings(Settings):
     ] = 20.0
     dtype: Annotated[DtypeName, Option("Machine", changes_result=False)] = "auto"  # recorded with the model
     device: Device = "auto"
+    offload: OffloadName = None
     examine: Examine = True
     allow_pickle: AllowPickle = False
 

@@ -62,6 +62,14 @@ Device = Annotated[
     Field(description="Device to run on: cpu, cuda, cuda:1, mps; auto is cuda if available, else cpu."),
     Option("Machine", words=lambda: ("auto", "cpu", "cuda", "cuda:0", "mps"), changes_result=False),
 ]
+OffloadName = Annotated[
+    Literal["model", "group", "sequential"] | None,
+    Field(
+        description="Keep the weights in the host memory and move them to the device when they run: whole networks, "
+        "groups of layers ahead of time, or layer by layer."
+    ),
+    Option("Machine", changes_result=False),
+]
 AllowPickle = Annotated[
     bool,
     Field(description="Allow pickled weights; loading them can run code, so use it only for weights you trust."),

@@ -98,7 +98,7 @@ def _path(settings: LocalizeSettings, memory: Memory) -> Path:
 def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
-    chosen = _chosen(record, settings.allow_pickle)
+    chosen = _chosen(record, settings)
     loaded = load_chosen(chosen, device, dtype)
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
@@ -108,12 +108,12 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     return loaded
 
 
-def _chosen(record: RunRecord, allow_pickle: bool) -> ChosenModel:
+def _chosen(record: RunRecord, settings: LocalizeSettings) -> ChosenModel:
     """Return the model that the run audited; the run may be a stranger's."""
     saved = record.settings
     configs, vae = (Path(str(saved[name])) if saved.get(name) else None for name in ("configs", "vae"))
     tokens, loras = (_files(record, name) for name in ("textual_inversion", "lora"))
-    return ChosenModel(str(saved.get("model")), configs, vae, tokens, loras, allow_pickle)
+    return ChosenModel(str(saved.get("model")), configs, vae, tokens, loras, settings.allow_pickle, settings.offload)
 
 
 def _files(record: RunRecord, name: str) -> tuple[str, ...]:
