@@ -21,7 +21,7 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-detect bench-recover \
+.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-detect bench-device bench-recover \
 	bench-discover bench-faults bench-finetune bench-localize bench-report bench-sweep bench-verdict planted clean
 
 help: ## list the commands
@@ -75,6 +75,9 @@ bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as o
 
 bench-recover: $(INSTALLED) ## measure recovery against the truth, and captions known in part
 	@$(PY) -m tests.bench.recover $(ARGS)
+
+bench-device: $(INSTALLED) ## measure recording, ascents and --offload on a GPU, at the shapes of SD 1.5 and SDXL
+	@$(PY) -m tests.bench.device $(ARGS)
 
 bench-discover: $(INSTALLED) ## measure blind search against other searches, curves as an image
 	@$(PY) -m tests.bench.discover $(ARGS)
