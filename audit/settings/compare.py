@@ -13,6 +13,7 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
     GuidanceScale,
@@ -41,6 +42,7 @@ class CompareSettings(TrainingImageSettings):
         Option("Inputs", is_argument=True, changes_result=False),
     ] = None
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()

@@ -14,6 +14,7 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
     Examine,
@@ -46,6 +47,7 @@ class InputSettings(Settings):
 
     model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()

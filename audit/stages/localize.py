@@ -111,9 +111,11 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
 def _chosen(record: RunRecord, settings: LocalizeSettings) -> ChosenModel:
     """Return the model that the run audited; the run may be a stranger's."""
     saved = record.settings
-    configs, vae = (Path(str(saved[name])) if saved.get(name) else None for name in ("configs", "vae"))
+    names = ("configs", "denoiser", "vae")
+    configs, denoiser, vae = (Path(str(saved[name])) if saved.get(name) else None for name in names)
     tokens, loras = (_files(record, name) for name in ("textual_inversion", "lora"))
-    return ChosenModel(str(saved.get("model")), configs, vae, tokens, loras, settings.allow_pickle, settings.offload)
+    files = (configs, denoiser, vae, tokens, loras)
+    return ChosenModel(str(saved.get("model")), *files, settings.allow_pickle, settings.offload)
 
 
 def _files(record: RunRecord, name: str) -> tuple[str, ...]:
