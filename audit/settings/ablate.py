@@ -16,6 +16,7 @@ from flashbulb.audit.settings.shared import (
     DenoiserFile,
     Device,
     DtypeName,
+    Examine,
     GuidanceScale,
     ImagesPerCall,
     Loras,
@@ -70,3 +71,8 @@ class AblateSettings(Settings):
     device: Device = "auto"
     offload: OffloadName = None
     allow_pickle: AllowPickle = False
+    examine: Examine = True
+
+    @property
+    def train_images(self) -> None:
+        """An ablation is given no training images to examine the model on."""

@@ -16,6 +16,7 @@ from flashbulb.audit.settings.shared import (
     DenoiserFile,
     Device,
     DtypeName,
+    Examine,
     GuidanceScale,
     ImagesPerCall,
     Loras,
@@ -63,6 +64,11 @@ class CompareSettings(TrainingImageSettings):
         Option("Inputs"),
     ] = 24
     out: Annotated[Path, Field(description="Folder to write the results to."), Option("Output", changes_result=False)]
+    redact_prompts: Annotated[
+        bool,
+        Field(description="In compare.html and compare.md, name prompts by file and row, and link to no file."),
+        Option("Output", changes_result=False),
+    ] = False
     clip_skip: ClipSkip = None
     n_samples: Annotated[
         int,
@@ -77,6 +83,7 @@ class CompareSettings(TrainingImageSettings):
     device: Device = "auto"
     offload: OffloadName = None
     allow_pickle: AllowPickle = False
+    examine: Examine = True
 
     @property
     def model(self) -> str:
