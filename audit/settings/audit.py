@@ -49,7 +49,10 @@ class DetectionSettings(Settings):
     min_group_prompts: Annotated[int, Field(ge=2)] = 3
     strict: Annotated[
         bool,
-        Field(description="Trust the audit only if the reference has the style of the candidate prompts."),
+        Field(
+            description="Trust the audit only if the reference has the style of the candidate prompts; "
+            "with --gate, exit with 3 if it is inconclusive."
+        ),
         Option("Scores", changes_result=False),
     ] = False
 

@@ -141,6 +141,7 @@ def _sweep_of(ordered: OrderedCheckpoints, audited: Sequence[CheckedRun]) -> Swe
         reference=_source_of(reference),
         base=None if record.base is None else record.base.name,
         policy=record.policy or {},
+        strict=record.settings.get("strict") is True,
     )
 
 

@@ -1,7 +1,8 @@
 """Compare the tables of a run directory with its run.json, so that a truncated or edited run is never trusted."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from flashbulb.reports.gate.check_rows import (
     check_scores,
 )
 from flashbulb.reports.gate.findings import Finding, collect_findings, recount
+from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import (
     RECOVERIES_FILE,
     SCORES_FILE,
@@ -28,12 +30,15 @@ from flashbulb.reports.tables.files import (
     RunIncompleteError,
     sha256_of,
 )
+from flashbulb.reports.tables.power import Power
 from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
 from flashbulb.reports.tables.schema import KNOWN_BY_BASE
 from flashbulb.reports.tables.verdict import Results
+
+_LAST_DIGITS = 1e-6
 
 
 class CheckedRun(NamedTuple):
@@ -74,6 +79,7 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     has_training_images = record.settings.get("train_images") is not None
     check_outcomes(directory / RECOVERIES_FILE, recoveries, has_training_images)
     check_evidence(directory, tables, record)
+    _check_power(directory, record.power, audit_power(record, scores, recoveries))
     findings = collect_findings(scores, recoveries)
     check_fingerprints(directory, findings)
     recorded = results_of(record)
@@ -119,11 +125,34 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
         "rate of false recoveries": (run.false_recovery, rate_of(recovered.n_false_recoveries, recovered.n_controls)),
     }
     for quantity, (recorded, counted) in comparisons.items():
-        if recorded != counted:
+        if not _agree(recorded, counted):
             raise RunIncompleteError(
                 f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
             )
     return tables
+
+
+def _check_power(directory: Path, recorded: Power | None, computed: Power) -> None:
+    for field in fields(computed):
+        value, expected = getattr(recorded, field.name, None), getattr(computed, field.name)
+        if recorded is None or not _agree(value, expected):
+            raise RunIncompleteError(
+                f"{directory}: run.json records a power whose {field.name} is {value}, its counts and tables give "
+                f"{expected}; run the audit again"
+            )
+
+
+def _agree(recorded: object, computed: object) -> bool:
+    """Compare values; bounds may differ in their last digits, which depend on the machine's mathematical functions."""
+    if isinstance(computed, float) and isinstance(recorded, float):
+        return math.isclose(recorded, computed, rel_tol=_LAST_DIGITS)
+    if is_dataclass(computed) and type(recorded) is type(computed):
+        return all(_agree(getattr(recorded, field.name), getattr(computed, field.name)) for field in fields(computed))
+    if isinstance(computed, Mapping) and isinstance(recorded, Mapping):
+        return recorded.keys() == computed.keys() and all(_agree(recorded[key], computed[key]) for key in computed)
+    if isinstance(computed, tuple) and isinstance(recorded, tuple):
+        return len(recorded) == len(computed) and all(map(_agree, recorded, computed))
+    return recorded == computed
 
 
 def _n_known(scores: pa.Table) -> int | None:

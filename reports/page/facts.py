@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.tables.power import Power
 from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.tables.run_record import RunRecord
 
@@ -62,6 +63,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
             if false.of == 0
             else f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
         ),
+        *([] if run.record.power is None else [_power_fact(run.record.power)]),
         Fact(
             "–" if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
             "text-only AUC",
@@ -69,6 +71,15 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
             "1 completely",
         ),
     )
+
+
+def _power_fact(power: Power) -> Fact:
+    label = "extractable prompts at most"
+    if power.max_share is None:
+        return Fact("–", label, f"not known: {power.unknown_because}")
+    canaries = power.sensitivity is not None and power.sensitivity.source == "canaries"
+    basis = "canaries in this model" if canaries else "planted models, not of this one"
+    return Fact(percent(power.max_share), label, f"of prompts like these, at 95 %; with the sensitivity of {basis}")
 
 
 def limit_sentences(run: CheckedRun) -> tuple[str, ...]:

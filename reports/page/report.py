@@ -14,6 +14,7 @@ from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.rows import known_rows, prompt_rows
 from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment
 from flashbulb.reports.page.thumbnails import ImageMode
+from flashbulb.reports.power.sentences import power_sentences
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.recoveries import best_attempts
 from flashbulb.reports.tables.schema import detector_columns
@@ -26,6 +27,7 @@ _STANDINGS = {
 }
 _HEADLINES = {
     "pass": "Passed: no limit of the policy is exceeded",
+    "inconclusive": "Inconclusive: this audit could have missed too much to pass",
     "fail": "Failed: a limit of the policy is exceeded",
     "untrusted": "Untrusted: no verdict can be drawn from this audit",
 }
@@ -69,6 +71,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         headline=_HEADLINES[report.verdict.outcome],
         facts=key_facts(run),
         limits=limit_sentences(run),
+        power=power_sentences(run.record),
         method=method_sentences(run.record),
         detectors=", ".join(detector_columns(tables.scores.schema)),
         cards=build_cards(report.judged, source, labels, options.images),

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field, JsonValue, TypeAdapter
 
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
+from flashbulb.reports.tables.power import Power
 from flashbulb.reports.tables.rates import Rate
 from flashbulb.reports.tables.record_files import read_content, validate_record
 from flashbulb.reports.tables.verdict import Results, Verdict
@@ -129,6 +130,7 @@ class RunRecord:
         notes: what waivers did to the verdict.
         finished: when the audit was judged, in UTC (ISO 8601).
         base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
+        power: what the audit could have found; None until it is computed from this record and the tables.
     """
 
     schema_version: int
@@ -150,6 +152,7 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     finished: str | None = None
     base: ModelIdentity | None = None
+    power: Power | None = None
 
     @property
     def compared_with(self) -> str:
@@ -162,7 +165,8 @@ _ADAPTER = TypeAdapter(RunRecord)
 
 def results_of(run: RunRecord) -> Results:
     """Collect the counts that `decide` judges."""
-    counts = run.counts
+    counts, power = run.counts, run.power
+    sensitivity = None if power is None else power.sensitivity
     return Results(
         status=run.status,
         n_prompts=counts.n_prompts,
@@ -175,6 +179,8 @@ def results_of(run: RunRecord) -> Results:
         n_false_recoveries=counts.n_false_recoveries,
         fpr=run.calibration.fpr,
         problems=run.problems,
+        sensitivity=None if sensitivity is None else sensitivity.at_least,
+        sensitivity_gap=None if power is None else power.unknown_because,
     )
 
 

@@ -4,6 +4,7 @@ from pathlib import PurePath
 
 import pyarrow as pa
 
+from flashbulb.reports.power.sentences import band_text, power_sentences
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
@@ -41,6 +42,7 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
         _head(run),
         [f"> {sentence(message)}" for message in (*run.warnings, *run.notes)[:MAX_ROWS]],
         _counts(run),
+        _power(run),
         _suspects(scores, recoveries, show_prompts),
         _known(run, scores, show_prompts),
         _recovery(run, recoveries),
@@ -89,6 +91,13 @@ def _counts(run: RunRecord) -> list[str]:
         ("memorized images confirmed", str(counts.n_confirmed_pictures)),
     ]
     return ["## Counts", "", *table(("", ""), rows)]
+
+
+def _power(run: RunRecord) -> list[str]:
+    sentences = power_sentences(run)
+    return (
+        ["## What this audit could have found", "", *(f"- {sentence(text)}" for text in sentences)] if sentences else []
+    )
 
 
 def _suspects(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> list[str]:
@@ -180,6 +189,7 @@ def _calibration(run: RunRecord) -> list[str]:
             f"{style.n_calibrating} {'reference prompts' if style.on_reference else 'candidate prompts'}",
             str(style.n_candidates),
             "none" if style.threshold is None else f"{style.threshold:.4g}",
+            band_text(style, calibration.fpr),
             f"{style.tail_error:.2f}",
         )
         for style in calibration.styles[:MAX_ROWS]
@@ -190,8 +200,9 @@ def _calibration(run: RunRecord) -> list[str]:
         f"{threshold} for a false-positive rate of {percent(calibration.fpr)}, "
         f"from {calibration.n_reference} reference prompts ({source}). {style} {shift}",
         "",
-        "Each prompt is compared with prompts of its style. The misfit is the Kolmogorov-Smirnov distance of the tail "
-        "from the scores it was fitted to.",
+        "Each prompt is compared with prompts of its style. The true false-positive rate lies in these bounds for "
+        "90 % of references of this size. The misfit is the Kolmogorov-Smirnov distance of the tail from the scores it "
+        "was fitted to.",
         "",
-        *table(("calibrated on", "candidates", "threshold", "misfit"), rows),
+        *table(("calibrated on", "candidates", "threshold", "true rate", "misfit"), rows),
     ]

@@ -6,7 +6,12 @@ from flashbulb.reports.views.text import markdown_code
 
 MAX_ROWS = 100  # keeps a page below the 1 MiB that CI services show
 
-HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
+HEADLINES = {
+    "pass": "pass",
+    "inconclusive": "inconclusive",
+    "fail": "gate failed",
+    "untrusted": "not to be trusted",
+}
 """Title of a page, by the outcome of its verdict."""
 
 VERDICT_MEANINGS = {

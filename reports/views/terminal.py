@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flashbulb.reports.power.sentences import false_finds_text, power_text
 from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.run_record import RunRecord
@@ -22,8 +23,13 @@ from flashbulb.reports.views.text import visible_text
 
 _MAX_NOTES = 10
 _WIDTH = 120  # of output that is not a terminal
-_STYLES = {"pass": "green", "fail": "red", "untrusted": "yellow"}
-_HEADLINES = {"pass": "PASS", "fail": "FAIL: a limit of the policy is exceeded", "untrusted": "NOT TO BE TRUSTED"}
+_STYLES = {"pass": "green", "inconclusive": "cyan", "fail": "red", "untrusted": "yellow"}
+_HEADLINES = {
+    "pass": "PASS",
+    "inconclusive": "INCONCLUSIVE: this audit could have missed too much",
+    "fail": "FAIL: a limit of the policy is exceeded",
+    "untrusted": "NOT TO BE TRUSTED",
+}
 
 
 class SummaryConsole(Console):
@@ -127,4 +133,7 @@ def _counts(run: RunRecord) -> Table:
     table.add_row("recovered", Text(f"{counts.n_recovered} prompts" + (f" (by {visible_text(by, 200)})" if by else "")))
     table.add_row("distinct images", f"{counts.n_confirmed_pictures} confirmed")
     table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
+    if run.power is not None:
+        table.add_row("false finds", false_finds_text(run.power))
+        table.add_row("power", power_text(run.power))
     return table

@@ -41,6 +41,7 @@ def results(**changes: Any) -> Results:
         "n_false_recoveries": 0,
         "fpr": 0.01,
         "problems": (),
+        "sensitivity": 0.9,
     }
     return Results(**(passing | changes))
 
@@ -51,7 +52,7 @@ def run_record(**changes: Any) -> RunRecord:
         "schema_version": SCHEMA_VERSION,
         "status": "complete",
         "model": ModelIdentity("models/toy", "sha256:0123"),
-        "settings": {"fpr": 0.01, "seed": 0, "sites": ["ff"]},
+        "settings": {"fpr": 0.01, "seed": 0, "sites": ["ff"], "n_samples": 4},
         "inputs": {
             "prompts": {"path": "captions.csv", "sha256": "4567"},
             "reference": {"path": "clean.txt", "sha256": "89ab"},

@@ -43,7 +43,7 @@ def write_illustrated(
     """
     training = directory.parent / f"{directory.name}-training"
     sites = (*SITES[:2], (SITES[2][0], site))
-    settings = {"train_images": str(training)}
+    settings = {"train_images": str(training), "n_samples": 4}
     run = write_example(
         directory, LEAKS, prompts=prompts, likely=frozenset({1}), n_false=1, sites=sites, settings=settings
     )

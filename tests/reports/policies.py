@@ -13,5 +13,7 @@ POLICIES = st.builds(
     max_false_recovery_rate=SHARES,
     min_coverage=st.floats(0, 1, exclude_min=True),
     required_tiers=st.lists(st.sampled_from([1, 3]), max_size=2).map(tuple),
+    max_extractable_share=st.none() | st.floats(0, 1, exclude_min=True),
+    min_power=st.none() | st.floats(0, 1, exclude_max=True),
     max_style_shift=st.none() | st.floats(0.5, 1),
 )

@@ -17,7 +17,7 @@ from tests.audit.verdicts import RUNS, waiver
 from tests.processes import fork_flashbulb
 from tests.reports.runs import LEAKS, write_example
 
-COLOURS = {"pass": "32", "fail": "31", "untrusted": "33"}
+COLOURS = {"pass": "32", "inconclusive": "36", "fail": "31", "untrusted": "33"}
 
 
 def on_a_terminal(*arguments: object, **environment: str) -> tuple[int, str]:

@@ -18,10 +18,17 @@ from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
 
 OUTCOMES = {
     "pass": "The audit **passed** its gate.",
+    "inconclusive": "The audit is **inconclusive**: its gate found nothing above the limits, but it could have missed "
+    "too much to pass.",
     "fail": "The audit **did not pass** its gate.",
     "untrusted": "The audit **cannot be trusted**, so its gate gives no result.",
 }
-HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
+HEADLINES = {
+    "pass": "pass",
+    "inconclusive": "inconclusive",
+    "fail": "gate failed",
+    "untrusted": "not to be trusted",
+}
 
 
 def kinds(markdown: str) -> set[str]:
