@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from flashbulb.audit.statistics.separation import auc, auc_interval, threshold_at_fpr
+from tests.bench.finetune.peers import PEERS
 from tests.bench.finetune.recalls import N_SEEDS, N_TOP
-from tests.bench.finetune.runs import PEERS
 from tests.bench.finetune.scored import CLEAN, DIFFERENCE, PLAIN, STYLES, Scores
 
 FPR, LOW_FPR = 0.01, 0.001
