@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field, JsonValue, TypeAdapter
 
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
+from flashbulb.reports.tables.frame import Frame
+from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.rates import Rate
 from flashbulb.reports.tables.record_files import read_content, validate_record
 from flashbulb.reports.tables.verdict import Results, Verdict
@@ -129,6 +131,8 @@ class RunRecord:
         notes: what waivers did to the verdict.
         finished: when the audit was judged, in UTC (ISO 8601).
         base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
+        frame: how the prompts were chosen, and what a share among them speaks about.
+        propensity: what ordinary prompts brought out; None if none were sampled.
     """
 
     schema_version: int
@@ -150,6 +154,8 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     finished: str | None = None
     base: ModelIdentity | None = None
+    frame: Frame | None = None
+    propensity: Propensity | None = None
 
     @property
     def compared_with(self) -> str:
