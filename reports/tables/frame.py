@@ -87,3 +87,14 @@ def frame_sentence(frame: Frame) -> str:
         )
     shares = "Shares" if frame.seed is None else "Shares, with their intervals,"
     return f"{tried}. {shares} are of the {frame.n_file:,} prompts of the file and of no others."
+
+
+def frame_line(frame: Frame) -> str | None:
+    """Say in one line how the prompts were chosen; None if the file is all there is to speak of."""
+    if frame.kind == "census":
+        return None
+    drawn = "" if frame.seed is None else f"{frame.n_prompts:,} of {frame.n_file:,} drawn at random (seed {frame.seed})"
+    stated = "stated to be targeted" if frame.n_population is None else ""
+    if frame.n_population is not None and frame.n_population > frame.n_file:
+        stated = f"stated to be a random sample of {frame.n_population:,}"
+    return ", ".join(part for part in (drawn, f"the file is {stated}" if stated else "") if part)

@@ -6,11 +6,12 @@ from typing import Annotated, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from flashbulb.reports.tables.rates import Rate, rate_of
+from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of, rate_text
 from flashbulb.reports.tables.schema import VERBATIM, required_column
 
 OrdinarySource = Literal["reference", "unflagged"]
 ComparedWith = Literal["training_images", "findings"]
+_OF: dict[ComparedWith, str] = {"training_images": "a training image", "findings": "the image of a finding"}
 
 PROPENSITY_SCHEMA = pa.schema(
     [
@@ -65,4 +66,53 @@ def propensity_of(table: pa.Table, source: OrdinarySource, n_pool: int, compared
         rate_of(len(copies), len(rows)),
         len({row[copied] for row in copies}),
         rate_of(sum(row["n_recurring"] > 0 for row in rows), len(rows)),
+    )
+
+
+def contrast_rows(propensity: Propensity, recovered: Rate) -> tuple[tuple[str, str, str], ...]:
+    """Return what the audit brought out and what ordinary prompts did: name, what was counted, rate.
+
+    Args:
+        recovered: of the scored prompts, those whose image came back by any strategy.
+    """
+    of = _OF[propensity.compared_with]
+    return (
+        ("capability", "audited prompts whose image came back, by samples or ascents", rate_text(recovered)),
+        ("propensity", f"ordinary prompts whose only sample copies {of}", rate_text(propensity.copies)),
+        ("recurrence", "ordinary prompts whose sample another one gives as well", rate_text(propensity.recurring)),
+    )
+
+
+def contrast_sentences(propensity: Propensity) -> tuple[str, ...]:
+    """Say which prompts were ordinary, what they copied, and what the numbers cannot tell."""
+    n, n_pool, n_images = propensity.copies.of, propensity.n_pool, propensity.n_images
+    drawn = {
+        "reference": f"{n:,} of the {n_pool:,} reference prompts, which are not training captions",
+        "unflagged": f"{n:,} of the {n_pool:,} audited prompts that were not flagged. Without a reference there are no "
+        "others; flagged prompts are left out, so the count is lower than that of the audited prompts themselves",
+    }
+    copied = f"Their copies show {count_text(n_images, 'distinct image')}. " if n_images else ""
+    unknown = (
+        "Without training images only images that this audit recovered can be recognized, so other copies go unseen."
+        if propensity.compared_with == "findings"
+        else ""
+    )
+    return (
+        "Capability is what somebody brings out who holds the prompts and the model, propensity what people meet who "
+        "use it. Neither bounds the other.",
+        f"Ordinary prompts: {drawn[propensity.source]}. They were drawn at random and sampled once each.",
+        *(text for text in (f"{copied}{unknown}".strip(),) if text),
+        "A sample that another prompt gives as well may be memorized, or both prompts may leave nothing to chance.",
+    )
+
+
+def propensity_line(propensity: Propensity) -> str:
+    """Say in one line what ordinary prompts brought out."""
+    pool = {"reference": "reference prompts", "unflagged": "unflagged prompts"}[propensity.source]
+    rate = propensity.copies
+    if rate.of == 0:
+        return f"there were no {pool} to sample"
+    return (
+        f"{rate.n} of {rate.of} {pool}, sampled once, copy {_OF[propensity.compared_with]} "
+        f"({percent(rate.low)} to {percent(rate.high)})"
     )

@@ -14,6 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from flashbulb.reports.tables.files import REPORT_FILE
+from flashbulb.reports.tables.frame import frame_line
+from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.views.site_names import short_site
@@ -115,6 +117,8 @@ def _counts(run: RunRecord) -> Table:
     expected = run.calibration.fpr * counts.n_scored
     table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
+    if run.frame is not None and (frame := frame_line(run.frame)) is not None:
+        table.add_row("frame", frame)
     table.add_row(
         "flagged",
         f"{counts.n_flagged} ({percent(flagged.low)} to {percent(flagged.high)}); {expected:.1f} expected by chance",
@@ -127,4 +131,6 @@ def _counts(run: RunRecord) -> Table:
     table.add_row("recovered", Text(f"{counts.n_recovered} prompts" + (f" (by {visible_text(by, 200)})" if by else "")))
     table.add_row("distinct images", f"{counts.n_confirmed_pictures} confirmed")
     table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
+    if run.propensity is not None:
+        table.add_row("propensity", propensity_line(run.propensity))
     return table

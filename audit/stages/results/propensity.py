@@ -12,7 +12,7 @@ from flashbulb.audit.prompts.drawing import draw
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.propensity.ordinary import OrdinaryPlan, OrdinarySample, sample_ordinary
 from flashbulb.audit.recover.outcome import Recovered
-from flashbulb.audit.recover.recovery import Recovery
+from flashbulb.audit.recover.recovery import Recovery, training_image_file
 from flashbulb.audit.recover.samples import image_name
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.results.state import Inputs, OrdinaryPrompts
@@ -60,6 +60,11 @@ def measure_propensity(
     how = OrdinaryPlan(plan, recovery.run, recovery.fingerprint, recovery.keep_images, recovery.batch_size)
     findings = {finding_id(tried.finding): tried.best.image for tried in recovered if tried.finding is not None}
     samples = sample_ordinary(recovery.denoiser, prompts, how, recovery.training, findings)
+    for sample in samples if recovery.keep_images else ():
+        if sample.nearest is not None and sample.nearest.kind is not None:  # a copy that the page can show
+            training_image_file(
+                recovery.training, sample.nearest, recovery.run / IMAGES_DIRECTORY / sample.prompt.prompt_id
+            )
     compared_with: ComparedWith = "findings" if recovery.training is None else "training_images"
     table = _table(samples, compared_with, has_images=recovery.keep_images)
     footer = {"model_fingerprint": inputs.model.fingerprint}
