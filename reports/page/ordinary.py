@@ -19,12 +19,12 @@ MAX_COPIES = 12
 
 
 class OrdinaryCopy(NamedTuple):
-    """An ordinary prompt whose sample is a copy: what it copies, and both images where they may be shown."""
+    """An ordinary prompt whose sample is a copy: what it copies, and the images that may be shown, with titles."""
 
     label: str
     location: str
     copied: str
-    images: tuple[CardImage, ...]
+    images: tuple[tuple[str, CardImage], ...]
 
 
 class Contrast(NamedTuple):
@@ -63,10 +63,13 @@ def _copy(row: TableRow, directory: Path, train_images: object, labels: Labels, 
         copied = f"copies {labels.image(row['nearest_image'])}, similarity {row['similarity']:.2f}"
         folder = f"{IMAGES_DIRECTORY}/{row['prompt_id']}"
         training = find_training_file(row["nearest_image"], directory, folder, train_images)
-    shown = ((training, f"training image that the sample of {location} copies"), (sample, f"sample of {location}"))
+    shown = (
+        ("training image", training, f"training image that the sample of {location} copies"),
+        ("sample", sample, f"sample of {location}"),
+    )
     images = [
-        CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None)
-        for path, alt in shown
+        (title, CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None))
+        for title, path, alt in shown
         if path is not None and (src := thumbnail(path, mode)) is not None
     ]
     return OrdinaryCopy(labels.prompt(row["prompt"], location), location, copied, tuple(images))

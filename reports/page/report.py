@@ -16,10 +16,9 @@ from flashbulb.reports.page.rows import known_rows, prompt_rows
 from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment
 from flashbulb.reports.page.thumbnails import ImageMode
 from flashbulb.reports.tables.files import write_text
-from flashbulb.reports.tables.rates import rate_text
 from flashbulb.reports.tables.recoveries import best_attempts
 from flashbulb.reports.tables.schema import detector_columns
-from flashbulb.reports.tables.strata import strata_of
+from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, strata_of, stratum_cells
 
 _STANDINGS = {
     "breaks": "breaks the policy",
@@ -83,7 +82,9 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
         base=run.record.base,
         known=known_rows(run.record, tables.scores, labels),
-        strata=[(name, *map(rate_text, rates)) for name, *rates in strata_of(tables.scores, tables.recoveries)],
+        strata=[stratum_cells(stratum) for stratum in strata_of(tables.scores, tables.recoveries)],
+        strata_header=STRATUM_HEADER,
+        strata_note=STRATUM_NOTE,
         contrast=contrast_of(run, directory, labels, options.images),
         labels=labels,
         options=options,

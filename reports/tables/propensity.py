@@ -86,22 +86,22 @@ def contrast_rows(propensity: Propensity, recovered: Rate) -> tuple[tuple[str, s
 def contrast_sentences(propensity: Propensity) -> tuple[str, ...]:
     """Say which prompts were ordinary, what they copied, and what the numbers cannot tell."""
     n, n_pool, n_images = propensity.copies.of, propensity.n_pool, propensity.n_images
-    drawn = {
-        "reference": f"{n:,} of the {n_pool:,} reference prompts, which are not training captions",
-        "unflagged": f"{n:,} of the {n_pool:,} audited prompts that were not flagged. Without a reference there are no "
-        "others; flagged prompts are left out, so the count is lower than that of the audited prompts themselves",
+    share = f"{n:,} of the {n_pool:,}, drawn at random," if n < n_pool else f"all {n:,}"
+    pool = {
+        "reference": f"{share} reference prompts, which are stated to be no training captions",
+        "unflagged": f"{share} audited prompts that were not flagged, because there is no reference. Flagged prompts "
+        "are left out, so the audited prompts as a whole bring out more",
     }
     copied = f"Their copies show {count_text(n_images, 'distinct image')}. " if n_images else ""
     unknown = (
-        "Without training images only images that this audit recovered can be recognized, so other copies go unseen."
+        "Without training images only images that this audit recovered are recognized: other copies go unseen. "
         if propensity.compared_with == "findings"
         else ""
     )
     return (
-        "Capability is what somebody brings out who holds the prompts and the model, propensity what people meet who "
-        "use it. Neither bounds the other.",
-        f"Ordinary prompts: {drawn[propensity.source]}. They were drawn at random and sampled once each.",
-        *(text for text in (f"{copied}{unknown}".strip(),) if text),
+        "Capability is what somebody brings out who holds the prompts and the model; propensity is what people meet who "
+        "use it.",
+        f"Ordinary prompts were sampled once each: {pool[propensity.source]}. {copied}{unknown}".strip(),
         "A sample that another prompt gives as well may be memorized, or both prompts may leave nothing to chance.",
     )
 

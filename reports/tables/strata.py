@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.rates import Rate, rate_of
+from flashbulb.reports.tables.rates import Rate, percent, rate_of
 from flashbulb.reports.tables.schema import TableRow
 
 _STRATA = {
@@ -15,6 +15,8 @@ _STRATA = {
     "16 to 63 times": range(16, 64),
 }
 _MOST = "64 times or more"
+STRATUM_HEADER = ("occurs in the file", "flagged", "image came back", "confirmed")
+STRATUM_NOTE = "Prompts by how often their exact text occurs in the prompt file. In parentheses: share; 95 % interval."
 
 
 class Stratum(NamedTuple):
@@ -40,6 +42,16 @@ def strata_of(scores: pa.Table, recoveries: pa.Table) -> tuple[Stratum, ...]:
         members[next((name for name, of in _STRATA.items() if row["n_duplicates"] in of), _MOST)].append(row)
     strata = tuple(_stratum(name, rows, confirmed) for name, rows in members.items() if rows)
     return strata if len(strata) > 1 else ()
+
+
+def stratum_cells(stratum: Stratum) -> tuple[str, ...]:
+    """Return the cells of a stratum's row; `STRATUM_HEADER` names them."""
+    rates = (stratum.flagged, stratum.recovered, stratum.confirmed)
+    return (stratum.occurrences, *(f"{rate.n} of {rate.of} ({_interval(rate)})" for rate in rates))
+
+
+def _interval(rate: Rate) -> str:
+    return f"{percent(rate.n / rate.of)}; {100 * rate.low:.3g} to {percent(rate.high)}"
 
 
 def _stratum(occurrences: str, rows: Sequence[TableRow], confirmed: Collection[str]) -> Stratum:

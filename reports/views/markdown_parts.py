@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from flashbulb.reports.tables.propensity import Propensity, contrast_rows, contrast_sentences
-from flashbulb.reports.tables.rates import Rate, rate_text
-from flashbulb.reports.tables.strata import Stratum
+from flashbulb.reports.tables.rates import Rate
+from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, Stratum, stratum_cells
 from flashbulb.reports.views.text import markdown_code
 
 MAX_ROWS = 100  # keeps a page below the 1 MiB that CI services show
@@ -36,9 +36,10 @@ def cost(evaluations: Mapping[str, int], timings: Mapping[str, float]) -> list[s
 
 def strata(rows: Sequence[Stratum]) -> list[str]:
     """Return the section on rates by how often a prompt occurs in its file; empty without strata."""
-    cells = [(row.occurrences, *map(rate_text, (row.flagged, row.recovered, row.confirmed))) for row in rows]
-    header = ("occurs in the file", "flagged", "image came back", "confirmed")
-    return ["## By occurrences in the prompt file", "", *table(header, cells)] if cells else []
+    if not rows:
+        return []
+    cells = table(STRATUM_HEADER, map(stratum_cells, rows))
+    return ["## By occurrences in the prompt file", "", STRATUM_NOTE, "", *cells]
 
 
 def contrast(propensity: Propensity | None, recovered: Rate) -> list[str]:
