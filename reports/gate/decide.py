@@ -53,6 +53,10 @@ def breaches(results: Results, policy: Policy) -> tuple[Breach, ...]:
         exceeded.append(
             Breach("max_confirmed", f"Memorized images confirmed: {images} (limit {policy.max_confirmed}).")
         )
+    copies, limit_of_copies = results.n_ordinary_copies, policy.max_ordinary_copies
+    if limit_of_copies is not None and copies is not None and copies > limit_of_copies:
+        text = f"Ordinary prompts whose only sample copied a training image: {copies} (limit {limit_of_copies})."
+        exceeded.append(Breach("max_ordinary_copies", text))
     return tuple(exceeded)
 
 

@@ -20,6 +20,7 @@ class Policy(BaseModel):
 
     Args:
         max_confirmed: distinct memorized images confirmed.
+        max_ordinary_copies: ordinary prompts whose only sample copied a training image, if they were sampled.
         max_false_recovery_rate: share of the controls that gave an image.
         min_coverage: share of the prompts that must have been scored.
         required_tiers: 1, no prompt was screened only; 3, recovery was tried on every flagged prompt.
@@ -36,6 +37,7 @@ class Policy(BaseModel):
     max_low_rate: Share = None
     max_flagged_rate: Share = None
     max_confirmed: Limit = 0
+    max_ordinary_copies: Limit = 0
     max_false_recovery_rate: Share = 0.1
     min_coverage: Annotated[float, Field(gt=0, le=1)] = 1.0
     required_tiers: Annotated[tuple[Literal[1, 3], ...], Field(strict=False)] = ()

@@ -48,6 +48,11 @@ class Propensity:
     n_images: Annotated[int, Field(ge=0)]
     recurring: Rate
 
+    @property
+    def n_of_training_images(self) -> int | None:
+        """Samples that copy a training image; None without training images."""
+        return self.copies.n if self.compared_with == "training_images" else None
+
 
 def is_copy(compared_with: ComparedWith, kind: str | None, finding_id: str | None) -> bool:
     """Return whether a sample with this kind of copy and this finding counts as a copy."""
@@ -99,8 +104,8 @@ def contrast_sentences(propensity: Propensity) -> tuple[str, ...]:
         else ""
     )
     return (
-        "Capability is what somebody brings out who holds the prompts and the model; propensity is what people meet who "
-        "use it.",
+        "Capability is what somebody brings out who holds the prompts and the model; propensity is what people meet "
+        "who use it.",
         f"Ordinary prompts were sampled once each: {pool[propensity.source]}. {copied}{unknown}".strip(),
         "A sample that another prompt gives as well may be memorized, or both prompts may leave nothing to chance.",
     )

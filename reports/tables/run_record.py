@@ -181,6 +181,7 @@ def results_of(run: RunRecord) -> Results:
         n_false_recoveries=counts.n_false_recoveries,
         fpr=run.calibration.fpr,
         problems=run.problems,
+        n_ordinary_copies=None if run.propensity is None else run.propensity.n_of_training_images,
     )
 
 

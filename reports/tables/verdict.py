@@ -18,6 +18,8 @@ class Results:
         n_left_out: prompts scored by tier 0 alone.
         n_untried: flagged prompts that recovery was not tried on.
         style_shift: AUC with which the text alone separates candidate from reference prompts.
+        n_ordinary_copies: ordinary prompts whose only sample copied a training image; None if none were sampled, or
+            without training images.
     """
 
     status: str
@@ -36,6 +38,7 @@ class Results:
     n_left_out: int | None = None
     n_untried: int | None = None
     style_shift: float | None = None
+    n_ordinary_copies: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
