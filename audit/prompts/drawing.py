@@ -38,4 +38,4 @@ def draw_set(prompts: PromptSet, n: int, seed: int) -> PromptSet:
             f"{prompts.source}: --sample {n} is more than its {prompts.n_distinct} distinct prompts; draw fewer, or "
             "leave --sample out to audit all"
         )
-    return replace(prompts, prompts=draw(prompts.prompts, n, seed, "sample"))
+    return replace(prompts, prompts=draw(prompts.prompts, n, seed, "audit"))

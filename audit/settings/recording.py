@@ -135,10 +135,10 @@ class ScreeningSettings(Settings):
 class CandidateSettings(ScreeningSettings):
     """Which candidate prompts to record, and how many at a time."""
 
-    n_drawn: Annotated[
+    sample: Annotated[
         int | None,
         Field(ge=1, description="Audit this many of the distinct prompts, drawn at random by --seed; by default all."),
-        Option("Inputs", "sample"),
+        Option("Inputs"),
     ] = None
     shard_size: Annotated[int, Field(ge=1, description="Prompts per saved shard."), Option("Machine")] = 256
 

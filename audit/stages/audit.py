@@ -69,8 +69,8 @@ def read_both_sets(settings: AuditSettings) -> PromptSets:
     """
     candidates = read_prompts(settings.prompts, settings.text_column)
     check_frame(settings, candidates.source, candidates.n_distinct)
-    if settings.n_drawn is not None:
-        candidates = draw_set(candidates, settings.n_drawn, settings.seed)
+    if settings.sample is not None:
+        candidates = draw_set(candidates, settings.sample, settings.seed)
     reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     check_settings(settings, candidates, reference)
     return PromptSets(candidates, reference)

@@ -72,6 +72,7 @@ def _contradictions(results: Results) -> tuple[str, ...]:
         ("prompts with a recovered image", results.n_recovered, "prompts flagged", results.n_flagged),
         ("false recoveries", results.n_false_recoveries, "controls", results.n_controls),
         ("", 0, "confirmed images", results.n_confirmed_pictures),
+        ("", 0, "ordinary copies", results.n_ordinary_copies or 0),
         ("prompts screened only", results.n_left_out or 0, "prompts scored", results.n_scored),
         ("flagged prompts not tried", results.n_untried or 0, "prompts flagged", results.n_flagged),
     )

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+import html5lib
 import pyarrow.parquet as pq
 import pytest
 
@@ -60,6 +61,22 @@ def test_a_copied_training_image_is_counted_once_and_shown(measured):
     assert "Ordinary prompts whose sample is a copy" not in (measured.before / "report.html").read_text(
         encoding="utf-8"
     )
+
+
+def test_the_page_is_valid_and_hides_what_it_is_asked_to(measured, tmp_path):
+    shown = (measured.after / "report.html").read_text(encoding="utf-8")
+    redacted, hidden = tmp_path / "redacted.html", tmp_path / "hidden.html"
+    assert run_flashbulb("report", measured.after, "--redact-prompts", "--out", redacted).code == 0
+    assert run_flashbulb("report", measured.after, "--no-images", "--out", hidden).code == 0
+    for page in (shown, redacted.read_text(encoding="utf-8"), hidden.read_text(encoding="utf-8")):
+        html5lib.HTMLParser(strict=True).parse(page)
+        assert page.count('id="contrast"') == 1
+    assert shown.count(measured.copied) == 1
+    assert measured.copied not in redacted.read_text(encoding="utf-8")
+    assert "secret.png" not in redacted.read_text(encoding="utf-8")
+    assert 'alt="sample of reference.txt' in shown
+    assert "<img" in shown
+    assert "<img" not in hidden.read_text(encoding="utf-8")
 
 
 def test_the_terminal_states_the_rate(measured, tmp_path):

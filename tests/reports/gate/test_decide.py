@@ -34,6 +34,7 @@ ANY_RESULTS = st.builds(
     n_left_out=st.none() | COUNTS,
     n_untried=st.none() | COUNTS,
     style_shift=st.none() | st.floats(),
+    n_ordinary_copies=st.none() | COUNTS,
 )
 
 
@@ -57,6 +58,7 @@ def consistent_results(draw: st.DrawFn) -> Results:
         n_left_out=draw(st.integers(0, scored - flagged)),
         n_untried=draw(st.integers(0, flagged)),
         style_shift=draw(st.floats(0.5, 1)),
+        n_ordinary_copies=draw(st.none() | st.integers(0, 3)),
     )
 
 
