@@ -4,9 +4,19 @@ import random
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from tests.audit.commands import REFERENCE, edit_run_json, error_line, refused, run_flashbulb, run_json, scores_of
+from tests.audit.commands import (
+    REFERENCE,
+    edit_run_json,
+    error_line,
+    refused,
+    run_flashbulb,
+    run_json,
+    scores_of,
+    shards,
+)
 from tests.audit.prompts.files import written
 
 TEXTS = [
@@ -74,6 +84,7 @@ def test_another_sample_is_another_audit(inputs, drawn, tmp_path):
 
 def test_statements_on_the_file_change_the_frame_and_recompute_nothing(inputs, drawn, tmp_path):
     run = Path(shutil.copytree(drawn, tmp_path / "run"))
+    before = shards(run)
     assert run_flashbulb("recover", run, "--population", 900).code == 0
     assert run_json(run)["frame"]["n_population"] == 900
     options = options_with(inputs, run, drawn.parent / "prompts.txt")
@@ -82,7 +93,8 @@ def test_statements_on_the_file_change_the_frame_and_recompute_nothing(inputs, d
     frame = run_json(run)["frame"]
     assert (frame["kind"], frame["n_population"], frame["seed"]) == ("targeted", None, 0)
     assert "the file is stated to be targeted" in answer.out
-    assert scores_of(run).equals(scores_of(drawn))
+    assert shards(run) == before
+    pd.testing.assert_frame_equal(scores_of(run), scores_of(drawn))
 
 
 def test_mistakes_are_one_line(inputs, drawn, tmp_path):
