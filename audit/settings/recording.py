@@ -139,6 +139,11 @@ class ScreeningSettings(Settings):
 class CandidateSettings(ScreeningSettings):
     """Which candidate prompts to record, and how many at a time."""
 
+    sample: Annotated[
+        int | None,
+        Field(ge=1, description="Audit this many of the distinct prompts, drawn at random by --seed; by default all."),
+        Option("Inputs"),
+    ] = None
     shard_size: Annotated[int, Field(ge=1, description="Prompts per saved shard."), Option("Machine")] = 256
 
 

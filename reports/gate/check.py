@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flashbulb.reports.gate.check_evidence import check_evidence
+from flashbulb.reports.gate.check_evidence import check_evidence, check_propensity
 from flashbulb.reports.gate.check_outcomes import check_outcomes
 from flashbulb.reports.gate.check_rows import (
     check_attempts,
@@ -23,6 +23,7 @@ from flashbulb.reports.gate.check_rows import (
 from flashbulb.reports.gate.findings import Finding, collect_findings, recount
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import (
+    PROPENSITY_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
     SPIKES_FILE,
@@ -30,6 +31,7 @@ from flashbulb.reports.tables.files import (
     RunIncompleteError,
     sha256_of,
 )
+from flashbulb.reports.tables.frame import frame_fault
 from flashbulb.reports.tables.power import Power
 from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
@@ -42,12 +44,16 @@ _LAST_DIGITS = 1e-6
 
 
 class CheckedRun(NamedTuple):
-    """A finished audit whose files agree: its record, the results that `decide` judges, its findings and its tables."""
+    """A finished audit whose files agree: its record, the results that `decide` judges, its findings and its tables.
+
+    `ordinary` is propensity.parquet; None if no ordinary prompts were sampled.
+    """
 
     record: RunRecord
     results: Results
     findings: tuple[Finding, ...]
     tables: AuditTables
+    ordinary: pa.Table | None = None
 
 
 def load_checked(directory: Path) -> CheckedRun:
@@ -74,12 +80,15 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     check_scores(directory / SCORES_FILE, scores, record.calibration)
     check_base_scores(directory / SCORES_FILE, scores, has_base=record.base is not None)
     check_base_spikes(directory / SPIKES_FILE, tables.spikes, has_base=record.base is not None)
-    check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
+    _check_frame(directory, record)
+    n_file = record.counts.n_prompts if record.frame is None else record.frame.n_file
+    check_prompt_counts(directory / SCORES_FILE, scores, record.counts, n_file)
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
     has_training_images = record.settings.get("train_images") is not None
     check_outcomes(directory / RECOVERIES_FILE, recoveries, has_training_images)
     check_evidence(directory, tables, record)
     _check_power(directory, record.power, audit_power(record, scores, recoveries))
+    ordinary = None if record.propensity is None else check_propensity(directory, tables, record, record.propensity)
     findings = collect_findings(scores, recoveries)
     check_fingerprints(directory, findings)
     recorded = results_of(record)
@@ -93,7 +102,16 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
         style_shift=record.calibration.style_shift,
     )
     assert results == recount(results, findings), f"{results}, but {len(findings)} findings"
-    return CheckedRun(record, results, findings, tables)
+    return CheckedRun(record, results, findings, tables, ordinary)
+
+
+def _check_frame(directory: Path, record: RunRecord) -> None:
+    """Check that the frame is one that an audit of this prompt file can have."""
+    prompts = record.inputs.get("prompts")
+    sha256 = prompts.get("sha256") if isinstance(prompts, Mapping) else None
+    fault = None if record.frame is None else frame_fault(record.frame, record.counts.n_prompts, sha256)
+    if fault is not None:
+        raise RunIncompleteError(f"{directory}: run.json records an impossible frame: {fault}; run the audit again")
 
 
 def check_tables(directory: Path, run: RunRecord) -> AuditTables:
@@ -104,7 +122,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     Raises:
         RunIncompleteError: a table is missing, damaged, of another run, or contradicts run.json.
     """
-    for name in TABLE_FILES:
+    for name in (*TABLE_FILES, *(() if run.propensity is None else (PROPENSITY_FILE,))):
         _check_bytes(directory / name, run.tables)
     tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.power import Power
 from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.tables.run_record import RunRecord
@@ -43,7 +44,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
         Fact(
             f"{counts.n_scored:,}",
             "prompts audited",
-            f"of {count_text(counts.n_prompts, 'distinct prompt')}{screened}; "
+            f"of {count_text(counts.n_prompts, 'distinct prompt')}{_drawn(run.record)}{screened}; "
             f"{counts.n_truncated:,} truncated by the tokenizer",
         ),
         Fact(
@@ -82,6 +83,11 @@ def _power_fact(power: Power) -> Fact:
     return Fact(percent(power.max_share), label, f"of prompts like these, at 95 %; with the sensitivity of {basis}")
 
 
+def _drawn(run: RunRecord) -> str:
+    frame = run.frame
+    return "" if frame is None or frame.seed is None else f" drawn at random from the {frame.n_file:,} of the file"
+
+
 def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
     """Return what a reader must not conclude: limits of every audit first, then those of this run."""
     record, n_untried = run.record, run.results.n_untried
@@ -100,6 +106,7 @@ def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
             else []
         ),
         *([f"Recovery was not tried on {n_untried:,} of the flagged prompts."] if n_untried else []),
+        *([] if record.frame is None else [frame_sentence(record.frame)]),
         *record.warnings,
     )
 

@@ -11,6 +11,7 @@ from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, c
 from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences
 from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
 from flashbulb.reports.page.labels import Labels
+from flashbulb.reports.page.ordinary import contrast_of
 from flashbulb.reports.page.rows import known_rows, prompt_rows
 from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment
 from flashbulb.reports.page.thumbnails import ImageMode
@@ -18,6 +19,7 @@ from flashbulb.reports.power.sentences import power_sentences
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.recoveries import best_attempts
 from flashbulb.reports.tables.schema import detector_columns
+from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, strata_of, stratum_cells
 
 _STANDINGS = {
     "breaks": "breaks the policy",
@@ -83,6 +85,10 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
         base=run.record.base,
         known=known_rows(run.record, tables.scores, labels),
+        strata=[stratum_cells(stratum) for stratum in strata_of(tables.scores, tables.recoveries)],
+        strata_header=STRATUM_HEADER,
+        strata_note=STRATUM_NOTE,
+        contrast=contrast_of(run, directory, labels, options.images),
         labels=labels,
         options=options,
         script=Markup(script),

@@ -8,7 +8,9 @@ from typing import Annotated
 from pydantic import Field, JsonValue, TypeAdapter
 
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
+from flashbulb.reports.tables.frame import Frame
 from flashbulb.reports.tables.power import Power
+from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.rates import Rate
 from flashbulb.reports.tables.record_files import read_content, validate_record
 from flashbulb.reports.tables.verdict import Results, Verdict
@@ -131,6 +133,8 @@ class RunRecord:
         finished: when the audit was judged, in UTC (ISO 8601).
         base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
         power: what the audit could have found; None until it is computed from this record and the tables.
+        frame: how the prompts were chosen, and what a share among them speaks about.
+        propensity: what ordinary prompts brought out; None if none were sampled.
     """
 
     schema_version: int
@@ -153,6 +157,8 @@ class RunRecord:
     finished: str | None = None
     base: ModelIdentity | None = None
     power: Power | None = None
+    frame: Frame | None = None
+    propensity: Propensity | None = None
 
     @property
     def compared_with(self) -> str:
@@ -181,6 +187,7 @@ def results_of(run: RunRecord) -> Results:
         problems=run.problems,
         sensitivity=None if sensitivity is None else sensitivity.at_least,
         sensitivity_gap=None if power is None else power.unknown_because,
+        n_ordinary_copies=None if run.propensity is None else run.propensity.n_of_training_images,
     )
 
 

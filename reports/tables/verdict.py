@@ -27,6 +27,8 @@ class Results:
         style_shift: AUC with which the text alone separates candidate from reference prompts.
         sensitivity: lower bound of the share of memorized images that such an audit brings back; None if not known.
         sensitivity_gap: why it is not known.
+        n_ordinary_copies: ordinary prompts whose only sample copied a training image; None if none were sampled, or
+            without training images.
     """
 
     status: str
@@ -47,6 +49,7 @@ class Results:
     style_shift: float | None = None
     sensitivity: float | None = None
     sensitivity_gap: str | None = None
+    n_ordinary_copies: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,20 +5,24 @@ from pathlib import PurePath
 import pyarrow as pa
 
 from flashbulb.reports.power.sentences import band_text, power_sentences
+from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
+from flashbulb.reports.tables.strata import strata_of
 from flashbulb.reports.views.known_by_base import known_by_base
 from flashbulb.reports.views.markdown_parts import (
     HEADLINES,
     MAX_ROWS,
     VERDICT_MEANINGS,
     code,
+    contrast,
     cost,
     page,
     pairs,
     sentence,
+    strata,
     table,
 )
 from flashbulb.reports.views.suspects import suspects_of
@@ -45,7 +49,9 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
         _power(run),
         _suspects(scores, recoveries, show_prompts),
         _known(run, scores, show_prompts),
+        strata(strata_of(scores, recoveries)),
         _recovery(run, recoveries),
+        contrast(run.propensity, rate_of(run.counts.n_recovered, run.counts.n_scored)),
         _calibration(run),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
         cost(run.evaluations, run.timings),
@@ -90,7 +96,8 @@ def _counts(run: RunRecord) -> list[str]:
         ("whose image came back", f"{counts.n_recovered} prompts"),
         ("memorized images confirmed", str(counts.n_confirmed_pictures)),
     ]
-    return ["## Counts", "", *table(("", ""), rows)]
+    frame = [] if run.frame is None else [frame_sentence(run.frame), ""]
+    return ["## Counts", "", *frame, *table(("", ""), rows)]
 
 
 def _power(run: RunRecord) -> list[str]:

@@ -15,6 +15,8 @@ from rich.text import Text
 
 from flashbulb.reports.power.sentences import false_finds_text, power_text
 from flashbulb.reports.tables.files import REPORT_FILE
+from flashbulb.reports.tables.frame import frame_line
+from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.views.site_names import short_site
@@ -121,6 +123,8 @@ def _counts(run: RunRecord) -> Table:
     expected = run.calibration.fpr * counts.n_scored
     table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
+    if run.frame is not None and (frame := frame_line(run.frame)) is not None:
+        table.add_row("frame", frame)
     table.add_row(
         "flagged",
         f"{counts.n_flagged} ({percent(flagged.low)} to {percent(flagged.high)}); {expected:.1f} expected by chance",
@@ -136,4 +140,6 @@ def _counts(run: RunRecord) -> Table:
     if run.power is not None:
         table.add_row("false finds", false_finds_text(run.power))
         table.add_row("power", power_text(run.power))
+    if run.propensity is not None:
+        table.add_row("propensity", propensity_line(run.propensity))
     return table

@@ -159,4 +159,4 @@ def test_rows_of_the_prompt_file_are_accounted_for(
 ) -> None:
     counts = replace(COUNTS, n_rows=n_rows, n_prompts=n_prompts, n_scored=n_scored, n_truncated=n_truncated)
     with nullcontext() if trusted else pytest.raises(RunIncompleteError, match="rows with a text"):
-        check_prompt_counts(tmp_path, scores_table(["a", "b", "c"]), counts)
+        check_prompt_counts(tmp_path, scores_table(["a", "b", "c"]), counts, counts.n_prompts)

@@ -34,6 +34,7 @@ ANY_RESULTS = st.builds(
     n_untried=st.none() | COUNTS,
     style_shift=st.none() | st.floats(),
     sensitivity=st.none() | st.floats(),
+    n_ordinary_copies=st.none() | COUNTS,
 )
 
 
@@ -58,6 +59,7 @@ def consistent_results(draw: st.DrawFn) -> Results:
         n_untried=draw(st.integers(0, flagged)),
         style_shift=draw(st.floats(0.5, 1)),
         sensitivity=draw(st.none() | st.floats(0, 1)),
+        n_ordinary_copies=draw(st.none() | st.integers(0, 3)),
     )
 
 
