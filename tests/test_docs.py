@@ -11,10 +11,10 @@ from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
 from flashbulb.reports.tables.compare import COMPARE_SCHEMA
 from flashbulb.reports.tables.files import PROPENSITY_FILE, TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.frame import Frame
-from flashbulb.reports.tables.propensity import PROPENSITY_SCHEMA, Propensity
+from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
-from flashbulb.reports.tables.schema import scores_schema
+from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, scores_schema
 from flashbulb.reports.tables.sweep import SWEEP_SCHEMA
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA

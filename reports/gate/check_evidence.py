@@ -22,11 +22,11 @@ from flashbulb.reports.tables.files import (
     TEXT_NULL_FILE,
     RunIncompleteError,
 )
-from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.propensity import PROPENSITY_SCHEMA, ComparedWith, Propensity, is_copy, propensity_of
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, TEMPLATE, VERBATIM
+from flashbulb.reports.tables.propensity import ComparedWith, Propensity, is_copy, propensity_of
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.run_tables import AuditTables
-from flashbulb.reports.tables.schema import TEMPLATE, VERBATIM, TableRow, read_table
+from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, TableRow, read_table
 
 _MODEL_KEY = b"flashbulb.model_fingerprint"
 

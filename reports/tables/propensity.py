@@ -1,31 +1,21 @@
 """What ordinary prompts brought out, sampled once each: `propensity.parquet`, and its counts in run.json."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from __future__ import annotations
 
-import pyarrow as pa
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
 from pydantic import Field
 
+from flashbulb.reports.tables.limits import VERBATIM
 from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of, rate_text
-from flashbulb.reports.tables.schema import VERBATIM, required_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 OrdinarySource = Literal["reference", "unflagged"]
 ComparedWith = Literal["training_images", "findings"]
 _OF: dict[ComparedWith, str] = {"training_images": "a training image", "findings": "the image of a finding"}
-
-PROPENSITY_SCHEMA = pa.schema(
-    [
-        *(required_column(name, pa.string()) for name in ("prompt_id", "prompt", "source_file")),
-        required_column("source_row", pa.int64()),
-        pa.field("image_path", pa.string()),
-        pa.field("nearest_image", pa.string()),
-        pa.field("similarity", pa.float64()),
-        pa.field("kind", pa.string()),
-        pa.field("finding_id", pa.string()),
-        required_column("n_recurring", pa.int32()),
-        required_column("is_copy", pa.bool_()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)

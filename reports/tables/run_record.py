@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -166,7 +167,9 @@ class RunRecord:
         return "unflagged" if self.inputs.get("reference") is None else "reference"
 
 
-_ADAPTER = TypeAdapter(RunRecord)
+@cache
+def _adapter() -> TypeAdapter[RunRecord]:
+    return TypeAdapter(RunRecord)  # takes a while, and commands that read no run start without it
 
 
 def results_of(run: RunRecord) -> Results:
@@ -213,4 +216,4 @@ def load_run(directory: Path) -> RunRecord:
         )
     if status != COMPLETE:
         raise RunIncompleteError(f"{path}: the audit is not complete (status {status!r}); run it again to finish it")
-    return validate_record(_ADAPTER, path, content, "audit")
+    return validate_record(_adapter(), path, content, "audit")

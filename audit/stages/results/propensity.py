@@ -19,8 +19,8 @@ from flashbulb.audit.stages.results.state import Inputs, OrdinaryPrompts
 from flashbulb.audit.stages.results.tables import finding_id
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, PROPENSITY_FILE
-from flashbulb.reports.tables.propensity import PROPENSITY_SCHEMA, ComparedWith, OrdinarySource, is_copy, propensity_of
-from flashbulb.reports.tables.schema import write_table
+from flashbulb.reports.tables.propensity import ComparedWith, OrdinarySource, is_copy, propensity_of
+from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, write_table
 
 
 class Pool(NamedTuple):
