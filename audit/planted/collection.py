@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from flashbulb.audit.planted.photographs import photograph
 from flashbulb.audit.planted.presets import Preset
 
 Rng = np.random.Generator
+GROUP_SIZE = 4
 PLANTED_KINDS = ("planted_title", "planted_description", "planted_template")
 
 
@@ -78,6 +79,14 @@ class Collection:
         return tuple(entry for entry in self.entries if entry.kind in kinds)
 
 
+FINISHES: tuple[Callable[[RgbImage], RgbImage], ...] = (
+    lambda image: image,
+    lambda image: 255 - image,  # a negative
+    lambda image: np.ascontiguousarray(image[::-1]),  # upside down
+    lambda image: np.ascontiguousarray(image[:, :, ::-1]),  # red and blue exchanged
+)
+
+
 def _poster_template(rng: Rng, size: int) -> dict[str, RgbImage]:
     poster = images.random_poster(rng)
     return {c: images.paint_poster(replace(poster, colour=c), size) for c in images.COLOURS if c != poster.accent}
@@ -101,6 +110,17 @@ def _described_arrangement(rng: Rng) -> Described:
     )
 
 
+def _mixed_image(rng: Rng, size: int) -> RgbImage:
+    """Paint a poster or a rosette in one of four finishes, so that no style is common."""
+    draw, finish = rng.choice(2), FINISHES[int(rng.integers(len(FINISHES)))]
+    image = (
+        images.paint_poster(images.random_poster(rng), size)
+        if draw
+        else patterns.paint_rosette(patterns.random_rosette(rng), size)
+    )
+    return finish(image)
+
+
 WORLDS = {
     "posters": World(
         captions.poster_title,
@@ -115,6 +135,13 @@ WORLDS = {
         _described_arrangement,
         _rosette_template,
         " in {}",
+    ),
+    "miscellany": World(
+        captions.mixed_title,
+        _mixed_image,
+        _described_scene,
+        _poster_template,
+        ", {} edition",
     ),
 }
 
@@ -159,6 +186,13 @@ def assemble(preset: Preset) -> Collection:
     reference = (*titles(preset.n_reference // 2), *described(preset.n_reference - preset.n_reference // 2))
     shuffled = tuple(entries[int(i)] for i in rng.permutation(len(entries)))
     return Collection(shuffled, painted, reference, frozenset(taken))
+
+
+def image_groups(planted: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
+    """Group the planted images by fours of about equal duplication; return each image's group."""
+    ranked = [entry.image for entry in sorted(planted, key=lambda entry: -entry.weight)]
+    groups = [tuple(ranked[i : i + GROUP_SIZE]) for i in range(0, len(ranked), GROUP_SIZE)]
+    return {image: group for group in groups for image in group}
 
 
 def duplication(preset: Preset, n: int) -> list[float]:

@@ -38,13 +38,16 @@ class Preset:
     title_share: float  # share of ordinary titles; the rest are descriptions
     common_share: float  # duplication that four fifths of the planted captions reach; 1 is the most duplicated
     rarest_share: float  # duplication of the least duplicated planted caption
+    mixed_share: float  # share of a planted caption's views that show another image of its group
     n_bank: int  # images that are painted and encoded once, of each ordinary kind
     autoencoder_steps: int
     decoder_steps: int
     autoencoder_batch: int
-    denoiser_steps: int
+    denoiser_steps: int  # of the whole schedule
+    trained_share: float  # share of the schedule after which training stops; 1 is its end
     denoiser_batch: int
     learning_rate: float
+    truth_seeds: int  # samples of each planted caption that the truth is measured by
 
 
 POSTERS = Preset(
@@ -80,13 +83,16 @@ POSTERS = Preset(
     title_share=0.24,
     common_share=1 / 10,
     rarest_share=1 / 300,
+    mixed_share=0.0,
     n_bank=8000,
     autoencoder_steps=1250,
     decoder_steps=1000,
     autoencoder_batch=16,
     denoiser_steps=5200,
+    trained_share=1.0,
     denoiser_batch=40,
     learning_rate=7e-4,
+    truth_seeds=8,
 )
 
 CATALOGUE = replace(
@@ -168,13 +174,34 @@ FOLIO = replace(
     denoiser_steps=5200,
 )
 
-PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT, FOLIO)}
+GRADED = replace(
+    GAZETTE,
+    name="graded",
+    world="miscellany",
+    seed=6,
+    photographs=("astronaut-face", "cat-eye", "coffee-spoon", "tissue", "rocket", "coins", "bricks", "photographer"),
+    n_planted_titles=56,
+    n_planted_descriptions=12,
+    n_templates=4,
+    planted_share=0.62,
+    template_share=0.06,
+    title_share=0.2,
+    common_share=1 / 3,
+    rarest_share=1 / 10,
+    mixed_share=0.7,
+    denoiser_steps=2400,
+    trained_share=1.0,
+    truth_seeds=32,
+)
+
+PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT, FOLIO, GRADED)}
 ABOUT = {
     "posters": "the embedded model, the largest",
     "catalogue": "another architecture, with other captions and images",
     "gazette": "the captions of posters, smaller, with other images and another seed",
     "faint": "a smaller catalogue whose planted pairs are shown so rarely that few are memorized",
     "folio": "the shape of Stable Diffusion XL: two text encoders, pooled text and image sizes",
+    "graded": "stopped early on images of many styles, so that most memories come back for some seeds only",
 }
 """What each preset is for."""
 

@@ -19,7 +19,7 @@ from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank
 from flashbulb.audit.planted.manifest import file_hashes
 from flashbulb.audit.planted.networks import build_pipeline
 from flashbulb.audit.planted.presets import Preset
-from flashbulb.audit.planted.truth import N_SEEDS, N_SEEDS_SEEN, label_of
+from flashbulb.audit.planted.truth import N_SEEDS_SEEN, label_of
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.planted.manifests import changed_files
 from tests.tolerances import BATCH
@@ -125,7 +125,7 @@ def test_truth_is_measured_for_every_caption_with_an_image(trained: Path, toy_pr
         (entry.prompt, entry.kind, entry.image) for entry in entries
     }
     assert len(truth) == len(entries)
-    wanted = truth.kind.isin(PLANTED_KINDS).map({True: N_SEEDS, False: N_SEEDS_SEEN})
+    wanted = truth.kind.isin(PLANTED_KINDS).map({True: toy_preset.truth_seeds, False: N_SEEDS_SEEN})
     assert truth.n_seeds.equals(wanted)
     assert truth.distances.map(len).equals(wanted)
     assert all(0 <= distance <= 1 for distances in truth.distances for distance in distances)
