@@ -22,8 +22,8 @@ NOISE, NEMO = "text_conditional_noise", "nemo"
 
 TEXT = (
     "p is the probability that a sample of a caption replicates its training image. A cell is AUC / true positives at",
-    "FPR <= 1 %, each with its 95 % interval: for the AUC the outer of Newcombe's and a bootstrap's, for the rate that of",
-    "Clopper and Pearson. Clean captions were never planted. A sum adds scores in units of their spread over the",
+    "FPR <= 1 %, each with its 95 % interval: for the AUC the outer of Newcombe's and a bootstrap's; for the rate",
+    "Clopper and Pearson's. Clean captions were never planted. A sum adds scores in units of their spread over the",
     "reference.",
 )
 
