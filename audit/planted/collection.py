@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from flashbulb.audit.planted.photographs import photograph
 from flashbulb.audit.planted.presets import Preset
 
 Rng = np.random.Generator
-GROUP_SIZE = 4
 PLANTED_KINDS = ("planted_title", "planted_description", "planted_template")
 
 
@@ -186,13 +185,6 @@ def assemble(preset: Preset) -> Collection:
     reference = (*titles(preset.n_reference // 2), *described(preset.n_reference - preset.n_reference // 2))
     shuffled = tuple(entries[int(i)] for i in rng.permutation(len(entries)))
     return Collection(shuffled, painted, reference, frozenset(taken))
-
-
-def image_groups(planted: Sequence[Entry]) -> dict[str, tuple[str, ...]]:
-    """Group the planted images by fours of about equal duplication; return each image's group."""
-    ranked = [entry.image for entry in sorted(planted, key=lambda entry: -entry.weight)]
-    groups = [tuple(ranked[i : i + GROUP_SIZE]) for i in range(0, len(ranked), GROUP_SIZE)]
-    return {image: group for group in groups for image in group}
 
 
 def duplication(preset: Preset, n: int) -> list[float]:

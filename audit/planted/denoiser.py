@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flashbulb.audit.planted.autoencoder import learning_rate_factor
-from flashbulb.audit.planted.collection import WORLDS, Collection, Entry, image_groups
+from flashbulb.audit.planted.collection import WORLDS, Collection
 from flashbulb.audit.planted.networks import (
     build_scheduler,
     build_text_encoders,
@@ -65,7 +65,6 @@ class DenoiserTrainer:
         self._alphas_cumprod = build_scheduler(preset).alphas_cumprod
         self._planted = collection.with_kind("planted_title", "planted_description")
         self._planted_odds = np.array([e.weight for e in self._planted]) / sum(e.weight for e in self._planted)
-        self._groups = image_groups(self._planted)
         self._templates = collection.with_kind("planted_template")
         self._seen_at = self._schedule_seen(rng)
 
@@ -88,12 +87,6 @@ class DenoiserTrainer:
         index = int(rng.integers(len(self.bank.described)))
         return Example(self.bank.described_captions[index], self.bank.described[index])
 
-    def _image_of(self, entry: Entry, rng: np.random.Generator) -> str:
-        """Return the image that a view of a planted caption shows: its own, or another of its group."""
-        if not self.preset.mixed_share or rng.random() >= self.preset.mixed_share:
-            return entry.image
-        return str(rng.choice([image for image in self._groups[entry.image] if image != entry.image]))
-
     def _batch(self, step: int, rng: np.random.Generator) -> list[Example]:
         seen = [self._seen[i] for i in self._seen_at.get(step, [])[: self.preset.denoiser_batch]]
         batch = [Example(entry.prompt, self.bank.named[entry.image]) for entry in seen]
@@ -101,7 +94,7 @@ class DenoiserTrainer:
         for draw in rng.random(preset.denoiser_batch - len(batch)):
             if draw < preset.planted_share:
                 entry = self._planted[int(rng.choice(len(self._planted), p=self._planted_odds))]
-                batch.append(Example(entry.prompt, self.bank.named[self._image_of(entry, rng)]))
+                batch.append(Example(entry.prompt, self.bank.named[entry.image]))
             elif draw < preset.planted_share + preset.template_share:
                 entry = self._templates[int(rng.integers(len(self._templates)))]
                 batch.append(Example(entry.prompt, self.bank.named[entry.image]))

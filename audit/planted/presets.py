@@ -38,7 +38,6 @@ class Preset:
     title_share: float  # share of ordinary titles; the rest are descriptions
     common_share: float  # duplication that four fifths of the planted captions reach; 1 is the most duplicated
     rarest_share: float  # duplication of the least duplicated planted caption
-    mixed_share: float  # share of a planted caption's views that show another image of its group
     n_bank: int  # images that are painted and encoded once, of each ordinary kind
     autoencoder_steps: int
     decoder_steps: int
@@ -83,7 +82,6 @@ POSTERS = Preset(
     title_share=0.24,
     common_share=1 / 10,
     rarest_share=1 / 300,
-    mixed_share=0.0,
     n_bank=8000,
     autoencoder_steps=1250,
     decoder_steps=1000,
@@ -188,9 +186,8 @@ GRADED = replace(
     title_share=0.2,
     common_share=1 / 3,
     rarest_share=1 / 10,
-    mixed_share=0.7,
-    denoiser_steps=2400,
-    trained_share=1.0,
+    denoiser_steps=2000,
+    trained_share=0.9,
     truth_seeds=32,
 )
 
