@@ -14,6 +14,7 @@ import torch
 
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.planted.presets import POSTERS
 from flashbulb.audit.planted.truth import measure_truth
 from tests.bench.finetune.pairs import new_pairs
 from tests.bench.finetune.peers import record_peers
@@ -31,9 +32,8 @@ def train(kind: Kind, seed: int, folder: Path) -> None:
     if not (lora.exists() or (folder / "model" / "model_index.json").exists()):
         fine_tune(collection, kind, seed).save(folder)
     if not (folder / "truth.parquet").exists():
-        measure_truth(
-            load_chosen(chosen_model(folder), "cpu", torch.float32).pipe, collection, folder / "truth.parquet"
-        )
+        pipe = load_chosen(chosen_model(folder), "cpu", torch.float32).pipe
+        measure_truth(pipe, collection, folder / "truth.parquet", POSTERS.truth_seeds)
 
 
 def main() -> None:
