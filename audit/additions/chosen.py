@@ -108,7 +108,7 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     inversions = [read_named(text) for text in chosen.textual_inversion]
     autoencoder = None if chosen.vae is None else find_autoencoder(chosen.vae)
     if chosen.offload is not None:
-        check_offload(chosen.offload, device)
+        _check_offload(chosen.offload, device)
     loaded = _load_base(chosen, device if chosen.offload is None else "cpu", dtype)
     fingerprint, loras = loaded.fingerprint, MergedLoras()
     family = family_of_pipe(loaded.pipe)
@@ -131,7 +131,7 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     return ComposedModel(*of_pipe, unadapted, loras)
 
 
-def check_offload(how: Offload, device: str) -> None:
+def _check_offload(how: Offload, device: str) -> None:
     """Refuse to offload where there is nothing to save, or without the library that does it.
 
     Raises:

@@ -55,7 +55,7 @@ def load_gguf(path: Path, folder: Path, network_class: Any, dtype: torch.dtype) 
         warnings.simplefilter("ignore")
         network = network_class.from_config(config)
     named = _named(path, weights, network)
-    fitted = {name: _fitted(path, name, named[name], network) for name in network.state_dict()}
+    fitted = {name: _fitted(path, name, named[name], network, wanted) for name, wanted in network.state_dict().items()}
     with refusing(path), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return network_class.from_single_file(
@@ -136,16 +136,16 @@ def _converted(path: Path, weights: dict[str, Tensor], title: str) -> dict[str, 
     return {**weights, **converted}
 
 
-def _fitted(path: Path, name: str, weight: Any, network: Any) -> Any:
-    """Return a weight in the shape of the network; only weights of linear layers stay quantized."""
-    (module, _, parameter), wanted = name.rpartition("."), network.state_dict()[name].shape
+def _fitted(path: Path, name: str, weight: Any, network: Any, wanted: Tensor) -> Any:
+    """Return a weight in the shape of the network's own; only weights of linear layers stay quantized."""
+    module, _, parameter = name.rpartition(".")
     is_linear = parameter == "weight" and isinstance(network.get_submodule(module), nn.Linear)
-    if is_linear and is_quantized(weight) and weight.quant_shape == wanted:
+    if is_linear and is_quantized(weight) and weight.quant_shape == wanted.shape:
         return weight
     held = dense(weight)
-    if linear_shape(held) != linear_shape(network.state_dict()[name]):
+    if linear_shape(held) != linear_shape(wanted):
         raise ModelError(
-            f"{path} has {name} of shape {list(held.shape)}, the folder describes {list(wanted)}; give the folder of "
-            "the pipeline that the file was made from"
+            f"{path} has {name} of shape {list(held.shape)}, the folder describes {list(wanted.shape)}; give the "
+            "folder of the pipeline that the file was made from"
         )
-    return held.reshape(wanted)
+    return held.reshape(wanted.shape)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.model.sampling import sample_images
@@ -21,7 +20,7 @@ from flashbulb.audit.planted.collection import PLANTED_KINDS, Collection, Entry
 from flashbulb.audit.run.progress import track
 from flashbulb.reports.tables.files import atomic_write
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.rates import Interval
+from flashbulb.reports.tables.rates import exact_interval
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +30,6 @@ RUN_SEED = 20_000  # never the seed of an audit
 MEMORIZED_P = 1 / 2
 BANDS = ("p >= 1/2", "1/8 <= p < 1/2", "0 < p < 1/8", "p = 0")
 _BATCH = 48
-
-
-def exact_interval(n_replicating: int, n_seeds: int) -> Interval:
-    """Return the 95 % interval of Clopper and Pearson (1934) of a probability per seed."""
-    interval = binomtest(n_replicating, n_seeds).proportion_ci(0.95, method="exact")
-    return Interval(float(interval.low), float(interval.high))
 
 
 def label_of(n_replicating: int, n_seeds: int) -> str:

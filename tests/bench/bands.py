@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from flashbulb.audit.detectors import find_detectors
-from flashbulb.audit.planted.truth import exact_interval
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.statistics.scores import score_neurons
 from flashbulb.audit.statistics.separation import measure_separation, tpr_at_fpr
+from flashbulb.reports.tables.rates import exact_interval
 from tests.bench.__main__ import detect
 from tests.bench.detect import FPR, labelled_scores, negative_sets
 
@@ -105,5 +105,5 @@ def _cell(positives: np.ndarray, negatives: np.ndarray) -> str:
 
 
 def _rate(n: int, of: int) -> str:
-    low, high = exact_interval(n, of) if of else (0.0, 1.0)
+    low, high = exact_interval(n, of)
     return f"{n} of {of} ({low:.2f} to {high:.2f})"
