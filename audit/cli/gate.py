@@ -23,7 +23,7 @@ from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.views.text import visible_text
 
 if TYPE_CHECKING:
-    from flashbulb.reports.gate.check import CheckedRun
+    from flashbulb.reports.checks.run import CheckedRun
     from flashbulb.reports.gate.formats import Judgement
     from flashbulb.reports.gate.outputs import Output
 
@@ -220,7 +220,7 @@ def _untrusted_as_document(as_json: bool) -> Iterator[None]:
 
 def load_run_to_judge(directory: Path) -> CheckedRun:
     """Load and check a finished run. Imports the Parquet reader."""
-    from flashbulb.reports.gate.check import load_checked
+    from flashbulb.reports.checks.run import load_checked
 
     return load_checked(directory)
 

@@ -18,9 +18,9 @@ from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted.collection import PLANTED_KINDS, Collection, Entry
 from flashbulb.audit.run.progress import track
+from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.files import atomic_write
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.rates import exact_interval
 
 logger = logging.getLogger(__name__)
 

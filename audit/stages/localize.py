@@ -23,7 +23,7 @@ from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts

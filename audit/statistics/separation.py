@@ -31,7 +31,7 @@ import numpy.typing as npt
 from scipy import optimize
 
 from flashbulb.audit.detectors import Vector
-from flashbulb.reports.tables.rates import Interval, exact_interval
+from flashbulb.reports.bounds.rates import Interval, exact_interval
 from flashbulb.reports.views.evaluation import Estimate
 
 __all__ = [

@@ -4,9 +4,9 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
+from flashbulb.reports.bounds.power import detection_power, prompts_needed, share_bound
+from flashbulb.reports.bounds.rates import percent, rate_of
 from flashbulb.reports.gate.policy import FLAGGED_SEVERITIES, Policy
-from flashbulb.reports.tables.power import detection_power, prompts_needed, share_bound
-from flashbulb.reports.tables.rates import percent, rate_of
 from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict, exit_code_of
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.decide import decide
-from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import RunFileError

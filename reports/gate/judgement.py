@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.findings import IMAGE, Finding, recount
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.decide import breaches, decide
 from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare, comparison_notes
-from flashbulb.reports.gate.findings import IMAGE, Finding, recount
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver, apply_waivers, waiver_notes
 from flashbulb.reports.tables.files import RunIncompleteError

@@ -3,11 +3,11 @@
 from pathlib import Path, PurePath
 from typing import Any
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.power.sentences import false_finds_text, power_text
 from flashbulb.reports.tables.files import write_text
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.views.markdown_parts import code, page, sentence, table
 from flashbulb.reports.views.text import json_text, visible_text
 

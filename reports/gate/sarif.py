@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-from flashbulb.reports.gate.findings import IMAGE, SPIKE, Finding
+from flashbulb.reports.checks.findings import IMAGE, SPIKE, Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.verdict import EXIT_CODES

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import JudgedFinding
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode, thumbnail

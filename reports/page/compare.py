@@ -7,7 +7,8 @@ from statistics import median
 
 from markupsafe import Markup
 
-from flashbulb.reports.gate.findings import format_location
+from flashbulb.reports.bounds.rates import count_text
+from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.cards import CardImage, ImageGroup
 from flashbulb.reports.page.facts import Fact
 from flashbulb.reports.page.labels import Labels
@@ -25,7 +26,6 @@ from flashbulb.reports.tables.compare import (
     sign_of,
 )
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, write_text
-from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.tables.run_paths import path_in_run
 
 MAX_CARDS = 100

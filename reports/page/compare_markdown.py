@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from flashbulb.reports.gate.findings import format_location
+from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.compare import HOW_TO_READ, limits_of
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.tables.compare import (

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.bounds.power import Power
+from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.tables.frame import frame_sentence
-from flashbulb.reports.tables.power import Power
-from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.tables.run_record import RunRecord
 
 _SITES = {

@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.gate.findings import format_location
+from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.checks.findings import format_location
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.page.cards import CardImage
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
 from flashbulb.reports.page.training_files import find_training_file
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, PROPENSITY_FILE
 from flashbulb.reports.tables.propensity import contrast_rows, contrast_sentences
-from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.schema import TableRow
 

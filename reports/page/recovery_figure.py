@@ -7,9 +7,9 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from flashbulb.reports.bounds.rates import Rate, percent, rate_of
 from flashbulb.reports.figures.drawing import CALM, GRID, LEAK, MUTED
 from flashbulb.reports.page.svg import FONT, draw_text, style_axes, svg_text, unit_figure
-from flashbulb.reports.tables.rates import Rate, percent, rate_of
 from flashbulb.reports.views.text import fitted_text
 
 _MARKERS = {"o": "●", "^": "▲", "s": "■", "D": "◆"}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source
 from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences

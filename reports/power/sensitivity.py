@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.power import (
+from flashbulb.reports.bounds.power import (
     LOW_FPR,
     Power,
     Sensitivity,
@@ -17,7 +17,7 @@ from flashbulb.reports.tables.power import (
     share_bound,
     supports,
 )
-from flashbulb.reports.tables.rates import Rate, lower_bound, percent, rate_of, upper_bound
+from flashbulb.reports.bounds.rates import Rate, lower_bound, percent, rate_of, upper_bound
 from flashbulb.reports.tables.run_record import RunRecord
 
 

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from flashbulb.reports.power.sensitivity import reference_styles
-from flashbulb.reports.tables.power import (
+from flashbulb.reports.bounds.power import (
     FlagsAt,
     Power,
     Sensitivity,
     conformal_band,
     reference_needed,
 )
-from flashbulb.reports.tables.rates import count_text, percent, rate_text, upper_bound
+from flashbulb.reports.bounds.rates import count_text, percent, rate_text, upper_bound
+from flashbulb.reports.power.sensitivity import reference_styles
 from flashbulb.reports.tables.run_record import Calibration, RunRecord, StyleCalibration
 
 _MANY_SEEDS = 64

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 from pydantic import JsonValue
 
-from flashbulb.reports.tables.rates import count_text
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.tables.run_record import Count, ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, required_column
 

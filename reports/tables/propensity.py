@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of, rate_text
 from flashbulb.reports.tables.limits import VERBATIM
-from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of, rate_text
 
 if TYPE_CHECKING:
     import pyarrow as pa

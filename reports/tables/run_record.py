@@ -8,11 +8,11 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, TypeAdapter
 
+from flashbulb.reports.bounds.power import Power
+from flashbulb.reports.bounds.rates import Rate
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.frame import Frame
-from flashbulb.reports.tables.power import Power
 from flashbulb.reports.tables.propensity import Propensity
-from flashbulb.reports.tables.rates import Rate
 from flashbulb.reports.tables.record_files import read_content, validate_record
 from flashbulb.reports.tables.verdict import Results, Verdict
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.rates import Rate, percent, rate_of
+from flashbulb.reports.bounds.rates import Rate, percent, rate_of
 from flashbulb.reports.tables.schema import TableRow
 
 _STRATA = {

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 from pydantic import JsonValue
 
+from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.tables.files import SCHEMA_VERSION
-from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.tables.schema import required_column
 from flashbulb.reports.tables.verdict import OUTCOMES, Outcome, exit_code_of
 

@@ -6,7 +6,7 @@ from math import inf
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.rates import percent
+from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.tables.schema import required_column
 from flashbulb.reports.views.markdown_parts import code, page, table
 

@@ -4,9 +4,9 @@ from pathlib import PurePath
 
 import pyarrow as pa
 
+from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
 from flashbulb.reports.power.sentences import band_text, power_sentences
 from flashbulb.reports.tables.frame import frame_sentence
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from flashbulb.reports.bounds.rates import Rate
 from flashbulb.reports.tables.propensity import Propensity, contrast_rows, contrast_sentences
-from flashbulb.reports.tables.rates import Rate
 from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, Stratum, stratum_cells
 from flashbulb.reports.views.text import markdown_code
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flashbulb.reports.tables.rates import percent
+from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.tables.sweep import SWEEP_FIGURE, SWEEP_PAGE, Sweep, SweepRow, excess_text, share_text
 from flashbulb.reports.views.markdown_parts import MAX_ROWS, code, page, pairs, sentence, table
 from flashbulb.reports.views.text import fitted_text, markdown_code, visible_text

@@ -13,11 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
 from flashbulb.reports.power.sentences import false_finds_text, power_text
 from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.frame import frame_line
 from flashbulb.reports.tables.propensity import propensity_line
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.views.site_names import short_site
 from flashbulb.reports.views.suspects import suspects_of

@@ -28,8 +28,8 @@ from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.recover import collect_targets, prepare_recovery
 from flashbulb.audit.stages.session import reload_session
+from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.rates import exact_interval
 from tests.bench.finetune.pairs import new_pairs
 
 LADDER = ("sample", "ascend", "cyclic")

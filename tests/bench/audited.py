@@ -12,8 +12,8 @@ import pandas as pd
 from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImage, tile_distances
+from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.rates import exact_interval
 from tests.bench.outcomes import Truth
 
 

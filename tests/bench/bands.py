@@ -13,7 +13,7 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.statistics.scores import score_neurons
 from flashbulb.audit.statistics.separation import measure_separation, tpr_at_fpr
-from flashbulb.reports.tables.rates import exact_interval
+from flashbulb.reports.bounds.rates import exact_interval
 from tests.bench.__main__ import detect
 from tests.bench.detect import FPR, labelled_scores, negative_sets
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flashbulb.audit.statistics.calibration import fit_null, threshold_at
-from flashbulb.reports.tables.power import (
+from flashbulb.reports.bounds.power import (
     StyleSize,
     conformal_band,
     false_finds,
@@ -22,7 +22,7 @@ from flashbulb.reports.tables.power import (
     missed_bound,
     share_bound,
 )
-from flashbulb.reports.tables.rates import lower_bound
+from flashbulb.reports.bounds.rates import lower_bound
 
 N_DRAWS = 4000
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCHEMA_VERSION, SCORES_FILE, SPIKES_FILE
-from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.run_record import (
     Calibration,
     Counts,

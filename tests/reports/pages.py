@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport, judge, untrusted_report
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flashbulb.reports.gate.check import CheckedRun, load_checked
+from flashbulb.reports.checks.run import CheckedRun, load_checked
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
 from flashbulb.reports.tables.recoveries import recovery_counts

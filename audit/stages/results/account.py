@@ -16,8 +16,8 @@ from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
+from flashbulb.reports.bounds.rates import percent, rate_of
 from flashbulb.reports.tables.files import SCHEMA_VERSION, sha256_of
-from flashbulb.reports.tables.rates import percent, rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import (
     COMPLETE,

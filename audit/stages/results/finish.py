@@ -25,8 +25,8 @@ from flashbulb.audit.statistics.neuron_groups import (
     neuron_groups_table,
 )
 from flashbulb.audit.statistics.spikes import PromptNeurons
+from flashbulb.reports.checks.run import check_run
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
-from flashbulb.reports.gate.check import check_run
 from flashbulb.reports.gate.formats import Judgement
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.outputs import audit_outputs, write_outputs

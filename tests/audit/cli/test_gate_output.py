@@ -157,7 +157,7 @@ def test_interrupt_at_any_step_does_not_pass_the_gate(tmp_path: Path, monkeypatc
 
     run = write_example(tmp_path / "run")
     for part in (
-        "flashbulb.reports.gate.check.load_checked",
+        "flashbulb.reports.checks.run.load_checked",
         "flashbulb.reports.gate.judgement.judge",
         "flashbulb.reports.gate.outputs.write_outputs",
     ):

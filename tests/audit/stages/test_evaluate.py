@@ -12,7 +12,7 @@ import pytest
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.stages.evaluate import evaluate_detector, evaluate_run
 from flashbulb.audit.statistics.separation import Estimate, auc, rate_estimate, tpr_at_fpr
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import (
     SCORES_FILE,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flashbulb.audit.statistics.separation import auc, auc_interval, threshold_at_fpr
-from flashbulb.reports.tables.rates import exact_interval
+from flashbulb.reports.bounds.rates import exact_interval
 from tests.bench.finetune.peers import PEERS
 from tests.bench.finetune.recalls import N_SEEDS, N_TOP
 from tests.bench.finetune.scored import CLEAN, DIFFERENCE, PLAIN, STYLES, Scores

@@ -11,8 +11,8 @@ import pandas as pd
 
 from flashbulb.audit.planted.collection import PLANTED_KINDS
 from flashbulb.audit.planted.truth import BANDS, NUM_INFERENCE_STEPS, band_of, probability_columns, read_truth
+from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.rates import percent
 from tests.bench.models import ALL
 from tests.bench.truth.sampled import SAMPLES, identity_of, read_samples
 

@@ -7,8 +7,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from flashbulb.reports.checks.findings import recount
 from flashbulb.reports.gate.decide import breaches, decide
-from flashbulb.reports.gate.findings import recount
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.verdict import Results
 from tests.reports.examples import results

@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.gate.findings import Finding, recount
+from flashbulb.reports.checks.findings import Finding, recount
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.markdown import gate_markdown, write_summary
 from flashbulb.reports.gate.model_card import model_card

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.tables.files import RunIncompleteError
 from tests.audit.commands import edit_run_json
 from tests.reports.runs import LEAKS, write_example

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from flashbulb.reports.power.sensitivity import FINE_TUNED, PLANTED, audit_power
-from flashbulb.reports.tables.power import (
+from flashbulb.reports.bounds.power import (
     StyleSize,
     conformal_band,
     detection_power,
@@ -20,7 +19,8 @@ from flashbulb.reports.tables.power import (
     share_bound,
     supports,
 )
-from flashbulb.reports.tables.rates import rate_of
+from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.power.sensitivity import FINE_TUNED, PLANTED, audit_power
 from flashbulb.reports.tables.run_record import RunRecord, StyleCalibration
 from tests.reports.examples import attempt, attempts_table, recoveries_table, run_record, scores_table
 

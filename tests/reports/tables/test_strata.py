@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.rates import rate_of
+from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.tables.strata import Stratum, strata_of
 from tests.reports.examples import attempt, attempts_table, scores_table
 

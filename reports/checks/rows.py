@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
 from flashbulb.reports.tables.recoveries import best_rows

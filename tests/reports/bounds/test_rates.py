@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from flashbulb.reports.tables.rates import (
+from flashbulb.reports.bounds.rates import (
     beta_quantile,
     chance_of_more,
     exact_interval,

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
-from flashbulb.reports.tables.rates import Interval, Rate, beta_quantile, chance_of_more, exact_interval, upper_bound
+from flashbulb.reports.bounds.rates import Interval, Rate, beta_quantile, chance_of_more, exact_interval, upper_bound
 
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flashbulb.reports.gate.check import check_tables
-from flashbulb.reports.gate.check_rows import check_fingerprints, check_prompt_counts
+from flashbulb.reports.checks.rows import check_fingerprints, check_prompt_counts
+from flashbulb.reports.checks.run import check_tables
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.run_record import Counts, RunRecord
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema, write_table

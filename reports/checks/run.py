@@ -9,9 +9,12 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flashbulb.reports.gate.check_evidence import check_evidence, check_propensity
-from flashbulb.reports.gate.check_outcomes import check_outcomes
-from flashbulb.reports.gate.check_rows import (
+from flashbulb.reports.bounds.power import Power
+from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.checks.evidence import check_evidence, check_propensity
+from flashbulb.reports.checks.findings import Finding, collect_findings, recount
+from flashbulb.reports.checks.outcomes import check_outcomes
+from flashbulb.reports.checks.rows import (
     check_attempts,
     check_base_scores,
     check_base_spikes,
@@ -20,7 +23,6 @@ from flashbulb.reports.gate.check_rows import (
     check_recoveries,
     check_scores,
 )
-from flashbulb.reports.gate.findings import Finding, collect_findings, recount
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import (
     PROPENSITY_FILE,
@@ -32,8 +34,6 @@ from flashbulb.reports.tables.files import (
     sha256_of,
 )
 from flashbulb.reports.tables.frame import frame_fault
-from flashbulb.reports.tables.power import Power
-from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
