@@ -258,7 +258,9 @@ def test_a_style_shift_outside_0_to_1_is_untrusted(shift: float) -> None:
 
 @given(consistent_results(), POLICIES)
 def test_counted_findings_decide_only_between_pass_and_fail(some_results: Results, policy: Policy) -> None:
-    nothing = recount(some_results, ())
+    nothing = recount(
+        dataclasses.replace(some_results, n_ordinary_copies=None), ()
+    )  # copies by ordinary prompts are no findings
     assert (decide(some_results, policy, nothing).outcome == "untrusted") == (
         decide(some_results, policy).outcome == "untrusted"
     )
