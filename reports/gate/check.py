@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flashbulb.reports.gate.check_evidence import check_evidence
-from flashbulb.reports.gate.check_outcomes import check_outcomes
+from flashbulb.reports.gate.check_outcomes import check_memories, check_outcomes
 from flashbulb.reports.gate.check_rows import (
     check_attempts,
     check_base_scores,
@@ -21,6 +21,7 @@ from flashbulb.reports.gate.check_rows import (
 )
 from flashbulb.reports.gate.findings import Finding, collect_findings, recount
 from flashbulb.reports.tables.files import (
+    MEMORIES_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
     SPIKES_FILE,
@@ -73,8 +74,9 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
     has_training_images = record.settings.get("train_images") is not None
     check_outcomes(directory / RECOVERIES_FILE, recoveries, has_training_images)
+    check_memories(directory / MEMORIES_FILE, tables.memories, recoveries, has_training_images)
     check_evidence(directory, tables, record)
-    findings = collect_findings(scores, recoveries)
+    findings = collect_findings(scores, recoveries, tables.memories)
     check_fingerprints(directory, findings)
     recorded = results_of(record)
     counted = recount(recorded, findings)
@@ -103,7 +105,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
-    counts, recovered = run.counts, recovery_counts(recoveries)
+    counts, recovered = run.counts, recovery_counts(recoveries, tables.memories)
     severities, tiers = scores["severity"].to_pylist(), scores["tier"].to_pylist()  # an Arrow scalar imports pandas
     comparisons: dict[str, tuple[object, object]] = {
         "scored prompts": (counts.n_scored, scores.num_rows),
