@@ -33,6 +33,7 @@ class Recovery:
         run: the run directory.
         fingerprint: of the model.
         batch_size: images in one call of the pipeline.
+        seed_budget: UE to spend on more seeds, see `more_seeds`.
     """
 
     denoiser: Denoiser
@@ -45,6 +46,7 @@ class Recovery:
     fingerprint: str
     keep_images: bool
     batch_size: int
+    seed_budget: int
 
 
 @dataclass(slots=True)
@@ -58,12 +60,21 @@ class Climbing:
     sampled: RgbImages = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
     attempts: list[JudgedAttempt] = field(default_factory=list)
     memories: list[Memory] = field(default_factory=list)
-    _judged_samples: Sampled | None = None
+    nearest: list[Nearest | None] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
         """Folder of the prompt's images."""
         return self.recovery.run / IMAGES_DIRECTORY / self.prompt.prompt_id
+
+    def add_samples(self, images: RgbImages) -> None:
+        """Add plain samples, the next seeds, and find the training image nearest to each."""
+        self.sampled = np.concatenate([self.sampled, images]) if len(self.sampled) else images
+        self.nearest += nearest_of(images, self.recovery.training)
+
+    def forget_samples(self) -> None:
+        """Free the memory of the samples, after the last strategy."""
+        self.sampled = self.sampled[:0]
 
     @property
     def on_ladder(self) -> LadderPrompt:
@@ -80,7 +91,7 @@ class Climbing:
     def add(self, attempt: Attempt, strategy: Strategy) -> Outcome:
         """Judge an attempt, keep its image, and return what it shows."""
         recovery = self.recovery
-        nearest = nearest_of(attempt.images, recovery.training)
+        nearest = self.nearest if strategy.is_plain else nearest_of(attempt.images, recovery.training)
         outcome = judge_found(
             attempt.images,
             nearest,
@@ -90,8 +101,6 @@ class Climbing:
             is_blind=False,
             is_pushed=not strategy.is_plain,
         )
-        if strategy.is_plain:
-            self._judged_samples = Sampled(attempt.images, nearest)
         part = fixed_part(attempt.images)
         path = self._keep_image(attempt, strategy, outcome)
         mask = self._save_mask(part, attempt.name) if recovery.keep_images else None
@@ -113,8 +122,7 @@ class Climbing:
 
     def _memories(self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None) -> list[Memory]:
         """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
-        samples = self._judged_samples
-        assert samples is not None, "every prompt starts with its plain samples"
+        samples = Sampled(self.sampled, self.nearest)
         if strategy.is_plain:
             shown = [(one, self._sample_path(one.best)) for one in sampled_outcomes(samples, outcome)]
         else:

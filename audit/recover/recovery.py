@@ -12,8 +12,8 @@ from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.climbing import Climbing, Recovery
 from flashbulb.audit.recover.ladder import Strategy, Target, climb_ladder
 from flashbulb.audit.recover.memories import distinct_memories, number_findings_
+from flashbulb.audit.recover.more_seeds import add_seeds_, sample_
 from flashbulb.audit.recover.recovered import Recovered
-from flashbulb.audit.recover.samples import load_images, sample_prompts, save_images
 from flashbulb.audit.run.progress import track
 
 
@@ -31,17 +31,19 @@ def recover_all(
         positions: of the flagged prompts and of the controls.
         targets: the neurons to climb, by position.
     """
-    flagged, controls = positions
+    flagged, controls = ([Climbing(recovery, prompts[i], i, targets[i]) for i in part] for part in positions)
     order = [*flagged, *controls]
+    if recovery.seed_budget:
+        add_seeds_(recovery, flagged, controls)
     per_call = max(1, recovery.batch_size // recovery.plan.n_samples)
     recovered: list[Recovered] = []
     with track("recovering", len(order), "prompts") as advance:
         for first in range(0, len(order), per_call):
-            chunk = [Climbing(recovery, prompts[i], i, targets[i]) for i in order[first : first + per_call]]
-            _sample_chunk(recovery, chunk)
+            chunk = order[first : first + per_call]
+            sample_(recovery, chunk, recovery.plan.n_samples)
             on_ladder = [climbing.on_ladder for climbing in chunk]
             climb_ladder(recovery.strategies, on_ladder, recovery.store, partial(_confirms, chunk))
-            recovered += [_finish(climbing, flagged) for climbing in chunk]
+            recovered += [_finish(climbing, positions[0]) for climbing in chunk]
             advance(len(chunk))
     number_findings_(result.memories for result in recovered if not result.is_control)
     return recovered
@@ -49,7 +51,8 @@ def recover_all(
 
 def _finish(climbing: Climbing, flagged: Collection[int]) -> Recovered:
     """Return what became of a prompt, its samples scored by the image detectors."""
-    measured = _measure(climbing.recovery, climbing.prompt, climbing.sampled)
+    measured = _measure(climbing.recovery, climbing.prompt, climbing.sampled[: climbing.recovery.plan.n_samples])
+    climbing.forget_samples()
     is_control = climbing.position not in flagged
     return Recovered(climbing.position, is_control, climbing.attempts, measured, distinct_memories(climbing.memories))
 
@@ -70,21 +73,3 @@ def _measure(recovery: Recovery, prompt: Prompt, images: RgbImages) -> dict[str,
         generator_seed=plan.run_seed,
     )
     return {detector.name: detector.measure(sampled) for detector in recovery.detectors}
-
-
-def _sample_chunk(recovery: Recovery, chunk: Sequence[Climbing]) -> None:
-    """Fill in the plain samples of a few prompts: from disk, or else sampled in one batch and kept."""
-    plan, fingerprint, missing = recovery.plan, recovery.fingerprint, []
-    for climbing in chunk:
-        images = load_images(climbing.folder, climbing.prompt.text, plan, fingerprint)
-        if images is None:
-            missing.append(climbing)
-        else:
-            climbing.sampled = images
-    if not missing:
-        return
-    sampled = sample_prompts(recovery.denoiser, [climbing.prompt.text for climbing in missing], plan)
-    for climbing, images in zip(missing, sampled, strict=True):
-        climbing.sampled = images
-        if recovery.keep_images:
-            save_images(climbing.folder, images, climbing.prompt.text, plan, fingerprint)

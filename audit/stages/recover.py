@@ -85,6 +85,7 @@ def prepare_recovery(
         fingerprint=inputs.model.fingerprint,
         keep_images=settings.images,
         batch_size=settings.batch_size,
+        seed_budget=settings.seed_budget,
     )
 
 
