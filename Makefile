@@ -22,7 +22,7 @@ endif
 SELF := $(MAKE)
 
 .PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-detect bench-device bench-recover \
-	bench-discover bench-faults bench-finetune bench-localize bench-power bench-report bench-sweep bench-truth bench-verdict planted clean
+	bench-discover bench-faults bench-finetune bench-localize bench-power bench-pull bench-report bench-sweep bench-truth bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -93,6 +93,9 @@ bench-localize: $(INSTALLED) ## measure localized neurons by attribution, z-scor
 
 bench-power: $(INSTALLED) ## simulate how often the bounds of an audit's power hold
 	@$(PY) -m tests.bench.power $(ARGS)
+
+bench-pull: $(INSTALLED) ## pull at memorized and never-trained images of the planted models, without captions
+	@$(PY) -m tests.bench.pull $(ARGS)
 
 bench-report: $(INSTALLED) ## measure the page of 10,000 prompts: its size, and how fast it opens
 	@$(PY) -m tests.bench.report_page $(ARGS)

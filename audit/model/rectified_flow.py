@@ -32,6 +32,7 @@ class RectifiedFlow(Denoiser):
         "localize",
         "ablate",
         "discover",
+        "pull",
     )
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:

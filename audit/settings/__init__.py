@@ -19,6 +19,7 @@ from flashbulb.audit.settings.discover import DiscoverSettings
 from flashbulb.audit.settings.inputs import default_run_name, embedded_model, resolve_inputs
 from flashbulb.audit.settings.localize import LocalizeSettings
 from flashbulb.audit.settings.option import PANELS, Option, Panel, Settings, SettingsError
+from flashbulb.audit.settings.pull import PullSettings
 from flashbulb.audit.settings.recording import (
     DEFAULT_DETECTORS,
     ActivationSettings,
@@ -36,6 +37,7 @@ MODELS: tuple[type[Settings], ...] = (
     LocalizeSettings,
     AblateSettings,
     CompareSettings,
+    PullSettings,
 )
 """The settings of each command that writes a run directory."""
 
@@ -56,6 +58,7 @@ __all__ = [
     "LocalizeSettings",
     "Option",
     "Panel",
+    "PullSettings",
     "RecordingSettings",
     "RecoverySettings",
     "ScreeningSettings",

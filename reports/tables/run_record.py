@@ -26,12 +26,14 @@ DISCOVERY, DISCOVERY_RUNNING = "discovery", "discovering"
 ABLATION, ABLATION_RUNNING = "ablation", "ablating"
 COMPARISON, COMPARISON_RUNNING = "comparison", "comparing"
 SWEEP, SWEEP_RUNNING = "sweep", "sweeping"
+PULL, PULL_RUNNING = "pull", "pulling"
 CALIBRATION = "calibration"
 NO_AUDIT = {
     **dict.fromkeys((DISCOVERY, DISCOVERY_RUNNING), "a discovery"),
     **dict.fromkeys((ABLATION, ABLATION_RUNNING), "an ablation"),
     **dict.fromkeys((COMPARISON, COMPARISON_RUNNING), "a comparison"),
     **dict.fromkeys((SWEEP, SWEEP_RUNNING), "a sweep"),
+    **dict.fromkeys((PULL, PULL_RUNNING), "a pull"),
     CALIBRATION: "a calibration",
 }
 """What a directory of this status belongs to, of other commands: finished, and still running."""

@@ -11,7 +11,7 @@ CONTINUING_COMMANDS = (("detect",), ("recover",))
 """Commands whose options keep the run's values if they are not given."""
 
 COMMAND_PANELS = {
-    **dict.fromkeys(("audit", "validate", "discover", "sweep"), "Audit"),
+    **dict.fromkeys(("audit", "validate", "discover", "pull", "sweep"), "Audit"),
     **dict.fromkeys(("record", "detect", "recover", "localize", "ablate"), "Single stages"),
     **dict.fromkeys(("gate", "diff", "waivers", "evaluate"), "Judge a finished audit"),
     **dict.fromkeys(("report", "show", "compare", "sites", "detectors"), "Inspect"),

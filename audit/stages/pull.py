@@ -1,0 +1,172 @@
+"""Run a pull: rank the images and controls, pull at the best ranked, and write which came out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_name
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import LoadedModel, resolve_device, resolve_dtype
+from flashbulb.audit.pull.evidence import evidence_of
+from flashbulb.audit.pull.familiarity import RankPlan, familiarity
+from flashbulb.audit.pull.pulling import PullPlan, pull
+from flashbulb.audit.pull.store import Pulled, PullStore, key_of
+from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
+from flashbulb.audit.run.progress import Stopwatch, track
+from flashbulb.audit.settings import PullSettings, SettingsError
+from flashbulb.audit.stages.claim import status_on_failure
+from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.results.pull import GivenImages, PullSession, write_pull_results
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.reports.pull.record import PullRecord
+from flashbulb.reports.tables.run_record import PULL_RUNNING
+from flashbulb.reports.views.terminal import SummaryConsole
+
+logger = logging.getLogger(__name__)
+
+PULL_DIRECTORY = "pull"
+
+
+def run_pull(settings: PullSettings, *, force: bool) -> PullRecord:
+    """Rank the images, pull at the best ranked until the budget is spent, and print which came out.
+
+    An interrupted pull is resumed.
+
+    Raises:
+        one of `USAGE_ERRORS` or SettingsError: a mistake in the inputs.
+        NonFiniteActivation: an image of the model is not finite.
+    """
+    _check_inputs(settings)
+    device = resolve_device(settings.device)
+    loaded = load_chosen(chosen_model(settings), device, resolve_dtype(settings.dtype, device))
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
+    denoiser.require("pull")
+    examine_model(settings, denoiser, ())
+    identity = _identity(settings, loaded)
+    with RunDirectory.open(settings.out, identity, force=force) as run, status_on_failure(run):
+        run.update(status=PULL_RUNNING)
+        logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
+        store = PullStore(run.path / PULL_DIRECTORY, fingerprint_of(identity))
+        watch = Stopwatch()
+        with watch.stage("rank"):
+            images = _rank(settings, denoiser, store, open_training_images(settings.train_images, *denoiser.image_size))
+            controls = None
+            if settings.controls is not None:
+                training = open_training_images(settings.controls, *denoiser.image_size)
+                controls = _rank(settings, denoiser, store, training)
+        of_ranks = rank_plan(settings).evaluations * (len(images.keys) + (len(controls.keys) if controls else 0))
+        if settings.budget is not None and settings.budget < of_ranks:
+            raise SettingsError(
+                f"--budget {settings.budget} does not pay for the ranks of all images, which take {of_ranks} denoiser "
+                "evaluations; give more"
+            )
+        session = PullSession(settings, loaded, images, controls, run, SummaryConsole(), watch.seconds, of_ranks)
+        with watch.stage("pull"):
+            _pull_both(session, denoiser, store)
+        return write_pull_results(session)
+
+
+def _check_inputs(settings: PullSettings) -> None:
+    for name, source in (("IMAGES", settings.train_images), ("--controls", settings.controls)):
+        if source is not None and not source.exists():
+            raise SettingsError(f"no {source}; give {name} a folder, a .tar or an index of images")
+    if settings.controls is not None and settings.controls.resolve() == settings.train_images.resolve():
+        raise SettingsError(
+            f"--controls {settings.controls} are the images themselves; give images that the model was never trained on"
+        )
+
+
+def _identity(settings: PullSettings, loaded: LoadedModel) -> dict[str, Any]:
+    return {
+        "model_fingerprint": loaded.fingerprint,
+        "dtype": loaded.dtype,
+        "device": loaded.device,
+        "settings": {"command": "pull", **settings.identity()},
+        "versions": library_versions(),
+    }
+
+
+def _rank(settings: PullSettings, denoiser: Denoiser, store: PullStore, training: TrainingImages) -> GivenImages:
+    """Rank all images of a set, block by block."""
+    keys: list[str] = []
+    ranks: list[npt.NDArray[np.float64]] = []
+    with track("ranking", len(training), "images") as advance:
+        for first in range(0, len(training), settings.batch_size):
+            images = _read(training, range(first, min(first + settings.batch_size, len(training))))
+            block = [key_of(image) for image in images]
+            known = store.ranks(block)
+            if known is None:
+                known = familiarity(denoiser, images, rank_plan(settings))
+                store.save_ranks(block, known)
+            keys += block
+            ranks.append(known)
+            advance(len(block))
+    return GivenImages(training, keys, np.concatenate(ranks))
+
+
+def _read(training: TrainingImages, indices: Sequence[int]) -> RgbImages:
+    return np.stack([training.image(i) for i in indices])
+
+
+def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> None:
+    """Pull at the controls, then at the images, the best ranked first; both only above the controls' median rank."""
+    plan = pull_plan(session.settings)
+    budget, cost = session.settings.budget, plan.evaluations(denoiser)
+    left = None if budget is None else (budget - session.of_ranks) // cost
+    lowest = -np.inf if session.controls is None else float(np.median(session.controls.familiarity))
+    for given in (session.controls, session.images):
+        if given is None:
+            continue
+        chosen = [i for i in given.order() if given.familiarity[i] > lowest]
+        if left is not None:
+            chosen = chosen[:left]
+            left -= len(chosen)
+        _pull_at(given, chosen, denoiser, store, plan)
+
+
+def _pull_at(given: GivenImages, chosen: Sequence[int], denoiser: Denoiser, store: PullStore, plan: PullPlan) -> None:
+    """Pull at chosen images of a set, a batch at a time; what an earlier run kept is not pulled at again."""
+    cost = plan.evaluations(denoiser)
+    given.pulled |= {i: kept for i in chosen if (kept := store.pulled(given.keys[i])) is not None}
+    open_ones = [i for i in chosen if i not in given.pulled]
+    with track("pulling", len(chosen), "images", done=len(given.pulled)) as advance:
+        for first in range(0, len(open_ones), plan.batch_size):
+            batch = open_ones[first : first + plan.batch_size]
+            images = _read(given.training, batch)
+            samples = pull(denoiser, images, [given.keys[i] for i in batch], plan)
+            for i, image, shown in zip(batch, images, samples, strict=True):
+                evidence = evidence_of(shown, image)
+                given.pulled[i] = Pulled(evidence, shown[evidence.best], cost)
+                store.save_pulled(given.keys[i], given.pulled[i])
+            advance(len(batch))
+
+
+def rank_plan(settings: PullSettings) -> RankPlan:
+    """Return how images are ranked."""
+    return RankPlan(settings.seed, settings.rank_share, settings.rank_noises)
+
+
+def pull_plan(settings: PullSettings) -> PullPlan:
+    """Return how images are pulled at."""
+    return PullPlan(
+        run_seed=settings.seed,
+        n_steps=settings.steps,
+        learning_rate=settings.learning_rate,
+        radius=settings.radius,
+        lowest=settings.lowest,
+        highest=settings.highest,
+        n_samples=settings.n_samples,
+        sample_steps=settings.sample_steps,
+        guidance_scale=settings.guidance_scale,
+        batch_size=settings.batch_size,
+        checkpointing=settings.checkpointing,
+    )

@@ -1,0 +1,132 @@
+"""`make bench-pull`: pull at memorized images and at images that were never trained on, without captions.
+
+Never-trained images are painted anew by the recipe of the model: half like its titled images, half like its scenes.
+The limits were chosen on `gazette`; the other models judge. Half of the never-trained images of a model are its
+controls, as a user gives them; the other half, and the memorized images, are judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.planted.collection import WORLDS
+from flashbulb.audit.planted.paths import FOLDER
+from flashbulb.audit.planted.presets import PRESETS
+from flashbulb.audit.pull.evidence import evidence_of, is_out, threshold_of
+from flashbulb.audit.pull.familiarity import familiarity
+from flashbulb.audit.pull.pulling import pull
+from flashbulb.audit.pull.store import key_of
+from flashbulb.audit.settings import PullSettings
+from flashbulb.audit.stages.pull import pull_plan, rank_plan
+from flashbulb.reports.bounds.rates import rate_of, rate_text
+from tests.bench.models import MODELS
+from tests.bench.outcomes import Truth
+
+SETTINGS = PullSettings(model="", train_images=Path(), out=Path())
+Row = Mapping[str, Any]
+
+
+def never_trained(folder: Path, n: int) -> tuple[list[str], RgbImages]:
+    """Paint new images of the model's two styles, half of each."""
+    preset = PRESETS[{FOLDER.name: "posters"}.get(folder.name, folder.name)]
+    world, rng, size = WORLDS[preset.world], np.random.default_rng(99), preset.picture_size
+    painted = [world.titled_image(rng, size) if i % 2 else world.described(rng).paint(size, rng) for i in range(n)]
+    return [f"{('scene', 'title')[i % 2]}-{i}" for i in range(n)], np.stack(painted)
+
+
+def measure(folder: Path, n_controls: int) -> list[dict[str, Any]]:
+    """Rank and pull at every image; one row an image."""
+    torch.set_num_threads(1)
+    loaded = load_model(str(folder / "model"), device="cpu", dtype=torch.float32, allow_pickle=False)
+    denoiser, truth, plan = open_denoiser(loaded.pipe), Truth(folder), pull_plan(SETTINGS)
+    names, painted = never_trained(folder, n_controls)
+    memorized = [i for i, name in enumerate(truth.names) if name in truth.memorized]
+    images = np.concatenate([truth.images[memorized], painted])
+    names = [*(truth.names[i] for i in memorized), *names]
+    rows: list[dict[str, Any]] = []
+    for first in range(0, len(images), plan.batch_size):
+        batch = images[first : first + plan.batch_size]
+        known = familiarity(denoiser, batch, rank_plan(SETTINGS))
+        samples = pull(denoiser, batch, [key_of(image) for image in batch], plan)
+        for i, image in enumerate(batch):
+            evidence = asdict(evidence_of(samples[i], image))
+            is_memorized = first + i < len(memorized)
+            rows.append(
+                {"name": names[first + i], "is_memorized": is_memorized, "familiarity": float(known[i]), **evidence}
+            )
+        print(f"  {len(rows)} of {len(images)}", flush=True)
+    return rows
+
+
+def score_of(row: Row) -> float:
+    """Return what decides."""
+    return float(row["familiarity"] + row["closeness"])
+
+
+def summarize(model: str, rows: Sequence[Row]) -> None:
+    """Print how many memorized and never-trained images come out, by the planted threshold and by controls."""
+    memorized, never = [r for r in rows if r["is_memorized"]], [r for r in rows if not r["is_memorized"]]
+    spread = {
+        name: np.quantile([score_of(r) for r in group], [0, 0.05, 0.5, 0.95, 1]).round(2).tolist()
+        for name, group in (("memorized", memorized), ("never", never))
+    }
+    print(f"\n{model}: scores at 0, 5, 50, 95, 100 %: {spread}")
+    controls = never[::4] + never[1::4]
+    others = never[2::4] + never[3::4]
+    cut = float(np.median([r["familiarity"] for r in controls]))
+    from_controls = [score_of(r) if r["familiarity"] > cut else -inf for r in controls]
+    for name, scores, lowest, judged in (
+        ("threshold of planted models", [], -inf, never),
+        (f"{len(controls)} controls", from_controls, cut, others),
+    ):
+        threshold = threshold_of(scores, SETTINGS.max_false, SETTINGS.planted_threshold)
+        for group, images in (("memorized", memorized), ("never trained", judged)):
+            out = [
+                is_out(
+                    score_of(r) if r["familiarity"] > lowest else -inf, r["n_copies"], SETTINGS.min_copies, threshold
+                )
+                for r in images
+            ]
+            print(f"{name}: {group} out: {rate_text(rate_of(sum(out), len(out)))}")
+    for group, images in (("memorized", memorized), ("never trained", never)):
+        copies = np.bincount([r["n_copies"] for r in images], minlength=SETTINGS.n_samples + 1)
+        print(f"images by number of replicating samples, {group}: {copies.tolist()}")
+    limits = sorted(r["familiarity"] for r in never)
+    ranked = [sum(r["familiarity"] <= f for f in limits) / len(limits) for r in memorized]
+    print(f"never-trained images ranked above a memorized one: mean {np.mean(ranked):.4f}, worst {max(ranked):.3f}")
+
+
+def main() -> None:
+    """Pull on each model and print its rates; rows are kept in --out, so that it resumes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", default=list(MODELS))
+    parser.add_argument("--never-trained", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-pull"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for model in arguments.models:
+        kept = arguments.out / f"{model}-{arguments.never_trained}.json"
+        if not kept.is_file():
+            started = time.process_time()
+            with flushed_denormals():
+                rows = measure(MODELS[model], arguments.never_trained)
+            kept.write_text(json.dumps(rows), encoding="utf-8")
+            print(f"{model}: {time.process_time() - started:.0f} CPU seconds", flush=True)
+        summarize(model, json.loads(kept.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    main()
