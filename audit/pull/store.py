@@ -55,12 +55,14 @@ class PullStore:
         if kept is None:
             return None
         tensors, stated = kept
-        return Pulled(Evidence(**stated["evidence"]), np.asarray(tensors["sample"].numpy()), int(stated["evaluations"]))
+        return Pulled(
+            Evidence(**stated["evidence"]), np.asarray(tensors["nearest"].numpy()), int(stated["evaluations"])
+        )
 
     def save_pulled(self, key: str, pulled: Pulled) -> None:
         """Keep what a pull at an image showed."""
         stated = {"evidence": asdict(pulled.evidence), "evaluations": pulled.evaluations}
-        write_tensors(self._image(key), {"sample": torch.from_numpy(pulled.sample.copy())}, self._identity, stated)
+        write_tensors(self._image(key), {"nearest": torch.from_numpy(pulled.sample.copy())}, self._identity, stated)
 
     def _block(self, keys: Sequence[str]) -> Path:
         return self._folder / f"ranks-{hashlib.sha256(' '.join(keys).encode()).hexdigest()[:16]}.safetensors"

@@ -59,7 +59,7 @@ def _images(rows: pa.Table) -> list[str]:
     out = [row for row in rows.to_pylist() if row["verdict"] == OUT and not row["is_control"]]
     if not out:
         return ["## Out", "", "No image came out."]
-    header = ("image", "rank", "familiarity", "replicating samples", "score", "p-value", "sample")
+    header = ("image", "rank", "familiarity", "replicating samples", "score", "p-value", "given back")
     more = len(out) - MAX_ROWS
     return [
         "## Out",

@@ -35,7 +35,7 @@ from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.models import MODELS
 from tests.bench.outcomes import Truth
 
-SETTINGS = PullSettings(model="", train_images=Path(), out=Path())
+SETTINGS = PullSettings(model="", train_images=Path(), out=Path(), batch_size=16)
 Row = Mapping[str, Any]
 
 
@@ -47,26 +47,26 @@ def never_trained(folder: Path, n: int) -> tuple[list[str], RgbImages]:
     return [f"{('scene', 'title')[i % 2]}-{i}" for i in range(n)], np.stack(painted)
 
 
-def measure(folder: Path, n_controls: int) -> list[dict[str, Any]]:
-    """Rank and pull at every image; one row an image."""
+def measure(folder: Path, n_memorized: int, n_never: int, kept: Path) -> list[dict[str, Any]]:
+    """Rank and pull at every image, in random order; one row an image, kept after each batch."""
     torch.set_num_threads(1)
     loaded = load_model(str(folder / "model"), device="cpu", dtype=torch.float32, allow_pickle=False)
     denoiser, truth, plan = open_denoiser(loaded.pipe), Truth(folder), pull_plan(SETTINGS)
-    names, painted = never_trained(folder, n_controls)
-    memorized = [i for i, name in enumerate(truth.names) if name in truth.memorized]
+    rng, (names, painted) = np.random.default_rng(0), never_trained(folder, n_never)
+    memorized = rng.permutation([i for i, name in enumerate(truth.names) if name in truth.memorized])[:n_memorized]
     images = np.concatenate([truth.images[memorized], painted])
     names = [*(truth.names[i] for i in memorized), *names]
-    rows: list[dict[str, Any]] = []
-    for first in range(0, len(images), plan.batch_size):
-        batch = images[first : first + plan.batch_size]
+    order = rng.permutation(len(images))
+    rows: list[dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
+    for first in range(len(rows), len(images), plan.batch_size):
+        chosen = order[first : first + plan.batch_size]
+        batch = images[chosen]
         known = familiarity(denoiser, batch, rank_plan(SETTINGS))
         samples = pull(denoiser, batch, [key_of(image) for image in batch], plan)
-        for i, image in enumerate(batch):
-            evidence = asdict(evidence_of(samples[i], image))
-            is_memorized = first + i < len(memorized)
-            rows.append(
-                {"name": names[first + i], "is_memorized": is_memorized, "familiarity": float(known[i]), **evidence}
-            )
+        for i, rank, image, shown in zip(chosen.tolist(), known.tolist(), batch, samples, strict=True):
+            evidence = asdict(evidence_of(shown, image))
+            rows.append({"name": names[i], "is_memorized": i < len(memorized), "familiarity": rank, **evidence})
+        kept.write_text(json.dumps(rows), encoding="utf-8")
         print(f"  {len(rows)} of {len(images)}", flush=True)
     return rows
 
@@ -113,19 +113,18 @@ def main() -> None:
     """Pull on each model and print its rates; rows are kept in --out, so that it resumes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=list(MODELS))
+    parser.add_argument("--memorized", type=int, default=30)
     parser.add_argument("--never-trained", type=int, default=100)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-pull"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for model in arguments.models:
-        kept = arguments.out / f"{model}-{arguments.never_trained}.json"
-        if not kept.is_file():
-            started = time.process_time()
-            with flushed_denormals():
-                rows = measure(MODELS[model], arguments.never_trained)
-            kept.write_text(json.dumps(rows), encoding="utf-8")
-            print(f"{model}: {time.process_time() - started:.0f} CPU seconds", flush=True)
-        summarize(model, json.loads(kept.read_text(encoding="utf-8")))
+        kept = arguments.out / f"{model}-{arguments.memorized}-{arguments.never_trained}.json"
+        started = time.process_time()
+        with flushed_denormals():
+            rows = measure(MODELS[model], arguments.memorized, arguments.never_trained, kept)
+        print(f"{model}: {time.process_time() - started:.0f} CPU seconds", flush=True)
+        summarize(model, rows)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,13 @@ def test_the_mirror_image_and_exchanged_colours_both_count(
 ) -> None:
     """What a model gains on an image over its mirror image, it loses on the mirror image over the image."""
     grey = np.repeat(images[..., :1], 3, axis=3)
-    forward, backward = (familiarity(open_denoiser(toy_pipe), x, PLAN) for x in (grey, grey[:, :, ::-1]))
-    assert np.abs(forward).min() > BATCH
+    forward, backward = (
+        familiarity(open_denoiser(toy_pipe), x, PLAN) for x in (grey, np.ascontiguousarray(grey[:, :, ::-1]))
+    )
+    assert np.abs(forward).max() > 5 * BATCH
     np.testing.assert_allclose(forward, -backward, atol=BATCH)
     symmetric = np.concatenate([images[:, :, :8], images[:, :, 7::-1]], axis=2)
-    assert np.abs(familiarity(open_denoiser(toy_pipe), symmetric, PLAN)).min() > BATCH
+    assert np.abs(familiarity(open_denoiser(toy_pipe), symmetric, PLAN)).max() > 5 * BATCH
 
 
 def test_ranking_costs_what_its_plan_says(toy_pipe: StableDiffusionPipeline, images: RgbImages) -> None:

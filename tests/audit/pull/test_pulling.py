@@ -63,10 +63,9 @@ def test_a_pull_costs_what_its_plan_says(toy_pipe: StableDiffusionPipeline, imag
     assert denoiser.evaluations == 3 * PLAN.evaluations(denoiser) == 3 * (3 * 3 + 2 * 2 * 2)
 
 
-def test_an_ascent_denoises_its_image_better_and_another_worse(
+def test_an_ascent_denoises_its_image_better_at_noise_it_never_saw_and_stays_near_its_start(
     toy_pipe: StableDiffusionPipeline, images: RgbImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Loss of the first image at noise that the ascent never saw, at the start and at what two ascents found."""
     found = []
     original = climbing._climb_batch
 
@@ -76,19 +75,18 @@ def test_an_ascent_denoises_its_image_better_and_another_worse(
 
     monkeypatch.setattr(climbing, "_climb_batch", keep)
     denoiser = open_denoiser(toy_pipe)
-    pull(denoiser, images[:2], ["a", "b"], replace(PLAN, n_steps=20))
+    pull(denoiser, images[:1], ["a"], replace(PLAN, n_steps=20))
     (climbed,) = found
     latents, start = denoiser.encode_images(images[:1]), denoiser.encode([""]).conditioning
     losses = []
-    for conditioning in (start, *climbed.conditioning.each()):
+    for conditioning in (start, climbed.conditioning):
         noise = denoiser.noise([torch.Generator().manual_seed(i) for i in range(8)])
         noised = denoiser.noised(latents.expand_as(noise), noise, 800)
         with torch.no_grad():
             predicted = denoiser.predict(noised, 800, conditioning.repeat(8)).noise
         losses.append(float((predicted - noise).square().mean()))
-    at_start, of_this, of_other = losses
-    assert of_this < at_start
-    assert of_this < of_other
+    at_start, at_end = losses
+    assert at_end < at_start
     moved = climbed.conditioning.tensors["prompt_embeds"] - start.tensors["prompt_embeds"]
     lengths = start.tensors["prompt_embeds"].norm(dim=-1)
     assert (moved.norm(dim=-1) <= PLAN.radius * lengths * (1 + 1e-5)).all()
