@@ -8,6 +8,7 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
+from flashbulb.reports.pull.record import PULL_SCHEMA, PullRecord
 from flashbulb.reports.tables.compare import COMPARE_SCHEMA
 from flashbulb.reports.tables.files import PROPENSITY_FILE, TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.frame import Frame
@@ -77,9 +78,9 @@ def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
         *AUDIT_SCHEMAS.values(),
         *(FINDINGS_SCHEMA, ABLATION_SCHEMA, SWEEP_SCHEMA, PROPENSITY_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
-        COMPARE_SCHEMA,
+        *(COMPARE_SCHEMA, PULL_SCHEMA),
     )
-    records = (RunRecord, Counts, Calibration, StyleCalibration, Frame, Propensity)
+    records = (RunRecord, Counts, Calibration, StyleCalibration, Frame, Propensity, PullRecord)
     names = {*TABLE_FILES, PROPENSITY_FILE, *VERDICT_FILES, *(name for table in tables for name in table.names)}
     names |= {field.name for record in records for field in fields(record)}
     page = (DOCS.parent / "reports" / "README.md").read_text(encoding="utf-8")

@@ -59,7 +59,7 @@ def _build_settings(options: Mapping[str, Any]) -> PullSettings:
     """
     model = options["model"]
     if model is not None and options["train_images"] is None:
-        raise SettingsError("IMAGES are missing; give the images to pull at: flashbulb pull MODEL IMAGES")
+        raise SettingsError("TRAIN_IMAGES are missing; give the images to pull at: flashbulb pull MODEL TRAIN_IMAGES")
     defaults = {
         "model": embedded_model() if model is None else model,
         "train_images": IMAGES,

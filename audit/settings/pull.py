@@ -38,7 +38,7 @@ class PullSettings(Settings):
             description="Images to pull at: folder, imagefolder, .tar, .zip or .parquet shards, or index (`flashbulb "
             "index`)."
         ),
-        Option("Inputs", "images", is_argument=True, is_optional=True, changes_result=False),
+        Option("Inputs", is_argument=True, is_optional=True, changes_result=False),
     ]
     controls: Annotated[
         Path | None,
@@ -94,4 +94,4 @@ class PullSettings(Settings):
     sample_steps: Annotated[int, Field(ge=2)] = 10
     guidance_scale: Annotated[float, Field(ge=1)] = 2.0
     min_copies: Annotated[int, Field(ge=1)] = 3
-    planted_threshold: float = 0.7
+    planted_threshold: float = 1.1

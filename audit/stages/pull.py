@@ -76,7 +76,7 @@ def run_pull(settings: PullSettings, *, force: bool) -> PullRecord:
 
 
 def _check_inputs(settings: PullSettings) -> None:
-    for name, source in (("IMAGES", settings.train_images), ("--controls", settings.controls)):
+    for name, source in (("TRAIN_IMAGES", settings.train_images), ("--controls", settings.controls)):
         if source is not None and not source.exists():
             raise SettingsError(f"no {source}; give {name} a folder, a .tar or an index of images")
     if settings.controls is not None and settings.controls.resolve() == settings.train_images.resolve():

@@ -23,6 +23,7 @@ from flashbulb.audit.settings import (
     DescriptorName,
     DiscoverSettings,
     LocalizeSettings,
+    PullSettings,
     Settings,
     detector_names,
 )
@@ -36,6 +37,7 @@ SETTINGS: dict[str, type[Settings]] = {
     "localize": LocalizeSettings,
     "ablate": AblateSettings,
     "compare": CompareSettings,
+    "pull": PullSettings,
 }
 LEAVES = {" ".join(leaf.path): leaf for leaf in leaf_commands(get_command(app))}
 

@@ -156,6 +156,7 @@ def test_shown_prompt_agrees_with_the_tables(staged, name):
         (("evaluate", "nowhere", "--labels", "l.csv"), 2),
         (("sites", "nowhere"), 2),
         (("discover", "nowhere", "--budget", "1"), 2),
+        (("pull", "nowhere", "images"), 2),
         (("calibrate", "--reference", "r.txt", "--out", "o"), 2),
     ],
 )
