@@ -58,11 +58,11 @@ def _build_settings(options: Mapping[str, Any]) -> PullSettings:
         SettingsError: a model is given without images.
     """
     model = options["model"]
-    if model is not None and options["train_images"] is None:
-        raise SettingsError("TRAIN_IMAGES are missing; give the images to pull at: flashbulb pull MODEL TRAIN_IMAGES")
+    if model is not None and options["source"] is None:
+        raise SettingsError("SOURCE is missing; give the images to pull at: flashbulb pull MODEL SOURCE")
     defaults = {
         "model": embedded_model() if model is None else model,
-        "train_images": IMAGES,
+        "source": IMAGES,
         "out": Path("runs") / f"{default_run_name(model)}-pull",
     }
     return PullSettings.model_validate({**defaults, **chosen_settings(options, PullSettings)})

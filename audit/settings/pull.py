@@ -32,7 +32,7 @@ class PullSettings(Settings):
     """
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
-    train_images: Annotated[
+    source: Annotated[
         Path,
         Field(
             description="Images to pull at: folder, imagefolder, .tar, .zip or .parquet shards, or index (`flashbulb "
@@ -95,3 +95,8 @@ class PullSettings(Settings):
     guidance_scale: Annotated[float, Field(ge=1)] = 2.0
     min_copies: Annotated[int, Field(ge=1)] = 3
     planted_threshold: float = 1.1
+
+    @property
+    def train_images(self) -> Path:
+        """The images to pull at, which an examination of the model reads as well."""
+        return self.source

@@ -58,7 +58,7 @@ def run_pull(settings: PullSettings, *, force: bool) -> PullRecord:
         store = PullStore(run.path / PULL_DIRECTORY, fingerprint_of(identity))
         watch = Stopwatch()
         with watch.stage("rank"):
-            images = _rank(settings, denoiser, store, open_training_images(settings.train_images, *denoiser.image_size))
+            images = _rank(settings, denoiser, store, open_training_images(settings.source, *denoiser.image_size))
             controls = None
             if settings.controls is not None:
                 training = open_training_images(settings.controls, *denoiser.image_size)
@@ -76,10 +76,10 @@ def run_pull(settings: PullSettings, *, force: bool) -> PullRecord:
 
 
 def _check_inputs(settings: PullSettings) -> None:
-    for name, source in (("TRAIN_IMAGES", settings.train_images), ("--controls", settings.controls)):
+    for name, source in (("SOURCE", settings.source), ("--controls", settings.controls)):
         if source is not None and not source.exists():
             raise SettingsError(f"no {source}; give {name} a folder, a .tar or an index of images")
-    if settings.controls is not None and settings.controls.resolve() == settings.train_images.resolve():
+    if settings.controls is not None and settings.controls.resolve() == settings.source.resolve():
         raise SettingsError(
             f"--controls {settings.controls} are the images themselves; give images that the model was never trained on"
         )

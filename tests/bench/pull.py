@@ -35,7 +35,7 @@ from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.models import MODELS
 from tests.bench.outcomes import Truth
 
-SETTINGS = PullSettings(model="", train_images=Path(), out=Path(), batch_size=16)
+SETTINGS = PullSettings(model="", source=Path(), out=Path(), batch_size=16)
 Row = Mapping[str, Any]
 
 

@@ -173,7 +173,7 @@ def _record(session: PullSession, threshold: Threshold, rows: Sequence[Mapping[s
         model=ModelIdentity(model_name(settings), session.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
         inputs={
-            "train_images": str(settings.train_images),
+            "source": str(settings.source),
             "controls": str(settings.controls) if settings.controls else None,
         },
         threshold=threshold.value if isfinite(threshold.value) else settings.planted_threshold,

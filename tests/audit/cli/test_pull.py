@@ -173,7 +173,7 @@ def test_controls_that_are_the_images_are_refused(given: Given, tmp_path: Path) 
 
 
 def test_a_model_without_images_is_refused(given: Given, tmp_path: Path) -> None:
-    assert "TRAIN_IMAGES are missing" in error_line(run_flashbulb("pull", given.model, "--out", tmp_path / "run"))
+    assert "SOURCE is missing" in error_line(run_flashbulb("pull", given.model, "--out", tmp_path / "run"))
     before = digests(given.images)
     answer = run_flashbulb("pull", given.model, given.images, "--out", given.images)
     assert "choose another --out" in error_line(answer)

@@ -25,7 +25,6 @@ from flashbulb.audit.settings import (
     DiscoverSettings,
     LocalizeSettings,
     Option,
-    PullSettings,
     RecordingSettings,
     RecoverySettings,
     Settings,
@@ -172,14 +171,12 @@ COMMANDS: dict[str, tuple[type[Settings], ...]] = {
     "discover": (DiscoverSettings,),
     "localize": (LocalizeSettings,),
     "ablate": (AblateSettings,),
-    "pull": (PullSettings,),
 }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_has_one_option_for_every_setting_of_its_stage(name: str) -> None:
-    named = ((param, option_name(param).replace("_", "-")) for param in BUILT.commands[name].params)
-    params = Counter((param.name, shown, param.help) for param, shown in named)
+    params = Counter((param.name, option_name(param), param.help) for param in BUILT.commands[name].params)
     for model in COMMANDS[name]:
         for field, option in model.options().items():
             shown = (option.name or field).replace("_", "-")
