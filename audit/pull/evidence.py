@@ -11,6 +11,9 @@ import numpy as np
 from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
 from flashbulb.audit.training_images.matching import is_replica
 
+LEAST_SCORE = 0.0
+"""An image is out only above it, whatever the controls: better known than its variants, or nearer than plain colour."""
+
 LEAST_DISTANCE = 0.01
 """Distances below it count as it. A flat image, which is near to its own mean colour, therefore never comes near."""
 
@@ -41,6 +44,11 @@ def evidence_of(samples: RgbImages, image: RgbImage) -> Evidence:
     return Evidence(len(samples), n_copies, float(closeness.mean()), int(distances.argmin()))
 
 
+def score_of(familiarity: float, evidence: Evidence, min_copies: int) -> float:
+    """Return familiarity plus closeness; minus infinity if fewer than `min_copies` samples replicate the image."""
+    return familiarity + evidence.closeness if evidence.n_copies >= min_copies else -inf
+
+
 @dataclass(frozen=True, slots=True)
 class Threshold:
     """The score above which an image is out.
@@ -62,13 +70,13 @@ def threshold_of(controls: Sequence[float], max_false: float, planted: float) ->
     the controls. Too few controls show no such share; then an image must exceed all of them, and `planted`.
 
     Args:
-        controls: scores; minus infinity for controls that were ranked too low to be pulled at.
-        planted: the threshold chosen on a planted model.
+        controls: scores as `score_of` gives them; minus infinity also for controls ranked too low to be pulled at.
+        planted: the threshold chosen on planted models.
     """
     n_above = floor(max_false * (len(controls) + 1) + 1e-9)  # places among the controls that count as above them
     if n_above == 0:
         return Threshold(max([planted, *controls]), len(controls), is_shown=False)
-    return Threshold(sorted(controls, reverse=True)[n_above - 1], len(controls), is_shown=True)
+    return Threshold(max(LEAST_SCORE, sorted(controls, reverse=True)[n_above - 1]), len(controls), is_shown=True)
 
 
 def p_value(score: float, controls: Sequence[float]) -> float | None:
@@ -78,6 +86,6 @@ def p_value(score: float, controls: Sequence[float]) -> float | None:
     return (1 + sum(control >= score for control in controls)) / (len(controls) + 1)
 
 
-def is_out(score: float, n_copies: int, min_copies: int, threshold: Threshold) -> bool:
-    """Return whether enough samples replicate an image and its score, -inf if it was not tried, exceeds the limit."""
-    return score > -inf and n_copies >= min_copies and score > threshold.value
+def is_out(score: float, threshold: Threshold) -> bool:
+    """Return whether an image with this score is out."""
+    return score > threshold.value

@@ -39,7 +39,7 @@ def pull_markdown(record: PullRecord, rows: pa.Table) -> str:
 def control_line(record: PullRecord) -> str:
     """Return what the threshold rests on."""
     if record.controls_out.of == 0:
-        return "none; the threshold was chosen on a planted model"
+        return "none; the threshold was chosen on planted models"
     shown = "" if record.is_shown else "; too few to show the share of never-trained images that come out"
     return f"{rate_text(record.controls_out)} above the threshold that they set{shown}"
 

@@ -1,8 +1,8 @@
 """`make bench-pull`: pull at memorized images and at images that were never trained on, without captions.
 
 Never-trained images are painted anew by the recipe of the model: half like its titled images, half like its scenes.
-The limits were chosen on `gazette`; the other models judge. Half of the never-trained images of a model are its
-controls, as a user gives them; the other half, and the memorized images, are judged.
+The limits were chosen on `gazette` and `catalogue`; the other models judge. Half of the never-trained images of a
+model are its controls, as a user gives them; the other half, and the memorized images, are judged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.planted.collection import WORLDS
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.planted.presets import PRESETS
-from flashbulb.audit.pull.evidence import evidence_of, is_out, threshold_of
+from flashbulb.audit.pull.evidence import Evidence, evidence_of, is_out, score_of, threshold_of
 from flashbulb.audit.pull.familiarity import familiarity
 from flashbulb.audit.pull.pulling import pull
 from flashbulb.audit.pull.store import key_of
@@ -71,42 +71,34 @@ def measure(folder: Path, n_memorized: int, n_never: int, kept: Path) -> list[di
     return rows
 
 
-def score_of(row: Row) -> float:
-    """Return what decides."""
-    return float(row["familiarity"] + row["closeness"])
+def score(row: Row, lowest: float = -inf) -> float:
+    """Return what decides, as a pull computes it: minus infinity for an image that is not ranked above `lowest`."""
+    if row["familiarity"] <= lowest:
+        return -inf
+    evidence = Evidence(*(row[name] for name in ("n_samples", "n_copies", "closeness", "best")))
+    return score_of(row["familiarity"], evidence, SETTINGS.min_copies)
 
 
 def summarize(model: str, rows: Sequence[Row]) -> None:
     """Print how many memorized and never-trained images come out, by the planted threshold and by controls."""
     memorized, never = [r for r in rows if r["is_memorized"]], [r for r in rows if not r["is_memorized"]]
-    spread = {
-        name: np.quantile([score_of(r) for r in group], [0, 0.05, 0.5, 0.95, 1]).round(2).tolist()
-        for name, group in (("memorized", memorized), ("never", never))
-    }
-    print(f"\n{model}: scores at 0, 5, 50, 95, 100 %: {spread}")
-    controls = never[::4] + never[1::4]
-    others = never[2::4] + never[3::4]
-    cut = float(np.median([r["familiarity"] for r in controls]))
-    from_controls = [score_of(r) if r["familiarity"] > cut else -inf for r in controls]
-    for name, scores, lowest, judged in (
+    controls, others = never[::2], never[1::2]
+    lowest = float(np.median([r["familiarity"] for r in controls]))
+    print(f"\n{model}")
+    for name, scores, cut, judged in (
         ("threshold of planted models", [], -inf, never),
-        (f"{len(controls)} controls", from_controls, cut, others),
+        (f"{len(controls)} controls", [score(r, lowest) for r in controls], lowest, others),
     ):
         threshold = threshold_of(scores, SETTINGS.max_false, SETTINGS.planted_threshold)
         for group, images in (("memorized", memorized), ("never trained", judged)):
-            out = [
-                is_out(
-                    score_of(r) if r["familiarity"] > lowest else -inf, r["n_copies"], SETTINGS.min_copies, threshold
-                )
-                for r in images
-            ]
-            print(f"{name}: {group} out: {rate_text(rate_of(sum(out), len(out)))}")
+            n_out = sum(is_out(score(r, cut), threshold) for r in images)
+            print(f"{name}, {threshold.value:.2f}: {group} out: {rate_text(rate_of(n_out, len(images)))}")
     for group, images in (("memorized", memorized), ("never trained", never)):
         copies = np.bincount([r["n_copies"] for r in images], minlength=SETTINGS.n_samples + 1)
         print(f"images by number of replicating samples, {group}: {copies.tolist()}")
-    limits = sorted(r["familiarity"] for r in never)
-    ranked = [sum(r["familiarity"] <= f for f in limits) / len(limits) for r in memorized]
-    print(f"never-trained images ranked above a memorized one: mean {np.mean(ranked):.4f}, worst {max(ranked):.3f}")
+    ranks = [r["familiarity"] for r in never]
+    above = [np.mean([rank >= r["familiarity"] for rank in ranks]) for r in memorized]
+    print(f"never-trained images ranked above a memorized one: mean {np.mean(above):.4f}, worst {max(above):.3f}")
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from rich.console import Console
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.loading import LoadedModel
-from flashbulb.audit.pull.evidence import Threshold, is_out, p_value, threshold_of
+from flashbulb.audit.pull.evidence import Threshold, is_out, p_value, score_of, threshold_of
 from flashbulb.audit.pull.store import Pulled
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import PullSettings
@@ -51,10 +51,10 @@ class GivenImages:
         """Return the indices of the images, the most familiar first."""
         return [int(i) for i in np.argsort(-self.familiarity, kind="stable")]
 
-    def score(self, index: int) -> float:
-        """Return the score of an image; minus infinity if it was not pulled at."""
+    def score(self, index: int, min_copies: int) -> float:
+        """Return the score that decides on an image; minus infinity if it was not pulled at."""
         pulled = self.pulled.get(index)
-        return -inf if pulled is None else float(self.familiarity[index]) + pulled.evidence.closeness
+        return -inf if pulled is None else score_of(float(self.familiarity[index]), pulled.evidence, min_copies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ class PullSession:
 def write_pull_results(session: PullSession) -> PullRecord:
     """Write the results of a finished pull, run.json last, and print a summary."""
     run, controls = session.run.path, session.controls
-    scores = [] if controls is None else [controls.score(i) for i in range(len(controls.keys))]
+    least = session.settings.min_copies
+    scores = [] if controls is None else [controls.score(i, least) for i in range(len(controls.keys))]
     threshold = threshold_of(scores, session.settings.max_false, session.settings.planted_threshold)
     rows = _rows(session, session.images, threshold, scores, is_control=False)
     if controls is not None:
@@ -103,7 +104,7 @@ def _rows(
     """Return a row for each image of a set, the most familiar first."""
     rows = []
     for rank, i in enumerate(given.order(), start=1):
-        pulled, score = given.pulled.get(i), given.score(i)
+        pulled, score = given.pulled.get(i), given.score(i, session.settings.min_copies)
         row: dict[str, Any] = {
             "image_id": given.keys[i],
             "path": str(given.training.paths[i]),
@@ -115,14 +116,14 @@ def _rows(
         }
         if pulled is not None:
             evidence = pulled.evidence
-            shown = is_out(score, evidence.n_copies, session.settings.min_copies, threshold)
+            shown = is_out(score, threshold)
             row |= {
                 "verdict": OUT if shown else NOT_OUT,
                 "evaluations": pulled.evaluations,
                 "n_samples": evidence.n_samples,
                 "n_copies": evidence.n_copies,
                 "closeness": evidence.closeness,
-                "score": score,
+                "score": row["familiarity"] + evidence.closeness,
                 "p_value": None if is_control else p_value(score, controls),
                 "sample_path": _save_sample(session, given.keys[i], row["path"], pulled) if shown else None,
             }
@@ -176,7 +177,7 @@ def _record(session: PullSession, threshold: Threshold, rows: Sequence[Mapping[s
             "source": str(settings.source),
             "controls": str(settings.controls) if settings.controls else None,
         },
-        threshold=threshold.value if isfinite(threshold.value) else settings.planted_threshold,
+        threshold=threshold.value,
         is_shown=threshold.is_shown,
         n_images=len(images),
         n_tried=len(tried),
@@ -194,7 +195,7 @@ def _warnings(session: PullSession, threshold: Threshold, n_untried: int) -> tup
     settings, warnings = session.settings, []
     if threshold.n_controls == 0:
         warnings.append(
-            "no controls: the threshold was chosen on a planted model and is not calibrated for this one; "
+            "no controls: the threshold was chosen on planted models and is not calibrated for this one; "
             "give images that it was never trained on with --controls"
         )
     elif not threshold.is_shown:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashbulb.audit.pull.evidence import evidence_of, is_out, p_value, threshold_of
+from flashbulb.audit.pull.evidence import Evidence, evidence_of, is_out, p_value, score_of, threshold_of
 
 PLANTED = 0.7
 
@@ -18,7 +18,7 @@ def test_an_exchangeable_image_exceeds_the_threshold_at_most_as_often_as_stated(
     n_controls: int, max_false: float
 ) -> None:
     """Of n + 1 exchangeable images, each one in turn is judged by the others: how many exceed their threshold?"""
-    scores = np.random.default_rng(n_controls).permutation(n_controls + 1).astype(float).tolist()
+    scores = (1.0 + np.random.default_rng(n_controls).permutation(n_controls + 1)).tolist()
     n_above = 0
     for i, score in enumerate(scores):
         threshold = threshold_of([*scores[:i], *scores[i + 1 :]], max_false, PLANTED)
@@ -28,7 +28,7 @@ def test_an_exchangeable_image_exceeds_the_threshold_at_most_as_often_as_stated(
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(-5, 5), min_size=49, max_size=120), st.integers(-6, 6))
+@given(st.lists(st.integers(1, 9), min_size=49, max_size=120), st.integers(1, 10))
 def test_the_threshold_and_the_p_value_agree(controls: list[int], score: int) -> None:
     exceeds = score > threshold_of(controls, 0.02, PLANTED).value
     p = p_value(score, controls)
@@ -46,12 +46,18 @@ def test_too_few_controls_must_all_be_exceeded_and_the_planted_threshold_too(
 
 def test_an_image_is_out_by_its_copies_and_its_score_together() -> None:
     threshold = threshold_of([], 0.02, PLANTED)
-    assert is_out(0.8, 3, 3, threshold)
-    assert not is_out(0.8, 2, 3, threshold)
-    assert not is_out(PLANTED, 6, 3, threshold)
-    lowest = threshold_of([-inf] * 99, 0.02, PLANTED)  # no control was ranked high enough to be pulled at
-    assert is_out(0.1, 3, 3, lowest)
-    assert not is_out(-inf, 3, 3, lowest)
+    enough, too_few = (Evidence(n_samples=6, n_copies=n, closeness=0.5, best=0) for n in (5, 4))
+    assert is_out(score_of(0.3, enough, 5), threshold)
+    assert not is_out(score_of(0.2, enough, 5), threshold)
+    assert not is_out(score_of(9.0, too_few, 5), threshold)
+
+
+def test_where_no_control_comes_out_an_image_still_has_to_be_known_or_near() -> None:
+    lowest = threshold_of([-inf] * 99, 0.02, PLANTED)
+    assert (lowest.value, lowest.is_shown) == (0, True)
+    assert is_out(0.1, lowest)
+    assert not is_out(0.0, lowest)
+    assert not is_out(-inf, lowest)
 
 
 def test_copies_are_counted_and_near() -> None:

@@ -102,7 +102,7 @@ def test_the_page_states_counts_and_intervals_and_only_what_is_out() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"controls_out": rate_of(0, 0), "is_shown": False}, "none; the threshold was chosen on a planted model"),
+        ({"controls_out": rate_of(0, 0), "is_shown": False}, "none; the threshold was chosen on planted models"),
         ({"controls_out": rate_of(0, 9), "is_shown": False}, "too few to show the share of never-trained images"),
     ],
 )
