@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.settings import CompareSettings as CompareSettings
     from flashbulb.audit.settings import DiscoverSettings as DiscoverSettings
     from flashbulb.audit.settings import LocalizeSettings as LocalizeSettings
+    from flashbulb.audit.settings import PullSettings as PullSettings
     from flashbulb.audit.stages.ablate import run_ablation as run_ablation
     from flashbulb.audit.stages.audit import run_audit as run_audit
     from flashbulb.audit.stages.audit import run_detect as run_detect
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.stages.discover import run_discovery as run_discovery
     from flashbulb.audit.stages.evaluate import evaluate_run as evaluate_run
     from flashbulb.audit.stages.localize import run_localization as run_localization
+    from flashbulb.audit.stages.pull import run_pull as run_pull
     from flashbulb.hooks import GuidanceLayout as GuidanceLayout
     from flashbulb.hooks import NeuronSet as NeuronSet
     from flashbulb.hooks import Site as Site
@@ -47,7 +49,7 @@ _HOOKS = (
 _MODULE_BY_NAME = {
     **dict.fromkeys(_HOOKS, "flashbulb.hooks"),
     **dict.fromkeys(
-        ("AblateSettings", "AuditSettings", "CompareSettings", "DiscoverSettings", "LocalizeSettings"),
+        ("AblateSettings", "AuditSettings", "CompareSettings", "DiscoverSettings", "LocalizeSettings", "PullSettings"),
         "flashbulb.audit.settings",
     ),
     **dict.fromkeys(("run_audit", "run_detect", "run_record", "run_recover"), "flashbulb.audit.stages.audit"),
@@ -58,6 +60,7 @@ _MODULE_BY_NAME = {
     "run_comparison": "flashbulb.audit.stages.compare",
     "run_discovery": "flashbulb.audit.stages.discover",
     "run_localization": "flashbulb.audit.stages.localize",
+    "run_pull": "flashbulb.audit.stages.pull",
 }
 
 __all__ = list(_MODULE_BY_NAME)
