@@ -28,7 +28,7 @@ from flashbulb.audit.settings.shared import (
 class PullSettings(Settings):
     """Which of these images can be brought out of a model, without their captions: the model and the images.
 
-    The limits were chosen on two planted models (docs/pull.md). A larger budget resumes a pull that has ended.
+    The limits were chosen on planted models (docs/pull.md). A larger budget resumes a pull that has ended.
     """
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
@@ -93,8 +93,8 @@ class PullSettings(Settings):
     n_samples: Annotated[int, Field(ge=2)] = 6
     sample_steps: Annotated[int, Field(ge=2)] = 10
     guidance_scale: Annotated[float, Field(ge=1)] = 2.0
-    min_copies: Annotated[int, Field(ge=1)] = 5
-    planted_threshold: float = 0.4
+    min_copies: Annotated[int, Field(ge=1)] = 2
+    planted_threshold: float = 0.8
 
     @property
     def train_images(self) -> Path:
