@@ -42,6 +42,7 @@ EXTRA_BY_LIBRARY = {
     ),
     "faiss": "faiss",
     "skimage": "planted",
+    "cryptography": "sign",
 }
 """The extra that installs each library which `pip install flashbulb` leaves out."""
 

@@ -33,6 +33,7 @@ from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
 from flashbulb.reports.tables.schema import KNOWN_BY_BASE
+from flashbulb.reports.tables.seal import check_seal
 from flashbulb.reports.tables.verdict import Results
 
 
@@ -46,14 +47,16 @@ class CheckedRun(NamedTuple):
 
 
 def load_checked(directory: Path) -> CheckedRun:
-    """Read a finished audit and check it as `check_run` does.
+    """Read a finished audit, check it as `check_run` does, and compare it with its seal.
 
     Raises:
         RunFileError: `directory` is not the run directory of a finished audit.
         RunIncompleteError: the audit is untrusted.
     """
     try:
-        return check_run(directory, load_run(directory))
+        checked = check_run(directory, load_run(directory))
+        check_seal(directory)
+        return checked
     except OSError as error:
         raise RunIncompleteError(f"{directory} cannot be read: {error.strerror or error}") from error
 

@@ -48,6 +48,8 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
     }
     if report.model:
         properties |= {"model": _text(report.model.name), "modelFingerprint": report.model.fingerprint}
+    if report.seal:
+        properties["seal"] = f"sha256:{report.seal}"
     run = {
         "tool": {"driver": {"name": "flashbulb", "version": version("flashbulb"), "rules": rules}},
         "columnKind": "unicodeCodePoints",

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.rates import Rate
 from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.seal import Seal
 from flashbulb.reports.tables.verdict import Results, Verdict
 
 Count = Annotated[int, Field(ge=0)]
@@ -129,6 +130,7 @@ class RunRecord:
         notes: what waivers did to the verdict.
         finished: when the audit was judged, in UTC (ISO 8601).
         base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
+        seal: what the files of the run held when it was finished; None before it is.
     """
 
     schema_version: int
@@ -150,6 +152,7 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     finished: str | None = None
     base: ModelIdentity | None = None
+    seal: Seal | None = None
 
     @property
     def compared_with(self) -> str:

@@ -127,4 +127,6 @@ def _counts(run: RunRecord) -> Table:
     table.add_row("recovered", Text(f"{counts.n_recovered} prompts" + (f" (by {visible_text(by, 200)})" if by else "")))
     table.add_row("distinct images", f"{counts.n_confirmed_pictures} confirmed")
     table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
+    if run.seal is not None:
+        table.add_row("seal", f"sha256:{run.seal.digest}")
     return table
