@@ -26,7 +26,7 @@ from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import RunRecord
 
 MAX_FINDINGS = 200
-NO_ANONYMITY = "This is not a finding of anonymity, and no statement that an image is absent from the model."
+NO_ANONYMITY = "This is not a finding of anonymity: what this audit did not extract may still be extractable."
 
 _REFERENCES = (
     (
@@ -88,10 +88,7 @@ def build_annex(
         controls_section(record, parts),
         power_section(parts),
         _images(run, labels),
-        Section(
-            "What the rules ask, and where this annex speaks of it",
-            (Table(("source", "what it asks", "see"), _REFERENCES),),
-        ),
+        Section("What rules ask, and where to look", (Table(("source", "what it asks", "see"), _REFERENCES),)),
         _checking(run),
     )
     marks = (
@@ -132,15 +129,15 @@ def _identification(record: RunRecord) -> Section:
         ("reference", "Reference prompts"),
         ("training_images", "Training images"),
     ):
-        rows.append((title, *_source(record.inputs.get(key))))
+        rows.append((title, *_source(record.inputs.get(key, "not recorded"))))
     versions = tuple((Quoted(name), Quoted(version)) for name, version in record.versions.items())
     return Section(
         "Identification",
         (
             Table(("what", "", "hash"), tuple(rows)),
-            "The fingerprint has 64 bits. It tells models apart, but whoever makes models could make two with the same.",
+            "The fingerprint has 64 bits. It tells models apart, but two models can be made to have the same one.",
             "The hash of the training images is over the perceptual hashes that samples are compared with and over "
-            "where each image is stored, not over the bytes of the files.",
+            "where each image lies, not over the bytes of the files.",
             Table(("tool or library", "version"), versions),
         ),
     )
@@ -149,7 +146,7 @@ def _identification(record: RunRecord) -> Section:
 def _source(described: object) -> tuple[Cell, Cell]:
     """Return the file name, without its folder, and the hash of an input; or that there is none."""
     if not isinstance(described, Mapping):
-        return "none given", "none"
+        return "none given" if described is None else "not recorded", "–"
     name, sha256 = PurePath(str(described.get("source", ""))).name, described.get("sha256")
     return Quoted(name), "not opened: no prompt was flagged" if sha256 is None else Quoted(str(sha256))
 

@@ -127,12 +127,12 @@ def _strategies(record: RunRecord, tried: Mapping[str, StrategyCount]) -> Iterat
     chosen = record.settings.get("strategies")
     names = chosen if isinstance(chosen, list | tuple) else ()
     for name, strategy in _STRATEGIES.items():
-        if name in tried:
+        if name in tried and tried[name].n_tried:
             values = defaultdict(lambda: _UNRECORDED, {key: _number(value) for key, value in record.settings.items()})
             account = f"{strategy.protocol.format_map(values)} {_outcome(tried[name])}"
             yield Attack(strategy.name, strategy.access, "run", account)
         else:
-            yield Attack(strategy.name, strategy.access, *_why_not(record, name, name in names, bool(tried)))
+            yield Attack(strategy.name, strategy.access, *_why_not(record, name, name in names, tried))
 
 
 def _outcome(count: StrategyCount) -> str:
@@ -143,14 +143,19 @@ def _outcome(count: StrategyCount) -> str:
     )
 
 
-def _why_not(record: RunRecord, name: str, is_chosen: bool, any_tried: bool) -> tuple[Status, str]:
+def _why_not(record: RunRecord, name: str, is_chosen: bool, tried: Mapping[str, StrategyCount]) -> tuple[Status, str]:
+    if name in tried:
+        controls = (
+            f"It ran on {count_text(tried[name].n_controls, 'control')}, {tried[name].n_false:,} of which gave one."
+        )
+        return "not run", f"An earlier strategy had brought an image of every flagged prompt. {controls}"
     if name == "extrapolate" and record.base is None:
         return "not applicable", "No base model was given."
     if name == "known_image" and record.settings.get("train_images") is None:
         return "not applicable", "No training images were given."
     if not is_chosen:
         return "not run", "Not among the strategies of this audit."
-    if any_tried:
+    if tried:
         return "not run", "Chosen, but an earlier strategy settled every prompt that was tried."
     return "not run", "Chosen, but no prompt was tried."
 

@@ -90,7 +90,7 @@ def protocol_section(record: RunRecord, parts: Mapping[str, Any]) -> Section:
         "Protocol",
         (
             Table((), (*rows, *machine, scheduler)),
-            "run.json holds every setting; with the same files they repeat the run.",
+            "run.json holds all settings, which repeat the run.",
         ),
     )
 

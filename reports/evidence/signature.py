@@ -67,8 +67,9 @@ def _private_key(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    content = _content_of(path)
     try:
-        key = load_pem_private_key(_content_of(path), password=None)
+        key = load_pem_private_key(content, password=None)
     except TypeError as error:  # what the library raises for a key that needs a password
         raise KeyFileError(f"{path} is encrypted; sign with openssl instead (docs/evidence.md)") from error
     except ValueError as error:
@@ -82,8 +83,9 @@ def _public_key(path: Path) -> Ed25519PublicKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+    content = _content_of(path)
     try:
-        key = load_pem_public_key(_content_of(path))
+        key = load_pem_public_key(content)
     except ValueError as error:
         raise KeyFileError(f"{path} holds no public key in PEM; {_HOW_TO_EXPORT}") from error
     if not isinstance(key, Ed25519PublicKey):

@@ -28,7 +28,7 @@ def test_report_is_written_into_the_run_and_a_failed_verdict_is_no_error(run: Pa
 
 def test_json_has_the_path_and_the_verdict(run: Path) -> None:
     document = json.loads(run_flashbulb("report", run, "--json").out)
-    assert document == {"report": str(run / "report.html"), "outcome": "fail", "exit_code": 1}
+    assert document == {"report": str(run / "report.html"), "annex": [], "outcome": "fail", "exit_code": 1}
 
 
 def test_report_follows_the_policy(run: Path, tmp_path: Path) -> None:
