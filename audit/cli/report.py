@@ -10,7 +10,7 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.gate import RUN_HELP, load_run_to_judge
-from flashbulb.audit.cli.shell.options import Json, options_of, takes
+from flashbulb.audit.cli.shell.options import Json, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import print_json, print_lines
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.settings import SettingsError, VerdictSettings
@@ -21,19 +21,19 @@ from flashbulb.reports.tables.files import REPORT_FILE, RunIncompleteError
 @takes(options_of(VerdictSettings, "policy", "waivers"))
 def report(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
-    out: Annotated[Path | None, typer.Option(help="File to write; by default RUN/report.html.")] = None,
+    out: Annotated[Path | None, in_panel("Output", "File to write; by default RUN/report.html.")] = None,
     *,
     redact_prompts: Annotated[
-        bool, typer.Option(help="Name prompts by file and row, and leave out links to files.")
+        bool, in_panel("Output", "Name prompts by file and row, and leave out links to files.")
     ] = False,
-    images: Annotated[bool, typer.Option(help="Show images.")] = True,
-    blur: Annotated[bool, typer.Option(help="Blur images beyond recognition.")] = False,
+    images: Annotated[bool, in_panel("Output", "Show images.")] = True,
+    blur: Annotated[bool, in_panel("Output", "Blur images beyond recognition.")] = False,
     evidence: Annotated[
-        bool, typer.Option(help="Write the evidence annex as well: evidence.html and evidence.md beside the report.")
+        bool, in_panel("Output", "Write the evidence annex as well: evidence.html and evidence.md beside the report.")
     ] = False,
     context: Annotated[
         Path | None,
-        typer.Option(help="Statements on the release for the annex (TOML): purpose, controller, and others."),
+        in_panel("Output", "Statements on the release for the annex (TOML): purpose, controller, and others."),
     ] = None,
     as_json: Json = False,
     **options: Any,

@@ -24,7 +24,7 @@ def verify(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
     *,
     digest: Annotated[
-        str | None, typer.Option(help="Digest of the seal as it was handed over, 64 hex digits or sha256:….")
+        str | None, typer.Option(help="Digest of the seal as it was handed over, 64 hex digits or sha256:HEX.")
     ] = None,
     key: Annotated[
         Path | None, typer.Option(help="Public key (Ed25519, PEM) whose owner must have signed the seal.")
@@ -43,7 +43,7 @@ def verify(
     Reads RUN, and the given key and signature. Writes nothing but, with --sign, the signature.
 
     Example: flashbulb verify runs/mine
-    Example: flashbulb verify runs/mine --digest sha256:5f2c…
+    Example: flashbulb verify runs/mine --digest sha256:HEX
     Example: flashbulb verify runs/mine --sign key.pem
     Example: flashbulb verify runs/mine --key key.pub
 

@@ -108,12 +108,11 @@ def _statement(record: RunRecord, report: GateReport) -> tuple[str, ...]:
     if report.verdict.outcome == "untrusted":
         return ("This audit cannot be trusted, so nothing follows from its counts.", NO_ANONYMITY)
     found = f"{count_text(n, 'distinct image')} {'was' if n == 1 else 'were'}" if n else "No image was confirmed as"
-    controls = (
-        f"Of {count_text(counts.n_controls, 'control')} given the same recovery, {counts.n_false_recoveries:,} gave an "
-        "image as well."
-        if counts.n_controls
-        else "No control was given the same recovery."
-    )
+    n_false = counts.n_false_recoveries
+    false = f"{n_false:,} gave an image as well" if n_false else "none gave an image"
+    controls = "No control was given the same recovery."
+    if counts.n_controls:
+        controls = f"Of {count_text(counts.n_controls, 'control')} given the same recovery, {false}."
     rest = "" if n else " Other prompts, attacks or budgets may still extract images."
     return (f"{found} extractable {tried}.{rest}", controls, NO_ANONYMITY)
 

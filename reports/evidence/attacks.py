@@ -137,17 +137,20 @@ def _strategies(record: RunRecord, tried: Mapping[str, StrategyCount]) -> Iterat
 
 def _outcome(count: StrategyCount) -> str:
     return (
-        f"Tried on {count_text(count.n_tried, 'flagged prompt')}, {count.n_shown:,} of which gave an image, and on "
-        f"{count_text(count.n_controls, 'control')}, {count.n_false:,} of which did. "
+        f"Tried on {count_text(count.n_tried, 'flagged prompt')}, {_some(count.n_shown)} of which gave an image, and "
+        f"on {count_text(count.n_controls, 'control')}, {_some(count.n_false)} of which did. "
         f"{count.evaluations:,} denoiser evaluations."
     )
 
 
+def _some(n: int) -> str:
+    return f"{n:,}" if n else "none"
+
+
 def _why_not(record: RunRecord, name: str, is_chosen: bool, tried: Mapping[str, StrategyCount]) -> tuple[Status, str]:
     if name in tried:
-        controls = (
-            f"It ran on {count_text(tried[name].n_controls, 'control')}, {tried[name].n_false:,} of which gave one."
-        )
+        count = tried[name]
+        controls = f"It ran on {count_text(count.n_controls, 'control')}, {_some(count.n_false)} of which gave one."
         return "not run", f"An earlier strategy had brought an image of every flagged prompt. {controls}"
     if name == "extrapolate" and record.base is None:
         return "not applicable", "No base model was given."

@@ -23,7 +23,7 @@ from flashbulb.reports.tables.run_record import load_run
 from flashbulb.reports.tables.schema import read_table, scores_schema, write_table
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA, Evaluation, EvaluationRow
 from tests.reports.examples import DETECTORS
-from tests.reports.run_files import read_metadata, write_record
+from tests.reports.run_files import read_metadata, seal_again, write_record
 from tests.reports.runs import write_example
 
 N_POSITIVE, N_NEGATIVE = 30, 120
@@ -72,6 +72,7 @@ def write_audit(run: Path, scores: pa.Table) -> Path:
         tables={**record.tables, SCORES_FILE: sha256_of(run / SCORES_FILE)},
     )
     write_record(run, changed)
+    seal_again(run)
     load_checked(run)
     return run
 

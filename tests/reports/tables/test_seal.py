@@ -47,11 +47,11 @@ def swap(run: Path) -> None:
     second.write_bytes(contents[0])
 
 
-def replace_by_link(path: Path) -> None:
+def replace_by_link(run: Path, name: str) -> None:
     """Move a file or folder out of the run, and leave a link to it."""
-    target = path.parents[len(path.parts) - path.parts.index("run") - 1].parent / f"moved-{path.name}"
-    shutil.move(path, target)
-    path.symlink_to(target)
+    target = run.parent / f"moved-{Path(name).name}"
+    shutil.move(run / name, target)
+    (run / name).symlink_to(target)
 
 
 def replace_by_pipe(path: Path) -> None:
@@ -90,10 +90,9 @@ DAMAGES: dict[str, tuple[Change, str]] = {
     "all images deleted": (lambda run: shutil.rmtree(run / "images"), "is missing, nor do"),
     "a table deleted": (lambda run: (run / TABLE_FILES[0]).unlink(), f"{TABLE_FILES[0]} is missing"),
     "an image added": (copy_image, "images/p0/seed-9.png is not sealed"),
-    "an image behind a link": (lambda run: replace_by_link(run / IMAGE), f"{IMAGE} is a link or no file"),
-    "a folder behind a link": (lambda run: replace_by_link(run / "images" / "p0"), "is missing, nor do"),
-    "all images behind a link": (lambda run: replace_by_link(run / "images"), "is missing, nor do"),
-    "a table behind a link": (lambda run: replace_by_link(run / TABLE_FILES[0]), "is a link or no file"),
+    "an image behind a link": (lambda run: replace_by_link(run, IMAGE), f"{IMAGE} is a link or no file"),
+    "a folder behind a link": (lambda run: replace_by_link(run, "images/p0"), "is missing, nor do"),
+    "all images behind a link": (lambda run: replace_by_link(run, "images"), "is missing, nor do"),
     "an image that is a pipe": (lambda run: replace_by_pipe(run / IMAGE), f"{IMAGE} is a link or no file"),
     "a huge image": (lambda run: grow(run / IMAGE), f"{IMAGE} has changed"),
     "a huge table": (lambda run: grow(run / "spikes.parquet"), "spikes.parquet has changed"),
@@ -161,10 +160,13 @@ def test_the_layout_of_the_record_does_not_matter(run: Path) -> None:
     assert check_seal(run).digest == before
 
 
-def test_a_run_that_is_moved_or_has_files_of_a_file_manager_still_fits(run: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_moved_or_has_a_linked_table_or_files_of_a_file_manager_still_fits(
+    run: Path, tmp_path: Path
+) -> None:
     before = check_seal(run).digest
     moved = Path(shutil.move(run, tmp_path / "elsewhere"))
     (moved / "images" / "p0" / ".DS_Store").write_bytes(b"\0")
+    replace_by_link(moved, TABLE_FILES[0])
     (moved / "notes.txt").write_text("outputs and notes are not sealed")
     assert check_seal(moved).digest == before
 
