@@ -43,11 +43,11 @@ def report(
     The report is one self-contained file that needs no network. Its links to full-size images work as long as it stays
     in the run directory. The verdict does not change the exit code; use `flashbulb gate` for that.
 
-    With --evidence it also writes an annex to hand to a data-protection officer or a regulator, without images: what
-    was extractable by which attacks, what was not tried, controls, limits, hashes, and how to check them.
+    `--evidence` also writes an annex to hand to a data-protection officer or a regulator, without images: what was
+    extractable by which attacks, what was not tried, controls, limits, hashes, and how to check them.
 
     Reads RUN, a finished audit, and the given policy, waivers and context. Writes RUN/report.html or --out, and with
-    --evidence the annex into the same folder.
+    `--evidence` the annex into the same folder.
 
     Example: flashbulb report runs/mine
     Example: flashbulb report runs/mine --redact-prompts --blur --out for-outside.html

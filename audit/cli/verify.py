@@ -38,9 +38,9 @@ def verify(
     """Compare run.json, every table and every kept image of a finished audit with its seal.
 
     The seal alone shows that files were changed, lost or added, but not that somebody changed the run and sealed it
-    again. --digest and --key do: give a digest or a public key that you did not get with the run.
+    again. `--digest` and `--key` do: give a digest or a public key that you did not get with the run.
 
-    Reads RUN, and the given key and signature. Writes nothing but, with --sign, the signature.
+    Reads RUN, and the given key and signature. Writes nothing but, with `--sign`, the signature.
 
     Example: flashbulb verify runs/mine
     Example: flashbulb verify runs/mine --digest sha256:HEX
