@@ -86,6 +86,7 @@ def put(run: Path, other: Path, *names: str) -> None:
     for name in names:
         shutil.copy(other / name, run / name)
         edit_run_json(run, "tables", name, value=sha256_of(run / name))
+    seal_again(run)
 
 
 @pytest.mark.parametrize("reader", [name for name in READERS if name != "localize"])
