@@ -12,10 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RUN_FILE, TABLE_FILES, RunIncompleteError, sha256_of
-from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.record_files import read_content
 
 SEAL_KEY = "seal"
 _DIGEST_KEY = "digest"
@@ -42,9 +40,6 @@ class Seal:
     files: Mapping[str, SealedFile]
 
 
-_ADAPTER = TypeAdapter(Seal)
-
-
 def seal_of(directory: Path, content: Mapping[str, Any]) -> Seal:
     """Seal the run in `directory`, whose run.json is to hold `content`."""
     files = {name: _sealed(directory / name) for name in _files_of(directory, content["tables"])}
@@ -61,7 +56,7 @@ def check_seal(directory: Path) -> Seal:
     content = read_content(directory, "audit")
     if content.get(SEAL_KEY) is None:
         raise RunIncompleteError(f"{directory / RUN_FILE} has no seal; run the audit again")
-    seal = validate_record(_ADAPTER, directory / RUN_FILE, content[SEAL_KEY], "audit")
+    seal = _read_seal(directory, content[SEAL_KEY])
     faults = tuple(_faults(directory, content, seal))
     if faults:
         others = f", nor do {len(faults) - 1:,} more" if len(faults) > 1 else ""
@@ -69,6 +64,14 @@ def check_seal(directory: Path) -> Seal:
             f"{directory} does not fit its seal: {faults[0]}{others}; use the run as it was sealed, or audit again"
         )
     return seal
+
+
+def _read_seal(directory: Path, stated: Any) -> Seal:
+    try:
+        files = {name: SealedFile(**file) for name, file in stated["files"].items()}
+        return Seal(stated[_DIGEST_KEY], files)
+    except (TypeError, LookupError, AttributeError) as error:
+        raise RunIncompleteError(f"{directory / RUN_FILE}: its seal is damaged; run the audit again") from error
 
 
 def _faults(directory: Path, content: Mapping[str, Any], seal: Seal) -> Iterator[str]:
