@@ -5,6 +5,9 @@ from datetime import date
 from pathlib import PurePath
 from typing import Any
 
+from flashbulb.reports.bounds.rates import count_text
+from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.evidence.context import ReleaseContext
 from flashbulb.reports.evidence.document import Annex, Cell, Points, Quoted, Said, Section, Table
 from flashbulb.reports.evidence.sections import (
@@ -17,11 +20,8 @@ from flashbulb.reports.evidence.sections import (
     results_section,
     similarity_section,
 )
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import RunRecord
 

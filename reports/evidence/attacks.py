@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.tables.rates import count_text
+from flashbulb.reports.bounds.rates import count_text
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.tables.recoveries import StrategyCount, count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from flashbulb.reports.bounds.rates import Rate, rate_text
 from flashbulb.reports.evidence.document import Block, Quoted, Table
-from flashbulb.reports.tables.rates import Rate, rate_text
 from flashbulb.reports.tables.record_files import read_content
 
 FRAME, PROPENSITY, POWER, CANARIES, MACHINE = "frame", "propensity", "power", "canaries", "machine"

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.evidence.attacks import attacks_of
 from flashbulb.reports.evidence.document import Block, Cell, Points, Quoted, Section, Table
 from flashbulb.reports.evidence.measured import MEASURED_ERRORS, SENSITIVITY
 from flashbulb.reports.evidence.optional_parts import CANARIES, FRAME, MACHINE, POWER, PROPENSITY, blocks_of
-from flashbulb.reports.gate.check import CheckedRun
 from flashbulb.reports.tables.limits import CONFIRMED_AT, REPLICATION_DISTANCE
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.run_record import RunRecord
 
 _BUDGET_NOTE = (

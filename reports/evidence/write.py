@@ -5,12 +5,12 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.evidence.annex import build_annex
 from flashbulb.reports.evidence.context import ReleaseContext
 from flashbulb.reports.evidence.document import Annex, Points, Quoted, Said, Table
 from flashbulb.reports.evidence.markdown import annex_markdown
 from flashbulb.reports.evidence.optional_parts import read_parts
-from flashbulb.reports.gate.check import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -25,12 +25,13 @@ from flashbulb.audit.statistics.neuron_groups import (
     neuron_groups_table,
 )
 from flashbulb.audit.statistics.spikes import PromptNeurons
+from flashbulb.reports.checks.run import check_run
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
-from flashbulb.reports.gate.check import check_run
 from flashbulb.reports.gate.formats import Judgement
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.outputs import audit_outputs, write_outputs
 from flashbulb.reports.page.report import PageOptions, image_mode, write_report
+from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     EVIDENCE_FILE,
@@ -57,14 +58,16 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         seconds: time spent so far, by stage.
     """
     inputs, settings = results.recorded.inputs, results.recorded.inputs.settings
-    recoveries = _write_tables(results, run)
+    scores, recoveries = _write_tables(results, run)
     _draw_evidence(inputs, results, run)
     now = datetime.now(UTC)
     record = build_run_record(results, recoveries, run.path, seconds)
+    power = audit_power(record, scores, recoveries)
     record = replace(
         record,
         inputs={**record.inputs, "training_images": _training_source(results)},
         finished=now.isoformat(timespec="seconds"),
+        power=power,
     )
     checked = check_run(run.path, record)
     tables = checked.tables
@@ -86,7 +89,7 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
 
 
 def _training_source(results: Results) -> dict[str, Any] | None:
-    """Return which training images were compared with; without a flagged prompt they were not even opened."""
+    """Return which training images were compared with; without a flagged or ordinary prompt none were opened."""
     source, training = results.recorded.inputs.settings.train_images, results.training
     if source is None:
         return None
@@ -95,8 +98,15 @@ def _training_source(results: Results) -> dict[str, Any] | None:
     return {"source": str(source), "n_images": len(training), "sha256": training.sha256}
 
 
-def _write_tables(results: Results, run: RunDirectory) -> pa.Table:
-    """Write the tables that depend on recovery; return the one of recoveries."""
+class _Tables(NamedTuple):
+    """The tables that the power of an audit rests on."""
+
+    scores: pa.Table
+    recoveries: pa.Table
+
+
+def _write_tables(results: Results, run: RunDirectory) -> _Tables:
+    """Write the tables that depend on recovery."""
     inputs, detection = results.recorded.inputs, results.detection
     prompts, footer = inputs.candidates.prompts, {"model_fingerprint": inputs.model.fingerprint}
     scores = scores_table(
@@ -115,7 +125,7 @@ def _write_tables(results: Results, run: RunDirectory) -> pa.Table:
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
-    return recoveries
+    return _Tables(scores, recoveries)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.tables.files import TABLE_FILES, RunFileError, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.seal import check_seal
 from tests.audit.commands import edit_run_json, run_json
