@@ -8,10 +8,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
-
-NOT_INSTALLED = "flashbulb: not installed; run `pip install -e '.[audit]'` in the source folder"
 
 
 def main() -> NoReturn:
@@ -29,14 +26,11 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run the command line and return its exit code."""
     try:
-        version("flashbulb")
         from flashbulb.audit import cli
 
         cli.main()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
-    except PackageNotFoundError:
-        return _failed(NOT_INSTALLED, 2)
     except KeyboardInterrupt:
         return _failed("flashbulb: interrupted", 130)
     except MemoryError:

@@ -13,6 +13,7 @@ from flashbulb.audit.cli import (
     show,
     stages,
     sweep,
+    verify,
 )
 from flashbulb.audit.cli.app import app, main
 
@@ -31,4 +32,5 @@ __all__ = [
     "show",
     "stages",
     "sweep",
+    "verify",
 ]

@@ -56,9 +56,8 @@ def recover_images(
     detectors = session.image_detectors
     measuring = sum(detector.evaluations_per_image for detector in detectors) * settings.n_samples
     names = tuple(detector.name for detector in detectors)
-    passed_over = recovery.training.passed_over if recovery.training is not None else ()
     measured = measuring * len(recovered)
-    results = Results(recorded, detection, tuple(recovered), measured, names, severity, passed_over, ordinary)
+    results = Results(recorded, detection, tuple(recovered), measured, names, severity, recovery.training, ordinary)
     return write_results(results, run, {**recorded.timings, **watch.seconds})
 
 

@@ -9,14 +9,14 @@ With a probability p per sample, n samples give the image at least once with pro
 (n, p)-discoverable extraction (Hayes et al., arXiv 2410.19482).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, comb, log
+from math import ceil, log
+
+from flashbulb.reports.bounds.rates import exact_interval
 
 N_LOOKS = 3
 """Times at which a prompt's samples are counted, at most: after the first seeds, and after more seeds, twice."""
 CONFIDENCE = 1 - 0.05 / N_LOOKS
-_BISECTIONS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,7 @@ class Replication:
 
 def replication_of(hits: int, samples: int) -> Replication:
     """Return the replication of an image at one of at most `N_LOOKS` looks; without samples, nothing is known."""
-    tail = (1 - CONFIDENCE) / 2
-    low = 0.0 if hits == 0 else _solve(lambda p: 1 - _at_most(hits - 1, samples, p), tail)
-    high = 1.0 if hits == samples else _solve(lambda p: 1 - _at_most(hits, samples, p), 1 - tail)
-    return Replication(hits, samples, low, high)
+    return Replication(hits, samples, *exact_interval(hits, samples, CONFIDENCE))
 
 
 def samples_for(p: float, chance: float) -> int | None:
@@ -55,16 +52,3 @@ def replication_text(replication: Replication) -> str:
         return "no seed was tried"
     seeds = f"{replication.hits} of {replication.samples} seeds"
     return f"{seeds}, p {replication.share:.2g} ({replication.low:.2g} to {replication.high:.2g})"
-
-
-def _at_most(hits: int, samples: int, p: float) -> float:
-    """Probability of at most `hits` among `samples`."""
-    return sum(comb(samples, k) * p**k * (1 - p) ** (samples - k) for k in range(hits + 1))
-
-
-def _solve(rising: Callable[[float], float], value: float) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < value else (low, middle)
-    return low

@@ -39,6 +39,7 @@ from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
 from flashbulb.reports.tables.schema import KNOWN_BY_BASE
+from flashbulb.reports.tables.seal import check_seal
 from flashbulb.reports.tables.verdict import Results
 
 _LAST_DIGITS = 1e-6
@@ -58,14 +59,16 @@ class CheckedRun(NamedTuple):
 
 
 def load_checked(directory: Path) -> CheckedRun:
-    """Read a finished audit and check it as `check_run` does.
+    """Read a finished audit, check it as `check_run` does, and compare it with its seal.
 
     Raises:
         RunFileError: `directory` is not the run directory of a finished audit.
         RunIncompleteError: the audit is untrusted.
     """
     try:
-        return check_run(directory, load_run(directory))
+        checked = check_run(directory, load_run(directory))
+        check_seal(directory)
+        return checked
     except OSError as error:
         raise RunIncompleteError(f"{directory} cannot be read: {error.strerror or error}") from error
 
@@ -125,7 +128,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
         RunIncompleteError: a table is missing, damaged, of another run, or contradicts run.json.
     """
     for name in (*TABLE_FILES, *(() if run.propensity is None else (PROPENSITY_FILE,))):
-        _check_bytes(directory / name, run.tables)
+        _check_bytes(directory / name, run)
     tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
@@ -180,8 +183,11 @@ def _n_known(scores: pa.Table) -> int | None:
     return None if known is None else known.count(True)
 
 
-def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:
+def _check_bytes(path: Path, run: RunRecord) -> None:
+    """Compare a table with its hash; one of another size than was sealed, which may be huge, is not read."""
     if not path.is_file():
         raise RunIncompleteError(f"{path} does not exist; finish the audit by running it again")
-    if sha256_of(path) != tables.get(path.name):
+    sealed = run.seal.files.get(path.name) if run.seal is not None else None
+    has_size = sealed is None or path.stat().st_size == sealed.n_bytes
+    if not has_size or sha256_of(path) != run.tables.get(path.name):
         raise RunIncompleteError(f"{path} is not the file that run.json describes; run the audit again")

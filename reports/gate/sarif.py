@@ -1,11 +1,11 @@
 """SARIF 2.1.0 of a gate: one result per finding, located at its prompt's row in the prompt file."""
 
 import logging
-from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from flashbulb import __version__
 from flashbulb.reports.checks.findings import IMAGE, SPIKE, Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import write_text
@@ -49,8 +49,10 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
     }
     if report.model:
         properties |= {"model": _text(report.model.name), "modelFingerprint": report.model.fingerprint}
+    if report.seal:
+        properties["seal"] = f"sha256:{report.seal}"
     run = {
-        "tool": {"driver": {"name": "flashbulb", "version": version("flashbulb"), "rules": rules}},
+        "tool": {"driver": {"name": "flashbulb", "version": __version__, "rules": rules}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": "flashbulb/gate/"},
         "invocations": [_invocation(report, n_omitted)],

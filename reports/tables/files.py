@@ -50,6 +50,8 @@ JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
 VERDICT_FILES = (REPORT_FILE, SUMMARY_FILE, FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE)
 """Files that state the verdict; none of them exists while the verdict is open."""
+ANNEX_FILES = ("evidence.html", "evidence.md")
+"""The evidence annex, which only `flashbulb report --evidence` writes: the page, and the same in Markdown."""
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
 DISCOVERY_DIRECTORY = "discovery"
@@ -118,7 +120,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def withdraw_verdict(directory: Path) -> None:
     """Delete the files that state a verdict, because it is open again."""
-    for name in VERDICT_FILES:
+    for name in (*VERDICT_FILES, *ANNEX_FILES):
         (directory / name).unlink(missing_ok=True)
 
 

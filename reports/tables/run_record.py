@@ -14,6 +14,7 @@ from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.frame import Frame
 from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.seal import Seal
 from flashbulb.reports.tables.verdict import Results, Verdict
 
 Count = Annotated[int, Field(ge=0)]
@@ -136,6 +137,7 @@ class RunRecord:
         power: what the audit could have found; None until it is computed from this record and the tables.
         frame: how the prompts were chosen, and what a share among them speaks about.
         propensity: what ordinary prompts brought out; None if none were sampled.
+        seal: what the files of the run held when it was finished; None before it is.
     """
 
     schema_version: int
@@ -160,6 +162,7 @@ class RunRecord:
     power: Power | None = None
     frame: Frame | None = None
     propensity: Propensity | None = None
+    seal: Seal | None = None
 
     @property
     def compared_with(self) -> str:

@@ -70,6 +70,7 @@ def _head(run: RunRecord) -> list[str]:
         *(f"- {sentence(reason)}" for reason in reasons[:MAX_ROWS]),
         "",
         f"Model {code(run.model.name)}, fingerprint {code(run.model.fingerprint)}.",
+        *(["", f"Seal {code(f'sha256:{run.seal.digest}')}."] if run.seal else []),
         *_base(run),
     ]
 

@@ -142,4 +142,6 @@ def _counts(run: RunRecord) -> Table:
         table.add_row("power", power_text(run.power))
     if run.propensity is not None:
         table.add_row("propensity", propensity_line(run.propensity))
+    if run.seal is not None:
+        table.add_row("seal", f"sha256:{run.seal.digest}")
     return table

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flashbulb import __version__
 from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun, Results
@@ -32,7 +33,7 @@ from flashbulb.reports.tables.run_record import (
 from flashbulb.reports.views.passed_over import passed_over_warnings
 
 UNEXAMINED = "Whether the model runs as it was trained was not examined (--no-examine): a broken model passes as well."
-_LIBRARIES = ("flashbulb", "torch", "diffusers", "transformers", "numpy")
+_LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 
 
 def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
@@ -242,4 +243,4 @@ def describe_prompts(prompts: PromptSet) -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of flashbulb and of the libraries that affect its numbers."""
-    return {name: version(name) for name in _LIBRARIES}
+    return {"flashbulb": __version__, **{name: version(name) for name in _LIBRARIES}}

@@ -15,6 +15,7 @@ from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.flags import Chosen, Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull
+from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.hooks import Site
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
@@ -152,7 +153,7 @@ class Results:
         detector_evaluations: UE spent by image detectors.
         image_detectors: names of the image detectors that ran.
         severities: of each candidate prompt, in their order.
-        passed_over: what the source of the training images holds beside them.
+        training: the training images; None if none were given, or no image was made to compare with them.
         ordinary: what ordinary prompts brought out; None if none were sampled.
     """
 
@@ -162,8 +163,13 @@ class Results:
     detector_evaluations: int
     image_detectors: tuple[str, ...]
     severities: tuple[str, ...]
-    passed_over: tuple[PassedOver, ...]
+    training: TrainingImages | None
     ordinary: OrdinaryPrompts | None
+
+    @property
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """What the source of the training images holds beside them."""
+        return self.training.passed_over if self.training is not None else ()
 
     @property
     def tables(self) -> tuple[str, ...]:
