@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import PurePath
-from typing import Any
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.findings import Finding
@@ -27,6 +26,7 @@ from flashbulb.reports.tables.run_record import RunRecord
 
 MAX_FINDINGS = 200
 NO_ANONYMITY = "This is not a finding of anonymity: what this audit did not extract may still be extractable."
+_INCONCLUSIVE = "This audit is inconclusive: it could have missed too much for its policy, as section 1 explains."
 
 _REFERENCES = (
     (
@@ -63,30 +63,30 @@ def build_annex(
     run: CheckedRun,
     report: GateReport,
     context: ReleaseContext,
-    parts: Mapping[str, Any],
+    machine: Mapping[str, object],
     labels: Labels,
     written: date,
 ) -> Annex:
     """Collect the annex of a checked and judged run.
 
     Args:
-        parts: the optional parts of its run.json.
+        machine: the data type and the device that the model ran with, by name.
         labels: how prompts, images and paths are named.
         written: the day on which the annex is written.
     """
     record = run.record
     sections = (
-        results_section(run, parts),
-        attacks_section(run, parts),
+        results_section(run, report),
+        attacks_section(run),
         _limits(run),
         _identification(record),
         _context(context),
         access_section(record),
-        protocol_section(record, parts),
+        protocol_section(record, machine),
         similarity_section(record),
-        frame_section(record, parts),
-        controls_section(record, parts),
-        power_section(parts),
+        frame_section(run),
+        controls_section(record),
+        power_section(record),
         _images(run, labels),
         Section("What rules ask, and where to look", (Table(("source", "what it asks", "see"), _REFERENCES),)),
         _checking(run),
@@ -95,7 +95,7 @@ def build_annex(
         ("Model", Quoted(labels.setting(record.model.name))),
         ("Audited", Quoted((record.finished or "not recorded")[:10])),
         ("Annex written", str(written)),
-        ("Verdict by policy", f"{report.verdict.outcome} (exit code {report.verdict.exit_code})"),
+        ("Verdict by policy", report.verdict.outcome),
         ("Seal", Quoted(_seal_of(record))),
     )
     return Annex(labels.setting(record.model.name), _statement(record, report), marks, sections)
@@ -114,7 +114,8 @@ def _statement(record: RunRecord, report: GateReport) -> tuple[str, ...]:
     if counts.n_controls:
         controls = f"Of {count_text(counts.n_controls, 'control')} given the same recovery, {false}."
     rest = "" if n else " Other prompts, attacks or budgets may still extract images."
-    return (f"{found} extractable {tried}.{rest}", controls, NO_ANONYMITY)
+    weak = (_INCONCLUSIVE,) if report.verdict.outcome == "inconclusive" else ()
+    return (f"{found} extractable {tried}.{rest}", controls, *weak, NO_ANONYMITY)
 
 
 def _identification(record: RunRecord) -> Section:
@@ -165,7 +166,6 @@ def _limits(run: CheckedRun) -> Section:
         "extractable by other prompts, other attacks or a larger budget.",
         "Flagged neurons show that a prompt recalls an image, not where in the model it is held; removing them does "
         "not remove it.",
-        "Shares are of the audited prompts. They hold for a population only if the prompts are a random sample of it.",
         "Rates on few controls or prompts are uncertain; the intervals say by how much.",
     )
     return Section("Limits", (Points((*fixed, *said)),))

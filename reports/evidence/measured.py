@@ -10,9 +10,3 @@ MEASURED_ERRORS = (
     "chance look like memory (docs/recovery.md).",
 )
 """Sentences whose figures stand in the named documents; a test compares them."""
-
-SENSITIVITY = (
-    "On other models, whose memories were planted and are known, 67 of 68, 48 of 49, 50 of 51 and 11 of 11 memorized "
-    "images of flagged captions came out (docs/recovery.md). This says nothing certain about the audited model: its "
-    "memories may be harder to bring out."
-)
