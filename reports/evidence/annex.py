@@ -21,6 +21,8 @@ from flashbulb.reports.evidence.sections import (
 )
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.labels import Labels
+from flashbulb.reports.power.sentences import power_text
+from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import RunRecord
 
@@ -91,11 +93,13 @@ def build_annex(
         Section("What rules ask, and where to look", (Table(("source", "what it asks", "see"), _REFERENCES),)),
         _checking(run),
     )
-    marks = (
+    marks: tuple[tuple[str, Cell], ...] = (
         ("Model", Quoted(labels.setting(record.model.name))),
         ("Audited", Quoted((record.finished or "not recorded")[:10])),
         ("Annex written", str(written)),
-        ("Verdict by policy", report.verdict.outcome),
+        ("Verdict by policy", f"{report.verdict.outcome}, for the reasons in section 1"),
+        ("Power", "not computed" if record.power is None else power_text(record.power, record.frame)),
+        ("Ordinary use", "not measured" if record.propensity is None else propensity_line(record.propensity)),
         ("Seal", Quoted(_seal_of(record))),
     )
     return Annex(labels.setting(record.model.name), _statement(record, report), marks, sections)
@@ -139,6 +143,7 @@ def _identification(record: RunRecord) -> Section:
             "The hash of the training images is over the perceptual hashes that samples are compared with and over "
             "where each image lies, not over the bytes of the files.",
             Table(("tool or library", "version"), versions),
+            "Of the tool and its libraries the versions are recorded, and no hashes.",
         ),
     )
 
