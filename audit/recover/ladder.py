@@ -144,12 +144,17 @@ def attempts_of(
     """Return one attempt of `strategy` for each prompt: from the store, or else made now, together, and stored."""
     keys = [strategy.key_of(prompt) for prompt in prompts]
     attempts = {i: store.load(key, strategy.name, restart) for i, key in enumerate(keys)}
-    missing = [i for i, attempt in attempts.items() if attempt is None]
+    missing = [i for i, attempt in attempts.items() if attempt is None or _is_outgrown(strategy, prompts[i], attempt)]
     made = strategy.try_([prompts[i] for i in missing], restart) if missing else []
     for i, attempt in zip(missing, made, strict=True):
         store.save(keys[i], attempt)
         attempts[i] = attempt
     return [attempt for attempt in attempts.values() if attempt is not None]
+
+
+def _is_outgrown(strategy: Strategy, prompt: LadderPrompt, attempt: Attempt) -> bool:
+    """Return whether an attempt is of fewer or more plain samples than the prompt has now."""
+    return strategy.is_plain and len(attempt.images) != len(prompt.sampled)
 
 
 def attempt_from(

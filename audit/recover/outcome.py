@@ -1,19 +1,22 @@
-"""Judge the images of an attempt: agreement of seeds, nearest training image, verdict, severity, distinct findings."""
+"""Judge the images of an attempt: agreement of seeds, nearest training image, verdict, severity."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from flashbulb.audit.images.distances import RgbImage, RgbImages, agrees, medoid, seed_agreement, tile_distances
+from flashbulb.audit.images.distances import RgbImage, RgbImages, agrees, medoid, seed_agreement
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
 from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.templates import template_match
-from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, REPLICATION_DISTANCE
+from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, VERBATIM
+
+VERDICTS = ("not_shown", "likely", "confirmed")
+"""Weakest first."""
 
 MIN_AGREEMENT = {"confirmed": 0.5, "likely": 0.75}
 """Share of seeds that must give the same image before a prompt counts as recalling it."""
@@ -57,10 +60,9 @@ class JudgedAttempt:
     """One attempt and its outcome; of its images only the one that stands for it stays in memory.
 
     Args:
-        image_path: path of that image, relative to the run; None where no image is kept.
+        image_path: path of its best image, relative to the run; None where no image is kept.
         fixed_share: share of the image that every seed repeats.
         mask_path: mask of the part that every seed repeats; None where that is the whole image or nothing.
-        training_image: file of the nearest training image.
     """
 
     strategy: str
@@ -71,27 +73,6 @@ class JudgedAttempt:
     image_path: str | None
     fixed_share: float
     mask_path: str | None
-    training_image: Path | None
-
-
-@dataclass(slots=True)
-class Recovered:
-    """One prompt after the ladder: its position among the candidates, its attempts in order, and its finding.
-
-    `measured` holds each image detector's score of its samples, by name.
-    """
-
-    position: int
-    is_control: bool
-    attempts: list[JudgedAttempt]
-    measured: Mapping[str, float]
-    finding: int | None = None
-
-    @property
-    def best(self) -> JudgedAttempt:
-        """The first attempt with the strongest verdict."""
-        order = ("not_shown", "likely", "confirmed")
-        return max(self.attempts, key=lambda attempt: order.index(attempt.outcome.verdict))
 
 
 def judge(
@@ -103,26 +84,60 @@ def judge(
     is_blind: bool = False,
     is_pushed: bool = False,
 ) -> Outcome:
+    """Judge one prompt's images as `judge_found`, after a search for the training image nearest to each."""
+    found = nearest_of(images, training)
+    return judge_found(images, found, training, signs, kinship=kinship, is_blind=is_blind, is_pushed=is_pushed)
+
+
+def nearest_of(images: RgbImages, training: TrainingImages | None) -> Sequence[Nearest | None]:
+    """Return the training image nearest to each image; None without training images."""
+    return training.nearest(images) if training is not None else [None] * len(images)
+
+
+def copies_by_image(nearest: Sequence[Nearest | None]) -> dict[int, list[int]]:
+    """Return which samples copy a training image, the closest first, by the index of the training image.
+
+    The image with most copies comes first.
+    """
+    copies: dict[int, list[tuple[float, int]]] = defaultdict(list)
+    for sample, found in enumerate(nearest):
+        if found is not None and found.kind == VERBATIM:
+            copies[found.index].append((found.distance, sample))
+    most_first = sorted(copies.items(), key=lambda item: (-len(item[1]), min(item[1])))
+    return {index: [sample for _, sample in sorted(samples)] for index, samples in most_first}
+
+
+def judge_found(
+    images: RgbImages,
+    found: Sequence[Nearest | None],
+    training: TrainingImages | None,
+    signs: Signs | None,
+    *,
+    kinship: float | None,
+    is_blind: bool,
+    is_pushed: bool,
+) -> Outcome:
     """Judge one prompt's images [seed, height, width, 3].
 
     With training images, an outcome is confirmed only if it copies one of them. A common part, or the signs, make it
     likely at most, because the given training images may be incomplete. Without training images the signs decide.
 
     Args:
+        found: the training image nearest to each image.
         signs: None where too few of the images agree to measure them.
         kinship: cosine of what an ascent reached to the prompt; below `MIN_KINSHIP` the image is another prompt's.
         is_pushed: the images are not plain samples; `MIN_COPIES` of them must then copy a training image.
         is_blind: the images come from a search without a prompt; the signs then suffice without `MIN_AGREEMENT`.
     """
     agreement = seed_agreement(images)
-    found = training.nearest(images) if training is not None else [None] * len(images)
     distances = [n.distance if n is not None and n.kind == "verbatim" else np.inf for n in found]
     copies = float(np.isfinite(distances).mean())
-    closest, typical = int(np.argmin(distances)), medoid(images)
+    typical = medoid(images)
     confidence = confidence_of(signs) if signs is not None else None
     if kinship is not None and kinship < MIN_KINSHIP:
         return Outcome(typical, agreement, found[typical], confidence, "not_shown")
     if copies > 0 and (not is_pushed or copies >= MIN_COPIES):
+        (closest, *_), *_ = copies_by_image(found).values()
         return Outcome(closest, agreement, found[closest], confidence, "confirmed")
     template = _template(images[typical], fixed_part(images), training, found[typical])
     if template is not None:
@@ -158,38 +173,3 @@ def severities(flagged: Sequence[bool], q_values: Sequence[float], outcomes: Map
     """Return the severity of each candidate; `outcomes` are those of the prompts that were tried, by position."""
     judged = zip(flagged, q_values, strict=True)
     return tuple(severity(flag, q, outcomes.get(i)) for i, (flag, q) in enumerate(judged))
-
-
-def group_findings(outcomes: Sequence[Outcome], images: Sequence[RgbImage]) -> list[int | None]:
-    """Number the distinct images among the shown outcomes; many prompts can share one finding. None if not shown.
-
-    Args:
-        outcomes: one per prompt, worst first, so that findings are numbered by severity.
-        images: the image that represents each outcome, [height, width, 3].
-    """
-    heads: list[tuple[int | None, RgbImage]] = []
-    numbers: list[int | None] = []
-    for outcome, image in zip(outcomes, images, strict=True):
-        if outcome.verdict == "not_shown":
-            numbers.append(None)
-            continue
-        nearest = outcome.nearest.index if outcome.nearest and outcome.verdict == "confirmed" else None
-        number = next((i for i, head in enumerate(heads) if _same(head, nearest, image)), len(heads))
-        if number == len(heads):
-            heads.append((nearest, image))
-        numbers.append(number)
-    return numbers
-
-
-def _same(head: tuple[int | None, RgbImage], nearest: int | None, image: RgbImage) -> bool:
-    if head[0] is not None and nearest is not None:
-        return head[0] == nearest
-    return float(tile_distances(head[1][None], image)[0]) <= REPLICATION_DISTANCE
-
-
-def number_findings_(recovered: Iterable[Recovered]) -> None:
-    """Give prompts that lead to one image the same finding; controls have none."""
-    shown = [prompt for prompt in recovered if not prompt.is_control]
-    numbers = group_findings([prompt.best.outcome for prompt in shown], [prompt.best.image for prompt in shown])
-    for prompt, number in zip(shown, numbers, strict=True):
-        prompt.finding = number

@@ -32,10 +32,11 @@ class SamplePlan:
         return self.n_samples * denoiser.evaluations_per_image(self.num_inference_steps, self.guidance_scale)
 
 
-def sample_prompts(denoiser: Denoiser, prompts: Sequence[str], plan: SamplePlan) -> list[RgbImages]:
-    """Sample every prompt with every seed, in one batch: for each prompt [seed, height, width, 3]."""
-    texts = [prompt for prompt in prompts for _ in range(plan.n_samples)]
-    indices = list(range(plan.n_samples)) * len(prompts)
+def sample_prompts(denoiser: Denoiser, prompts: Sequence[str], plan: SamplePlan, first: int = 0) -> list[RgbImages]:
+    """Sample every prompt with every seed from `first` on, in one batch: for each prompt [seed, height, width, 3]."""
+    seeds = range(first, plan.n_samples)
+    texts = [prompt for prompt in prompts for _ in seeds]
+    indices = [*seeds] * len(prompts)
     images = denoiser.sample_prompts(
         texts,
         indices,
@@ -56,20 +57,22 @@ def sample_paths(run: Path, prompt_id: str, n_samples: int) -> tuple[Path, ...]:
     return tuple(run / IMAGES_DIRECTORY / prompt_id / image_name(index) for index in range(n_samples))
 
 
-def save_images(folder: Path, images: RgbImages, prompt: str, plan: SamplePlan, fingerprint: str) -> None:
-    """Write seed-0.png, seed-1.png, … with prompt, seed and settings in their metadata."""
-    for index, image in enumerate(images):
+def save_images(
+    folder: Path, images: RgbImages, prompt: str, plan: SamplePlan, fingerprint: str, first: int = 0
+) -> None:
+    """Write seed-0.png, seed-1.png, … from `first` on, with prompt, seed and settings in their metadata."""
+    for index, image in enumerate(images, first):
         stated = {**_metadata(prompt, plan, fingerprint), "image_index": index}
         save_image(folder / image_name(index), image, stated)
 
 
-def load_images(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str) -> RgbImages | None:
-    """Return the images that `save_images` wrote for exactly this prompt, plan and model.
+def load_images(folder: Path, prompt: str, plan: SamplePlan, fingerprint: str, first: int = 0) -> RgbImages | None:
+    """Return the images from seed `first` on that `save_images` wrote for exactly this prompt, plan and model.
 
     Returns None if any is missing or damaged; damage is logged.
     """
     images = []
-    for index in range(plan.n_samples):
+    for index in range(first, plan.n_samples):
         try:
             image = read_image(folder / image_name(index))
         except FileNotFoundError:

@@ -74,6 +74,15 @@ class RecoverySettings(TrainingImageSettings):
         Field(ge=2, le=64, description="Images to sample per prompt, one per seed, 2 to 64."),
         Option("Images", "samples"),
     ] = 4
+    seed_budget: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Denoiser evaluations to spend on 4 and then 16 times as many seeds, for prompts whose images "
+            "come back at some seeds only or at none.",
+        ),
+        Option("Images"),
+    ] = 0
     sample_steps: SampleSteps = 25
     guidance_scale: GuidanceScale = 3.0
     ascend_restarts: Annotated[

@@ -11,9 +11,10 @@ from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
+from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import OpenBase, Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
-from flashbulb.audit.recover.recovery import Recovery, recover_all
+from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
@@ -93,6 +94,7 @@ def prepare_recovery(
         fingerprint=inputs.model.fingerprint,
         keep_images=settings.images,
         batch_size=settings.batch_size,
+        seed_budget=settings.seed_budget,
     )
 
 

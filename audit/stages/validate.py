@@ -160,7 +160,7 @@ def _recovery(session: Session, n_flagged: Range[int]) -> dict[str, Range[int]]:
     sampling = sample_plan(settings).evaluations(session.denoiser)
     ladder = sum(strategy.worst_cost for strategy in _strategies(session))
     measuring = settings.n_samples * sum(detector.evaluations_per_image for detector in session.image_detectors)
-    recover = {"recover": Range(least * sampling, most * ladder)}
+    recover = {"recover": Range(least * sampling, most * ladder + settings.seed_budget)}
     return recover | ({"detect_pictures": Range(least * measuring, most * measuring)} if measuring else {})
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.checks.evidence import check_evidence, check_propensity
 from flashbulb.reports.checks.findings import Finding, collect_findings, recount
-from flashbulb.reports.checks.outcomes import check_outcomes
+from flashbulb.reports.checks.outcomes import check_memories, check_outcomes
 from flashbulb.reports.checks.rows import (
     check_attempts,
     check_base_scores,
@@ -25,6 +24,7 @@ from flashbulb.reports.checks.rows import (
 )
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import (
+    MEMORIES_FILE,
     PROPENSITY_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
@@ -89,10 +89,11 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
     has_training_images = record.settings.get("train_images") is not None
     check_outcomes(directory / RECOVERIES_FILE, recoveries, has_training_images)
+    check_memories(directory / MEMORIES_FILE, tables.memories, recoveries, has_training_images)
     check_evidence(directory, tables, record)
     _check_power(directory, record.power, audit_power(record, scores, recoveries))
     ordinary = None if record.propensity is None else check_propensity(directory, tables, record, record.propensity)
-    findings = collect_findings(scores, recoveries)
+    findings = collect_findings(scores, recoveries, tables.memories)
     check_fingerprints(directory, findings)
     recorded = results_of(record)
     counted = recount(recorded, findings)
@@ -130,12 +131,12 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
-    counts, recovered = run.counts, recovery_counts(recoveries)
+    counts, recovered = run.counts, recovery_counts(recoveries, tables.memories)
     severities, tiers = scores["severity"].to_pylist(), scores["tier"].to_pylist()  # an Arrow scalar imports pandas
     comparisons: dict[str, tuple[object, object]] = {
         "scored prompts": (counts.n_scored, scores.num_rows),
         "prompts left out by tier 0": (counts.n_left_out, tiers.count(0)),
-        "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
+        "flagged prompts": (counts.n_flagged, scores["flagged"].to_pylist().count(True)),
         "prompts known by the base": (counts.n_known_by_base, _n_known(scores)),
         "prompts of high severity": (counts.n_high, severities.count("high")),
         "controls": (counts.n_controls, recovered.n_controls),

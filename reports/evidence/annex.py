@@ -23,10 +23,10 @@ from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.power.sentences import power_text
 from flashbulb.reports.tables.propensity import propensity_line
-from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.schema import TableRow
 
-MAX_FINDINGS = 200
+MAX_IMAGES = 200
 NO_ANONYMITY = "This is not a finding of anonymity: what this audit did not extract may still be extractable."
 _INCONCLUSIVE = "This audit is inconclusive: it could have missed too much for its policy, as section 1 explains."
 
@@ -177,30 +177,40 @@ def _limits(run: CheckedRun) -> Section:
 
 
 def _images(run: CheckedRun, labels: Labels) -> Section:
-    findings = [finding for finding in run.findings if finding.image is not None]
-    if not findings:
+    rows = tuple(_image_rows(run, labels))
+    if not rows:
         return Section("Images of the findings", ("No image came back.",))
-    rows = tuple(_image_rows(run, findings[:MAX_FINDINGS], labels))
-    n_more = len(findings) - MAX_FINDINGS
-    more = (f"{n_more:,} more are in findings.jsonl of the run.",) if n_more > 0 else ()
+    n_more = len(rows) - MAX_IMAGES
+    more = (f"{n_more:,} more are in memories.parquet of the run.",) if n_more > 0 else ()
     lead = "The images themselves may be personal data and are not part of this annex. Each is named by its hash."
-    header = ("finding", "prompt", "verdict", "similarity", "SHA-256 of the image")
-    return Section("Images of the findings", (lead, Table(header, rows), *more))
+    header = ("image", "prompt", "verdict", "samples that show it", "similarity", "SHA-256 of the image")
+    return Section("Images of the findings", (lead, Table(header, rows[:MAX_IMAGES]), *more))
 
 
-def _image_rows(run: CheckedRun, findings: list[Finding], labels: Labels) -> Iterator[tuple[Cell, ...]]:
-    best = best_rows(run.tables.recoveries.to_pylist())
-    sealed = run.record.seal.files if run.record.seal else {}
-    for finding in findings:
-        path = best.get(finding.prompt_id, {}).get("image_path") if finding.prompt_id else None
-        file = sealed.get(str(path))
-        yield (
-            Quoted(str(finding.image)),
-            Said(labels.prompt(finding.prompt, finding.location, 120)),
-            finding.verdict,
-            "–" if finding.similarity is None else f"{finding.similarity:.2f}",
-            "not kept" if file is None else Quoted(file.sha256),
-        )
+def _image_rows(run: CheckedRun, labels: Labels) -> Iterator[tuple[Cell, ...]]:
+    """Yield every image of every flagged prompt, then those without a prompt."""
+    by_prompt = {finding.prompt_id: finding for finding in run.findings}
+    for row in run.tables.memories.to_pylist():
+        if not row["is_control"]:
+            shown = f"{row['p_hits']:,} of {row['p_samples']:,}"
+            yield _image_row(run, labels, by_prompt[row["prompt_id"]], row, shown)
+    recoveries = run.tables.recoveries.to_pylist()
+    unprompted = {row["finding_id"]: row for row in recoveries if row["prompt_id"] is None}
+    for finding in run.findings:
+        if finding.prompt_id is None and finding.image is not None:
+            yield _image_row(run, labels, finding, unprompted[finding.image], "–")
+
+
+def _image_row(run: CheckedRun, labels: Labels, finding: Finding, row: TableRow, shown: str) -> tuple[Cell, ...]:
+    file = run.record.seal.files.get(str(row["image_path"])) if run.record.seal else None
+    return (
+        Quoted(str(row["finding_id"])),
+        Said(labels.prompt(finding.prompt, finding.location, 120)),
+        row["verdict"],
+        shown,
+        "–" if row["similarity"] is None else f"{row['similarity']:.2f}",
+        "not kept" if file is None else Quoted(file.sha256),
+    )
 
 
 def _checking(run: CheckedRun) -> Section:

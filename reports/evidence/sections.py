@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.evidence.attacks import attacks_of
 from flashbulb.reports.evidence.document import Block, Cell, Points, Quoted, Said, Section, Table
@@ -30,7 +31,7 @@ _KINDS = {
 def results_section(run: CheckedRun, report: GateReport) -> Section:
     """State the counts with their intervals, capability and propensity apart, and the verdict on them."""
     record, counts = run.record, run.record.counts
-    likely = len({finding.image for finding in run.findings if finding.verdict == "likely"})
+    likely = len(distinct_images(run.findings, "likely") - distinct_images(run.findings, "confirmed"))
     rows = (
         ("Distinct images confirmed as extractable", _share(record, counts.n_confirmed_pictures)),
         ("Further distinct images that are likely", f"{likely:,}"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
+from flashbulb.reports.bounds.replication import Replication
 from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import RunFileError, write_text
@@ -30,6 +31,11 @@ FINDINGS_SCHEMA = pa.schema(
         required_column("recovery", pa.string()),
         pa.field("strategy", pa.string()),
         pa.field("finding_id", pa.string()),
+        required_column("finding_ids", pa.list_(pa.string())),
+        pa.field("p_hits", pa.int32()),
+        pa.field("p_samples", pa.int32()),
+        pa.field("p_low", pa.float64()),
+        pa.field("p_high", pa.float64()),
         pa.field("confidence", pa.float64()),
         pa.field("similarity", pa.float64()),
         pa.field("waived_by", pa.string()),
@@ -100,7 +106,14 @@ def finding_columns(finding: Finding, show_prompts: bool) -> dict[str, object]:
         "prompt": finding.prompt if show_prompts else None,
         "recovery": finding.verdict,
         "finding_id": finding.image,
+        "finding_ids": [image.finding_id for image in finding.images] or ([finding.image] if finding.image else []),
+        **_replication_columns(finding.replication),
     }
+
+
+def _replication_columns(replication: Replication | None) -> dict[str, object]:
+    columns = {"p_hits": "hits", "p_samples": "samples", "p_low": "low", "p_high": "high"}
+    return {column: None if replication is None else getattr(replication, name) for column, name in columns.items()}
 
 
 def _row(judged: JudgedFinding, report: GateReport, show_prompts: bool) -> dict[str, object]:

@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.bounds.replication import replication_text
+from flashbulb.reports.checks.findings import FoundImage
 from flashbulb.reports.gate.judgement import JudgedFinding
+from flashbulb.reports.page.card_images import ImageGroup, image_groups
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
-from flashbulb.reports.page.training_files import find_training_file
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERIES_FILE
-from flashbulb.reports.tables.limits import TEMPLATE
-from flashbulb.reports.tables.run_paths import path_in_run
+from flashbulb.reports.page.thumbnails import ImageMode
 from flashbulb.reports.tables.schema import TableRow
 
 MAX_CARDS = 100
 MAX_PROMPTS = 12  # per card
-N_SAMPLES = 4
 N_NEURONS = 8
 
 _TITLES = {
@@ -29,34 +26,22 @@ _TITLES = {
 }
 
 
-class CardImage(NamedTuple):
-    """A thumbnail, its description, and a link to the full image if that may be shown."""
-
-    src: str
-    alt: str
-    href: str | None
-
-
-class ImageGroup(NamedTuple):
-    """Images under one heading, and the text that replaces them if there are none."""
-
-    title: str
-    images: tuple[CardImage, ...]
-    missing: str
-
-
 @dataclass(frozen=True, slots=True)
 class CardPrompt:
-    """A prompt that leads to the image of a card, and every recovery attempt on it."""
+    """A prompt that leads to the image of a card, how often its samples show it, and every recovery attempt on it."""
 
     judged: JudgedFinding
     label: str
+    how_often: str | None
     attempts: tuple[TableRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One distinct image, or one flagged prompt that gave none. `judged` is its worst finding, of the first prompt."""
+    """One distinct image, or one flagged prompt that gave none. `judged` is its worst finding, of the first prompt.
+
+    A prompt that gives several images stands on the card of each.
+    """
 
     anchor: str
     title: str
@@ -64,29 +49,39 @@ class Card:
     groups: tuple[ImageGroup, ...]
     prompts: tuple[CardPrompt, ...]
     n_more_prompts: int
+    verdict: str
     facts: tuple[tuple[str, str], ...]
     neurons: tuple[TableRow, ...]
     prompt_id: str | None
 
 
 class CardSource(NamedTuple):
-    """What cards are built from: the run directory, its training images, and rows of its tables by prompt_id."""
+    """What cards are built from: the run directory, its training images, and rows of its tables by prompt_id.
+
+    `memories` are by prompt_id and finding_id.
+    """
 
     directory: Path
     train_images: object
     attempts: Mapping[str | None, Sequence[TableRow]]
+    memories: Mapping[tuple[str, str], TableRow]
     neurons: Mapping[str | None, Sequence[TableRow]]
 
 
 def card_source(
-    directory: Path, train_images: object, recoveries: Sequence[TableRow], spikes: Sequence[TableRow]
+    directory: Path,
+    train_images: object,
+    recoveries: Sequence[TableRow],
+    memories: Sequence[TableRow],
+    spikes: Sequence[TableRow],
 ) -> CardSource:
-    """Group the rows of two tables by prompt, in the order of each table.
+    """Group the rows of the tables by prompt, in the order of each table.
 
     Args:
         train_images: as the settings of the run name it.
     """
-    return CardSource(directory, train_images, _group_by_prompt(recoveries), _group_by_prompt(spikes))
+    by_image = {(row["prompt_id"], row["finding_id"]): row for row in memories}
+    return CardSource(directory, train_images, _group_by_prompt(recoveries), by_image, _group_by_prompt(spikes))
 
 
 def build_cards(
@@ -97,52 +92,69 @@ def build_cards(
 
 
 def card_anchors(findings: Sequence[JudgedFinding]) -> dict[str, str]:
-    """Return the id of the card that shows each prompt, by prompt_id. Prompts beyond `MAX_CARDS` have none."""
-    return {
-        judged.finding.prompt_id: _anchor(group[0])
-        for group in _group_by_card(findings)
-        for judged in group
-        if judged.finding.prompt_id is not None
-    }
+    """Return the id of the first card that shows each prompt, by prompt_id. Prompts beyond `MAX_CARDS` have none."""
+    anchors: dict[str, str] = {}
+    for group in _group_by_card(findings):
+        for shown in group:
+            if shown.judged.finding.prompt_id is not None:
+                anchors.setdefault(shown.judged.finding.prompt_id, _anchor(group[0]))
+    return anchors
 
 
-def _group_by_card(findings: Sequence[JudgedFinding]) -> list[list[JudgedFinding]]:
+class _Shown(NamedTuple):
+    """A finding on a card, and the image of it that the card shows; None if it has none, or no prompt."""
+
+    judged: JudgedFinding
+    image: FoundImage | None
+
+
+def _group_by_card(findings: Sequence[JudgedFinding]) -> list[list[_Shown]]:
     """Return the findings of each card, worst first."""
-    by_image: dict[str, list[JudgedFinding]] = defaultdict(list)
+    by_image: dict[str, list[_Shown]] = defaultdict(list)
     for judged in findings:
-        by_image[judged.finding.image or judged.finding.fingerprint].append(judged)
+        finding = judged.finding
+        for image in finding.images:
+            by_image[image.finding_id].append(_Shown(judged, image))
+        if not finding.images:
+            by_image[finding.image or finding.fingerprint].append(_Shown(judged, None))
     return list(by_image.values())[:MAX_CARDS]
 
 
-def _anchor(worst: JudgedFinding) -> str:
-    return f"finding-{worst.finding.fingerprint}"
+def _anchor(worst: _Shown) -> str:
+    finding, image = worst.judged.finding, worst.image
+    is_first = image is None or image is finding.images[0]
+    return f"finding-{finding.fingerprint}" + ("" if is_first or image is None else f"-{image.finding_id}")
 
 
-def _card(group: Sequence[JudgedFinding], source: CardSource, labels: Labels, mode: ImageMode) -> Card:
-    worst = group[0]
+def _card(group: Sequence[_Shown], source: CardSource, labels: Labels, mode: ImageMode) -> Card:
+    worst, image = group[0]
     finding = worst.finding
     attempts = [row for row in source.attempts.get(finding.prompt_id, ()) if not row["is_control"]]
     if finding.prompt_id is None:
         attempts = [row for row in attempts if row["finding_id"] == finding.image]
     best = next((row for row in attempts if row["finding_id"] is not None), attempts[-1] if attempts else None)
-    prompts = [_card_prompt(judged, source, labels) for judged in group[:MAX_PROMPTS]]
+    if best is not None and image is not None:
+        best = {**best, **source.memories[finding.prompt_id or "", image.finding_id]}
+    prompts = [_card_prompt(shown, source, labels) for shown in group[:MAX_PROMPTS]]
     return Card(
-        anchor=_anchor(worst),
-        title=_TITLES[finding.verdict],
+        anchor=_anchor(group[0]),
+        title=_TITLES[image.verdict if image else finding.verdict],
         judged=worst,
-        groups=_image_groups(finding, best, source, labels, mode),
+        groups=image_groups(finding, best, source.directory, source.train_images, labels, mode),
         prompts=tuple(prompts),
         n_more_prompts=len(group) - len(prompts),
+        verdict=image.verdict if image else finding.verdict,
         facts=tuple(_facts(best, attempts, labels)),
         neurons=tuple(source.neurons.get(finding.prompt_id, ())[:N_NEURONS]),
         prompt_id=finding.prompt_id,
     )
 
 
-def _card_prompt(judged: JudgedFinding, source: CardSource, labels: Labels) -> CardPrompt:
-    finding = judged.finding
+def _card_prompt(shown: _Shown, source: CardSource, labels: Labels) -> CardPrompt:
+    judged, finding = shown.judged, shown.judged.finding
     attempts = source.attempts.get(finding.prompt_id, ()) if finding.prompt_id else ()
-    return CardPrompt(judged, labels.prompt(finding.prompt, finding.location), tuple(attempts))
+    how_often = replication_text(shown.image.replication) if shown.image else None
+    return CardPrompt(judged, labels.prompt(finding.prompt, finding.location), how_often, tuple(attempts))
 
 
 def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) -> Iterable[tuple[str, str]]:
@@ -159,58 +171,6 @@ def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) 
             yield column.replace("_", " "), f"{best[column]:.2f}"
     yield "seed agreement", f"{best['seed_agreement']:.2f}"
     yield "denoiser evaluations", f"{sum(row['evaluations'] for row in attempts):,}"
-
-
-def _image_groups(
-    finding: Finding, best: TableRow | None, source: CardSource, labels: Labels, mode: ImageMode
-) -> tuple[ImageGroup, ...]:
-    """Return the images of a card: the training image, samples, the recovered image, and its fixed part if any."""
-    directory, folder = source.directory, f"{IMAGES_DIRECTORY}/{finding.prompt_id or finding.image}"
-    nearest = best["nearest_image"] if best else None
-    has_mask = best is not None and best["kind"] == TEMPLATE
-    recovered = _image_path(directory, best["image_path"] if best else None)
-    mask = _image_path(directory, best["mask_path"] if best and has_mask else None)
-    samples = _sample_paths(directory, folder)
-    is_copy = best is not None and bool(best["kind"])
-    is_shown = best is not None and best["verdict"] != "not_shown"
-    location = finding.location
-
-    def images(path: Path | None, alt: str, mask: Path | None = None) -> tuple[CardImage, ...]:
-        src = None if path is None else thumbnail(path, mode, mask)
-        if path is None or src is None:
-            return ()
-        return (CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None),)
-
-    training = find_training_file(nearest, directory, folder, source.train_images) if nearest else None
-    training_alt = f"{'training image' if is_copy else 'nearest training image'} {labels.image(nearest or '')}"
-    recovered_alt = f"{'recovered image' if is_shown else 'image of the last attempt'} of {location}"
-    sampled = [images(path, f"plain sample {index} of {location}") for index, path in enumerate(samples)]
-    groups = (
-        ImageGroup(
-            "training image" if is_copy else "nearest image",
-            images(training, training_alt),
-            "none given, or none similar",
-        ),
-        ImageGroup("plain samples", sum(sampled, ()), "no image saved"),
-        ImageGroup(
-            "recovered image" if is_shown else "last attempt", images(recovered, recovered_alt), "no image saved"
-        ),
-    )
-    if mask is None:
-        return groups
-    fixed_alt = f"part of {location} that is the same for every seed"
-    return (*groups, ImageGroup("fixed part", images(recovered, fixed_alt, mask), ""))
-
-
-def _image_path(directory: Path, name: str | None) -> Path | None:
-    return None if name is None else path_in_run(directory, RECOVERIES_FILE, name)
-
-
-def _sample_paths(directory: Path, folder: str) -> list[Path]:
-    """Return the first plain samples in a folder of the run."""
-    names = [path.name for path in path_in_run(directory, RECOVERIES_FILE, folder).glob("seed-*.png")]
-    first = sorted(names, key=lambda name: (len(name), name))[:N_SAMPLES]
-    return [path_in_run(directory, RECOVERIES_FILE, f"{folder}/{name}") for name in first]
 
 
 def _group_by_prompt(rows: Sequence[TableRow]) -> dict[str | None, list[TableRow]]:

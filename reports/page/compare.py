@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.findings import format_location
-from flashbulb.reports.page.cards import CardImage, ImageGroup
+from flashbulb.reports.page.card_images import CardImage, ImageGroup
 from flashbulb.reports.page.facts import Fact
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.template import csp_hash, page_style, template_environment

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
+from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.tables.frame import Frame, bounded_prompts, frame_sentence
 from flashbulb.reports.tables.run_record import RunRecord
@@ -37,7 +38,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
     """Return the figures at the top of the page."""
     counts, calibration, results = run.record.counts, run.record.calibration, run.results
     flagged, false = rate_of(counts.n_flagged, counts.n_scored), run.record.false_recovery
-    n_likely = len({finding.image for finding in run.findings if finding.verdict == "likely"})
+    n_likely = len(distinct_images(run.findings, "likely") - distinct_images(run.findings, "confirmed"))
     flags = "expected by chance" if run.record.base is None else "expected by chance; flags say what the training added"
     screened = f", {counts.n_left_out:,} of them screened only" if counts.n_left_out else ""
     return (

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.checks.run import CheckedRun
-from flashbulb.reports.page.cards import CardImage
+from flashbulb.reports.page.card_images import CardImage
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
 from flashbulb.reports.page.training_files import find_training_file

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source
@@ -60,9 +61,9 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     labels = Labels(options.redact_prompts, path)
     profiles = collect_profiles(rows["site_profiles"])
     train_images = run.record.settings.get("train_images")
-    source = card_source(directory, train_images, rows["recoveries"], rows["spikes"])
+    source = card_source(directory, train_images, rows["recoveries"], rows["memories"], rows["spikes"])
     best = best_attempts(tables.recoveries, (row["prompt_id"] for row in rows["scores"]))
-    images = [judged.finding.image for judged in report.judged if judged.finding.image is not None]
+    findings = [judged.finding for judged in report.judged]
     figures = draw_figures(run.record, rows, profiles, labels)
     script, style = read_template("report.js"), page_style()
     environment = template_environment()
@@ -77,8 +78,8 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         method=method_sentences(run.record),
         detectors=", ".join(detector_columns(tables.scores.schema)),
         cards=build_cards(report.judged, source, labels, options.images),
-        n_with_image=len(images),
-        n_images=len(set(images)),
+        n_with_image=sum(finding.image is not None for finding in findings),
+        n_images=len(distinct_images(findings, "confirmed") | distinct_images(findings, "likely")),
         max_cards=MAX_CARDS,
         profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
         figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],

@@ -22,6 +22,7 @@ BASELINE_FILE = "baseline.safetensors"
 SCORES_FILE = "scores.parquet"
 SPIKES_FILE = "spikes.parquet"
 RECOVERIES_FILE = "recoveries.parquet"
+MEMORIES_FILE = "memories.parquet"
 NEURON_GROUPS_FILE = "neuron_groups.parquet"
 REFERENCE_SCORES_FILE = "reference_scores.parquet"
 SITE_PROFILES_FILE = "site_profiles.parquet"
@@ -31,6 +32,7 @@ TABLE_FILES = (
     SPIKES_FILE,
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
+    MEMORIES_FILE,
     REFERENCE_SCORES_FILE,
     SITE_PROFILES_FILE,
     TEXT_NULL_FILE,

@@ -1,4 +1,4 @@
-"""Count the rows of `recoveries.parquet`: attempts on prompts, and findings of a search without prompts."""
+"""Count the rows of `recoveries.parquet` and `memories.parquet`: attempts, prompts and distinct images."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -52,8 +52,8 @@ class BestAttempt:
         return verdict if self.verdict == "not_shown" else f"{verdict} ({self.strategy})"
 
 
-def recovery_counts(recoveries: pa.Table) -> RecoveryCounts:
-    """Count prompts, controls and images, each once however many attempts it took.
+def recovery_counts(recoveries: pa.Table, memories: pa.Table) -> RecoveryCounts:
+    """Count prompts, controls and images, each once however many attempts or prompts it took.
 
     `recovered_by` has an entry for every strategy that was tried on anything but a control. A prompt, or a finding
     without a prompt, counts for the strategy of its first row that shows an image.
@@ -67,12 +67,22 @@ def recovery_counts(recoveries: pa.Table) -> RecoveryCounts:
     strategies = dict.fromkeys(row["strategy"] for row in tried)
     shown_by = list(first_strategy.values())
     return RecoveryCounts(
-        n_confirmed_pictures=len({row["finding_id"] for row in tried if row["verdict"] == "confirmed"}),
+        n_confirmed_pictures=len(confirmed_images(memories) | _confirmed_without_prompt(tried)),
         n_recovered=sum(kind == "prompt" for kind, _ in first_strategy),
         n_controls=len({row["prompt_id"] for row in controls}),
         n_false_recoveries=len({row["prompt_id"] for row in controls if _is_shown(row)}),
         recovered_by={name: shown_by.count(name) for name in strategies},
     )
+
+
+def confirmed_images(memories: pa.Table) -> set[str]:
+    """Return the finding_ids of the distinct images that are confirmed for some flagged prompt."""
+    rows = memories.select(["finding_id", "is_control", "verdict"]).to_pylist()
+    return {row["finding_id"] for row in rows if row["verdict"] == "confirmed" and not row["is_control"]}
+
+
+def _confirmed_without_prompt(rows: Iterable[TableRow]) -> set[str]:
+    return {row["finding_id"] for row in rows if row["prompt_id"] is None and row["verdict"] == "confirmed"}
 
 
 def count_by_strategy(recoveries: pa.Table) -> tuple[StrategyCount, ...]:

@@ -14,6 +14,7 @@ from flashbulb.reports.tables.evidence import (
     TEXT_NULL_SCHEMA,
 )
 from flashbulb.reports.tables.files import (
+    MEMORIES_FILE,
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     REFERENCE_SCORES_FILE,
@@ -26,7 +27,7 @@ from flashbulb.reports.tables.files import (
     sha256_of,
 )
 from flashbulb.reports.tables.run_record import NEXT_COMMANDS, NO_AUDIT
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
+from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class AuditTables:
     spikes: pa.Table
     neuron_groups: pa.Table
     recoveries: pa.Table
+    memories: pa.Table
     reference_scores: pa.Table
     site_profiles: pa.Table
     text_null: pa.Table
@@ -47,6 +49,7 @@ AUDIT_SCHEMAS = {
     SPIKES_FILE: SPIKES_SCHEMA,
     NEURON_GROUPS_FILE: NEURON_GROUPS_SCHEMA,
     RECOVERIES_FILE: RECOVERIES_SCHEMA,
+    MEMORIES_FILE: MEMORIES_SCHEMA,
     REFERENCE_SCORES_FILE: REFERENCE_SCORES_SCHEMA,
     SITE_PROFILES_FILE: SITE_PROFILES_SCHEMA,
     TEXT_NULL_FILE: TEXT_NULL_SCHEMA,

@@ -73,6 +73,29 @@ RECOVERIES_SCHEMA = pa.schema(
     ]
 )
 
+MEMORIES_SCHEMA = pa.schema(
+    [
+        pa.field("finding_id", pa.string()),
+        required_column("prompt_id", pa.string()),
+        required_column("is_control", pa.bool_()),
+        required_column("strategy", pa.string()),
+        required_column("verdict", pa.string()),
+        required_column("evidence", pa.string()),
+        required_column("p_hits", pa.int32()),
+        required_column("p_samples", pa.int32()),
+        required_column("p_low", pa.float64()),
+        required_column("p_high", pa.float64()),
+        pa.field("confidence", pa.float64()),
+        pa.field("image_path", pa.string()),
+        pa.field("nearest_image", pa.string()),
+        pa.field("similarity", pa.float64()),
+        pa.field("kind", pa.string()),
+    ]
+)
+COPY, PART, AGREEMENT = "copy", "part", "agreement"
+EVIDENCE = (COPY, PART, AGREEMENT)
+"""What a memory rests on: it copies a training image, or a part of one, or seeds agree and give it confidence."""
+
 _PROMPT_FIELDS = (
     required_column("prompt_id", pa.string()),
     required_column("prompt", pa.string()),

@@ -1,6 +1,6 @@
 """Collect the results of one prompt from the tables of a run, which needs scores but may be unfinished."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pyarrow as pa
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     IMAGES_DIRECTORY,
+    MEMORIES_FILE,
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
@@ -20,6 +21,7 @@ from flashbulb.reports.tables.files import (
 from flashbulb.reports.tables.record_files import read_content
 from flashbulb.reports.tables.run_tables import RunTables
 from flashbulb.reports.tables.schema import (
+    MEMORIES_SCHEMA,
     RECOVERIES_SCHEMA,
     SPIKES_SCHEMA,
     TableRow,
@@ -73,6 +75,21 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """A distinct image that the prompt gives, and how many of its plain samples show it, with bounds of that share."""
+
+    finding_id: str | None
+    verdict: str
+    evidence: str
+    p_hits: int
+    p_samples: int
+    p_low: float
+    p_high: float
+    image_path: str | None
+    nearest_image: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NeuronGroup:
     """A group of neurons that spike together; `n_listed` of them spike for this prompt."""
 
@@ -103,6 +120,7 @@ class PromptView:
         is_control: the prompt is unflagged and was tried to measure false recoveries.
         sites: highest |z| first.
         rungs: attempts in the order in which they were tried.
+        memories: the distinct images that the prompt gives.
         images: every saved image of the prompt, relative to the run directory.
         same_picture: other prompts that recovered the same image.
     """
@@ -125,6 +143,7 @@ class PromptView:
     is_control: bool
     sites: tuple[SpikingSite, ...]
     rungs: tuple[Attempt, ...]
+    memories: tuple[Memory, ...]
     images: tuple[str, ...]
     groups: tuple[NeuronGroup, ...]
     same_picture: tuple[OtherPrompt, ...]
@@ -142,7 +161,7 @@ def view_prompt(directory: Path, wanted: str) -> PromptView:
     scores = tables.read(SCORES_FILE, scores_schema(()))
     row = _find_row(scores, wanted, directory)
     prompt_id = row["prompt_id"]
-    recoveries = tables.read(RECOVERIES_FILE, RECOVERIES_SCHEMA)
+    recoveries, memories = tables.read(RECOVERIES_FILE, RECOVERIES_SCHEMA), tables.read(MEMORIES_FILE, MEMORIES_SCHEMA)
     attempts = _prompt_rows(recoveries, prompt_id)
     return PromptView(
         run=str(directory),
@@ -152,9 +171,10 @@ def view_prompt(directory: Path, wanted: str) -> PromptView:
         is_control=any(attempt["is_control"] for attempt in attempts),
         sites=_sites(tables, prompt_id),
         rungs=tuple(Attempt(**_select_fields(Attempt, attempt)) for attempt in attempts),
+        memories=tuple(Memory(**_select_fields(Memory, row)) for row in _prompt_rows(memories, prompt_id)),
         images=_images(directory, prompt_id),
         groups=_groups(tables.read(NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA), prompt_id),
-        same_picture=_prompts_with_same_image(scores, recoveries, attempts),
+        same_picture=_prompts_with_same_image(scores, memories, prompt_id),
     )
 
 
@@ -230,12 +250,9 @@ def _groups(table: pa.Table, prompt_id: str) -> tuple[NeuronGroup, ...]:
     return tuple(groups)
 
 
-def _prompts_with_same_image(
-    scores: pa.Table, recoveries: pa.Table, attempts: Sequence[TableRow]
-) -> tuple[OtherPrompt, ...]:
-    findings = {attempt["finding_id"] for attempt in attempts} - {None}
-    own_ids = {attempt["prompt_id"] for attempt in attempts}
-    rows = recoveries.select(["finding_id", "prompt_id"]).to_pylist()
-    other_ids = {row["prompt_id"] for row in rows if row["finding_id"] in findings} - own_ids - {None}
+def _prompts_with_same_image(scores: pa.Table, memories: pa.Table, prompt_id: str) -> tuple[OtherPrompt, ...]:
+    rows = memories.select(["finding_id", "prompt_id"]).to_pylist()
+    findings = {row["finding_id"] for row in rows if row["prompt_id"] == prompt_id} - {None}
+    other_ids = {row["prompt_id"] for row in rows if row["finding_id"] in findings} - {prompt_id}
     prompts = scores.select(["prompt_id", "prompt"]).to_pylist() if other_ids else ()
     return tuple(OtherPrompt(row["prompt_id"], row["prompt"]) for row in prompts if row["prompt_id"] in other_ids)

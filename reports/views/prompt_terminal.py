@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from flashbulb.reports.bounds.replication import Replication, replication_text
 from flashbulb.reports.tables.run_record import COMPLETE
 from flashbulb.reports.views.prompt import Attempt, PromptView, SpikingSite
 from flashbulb.reports.views.text import visible_text
@@ -18,6 +19,7 @@ def prompt_lines(view: PromptView) -> list[str]:
         _scores(view),
         _sites(view),
         _attempts(view),
+        _memories(view),
         _images(view),
         _groups(view),
         _other_prompts(view),
@@ -94,6 +96,16 @@ def _attempt_text(attempt: Attempt) -> str:
     if attempt.finding_id is not None:
         parts.append(attempt.finding_id)
     return ", ".join(parts)
+
+
+def _memories(view: PromptView) -> Iterator[str]:
+    if view.memories:
+        yield ""
+        yield "Memorized images that it gives"
+    for memory in view.memories:
+        often = replication_text(Replication(memory.p_hits, memory.p_samples, memory.p_low, memory.p_high))
+        name = "" if memory.finding_id is None else f"{memory.finding_id}: "
+        yield f"  {visible_text(f'{name}{memory.verdict} by {memory.evidence}, {often}', 1000)}"
 
 
 def _images(view: PromptView) -> Iterator[str]:

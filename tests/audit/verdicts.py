@@ -17,7 +17,9 @@ def leaks_of(run: Path) -> list[str]:
     """Return the fingerprints of an example's findings of high severity."""
     import pyarrow.parquet as pq
 
-    findings = collect_findings(pq.read_table(run / "scores.parquet"), pq.read_table(run / "recoveries.parquet"))
+    findings = collect_findings(
+        *(pq.read_table(run / f"{name}.parquet") for name in ("scores", "recoveries", "memories"))
+    )
     return [finding.fingerprint for finding in findings if finding.severity == "high"]
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.bounds.replication import replication_of
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCHEMA_VERSION, SCORES_FILE, SPIKES_FILE
+from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_record import (
     Calibration,
     Counts,
@@ -20,7 +22,13 @@ from flashbulb.reports.tables.run_record import (
     results_of,
 )
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS, AuditTables
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, scores_schema, write_table
+from flashbulb.reports.tables.schema import (
+    MEMORIES_SCHEMA,
+    RECOVERIES_SCHEMA,
+    SPIKES_SCHEMA,
+    scores_schema,
+    write_table,
+)
 from flashbulb.reports.tables.verdict import Results
 from flashbulb.reports.views.discovery import DiscoveryRecord, Finding
 
@@ -117,6 +125,27 @@ def attempt(prompt_id: str | None, verdict: str, strategy: str = "sample", **cha
 def attempts_table(attempts: Sequence[dict[str, Any]]) -> pa.Table:
     """The table recoveries.parquet with rows from `attempt`."""
     return pa.Table.from_pylist(list(attempts), schema=RECOVERIES_SCHEMA)
+
+
+def memory(row: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """The row of memories.parquet for an attempt that shows an image: all of 4 plain samples show it."""
+    names = ("finding_id", "prompt_id", "is_control", "strategy", "verdict", "confidence", "image_path")
+    nearest = {name: row.get(name) for name in ("nearest_image", "similarity", "kind")}
+    often = replication_of(4, 4)
+    counted = {"p_hits": often.hits, "p_samples": often.samples, "p_low": often.low, "p_high": often.high}
+    evidence = {"verbatim": "copy", "template": "part"}.get(nearest["kind"] or "", "agreement")
+    return {name: row.get(name) for name in names} | nearest | counted | {"evidence": evidence} | changes
+
+
+def memories_table(memories: Sequence[dict[str, Any]]) -> pa.Table:
+    """The table memories.parquet with rows from `memory`."""
+    return pa.Table.from_pylist(list(memories), schema=MEMORIES_SCHEMA)
+
+
+def memories_of(recoveries: pa.Table) -> pa.Table:
+    """The table memories.parquet that belongs to a table of recoveries: one image of each prompt that gave any."""
+    rows = best_rows(recoveries.to_pylist()).values()
+    return memories_table([memory(dict(row)) for row in rows if row["verdict"] != "not_shown"])
 
 
 def recoveries_table(verdicts: Sequence[tuple[str, str]]) -> pa.Table:

@@ -4,7 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding
+from flashbulb.reports.bounds.replication import replication_of
+from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding, FoundImage
 
 
 def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confirmed", **changes: Any) -> Finding:
@@ -27,7 +28,9 @@ def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confi
         "confidence": None,
         "similarity": None,
     }
-    return Finding(**(values | changes))
+    values |= changes
+    images = (FoundImage(values["image"], verdict, replication_of(6, 16)),) if values["image"] else ()
+    return Finding(**({"images": images} | values))
 
 
 STATES = [("high", "confirmed"), ("high", "likely"), ("medium", "not_shown"), ("low", "not_shown"), ("low", NOT_TRIED)]

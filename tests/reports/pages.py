@@ -17,12 +17,14 @@ from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
 from flashbulb.reports.page.report import PageOptions, report_html
 from flashbulb.reports.tables.files import (
+    MEMORIES_FILE,
     RECOVERIES_FILE,
     sha256_of,
 )
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, write_table
 from tests.audit.commands import edit_run_json
 from tests.reports.evidence_examples import SITES
+from tests.reports.examples import memories_of
 from tests.reports.run_files import read_metadata, seal_again
 from tests.reports.runs import LEAKS, PROMPTS, write_example
 
@@ -59,7 +61,9 @@ def write_illustrated(
             row |= {"similarity": 0.9, "kind": "verbatim"}
         if row["prompt_id"] == "p1":
             row |= {"kind": "template", "mask_path": "images/p1/ascend-0-fixed.png"}
-    rewrite_table(run, RECOVERIES_FILE, pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA))
+    recoveries = pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA)
+    rewrite_table(run, RECOVERIES_FILE, recoveries)
+    rewrite_table(run, MEMORIES_FILE, memories_of(recoveries))
     return run
 
 

@@ -9,12 +9,12 @@ import pyarrow as pa
 
 from flashbulb.reports.checks.run import CheckedRun, load_checked
 from flashbulb.reports.power.sensitivity import audit_power
-from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
+from flashbulb.reports.tables.files import MEMORIES_FILE, RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.schema import scores_schema, write_table
 from tests.reports.evidence_examples import SITES, evidence_tables
-from tests.reports.examples import DETECTORS, attempt, attempts_table, run_record
+from tests.reports.examples import DETECTORS, attempt, attempts_table, memories_of, run_record
 from tests.reports.run_files import seal_again, write_record
 
 N_PROMPTS = 20
@@ -49,7 +49,8 @@ def write_example(
     severities = {5: "low"} if severities is None else severities
     recoveries = _recoveries(len(prompts), severities, likely, n_false)
     scores = _scores(prompts, severities, set(recoveries["prompt_id"].to_pylist()), source_file)
-    n, counted = len(prompts), recovery_counts(recoveries)
+    memories = memories_of(recoveries)
+    n, counted = len(prompts), recovery_counts(recoveries, memories)
     counts = Counts(
         n_rows=n,
         n_empty=0,
@@ -70,7 +71,8 @@ def write_example(
         calibration = replace(calibration, style_auc=None)
     record = run_record(**({"counts": counts, "calibration": calibration} | changes))
     record = replace(record, power=audit_power(record, scores, recoveries))
-    tables = {SCORES_FILE: scores, RECOVERIES_FILE: recoveries, **evidence_tables(record, scores, recoveries, sites)}
+    tables = {SCORES_FILE: scores, RECOVERIES_FILE: recoveries, MEMORIES_FILE: memories}
+    tables |= evidence_tables(record, scores, recoveries, sites)
     return write_run(directory, record, tables)
 
 

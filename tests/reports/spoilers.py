@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
 from tests.audit.commands import edit_run_json, run_json
-from tests.reports.examples import attempt, attempts_table
+from tests.reports.examples import attempt, attempts_table, memories_table, memory
 from tests.reports.runs import LEAKS, write_example
 
 Spoiler = Callable[[Path], None]
@@ -204,6 +204,12 @@ SPOILERS: dict[str, Spoiler] = {
     ),
     "unknown column": rewritten("spikes.parquet", lambda table: table.rename_columns(["x", *table.column_names[1:]])),
     "one more image": rewritten("recoveries.parquet", with_attempt(verdict="confirmed", finding_id="f-9")),
+    "a memory of no attempt": rewritten(
+        "memories.parquet",
+        lambda table: pa.concat_tables(
+            [table, memories_table([memory(attempt("p5", "confirmed"))]).cast(table.schema)]
+        ),
+    ),
     "an image without a finding": rewritten("recoveries.parquet", with_attempt(verdict="likely")),
     "a control that is flagged": rewritten("recoveries.parquet", with_value("is_control", True)),
     "a control with an image": rewritten("recoveries.parquet", with_value("verdict", "likely", -1)),

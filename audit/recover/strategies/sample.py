@@ -64,9 +64,9 @@ class Sample:
         looked = self.verifier.look_at_guided(
             conditioning, [prompt.key for prompt in prompts], [prompt.sampled for prompt in prompts]
         )
-        cost = self.plan.evaluations(self.denoiser)
+        cost = self.plan.evaluations(self.denoiser) // self.plan.n_samples  # of one image
         rows = zip(looked, conditioning.each(), strict=True)
-        return [attempt_from(look, self.name, restart, cost, row) for look, row in rows]
+        return [attempt_from(look, self.name, restart, cost * len(look.images), row) for look, row in rows]
 
 
 STRATEGY: type[Strategy] = Sample

@@ -76,9 +76,11 @@ def detected_entries(
     }
 
 
-def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings: Mapping[str, float]) -> RunRecord:
+def build_run_record(
+    results: Results, recoveries: pa.Table, memories: pa.Table, run: Path, timings: Mapping[str, float]
+) -> RunRecord:
     """Build run.json of a complete audit, without its verdict; the tables must exist in `run`."""
-    inputs, counted = results.recorded.inputs, recovery_counts(recoveries)
+    inputs, counted = results.recorded.inputs, recovery_counts(recoveries, memories)
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         status=COMPLETE,

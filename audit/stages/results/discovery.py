@@ -13,11 +13,11 @@ from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
-from flashbulb.audit.recover.recovery import training_image_file
+from flashbulb.audit.recover.climbing import training_image_file
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.results.account import library_versions
-from flashbulb.audit.stages.results.tables import finding_id, recovery_row
+from flashbulb.audit.stages.results.recovery_tables import finding_id, recovery_row
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.figures.curves import discovery_curves
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.audit.recover.outcome import Recovered
+from flashbulb.audit.recover.memories import Memory
+from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.samples import sample_paths
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.stages.results.account import build_run_record
+from flashbulb.audit.stages.results.recovery_tables import finding_id, memories_table, recoveries_table
 from flashbulb.audit.stages.results.state import Inputs, Results
-from flashbulb.audit.stages.results.tables import finding_id, recoveries_table, scores_table, site_profiles_table
+from flashbulb.audit.stages.results.tables import scores_table, site_profiles_table
 from flashbulb.audit.statistics.neuron_groups import (
     MAX_P_VALUE,
     MIN_JACCARD,
@@ -35,6 +37,7 @@ from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     EVIDENCE_FILE,
+    MEMORIES_FILE,
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     REPORT_FILE,
@@ -44,7 +47,7 @@ from flashbulb.reports.tables.files import (
     withdraw_verdict,
     write_text,
 )
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, schema_of_scores, write_table
+from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, RECOVERIES_SCHEMA, schema_of_scores, write_table
 from flashbulb.reports.tables.seal import seal_of
 from flashbulb.reports.tables.verdict import Verdict
 from flashbulb.reports.views.markdown import summary_markdown
@@ -58,16 +61,15 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         seconds: time spent so far, by stage.
     """
     inputs, settings = results.recorded.inputs, results.recorded.inputs.settings
-    scores, recoveries = _write_tables(results, run)
+    written = _write_tables(results, run)
     _draw_evidence(inputs, results, run)
     now = datetime.now(UTC)
-    record = build_run_record(results, recoveries, run.path, seconds)
-    power = audit_power(record, scores, recoveries)
+    record = build_run_record(results, written.recoveries, written.memories, run.path, seconds)
     record = replace(
         record,
         inputs={**record.inputs, "training_images": _training_source(results)},
         finished=now.isoformat(timespec="seconds"),
-        power=power,
+        power=audit_power(record, written.scores, written.recoveries),
     )
     checked = check_run(run.path, record)
     tables = checked.tables
@@ -99,10 +101,11 @@ def _training_source(results: Results) -> dict[str, Any] | None:
 
 
 class _Tables(NamedTuple):
-    """The tables that the power of an audit rests on."""
+    """The tables that counts and the power of an audit rest on."""
 
     scores: pa.Table
     recoveries: pa.Table
+    memories: pa.Table
 
 
 def _write_tables(results: Results, run: RunDirectory) -> _Tables:
@@ -119,13 +122,15 @@ def _write_tables(results: Results, run: RunDirectory) -> _Tables:
         inputs.screen_scores,
     )
     recoveries = recoveries_table(prompts, results.recovered)
+    memories = memories_table(prompts, results.recovered)
     groups = neuron_groups_table(_neuron_groups(inputs, results))
     profiles = site_profiles_table(prompts, detection.flagged, detection.controls)
     write_table(run.path / SCORES_FILE, scores, schema_of_scores(scores), footer)
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
+    write_table(run.path / MEMORIES_FILE, memories, MEMORIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
-    return _Tables(scores, recoveries)
+    return _Tables(scores, recoveries, memories)
 
 
 @contextmanager
@@ -159,27 +164,28 @@ def _listed(neurons: PromptNeurons) -> list[ListedNeuron]:
 
 
 def _draw_evidence(inputs: Inputs, results: Results, run: RunDirectory) -> None:
-    first_of_findings: dict[int, Recovered] = {}
+    first_of_findings: dict[int, tuple[Recovered, Memory]] = {}
     for recovered in results.recovered:
-        if recovered.finding is not None:
-            first_of_findings.setdefault(recovered.finding, recovered)
-    rows = [_panel_row(inputs, results, run, recovered) for recovered in first_of_findings.values()]
+        for memory in recovered.memories:
+            if memory.finding is not None:
+                first_of_findings.setdefault(memory.finding, (recovered, memory))
+    rows = [_panel_row(inputs, results, run, *first) for first in first_of_findings.values()]
     if rows and inputs.settings.images:
         evidence_panel(rows, run.path / EVIDENCE_FILE)
 
 
-def _panel_row(inputs: Inputs, results: Results, run: RunDirectory, recovered: Recovered) -> PanelRow:
+def _panel_row(inputs: Inputs, results: Results, run: RunDirectory, recovered: Recovered, memory: Memory) -> PanelRow:
     best, prompt = recovered.best, inputs.candidates.prompts[recovered.position]
     return PanelRow(
         prompt=prompt.text,
-        verdict=best.outcome.verdict,
-        strategy=best.strategy,
+        verdict=memory.outcome.verdict,
+        strategy=memory.strategy,
         spike_score=float(results.scored.spike_score[recovered.position]),
         q_value=float(results.scored.q_value[recovered.position]),
-        confidence=best.outcome.confidence,
+        confidence=memory.outcome.confidence,
         evaluations=sum(attempt.evaluations for attempt in recovered.attempts),
-        training_image=best.training_image,
+        training_image=memory.training_image,
         samples=sample_paths(run.path, prompt.prompt_id, inputs.settings.n_samples),
-        recovered=run.path / best.image_path if best.image_path else None,
+        recovered=run.path / memory.image_path if memory.image_path else None,
         mask=run.path / best.mask_path if best.mask_path else None,
     )

@@ -11,12 +11,12 @@ import pyarrow as pa
 from flashbulb.audit.prompts.drawing import draw
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.propensity.ordinary import OrdinaryPlan, OrdinarySample, sample_ordinary
-from flashbulb.audit.recover.outcome import Recovered
-from flashbulb.audit.recover.recovery import Recovery, training_image_file
+from flashbulb.audit.recover.climbing import Recovery, training_image_file
+from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.samples import image_name
 from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.stages.results.state import Inputs, OrdinaryPrompts
-from flashbulb.audit.stages.results.tables import finding_id
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, PROPENSITY_FILE
 from flashbulb.reports.tables.propensity import ComparedWith, OrdinarySource, is_copy, propensity_of
@@ -58,7 +58,8 @@ def measure_propensity(
     prompts = draw(pool.prompts, settings.n_ordinary, settings.seed, "propensity")
     plan = replace(recovery.plan, n_samples=1)
     how = OrdinaryPlan(plan, recovery.run, recovery.fingerprint, recovery.keep_images, recovery.batch_size)
-    findings = {finding_id(tried.finding): tried.best.image for tried in recovered if tried.finding is not None}
+    memories = (memory for tried in recovered for memory in tried.memories)
+    findings = {finding_id(memory.finding): memory.image for memory in memories if memory.finding is not None}
     samples = sample_ordinary(recovery.denoiser, prompts, how, recovery.training, findings)
     for sample in samples if recovery.keep_images else ():
         if sample.nearest is not None and sample.nearest.kind is not None:  # a copy that the page can show

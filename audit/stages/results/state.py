@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import Shards
-from flashbulb.audit.recover.outcome import Recovered
+from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.flags import Chosen, Scored

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.outcome import Outcome, Recovered
+from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
@@ -20,7 +20,6 @@ from flashbulb.reports.tables.schema import (
     BASE_Z,
     FINETUNE_Z,
     KNOWN_BY_BASE,
-    RECOVERIES_SCHEMA,
     scores_schema,
     spikes_schema,
 )
@@ -124,45 +123,6 @@ def spikes_table(prompts: Sequence[Prompt], flagged: Mapping[int, PromptNeurons]
         for spike in neurons.spikes
     ]
     return pa.Table.from_pylist(rows, schema=spikes_schema(has_base=has_base))
-
-
-def finding_id(finding: int) -> str:
-    """Return the id of a finding; findings are numbered from 0, ids from 1."""
-    return f"finding-{finding + 1:03d}"
-
-
-def recoveries_table(prompts: Sequence[Prompt], recovered: Sequence[Recovered]) -> pa.Table:
-    """Build recoveries.parquet: one row for each attempt on a flagged or control prompt, in their order."""
-    rows = [
-        {
-            **recovery_row(attempt.outcome),
-            "finding_id": finding_id(result.finding) if attempt is result.best and result.finding is not None else None,
-            "prompt_id": prompts[result.position].prompt_id,
-            "is_control": result.is_control,
-            "strategy": attempt.strategy,
-            "restart": attempt.restart,
-            "evaluations": attempt.evaluations,
-            "image_path": attempt.image_path,
-            "mask_path": attempt.mask_path,
-            "fixed_share": attempt.fixed_share,
-        }
-        for result in recovered
-        for attempt in result.attempts
-    ]
-    return pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA)
-
-
-def recovery_row(outcome: Outcome) -> dict[str, object]:
-    """Return the columns of recoveries.parquet that come from the outcome of an attempt."""
-    nearest = outcome.nearest
-    return {
-        "seed_agreement": outcome.agreement,
-        "verdict": outcome.verdict,
-        "confidence": outcome.confidence,
-        "nearest_image": None if nearest is None else str(nearest.path),
-        "similarity": None if nearest is None else nearest.similarity,
-        "kind": outcome.kind,
-    }
 
 
 def text_sets(inputs: Inputs, scored: Scored) -> TextSets:

@@ -33,12 +33,12 @@ def test_an_intact_run_is_said_to_be_intact_and_stays_as_it_is(run: Path) -> Non
     answer = run_flashbulb("verify", run)
     assert answer.code == 0
     assert answer.out.splitlines() == [
-        "intact: run.json, 7 tables and 19 images are as they were sealed",
+        "intact: run.json, 8 tables and 19 images are as they were sealed",
         f"seal: sha256:{digest}",
     ]
     assert json.loads(run_flashbulb("verify", run, "--json").out) == {
         "seal": digest,
-        "n_tables": 7,
+        "n_tables": 8,
         "n_images": 19,
         "signature": None,
     }

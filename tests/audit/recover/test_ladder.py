@@ -68,6 +68,7 @@ def recover(scored, tmp_path):
         positions=POSITIONS,
         keep_images=True,
         batch_size=4,
+        seed_budget=0,
         identity="x",
         scored=scored,
     ):
@@ -91,6 +92,7 @@ def recover(scored, tmp_path):
             fingerprint="f",
             keep_images=keep_images,
             batch_size=batch_size,
+            seed_budget=seed_budget,
         )
         return recover_all(recovery, PROMPTS, positions, TARGETS)
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.images.distances import tile_distances
-from flashbulb.audit.recover.outcome import MIN_KINSHIP, Outcome, group_findings, judge, severity
+from flashbulb.audit.recover.outcome import MIN_KINSHIP, Outcome, judge, severity
 from flashbulb.audit.training_images.nearest import Nearest
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, REPLICATION_DISTANCE
@@ -128,24 +128,6 @@ def test_what_is_a_copy_confirms_and_not_what_is_merely_near():
 )
 def test_severity_follows_the_image_then_the_q_value(flagged, q_value, verdict, expected):
     assert severity(flagged, q_value, None if verdict is None else outcome(verdict)) == expected
-
-
-def test_prompts_of_one_training_image_are_one_finding():
-    outcomes = [outcome("confirmed", 4), outcome("not_shown"), outcome("confirmed", 7), outcome("confirmed", 4)]
-    assert group_findings(outcomes, images(1, 2, 3, 4)) == [0, None, 1, 0]
-
-
-def test_likely_images_are_told_apart_by_distance():
-    assert group_findings([outcome("likely")] * 4, images(1, 2, 1, 2)) == [0, 1, 0, 1]
-
-
-def test_a_likely_image_joins_the_confirmed_one_that_it_repeats():
-    assert group_findings([outcome("confirmed", 4), outcome("likely", 9)], images(1, 1)) == [0, 0]
-
-
-def test_nothing_shown_is_no_finding():
-    assert group_findings([], []) == []
-    assert group_findings([outcome("not_shown")], images(1)) == [None]
 
 
 def test_what_was_pushed_is_confirmed_by_half_of_its_images_and_not_by_one():

@@ -90,7 +90,7 @@ def test_plan_counts_both_halves_of_guidance(toy_pipe):
     assert replace(PLAN, guidance_scale=1.0).evaluations(denoiser) == 2 * 2
 
 
-def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size=4):
+def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size=4, seed_budget=0, training=None):
     """Recovery that tries nothing but sampling."""
     denoiser = open_denoiser(pipe)
     recovery = Recovery(
@@ -98,12 +98,13 @@ def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size
         strategies=[Sample(denoiser, Verifier(denoiser, VerifyPlan(3, 2, 2, 4)), PLAN)],
         store=AttemptStore(run / "recovery", {"sample": "x"}, keep_images=keep_images),
         detectors=(),
-        training=None,
+        training=training,
         plan=PLAN,
         run=run,
         fingerprint="f",
         keep_images=keep_images,
         batch_size=batch_size,
+        seed_budget=seed_budget,
     )
     targets = {i: Target(prompt.text, (), ()) for i, prompt in enumerate(PROMPTS)}
     return recover_all(recovery, PROMPTS, positions, targets)

@@ -1,17 +1,23 @@
 """The tables of a run follow their schemas, and every value is in the row it belongs to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.columns import Column
-from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, Recovered
-from flashbulb.audit.stages.results.tables import TIER_RECOVER, TIER_STEP, recoveries_table, scores_table, spikes_table
+from flashbulb.audit.recover.memories import Memory
+from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome
+from flashbulb.audit.recover.recovered import Recovered
+from flashbulb.audit.stages.results.recovery_tables import memories_table, recoveries_table
+from flashbulb.audit.stages.results.tables import TIER_RECOVER, TIER_STEP, scores_table, spikes_table
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons, Spike
 from flashbulb.audit.training_images.nearest import Nearest
 from flashbulb.hooks import Site
 from flashbulb.reports.tables.schema import (
+    MEMORIES_SCHEMA,
     RECOVERIES_SCHEMA,
     RECOVERY_VERDICTS,
     SEVERITIES,
@@ -25,14 +31,18 @@ from flashbulb.reports.tables.schema import (
 PROMPTS = [Prompt(f"id{i}", f"prompt {i}", "p.csv", 2 * i + 2, i + 1) for i in range(3)]
 NEAREST = Nearest(4, "secret.png", 0.05, False, "template")
 BLACK = np.zeros((8, 8, 3), dtype=np.uint8)
-NOTHING = JudgedAttempt("sample", 0, 100, Outcome(0, 0.5, None, None, "not_shown"), BLACK, None, 0.0, None, None)
+NOTHING = JudgedAttempt("sample", 0, 100, Outcome(0, 0.5, None, None, "not_shown"), BLACK, None, 0.0, None)
 CONFIRMED = Outcome(1, 1.0, NEAREST, 0.99, "confirmed")
 ASCENT = JudgedAttempt(
-    "ascend", 1, 400, CONFIRMED, BLACK, "images/id2/ascend-1.png", 0.5, "images/id2/ascend-1-fixed.png", None
+    "ascend", 1, 400, CONFIRMED, BLACK, "images/id2/ascend-1.png", 0.5, "images/id2/ascend-1-fixed.png"
 )
+MEMORIES = [
+    Memory("ascend", CONFIRMED, 0, 4, BLACK, "images/id2/ascend-1.png", None, 0),
+    Memory("sample", replace(CONFIRMED, verdict="likely"), 1, 4, BLACK, "images/id2/seed-1.png", None, 3),
+]
 RECOVERED = [
-    Recovered(2, False, [NOTHING, ASCENT], {"picture_agreement": -0.05}, 0),
-    Recovered(0, True, [NOTHING], {"picture_agreement": float("nan")}),
+    Recovered(2, False, [NOTHING, ASCENT], {"picture_agreement": -0.05}, MEMORIES),
+    Recovered(0, True, [NOTHING], {"picture_agreement": float("nan")}, []),
 ]
 
 
@@ -110,3 +120,13 @@ def test_without_findings_the_tables_are_empty():
     assert spikes_table(PROMPTS, {}, has_base=False).num_rows == 0
     assert recoveries_table(PROMPTS, []).num_rows == 0
     assert recoveries_table(PROMPTS, []).schema.equals(RECOVERIES_SCHEMA)
+
+
+def test_memories_have_one_row_for_each_image_of_a_prompt():
+    table = memories_table(PROMPTS, RECOVERED)
+    assert table.schema.equals(MEMORIES_SCHEMA)
+    first, second = table.to_pylist()
+    assert (first["finding_id"], second["finding_id"]) == ("finding-001", "finding-004")
+    assert (first["evidence"], first["verdict"], second["verdict"]) == ("part", "confirmed", "likely")
+    assert (first["p_hits"], first["p_samples"], first["p_low"]) == (0, 4, 0.0)
+    assert second["p_low"] < 1 / 4 < second["p_high"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashbulb.audit.recover.outcome import judge, severities
-from flashbulb.audit.stages.results.tables import recovery_row
+from flashbulb.audit.stages.results.recovery_tables import recovery_row
 from flashbulb.audit.statistics.calibration import q_values
 from flashbulb.audit.training_images.nearest import Nearest
 from flashbulb.reports.checks.outcomes import check_outcomes

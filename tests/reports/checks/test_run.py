@@ -9,10 +9,25 @@ import pytest
 
 from flashbulb.reports.checks.rows import check_fingerprints, check_prompt_counts
 from flashbulb.reports.checks.run import check_tables
-from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, RunIncompleteError, sha256_of
+from flashbulb.reports.tables.files import (
+    MEMORIES_FILE,
+    RECOVERIES_FILE,
+    SCORES_FILE,
+    TABLE_FILES,
+    RunIncompleteError,
+    sha256_of,
+)
 from flashbulb.reports.tables.run_record import Counts, RunRecord
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema, write_table
-from tests.reports.examples import DETECTORS, attempt, attempts_table, run_record, scores_table, write_other_tables
+from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, RECOVERIES_SCHEMA, scores_schema, write_table
+from tests.reports.examples import (
+    DETECTORS,
+    attempt,
+    attempts_table,
+    memories_of,
+    run_record,
+    scores_table,
+    write_other_tables,
+)
 from tests.reports.findings_examples import finding
 
 COUNTS = Counts(
@@ -48,6 +63,7 @@ def run(tmp_path: Path) -> RunRecord:
     write_table(tmp_path / SCORES_FILE, scores_table(["a", "b", "c"]), scores_schema(DETECTORS), {})
     write_table(tmp_path / RECOVERIES_FILE, attempts_table(ROWS), RECOVERIES_SCHEMA, {})
     write_other_tables(tmp_path)
+    write_table(tmp_path / MEMORIES_FILE, memories_of(attempts_table(ROWS)), MEMORIES_SCHEMA, {})
     tables = {name: sha256_of(tmp_path / name) for name in TABLE_FILES}
     return run_record(counts=COUNTS, tables=tables)
 

@@ -82,6 +82,7 @@ def test_a_file_beside_the_training_images_is_not_shown(run: Path, tmp_path: Pat
     assert READERS["report"](run, tmp_path).code == 0
     shown = (tmp_path / "page.html").read_text(encoding="utf-8")
     edit(run, "recoveries.parquet", "nearest_image", str(outside), row=1)
+    edit(run, "memories.parquet", "nearest_image", str(outside), row=0)
     assert READERS["report"](run, tmp_path).code == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("data:image/webp") == shown.count("data:image/webp") - 1

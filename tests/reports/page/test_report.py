@@ -7,17 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import html5lib
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from flashbulb.reports.bounds.replication import replication_of
 from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
 from flashbulb.reports.page.report import PageOptions, report_html
+from flashbulb.reports.tables.files import MEMORIES_FILE
+from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, read_table
+from tests.audit.commands import edit_run_json
 from tests.audit.drawings import drawn_once
-from tests.reports.pages import SHOWN, TODAY, TRAINING_NAME, page_of, write_illustrated
+from tests.reports.pages import SHOWN, TODAY, TRAINING_NAME, page_of, rewrite_table, write_illustrated
 from tests.reports.runs import HOSTILE, LEAKS, N_PROMPTS, PROMPTS, SECRET, write_example
 
 LENIENT = Policy(max_high=99, max_confirmed=99)
@@ -127,12 +132,29 @@ def test_prompts_that_lead_to_one_image_share_a_card(tmp_path: Path) -> None:
     checked = load_checked(run)
     report = judge(checked, Policy(), (), None, new_only=False, today=TODAY)
     together = tuple(
-        replace(judged, finding=replace(judged.finding, image="same")) if judged.finding.image else judged
+        replace(judged, finding=replace(judged.finding, image="same", images=())) if judged.finding.image else judged
         for judged in report.judged
     )
     page = report_html(run / "report.html", run, checked, replace(report, judged=together), SHOWN)
     assert len(cards(page)) == 3
     assert "2 prompts lead to this image" in texts(cards(page)[0])
+
+
+def test_a_prompt_that_gives_several_images_stands_on_the_card_of_each(tmp_path: Path) -> None:
+    run = write_illustrated(tmp_path / "run")
+    memories = read_table(run / MEMORIES_FILE, MEMORIES_SCHEMA).to_pylist()
+    often = replication_of(1, 4)
+    other = memories[0] | {"finding_id": "f-other", "p_hits": 1, "p_low": often.low, "p_high": often.high}
+    memories.insert(1, other | {"strategy": "sample", "image_path": "images/p0/seed-2.png"})
+    rewrite_table(run, MEMORIES_FILE, pa.Table.from_pylist(memories, schema=MEMORIES_SCHEMA))
+    edit_run_json(run, "counts", "n_confirmed_pictures", value=2)
+    first, second, *_ = cards(page_of(run))
+    for card, seeds in ((first, "4 of 4 seeds, p 1"), (second, "1 of 4 seeds, p 0.25")):
+        assert seeds in texts(card)
+        assert "the prompt gives 2 memorized images" in texts(card)
+    (image,) = [image for image in second.iter(f"{HTML}img") if image.get("alt").startswith("recovered image")]
+    assert image.get("src") != next(i for i in first.iter(f"{HTML}img") if i.get("alt") == image.get("alt")).get("src")
+    assert first.get("id") != second.get("id")
 
 
 def test_a_waived_finding_is_shown_with_its_waiver(run: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from flashbulb.reports.tables.recoveries import BestAttempt, best_attempts, count_by_strategy, recovery_counts
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS
-from tests.reports.examples import attempt, attempts_table
+from tests.reports.examples import attempt, attempts_table, memories_of, memories_table, memory
 
 LADDER = ("sample", "ascend", "cyclic")
 WITHOUT_PROMPT = ("known_image", "discover")
@@ -38,7 +38,7 @@ def ladders(draw: Callable[[Any], Any]) -> Attempts:
 @settings(max_examples=50, deadline=None)
 @given(ladders())
 def test_counts_equal_those_of_a_slow_count(attempts: Attempts) -> None:
-    counts = recovery_counts(attempts_table(attempts))
+    counts = recovery_counts(table := attempts_table(attempts), memories_of(table))
     prompts = {row["prompt_id"] for row in attempts} - {None}
     controls = [p for p in prompts if any(row["prompt_id"] == p and row["is_control"] for row in attempts)]
     shown = [p for p in prompts if any(row["prompt_id"] == p and row["verdict"] != "not_shown" for row in attempts)]
@@ -52,12 +52,20 @@ def test_counts_equal_those_of_a_slow_count(attempts: Attempts) -> None:
     assert set(counts.recovered_by) == {row["strategy"] for row in attempts if not row["is_control"]}
 
 
+def test_each_image_of_a_prompt_counts_once_however_many_prompts_give_it() -> None:
+    rows = [attempt("p0", "confirmed", finding_id="f1"), attempt("p1", "confirmed", finding_id="f2")]
+    more = [memory(rows[0], finding_id=name) for name in ("f1", "f2", "f3")]
+    control = attempt("p2", "confirmed", is_control=True, finding_id=None)
+    memories = memories_table([*more, memory(rows[1]), memory(control)])
+    assert recovery_counts(attempts_table([*rows, control]), memories).n_confirmed_pictures == 3
+
+
 @settings(max_examples=50, deadline=None)
 @given(ladders())
 def test_counts_by_strategy_add_up(attempts: Attempts) -> None:
     table = attempts_table(attempts)
     by_strategy = {count.strategy: count for count in count_by_strategy(table)}
-    counts = recovery_counts(table)
+    counts = recovery_counts(table, memories_of(table))
     assert sum(count.evaluations for count in by_strategy.values()) == sum(row["evaluations"] for row in attempts)
     assert sum(count.n_false for count in by_strategy.values()) == counts.n_false_recoveries
     assert all(by_strategy[name].n_shown == counts.recovered_by.get(name, 0) for name in by_strategy if name in LADDER)
@@ -83,14 +91,14 @@ def test_an_image_found_by_two_strategies_counts_for_the_first() -> None:
         attempt(None, "confirmed", "discover", finding_id="f1"),
         attempt("p0", "confirmed", "cyclic", finding_id="f1"),
     ]
-    counts = recovery_counts(attempts_table(attempts))
+    counts = recovery_counts(table := attempts_table(attempts), memories_of(table))
     assert counts.recovered_by == {"cyclic": 1, "known_image": 1, "discover": 0}
     assert counts.n_confirmed_pictures == 1
     assert counts.n_recovered == 1
 
 
 def test_a_table_without_rows_counts_nothing() -> None:
-    counts = recovery_counts(attempts_table([]))
+    counts = recovery_counts(attempts_table([]), memories_table([]))
     assert (counts.n_recovered, counts.n_controls, counts.n_confirmed_pictures, counts.recovered_by) == (0, 0, 0, {})
     assert count_by_strategy(attempts_table([])) == ()
     assert best_attempts(attempts_table([]), ["p0"]) == {}
@@ -100,7 +108,10 @@ def test_a_table_without_rows_counts_nothing() -> None:
 @given(ladders())
 def test_strategies_are_counted_in_the_order_of_the_ladder(attempts: Attempts) -> None:
     table = attempts_table(attempts)
-    for names in ([count.strategy for count in count_by_strategy(table)], list(recovery_counts(table).recovered_by)):
+    for names in (
+        [count.strategy for count in count_by_strategy(table)],
+        list(recovery_counts(table, memories_of(table)).recovered_by),
+    ):
         assert [name for name in names if name in LADDER] == [name for name in LADDER if name in names]
 
 

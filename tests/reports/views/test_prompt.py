@@ -11,6 +11,7 @@ import pytest
 
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
+    MEMORIES_FILE,
     NEURON_GROUPS_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
@@ -20,11 +21,18 @@ from flashbulb.reports.tables.files import (
     RunIncompleteError,
     sha256_of,
 )
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema, write_table
+from flashbulb.reports.tables.schema import (
+    MEMORIES_SCHEMA,
+    RECOVERIES_SCHEMA,
+    SPIKES_SCHEMA,
+    read_table,
+    scores_schema,
+    write_table,
+)
 from flashbulb.reports.views.prompt import PromptView, view_prompt
 from flashbulb.reports.views.prompt_terminal import N_NEURONS, N_OTHERS, prompt_lines
 from tests.paths import ROOT
-from tests.reports.examples import DETECTORS, attempt, attempts_table
+from tests.reports.examples import DETECTORS, attempt, attempts_table, memories_of, memories_table, memory
 from tests.reports.runs import HOSTILE, LEAKS, PROMPTS, write_example
 
 
@@ -87,6 +95,9 @@ def run(tmp_path: Path) -> Path:
     profile = {"prompt_id": "p0", "is_control": False, "kind": "feed_forward", "n_neurons": 9, "spike_share": 0.1}
     profiles = [{**profile, "site": site, "rms_z": z} for site, z in (("high z", 3.5), ("no spike", 1.0))]
     write_table(run / RECOVERIES_FILE, attempts_table(attempts), RECOVERIES_SCHEMA, {})
+    other = memory(attempts[2], finding_id="h", p_hits=1)
+    memories = memories_table([*memories_of(attempts_table(attempts)).to_pylist(), other])
+    write_table(run / MEMORIES_FILE, memories, MEMORIES_SCHEMA, {})
     for name, rows, schema in (
         (SPIKES_FILE, spikes, SPIKES_SCHEMA),
         (NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA),
@@ -101,6 +112,16 @@ def run(tmp_path: Path) -> Path:
 
 def text_of(view: PromptView) -> str:
     return "\n".join(prompt_lines(view))
+
+
+def test_every_image_of_a_prompt_is_listed_with_how_often_it_comes(run: Path) -> None:
+    view = view_prompt(run, "p1")
+    assert [(memory.finding_id, memory.p_hits, memory.p_samples) for memory in view.memories] == [
+        ("f", 4, 4),
+        ("h", 1, 4),
+    ]
+    assert "h: confirmed by agreement, 1 of 4 seeds" in text_of(view)
+    assert view_prompt(run, "p5").memories == ()
 
 
 def test_all_results_of_a_prompt_are_collected(run: Path) -> None:
@@ -214,6 +235,8 @@ def test_hostile_text_cannot_control_a_terminal(tmp_path: Path) -> None:
         attempt("p1", "confirmed", **hostile_values),
     ]
     write_table(run / RECOVERIES_FILE, attempts_table(rows), RECOVERIES_SCHEMA, {})
+    memories = memories_table([memory(row, evidence=HOSTILE) for row in rows])
+    write_table(run / MEMORIES_FILE, memories, MEMORIES_SCHEMA, {})
     spikes = [spike("p0", HOSTILE, 1, 5.0) | {"token_class": HOSTILE}]
     write_table(run / SPIKES_FILE, pa.Table.from_pylist(spikes, schema=SPIKES_SCHEMA), SPIKES_SCHEMA, {})
     groups = [group(HOSTILE, 1, ["p0"])]
@@ -240,6 +263,7 @@ def test_many_prompts_with_the_same_image_are_counted(tmp_path: Path) -> None:
     run = write_example(tmp_path / "run", dict.fromkeys(range(20), "high"))
     table = attempts_table([attempt(f"p{n}", "confirmed", finding_id="f") for n in range(20)])
     write_table(run / RECOVERIES_FILE, table, RECOVERIES_SCHEMA, {})
+    write_table(run / MEMORIES_FILE, memories_of(table), MEMORIES_SCHEMA, {})
     rewrite_record(run)
     view = view_prompt(run, "p0")
     assert len(view.same_picture) == 19

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from flashbulb.reports.page.group_figure import MAX_GROUPS, GroupRow, neuron_groups
-from flashbulb.reports.page.layer_profile import layer_profile
-from flashbulb.reports.page.spike_heatmap import (
+from flashbulb.reports.drawings.groups import MAX_GROUPS, GroupRow, neuron_groups
+from flashbulb.reports.drawings.layer_profile import layer_profile
+from flashbulb.reports.drawings.spike_heatmap import (
     HEAT,
     MAX_CONTROLS,
     MAX_NAMED_SITES,

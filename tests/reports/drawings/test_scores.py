@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from flashbulb.reports.page.calibration_figure import STYLE_COLORS, calibration
-from flashbulb.reports.page.score_figures import score_distributions, text_null
+from flashbulb.reports.drawings.calibration import STYLE_COLORS, calibration
+from flashbulb.reports.drawings.scores import score_distributions, text_null
 from tests.reports.svg_examples import HOSTILE, painted, parsed, words
 
 RNG = np.random.default_rng(0)

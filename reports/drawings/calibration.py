@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flashbulb.reports.bounds.rates import count_text, exact_interval, percent, rate_of
+from flashbulb.reports.drawings.svg import Vector, draw_text, style_axes, svg_text, unit_figure
 from flashbulb.reports.figures.drawing import CALM, GREEN, GRID, INK, LEAK, MUTED, OCHRE, VIOLET
-from flashbulb.reports.page.svg import Vector, draw_text, style_axes, svg_text, unit_figure
 from flashbulb.reports.views.text import fitted_text
 
 STYLE_COLORS = (CALM, LEAK, GREEN, VIOLET, OCHRE)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import isfinite
 from xml.etree import ElementTree as ET
 
+from flashbulb.reports.drawings.svg import SMALL, svg_root, themed
 from flashbulb.reports.figures.drawing import FAINT, INK, LEAK, MUTED
-from flashbulb.reports.page.svg import SMALL, svg_root, themed
 from flashbulb.reports.views.site_names import short_site, sites_by_kind
 from flashbulb.reports.views.text import fitted_text
 

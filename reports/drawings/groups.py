@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 
 from flashbulb.reports.bounds.rates import count_text, percent
+from flashbulb.reports.drawings.svg import FONT, WIDTH, draw_text, svg_text, unit_axes, unit_figure
 from flashbulb.reports.figures.drawing import FAINT, INK, LEAK, MUTED
-from flashbulb.reports.page.svg import FONT, WIDTH, draw_text, svg_text, unit_axes, unit_figure
 from flashbulb.reports.views.text import fitted_text
 
 MAX_GROUPS = 15

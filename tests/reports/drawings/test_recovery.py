@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 
-from flashbulb.reports.page.recovery_figure import TriedPrompt, recovery_curves
+from flashbulb.reports.drawings.recovery import TriedPrompt, recovery_curves
 from tests.reports.svg_examples import HOSTILE, parsed, words
 
 

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flashbulb.reports.bounds.rates import Rate, percent, rate_of
+from flashbulb.reports.drawings.svg import FONT, draw_text, style_axes, svg_text, unit_figure
 from flashbulb.reports.figures.drawing import CALM, GRID, LEAK, MUTED
-from flashbulb.reports.page.svg import FONT, draw_text, style_axes, svg_text, unit_figure
 from flashbulb.reports.views.text import fitted_text
 
 _MARKERS = {"o": "●", "^": "▲", "s": "■", "D": "◆"}

@@ -4,8 +4,8 @@ import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 
+from flashbulb.reports.drawings.svg import draw_text, style_axes, svg_text, unit_axes, unit_figure
 from flashbulb.reports.figures.drawing import DARK, LIGHT
-from flashbulb.reports.page.svg import draw_text, style_axes, svg_text, unit_axes, unit_figure
 from flashbulb.reports.views.text import visible_text
 from tests.reports.svg_examples import HOSTILE, ids_used, parsed, words
 

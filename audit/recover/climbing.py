@@ -1,0 +1,184 @@
+"""A prompt while it climbs the recovery ladder: its images are judged and kept, and its memories collected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from flashbulb.audit.detectors import ImageDetector
+from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.images.fixed_part import FixedPart, fixed_part, save_mask
+from flashbulb.audit.images.png import save_image
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.recover.attempts import Attempt, AttemptStore
+from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target
+from flashbulb.audit.recover.memories import Memory, Sampled, agreement_limit, sampled_outcomes
+from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, judge_found, nearest_of
+from flashbulb.audit.recover.samples import SamplePlan, image_name
+from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.reader import is_shown_alike
+from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What every prompt's recovery shares.
+
+    Args:
+        strategies: those to try, in order; the first takes the plain samples as they are.
+        run: the run directory.
+        fingerprint: of the model.
+        batch_size: images in one call of the pipeline.
+        seed_budget: UE to spend on more seeds, see `more_seeds`.
+    """
+
+    denoiser: Denoiser
+    strategies: Sequence[Strategy]
+    store: AttemptStore
+    detectors: Sequence[ImageDetector]
+    training: TrainingImages | None
+    plan: SamplePlan
+    run: Path
+    fingerprint: str
+    keep_images: bool
+    batch_size: int
+    seed_budget: int
+
+
+@dataclass(slots=True)
+class Climbing:
+    """A prompt while it climbs."""
+
+    recovery: Recovery
+    prompt: Prompt
+    position: int
+    target: Target
+    sampled: RgbImages = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    attempts: list[JudgedAttempt] = field(default_factory=list)
+    memories: list[Memory] = field(default_factory=list)
+    nearest: list[Nearest | None] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the prompt's images."""
+        return self.recovery.run / IMAGES_DIRECTORY / self.prompt.prompt_id
+
+    def add_samples(self, images: RgbImages) -> None:
+        """Add plain samples, the next seeds, and find the training image nearest to each."""
+        self.sampled = np.concatenate([self.sampled, images]) if len(self.sampled) else images
+        self.nearest += nearest_of(images, self.recovery.training)
+
+    def forget_samples(self) -> None:
+        """Free the memory of the samples, after the last strategy."""
+        self.sampled = self.sampled[:0]
+
+    @property
+    def on_ladder(self) -> LadderPrompt:
+        """The prompt as strategies see it."""
+        return LadderPrompt(self.prompt.prompt_id, self.target, self.sampled, self._known)
+
+    def _known(self) -> RgbImages | None:
+        """The training image nearest to the samples, [1, height, width, 3]."""
+        nearest = self.attempts[0].outcome.nearest if self.attempts else None
+        if self.recovery.training is None or nearest is None:
+            return None
+        return self.recovery.training.image(nearest.index)[None]
+
+    def add(self, attempt: Attempt, strategy: Strategy) -> Outcome:
+        """Judge an attempt, keep its image, and return what it shows."""
+        recovery = self.recovery
+        nearest = self.nearest if strategy.is_plain else nearest_of(attempt.images, recovery.training)
+        outcome = judge_found(
+            attempt.images,
+            nearest,
+            recovery.training,
+            attempt.signs,
+            kinship=attempt.kinship,
+            is_blind=False,
+            is_pushed=not strategy.is_plain,
+        )
+        part = fixed_part(attempt.images)
+        path = self._keep_image(attempt, strategy, outcome)
+        mask = self._save_mask(part, attempt.name) if recovery.keep_images else None
+        self.attempts.append(
+            JudgedAttempt(
+                attempt.strategy,
+                attempt.restart,
+                attempt.evaluations,
+                outcome,
+                attempt.images[outcome.best],
+                self._relative(path),
+                part.share,
+                self._relative(mask),
+            )
+        )
+        self._training_file(outcome.nearest)  # the page shows the nearest image of every attempt
+        self.memories += self._memories(attempt, strategy, outcome, path)
+        return outcome
+
+    def _memories(self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None) -> list[Memory]:
+        """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
+        samples = Sampled(self.sampled, self.nearest)
+        if strategy.is_plain:
+            shown = [(one, self._sample_path(one.best)) for one in sampled_outcomes(samples, outcome)]
+        else:
+            shown = [(outcome, path)] if outcome.verdict != "not_shown" else []
+        limit = agreement_limit(strategy.is_plain)
+        return [
+            Memory(
+                attempt.strategy,
+                one,
+                samples.count(one, attempt.images[one.best], limit),
+                len(samples.images),
+                attempt.images[one.best],
+                self._relative(image_path),
+                self._training_file(one.nearest),
+            )
+            for one, image_path in shown
+        ]
+
+    def _keep_image(self, attempt: Attempt, strategy: Strategy, outcome: Outcome) -> Path | None:
+        if strategy.is_plain or not self.recovery.keep_images:
+            return self._sample_path(outcome.best)
+        path = self.folder / f"{attempt.name}.png"
+        save_image(path, attempt.images[outcome.best], self._metadata(attempt, strategy))
+        return path
+
+    def _sample_path(self, index: int) -> Path | None:
+        return self.folder / image_name(index) if self.recovery.keep_images else None
+
+    def _metadata(self, attempt: Attempt, strategy: Strategy) -> dict[str, object]:
+        return {
+            "prompt": self.prompt.text,
+            "strategy": attempt.strategy,
+            "restart": attempt.restart,
+            "evaluations": attempt.evaluations,
+            "fingerprint": self.recovery.fingerprint,
+            **strategy.settings_of(attempt.restart),
+        }
+
+    def _save_mask(self, part: FixedPart, name: str) -> Path | None:
+        path = self.folder / f"{name}-fixed.png"
+        return save_mask(path, part) if part.is_partial else None
+
+    def _training_file(self, nearest: Nearest | None) -> Path | None:
+        return training_image_file(self.recovery.training, nearest, self.folder) if self.recovery.keep_images else None
+
+    def _relative(self, path: Path | None) -> str | None:
+        return path.relative_to(self.recovery.run).as_posix() if path is not None else None
+
+
+def training_image_file(training: TrainingImages | None, nearest: Nearest | None, folder: Path) -> Path | None:
+    """Return a file of the nearest training image; one that no plain reader shows alike is written into `folder`."""
+    if training is None or nearest is None:
+        return None
+    image = training.image(nearest.index)
+    if is_shown_alike(nearest.path, image):
+        return nearest.path
+    path = folder / f"training-{nearest.index}.png"
+    save_image(path, image, {"training_image": str(nearest.path)})
+    return path

@@ -1,0 +1,95 @@
+"""Every image of a prompt is looked at by itself: several memories of one prompt, several prompts of one memory."""
+
+import numpy as np
+import pytest
+
+from flashbulb.audit.recover.memories import (
+    Memory,
+    Sampled,
+    agreement_limit,
+    distinct_memories,
+    number_findings_,
+    sampled_outcomes,
+)
+from flashbulb.audit.recover.outcome import Outcome, judge_found, nearest_of
+from flashbulb.audit.training_images.nearest import Nearest
+from tests.audit.signs import CONVINCING
+
+SIDE = 16
+
+
+def image(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+
+def images(*seeds: int) -> np.ndarray:
+    return np.stack([image(seed) for seed in seeds])
+
+
+def near(index: int, distance: float, kind: str | None = "verbatim") -> Nearest:
+    return Nearest(index, f"{index}.png", distance, False, kind)
+
+
+def judged(sampled: Sampled, signs=None) -> Outcome:
+    flags = {"kinship": None, "is_blind": False, "is_pushed": False}
+    return judge_found(sampled.images, sampled.nearest, None, signs, **flags)
+
+
+def memory(verdict: str, seed: int, index: int | None = None, strategy: str = "sample") -> Memory:
+    nearest = None if index is None else near(index, 0.01)
+    return Memory(strategy, Outcome(0, 1.0, nearest, None, verdict), 1, 4, image(seed), None, None)
+
+
+def test_a_prompt_that_gives_several_training_images_has_as_many_memories():
+    found = [near(7, 0.1), near(3, 0.02), near(9, 0.5, None), near(3, 0.01)]
+    sampled = Sampled(images(1, 2, 3, 2), found)
+    outcome = judged(sampled)
+    shown = sampled_outcomes(sampled, outcome)
+    assert [(one.best, one.nearest.index) for one in shown] == [(3, 3), (0, 7)]
+    assert (outcome.best, outcome.nearest.index) == (3, 3)
+    assert [sampled.count(one, sampled.images[one.best], agreement_limit(True)) for one in shown] == [2, 1]
+
+
+def test_images_that_copy_none_are_no_memories_beside_those_that_do():
+    sampled = Sampled(images(1, 2, 2, 2), [near(7, 0.1), near(3, 0.5, None), near(3, 0.5, None), near(3, 0.5, None)])
+    assert [one.nearest.index for one in sampled_outcomes(sampled, judged(sampled, CONVINCING))] == [7]
+
+
+def test_without_training_images_agreement_shows_one_image():
+    sampled = Sampled(images(5, 6, 5, 5), nearest_of(images(5, 6, 5, 5), None))
+    (shown,) = sampled_outcomes(sampled, judged(sampled, CONVINCING))
+    assert (shown.verdict, sampled.count(shown, sampled.images[shown.best], agreement_limit(True))) == ("confirmed", 3)
+    assert sampled_outcomes(sampled, judged(sampled)) == []
+
+
+def test_prompts_that_give_the_same_training_image_share_a_finding():
+    prompts = [[memory("confirmed", 1, 4), memory("confirmed", 2, 7)], [], [memory("confirmed", 3, 7)]]
+    number_findings_(prompts)
+    assert [[m.finding for m in of_prompt] for of_prompt in prompts] == [[0, 1], [], [1]]
+
+
+def test_likely_images_are_told_apart_by_distance():
+    prompts = [[memory("likely", seed)] for seed in (1, 2, 1, 2)]
+    number_findings_(prompts)
+    assert [of_prompt[0].finding for of_prompt in prompts] == [0, 1, 0, 1]
+
+
+def test_a_likely_image_joins_the_confirmed_one_that_it_repeats():
+    prompts = [[memory("confirmed", 1, 4)], [memory("likely", 1, 9)]]
+    number_findings_(prompts)
+    assert [of_prompt[0].finding for of_prompt in prompts] == [0, 0]
+
+
+def test_no_two_memories_of_a_prompt_are_one_finding():
+    """Both are near the image of the first prompt, which has no training image to tell them apart."""
+    prompts = [[memory("likely", 1)], [memory("confirmed", 1, 4), memory("confirmed", 1, 5)]]
+    number_findings_(prompts)
+    assert [[m.finding for m in of_prompt] for of_prompt in prompts] == [[0], [0, 1]]
+
+
+@pytest.mark.parametrize("last", ["likely", "confirmed"])
+def test_an_image_that_several_strategies_bring_back_counts_once_by_its_strongest_verdict(last):
+    memories = [memory("likely", 1), memory("likely", 2), memory(last, 1, strategy="ascend")]
+    kept = distinct_memories(memories)
+    assert len(kept) == 2
+    assert (kept[0].outcome.verdict, kept[0].strategy) == (last, "sample" if last == "likely" else "ascend")
