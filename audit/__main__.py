@@ -10,6 +10,8 @@ import traceback
 from contextlib import suppress
 from typing import NoReturn
 
+NOT_INSTALLED = "flashbulb: not installed; run `pip install -e '.[audit]'` in the source folder"
+
 
 def main() -> NoReturn:
     """Run the command line.
@@ -31,6 +33,8 @@ def _run() -> int:
         cli.main()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
+    except ModuleNotFoundError:  # what every command needs: what only some need is refused by the command line
+        return _failed(NOT_INSTALLED, 2)
     except KeyboardInterrupt:
         return _failed("flashbulb: interrupted", 130)
     except MemoryError:

@@ -8,7 +8,6 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.bounds.replication import Replication, replication_text
@@ -113,9 +112,10 @@ def format_location(source_file: str, source_row: int) -> str:
 
 def collect_findings(scores: pa.Table, recoveries: pa.Table, memories: pa.Table) -> tuple[Finding, ...]:
     """Return every flagged prompt and every image recovered without a prompt, worst first."""
-    attempts = recoveries.filter(pc.invert(recoveries["is_control"])).to_pylist()
+    attempts = [row for row in recoveries.to_pylist() if not row["is_control"]]
     best, images = best_rows(attempts), _images_by_prompt(memories)
-    flagged = scores.filter(scores["flagged"]).to_pylist()
+    positions = [position for position, is_flagged in enumerate(scores["flagged"].to_pylist()) if is_flagged]
+    flagged = [scores.slice(position, 1).to_pylist()[0] for position in positions]  # a filter loads pyarrow.compute
     by_image = {a["finding_id"]: a for a in attempts if a["prompt_id"] is None and a["verdict"] != "not_shown"}
     findings = [_prompt_finding(row, best.get(row["prompt_id"]), images[row["prompt_id"]]) for row in flagged]
     findings += [_image_finding(attempt) for attempt in by_image.values()]

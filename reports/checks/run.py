@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import rate_of
@@ -137,7 +136,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     comparisons: dict[str, tuple[object, object]] = {
         "scored prompts": (counts.n_scored, scores.num_rows),
         "prompts left out by tier 0": (counts.n_left_out, tiers.count(0)),
-        "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
+        "flagged prompts": (counts.n_flagged, scores["flagged"].to_pylist().count(True)),
         "prompts known by the base": (counts.n_known_by_base, _n_known(scores)),
         "prompts of high severity": (counts.n_high, severities.count("high")),
         "controls": (counts.n_controls, recovered.n_controls),

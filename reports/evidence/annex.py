@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import PurePath
-from typing import Any
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.findings import Finding
@@ -22,11 +21,14 @@ from flashbulb.reports.evidence.sections import (
 )
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.tables.recoveries import best_rows
+from flashbulb.reports.power.sentences import power_text
+from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.schema import TableRow
 
-MAX_FINDINGS = 200
+MAX_IMAGES = 200
 NO_ANONYMITY = "This is not a finding of anonymity: what this audit did not extract may still be extractable."
+_INCONCLUSIVE = "This audit is inconclusive: it could have missed too much for its policy, as section 1 explains."
 
 _REFERENCES = (
     (
@@ -63,39 +65,41 @@ def build_annex(
     run: CheckedRun,
     report: GateReport,
     context: ReleaseContext,
-    parts: Mapping[str, Any],
+    machine: Mapping[str, object],
     labels: Labels,
     written: date,
 ) -> Annex:
     """Collect the annex of a checked and judged run.
 
     Args:
-        parts: the optional parts of its run.json.
+        machine: the data type and the device that the model ran with, by name.
         labels: how prompts, images and paths are named.
         written: the day on which the annex is written.
     """
     record = run.record
     sections = (
-        results_section(run, parts),
-        attacks_section(run, parts),
+        results_section(run, report),
+        attacks_section(run),
         _limits(run),
         _identification(record),
         _context(context),
         access_section(record),
-        protocol_section(record, parts),
+        protocol_section(record, machine),
         similarity_section(record),
-        frame_section(record, parts),
-        controls_section(record, parts),
-        power_section(parts),
+        frame_section(run),
+        controls_section(record),
+        power_section(record),
         _images(run, labels),
         Section("What rules ask, and where to look", (Table(("source", "what it asks", "see"), _REFERENCES),)),
         _checking(run),
     )
-    marks = (
+    marks: tuple[tuple[str, Cell], ...] = (
         ("Model", Quoted(labels.setting(record.model.name))),
         ("Audited", Quoted((record.finished or "not recorded")[:10])),
         ("Annex written", str(written)),
-        ("Verdict by policy", f"{report.verdict.outcome} (exit code {report.verdict.exit_code})"),
+        ("Verdict by policy", f"{report.verdict.outcome}, for the reasons in section 1"),
+        ("Power", "not computed" if record.power is None else power_text(record.power, record.frame)),
+        ("Ordinary use", "not measured" if record.propensity is None else propensity_line(record.propensity)),
         ("Seal", Quoted(_seal_of(record))),
     )
     return Annex(labels.setting(record.model.name), _statement(record, report), marks, sections)
@@ -114,7 +118,8 @@ def _statement(record: RunRecord, report: GateReport) -> tuple[str, ...]:
     if counts.n_controls:
         controls = f"Of {count_text(counts.n_controls, 'control')} given the same recovery, {false}."
     rest = "" if n else " Other prompts, attacks or budgets may still extract images."
-    return (f"{found} extractable {tried}.{rest}", controls, NO_ANONYMITY)
+    weak = (_INCONCLUSIVE,) if report.verdict.outcome == "inconclusive" else ()
+    return (f"{found} extractable {tried}.{rest}", controls, *weak, NO_ANONYMITY)
 
 
 def _identification(record: RunRecord) -> Section:
@@ -138,6 +143,7 @@ def _identification(record: RunRecord) -> Section:
             "The hash of the training images is over the perceptual hashes that samples are compared with and over "
             "where each image lies, not over the bytes of the files.",
             Table(("tool or library", "version"), versions),
+            "Of the tool and its libraries the versions are recorded, and no hashes.",
         ),
     )
 
@@ -165,37 +171,46 @@ def _limits(run: CheckedRun) -> Section:
         "extractable by other prompts, other attacks or a larger budget.",
         "Flagged neurons show that a prompt recalls an image, not where in the model it is held; removing them does "
         "not remove it.",
-        "Shares are of the audited prompts. They hold for a population only if the prompts are a random sample of it.",
         "Rates on few controls or prompts are uncertain; the intervals say by how much.",
     )
     return Section("Limits", (Points((*fixed, *said)),))
 
 
 def _images(run: CheckedRun, labels: Labels) -> Section:
-    findings = [finding for finding in run.findings if finding.image is not None]
-    if not findings:
+    rows = tuple(_image_rows(run, labels))
+    if not rows:
         return Section("Images of the findings", ("No image came back.",))
-    rows = tuple(_image_rows(run, findings[:MAX_FINDINGS], labels))
-    n_more = len(findings) - MAX_FINDINGS
-    more = (f"{n_more:,} more are in findings.jsonl of the run.",) if n_more > 0 else ()
+    n_more = len(rows) - MAX_IMAGES
+    more = (f"{n_more:,} more are in memories.parquet of the run.",) if n_more > 0 else ()
     lead = "The images themselves may be personal data and are not part of this annex. Each is named by its hash."
-    header = ("finding", "prompt", "verdict", "similarity", "SHA-256 of the image")
-    return Section("Images of the findings", (lead, Table(header, rows), *more))
+    header = ("image", "prompt", "verdict", "samples that show it", "similarity", "SHA-256 of the image")
+    return Section("Images of the findings", (lead, Table(header, rows[:MAX_IMAGES]), *more))
 
 
-def _image_rows(run: CheckedRun, findings: list[Finding], labels: Labels) -> Iterator[tuple[Cell, ...]]:
-    best = best_rows(run.tables.recoveries.to_pylist())
-    sealed = run.record.seal.files if run.record.seal else {}
-    for finding in findings:
-        path = best.get(finding.prompt_id, {}).get("image_path") if finding.prompt_id else None
-        file = sealed.get(str(path))
-        yield (
-            Quoted(str(finding.image)),
-            Said(labels.prompt(finding.prompt, finding.location, 120)),
-            finding.verdict,
-            "–" if finding.similarity is None else f"{finding.similarity:.2f}",
-            "not kept" if file is None else Quoted(file.sha256),
-        )
+def _image_rows(run: CheckedRun, labels: Labels) -> Iterator[tuple[Cell, ...]]:
+    """Yield every image of every flagged prompt, then those without a prompt."""
+    by_prompt = {finding.prompt_id: finding for finding in run.findings}
+    for row in run.tables.memories.to_pylist():
+        if not row["is_control"]:
+            shown = f"{row['p_hits']:,} of {row['p_samples']:,}"
+            yield _image_row(run, labels, by_prompt[row["prompt_id"]], row, shown)
+    recoveries = run.tables.recoveries.to_pylist()
+    unprompted = {row["finding_id"]: row for row in recoveries if row["prompt_id"] is None}
+    for finding in run.findings:
+        if finding.prompt_id is None and finding.image is not None:
+            yield _image_row(run, labels, finding, unprompted[finding.image], "–")
+
+
+def _image_row(run: CheckedRun, labels: Labels, finding: Finding, row: TableRow, shown: str) -> tuple[Cell, ...]:
+    file = run.record.seal.files.get(str(row["image_path"])) if run.record.seal else None
+    return (
+        Quoted(str(row["finding_id"])),
+        Said(labels.prompt(finding.prompt, finding.location, 120)),
+        row["verdict"],
+        shown,
+        "–" if row["similarity"] is None else f"{row['similarity']:.2f}",
+        "not kept" if file is None else Quoted(file.sha256),
+    )
 
 
 def _checking(run: CheckedRun) -> Section:

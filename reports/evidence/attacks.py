@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.run import CheckedRun
+from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.recoveries import StrategyCount, count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
 
@@ -102,11 +103,11 @@ _NEVER_RUN = (
 )
 
 
-def attacks_of(run: CheckedRun, has_propensity: bool) -> tuple[Attack, ...]:
+def attacks_of(run: CheckedRun) -> tuple[Attack, ...]:
     """Return every class: those of this run first."""
     record = run.record
     tried = {count.strategy: count for count in count_by_strategy(run.tables.recoveries)}
-    attacks = [_screening(record), *_strategies(record, tried), _base(record), _ordinary(has_propensity), *_NEVER_RUN]
+    attacks = [_screening(record), *_strategies(record, tried), _base(record), _ordinary(record), *_NEVER_RUN]
     order: tuple[Status, ...] = ("run", "not run", "not applicable")
     return tuple(sorted(attacks, key=lambda attack: order.index(attack.status)))
 
@@ -170,11 +171,12 @@ def _base(record: RunRecord) -> Attack:
     return Attack(name, access, "run", "Scores and flags are of the difference: they say what the training added.")
 
 
-def _ordinary(has_propensity: bool) -> Attack:
-    name = "Ordinary use: prompts that are not captions of the training data"
-    if has_propensity:
-        return Attack(name, _PROMPT, "run", "Once each; the counts stand under propensity.")
-    return Attack(name, _PROMPT, "not run", "Ordinary prompts were not sampled.")
+def _ordinary(record: RunRecord) -> Attack:
+    name, propensity = "Ordinary use: prompts sampled once each", record.propensity
+    if propensity is None:
+        return Attack(name, _PROMPT, "not run", "Ordinary prompts were not sampled.")
+    outcome = f"{propensity_line(propensity)}."
+    return Attack(name, _PROMPT, "run" if propensity.copies.of else "not run", outcome[0].upper() + outcome[1:])
 
 
 def _value(record: RunRecord, key: str) -> str:

@@ -1,5 +1,6 @@
 """Write the annex of a run as one printable page and as Markdown."""
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
@@ -10,11 +11,11 @@ from flashbulb.reports.evidence.annex import build_annex
 from flashbulb.reports.evidence.context import ReleaseContext
 from flashbulb.reports.evidence.document import Annex, Points, Quoted, Said, Table
 from flashbulb.reports.evidence.markdown import annex_markdown
-from flashbulb.reports.evidence.optional_parts import read_parts
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment
 from flashbulb.reports.tables.files import ANNEX_FILES, write_text
+from flashbulb.reports.tables.record_files import read_content
 
 
 def annex_paths(folder: Path) -> tuple[Path, Path]:
@@ -39,9 +40,16 @@ def write_annex(
         redact: name prompts by file and row.
     """
     page, markdown = annex_paths(folder)
-    annex = build_annex(run, report, context, read_parts(directory), Labels(redact, page), today)
+    annex = build_annex(run, report, context, _machine(directory), Labels(redact, page), today)
     write_text(page, annex_html(annex))
     write_text(markdown, annex_markdown(annex))
+
+
+def _machine(directory: Path) -> Mapping[str, object]:
+    """Return what the identity of a recording names: the data type and the device that the model ran with."""
+    identity = read_content(directory, "audit").get("identity")
+    recording = identity.get("recording") if isinstance(identity, Mapping) else None
+    return recording if isinstance(recording, Mapping) else {}
 
 
 def annex_html(annex: Annex) -> str:

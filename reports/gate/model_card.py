@@ -67,7 +67,7 @@ def _section(report: GateReport, run: CheckedRun) -> list[str]:
         ("distinct memorized images confirmed", str(results.n_confirmed_pictures)),
         ("controls that gave an image", rate_text(record.false_recovery)),
         ("false ones among recovered images", false_finds_text(record.power) if record.power else "not known"),
-        ("extractable prompts", power_text(record.power) if record.power else "not known"),
+        ("extractable prompts", power_text(record.power, record.frame) if record.power else "not known"),
         *([("findings waived", str(n_waived))] if n_waived else []),
     ]
     return [

@@ -7,7 +7,7 @@ from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
-from flashbulb.reports.tables.frame import frame_sentence
+from flashbulb.reports.tables.frame import Frame, bounded_prompts, frame_sentence
 from flashbulb.reports.tables.run_record import RunRecord
 
 _SITES = {
@@ -65,7 +65,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
             if false.of == 0
             else f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
         ),
-        *([] if run.record.power is None else [_power_fact(run.record.power)]),
+        *([] if run.record.power is None else [_power_fact(run.record.power, run.record.frame)]),
         Fact(
             "–" if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
             "text-only AUC",
@@ -75,13 +75,18 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
     )
 
 
-def _power_fact(power: Power) -> Fact:
-    label = "extractable prompts at most"
+def _power_fact(power: Power, frame: Frame | None) -> Fact:
+    label, prompts = "extractable prompts at most", bounded_prompts(frame)
     if power.max_share is None:
         return Fact("–", label, f"not known: {power.unknown_because}")
     canaries = power.sensitivity is not None and power.sensitivity.source == "canaries"
     basis = "canaries in this model" if canaries else "planted models, not of this one"
-    return Fact(percent(power.max_share), label, f"of prompts like these, at 95 %; with the sensitivity of {basis}")
+    terms = f"at 95 %; with the sensitivity of {basis}"
+    if prompts is None:
+        return Fact(
+            f"{power.max_missed:,}", "extractable prompts missed at most", f"of these targeted prompts, {terms}"
+        )
+    return Fact(percent(power.max_share), label, f"of {prompts}, {terms}")
 
 
 def _drawn(run: RunRecord) -> str:
@@ -107,7 +112,7 @@ def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
             else []
         ),
         *([f"Recovery was not tried on {n_untried:,} of the flagged prompts."] if n_untried else []),
-        *([] if record.frame is None else [frame_sentence(record.frame)]),
+        frame_sentence(record.frame),
         *record.warnings,
     )
 

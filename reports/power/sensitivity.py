@@ -130,8 +130,9 @@ def _n_samples(settings: Mapping[str, object]) -> int:
 
 
 def _n_untried(scores: pa.Table, recoveries: pa.Table) -> int:
-    flagged = scores.filter(scores["flagged"])["prompt_id"].to_pylist()
-    return len(set(flagged) - set(recoveries["prompt_id"].to_pylist()))
+    of_prompts = zip(scores["prompt_id"].to_pylist(), scores["flagged"].to_pylist(), strict=True)
+    flagged = {prompt_id for prompt_id, is_flagged in of_prompts if is_flagged}
+    return len(flagged - set(recoveries["prompt_id"].to_pylist()))
 
 
 def _n_images(recoveries: pa.Table) -> int:

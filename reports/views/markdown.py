@@ -97,8 +97,7 @@ def _counts(run: RunRecord) -> list[str]:
         ("whose image came back", f"{counts.n_recovered} prompts"),
         ("memorized images confirmed", str(counts.n_confirmed_pictures)),
     ]
-    frame = [] if run.frame is None else [frame_sentence(run.frame), ""]
-    return ["## Counts", "", *frame, *table(("", ""), rows)]
+    return ["## Counts", "", frame_sentence(run.frame), "", *table(("", ""), rows)]
 
 
 def _power(run: RunRecord) -> list[str]:

@@ -139,7 +139,7 @@ def _counts(run: RunRecord) -> Table:
     table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
     if run.power is not None:
         table.add_row("false finds", false_finds_text(run.power))
-        table.add_row("power", power_text(run.power))
+        table.add_row("power", power_text(run.power, run.frame))
     if run.propensity is not None:
         table.add_row("propensity", propensity_line(run.propensity))
     if run.seal is not None:

@@ -65,12 +65,11 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
     _draw_evidence(inputs, results, run)
     now = datetime.now(UTC)
     record = build_run_record(results, written.recoveries, written.memories, run.path, seconds)
-    power = audit_power(record, written.scores, written.recoveries)
     record = replace(
         record,
         inputs={**record.inputs, "training_images": _training_source(results)},
         finished=now.isoformat(timespec="seconds"),
-        power=power,
+        power=audit_power(record, written.scores, written.recoveries),
     )
     checked = check_run(run.path, record)
     tables = checked.tables

@@ -38,7 +38,7 @@ def test_an_intact_run_is_said_to_be_intact_and_stays_as_it_is(run: Path) -> Non
     ]
     assert json.loads(run_flashbulb("verify", run, "--json").out) == {
         "seal": digest,
-        "n_tables": 7,
+        "n_tables": 8,
         "n_images": 19,
         "signature": None,
     }

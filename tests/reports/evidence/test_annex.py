@@ -2,35 +2,42 @@
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
 from html import unescape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import html5lib
 import pytest
 
+from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.evidence.annex import NO_ANONYMITY, build_annex
 from flashbulb.reports.evidence.attacks import attacks_of
 from flashbulb.reports.evidence.context import ReleaseContext, read_context
 from flashbulb.reports.evidence.document import Annex, Said, Section, Table
 from flashbulb.reports.evidence.markdown import annex_markdown
-from flashbulb.reports.evidence.measured import MEASURED_ERRORS, SENSITIVITY
-from flashbulb.reports.evidence.optional_parts import read_parts
+from flashbulb.reports.evidence.measured import ERRORS_WITH_TRAINING_IMAGES, ERRORS_WITHOUT
 from flashbulb.reports.evidence.write import annex_html
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.toml_file import TomlFileError
 from flashbulb.reports.page.labels import Labels
-from tests.audit.commands import edit_run_json, run_flashbulb, run_json
+from flashbulb.reports.power.sensitivity import canary_sensitivity
+from flashbulb.reports.tables.frame import Frame, frame_sentence
+from flashbulb.reports.tables.propensity import Propensity
+from tests.audit.commands import run_flashbulb, run_json
 from tests.paths import ROOT
 from tests.reports.pages import write_illustrated
-from tests.reports.run_files import seal_again
-from tests.reports.runs import HOSTILE, N_PROMPTS, SECRET, write_example
+from tests.reports.runs import HOSTILE, N_PROMPTS, PROMPTS, SECRET, write_example
 
 TODAY = date(2026, 6, 1)
+DRAWN = Frame("random", N_PROMPTS, 500, 900, 7, "0" * 64)
+CENSUS = Frame("census", N_PROMPTS, N_PROMPTS, N_PROMPTS, None, "0" * 64)
+TARGETED = Frame("targeted", N_PROMPTS, N_PROMPTS, None, None, "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +46,15 @@ def leaking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_illustrated(tmp_path_factory.mktemp("leaking") / "run")
 
 
-def annex_of(run: Path, *, redact: bool = False, **stated: str) -> Annex:
+def annex_of(
+    run: Path, *, redact: bool = False, changes: Mapping[str, Any] = MappingProxyType({}), **stated: str
+) -> Annex:
+    """Return the annex of a run, after `changes` of its record."""
     checked = load_checked(run)
+    checked = checked._replace(record=replace(checked.record, **changes))
     report = judge(checked, Policy(), (), None, new_only=False, today=TODAY)
     labels = Labels(redact, run / "evidence.html")
-    return build_annex(checked, report, ReleaseContext(**stated), read_parts(run), labels, TODAY)
+    return build_annex(checked, report, ReleaseContext(**stated), {"dtype": "float32"}, labels, TODAY)
 
 
 def section(annex: Annex, title: str) -> Section:
@@ -104,7 +115,7 @@ def test_rates_are_those_of_the_record(leaking: Path) -> None:
 
 def test_every_attack_is_run_or_has_a_reason_and_none_is_claimed_that_was_not_run(leaking: Path) -> None:
     run = load_checked(leaking)
-    attacks = {attack.name: attack for attack in attacks_of(run, has_propensity=False)}
+    attacks = {attack.name: attack for attack in attacks_of(run)}
     assert all(len(attack.account) > 10 for attack in attacks.values())
     assert {name for name, attack in attacks.items() if attack.status == "run"} == {
         "Screening of every prompt by neurons",
@@ -128,7 +139,7 @@ def test_the_reason_that_an_attack_was_not_run_follows_the_settings(
 ) -> None:
     run = load_checked(leaking)
     changed = run._replace(record=replace(run.record, settings=settings))
-    attacks = {attack.name: attack for attack in attacks_of(changed, has_propensity=False)}
+    attacks = {attack.name: attack for attack in attacks_of(changed)}
     inversion = attacks["Inversion of a known training image"]
     assert inversion.status == status
     assert reason in inversion.account
@@ -142,7 +153,7 @@ def test_an_attack_that_ran_on_controls_alone_is_not_claimed(tmp_path: Path) -> 
         [*rows, {**control, "strategy": "ascend"}], run.tables.recoveries.schema
     )
     changed = run._replace(tables=replace(run.tables, recoveries=climbed))
-    (ascent,) = (attack for attack in attacks_of(changed, has_propensity=False) if "ascent" in attack.name)
+    (ascent,) = (attack for attack in attacks_of(changed) if "ascent" in attack.name)
     assert ascent.status == "not run"
     assert "It ran on 1 control" in ascent.account
 
@@ -160,22 +171,51 @@ def test_a_context_with_an_unknown_key_is_refused_by_name(tmp_path: Path) -> Non
 
 
 def test_parts_that_a_run_lacks_are_said_to_be_missing(leaking: Path) -> None:
-    text = plain(annex_of(leaking))
-    for sentence in ("None planted.", "Not measured.", "How the prompts were chosen is not recorded."):
+    text = plain(annex_of(leaking, changes={"power": None}))
+    for sentence in ("No canaries were planted", "was not measured", "was not computed", "chosen is not recorded"):
         assert sentence in text
 
 
-def test_parts_that_a_run_has_are_shown_value_by_value(leaking: Path, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(leaking, tmp_path / "run"))
-    rate = {"n": 1, "of": 200, "low": 0.0001, "high": 0.0275}
-    edit_run_json(run, "canaries", value={"tiers": [{"repeats": 16, "detected": rate}], "epsilon": 2.25, "note": None})
-    seal_again(run)
-    annex = annex_of(run)
-    text = plain(annex)
-    assert "1 of 200 (0.5 %, 95 % interval 0.01 % to 2.75 %)" in text
-    assert "tiers[0].repeats 16" in text
-    assert "epsilon 2.25" in text
-    assert "None planted." not in text
+@pytest.mark.parametrize("frame", [DRAWN, CENSUS, TARGETED])
+def test_the_frame_is_said_in_the_words_of_every_report(leaking: Path, frame: Frame) -> None:
+    annex = annex_of(leaking, changes={"frame": frame})
+    assert section(annex, "Sampling frame").blocks[0] == frame_sentence(frame)
+    assert rows(annex, "Sampling frame").get("Seed of the draw") == (None if frame.seed is None else (str(frame.seed),))
+
+
+def test_of_prompts_chosen_on_suspicion_no_share_is_stated(leaking: Path) -> None:
+    assert "At 95 % confidence" in plain(annex_of(leaking, changes={"frame": DRAWN}))
+    annex = annex_of(leaking, changes={"frame": TARGETED})
+    assert rows(annex, "What was extractable")["Distinct images confirmed as extractable"] == (f"1 of {N_PROMPTS}",)
+    power = section(annex, "Power").blocks[0].items
+    assert "The prompts were chosen on suspicion, so no bound on a share follows." in power
+    assert not [sentence for sentence in power if "95 % confidence" in sentence]
+
+
+def test_capability_and_propensity_stand_apart(leaking: Path) -> None:
+    ordinary = Propensity("reference", 400, "training_images", rate_of(1, 200), 1, rate_of(0, 200))
+    annex = annex_of(leaking, changes={"propensity": ordinary})
+    found = rows(annex, "What was extractable")
+    assert found["Ordinary prompts whose only sample copies a training image"] == (
+        "1 of 200 (0.5 %, 95 % interval 0.0127 % to 2.75 %)",
+    )
+    use = rows(annex, "Attacks run")["Ordinary use: prompts sampled once each"]
+    assert use[1] == "run"
+    assert use[2].startswith("1 of 200 reference prompts, sampled once, copy a training image")
+
+
+def test_canaries_are_the_positive_control_of_the_model_itself(leaking: Path) -> None:
+    power = load_checked(leaking).record.power
+    assert power is not None
+    planted = replace(power, sensitivity=canary_sensitivity(rate_of(29, 32)))
+    controls = section(annex_of(leaking, changes={"power": planted}), "Negative and positive").blocks
+    assert "the audit brought back 29 of 32 (" in controls[-1]
+
+
+def test_an_inconclusive_audit_says_so_first_and_why(tmp_path: Path) -> None:
+    annex = annex_of(write_example(tmp_path / "run", prompts=PROMPTS))
+    assert any("inconclusive" in sentence for sentence in annex.statement)
+    assert "20 prompts are too few" in plain(annex)
 
 
 def test_redacted_prompts_are_in_neither_format(leaking: Path) -> None:
@@ -209,7 +249,7 @@ def test_measured_figures_are_those_of_the_documents() -> None:
     """A figure of the annex stands in the document that it names."""
     names = ("README.md", "docs/recovery.md")
     documents = {name: " ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in names}
-    for sentence in (*MEASURED_ERRORS, SENSITIVITY):
+    for sentence in (*ERRORS_WITH_TRAINING_IMAGES, *ERRORS_WITHOUT):
         name = "docs/recovery.md" if "docs/recovery.md" in sentence else "README.md"
         figures = re.findall(r"\d+\.\d+|\d+ of \d+", sentence)
         assert not [figure for figure in figures if figure not in documents[name]]
