@@ -8,7 +8,9 @@ import pytest
 from diffusers import StableDiffusionPipeline
 
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
+from flashbulb.reports.tables.canaries import CANARIES_FILE, CANARIES_SCHEMA, GUESSES_FILE, CanaryRecord, CanaryTier
 from flashbulb.reports.tables.compare import COMPARE_SCHEMA
+from flashbulb.reports.tables.epsilon import EpsilonBound
 from flashbulb.reports.tables.files import TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
@@ -76,9 +78,16 @@ def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
         *(FINDINGS_SCHEMA, ABLATION_SCHEMA, SWEEP_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
         COMPARE_SCHEMA,
+        CANARIES_SCHEMA,
     )
-    records = (RunRecord, Counts, Calibration, StyleCalibration)
-    names = {*TABLE_FILES, *VERDICT_FILES, *(name for table in tables for name in table.names)}
+    records = (RunRecord, Counts, Calibration, StyleCalibration, CanaryRecord, CanaryTier, EpsilonBound)
+    names = {
+        CANARIES_FILE,
+        GUESSES_FILE,
+        *TABLE_FILES,
+        *VERDICT_FILES,
+        *(name for table in tables for name in table.names),
+    }
     names |= {field.name for record in records for field in fields(record)}
     page = (DOCS.parent / "reports" / "README.md").read_text(encoding="utf-8")
     assert not [name for name in sorted(names) if f"`{name}`" not in page]

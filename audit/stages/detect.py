@@ -28,6 +28,7 @@ from flashbulb.audit.statistics.flags import choose
 from flashbulb.audit.statistics.scores import baseline_arrays, baseline_columns
 from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.reports.figures.panels import score_histogram
+from flashbulb.reports.tables.canaries import CANARIES_FILE, GUESSES_FILE
 from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, TEXT_NULL_SCHEMA
 from flashbulb.reports.tables.files import (
     BASELINE_FILE,
@@ -45,7 +46,10 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.schema import schema_of_scores, spikes_schema, write_table
 
-_STALE_FILES = (SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE)
+_STALE_FILES = (
+    *(SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE),
+    *(CANARIES_FILE, GUESSES_FILE),
+)
 """Files of an earlier detection or recovery that would contradict this detection."""
 
 

@@ -20,6 +20,13 @@ from flashbulb.reports.gate.check_rows import (
     check_scores,
 )
 from flashbulb.reports.gate.findings import Finding, collect_findings, recount
+from flashbulb.reports.tables.canaries import (
+    CANARIES_FILE,
+    CANARIES_SCHEMA,
+    PlantedCanaries,
+    canary_record,
+    check_guesses,
+)
 from flashbulb.reports.tables.files import (
     RECOVERIES_FILE,
     SCORES_FILE,
@@ -32,7 +39,7 @@ from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
-from flashbulb.reports.tables.schema import KNOWN_BY_BASE
+from flashbulb.reports.tables.schema import KNOWN_BY_BASE, read_table
 from flashbulb.reports.tables.verdict import Results
 
 
@@ -100,6 +107,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     """
     for name in TABLE_FILES:
         _check_bytes(directory / name, run.tables)
+    _check_canaries(directory / CANARIES_FILE, run)
     tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
@@ -124,6 +132,25 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
                 f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
             )
     return tables
+
+
+def _check_canaries(path: Path, run: RunRecord) -> None:
+    """Check that the table of canaries is there if run.json speaks of them, and count what it shows again."""
+    if (run.canaries is None) != (path.name not in run.tables):
+        raise RunIncompleteError(f"{path.parent}: run.json and its tables disagree on canaries; run the audit again")
+    if run.canaries is None:
+        return
+    _check_bytes(path, run.tables)
+    table, stated = read_table(path, CANARIES_SCHEMA), run.canaries
+    if not check_guesses(table):
+        raise RunIncompleteError(f"{path}: a guess is not the one that the scores give; run the audit again")
+    planted = PlantedCanaries(stated.manifest, stated.sha256, stated.data, stated.delta, stated.confidence)
+    if canary_record(table, planted) != stated:
+        raise RunIncompleteError(
+            f"{path.parent}: run.json does not state what {path.name} shows of the canaries; run the audit again"
+        )
+    if stated.refused is not None and stated.refused not in run.problems:
+        raise RunIncompleteError(f"{path.parent}: run.json leaves out why its canaries show nothing; run it again")
 
 
 def _n_known(scores: pa.Table) -> int | None:

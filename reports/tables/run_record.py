@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, TypeAdapter
 
+from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.rates import Rate
 from flashbulb.reports.tables.record_files import read_content, validate_record
@@ -129,6 +130,7 @@ class RunRecord:
         notes: what waivers did to the verdict.
         finished: when the audit was judged, in UTC (ISO 8601).
         base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
+        canaries: what planted canaries show; None without any.
     """
 
     schema_version: int
@@ -150,6 +152,7 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     finished: str | None = None
     base: ModelIdentity | None = None
+    canaries: CanaryRecord | None = None
 
     @property
     def compared_with(self) -> str:

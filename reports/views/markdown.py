@@ -8,7 +8,8 @@ from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
-from flashbulb.reports.views.known_by_base import known_by_base
+from flashbulb.reports.views.canaries import HEADER, TABLE_NOTE, canary_rows, canary_sentences
+from flashbulb.reports.views.listed_prompts import known_by_base, suspects_of
 from flashbulb.reports.views.markdown_parts import (
     HEADLINES,
     MAX_ROWS,
@@ -20,7 +21,6 @@ from flashbulb.reports.views.markdown_parts import (
     sentence,
     table,
 )
-from flashbulb.reports.views.suspects import suspects_of
 from flashbulb.reports.views.text import markdown_code
 
 LONGEST_PROMPT = 2000  # characters
@@ -44,6 +44,7 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
         _suspects(scores, recoveries, show_prompts),
         _known(run, scores, show_prompts),
         _recovery(run, recoveries),
+        _canaries(run),
         _calibration(run),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
         cost(run.evaluations, run.timings),
@@ -159,6 +160,15 @@ def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
         "",
         *(f"- **{verdict}**: {meaning}" for verdict, meaning in VERDICT_MEANINGS.items()),
     ]
+
+
+def _canaries(run: RunRecord) -> list[str]:
+    """State what planted canaries show."""
+    if run.canaries is None:
+        return []
+    rows = canary_rows(run.canaries)
+    lines = [line for text in canary_sentences(run.canaries) for line in ("", text)]
+    return ["## Canaries", *lines, *(["", *table(HEADER, rows), "", TABLE_NOTE] if rows else [])]
 
 
 def _calibration(run: RunRecord) -> list[str]:

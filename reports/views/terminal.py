@@ -13,11 +13,13 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
+from flashbulb.reports.views.listed_prompts import suspects_of
 from flashbulb.reports.views.site_names import short_site
-from flashbulb.reports.views.suspects import suspects_of
 from flashbulb.reports.views.text import visible_text
 
 _MAX_NOTES = 10
@@ -45,6 +47,8 @@ def print_summary(
     if scores.num_rows:
         console.print(_suspects(scores, spikes, recoveries))
     console.print(_counts(run))
+    if run.canaries is not None:
+        _print_canaries(console, run.canaries)
     for warning in run.warnings:
         console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
     for note in run.notes[:_MAX_NOTES]:
@@ -54,6 +58,19 @@ def print_summary(
         reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)
         console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
     console.print(Text(f"Read {visible_text(str(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
+
+
+def _print_canaries(console: Console, canaries: CanaryRecord) -> None:
+    rows = canary_rows(canaries)
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, title="Canaries", title_justify="left")
+        for name in HEADER:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for text in canary_sentences(canaries)[1:] if rows else []:
+        console.print(Text(text))
 
 
 def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) -> None:

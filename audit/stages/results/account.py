@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun, Results
+from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
+from flashbulb.reports.tables.canaries import CANARIES_FILE
 from flashbulb.reports.tables.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
 from flashbulb.reports.tables.rates import percent, rate_of
 from flashbulb.reports.tables.recoveries import recovery_counts
@@ -77,7 +78,8 @@ def detected_entries(
 
 def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings: Mapping[str, float]) -> RunRecord:
     """Build run.json of a complete audit, without its verdict; the tables must exist in `run`."""
-    inputs, counted = results.recorded.inputs, recovery_counts(recoveries)
+    inputs, counted, canaries = results.recorded.inputs, recovery_counts(recoveries), results.canaries
+    names = TABLE_FILES if canaries is None else (*TABLE_FILES, CANARIES_FILE)
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         status=COMPLETE,
@@ -97,14 +99,21 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
             **results.recorded.evaluations,
             "recover": sum(attempt.evaluations for recovered in results.recovered for attempt in recovered.attempts),
             **({"detect_pictures": n} if (n := results.detector_evaluations) else {}),
+            **({} if canaries is None else {"canaries": canaries.evaluations}),
         },
         timings=timings,
         versions=library_versions(),
-        tables={name: sha256_of(run / name) for name in TABLE_FILES},
+        tables={name: sha256_of(run / name) for name in names},
         warnings=(*_warnings(inputs, results.detected), *passed_over_warnings(results.passed_over)),
-        problems=_problems(inputs, results.detected),
+        problems=(*_problems(inputs, results.detected), *_refused(canaries)),
         verdict=None,
+        canaries=None if canaries is None else canaries.record,
     )
+
+
+def _refused(canaries: AuditedCanaries | None) -> tuple[str, ...]:
+    """Return why canaries, the positive control, show nothing; nothing where they do."""
+    return () if canaries is None or canaries.record.refused is None else (canaries.record.refused,)
 
 
 def _model(inputs: Inputs) -> ModelIdentity:

@@ -30,6 +30,7 @@ from flashbulb.reports.gate.formats import Judgement
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.outputs import audit_outputs, write_outputs
 from flashbulb.reports.page.report import PageOptions, image_mode, write_report
+from flashbulb.reports.tables.canaries import CANARIES_FILE, CANARIES_SCHEMA
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     EVIDENCE_FILE,
@@ -97,6 +98,8 @@ def _write_tables(results: Results, run: RunDirectory) -> pa.Table:
     write_table(run.path / RECOVERIES_FILE, recoveries, RECOVERIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
+    if results.canaries is not None:
+        write_table(run.path / CANARIES_FILE, results.canaries.table, CANARIES_SCHEMA, footer)
     return recoveries
 
 

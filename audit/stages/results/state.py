@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorded
@@ -17,6 +20,7 @@ from flashbulb.audit.statistics.style import TextNull
 from flashbulb.hooks import Site
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
+from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.run_record import Calibration
 from flashbulb.reports.views.passed_over import PassedOver
 
@@ -41,6 +45,7 @@ class Inputs:
         left_out: candidate prompts that tier 0 left out.
         screen_scores: tier-0 score of every candidate prompt by prompt_id; empty without tier 0.
         base: the model that the audited one was fine-tuned from, which has the same sites; None if none is given.
+        canaries: captions of planted canaries and their twins; none of the candidates is among them.
     """
 
     settings: AuditSettings
@@ -54,6 +59,7 @@ class Inputs:
     left_out: tuple[Prompt, ...] = ()
     screen_scores: Mapping[str, float] = field(default_factory=dict)
     base: AuditedModel | None = None
+    canaries: PromptSet | None = None
 
     @property
     def n_prompts(self) -> int:
@@ -63,7 +69,11 @@ class Inputs:
     @property
     def sets_to_record(self) -> dict[str, PromptSet]:
         """The prompt sets that the run records itself, by name; a saved calibration is recorded already."""
-        sets = {"reference": None if self.saved else self.reference, "candidates": self.candidates}
+        sets = {
+            "reference": None if self.saved else self.reference,
+            "candidates": self.candidates,
+            "canaries": self.canaries,
+        }
         return {name: prompts for name, prompts in sets.items() if prompts is not None}
 
     @property
@@ -77,7 +87,7 @@ class RecordedRun:
     """The result of recording: all that detection needs, so it runs without the model.
 
     Args:
-        sets: recordings by name: `candidates`, and `reference` if there is one.
+        sets: recordings by name: `candidates`, and `reference` and `canaries` if there are any.
         evaluations: UE of recording by stage, including shards from an interrupted run.
         timings: seconds by stage.
         base_sets: recordings of the same sets on the base model, by the same names; empty without a base.
@@ -120,6 +130,14 @@ class DetectedRun:
     calibration: Calibration
 
 
+class AuditedCanaries(NamedTuple):
+    """The table of canaries, what it shows, and the UE spent on it after recording."""
+
+    table: pa.Table
+    record: CanaryRecord
+    evaluations: int
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """The results of all stages.
@@ -129,6 +147,7 @@ class Results:
         image_detectors: names of the image detectors that ran.
         severities: of each candidate prompt, in their order.
         passed_over: what the source of the training images holds beside them.
+        canaries: what planted canaries show; None without any.
     """
 
     recorded: RecordedRun
@@ -138,6 +157,7 @@ class Results:
     image_detectors: tuple[str, ...]
     severities: tuple[str, ...]
     passed_over: tuple[PassedOver, ...]
+    canaries: AuditedCanaries | None = None
 
     @property
     def detected(self) -> Detected:
