@@ -17,9 +17,9 @@ REGRESSIONS: tuple[Change, ...] = ("new", "worse")
 """Changes that still count with `--new-only`."""
 
 _MAY_DIFFER = frozenset(
-    "model baseline_model configs vae textual_inversion lora out examine prompts reference calibration train_images "
-    "descriptor_weights text_column reference_column batch_size shard_size max_store_gib checkpointing device "
-    "allow_pickle images show_prompts strict n_top_neurons min_group_prompts policy waivers redact_prompts blur".split()
+    "model baseline_model configs vae textual_inversion lora out examine prompts reference calibration canaries "
+    "train_images descriptor_weights text_column reference_column batch_size shard_size max_store_gib checkpointing "
+    "device allow_pickle images show_prompts strict n_top_neurons min_group_prompts policy waivers redact_prompts blur".split()
 )
 """Settings that name files and devices, or change how a result is computed or shown but not what is found."""
 

@@ -189,6 +189,12 @@ def test_a_missing_image_and_tiers_that_leave_out_are_refused(audited: Audited, 
     assert "is missing" in refused("audit", *options)
 
 
+def test_the_plan_covers_what_canaries_cost(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
+    answer = run_flashbulb("validate", *inputs.options(tmp_path / "run"), "--canaries", audited.manifest, "--json")
+    planned = json.loads(answer.out)["evaluations"]["canaries"]
+    assert planned["low"] <= run_json(audited.run)["evaluations"]["canaries"] <= planned["high"]
+
+
 def test_another_manifest_does_not_resume_a_recording(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
     run = Path(shutil.copytree(audited.run, tmp_path / "run"))
     other = plant_known(tmp_path / "planted", inputs, remembered=False)
