@@ -19,7 +19,8 @@ REGRESSIONS: tuple[Change, ...] = ("new", "worse")
 _MAY_DIFFER = frozenset(
     "model baseline_model configs vae textual_inversion lora out examine prompts reference calibration canaries "
     "train_images descriptor_weights text_column reference_column batch_size shard_size max_store_gib checkpointing "
-    "device allow_pickle images show_prompts strict n_top_neurons min_group_prompts policy waivers redact_prompts blur".split()
+    "device allow_pickle images show_prompts strict n_top_neurons min_group_prompts policy waivers "
+    "redact_prompts blur".split()
 )
 """Settings that name files and devices, or change how a result is computed or shown but not what is found."""
 
