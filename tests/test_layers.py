@@ -19,7 +19,7 @@ PACKAGES = ("audit", "hooks", "reports")
 MAX_FILES = 20
 """Files a room may hold beside its `__init__.py`: more are two ideas."""
 WIRING = ("audit/stages/results", "audit/stages/kept", "audit/stages", "audit/cli/shell", "audit/cli")
-REPORT_ROOMS = ("tables", "views", "gate", "figures", "page")
+REPORT_ROOMS = ("bounds", "tables", "power", "views", "checks", "gate", "figures", "page")
 """From the ground up: each may import those before it."""
 
 

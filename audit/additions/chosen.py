@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,12 +15,13 @@ import torch
 
 from flashbulb.audit.additions.autoencoder import autoencoder_fingerprint, find_autoencoder, replace_autoencoder_
 from flashbulb.audit.additions.files import combined_fingerprint, read_scaled
+from flashbulb.audit.additions.gguf_file import find_gguf, load_gguf
 from flashbulb.audit.additions.lora import MergedLoras, lora_fingerprint
 from flashbulb.audit.additions.released import KINDS, is_tokenizer
 from flashbulb.audit.additions.single_file import SingleFile, open_single_file
 from flashbulb.audit.additions.textual_inversion import add_token_, read_named
 from flashbulb.audit.model.errors import ModelError, refusing
-from flashbulb.audit.model.families import audited_families, family_of_pipe
+from flashbulb.audit.model.families import audited_families, family_of_pipe, find_families
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks.offload import Offload, offload_
@@ -32,6 +34,8 @@ class _ModelSettings(Protocol):
     def model(self) -> str: ...
     @property
     def configs(self) -> Path | None: ...
+    @property
+    def denoiser(self) -> Path | None: ...
     @property
     def vae(self) -> Path | None: ...
     @property
@@ -50,6 +54,7 @@ class ChosenModel:
 
     model: str
     configs: Path | None = None
+    denoiser: Path | None = None
     vae: Path | None = None
     textual_inversion: tuple[str, ...] = ()
     lora: tuple[str, ...] = ()
@@ -71,7 +76,7 @@ class ComposedModel(LoadedModel):
 
 def chosen_model(settings: _ModelSettings) -> ChosenModel:
     """Return the model that a command's settings choose."""
-    added = (settings.configs, settings.vae, settings.textual_inversion, settings.lora)
+    added = (settings.configs, settings.denoiser, settings.vae, settings.textual_inversion, settings.lora)
     return ChosenModel(settings.model, *added, settings.allow_pickle, settings.offload)
 
 
@@ -86,7 +91,7 @@ def only_adds_loras(settings: _ModelSettings, base: str) -> bool:
 
     Offloaded weights are moved by others, so LoRAs are not switched off in them: the base is then another model.
     """
-    if not settings.lora or settings.vae is not None or settings.textual_inversion or settings.offload is not None:
+    if not settings.lora or settings.denoiser or settings.vae or settings.textual_inversion or settings.offload:
         return False
     own, other = (Path(name).expanduser() for name in (settings.model, base))
     return own.samefile(other) if own.exists() and other.exists() else settings.model == base
@@ -103,7 +108,7 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     inversions = [read_named(text) for text in chosen.textual_inversion]
     autoencoder = None if chosen.vae is None else find_autoencoder(chosen.vae)
     if chosen.offload is not None:
-        check_offload(chosen.offload, device)
+        _check_offload(chosen.offload, device)
     loaded = _load_base(chosen, device if chosen.offload is None else "cpu", dtype)
     fingerprint, loras = loaded.fingerprint, MergedLoras()
     family = family_of_pipe(loaded.pipe)
@@ -126,7 +131,7 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     return ComposedModel(*of_pipe, unadapted, loras)
 
 
-def check_offload(how: Offload, device: str) -> None:
+def _check_offload(how: Offload, device: str) -> None:
     """Refuse to offload where there is nothing to save, or without the library that does it.
 
     Raises:
@@ -142,17 +147,37 @@ def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedMo
     """Load the pipeline: a folder or hub id, or a single file with its configs."""
     path = Path(chosen.model).expanduser()
     if not path.is_file():
-        if chosen.configs is not None:
-            raise ModelError(f"--model-config belongs to a single file, and {chosen.model} is none; leave it out")
-        return load_model(chosen.model, device=device, dtype=dtype, allow_pickle=chosen.allow_pickle)
+        return _load_folder(chosen, device, dtype)
+    if path.suffix == ".gguf":
+        raise ModelError(
+            f"{chosen.model} holds the denoiser alone; give the folder of its pipeline as model, and the file with "
+            "--denoiser"
+        )
     if path.suffix != ".safetensors":
         raise ModelError(
             f"{chosen.model} is no .safetensors file; convert it, or give the folder of a diffusers pipeline "
             "(save_pretrained writes one)"
         )
+    if chosen.denoiser is not None:
+        raise ModelError(f"--denoiser belongs to a pipeline folder, and {chosen.model} is a file; give the folder")
     with open_single_file(path) as single, _configs_of(single, chosen.configs) as configs:
-        loaded = load_model(str(configs), device=device, dtype=dtype, allow_pickle=False, networks=single.load_network)
+        loaded = load_model(
+            str(configs), device=device, dtype=dtype, allow_pickle=False, networks=lambda _: single.load_network
+        )
     return replace(loaded, fingerprint=combined_fingerprint(loaded.fingerprint, path, "single file"))
+
+
+def _load_folder(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:
+    """Load a folder or hub id, all of it or all but the denoiser."""
+    if chosen.configs is not None:
+        raise ModelError(f"--model-config belongs to a single file, and {chosen.model} is none; leave it out")
+    load = partial(load_model, chosen.model, device=device, dtype=dtype, allow_pickle=chosen.allow_pickle)
+    if chosen.denoiser is None:
+        return load()
+    path = find_gguf(chosen.denoiser)
+    loaders = {family.network[0]: partial(load_gguf, path) for family in find_families()}
+    loaded = load(networks=loaders.get)
+    return replace(loaded, fingerprint=combined_fingerprint(loaded.fingerprint, path, "denoiser"))
 
 
 @contextmanager
@@ -176,5 +201,5 @@ def _configs_of(single: SingleFile, given: Path | None) -> Iterator[Path]:
 def model_name(settings: _ModelSettings) -> str:
     """Return the model and what is added to it as the user named them; "embedded" is Flashbulb's own model."""
     base = "embedded" if Path(settings.model) == MODEL else settings.model
-    vae = [str(settings.vae)] if settings.vae is not None else []
-    return " + ".join([base, *vae, *settings.textual_inversion, *settings.lora])
+    files = [str(path) for path in (settings.denoiser, settings.vae) if path is not None]
+    return " + ".join([base, *files, *settings.textual_inversion, *settings.lora])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flashbulb.audit.canaries.plan import Tier
-from flashbulb.reports.tables.epsilon import EpsilonBound
+from flashbulb.reports.bounds.epsilon import EpsilonBound
 
 _TEXT = """# Canaries
 

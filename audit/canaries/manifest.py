@@ -69,7 +69,7 @@ class Manifest:
             Prompt(prompt_id_of(canary.caption), canary.caption, str(source), row, 1)
             for row, canary in enumerate(self.canaries, start=1)
         )
-        return PromptSet(prompts, len(prompts), 0, 0, None, self.sha256, str(source))
+        return PromptSet(prompts, len(prompts), len(prompts), 0, 0, None, self.sha256, str(source))
 
 
 def prompt_id_of(text: str) -> str:

@@ -27,9 +27,9 @@ from flashbulb.audit.canaries.plan import Canary, Tier, flip_coins, image_name, 
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.training_images.storage import open_training_images
-from flashbulb.reports.tables.epsilon import EpsilonBound, epsilon_bound
+from flashbulb.reports.bounds.epsilon import EpsilonBound, epsilon_bound
+from flashbulb.reports.bounds.membership import n_guesses_of
 from flashbulb.reports.tables.files import write_text
-from flashbulb.reports.tables.membership import n_guesses_of
 
 DELTA, CONFIDENCE = 1e-5, 0.95
 """With which the bound on ε is stated; both are in the manifest, so they are chosen before training."""

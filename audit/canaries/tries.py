@@ -18,7 +18,7 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.tables.canaries import CANARIES_FOLDER
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
-from flashbulb.reports.tables.schema import VERBATIM
+from flashbulb.reports.tables.limits import VERBATIM
 
 
 class Planted(NamedTuple):

@@ -14,6 +14,7 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
     Examine,
@@ -34,6 +35,7 @@ class DiscoverSettings(TrainingImageSettings):
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()

@@ -14,6 +14,7 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
     Examine,
@@ -46,6 +47,7 @@ class InputSettings(Settings):
 
     model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()
@@ -144,6 +146,11 @@ class ScreeningSettings(Settings):
 class CandidateSettings(ScreeningSettings):
     """Which candidate prompts to record, and how many at a time."""
 
+    sample: Annotated[
+        int | None,
+        Field(ge=1, description="Audit this many of the distinct prompts, drawn at random by --seed; by default all."),
+        Option("Inputs"),
+    ] = None
     shard_size: Annotated[int, Field(ge=1, description="Prompts per saved shard."), Option("Machine")] = 256
 
 

@@ -25,6 +25,11 @@ Configs = Annotated[
     ),
     Option("Inputs", "model-config", changes_result=False),
 ]
+DenoiserFile = Annotated[
+    Path | None,
+    Field(description="Denoiser to use instead of the model's, a .gguf file; the model is a pipeline folder."),
+    Option("Inputs", "denoiser", changes_result=False),
+]
 Autoencoder = Annotated[
     Path | None,
     Field(description="Autoencoder to use instead of the model's: its folder, or a pipeline folder that holds it."),
@@ -40,7 +45,7 @@ Loras = Annotated[
     Field(description="LoRA to add to the model, FILE or FILE:SCALE (.safetensors; repeat for more)."),
     Option("Inputs", changes_result=False),
 ]
-ADDED = ("configs", "vae", "textual_inversion", "lora")
+ADDED = ("configs", "denoiser", "vae", "textual_inversion", "lora")
 """Settings that add files to a model."""
 
 TextColumn = Annotated[

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flashbulb.audit.prompts.drawing import draw_set
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.run.directory import (
     DETECTION,
@@ -23,7 +24,7 @@ from flashbulb.audit.run.directory import (
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.settings.checks import check_strategies, check_training_images
+from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images
 from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
@@ -40,6 +41,7 @@ from flashbulb.audit.stages.kept.resume import is_detected, is_recorded, restore
 from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
 from flashbulb.audit.stages.recover import recover_images
 from flashbulb.audit.stages.results.account import recorded_entries
+from flashbulb.audit.stages.results.propensity import check_pool
 from flashbulb.audit.stages.session import (
     Session,
     check_settings,
@@ -69,10 +71,13 @@ def read_sets(settings: AuditSettings) -> PromptSets:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
     candidates = read_prompts(settings.prompts, settings.text_column)
-    reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     canaries = None
     if settings.canaries is not None:
-        canaries, candidates = set_canaries_apart(settings.canaries, candidates)
+        canaries, candidates = set_canaries_apart(settings.canaries, candidates)  # a draw is of the user's prompts
+    check_frame(settings, candidates.source, candidates.n_distinct)
+    if settings.sample is not None:
+        candidates = draw_set(candidates, settings.sample, settings.seed)
+    reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     check_settings(settings, candidates, reference)
     return PromptSets(candidates, reference, canaries)
 
@@ -91,6 +96,7 @@ def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None
     session = load_session(settings, candidates, reference, select_detectors(settings.detectors, settings.sites))
     session = replace(session, inputs=replace(session.inputs, canaries=canaries))
     check_store_size(session.inputs)
+    check_pool(session.inputs)
     if replayed is not None:
         replayed.compare_inputs(recording_identity(session.inputs))
     return session
@@ -191,6 +197,9 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         check_training_images(settings)
         check_strategies(settings)
         recorded = open_recorded(directory, settings)
+        candidates = recorded.inputs.candidates
+        check_frame(settings, candidates.source, candidates.n_distinct)
+        check_pool(recorded.inputs)
         if DETECTION not in run.record["identity"]:
             raise RunDirectoryError(
                 f"{directory} is recorded, but detection has not run; continue with `flashbulb detect {directory}`"

@@ -33,15 +33,15 @@ from flashbulb.audit.statistics.apart import PromptsApart, ScoredApart, score_ap
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.reports.bounds.membership import guess_coins
 from flashbulb.reports.tables.canaries import (
     CANARIES_FOLDER,
-    CANARIES_SCHEMA,
     GUESSES_FILE,
     PlantedCanaries,
     canary_record,
 )
 from flashbulb.reports.tables.files import RECOVERY_DIRECTORY, write_json
-from flashbulb.reports.tables.membership import guess_coins
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,13 @@ def set_canaries_apart(manifest: Path, candidates: PromptSet) -> _Apart:
     n_duplicates = sum(prompt.n_duplicates - 1 for prompt in kept)
     return _Apart(
         canaries,
-        replace(candidates, prompts=kept, n_rows=candidates.n_rows - n_left_out, n_duplicates=n_duplicates),
+        replace(
+            candidates,
+            prompts=kept,
+            n_distinct=len(kept),
+            n_rows=candidates.n_rows - n_left_out,
+            n_duplicates=n_duplicates,
+        ),
     )
 
 

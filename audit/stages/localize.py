@@ -23,7 +23,7 @@ from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
@@ -111,9 +111,11 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
 def _chosen(record: RunRecord, settings: LocalizeSettings) -> ChosenModel:
     """Return the model that the run audited; the run may be a stranger's."""
     saved = record.settings
-    configs, vae = (Path(str(saved[name])) if saved.get(name) else None for name in ("configs", "vae"))
+    names = ("configs", "denoiser", "vae")
+    configs, denoiser, vae = (Path(str(saved[name])) if saved.get(name) else None for name in names)
     tokens, loras = (_files(record, name) for name in ("textual_inversion", "lora"))
-    return ChosenModel(str(saved.get("model")), configs, vae, tokens, loras, settings.allow_pickle, settings.offload)
+    files = (configs, denoiser, vae, tokens, loras)
+    return ChosenModel(str(saved.get("model")), *files, settings.allow_pickle, settings.offload)
 
 
 def _files(record: RunRecord, name: str) -> tuple[str, ...]:

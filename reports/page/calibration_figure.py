@@ -7,9 +7,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from flashbulb.reports.bounds.rates import count_text, exact_interval, percent, rate_of
 from flashbulb.reports.figures.drawing import CALM, GREEN, GRID, INK, LEAK, MUTED, OCHRE, VIOLET
 from flashbulb.reports.page.svg import Vector, draw_text, style_axes, svg_text, unit_figure
-from flashbulb.reports.tables.rates import count_text, percent, rate_of, wilson_interval
 from flashbulb.reports.views.text import fitted_text
 
 STYLE_COLORS = (CALM, LEAK, GREEN, VIOLET, OCHRE)
@@ -23,7 +23,7 @@ _MARK = 0.6  # height of the dashed line, a share of the axis that leaves room f
 def calibration(p_values: Mapping[str, Sequence[float]], fpr: float) -> str:
     """Draw observed against nominal false-positive rates of held-out reference prompts as SVG, on logarithmic axes.
 
-    The band is the 95 % Wilson interval of the rate observed over all styles. The dashed line marks the audit's rate.
+    The band is the exact 95 % interval of the rate observed over all styles. The dashed line marks the audit's rate.
 
     Args:
         p_values: of held-out reference prompts, 0 to 1, by style. One line is drawn over all styles, and one per style
@@ -75,7 +75,7 @@ def _observed(p_values: Vector, nominal: Vector) -> npt.NDArray[np.int64]:
 
 
 def _draw_band(axes: Axes, pooled: Vector, nominal: Vector) -> None:
-    bounds = [wilson_interval(int(n), len(pooled)) for n in _observed(pooled, nominal)]
+    bounds = [exact_interval(int(n), len(pooled)) for n in _observed(pooled, nominal)]
     low, high = zip(*bounds, strict=True)
     axes.fill_between(nominal, low, high, step="post", color=INK, alpha=0.12, linewidth=0)
 

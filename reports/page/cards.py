@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import JudgedFinding
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
 from flashbulb.reports.page.training_files import find_training_file
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERIES_FILE
+from flashbulb.reports.tables.limits import TEMPLATE
 from flashbulb.reports.tables.run_paths import path_in_run
-from flashbulb.reports.tables.schema import TEMPLATE, TableRow
+from flashbulb.reports.tables.schema import TableRow
 
 MAX_CARDS = 100
 MAX_PROMPTS = 12  # per card

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
+from flashbulb.reports.bounds.rates import count_text, percent
 from flashbulb.reports.figures.drawing import FAINT, INK, LEAK, MUTED
 from flashbulb.reports.page.svg import FONT, WIDTH, draw_text, svg_text, unit_axes, unit_figure
-from flashbulb.reports.tables.rates import count_text, percent
 from flashbulb.reports.views.text import fitted_text
 
 MAX_GROUPS = 15

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from flashbulb.reports.bounds.rates import Rate, percent, rate_of
 from flashbulb.reports.figures.drawing import CALM, GRID, LEAK, MUTED
 from flashbulb.reports.page.svg import FONT, draw_text, style_axes, svg_text, unit_figure
-from flashbulb.reports.tables.rates import Rate, percent, rate_of
 from flashbulb.reports.views.text import fitted_text
 
 _MARKERS = {"o": "●", "^": "▲", "s": "■", "D": "◆"}
@@ -49,7 +49,7 @@ def recovery_curves(prompts: Sequence[TriedPrompt]) -> str:
     """Draw the share of prompts that gave an image over the UE spent on each as SVG, for flagged prompts and controls.
 
     The axis of UE is logarithmic. Marks name the strategy that gave an image where sampling did not. Prompts that gave
-    none count as tried at every UE. The bars at the right are 95 % Wilson intervals of the final rates.
+    none count as tried at every UE. The bars at the right are exact 95 % intervals of the final rates.
 
     Raises:
         ValueError: there is no prompt.

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from flashbulb.reports.bounds.rates import count_text, percent
 from flashbulb.reports.figures.drawing import CALM, INK, LEAK, MUTED
 from flashbulb.reports.page.svg import FONT, Vector, draw_text, style_axes, svg_text, unit_figure
-from flashbulb.reports.tables.rates import count_text, percent
 
 _N_BINS, _N_TEXT_BINS = 48, 24
 _COUNT_TICKS = (0, 1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.figures.drawing import FAINT, INK, LEAK, MUTED
 from flashbulb.reports.page.svg import FONT, WIDTH, draw_text, svg_text, unit_axes, unit_figure
-from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.views.site_names import SiteGroup, distinct_names, sites_by_kind
 from flashbulb.reports.views.text import fitted_text
 

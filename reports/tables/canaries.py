@@ -1,43 +1,26 @@
 """The table of an audit's canaries, and what it shows: sensitivity, exposure and a bound on ε for each tier."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
+from flashbulb.reports.bounds.epsilon import EpsilonBound, epsilon_bound
+from flashbulb.reports.bounds.membership import exposure, guess_coins, rank_sum_p_value
+from flashbulb.reports.bounds.rates import Rate, rate_of
 
-from flashbulb.reports.tables.epsilon import EpsilonBound, epsilon_bound
-from flashbulb.reports.tables.membership import exposure, guess_coins, rank_sum_p_value
-from flashbulb.reports.tables.rates import Rate, rate_of
-from flashbulb.reports.tables.schema import TableRow, required_column
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from flashbulb.reports.tables.schema import TableRow
 
 CANARIES_FILE, GUESSES_FILE, CANARIES_FOLDER = "canaries.parquet", "canary_guesses.json", "canaries"
 """The table, the guesses, which are written before the coin flips are read, and the folder of images, of a run."""
 
 TRAINED_LEVEL = 0.05
 """Largest p-value of the most repeated tier with which canaries count as trained on."""
-
-CANARIES_SCHEMA = pa.schema(
-    [
-        required_column("canary_id", pa.string()),
-        required_column("tier", pa.string()),
-        required_column("repeats", pa.int32()),
-        pa.field("group", pa.string()),
-        required_column("is_twin", pa.bool_()),
-        required_column("is_in", pa.bool_()),
-        required_column("prompt", pa.string()),
-        required_column("image", pa.string()),
-        required_column("spike_score", pa.float64()),
-        required_column("p_value", pa.float64()),
-        required_column("flagged", pa.bool_()),
-        required_column("membership_score", pa.float64()),
-        pa.field("guess", pa.bool_()),
-        pa.field("replicated", pa.bool_()),
-        pa.field("verdict", pa.string()),
-        pa.field("recovered", pa.bool_()),
-        pa.field("image_path", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+from flashbulb.reports.bounds.epsilon import EpsilonBound
+from flashbulb.reports.bounds.rates import Rate, percent
 from flashbulb.reports.tables.canaries import CanaryRecord, CanaryTier
-from flashbulb.reports.tables.epsilon import EpsilonBound
-from flashbulb.reports.tables.rates import Rate, percent
 
 HEADER = ("tier", "in", "detected", "recovered", "image replicates", "others detected", "exposure", "ε at least")
 

@@ -28,7 +28,7 @@ from flashbulb.audit.recover.samples import SamplePlan, sample_prompts
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import run_audit
 from flashbulb.audit.training_images.storage import open_training_images
-from flashbulb.reports.tables.schema import VERBATIM
+from flashbulb.reports.tables.limits import VERBATIM
 from tests.bench.finetune.training import BATCH, EMPTY_SHARE, N_WARMUP, noise_loss
 
 SEED, SIDE = 11, 64

@@ -4,7 +4,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flashbulb.reports.gate.findings import IMAGE, NOT_TRIED, SPIKE, Finding
+from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding
 
 
 def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confirmed", **changes: Any) -> Finding:

@@ -16,9 +16,8 @@ from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
-from flashbulb.reports.tables.canaries import CANARIES_FILE
-from flashbulb.reports.tables.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
-from flashbulb.reports.tables.rates import percent, rate_of
+from flashbulb.reports.bounds.rates import percent, rate_of
+from flashbulb.reports.tables.files import SCHEMA_VERSION, sha256_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import (
     COMPLETE,
@@ -45,6 +44,7 @@ def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
         "base": None if (base := base_identity(inputs)) is None else asdict(base),
         "settings": inputs.settings.model_dump(mode="json"),
         "inputs": _prompt_sources(inputs),
+        "frame": asdict(inputs.frame),
         "counts": _prompt_counts(recorded),
         "evaluations": dict(recorded.evaluations),
         "timings": dict(recorded.timings),
@@ -79,7 +79,6 @@ def detected_entries(
 def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings: Mapping[str, float]) -> RunRecord:
     """Build run.json of a complete audit, without its verdict; the tables must exist in `run`."""
     inputs, counted, canaries = results.recorded.inputs, recovery_counts(recoveries), results.canaries
-    names = TABLE_FILES if canaries is None else (*TABLE_FILES, CANARIES_FILE)
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         status=COMPLETE,
@@ -87,6 +86,7 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
         base=base_identity(inputs),
         settings=inputs.settings.model_dump(mode="json"),
         inputs=_prompt_sources(inputs),
+        frame=inputs.frame,
         calibration=results.detection.calibration,
         counts=Counts(
             **_prompt_counts(results.recorded),
@@ -100,14 +100,16 @@ def build_run_record(results: Results, recoveries: pa.Table, run: Path, timings:
             "recover": sum(attempt.evaluations for recovered in results.recovered for attempt in recovered.attempts),
             **({"detect_pictures": n} if (n := results.detector_evaluations) else {}),
             **({} if canaries is None else {"canaries": canaries.evaluations}),
+            **({"propensity": results.ordinary.evaluations} if results.ordinary is not None else {}),
         },
         timings=timings,
         versions=library_versions(),
-        tables={name: sha256_of(run / name) for name in names},
+        tables={name: sha256_of(run / name) for name in results.tables},
         warnings=(*_warnings(inputs, results.detected), *passed_over_warnings(results.passed_over)),
         problems=(*_problems(inputs, results.detected), *_refused(canaries)),
         verdict=None,
         canaries=None if canaries is None else canaries.record,
+        propensity=None if results.ordinary is None else results.ordinary.propensity,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -24,13 +25,14 @@ from flashbulb.audit.statistics.neuron_groups import (
     neuron_groups_table,
 )
 from flashbulb.audit.statistics.spikes import PromptNeurons
+from flashbulb.reports.checks.run import check_run
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
-from flashbulb.reports.gate.check import check_run
 from flashbulb.reports.gate.formats import Judgement
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.outputs import audit_outputs, write_outputs
 from flashbulb.reports.page.report import PageOptions, image_mode, write_report
-from flashbulb.reports.tables.canaries import CANARIES_FILE, CANARIES_SCHEMA
+from flashbulb.reports.power.sensitivity import audit_power
+from flashbulb.reports.tables.canaries import CANARIES_FILE
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     EVIDENCE_FILE,
@@ -43,7 +45,7 @@ from flashbulb.reports.tables.files import (
     withdraw_verdict,
     write_text,
 )
-from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, schema_of_scores, write_table
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA, RECOVERIES_SCHEMA, schema_of_scores, write_table
 from flashbulb.reports.tables.verdict import Verdict
 from flashbulb.reports.views.markdown import summary_markdown
 from flashbulb.reports.views.terminal import SummaryConsole, print_summary
@@ -56,11 +58,12 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         seconds: time spent so far, by stage.
     """
     inputs, settings = results.recorded.inputs, results.recorded.inputs.settings
-    recoveries = _write_tables(results, run)
+    scores, recoveries = _write_tables(results, run)
     _draw_evidence(inputs, results, run)
     now = datetime.now(UTC)
     record = build_run_record(results, recoveries, run.path, seconds)
-    record = replace(record, finished=now.isoformat(timespec="seconds"))
+    power = audit_power(record, scores, recoveries)
+    record = replace(record, finished=now.isoformat(timespec="seconds"), power=power)
     checked = check_run(run.path, record)
     tables = checked.tables
     report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=now.date())
@@ -78,8 +81,15 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
     return report.verdict
 
 
-def _write_tables(results: Results, run: RunDirectory) -> pa.Table:
-    """Write the tables that depend on recovery; return the one of recoveries."""
+class _Tables(NamedTuple):
+    """The tables that the power of an audit rests on."""
+
+    scores: pa.Table
+    recoveries: pa.Table
+
+
+def _write_tables(results: Results, run: RunDirectory) -> _Tables:
+    """Write the tables that depend on recovery."""
     inputs, detection = results.recorded.inputs, results.detection
     prompts, footer = inputs.candidates.prompts, {"model_fingerprint": inputs.model.fingerprint}
     scores = scores_table(
@@ -100,7 +110,7 @@ def _write_tables(results: Results, run: RunDirectory) -> pa.Table:
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
     if results.canaries is not None:
         write_table(run.path / CANARIES_FILE, results.canaries.table, CANARIES_SCHEMA, footer)
-    return recoveries
+    return _Tables(scores, recoveries)
 
 
 @contextmanager

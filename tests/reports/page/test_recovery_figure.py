@@ -37,8 +37,8 @@ def draw(prompts: list[TriedPrompt]) -> str:
 
 def test_both_final_rates_are_stated_with_their_intervals() -> None:
     svg = draw([*FLAGGED, *CONTROLS])
-    assert "flagged: 67 of 79 gave an image, 84.8 % (75.3 to 91.1 %)" in words(svg)
-    assert "controls: 3 of 79 gave an image, 3.8 % (1.3 to 10.6 %)" in words(svg)
+    assert "flagged: 67 of 79 gave an image, 84.8 % (75 to 91.9 %)" in words(svg)
+    assert "controls: 3 of 79 gave an image, 3.8 % (0.79 to 10.7 %)" in words(svg)
     assert "67 of 79" in parsed(svg).attrib["aria-label"]
 
 

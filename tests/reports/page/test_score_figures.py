@@ -70,8 +70,8 @@ def test_distributions_without_finite_scores_are_refused(scores: Sequence[float]
 def test_calibration_states_the_observed_rate_with_its_interval() -> None:
     p_values = [(rank + 1) / 601 for rank in range(600)]
     svg = calibration({"all": p_values}, 0.01)
-    assert {"all (600 prompts)", "at the nominal 1 %", "1 % (0.459 to 2.16 %)"} <= set(words(svg))
-    assert "1 % (0.459 to 2.16 %)" in parsed(svg).attrib["aria-label"]
+    assert {"all (600 prompts)", "at the nominal 1 %", "1 % (0.368 to 2.16 %)"} <= set(words(svg))
+    assert "1 % (0.368 to 2.16 %)" in parsed(svg).attrib["aria-label"]
 
 
 @pytest.mark.parametrize(("n_styles", "n_lines"), [(1, 1), (2, 3), (5, 6), (8, 6)])

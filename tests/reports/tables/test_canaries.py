@@ -4,15 +4,15 @@ from typing import Any
 
 import pyarrow as pa
 
+from flashbulb.reports.bounds.epsilon import lower_epsilon
+from flashbulb.reports.bounds.membership import guess_coins
+from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.tables.canaries import (
-    CANARIES_SCHEMA,
     PlantedCanaries,
     canary_record,
     check_guesses,
 )
-from flashbulb.reports.tables.epsilon import lower_epsilon
-from flashbulb.reports.tables.membership import guess_coins
-from flashbulb.reports.tables.rates import rate_of
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA
 
 PLANTED = PlantedCanaries("manifest.json", "0" * 64, "captions.csv", 1e-5, 0.95)
 N = 12

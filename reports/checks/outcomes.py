@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from flashbulb.reports.tables.files import RunIncompleteError
-from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT, REPLICATION_DISTANCE
+from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT, REPLICATION_DISTANCE, TEMPLATE, VERBATIM
 from flashbulb.reports.tables.run_paths import path_in_run
-from flashbulb.reports.tables.schema import TEMPLATE, VERBATIM, TableRow
+from flashbulb.reports.tables.schema import TableRow
 
 _SHARES = ("seed_agreement", "confidence", "fixed_share", "similarity")
 _PATHS = ("image_path", "mask_path")

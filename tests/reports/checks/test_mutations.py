@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flashbulb.reports.gate.check import CheckedRun, load_checked
+from flashbulb.reports.checks.run import CheckedRun, load_checked
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
 from flashbulb.reports.tables.recoveries import best_rows
@@ -131,17 +131,20 @@ def _check_severity(path: Path, row: TableRow, fpr: float) -> None:
         )
 
 
-def check_prompt_counts(path: Path, scores: pa.Table, counts: Counts) -> None:
+def check_prompt_counts(path: Path, scores: pa.Table, counts: Counts, n_file: int) -> None:
     """Check that every row of the prompt file with a text belongs to a scored or to an unscored prompt.
+
+    Args:
+        n_file: distinct prompts of the file; those that were not drawn are not scored.
 
     Raises:
         RunIncompleteError: rows are missing or left over.
     """
     n_texts, n_occurrences = counts.n_rows - counts.n_empty, sum(scores["n_duplicates"].to_pylist())
-    n_unscored, n_left = counts.n_prompts - counts.n_scored, n_texts - n_occurrences
+    n_unscored, n_left = n_file - counts.n_scored, n_texts - n_occurrences
     if n_left < n_unscored or (n_unscored == 0 and n_left > 0) or counts.n_truncated > counts.n_prompts:
         raise RunIncompleteError(
-            f"{path}: run.json records {n_texts} rows with a text, of {counts.n_prompts} prompts ({counts.n_truncated} "
+            f"{path}: run.json records {n_texts} rows with a text, of {n_file} prompts ({counts.n_truncated} "
             f"truncated); the {counts.n_scored} scored prompts account for {n_occurrences}; run the audit again"
         )
 

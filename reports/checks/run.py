@@ -1,16 +1,20 @@
 """Compare the tables of a run directory with its run.json, so that a truncated or edited run is never trusted."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flashbulb.reports.gate.check_evidence import check_evidence
-from flashbulb.reports.gate.check_outcomes import check_outcomes
-from flashbulb.reports.gate.check_rows import (
+from flashbulb.reports.bounds.power import Power
+from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.checks.evidence import check_evidence, check_propensity
+from flashbulb.reports.checks.findings import Finding, collect_findings, recount
+from flashbulb.reports.checks.outcomes import check_outcomes
+from flashbulb.reports.checks.rows import (
     check_attempts,
     check_base_scores,
     check_base_spikes,
@@ -19,15 +23,15 @@ from flashbulb.reports.gate.check_rows import (
     check_recoveries,
     check_scores,
 )
-from flashbulb.reports.gate.findings import Finding, collect_findings, recount
+from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.canaries import (
     CANARIES_FILE,
-    CANARIES_SCHEMA,
     PlantedCanaries,
     canary_record,
     check_guesses,
 )
 from flashbulb.reports.tables.files import (
+    PROPENSITY_FILE,
     RECOVERIES_FILE,
     SCORES_FILE,
     SPIKES_FILE,
@@ -35,21 +39,27 @@ from flashbulb.reports.tables.files import (
     RunIncompleteError,
     sha256_of,
 )
-from flashbulb.reports.tables.rates import rate_of
+from flashbulb.reports.tables.frame import frame_fault
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
-from flashbulb.reports.tables.schema import KNOWN_BY_BASE, read_table
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA, KNOWN_BY_BASE, read_table
 from flashbulb.reports.tables.verdict import Results
+
+_LAST_DIGITS = 1e-6
 
 
 class CheckedRun(NamedTuple):
-    """A finished audit whose files agree: its record, the results that `decide` judges, its findings and its tables."""
+    """A finished audit whose files agree: its record, the results that `decide` judges, its findings and its tables.
+
+    `ordinary` is propensity.parquet; None if no ordinary prompts were sampled.
+    """
 
     record: RunRecord
     results: Results
     findings: tuple[Finding, ...]
     tables: AuditTables
+    ordinary: pa.Table | None = None
 
 
 def load_checked(directory: Path) -> CheckedRun:
@@ -76,11 +86,15 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     check_scores(directory / SCORES_FILE, scores, record.calibration)
     check_base_scores(directory / SCORES_FILE, scores, has_base=record.base is not None)
     check_base_spikes(directory / SPIKES_FILE, tables.spikes, has_base=record.base is not None)
-    check_prompt_counts(directory / SCORES_FILE, scores, record.counts)
+    _check_frame(directory, record)
+    n_file = record.counts.n_prompts if record.frame is None else record.frame.n_file
+    check_prompt_counts(directory / SCORES_FILE, scores, record.counts, n_file)
     check_recoveries(directory / RECOVERIES_FILE, recoveries, scores)
     has_training_images = record.settings.get("train_images") is not None
     check_outcomes(directory / RECOVERIES_FILE, recoveries, has_training_images)
     check_evidence(directory, tables, record)
+    _check_power(directory, record.power, audit_power(record, scores, recoveries))
+    ordinary = None if record.propensity is None else check_propensity(directory, tables, record, record.propensity)
     findings = collect_findings(scores, recoveries)
     check_fingerprints(directory, findings)
     recorded = results_of(record)
@@ -94,7 +108,16 @@ def check_run(directory: Path, record: RunRecord) -> CheckedRun:
         style_shift=record.calibration.style_shift,
     )
     assert results == recount(results, findings), f"{results}, but {len(findings)} findings"
-    return CheckedRun(record, results, findings, tables)
+    return CheckedRun(record, results, findings, tables, ordinary)
+
+
+def _check_frame(directory: Path, record: RunRecord) -> None:
+    """Check that the frame is one that an audit of this prompt file can have."""
+    prompts = record.inputs.get("prompts")
+    sha256 = prompts.get("sha256") if isinstance(prompts, Mapping) else None
+    fault = None if record.frame is None else frame_fault(record.frame, record.counts.n_prompts, sha256)
+    if fault is not None:
+        raise RunIncompleteError(f"{directory}: run.json records an impossible frame: {fault}; run the audit again")
 
 
 def check_tables(directory: Path, run: RunRecord) -> AuditTables:
@@ -105,7 +128,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     Raises:
         RunIncompleteError: a table is missing, damaged, of another run, or contradicts run.json.
     """
-    for name in TABLE_FILES:
+    for name in (*TABLE_FILES, *(() if run.propensity is None else (PROPENSITY_FILE,))):
         _check_bytes(directory / name, run.tables)
     _check_canaries(directory / CANARIES_FILE, run)
     tables = read_audit_tables(directory)
@@ -127,7 +150,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
         "rate of false recoveries": (run.false_recovery, rate_of(recovered.n_false_recoveries, recovered.n_controls)),
     }
     for quantity, (recorded, counted) in comparisons.items():
-        if recorded != counted:
+        if not _agree(recorded, counted):
             raise RunIncompleteError(
                 f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
             )
@@ -151,6 +174,29 @@ def _check_canaries(path: Path, run: RunRecord) -> None:
         )
     if stated.refused is not None and stated.refused not in run.problems:
         raise RunIncompleteError(f"{path.parent}: run.json leaves out why its canaries show nothing; run it again")
+
+
+def _check_power(directory: Path, recorded: Power | None, computed: Power) -> None:
+    for field in fields(computed):
+        value, expected = getattr(recorded, field.name, None), getattr(computed, field.name)
+        if recorded is None or not _agree(value, expected):
+            raise RunIncompleteError(
+                f"{directory}: run.json records a power whose {field.name} is {value}, its counts and tables give "
+                f"{expected}; run the audit again"
+            )
+
+
+def _agree(recorded: object, computed: object) -> bool:
+    """Compare values; bounds may differ in their last digits, which depend on the machine's mathematical functions."""
+    if isinstance(computed, float) and isinstance(recorded, float):
+        return math.isclose(recorded, computed, rel_tol=_LAST_DIGITS)
+    if is_dataclass(computed) and type(recorded) is type(computed):
+        return all(_agree(getattr(recorded, field.name), getattr(computed, field.name)) for field in fields(computed))
+    if isinstance(computed, Mapping) and isinstance(recorded, Mapping):
+        return recorded.keys() == computed.keys() and all(_agree(recorded[key], computed[key]) for key in computed)
+    if isinstance(computed, tuple) and isinstance(recorded, tuple):
+        return len(recorded) == len(computed) and all(map(_agree, recorded, computed))
+    return recorded == computed
 
 
 def _n_known(scores: pa.Table) -> int | None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flashbulb.reports.tables.epsilon import epsilon_bound, lower_epsilon, p_value
-from flashbulb.reports.tables.membership import guess_coins
+from flashbulb.reports.bounds.epsilon import epsilon_bound, lower_epsilon, p_value
+from flashbulb.reports.bounds.membership import guess_coins
 
 N_DRAWS = 2000
 

@@ -14,8 +14,8 @@ from flashbulb.audit.recover.outcome import judge, severities
 from flashbulb.audit.stages.results.tables import recovery_row
 from flashbulb.audit.statistics.calibration import q_values
 from flashbulb.audit.training_images.nearest import Nearest
-from flashbulb.reports.gate.check_outcomes import check_outcomes
-from flashbulb.reports.gate.check_rows import check_scores
+from flashbulb.reports.checks.outcomes import check_outcomes
+from flashbulb.reports.checks.rows import check_scores
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from flashbulb.reports.tables.run_record import StyleCalibration

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flashbulb.reports.gate.check_rows import check_base_scores, check_base_spikes
+from flashbulb.reports.checks.rows import check_base_scores, check_base_spikes
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.schema import BASE_SCORE, BASE_Z, FINETUNE_SCORE, FINETUNE_Z, KNOWN_BY_BASE
 from tests.reports.examples import scores_table, spikes_table

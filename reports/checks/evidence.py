@@ -13,16 +13,20 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from flashbulb.reports.tables.files import (
+    IMAGES_DIRECTORY,
     NEURON_GROUPS_FILE,
+    PROPENSITY_FILE,
     REFERENCE_SCORES_FILE,
     SITE_PROFILES_FILE,
     SPIKES_FILE,
     TEXT_NULL_FILE,
     RunIncompleteError,
 )
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, TEMPLATE, VERBATIM
+from flashbulb.reports.tables.propensity import ComparedWith, Propensity, is_copy, propensity_of
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.run_tables import AuditTables
-from flashbulb.reports.tables.schema import TableRow
+from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, TableRow, read_table
 
 _MODEL_KEY = b"flashbulb.model_fingerprint"
 
@@ -42,9 +46,7 @@ def check_evidence(directory: Path, tables: AuditTables, record: RunRecord) -> N
         RunIncompleteError: a table is of another run.
     """
     for field in fields(tables):
-        footer = getattr(tables, field.name).schema.metadata or {}
-        if footer.get(_MODEL_KEY, b"") != record.model.fingerprint.encode():
-            raise _error(directory / f"{field.name}.parquet", "its model is not the one in run.json")
+        _check_model(directory / f"{field.name}.parquet", getattr(tables, field.name), record)
     prompts = _prompts_of(tables)
     sites = _check_profiles(directory / SITE_PROFILES_FILE, tables.site_profiles, prompts)
     _check_spikes(directory / SPIKES_FILE, tables.spikes, prompts, sites)
@@ -53,6 +55,56 @@ def check_evidence(directory: Path, tables: AuditTables, record: RunRecord) -> N
     reference = set(tables.reference_scores["prompt_id"].to_pylist())
     others = prompts.unflagged if record.compared_with == "unflagged" else reference
     _check_text_null(directory / TEXT_NULL_FILE, tables.text_null, prompts.flagged, others, record)
+
+
+def check_propensity(directory: Path, tables: AuditTables, record: RunRecord, stated: Propensity) -> pa.Table:
+    """Read propensity.parquet and check that it is of this run: of its model and its ordinary prompts, as counted.
+
+    Raises:
+        RunFileError, RunIncompleteError: it is not.
+    """
+    path, prompts = directory / PROPENSITY_FILE, _prompts_of(tables)
+    table = read_table(path, PROPENSITY_SCHEMA)
+    _check_model(path, table, record)
+    reference = set(tables.reference_scores["prompt_id"].to_pylist())
+    unflagged = set(tables.scores["prompt_id"].to_pylist()) - prompts.flagged
+    pool = reference if record.compared_with == "reference" else unflagged
+    if stated.source != record.compared_with or stated.n_pool != len(pool):
+        raise _error(path, f"run.json records {stated.n_pool} {stated.source} prompts to draw from, not {len(pool)}")
+    rows = table.to_pylist()
+    names = {row["prompt_id"] for row in rows}
+    if not names <= pool or len(names) != len(rows):
+        raise _error(path, f"its prompts are not {record.compared_with} prompts, once each")
+    has_training_images = record.settings.get("train_images") is not None
+    findings = set(tables.recoveries["finding_id"].to_pylist()) - {None}
+    for row in rows:
+        _check_ordinary(path, row, len(rows), findings, has_training_images)
+    compared_with: ComparedWith = "training_images" if has_training_images else "findings"
+    if propensity_of(table, stated.source, stated.n_pool, compared_with) != stated:
+        raise _error(path, "run.json records other counts of it")
+    return table
+
+
+def _check_ordinary(
+    path: Path, row: TableRow, n_rows: int, findings: Collection[object], has_training_images: bool
+) -> None:
+    """Check the sample of an ordinary prompt by the rules that its row was made by."""
+    name, kind, similarity, finding = row["prompt_id"], row["kind"], row["similarity"], row["finding_id"]
+    if {has_training_images} != {row["nearest_image"] is not None, similarity is not None}:
+        raise _error(path, f"the sample of {name!r} has a nearest training image without training images, or none")
+    is_copied = kind != VERBATIM or 1 - REPLICATION_DISTANCE <= (similarity or 0.0) <= 1
+    counts = is_copy("training_images" if has_training_images else "findings", kind, finding)
+    if not (is_copied and kind in (None, VERBATIM, TEMPLATE) and (finding is None or finding in findings)):
+        raise _error(path, f"the copy of {name!r} rests on nothing: kind {kind!r}, similarity {similarity}")
+    if row["is_copy"] != counts or not 0 <= row["n_recurring"] < n_rows:
+        raise _error(path, f"the counts of {name!r} are impossible or contradict each other")
+    if row["image_path"] not in (None, f"{IMAGES_DIRECTORY}/{name}/seed-0.png"):
+        raise _error(path, f"the image of {name!r} is not in the folder of its prompt")
+
+
+def _check_model(path: Path, table: pa.Table, record: RunRecord) -> None:
+    if (table.schema.metadata or {}).get(_MODEL_KEY, b"") != record.model.fingerprint.encode():
+        raise _error(path, "its model is not the one in run.json")
 
 
 def _error(path: Path, reason: str) -> RunIncompleteError:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from flashbulb.reports.gate.check import check_tables
-from flashbulb.reports.gate.check_rows import check_fingerprints, check_prompt_counts
+from flashbulb.reports.checks.rows import check_fingerprints, check_prompt_counts
+from flashbulb.reports.checks.run import check_tables
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.run_record import Counts, RunRecord
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, scores_schema, write_table
@@ -159,4 +159,4 @@ def test_rows_of_the_prompt_file_are_accounted_for(
 ) -> None:
     counts = replace(COUNTS, n_rows=n_rows, n_prompts=n_prompts, n_scored=n_scored, n_truncated=n_truncated)
     with nullcontext() if trusted else pytest.raises(RunIncompleteError, match="rows with a text"):
-        check_prompt_counts(tmp_path, scores_table(["a", "b", "c"]), counts)
+        check_prompt_counts(tmp_path, scores_table(["a", "b", "c"]), counts, counts.n_prompts)

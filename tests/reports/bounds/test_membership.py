@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flashbulb.reports.tables.membership import exposure, guess_coins, n_guesses_of, rank_sum_p_value
+from flashbulb.reports.bounds.membership import exposure, guess_coins, n_guesses_of, rank_sum_p_value
 
 
 def test_the_highest_third_is_guessed_in_and_the_lowest_out() -> None:
