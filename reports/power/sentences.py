@@ -10,7 +10,7 @@ from flashbulb.reports.bounds.power import (
     reference_needed,
 )
 from flashbulb.reports.bounds.rates import count_text, percent, rate_text, upper_bound
-from flashbulb.reports.power.sensitivity import reference_styles
+from flashbulb.reports.power.sensitivity import reference_styles, refuting_canaries
 from flashbulb.reports.tables.run_record import Calibration, RunRecord, StyleCalibration
 
 _MANY_SEEDS = 64
@@ -21,7 +21,7 @@ def power_sentences(run: RunRecord) -> tuple[str, ...]:
     power = run.power
     if power is None:
         return ()
-    return (*_found(power), *_false(run, power))
+    return (*_found(run, power), *_false(run, power))
 
 
 def power_text(power: Power) -> str:
@@ -51,14 +51,14 @@ def band_text(style: StyleCalibration, fpr: float) -> str:
     return "not known" if band is None else f"{percent(band.low)} to {percent(band.high)}"
 
 
-def _found(power: Power) -> Iterator[str]:
+def _found(run: RunRecord, power: Power) -> Iterator[str]:
     if power.sensitivity is None or power.max_share is None or power.max_image_share is None:
         yield (
             f"How many memorized images this audit would have missed is not known: {power.unknown_because}. No bound "
             "on what it missed follows."
         )
     else:
-        yield _sensitivity(power.sensitivity)
+        yield _sensitivity(power.sensitivity, has_canaries=run.canaries is not None)
         tried = f", and {count_text(power.n_untried, 'flagged prompt')} without a recovery attempt" * bool(
             power.n_untried
         )
@@ -84,19 +84,29 @@ def _found(power: Power) -> Iterator[str]:
     )
 
 
-def _sensitivity(sensitivity: Sensitivity) -> str:
+def _sensitivity(sensitivity: Sensitivity, *, has_canaries: bool) -> str:
     if sensitivity.source == "canaries":
-        return f"Of the canaries in this model's training, the audit brought back {rate_text(sensitivity.found)}."
+        return (
+            f"The sensitivity was measured in this model: of its canaries whose image is among their plain samples, "
+            f"the audit found {rate_text(sensitivity.found)}."
+        )
     shares = [rate.n / rate.of for rate in sensitivity.by_model.values()]
+    measured = "Its canaries do not measure it." if has_canaries else "Canaries in the training set would measure it."
     return (
         f"Of the images that planted models memorized, such audits brought back {rate_text(sensitivity.found)}, by "
         f"model {percent(min(shares))} to {percent(max(shares))}. These are Flashbulb's own models, not this one: the "
-        "bounds hold only if its memories are as easy to find. Canaries in the training set would measure it."
+        f"bounds hold only if its memories are as easy to find. {measured}"
     )
 
 
 def _false(run: RunRecord, power: Power) -> Iterator[str]:
     yield from (_flags(flags, power) for flags in power.flags)
+    if (refuting := refuting_canaries(run)) is not None:
+        yield (
+            f"The stated false-positive rate of {percent(run.calibration.fpr)} does not hold for such captions: of the "
+            f"canaries and twins that are in no training set, {rate_text(refuting)} are flagged. Flags and finds are "
+            "expected to be false at that rate."
+        )
     yield from (_unsupported(fpr, run) for fpr in power.unsupported)
     yield from _bands(run.calibration)
     if (false := power.false_finds) is not None:

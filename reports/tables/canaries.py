@@ -64,6 +64,7 @@ class CanaryRecord:
         refused: why nothing is stated; None if the rest is.
         sensitivity: of the canaries that are in and whose image is among their plain samples, those found: flagged, and
             their image confirmed or likely. None if refused.
+        false_detected: of the canaries that are out and the twins, those flagged. None if refused.
         privacy: of all canaries together; None if refused.
         tiers: empty if refused.
     """
@@ -79,6 +80,7 @@ class CanaryRecord:
     trained_p_value: float
     refused: str | None
     sensitivity: Rate | None
+    false_detected: Rate | None
     privacy: EpsilonBound | None
     tiers: tuple[CanaryTier, ...]
 
@@ -107,6 +109,7 @@ def canary_record(table: pa.Table, planted: PlantedCanaries) -> CanaryRecord:
     canaries = [row for row in rows if not row["is_twin"]]
     replicated = [row for row in canaries if row["is_in"] and row["replicated"]]
     found = [row for row in replicated if row["recovered"]]
+    outside = [row for row in rows if not row["is_in"]]
     return CanaryRecord(
         manifest=planted.manifest,
         sha256=planted.sha256,
@@ -119,6 +122,7 @@ def canary_record(table: pa.Table, planted: PlantedCanaries) -> CanaryRecord:
         trained_p_value=p_value,
         refused=refused,
         sensitivity=None if refused else rate_of(len(found), len(replicated)),
+        false_detected=None if refused else rate_of(sum(row["flagged"] for row in outside), len(outside)),
         privacy=None if refused else _bound(canaries, planted),
         tiers=() if refused else tuple(_tier(tier, planted) for tier in tiers),
     )

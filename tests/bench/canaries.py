@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,13 @@ from flashbulb.audit.planted.autoencoder import encode, learning_rate_factor
 from flashbulb.audit.planted.captions import draw_unique_, poster_title
 from flashbulb.audit.planted.images import paint_poster, random_poster
 from flashbulb.audit.planted.paths import CAPTIONS, MODEL, REFERENCE
+from flashbulb.audit.planted.truth import BANDS, band_of
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.recover.samples import SamplePlan, sample_prompts
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import run_audit
 from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import VERBATIM
 from tests.bench.finetune.training import BATCH, EMPTY_SHARE, N_WARMUP, noise_loss
 
@@ -106,26 +109,50 @@ def measure_truth(out: Path) -> pd.DataFrame:
     table = pd.read_parquet(out / "run" / "canaries.parquet")
     denoiser = open_denoiser(load_model(str(out / "model"), device="cpu", dtype=torch.float32, allow_pickle=False).pipe)
     images = open_training_images(out / "planted" / "canaries", *denoiser.image_size)
-    inside = table[table["is_in"]].copy()
+    inside = table[table["is_in"]]
     shares = []
     for prompt, name in zip(inside["prompt"], inside["image"], strict=True):
         (samples,) = sample_prompts(denoiser, [prompt], SamplePlan(SEED, N_TRUTH_SEEDS, 25, 3.0))
         found = images.nearest(samples)
         shares.append(np.mean([nearest.kind == VERBATIM and nearest.path.name == name for nearest in found]))
-    inside["p"] = shares
-    inside.to_parquet(out / "truth.parquet")
-    return inside
+    measured = pd.DataFrame({"canary_id": inside["canary_id"].tolist(), "p": shares})
+    measured.to_parquet(out / "truth.parquet")
+    return measured
 
 
-def print_truth(measured: pd.DataFrame) -> None:
-    """Print by tier how often memories come back by 64 seeds, and how many of them the audit flagged and recovered."""
-    for tier, rows in measured.groupby("tier", sort=False):
-        extractable = rows[rows["p"] >= 1 / 8]
-        print(
-            f"{tier}: {len(rows)} in; p by {N_TRUTH_SEEDS} seeds {sorted(rows['p'].round(2).tolist())}; "
-            f"p >= 1/8: {len(extractable)}, flagged {extractable['flagged'].sum()}, "
-            f"recovered {extractable['recovered'].fillna(False).astype(bool).sum()}"
-        )
+def truth_lines(out: Path, measured: pd.DataFrame) -> Iterator[str]:
+    """Yield a table in Markdown: by tier and band of p, how many canaries the audits detected and recovered."""
+    blind, given = (_found(out / run) for run in ("run", "run-with-images"))
+    rows = blind.join(given["recovered"].rename("with_images")).join(measured.set_index("canary_id")["p"], how="inner")
+    rows["n_replicating"] = (rows["p"] * N_TRUTH_SEEDS).round().astype(int)
+    rows["band"] = [band_of(n, N_TRUTH_SEEDS) for n in rows["n_replicating"]]
+    yield f"| tier | p by {N_TRUTH_SEEDS} seeds | in | p of each | detected | recovered | with training images |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for tier, of_tier in rows.groupby("tier", sort=False):
+        for band in BANDS:
+            of_band = of_tier[of_tier["band"] == band].sort_values("p")
+            if len(of_band):
+                counts = " | ".join(_share(of_band[name]) for name in ("flagged", "recovered", "with_images"))
+                each = dict.fromkeys(_interval(n) for n in of_band["n_replicating"])
+                yield f"| {tier} | {band} | {len(of_band)} | {', '.join(each)} | {counts} |"
+    extractable = rows[rows["n_replicating"] >= N_TRUTH_SEEDS / 8]
+    found = ", ".join(f"{name} {_share(extractable[name])}" for name in ("flagged", "recovered", "with_images"))
+    yield f"p >= 1/8 in all tiers: {len(extractable)}; {found}"
+
+
+def _found(run: Path) -> pd.DataFrame:
+    table = pd.read_parquet(run / "canaries.parquet").set_index("canary_id")
+    return table.assign(recovered=table["recovered"].fillna(False).astype(bool))
+
+
+def _interval(n_replicating: int) -> str:
+    interval = exact_interval(n_replicating, N_TRUTH_SEEDS)
+    return f"{n_replicating / N_TRUTH_SEEDS:.2f} ({interval.low:.2f} to {interval.high:.2f})"
+
+
+def _share(found: pd.Series) -> str:
+    interval = exact_interval(int(found.sum()), len(found))
+    return f"{int(found.sum())} of {len(found)} ({interval.low:.2f} to {interval.high:.2f})"
 
 
 def main() -> None:
@@ -144,7 +171,7 @@ def main() -> None:
         audit(out, out / "model", out / "run-with-images", out / "planted" / "train")
         audit(out, MODEL, out / "run-untrained", None)
         measured = pd.read_parquet(out / "truth.parquet") if (out / "truth.parquet").exists() else measure_truth(out)
-    print_truth(measured)
+    print("\n".join(truth_lines(out, measured)))
 
 
 if __name__ == "__main__":

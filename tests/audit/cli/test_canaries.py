@@ -83,8 +83,9 @@ def test_canaries_change_nothing_about_the_prompts(audited: Audited, inputs: Inp
     assert run_flashbulb("audit", *inputs.options(tmp_path / "run")).code == 0
     plain, beside = (scores_of(run)[SHARED_COLUMNS] for run in (tmp_path / "run", audited.run))
     pd.testing.assert_frame_equal(plain, beside)
-    counts, of_both = (run_json(run)["counts"] for run in (tmp_path / "run", audited.run))
-    assert counts == of_both
+    plainly, with_canaries = (run_json(run) for run in (tmp_path / "run", audited.run))
+    for name in ("counts", "frame", "calibration", "false_recovery", "policy"):
+        assert plainly[name] == with_canaries[name]
     for name in ("recoveries", "findings"):
         tables = [pd.read_parquet(run / f"{name}.parquet") for run in (tmp_path / "run", audited.run)]
         pd.testing.assert_frame_equal(*tables)
@@ -126,12 +127,26 @@ def test_summary_page_and_terminal_state_the_canaries(audited: Audited) -> None:
 def test_canaries_among_the_prompts_are_set_apart(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
     captions = pd.read_parquet(audited.run / "canaries.parquet")["prompt"].tolist()
     mixed = text_file(tmp_path / "mixed.txt", [*captions[:5], *CANDIDATES, captions[5]])
-    options = inputs._replace(prompts=mixed).options(tmp_path / "run")
-    answer = run_flashbulb("audit", *options, "--canaries", audited.manifest)
+    options = (*inputs._replace(prompts=mixed).options(tmp_path / "run"), "--sample", len(CANDIDATES) - 1)
+    answer = run_flashbulb("audit", *options, "--propensity", 5, "--canaries", audited.manifest)
     assert answer.code == 0, answer.err
     assert "6 rows of" in answer.err
-    assert set(scores_of(tmp_path / "run")["prompt"]) == set(CANDIDATES)
-    assert run_json(tmp_path / "run")["counts"]["n_rows"] == len(CANDIDATES)
+    scored = set(scores_of(tmp_path / "run")["prompt"])
+    assert len(scored) == len(CANDIDATES) - 1
+    assert scored < set(CANDIDATES)
+    record = run_json(tmp_path / "run")
+    assert record["counts"]["n_rows"] == record["frame"]["n_file"] == len(CANDIDATES)
+    assert not set(pd.read_parquet(tmp_path / "run" / "propensity.parquet")["prompt"]) & set(captions)
+
+
+def test_the_stated_power_rests_on_the_canaries(audited: Audited) -> None:
+    record = run_json(audited.run)
+    assert record["power"]["sensitivity"]["source"] == "canaries"
+    assert record["power"]["sensitivity"]["found"] == record["canaries"]["sensitivity"]
+    for name in ("summary.md", "report.html"):
+        text = (audited.run / name).read_text(encoding="utf-8")
+        assert "The sensitivity was measured in this model" in text
+        assert "planted models memorized" not in text
 
 
 def test_stages_state_what_one_command_states(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
