@@ -98,6 +98,12 @@ def refuting_canaries(record: RunRecord) -> Rate | None:
     return flagged if flagged is not None and flagged.low > record.calibration.fpr else None
 
 
+def false_flag_rate(record: RunRecord) -> float:
+    """Return at which rate prompts are flagged by chance: the stated one, or that of canaries that refute it."""
+    refuting = refuting_canaries(record)
+    return record.calibration.fpr if refuting is None else refuting.n / refuting.of
+
+
 def canary_sensitivity(found: Rate) -> Sensitivity:
     """Return the sensitivity that canaries measured in the audited model."""
     return Sensitivity("canaries", found, lower_bound(found.n, found.of), {})

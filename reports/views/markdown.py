@@ -5,6 +5,7 @@ from pathlib import PurePath
 import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.power.sentences import band_text, power_sentences
 from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.recoveries import count_by_strategy
@@ -86,7 +87,7 @@ def _base(run: RunRecord) -> list[str]:
 
 
 def _counts(run: RunRecord) -> list[str]:
-    counts, fpr = run.counts, run.calibration.fpr
+    counts, fpr = run.counts, false_flag_rate(run)
     rows = [
         ("rows read", f"{counts.n_rows} ({counts.n_empty} empty, {counts.n_truncated} cut by the tokenizer)"),
         ("prompts scored", f"{counts.n_scored} of {counts.n_prompts} distinct prompts"),

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.power.sentences import false_finds_text, power_text
 from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.files import REPORT_FILE
@@ -137,7 +138,7 @@ def _counts(run: RunRecord) -> Table:
     counts = run.counts
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     flagged = rate_of(counts.n_flagged, counts.n_scored)
-    expected = run.calibration.fpr * counts.n_scored
+    expected = false_flag_rate(run) * counts.n_scored
     table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
     if run.frame is not None and (frame := frame_line(run.frame)) is not None:

@@ -20,7 +20,7 @@ from flashbulb.reports.bounds.power import (
     supports,
 )
 from flashbulb.reports.bounds.rates import Rate, rate_of
-from flashbulb.reports.power.sensitivity import FINE_TUNED, PLANTED, audit_power
+from flashbulb.reports.power.sensitivity import FINE_TUNED, PLANTED, audit_power, false_flag_rate
 from flashbulb.reports.power.sentences import power_sentences, power_text
 from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.run_record import RunRecord, StyleCalibration
@@ -226,6 +226,7 @@ def test_false_flags_are_expected_at_the_rate_of_canaries_that_refute_the_stated
     (at_measured,) = flags[2]
     assert at_measured.n_expected == pytest.approx(10)  # of 100 prompts
     assert at_measured.n_low < at_measured.n_expected < at_measured.n_high
+    assert [false_flag_rate(record) for record in (stated, agreeing, refuting)] == [0.01, 0.01, 0.1]
     assert "does not hold for such captions" in sentences_of(refuting)
     assert "does not hold for such captions" not in sentences_of(agreeing)
 
