@@ -13,7 +13,7 @@ from flashbulb.audit.cli.gate import RUN_HELP, untrusted_as_document
 from flashbulb.audit.cli.shell.options import Json
 from flashbulb.audit.cli.shell.output import print_json, print_lines
 from flashbulb.audit.settings import SettingsError
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RunIncompleteError
+from flashbulb.reports.tables.files import RunIncompleteError
 
 if TYPE_CHECKING:
     from flashbulb.reports.tables.seal import Seal
@@ -85,7 +85,7 @@ def _digest_in(text: str) -> str:
 
 
 def _print(seal: Seal, signature: Path | None, *, as_json: bool) -> None:
-    n_images = sum(name.startswith(f"{IMAGES_DIRECTORY}/") for name in seal.files)
+    n_images = sum("/" in name for name in seal.files)
     n_tables = len(seal.files) - n_images
     if as_json:
         signed = None if signature is None else str(signature)

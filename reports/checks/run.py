@@ -23,7 +23,9 @@ from flashbulb.reports.checks.rows import (
     check_scores,
 )
 from flashbulb.reports.power.sensitivity import audit_power
+from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record, check_guesses
 from flashbulb.reports.tables.files import (
+    CANARIES_FILE,
     MEMORIES_FILE,
     PROPENSITY_FILE,
     RECOVERIES_FILE,
@@ -37,7 +39,7 @@ from flashbulb.reports.tables.frame import frame_fault
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
-from flashbulb.reports.tables.schema import KNOWN_BY_BASE
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA, KNOWN_BY_BASE, read_table
 from flashbulb.reports.tables.seal import check_seal
 from flashbulb.reports.tables.verdict import Results
 
@@ -128,6 +130,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     """
     for name in (*TABLE_FILES, *(() if run.propensity is None else (PROPENSITY_FILE,))):
         _check_bytes(directory / name, run)
+    _check_canaries(directory / CANARIES_FILE, run)
     tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
@@ -152,6 +155,25 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
                 f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
             )
     return tables
+
+
+def _check_canaries(path: Path, run: RunRecord) -> None:
+    """Check that the table of canaries is there if run.json speaks of them, and count what it shows again."""
+    if (run.canaries is None) != (path.name not in run.tables):
+        raise RunIncompleteError(f"{path.parent}: run.json and its tables disagree on canaries; run the audit again")
+    if run.canaries is None:
+        return
+    _check_bytes(path, run)
+    table, stated = read_table(path, CANARIES_SCHEMA), run.canaries
+    if not check_guesses(table):
+        raise RunIncompleteError(f"{path}: a guess is not the one that the scores give; run the audit again")
+    planted = PlantedCanaries(stated.manifest, stated.sha256, stated.data, stated.delta, stated.confidence)
+    if canary_record(table, planted) != stated:
+        raise RunIncompleteError(
+            f"{path.parent}: run.json does not state what {path.name} shows of the canaries; run the audit again"
+        )
+    if stated.refused is not None and stated.refused not in run.problems:
+        raise RunIncompleteError(f"{path.parent}: run.json leaves out why its canaries show nothing; run it again")
 
 
 def _check_power(directory: Path, recorded: Power | None, computed: Power) -> None:

@@ -77,12 +77,6 @@ _NEVER_RUN = (
         "Noise was drawn from seeds. No strategy of this version optimizes it.",
     ),
     Attack(
-        "Membership inference",
-        "model and candidate images",
-        "not run",
-        "Whether an image was trained on, extractable or not, was not tested.",
-    ),
-    Attack(
         "Attribute inference",
         "model and partial records",
         "not run",
@@ -107,7 +101,14 @@ def attacks_of(run: CheckedRun) -> tuple[Attack, ...]:
     """Return every class: those of this run first."""
     record = run.record
     tried = {count.strategy: count for count in count_by_strategy(run.tables.recoveries)}
-    attacks = [_screening(record), *_strategies(record, tried), _base(record), _ordinary(record), *_NEVER_RUN]
+    attacks = [
+        _screening(record),
+        *_strategies(record, tried),
+        _base(record),
+        _ordinary(record),
+        _membership(record),
+        *_NEVER_RUN,
+    ]
     order: tuple[Status, ...] = ("run", "not run", "not applicable")
     return tuple(sorted(attacks, key=lambda attack: order.index(attack.status)))
 
@@ -177,6 +178,20 @@ def _ordinary(record: RunRecord) -> Attack:
         return Attack(name, _PROMPT, "not run", "Ordinary prompts were not sampled.")
     outcome = f"{propensity_line(propensity)}."
     return Attack(name, _PROMPT, "run" if propensity.copies.of else "not run", outcome[0].upper() + outcome[1:])
+
+
+def _membership(record: RunRecord) -> Attack:
+    name, access = "Membership inference", "model and candidate images"
+    canaries = record.canaries
+    if canaries is None or canaries.privacy is None:
+        return Attack(name, access, "not run", "Whether an image was trained on, extractable or not, was not tested.")
+    privacy = canaries.privacy
+    account = (
+        "On planted canaries only, by how far their caption lowers the denoising loss: "
+        f"{privacy.n_correct:,} of {privacy.n_guesses:,} guesses were right. Whether an image of the data set was "
+        "trained on was not tested."
+    )
+    return Attack(name, access, "run", account)
 
 
 def _value(record: RunRecord, key: str) -> str:

@@ -9,12 +9,16 @@ from flashbulb.reports.evidence.attacks import attacks_of
 from flashbulb.reports.evidence.document import Block, Cell, Points, Quoted, Said, Section, Table
 from flashbulb.reports.evidence.measured import ERRORS_WITH_TRAINING_IMAGES, ERRORS_WITHOUT
 from flashbulb.reports.gate.judgement import GateReport
+from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.power.sentences import false_sentences, found_sentences
 from flashbulb.reports.tables.frame import Frame, frame_sentence
 from flashbulb.reports.tables.limits import CONFIRMED_AT, REPLICATION_DISTANCE
 from flashbulb.reports.tables.propensity import contrast_rows, contrast_sentences
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, strata_of, stratum_cells
+from flashbulb.reports.views.canaries import HEADER as CANARY_HEADER
+from flashbulb.reports.views.canaries import TABLE_NOTE as CANARY_NOTE
+from flashbulb.reports.views.canaries import canary_rows, canary_sentences
 
 _RATE = "count, share and 95 % interval"
 _BUDGET_NOTE = (
@@ -37,7 +41,7 @@ def results_section(run: CheckedRun, report: GateReport) -> Section:
         ("Further distinct images that are likely", f"{likely:,}"),
         ("Prompts that gave an image", _share(record, counts.n_recovered)),
         ("Prompts flagged", _share(record, counts.n_flagged)),
-        ("Flags expected by chance", f"{record.calibration.fpr * counts.n_scored:.1f}"),
+        ("Flags expected by chance", f"{false_flag_rate(record) * counts.n_scored:.1f}"),
         ("Flagged prompts that recovery was not tried on", f"{run.results.n_untried or 0:,}"),
     )
     return Section(
@@ -182,17 +186,18 @@ def controls_section(record: RunRecord) -> Section:
     )
     return Section(
         "Negative and positive controls",
-        (Table(("negative control", "result"), negative), Points(false_sentences(record)), _positive(record)),
+        (Table(("negative control", "result"), negative), Points(false_sentences(record)), *_positive(record)),
     )
 
 
-def _positive(record: RunRecord) -> str:
-    sensitivity = None if record.power is None else record.power.sensitivity
-    if sensitivity is not None and sensitivity.source == "canaries":
-        return f"Positive control in this model: the audit brought back {rate_text(sensitivity.found)} of its canaries."
+def _positive(record: RunRecord) -> tuple[Block, ...]:
+    if record.canaries is not None:
+        rows = tuple(canary_rows(record.canaries))
+        said = Points(tuple(sentence for sentence in canary_sentences(record.canaries) if sentence))
+        return "Positive control in this model: planted canaries.", said, Table(CANARY_HEADER, rows), CANARY_NOTE
     return (
         "Positive control in this model: none. No canaries were planted, so no image that is known to be in its "
-        "training data was looked for, and the sensitivity of this audit on this model was not measured."
+        "training data was looked for, and the sensitivity of this audit on this model was not measured.",
     )
 
 

@@ -7,6 +7,7 @@ from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
+from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.tables.frame import Frame, bounded_prompts, frame_sentence
 from flashbulb.reports.tables.run_record import RunRecord
 
@@ -39,6 +40,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
     counts, calibration, results = run.record.counts, run.record.calibration, run.results
     flagged, false = rate_of(counts.n_flagged, counts.n_scored), run.record.false_recovery
     n_likely = len(distinct_images(run.findings, "likely") - distinct_images(run.findings, "confirmed"))
+    expected = false_flag_rate(run.record) * counts.n_scored
     flags = "expected by chance" if run.record.base is None else "expected by chance; flags say what the training added"
     screened = f", {counts.n_left_out:,} of them screened only" if counts.n_left_out else ""
     return (
@@ -51,7 +53,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
         Fact(
             f"{counts.n_flagged:,}",
             "prompts flagged",
-            f"95 % interval {_interval(flagged)} of the prompts; about {calibration.fpr * counts.n_scored:.1f} {flags}",
+            f"95 % interval {_interval(flagged)} of the prompts; about {expected:.1f} {flags}",
         ),
         Fact(
             f"{counts.n_confirmed_pictures:,}",

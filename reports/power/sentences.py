@@ -10,7 +10,7 @@ from flashbulb.reports.bounds.power import (
     reference_needed,
 )
 from flashbulb.reports.bounds.rates import count_text, percent, rate_text, upper_bound
-from flashbulb.reports.power.sensitivity import reference_styles
+from flashbulb.reports.power.sensitivity import reference_styles, refuting_canaries
 from flashbulb.reports.tables.frame import Frame, bounded_prompts
 from flashbulb.reports.tables.run_record import Calibration, RunRecord, StyleCalibration
 
@@ -24,7 +24,7 @@ def power_sentences(run: RunRecord) -> tuple[str, ...]:
 
 def found_sentences(run: RunRecord) -> tuple[str, ...]:
     """Say what the audit could have found."""
-    return () if run.power is None else tuple(_found(run.power, run.frame))
+    return () if run.power is None else tuple(_found(run, run.power))
 
 
 def false_sentences(run: RunRecord) -> tuple[str, ...]:
@@ -63,14 +63,14 @@ def band_text(style: StyleCalibration, fpr: float) -> str:
     return "not known" if band is None else f"{percent(band.low)} to {percent(band.high)}"
 
 
-def _found(power: Power, frame: Frame | None) -> Iterator[str]:
+def _found(run: RunRecord, power: Power) -> Iterator[str]:
     if power.sensitivity is None:
         yield (
             f"How many memorized images this audit would have missed is not known: {power.unknown_because}. No bound "
             "on what it missed follows."
         )
     else:
-        yield _sensitivity(power.sensitivity)
+        yield _sensitivity(power.sensitivity, has_canaries=run.canaries is not None)
         tried = f", and {count_text(power.n_untried, 'flagged prompt')} without a recovery attempt" * bool(
             power.n_untried
         )
@@ -78,7 +78,7 @@ def _found(power: Power, frame: Frame | None) -> Iterator[str]:
             f"The image of {power.n_found:,} of {count_text(power.n_prompts, 'prompt')} came back{tried}; at least "
             f"{percent(power.sensitivity.at_least)} of memorized images would have."
         )
-        yield from _shares(power, frame)
+        yield from _shares(power, run.frame)
         yield (
             f"Of these {power.n_prompts:,} prompts themselves, at most {power.max_missed:,} may be extractable without "
             "having been found."
@@ -107,19 +107,29 @@ def _shares(power: Power, frame: Frame | None) -> Iterator[str]:
         )
 
 
-def _sensitivity(sensitivity: Sensitivity) -> str:
+def _sensitivity(sensitivity: Sensitivity, *, has_canaries: bool) -> str:
     if sensitivity.source == "canaries":
-        return f"Of the canaries in this model's training, the audit brought back {rate_text(sensitivity.found)}."
+        return (
+            f"The sensitivity was measured in this model: of its canaries whose image is among their plain samples, "
+            f"the audit found {rate_text(sensitivity.found)}."
+        )
     shares = [rate.n / rate.of for rate in sensitivity.by_model.values()]
+    measured = "Its canaries do not measure it." if has_canaries else "Canaries in the training set would measure it."
     return (
         f"Of the images that planted models memorized, such audits brought back {rate_text(sensitivity.found)}, by "
         f"model {percent(min(shares))} to {percent(max(shares))}. These are Flashbulb's own models, not this one: the "
-        "bounds hold only if its memories are as easy to find. Canaries in the training set would measure it."
+        f"bounds hold only if its memories are as easy to find. {measured}"
     )
 
 
 def _false(run: RunRecord, power: Power) -> Iterator[str]:
     yield from (_flags(flags, power) for flags in power.flags)
+    if (refuting := refuting_canaries(run)) is not None:
+        yield (
+            f"The stated false-positive rate of {percent(run.calibration.fpr)} does not hold for such captions: of the "
+            f"canaries and twins that are in no training set, {rate_text(refuting)} are flagged. Flags and finds are "
+            "expected to be false at that rate."
+        )
     yield from (_unsupported(fpr, run) for fpr in power.unsupported)
     yield from _bands(run.calibration)
     if (false := power.false_finds) is not None:

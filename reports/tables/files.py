@@ -40,6 +40,8 @@ TABLE_FILES = (
 """Tables whose SHA-256 a finished run.json records."""
 PROPENSITY_FILE = "propensity.parquet"
 """A table that only an audit with `--propensity` has."""
+CANARIES_FILE, GUESSES_FILE, CANARIES_FOLDER = "canaries.parquet", "canary_guesses.json", "canaries"
+"""Of an audit with `--canaries`: the table, the guesses, written before coins are read, and the folder of images."""
 DETECTION_TABLES = (SCORES_FILE, SPIKES_FILE, REFERENCE_SCORES_FILE, TEXT_NULL_FILE)
 """Tables that detection writes; recovery rewrites the scores."""
 SUMMARY_FILE = "summary.md"

@@ -217,3 +217,25 @@ PROPENSITY_SCHEMA = pa.schema(
         required_column("is_copy", pa.bool_()),
     ]
 )
+
+CANARIES_SCHEMA = pa.schema(
+    [
+        required_column("canary_id", pa.string()),
+        required_column("tier", pa.string()),
+        required_column("repeats", pa.int32()),
+        pa.field("group", pa.string()),
+        required_column("is_twin", pa.bool_()),
+        required_column("is_in", pa.bool_()),
+        required_column("prompt", pa.string()),
+        required_column("image", pa.string()),
+        required_column("spike_score", pa.float64()),
+        required_column("p_value", pa.float64()),
+        required_column("flagged", pa.bool_()),
+        required_column("membership_score", pa.float64()),
+        pa.field("guess", pa.bool_()),
+        pa.field("replicated", pa.bool_()),
+        pa.field("verdict", pa.string()),
+        pa.field("recovered", pa.bool_()),
+        pa.field("image_path", pa.string()),
+    ]
+)

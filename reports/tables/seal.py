@@ -12,7 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RUN_FILE, TABLE_FILES, RunIncompleteError, sha256_of
+from flashbulb.reports.tables.files import (
+    CANARIES_FOLDER,
+    GUESSES_FILE,
+    IMAGES_DIRECTORY,
+    RUN_FILE,
+    TABLE_FILES,
+    RunIncompleteError,
+    sha256_of,
+)
 from flashbulb.reports.tables.record_files import read_content
 
 SEAL_KEY = "seal"
@@ -96,8 +104,10 @@ def _faults(directory: Path, content: Mapping[str, Any], seal: Seal) -> Iterator
 
 def _files_of(directory: Path, tables: Iterable[str]) -> Iterator[str]:
     """Yield the tables that lie in the directory itself, and all below its images, by their path in the run."""
-    yield from (name for name in tables if name == Path(name).name and os.path.lexists(directory / name))
-    yield from (path.relative_to(directory).as_posix() for path in _below(directory / IMAGES_DIRECTORY))
+    names = (*tables, GUESSES_FILE)
+    yield from (name for name in names if name == Path(name).name and os.path.lexists(directory / name))
+    for folder in (directory / IMAGES_DIRECTORY, directory / CANARIES_FOLDER / IMAGES_DIRECTORY):
+        yield from (path.relative_to(directory).as_posix() for path in _below(folder))
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -45,6 +45,7 @@ def recording_identity(inputs: Inputs) -> dict[str, Any]:
         "base_fingerprint": None if inputs.base is None else inputs.base.fingerprint,
         "prompts_sha256": inputs.candidates.sha256,
         "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
+        "canaries_sha256": inputs.canaries.sha256 if inputs.canaries else None,
         "settings": inputs.settings.identity(RecordingSettings),
         "versions": library_versions(),
     }
@@ -92,6 +93,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
         "text_column": prompts.text_column,
         "shard_size": settings.shard_size,
         "screening": screening,
+        **({"without": inputs.canaries.sha256} if name == "candidates" and inputs.canaries else {}),
         **({"n_drawn": settings.sample} if is_drawn else {}),
     }
 

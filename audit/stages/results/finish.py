@@ -36,6 +36,7 @@ from flashbulb.reports.page.report import PageOptions, image_mode, write_report
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
+    CANARIES_FILE,
     EVIDENCE_FILE,
     MEMORIES_FILE,
     NEURON_GROUPS_FILE,
@@ -47,7 +48,13 @@ from flashbulb.reports.tables.files import (
     withdraw_verdict,
     write_text,
 )
-from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, RECOVERIES_SCHEMA, schema_of_scores, write_table
+from flashbulb.reports.tables.schema import (
+    CANARIES_SCHEMA,
+    MEMORIES_SCHEMA,
+    RECOVERIES_SCHEMA,
+    schema_of_scores,
+    write_table,
+)
 from flashbulb.reports.tables.seal import seal_of
 from flashbulb.reports.tables.verdict import Verdict
 from flashbulb.reports.views.markdown import summary_markdown
@@ -130,6 +137,8 @@ def _write_tables(results: Results, run: RunDirectory) -> _Tables:
     write_table(run.path / MEMORIES_FILE, memories, MEMORIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
+    if results.canaries is not None:
+        write_table(run.path / CANARIES_FILE, results.canaries.table, CANARIES_SCHEMA, footer)
     return _Tables(scores, recoveries, memories)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import Shards
@@ -19,7 +21,8 @@ from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.hooks import Site
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
-from flashbulb.reports.tables.files import PROPENSITY_FILE, TABLE_FILES
+from flashbulb.reports.tables.canaries import CanaryRecord
+from flashbulb.reports.tables.files import CANARIES_FILE, PROPENSITY_FILE, TABLE_FILES
 from flashbulb.reports.tables.frame import Frame, frame_of
 from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.run_record import Calibration
@@ -46,6 +49,7 @@ class Inputs:
         left_out: candidate prompts that tier 0 left out.
         screen_scores: tier-0 score of every candidate prompt by prompt_id; empty without tier 0.
         base: the model that the audited one was fine-tuned from, which has the same sites; None if none is given.
+        canaries: captions of planted canaries and their twins; none of the candidates is among them.
     """
 
     settings: AuditSettings
@@ -59,6 +63,7 @@ class Inputs:
     left_out: tuple[Prompt, ...] = ()
     screen_scores: Mapping[str, float] = field(default_factory=dict)
     base: AuditedModel | None = None
+    canaries: PromptSet | None = None
 
     @property
     def n_prompts(self) -> int:
@@ -81,7 +86,11 @@ class Inputs:
     @property
     def sets_to_record(self) -> dict[str, PromptSet]:
         """The prompt sets that the run records itself, by name; a saved calibration is recorded already."""
-        sets = {"reference": None if self.saved else self.reference, "candidates": self.candidates}
+        sets = {
+            "reference": None if self.saved else self.reference,
+            "candidates": self.candidates,
+            "canaries": self.canaries,
+        }
         return {name: prompts for name, prompts in sets.items() if prompts is not None}
 
     @property
@@ -95,7 +104,7 @@ class RecordedRun:
     """The result of recording: all that detection needs, so it runs without the model.
 
     Args:
-        sets: recordings by name: `candidates`, and `reference` if there is one.
+        sets: recordings by name: `candidates`, and `reference` and `canaries` if there are any.
         evaluations: UE of recording by stage, including shards from an interrupted run.
         timings: seconds by stage.
         base_sets: recordings of the same sets on the base model, by the same names; empty without a base.
@@ -138,6 +147,14 @@ class DetectedRun:
     calibration: Calibration
 
 
+class AuditedCanaries(NamedTuple):
+    """The table of canaries, what it shows, and the UE spent on it after recording."""
+
+    table: pa.Table
+    record: CanaryRecord
+    evaluations: int
+
+
 class OrdinaryPrompts(NamedTuple):
     """What ordinary prompts brought out, and the UE of sampling them."""
 
@@ -155,6 +172,7 @@ class Results:
         severities: of each candidate prompt, in their order.
         training: the training images; None if none were given, or no image was made to compare with them.
         ordinary: what ordinary prompts brought out; None if none were sampled.
+        canaries: what planted canaries show; None without any.
     """
 
     recorded: RecordedRun
@@ -165,6 +183,7 @@ class Results:
     severities: tuple[str, ...]
     training: TrainingImages | None
     ordinary: OrdinaryPrompts | None
+    canaries: AuditedCanaries | None
 
     @property
     def passed_over(self) -> tuple[PassedOver, ...]:
@@ -174,7 +193,8 @@ class Results:
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that a finished audit with these results has."""
-        return (*TABLE_FILES, *(() if self.ordinary is None else (PROPENSITY_FILE,)))
+        optional = {PROPENSITY_FILE: self.ordinary, CANARIES_FILE: self.canaries}
+        return (*TABLE_FILES, *(name for name, result in optional.items() if result is not None))
 
     @property
     def detected(self) -> Detected:

@@ -13,6 +13,7 @@ from typing import Any
 import html5lib
 import pytest
 
+from flashbulb.reports.bounds.epsilon import epsilon_bound
 from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.evidence.annex import NO_ANONYMITY, build_annex
@@ -26,11 +27,11 @@ from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.toml_file import TomlFileError
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.power.sensitivity import canary_sensitivity
 from flashbulb.reports.tables.frame import Frame, frame_sentence
 from flashbulb.reports.tables.propensity import Propensity
 from tests.audit.commands import run_flashbulb, run_json
 from tests.paths import ROOT
+from tests.reports.canary_examples import CANARIES
 from tests.reports.pages import write_illustrated
 from tests.reports.runs import HOSTILE, N_PROMPTS, PROMPTS, SECRET, write_example
 
@@ -205,11 +206,19 @@ def test_capability_and_propensity_stand_apart(leaking: Path) -> None:
 
 
 def test_canaries_are_the_positive_control_of_the_model_itself(leaking: Path) -> None:
-    power = load_checked(leaking).record.power
-    assert power is not None
-    planted = replace(power, sensitivity=canary_sensitivity(rate_of(29, 32)))
-    controls = section(annex_of(leaking, changes={"power": planted}), "Negative and positive").blocks
-    assert "the audit brought back 29 of 32 (" in controls[-1]
+    planted = replace(CANARIES, privacy=epsilon_bound(60, 30, 24, 1e-5, 0.95))
+    annex = annex_of(leaking, changes={"canaries": planted})
+    assert "of the 30 canaries whose image is among their plain samples, the audit found 28" in plain(annex)
+    assert "24 of 30 guesses were right" in plain(annex)
+    assert "No canaries were planted" not in plain(annex)
+
+
+def test_canaries_that_show_nothing_are_said_to_have_been_planted(leaking: Path) -> None:
+    annex = annex_of(
+        leaking, changes={"canaries": replace(CANARIES, refused="The model never saw them.", sensitivity=None)}
+    )
+    assert "The model never saw them." in plain(annex)
+    assert "No canaries were planted" not in plain(annex)
 
 
 def test_an_inconclusive_audit_says_so_first_and_why(tmp_path: Path) -> None:
