@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.attempts import Attempt
@@ -12,11 +13,13 @@ from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.replication import replication_of
 from tests.audit.signs import CONVINCING
 from tests.bench.memories.audited import Case, Result
 from tests.bench.memories.one_finding import one_finding
 from tests.bench.memories.probabilities import Estimate
+from tests.bench.memories.remembered import Remembered
 from tests.bench.memories.shown import Shown, count, every_finding
 from tests.bench.memories.training_images import TrainedOn
 
@@ -89,3 +92,14 @@ def test_one_finding_a_prompt_is_its_closest_copy_or_what_its_seeds_agree_on():
 def test_counts_differ_only_beyond_chance():
     assert not Estimate(replication_of(1, 4), 10, 32).differs
     assert Estimate(replication_of(16, 16), 8, 32).differs
+
+
+def test_training_images_are_searched_once_for_each_sample(tmp_path):
+    for seed in (1, 2, 3):
+        Image.fromarray(image(seed)).save(tmp_path / f"{seed}.png")
+    training, found = open_training_images(tmp_path, SIDE, SIDE), {}
+    samples = np.stack([image(2), image(9), image(2)])
+    assert Remembered(training, found).nearest(samples) == training.nearest(samples)
+    assert len(found) == 2
+    of_later = dict.fromkeys(found, training.nearest(samples[:1])[0])
+    assert [one.index for one in Remembered(training, of_later).nearest(samples)] == [1, 1, 1]

@@ -31,6 +31,8 @@ from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun
 from flashbulb.audit.stages.session import Session, reload_session
 from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.audit.statistics.spikes import read_neurons
+from flashbulb.audit.training_images.nearest import Nearest
+from tests.bench.memories.remembered import Remembered
 from tests.bench.memories.training_images import TrainedOn, read_trained_on
 
 CLEAN_KINDS = ("unseen", "descriptive")
@@ -101,7 +103,7 @@ class Audited:
     Args:
         run: of the audit; samples and attempts are kept beside it.
         chosen: every flagged prompt, and controls among unflagged clean ones.
-        kinds: of the candidates, in their order.
+        found: what searches for training images found so far.
     """
 
     name: str
@@ -111,7 +113,7 @@ class Audited:
     recorded: RecordedRun
     detection: DetectedRun
     chosen: Chosen
-    kinds: Sequence[str]
+    found: dict[bytes, Nearest]
 
     @property
     def prompts(self) -> Sequence[Prompt]:
@@ -184,7 +186,8 @@ class Audited:
         work = self.run.path.parent
         identities = attempt_fingerprints(recorded.inputs, self.detection.detected.pooled)
         kept = AttemptStore(work / "attempts" / store, identities, keep_images=True)
-        return replace(recovery, run=work, store=kept, detectors=())
+        training = None if recovery.training is None else Remembered(recovery.training, self.found)
+        return replace(recovery, run=work, store=kept, detectors=(), training=training)
 
 
 @contextmanager
@@ -213,7 +216,7 @@ def open_audited(name: str, folder: Path, work: Path) -> Iterator[Audited]:
         kinds = captions.set_index("prompt")["kind"]
         by_position = [kinds[prompt.text] for prompt in recorded.inputs.candidates.prompts]
         chosen = _chosen(detection, by_position)
-        yield Audited(name, read_trained_on(folder), run, session, recorded, detection, chosen, by_position)
+        yield Audited(name, read_trained_on(folder), run, session, recorded, detection, chosen, {})
 
 
 def _candidates(folder: Path) -> pd.DataFrame:
