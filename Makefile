@@ -22,8 +22,8 @@ endif
 SELF := $(MAKE)
 
 .PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-canaries bench-detect bench-device \
-	bench-recover bench-discover bench-faults bench-finetune bench-localize bench-power bench-report bench-sweep bench-truth \
-	bench-verdict planted clean
+	bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power bench-report \
+	bench-sweep bench-truth bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,9 @@ bench-finetune: $(INSTALLED) ## fine-tune the embedded model: plain spike score 
 
 bench-localize: $(INSTALLED) ## measure localized neurons by attribution, z-score, NeMo and at random
 	@$(PY) -m tests.bench.localize $(ARGS)
+
+bench-memories: $(INSTALLED) ## measure distinct images, precision and false recovery, by rule and by seeds
+	@$(PY) -m tests.bench.memories $(ARGS)
 
 bench-power: $(INSTALLED) ## simulate how often the bounds of an audit's power hold
 	@$(PY) -m tests.bench.power $(ARGS)
