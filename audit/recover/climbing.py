@@ -18,10 +18,12 @@ from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target
 from flashbulb.audit.recover.memories import Memory, Sampled, agreement_limit, sampled_outcomes
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, judge_found, nearest_of
+from flashbulb.audit.recover.parts import judge_part
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.reader import is_shown_alike
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+from flashbulb.reports.tables.limits import TEMPLATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Climbing:
             is_blind=False,
             is_pushed=not strategy.is_plain,
         )
+        outcome = judge_part(outcome, attempt.part_confidence)
         part = fixed_part(attempt.images)
         path = self._keep_image(attempt, strategy, outcome)
         mask = self._save_mask(part, attempt.name) if recovery.keep_images else None
@@ -117,10 +120,12 @@ class Climbing:
             )
         )
         self._training_file(outcome.nearest)  # the page shows the nearest image of every attempt
-        self.memories += self._memories(attempt, strategy, outcome, path)
+        self.memories += self._memories(attempt, strategy, outcome, path, part)
         return outcome
 
-    def _memories(self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None) -> list[Memory]:
+    def _memories(
+        self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None, part: FixedPart
+    ) -> list[Memory]:
         """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
         samples = Sampled(self.sampled, self.nearest)
         if strategy.is_plain:
@@ -132,7 +137,9 @@ class Climbing:
             Memory(
                 attempt.strategy,
                 one,
-                samples.count(one, attempt.images[one.best], limit),
+                samples.count_part(attempt.images[one.best], part.mask, limit)
+                if one.kind == TEMPLATE
+                else samples.count(one, attempt.images[one.best], limit),
                 len(samples.images),
                 attempt.images[one.best],
                 self._relative(image_path),

@@ -13,7 +13,7 @@ from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
 from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.templates import template_match
-from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, VERBATIM
+from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, TEMPLATE, VERBATIM
 
 VERDICTS = ("not_shown", "likely", "confirmed")
 """Weakest first."""
@@ -41,6 +41,7 @@ class Outcome:
         nearest: training image nearest to the best image; None without training images.
         confidence: probability that the images show a memory, from their signs alone; None where too few agree.
         verdict: confirmed, likely or not_shown.
+        is_part: the fixed part of the images is what makes it likely, without a training image that has it.
     """
 
     best: int
@@ -48,10 +49,13 @@ class Outcome:
     nearest: Nearest | None
     confidence: float | None
     verdict: str
+    is_part: bool = False
 
     @property
     def kind(self) -> str | None:
-        """verbatim or template: how the training image came back; None where none did."""
+        """verbatim or template: how the training image, or its fixed part, came back; None where none did."""
+        if self.is_part:
+            return TEMPLATE
         return self.nearest.kind if self.nearest is not None and self.verdict != "not_shown" else None
 
 

@@ -47,8 +47,8 @@ def samples_for(p: float, chance: float) -> int | None:
 
 
 def replication_text(replication: Replication) -> str:
-    """Format a replication: `6 of 16 seeds, p 0.38 (0.13 to 0.68)`."""
+    """Format a replication: `6 of 16 samples (p 0.38, 95 % 0.12 to 0.69)`."""
     if replication.samples == 0:
-        return "no seed was tried"
-    seeds = f"{replication.hits} of {replication.samples} seeds"
-    return f"{seeds}, p {replication.share:.2g} ({replication.low:.2g} to {replication.high:.2g})"
+        return "no sample was tried"
+    bounds = f"95 % {replication.low:.2g} to {replication.high:.2g}"
+    return f"{replication.hits} of {replication.samples} samples (p {replication.share:.2g}, {bounds})"

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from flashbulb.reports.bounds.replication import replication_of
 from flashbulb.reports.tables.files import RunIncompleteError
-from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT, REPLICATION_DISTANCE, TEMPLATE, VERBATIM
+from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT, PART_AT, REPLICATION_DISTANCE, TEMPLATE, VERBATIM
 from flashbulb.reports.tables.recoveries import best_rows
 from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.schema import AGREEMENT, COPY, EVIDENCE, PART, RECOVERY_VERDICTS, TableRow
@@ -55,13 +55,14 @@ def _faults_of_verdict(row: TableRow, has_training_images: bool) -> Iterator[str
     """Yield what contradicts the verdict: the rules are those by which an audit judges its images.
 
     With training images, an image is confirmed by a copy of one of them alone, and likely by a copied part or by its
-    confidence. Without them the confidence decides.
+    confidence. Without them the confidence decides: that of the image, or of its fixed part.
     """
     verdict, kind = row["verdict"], row["kind"]
+    possible = (VERBATIM, TEMPLATE) if has_training_images else (TEMPLATE,)
     if {has_training_images} != {row[name] is not None for name in ("nearest_image", "similarity")}:
         nearest = f"nearest image {row['nearest_image']!r} and similarity {row['similarity']}"
         yield f"{nearest}, but training images were {'' if has_training_images else 'not '}given"
-    elif kind is not None and (kind not in (VERBATIM, TEMPLATE) or not has_training_images or verdict == "not_shown"):
+    elif kind is not None and (kind not in possible or verdict == "not_shown"):
         yield f"kind {kind!r} but verdict {verdict!r}"
     elif not _is_founded(row, has_training_images):
         measured = f"kind {kind!r}, similarity {row['similarity']} and confidence {row['confidence']}"
@@ -74,6 +75,8 @@ def _is_founded(row: TableRow, has_training_images: bool) -> bool:
     confidence = -1.0 if row["confidence"] is None else row["confidence"]
     if verdict == "confirmed" and has_training_images:
         return bool(kind == VERBATIM and row["similarity"] >= 1 - REPLICATION_DISTANCE)
+    if kind == TEMPLATE and not has_training_images:
+        return bool(verdict == "likely" and confidence >= PART_AT)
     if verdict == "confirmed":
         return bool(confidence >= CONFIRMED_AT)
     if verdict == "likely" and has_training_images:

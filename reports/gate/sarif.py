@@ -97,7 +97,12 @@ def _result(judged: JudgedFinding, root: Path, show_prompts: bool) -> dict[str, 
         "message": {"text": finding.headline(show_prompts)},
         "locations": _locations(finding, root),
         "partialFingerprints": {"flashbulb/v1": finding.fingerprint},
-        "properties": {"standing": judged.standing, "severity": finding.severity, "recovery": finding.verdict},
+        "properties": {
+            "standing": judged.standing,
+            "severity": finding.severity,
+            "recovery": finding.verdict,
+            **_probability(finding),
+        },
     }
     if judged.change:
         result["baselineState"] = _BASELINE_STATES[judged.change]
@@ -107,6 +112,19 @@ def _result(judged: JudgedFinding, root: Path, show_prompts: bool) -> dict[str, 
     elif judged.standing == "known":
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "in the baseline"}]
     return result
+
+
+def _probability(finding: Finding) -> dict[str, Any]:
+    """Return how often plain samples show the finding's image: the share, its 95 % bounds, and of how many samples."""
+    found = finding.replication
+    if found is None or found.samples == 0:
+        return {}
+    return {
+        "probability": found.share,
+        "probabilityLow": found.low,
+        "probabilityHigh": found.high,
+        "samples": found.samples,
+    }
 
 
 def _locations(finding: Finding, root: Path) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ def test_bounds_equal_those_of_clopper_and_pearson(counts: tuple[int, int]) -> N
 def test_without_samples_nothing_is_known() -> None:
     found = replication_of(0, 0)
     assert (found.low, found.high) == (0.0, 1.0)
-    assert replication_text(found) == "no seed was tried"
+    assert replication_text(found) == "no sample was tried"
 
 
 @pytest.mark.parametrize("p", [0.02, 0.1, 0.3, 0.6])
@@ -50,4 +50,4 @@ def test_samples_for_a_chance_are_the_fewest_that_reach_it() -> None:
 
 
 def test_text_states_seeds_and_bounds() -> None:
-    assert replication_text(replication_of(6, 16)) == "6 of 16 seeds, p 0.38 (0.12 to 0.69)"
+    assert replication_text(replication_of(6, 16)) == "6 of 16 samples (p 0.38, 95 % 0.12 to 0.69)"

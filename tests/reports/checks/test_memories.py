@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flashbulb.reports.bounds.replication import replication_of
+from flashbulb.reports.checks.findings import collect_findings
 from flashbulb.reports.checks.outcomes import check_memories
 from flashbulb.reports.tables.files import RunIncompleteError
-from tests.reports.examples import attempt, attempts_table, memories_table, memory
+from tests.reports.examples import attempt, attempts_table, memories_table, memory, scores_table
 
 Rows = list[dict[str, Any]]
 COPY = {"nearest_image": "fox.png", "similarity": 0.9, "kind": "verbatim"}
@@ -74,3 +76,18 @@ def test_what_contradicts_the_attempts_is_refused(rows: Callable[[], Rows], mess
     with pytest.raises(RunIncompleteError) as refused:
         check(rows())
     assert message in str(refused.value)
+
+
+def test_among_equal_findings_the_image_that_comes_back_more_often_is_first() -> None:
+    rows_of_scores = [row | {"flagged": True, "severity": "high"} for row in scores_table(["a", "b", "c"]).to_pylist()]
+    scores = pa.Table.from_pylist(rows_of_scores)
+    ids = scores["prompt_id"].to_pylist()
+    attempts = [attempt(prompt_id, "confirmed", finding_id=f"f-{prompt_id}") for prompt_id in ids]
+    often = [replication_of(hits, 16) for hits in (1, 16, 3)]
+    rows = [
+        memory(row, p_hits=one.hits, p_samples=16, p_low=one.low, p_high=one.high)
+        for row, one in zip(attempts, often, strict=True)
+    ]
+    found = collect_findings(scores, attempts_table(attempts), memories_table(rows))
+    assert [finding.replication.hits for finding in found if finding.replication] == [16, 3, 1]
+    assert found[1].headline(False).endswith("was recovered, in 3 of 16 samples (p 0.19, 95 % 0.027 to 0.51)")

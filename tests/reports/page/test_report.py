@@ -151,7 +151,7 @@ def test_a_prompt_that_gives_several_images_stands_on_the_card_of_each(tmp_path:
     edit_run_json(run, "counts", "n_confirmed_pictures", value=2)
     seal_again(run)
     first, second, *_ = cards(page_of(run))
-    for card, seeds in ((first, "4 of 4 seeds, p 1"), (second, "1 of 4 seeds, p 0.25")):
+    for card, seeds in ((first, "4 of 4 samples (p 1,"), (second, "1 of 4 samples (p 0.25,")):
         assert seeds in texts(card)
         assert "the prompt gives 2 memorized images" in texts(card)
     (image,) = [image for image in second.iter(f"{HTML}img") if image.get("alt").startswith("recovered image")]
