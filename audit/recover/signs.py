@@ -15,9 +15,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from flashbulb.audit.images.distances import RgbImage, RgbImages, seed_agreement, tile_distances
+from flashbulb.audit.images.self_similarity import shift_distance
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 
 INTERCEPT = -11.904
@@ -30,7 +29,10 @@ class Signs:
 
     Args:
         agreement: share of the samples that show one image.
-        survival: log of the mean distance of unguided samples to their medoid, plus a hundredth.
+        spread: log of the mean distance of the samples to their medoid, plus a hundredth.
+        shift_distance: log of the medoid's distance to itself shifted, plus a hundredth: low for a plain colour or a
+            regular pattern.
+        survival: log of the mean distance of unguided samples to the medoid, plus a hundredth.
         denoising_error: log of the mean squared error of the noise predicted for the noised medoid with the prompt,
             mean over timesteps; 0 is a model that predicts nothing.
         autoencoding_error: log of the root mean square difference between the medoid and what the autoencoder makes
@@ -38,6 +40,8 @@ class Signs:
     """
 
     agreement: float
+    spread: float
+    shift_distance: float
     survival: float
     denoising_error: float
     autoencoding_error: float
@@ -54,10 +58,16 @@ def signs_of(
     """
     return Signs(
         agreement=seed_agreement(images),
-        survival=float(np.log(tile_distances(unguided, centre).mean() + 0.01)),
+        spread=_log_mean_distance(images, centre),
+        shift_distance=math.log(shift_distance(centre) + 0.01),
+        survival=_log_mean_distance(unguided, centre),
         denoising_error=denoising_error,
         autoencoding_error=autoencoding_error,
     )
+
+
+def _log_mean_distance(images: RgbImages, centre: RgbImage) -> float:
+    return math.log(tile_distances(images, centre).mean() + 0.01)
 
 
 def confidence_of(signs: Signs) -> float:
