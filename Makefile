@@ -21,8 +21,8 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-detect bench-recover \
-	bench-discover bench-faults bench-finetune bench-localize bench-report bench-sweep bench-verdict planted clean
+.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-detect bench-device bench-recover \
+	bench-discover bench-faults bench-finetune bench-localize bench-power bench-report bench-sweep bench-truth bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,9 @@ bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as o
 bench-recover: $(INSTALLED) ## measure recovery against the truth, and captions known in part
 	@$(PY) -m tests.bench.recover $(ARGS)
 
+bench-device: $(INSTALLED) ## measure recording, ascents and --offload on a GPU, at the shapes of SD 1.5 and SDXL
+	@$(PY) -m tests.bench.device $(ARGS)
+
 bench-discover: $(INSTALLED) ## measure blind search against other searches, curves as an image
 	@$(PY) -m tests.bench.discover $(ARGS)
 
@@ -88,11 +91,17 @@ bench-finetune: $(INSTALLED) ## fine-tune the embedded model: plain spike score 
 bench-localize: $(INSTALLED) ## measure localized neurons by attribution, z-score, NeMo and at random
 	@$(PY) -m tests.bench.localize $(ARGS)
 
+bench-power: $(INSTALLED) ## simulate how often the bounds of an audit's power hold
+	@$(PY) -m tests.bench.power $(ARGS)
+
 bench-report: $(INSTALLED) ## measure the page of 10,000 prompts: its size, and how fast it opens
 	@$(PY) -m tests.bench.report_page $(ARGS)
 
 bench-sweep: $(INSTALLED) ## train once, and find the step at which copying begins by truth and by a sweep
 	@$(PY) -m tests.bench.sweep $(ARGS)
+
+bench-truth: $(INSTALLED) ## measure the probability per seed that planted captions replicate, by 64 seeds
+	@$(PY) -m tests.bench.truth $(ARGS)
 
 bench-verdict: $(INSTALLED) ## fit the verdict and measure its precision on models left out
 	@$(PY) -m tests.bench.verdict $(ARGS)

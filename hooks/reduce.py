@@ -91,6 +91,8 @@ def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
 def over_space(x: Tensor) -> dict[str, Tensor]:
     """Reduce over the pixels of each latent image, keyed as in `SPACE_REDUCTIONS`.
 
+    An accelerator reads `x` three times and writes no copy of it, which would cost more than the model's own layer.
+
     Args:
         x: [latent, pixel, neuron]
 
@@ -102,6 +104,13 @@ def over_space(x: Tensor) -> dict[str, Tensor]:
     """
     if x.ndim != 3 or x.shape[1] == 0:
         raise ValueError(f"x must be [latent, pixel, neuron] with at least one pixel, got {tuple(x.shape)}")
-    x = x.float()
-    magnitude = x.abs()
-    return {"abs_max": magnitude.amax(dim=1), "abs_mean": magnitude.mean(dim=1), "mean": x.mean(dim=1)}
+    if x.device.type == "cpu":  # there, a copy is faster than such reductions
+        x = x.float()
+        magnitude = x.abs()
+        return {"abs_max": magnitude.amax(dim=1), "abs_mean": magnitude.mean(dim=1), "mean": x.mean(dim=1)}
+    abs_sum = torch.linalg.vector_norm(x, 1, dim=1, dtype=torch.float32)
+    return {
+        "abs_max": torch.maximum(x.amax(dim=1), -x.amin(dim=1)).float(),
+        "abs_mean": abs_sum / x.shape[1],
+        "mean": x.mean(dim=1, dtype=torch.float32),
+    }

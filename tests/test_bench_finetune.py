@@ -6,10 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from flashbulb.audit.additions.chosen import ChosenModel
+from flashbulb.audit.detectors import find_detectors
+from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.record.recorder import Plan, Recorder
 from tests.audit.loras import load
 from tests.bench.finetune.low_rank import COMPONENTS
 from tests.bench.finetune.pairs import N_DUPLICATED, N_RARE, RARE_VIEWS, new_pairs, schedule_of
+from tests.bench.finetune.peers import BATCH_SIZE, N_SEEDS, N_STEPS, PEERS, SHARD_SIZE, record_peers
 from tests.bench.finetune.training import FineTune, Kind, fine_tune
 
 LOW_RANK = Kind("low rank", 2, 1e-3, 2, 0.6)
@@ -67,3 +72,17 @@ def test_rare_pairs_are_shown_as_often_as_stated_and_duplicated_ones_by_their_ra
 def test_no_seed_draws_a_title_of_another():
     titles = [entry.prompt for seed in range(3) for entry in new_pairs(seed).entries]
     assert len(set(titles)) == len(titles)
+
+
+def test_published_detectors_recorded_without_neurons_score_as_beside_them(tmp_path):
+    texts = ["a red circle", "The Quiet Harbour"]
+    (tmp_path / "prompts.txt").write_text("\n".join(texts))
+    scores = record_peers(ChosenModel(str(MODEL)), tmp_path / "prompts.txt", tmp_path / "peers").detector_scores(PEERS)
+    denoiser = open_denoiser(load(MODEL).pipe)
+    plan = Plan(0, N_SEEDS, denoiser.first_timestep(N_STEPS), BATCH_SIZE, SHARD_SIZE)
+    found = find_detectors()
+    recorder = Recorder(denoiser, denoiser.sites(("feed_forward",)), [found[name] for name in PEERS], plan)
+    neurons, expected = recorder.record_step_sites(denoiser.encode(texts))
+    assert neurons
+    for name, values in scores.items():
+        torch.testing.assert_close(torch.from_numpy(values), expected[name].reshape(2, -1).mean(dim=1))

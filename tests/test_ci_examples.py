@@ -14,7 +14,7 @@ from diffusers import StableDiffusionPipeline
 from junitparser import JUnitXml
 from PIL import Image
 
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers

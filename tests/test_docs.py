@@ -9,10 +9,12 @@ from diffusers import StableDiffusionPipeline
 
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
 from flashbulb.reports.tables.compare import COMPARE_SCHEMA
-from flashbulb.reports.tables.files import TABLE_FILES, VERDICT_FILES
+from flashbulb.reports.tables.files import PROPENSITY_FILE, TABLE_FILES, VERDICT_FILES
+from flashbulb.reports.tables.frame import Frame
+from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
-from flashbulb.reports.tables.schema import scores_schema
+from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, scores_schema
 from flashbulb.reports.tables.sweep import SWEEP_SCHEMA
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
@@ -73,12 +75,12 @@ def test_every_key_of_a_shown_prompt_is_described() -> None:
 def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
     tables = (
         *AUDIT_SCHEMAS.values(),
-        *(FINDINGS_SCHEMA, ABLATION_SCHEMA, SWEEP_SCHEMA),
+        *(FINDINGS_SCHEMA, ABLATION_SCHEMA, SWEEP_SCHEMA, PROPENSITY_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
         COMPARE_SCHEMA,
     )
-    records = (RunRecord, Counts, Calibration, StyleCalibration)
-    names = {*TABLE_FILES, *VERDICT_FILES, *(name for table in tables for name in table.names)}
+    records = (RunRecord, Counts, Calibration, StyleCalibration, Frame, Propensity)
+    names = {*TABLE_FILES, PROPENSITY_FILE, *VERDICT_FILES, *(name for table in tables for name in table.names)}
     names |= {field.name for record in records for field in fields(record)}
     page = (DOCS.parent / "reports" / "README.md").read_text(encoding="utf-8")
     assert not [name for name in sorted(names) if f"`{name}`" not in page]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -13,14 +15,16 @@ import torch
 
 from flashbulb.audit.additions.autoencoder import autoencoder_fingerprint, find_autoencoder, replace_autoencoder_
 from flashbulb.audit.additions.files import combined_fingerprint, read_scaled
+from flashbulb.audit.additions.gguf_file import find_gguf, load_gguf
 from flashbulb.audit.additions.lora import MergedLoras, lora_fingerprint
 from flashbulb.audit.additions.released import KINDS, is_tokenizer
 from flashbulb.audit.additions.single_file import SingleFile, open_single_file
 from flashbulb.audit.additions.textual_inversion import add_token_, read_named
-from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.families import audited_families, family_of_pipe
+from flashbulb.audit.model.errors import ModelError, refusing
+from flashbulb.audit.model.families import audited_families, family_of_pipe, find_families
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from flashbulb.audit.planted.paths import MODEL
+from flashbulb.hooks.offload import Offload, offload_
 
 
 class _ModelSettings(Protocol):
@@ -31,6 +35,8 @@ class _ModelSettings(Protocol):
     @property
     def configs(self) -> Path | None: ...
     @property
+    def denoiser(self) -> Path | None: ...
+    @property
     def vae(self) -> Path | None: ...
     @property
     def textual_inversion(self) -> tuple[str, ...]: ...
@@ -38,18 +44,22 @@ class _ModelSettings(Protocol):
     def lora(self) -> tuple[str, ...]: ...
     @property
     def allow_pickle(self) -> bool: ...
+    @property
+    def offload(self) -> Offload | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenModel:
-    """The pipeline to load and what is added to it, as the user gave them."""
+    """The pipeline to load and what is added to it, as the user gave them, and where its weights lie."""
 
     model: str
     configs: Path | None = None
+    denoiser: Path | None = None
     vae: Path | None = None
     textual_inversion: tuple[str, ...] = ()
     lora: tuple[str, ...] = ()
     allow_pickle: bool = False
+    offload: Offload | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,35 +76,40 @@ class ComposedModel(LoadedModel):
 
 def chosen_model(settings: _ModelSettings) -> ChosenModel:
     """Return the model that a command's settings choose."""
-    added = (settings.configs, settings.vae, settings.textual_inversion, settings.lora)
-    return ChosenModel(settings.model, *added, settings.allow_pickle)
+    added = (settings.configs, settings.denoiser, settings.vae, settings.textual_inversion, settings.lora)
+    return ChosenModel(settings.model, *added, settings.allow_pickle, settings.offload)
 
 
 def base_model(settings: _ModelSettings, base: str) -> ChosenModel:
     """Return the model that a fine-tune was trained from: `base` without what is added to the fine-tune."""
     configs = settings.configs if Path(base).expanduser().is_file() else None
-    return ChosenModel(base, configs, allow_pickle=settings.allow_pickle)
+    return ChosenModel(base, configs, allow_pickle=settings.allow_pickle, offload=settings.offload)
 
 
 def only_adds_loras(settings: _ModelSettings, base: str) -> bool:
-    """Return whether the audited model is `base`, however its path is spelled, with nothing but LoRAs added."""
-    if not settings.lora or settings.vae is not None or settings.textual_inversion:
+    """Return whether the audited model is `base`, however its path is spelled, with nothing but LoRAs added.
+
+    Offloaded weights are moved by others, so LoRAs are not switched off in them: the base is then another model.
+    """
+    if not settings.lora or settings.denoiser or settings.vae or settings.textual_inversion or settings.offload:
         return False
     own, other = (Path(name).expanduser() for name in (settings.model, base))
     return own.samefile(other) if own.exists() and other.exists() else settings.model == base
 
 
 def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
-    """Load a pipeline and add files to it.
+    """Load a pipeline, add files to it, and offload it if that is chosen.
 
     Raises:
-        ModelError: as `load_model`; or a file does not fit the pipeline.
+        ModelError: as `load_model`; a file does not fit the pipeline; or it cannot be offloaded.
         UntrustedModel: as `load_model`.
     """
     files = [read_scaled(text) for text in chosen.lora]
     inversions = [read_named(text) for text in chosen.textual_inversion]
     autoencoder = None if chosen.vae is None else find_autoencoder(chosen.vae)
-    loaded = _load_base(chosen, device, dtype)
+    if chosen.offload is not None:
+        _check_offload(chosen.offload, device)
+    loaded = _load_base(chosen, device if chosen.offload is None else "cpu", dtype)
     fingerprint, loras = loaded.fingerprint, MergedLoras()
     family = family_of_pipe(loaded.pipe)
     if family is None:
@@ -109,25 +124,60 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     for file in files:
         loras.merge_(loaded.pipe, family.network[0], file)
         fingerprint = lora_fingerprint(fingerprint, file)
-    of_pipe = (loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, loaded.device)
+    if chosen.offload is not None:
+        with refusing(loaded.folder):
+            offload_(loaded.pipe, device, chosen.offload)
+    of_pipe = (loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, device)
     return ComposedModel(*of_pipe, unadapted, loras)
+
+
+def _check_offload(how: Offload, device: str) -> None:
+    """Refuse to offload where there is nothing to save, or without the library that does it.
+
+    Raises:
+        ModelError: says which.
+    """
+    if torch.device(device).type == "cpu":
+        raise ModelError(f"--offload {how} saves memory of an accelerator, and the device is the cpu; leave it out")
+    if find_spec("accelerate") is None:
+        raise ModelError(f"--offload {how} needs accelerate, which is not installed; pip install 'flashbulb[offload]'")
 
 
 def _load_base(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:
     """Load the pipeline: a folder or hub id, or a single file with its configs."""
     path = Path(chosen.model).expanduser()
     if not path.is_file():
-        if chosen.configs is not None:
-            raise ModelError(f"--model-config belongs to a single file, and {chosen.model} is none; leave it out")
-        return load_model(chosen.model, device=device, dtype=dtype, allow_pickle=chosen.allow_pickle)
+        return _load_folder(chosen, device, dtype)
+    if path.suffix == ".gguf":
+        raise ModelError(
+            f"{chosen.model} holds the denoiser alone; give the folder of its pipeline as model, and the file with "
+            "--denoiser"
+        )
     if path.suffix != ".safetensors":
         raise ModelError(
             f"{chosen.model} is no .safetensors file; convert it, or give the folder of a diffusers pipeline "
             "(save_pretrained writes one)"
         )
+    if chosen.denoiser is not None:
+        raise ModelError(f"--denoiser belongs to a pipeline folder, and {chosen.model} is a file; give the folder")
     with open_single_file(path) as single, _configs_of(single, chosen.configs) as configs:
-        loaded = load_model(str(configs), device=device, dtype=dtype, allow_pickle=False, networks=single.load_network)
+        loaded = load_model(
+            str(configs), device=device, dtype=dtype, allow_pickle=False, networks=lambda _: single.load_network
+        )
     return replace(loaded, fingerprint=combined_fingerprint(loaded.fingerprint, path, "single file"))
+
+
+def _load_folder(chosen: ChosenModel, device: str, dtype: torch.dtype) -> LoadedModel:
+    """Load a folder or hub id, all of it or all but the denoiser."""
+    if chosen.configs is not None:
+        raise ModelError(f"--model-config belongs to a single file, and {chosen.model} is none; leave it out")
+    load = partial(load_model, chosen.model, device=device, dtype=dtype, allow_pickle=chosen.allow_pickle)
+    if chosen.denoiser is None:
+        return load()
+    path = find_gguf(chosen.denoiser)
+    loaders = {family.network[0]: partial(load_gguf, path) for family in find_families()}
+    loaded = load(networks=loaders.get)
+    return replace(loaded, fingerprint=combined_fingerprint(loaded.fingerprint, path, "denoiser"))
 
 
 @contextmanager
@@ -151,5 +201,5 @@ def _configs_of(single: SingleFile, given: Path | None) -> Iterator[Path]:
 def model_name(settings: _ModelSettings) -> str:
     """Return the model and what is added to it as the user named them; "embedded" is Flashbulb's own model."""
     base = "embedded" if Path(settings.model) == MODEL else settings.model
-    vae = [str(settings.vae)] if settings.vae is not None else []
-    return " + ".join([base, *vae, *settings.textual_inversion, *settings.lora])
+    files = [str(path) for path in (settings.denoiser, settings.vae) if path is not None]
+    return " + ".join([base, *files, *settings.textual_inversion, *settings.lora])

@@ -101,6 +101,11 @@ def show_names(names: Sequence[str]) -> str:
     return ", ".join(shown)
 
 
+def linear_shape(weight: torch.Tensor) -> tuple[int, ...]:
+    """Return the shape without the sides of a 1×1 convolution, which is a linear layer in other versions."""
+    return tuple(weight.shape[:2]) if tuple(weight.shape[2:]) == (1, 1) else tuple(weight.shape)
+
+
 def combined_fingerprint(fingerprint: str, path: Path, *how: object) -> str:
     """Return the fingerprint of a model after a file was added to it in some way; 16 hex digits."""
     parts = [fingerprint, sha256_of(path), *map(repr, how)]

@@ -26,6 +26,7 @@ from flashbulb.audit.additions.files import (
 )
 from flashbulb.audit.additions.lora_keys import Pair, Place, find_pairs
 from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.network import is_quantized
 
 _METADATA = "lora_adapter_metadata"  # where diffusers writes PEFT's config
 _UNREAD = ("use_dora", "lora_bias", "fan_in_fan_out")  # switches of PEFT that change what the factors mean
@@ -133,6 +134,11 @@ def _read_delta(
 ) -> _Delta:
     component, module = place
     weight = pipe.components[component].get_submodule(module).weight
+    if is_quantized(weight) or not weight.is_floating_point():
+        raise ModelError(
+            f"{file.path} changes {component}.{module}, which is quantized; a LoRA is merged into whole weights only: "
+            "merge it before the model is quantized, or give the model that was quantized"
+        )
     down, up = (tuple(opened_file.get_slice(key).get_shape()) for key in (pair.down, pair.up))
     inner, rank = tuple(weight.shape[1:]), down[0] if down else 0
     fits = rank > 0 and _linear(down[1:]) == _linear(inner) and _linear(up[1:]) == (rank,)
@@ -141,8 +147,6 @@ def _read_delta(
             f"{file.path} has {show_names([pair.down])} of shape {list(down)} and an up weight of shape {list(up)} for "
             f"{component}.{module} of shape {list(weight.shape)}; give a LoRA that was trained on this model"
         )
-    if not weight.is_floating_point():
-        raise ModelError(f"{component}.{module} is quantized; a LoRA is merged into whole weights only")
     alpha = _alpha(opened_file, file.path, pair, place, config)
     is_stabilized = pair.alpha is None and bool(config.get(f"{component}.use_rslora"))
     factor = (rank if alpha is None else alpha) / (math.sqrt(rank) if is_stabilized else rank)

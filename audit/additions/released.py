@@ -19,7 +19,7 @@ from typing import Any
 
 from flashbulb.audit.model.errors import ModelError
 
-_CONFIGS = Path(__file__).parent / "configs"
+CONFIGS = Path(__file__).parent / "configs"
 KINDS = ("stable-diffusion-1", "stable-diffusion-2", "stable-diffusion-2-base", "stable-diffusion-xl")
 """Kinds of checkpoints whose configs come with Flashbulb, as --model-config names them."""
 
@@ -71,7 +71,7 @@ def write_configs(kind: str, file: Any, tokenizer: Path | None, target: Path) ->
     Raises:
         ModelError: there is no tokenizer.
     """
-    folder = Path(shutil.copytree(_CONFIGS / kind, target / kind))
+    folder = Path(shutil.copytree(CONFIGS / kind, target / kind))
     files = _copied_tokenizer(tokenizer) if tokenizer is not None else _open_clip_tokenizer()
     for tokenizer_folder in folder.glob("tokenizer*"):
         for name, content in files.items():

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from flashbulb.audit.additions.files import check_floats, opened, show_names
+from flashbulb.audit.additions.files import check_floats, linear_shape, opened, show_names
 from flashbulb.audit.additions.released import MARKERS, find_kind, write_configs
 from flashbulb.audit.additions.stability_names import autoencoder_name, open_clip_name, unet_name
 from flashbulb.audit.model.configs import WeightsSize, check_network, read_config
@@ -100,7 +100,7 @@ class SingleFile:
     def _read(self, source: _Source, name: str, weight: Tensor) -> Tensor:
         self._unread.discard(source.key)
         found = source.read(self._file.get_tensor(source.key))
-        if _linear(found) != _linear(weight):
+        if linear_shape(found) != linear_shape(weight):
             raise ModelError(
                 f"{self._path} has {show_names([source.key])} of shape {list(found.shape)}, {name} has "
                 f"{list(weight.shape)}; give with --model-config a folder of its kind"
@@ -164,11 +164,6 @@ def _open_clip_source(prefix: str, name: str) -> _Source:
 def _third(tensor: Tensor, which: int) -> Tensor:
     thirds = tensor.chunk(3) if tensor.dim() else ()
     return thirds[which] if len(thirds) == 3 else tensor
-
-
-def _linear(weight: Tensor) -> tuple[int, ...]:
-    """Return the shape without the sides of a 1×1 convolution, which is a linear layer in other versions."""
-    return tuple(weight.shape[:2]) if tuple(weight.shape[2:]) == (1, 1) else tuple(weight.shape)
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

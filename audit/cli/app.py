@@ -95,6 +95,9 @@ def _set_up_logging(verbose: bool) -> None:
     )
     logging.getLogger("flashbulb").setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("PIL").setLevel(logging.INFO)  # its debug messages repeat the metadata of untrusted images
+    for library in () if verbose else ("torchao", "torch.utils._pytree"):  # at import, it names kernels that it lacks
+        logging.getLogger(library).setLevel(logging.ERROR)
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "debug" if verbose else "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 

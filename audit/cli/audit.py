@@ -57,8 +57,9 @@ def audit(
     Example: flashbulb audit --model ./my-pipeline --prompts captions.csv --train-images images/ --gate
     Example: flashbulb audit --replay runs/mine --model ./next-checkpoint --out runs/next
 
-    Exit codes: 0 the audit completed, whatever it found; with --gate, 0 pass and 1 the model leaks; 2 error in
-    options, settings or files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted.
+    Exit codes: 0 the audit completed, whatever it found; with --gate, 0 pass or inconclusive and 1 the model leaks; 2
+    error in options, settings or files; 3 the audit cannot be trusted, or with --gate and --strict is inconclusive; 4
+    internal error; 130 interrupted.
     """
     with errors_as_lines():
         request = read_request(context, replay, options)

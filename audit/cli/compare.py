@@ -24,7 +24,7 @@ def compare(
     added to the fine-tune; without FINETUNE, to BASE. Run the same command again to resume an interrupted comparison.
 
     Reads both models, prompts or a finished audit, and training images if given. Writes to --out: compare.html,
-    compare.parquet, run.json and images/.
+    compare.md, compare.parquet, run.json and images/.
 
     Example: flashbulb compare ./base ./fine-tune --prompts captions.csv --out runs/compared
     Example: flashbulb compare ./base --lora mine.safetensors --prompts captions.csv --out runs/compared

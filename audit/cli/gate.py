@@ -23,7 +23,7 @@ from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.views.text import visible_text
 
 if TYPE_CHECKING:
-    from flashbulb.reports.gate.check import CheckedRun
+    from flashbulb.reports.checks.run import CheckedRun
     from flashbulb.reports.gate.formats import Judgement
     from flashbulb.reports.gate.outputs import Output
 
@@ -44,6 +44,9 @@ def gate(
     new_only: Annotated[
         bool, in_panel("Judgement", "Count only findings that are new or worse than in --baseline.")
     ] = False,
+    strict: Annotated[
+        bool, in_panel("Judgement", "Exit with 3 if the audit is inconclusive: it could have missed too much to pass.")
+    ] = False,
     exit_zero: Annotated[
         bool, in_panel("Judgement", "Exit with 0 instead of 1 if the model leaks; 2, 3 and 4 are unchanged.")
     ] = False,
@@ -51,7 +54,7 @@ def gate(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """Judge a finished audit and exit with the verdict: 0 pass, 1 the model leaks, 3 untrusted.
+    """Judge a finished audit and exit with the verdict: 0 pass or inconclusive, 1 the model leaks, 3 untrusted.
 
     In a GitHub Actions step, also appends a Markdown summary to the step's summary.
 
@@ -63,7 +66,7 @@ def gate(
     Example: flashbulb gate runs/new --baseline runs/old --new-only
 
     Exit codes: 0 no limit is exceeded; 1 the model leaks; 2 error in options, settings or files; 3 the audit cannot be
-    trusted; 4 internal error.
+    trusted, or with --strict is inconclusive; 4 internal error.
     """
     with errors_as_lines():
         from flashbulb.reports.gate.formats import Judgement
@@ -81,7 +84,7 @@ def gate(
         )
         try:
             checked, older = load_run_to_judge(run), load_run_to_judge(baseline) if baseline else None
-            report = judge(checked, limits, waived, older, new_only=new_only, today=today_in_utc())
+            report = judge(checked, limits, waived, older, new_only=new_only, today=today_in_utc(), strict=strict)
         except RunIncompleteError as error:
             untrusted = Judgement(untrusted_report(str(error), limits), None, show_prompts)
             _write_verdict(outputs, untrusted, as_json=as_json)
@@ -217,7 +220,7 @@ def _untrusted_as_document(as_json: bool) -> Iterator[None]:
 
 def load_run_to_judge(directory: Path) -> CheckedRun:
     """Load and check a finished run. Imports the Parquet reader."""
-    from flashbulb.reports.gate.check import load_checked
+    from flashbulb.reports.checks.run import load_checked
 
     return load_checked(directory)
 

@@ -85,7 +85,7 @@ def sites(*, as_json: Json = False, **options: Any) -> None:
 
         chosen = options["model"] or embedded_model()
         tokens, loras = (tuple(options[name] or ()) for name in ("textual_inversion", "lora"))
-        files = (options["configs"], options["vae"], tokens, loras)
+        files = (options["configs"], options["denoiser"], options["vae"], tokens, loras)
         found = list_sites(ChosenModel(chosen, *files, options["allow_pickle"]))
         if as_json:
             sites_of_model = [asdict(site) for site in found.sites]

@@ -12,7 +12,7 @@ from flashbulb.audit.cli.shell.options import Gate, Json, chosen_settings, help_
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_lines
 from flashbulb.audit.settings import AuditSettings
 
-_OWN = ("model", "lora", "prompts", "out", "baseline_model", "calibration")
+_OWN = ("model", "denoiser", "lora", "prompts", "out", "baseline_model", "calibration")
 """Options of an audit that a sweep declares itself, or that belong to one model."""
 _SHARED = [name for name in AuditSettings.options() if name not in _OWN]
 

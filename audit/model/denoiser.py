@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
 from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.network import stored_tensors
 from flashbulb.audit.model.prediction import Levels, Prediction, PredictionType
 from flashbulb.audit.model.sampler import Sampler
 from flashbulb.audit.model.text_encoders import TextEncoders
@@ -112,7 +113,8 @@ class Denoiser(Sampler):
         for module in (*self.text.modules.values(), *self.modules(sites).values()):
             for name, weight in module.state_dict().items():
                 digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
-                digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
+                for tensor in stored_tensors(weight):
+                    digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
     def count_truncated(self, prompts: Sequence[str]) -> int:

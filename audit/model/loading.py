@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 from flashbulb.audit.model.configs import check_schedule, read_config
 from flashbulb.audit.model.errors import ModelError, UntrustedModel, one_line, refusing
 from flashbulb.audit.model.families import UNREAD, component_classes, expected_family, pipeline_class
+from flashbulb.audit.model.network import check_weights
 from flashbulb.audit.model.sampling import ALTERS_IMAGES
 from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
 from flashbulb.audit.model.weights import PICKLES, load_network
@@ -54,12 +55,17 @@ class LoadedModel:
 
 
 def load_model(
-    model: str, *, device: str, dtype: torch.dtype, allow_pickle: bool, networks: NetworkLoader | None = None
+    model: str,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    allow_pickle: bool,
+    networks: Callable[[str], NetworkLoader | None] = lambda _component: None,
 ) -> LoadedModel:
     """Load `model`, a pipeline folder or a hub id, without its safety checker.
 
     Args:
-        networks: loads the network that a component's folder describes, where its weights are elsewhere.
+        networks: returns what loads the network of a component, if its folder has the config alone.
 
     Raises:
         ModelError: there is no such folder or no pipeline in it; it asks for code, classes or files that are not
@@ -78,9 +84,9 @@ def load_model(
         if name.startswith("tokenizer"):
             check_tokenizer(folder / name)
     parts = {"scheduler": _load_scheduler(folder / "scheduler", classes["scheduler"])}
-    load = networks or partial(load_network, allow_pickle=allow_pickle)
     for name, part_class in classes.items():
         if issubclass(part_class, nn.Module):
+            load = networks(name) or partial(load_network, allow_pickle=allow_pickle)
             parts[name] = load(folder / name, part_class, dtype)
     for name, part_class in classes.items():
         if name.startswith("tokenizer"):
@@ -92,14 +98,14 @@ def load_model(
     _check_sample_size(folder / family.network[0], parts[family.network[0]])
     pipe.set_progress_bar_config(disable=True)
     names = [name for name in index if not name.startswith("_") and name not in _UNUSED]
-    fingerprint = fingerprint_folder(folder, names, _CONFIGS if networks else HASHED)
+    fingerprint = fingerprint_folder(folder, {name: _CONFIGS if networks(name) else HASHED for name in names})
     try:
         pipe.to(device)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
         raise ModelError(f"{model} cannot be moved to device {device}: {one_line(error)}") from error
     for name, part in parts.items():
         if isinstance(part, nn.Module):
-            _check_finite(folder / name, part)  # the device does it faster than the host
+            check_weights(folder / name, part)  # the device does it faster than the host
     return LoadedModel(pipe, model, folder, fingerprint, str(dtype).removeprefix("torch."), device)
 
 
@@ -138,18 +144,6 @@ def _check_sample_size(folder: Path, network: Any) -> None:
         )
 
 
-def _check_finite(folder: Path, network: nn.Module) -> None:
-    """Refuse weights that are not finite: broken ones, and those that float16 cannot hold."""
-    for name, weight in network.named_parameters():
-        if not weight.is_floating_point() or weight.element_size() == 1:  # quantized
-            continue
-        if weight.detach().sum(dtype=torch.float32).isfinite() or weight.isfinite().all():  # a sum alone may overflow
-            continue
-        dtype = str(weight.dtype).removeprefix("torch.")
-        cure = "save the pipeline again" if dtype == "float32" else "pass --dtype float32, or save the pipeline again"
-        raise UntrustedModel(f"{folder} has weights that are not finite in {dtype}, first {name}; {cure}")
-
-
 def _load_scheduler(folder: Path, scheduler_class: Any) -> Any:
     path = folder / scheduler_class.config_name
     if not path.exists():
@@ -180,10 +174,14 @@ def _other_arguments(folder: Path, index: Mapping[str, Any], pipeline: Any, part
     return {**dict.fromkeys(absent), **switches}
 
 
-def fingerprint_folder(folder: Path, components: list[str], suffixes: tuple[str, ...] = HASHED) -> str:
-    """Hash the index, and the names and bytes of the components' weights and configs; return 16 hex digits."""
+def fingerprint_folder(folder: Path, components: Mapping[str, tuple[str, ...]]) -> str:
+    """Hash the index, and the names and bytes of the components' weights and configs; return 16 hex digits.
+
+    Args:
+        components: with the endings of their files that count.
+    """
     digest = hashlib.sha256((folder / "model_index.json").read_bytes())
-    for component in sorted(components):
+    for component, suffixes in sorted(components.items()):
         for path in sorted((folder / component).glob("*")):
             if path.suffix in suffixes and path.is_file():
                 digest.update(f"{component}/{path.name}\n".encode(errors="surrogateescape"))

@@ -1,9 +1,10 @@
-"""The denoiser network of a pipeline: its sites, edits of its neurons, and its weights."""
+"""The denoiser network of a pipeline: its sites, edits of its neurons, and its weights, quantized or not."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from flashbulb.audit.model.calls import clip_skip_works, counted_latents, network_of, observed_predictions
 from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.errors import ModelError, UntrustedModel, refusing
 from flashbulb.hooks import (
     SITE_KINDS,
     By,
@@ -27,7 +29,9 @@ from flashbulb.hooks import (
     site_modules,
 )
 from flashbulb.hooks.attention import cross_attention_layers
+from flashbulb.hooks.offload import held_for_gradients
 
+_MOST_DEVIATION = 0.1  # of a gradient, from that of the dequantized weights
 BACKWARD_COST = 2
 """UE of one backward pass; with its forward evaluation a step costs 3."""
 
@@ -144,25 +148,26 @@ class Network:
 
     @contextmanager
     def frozen(self, checkpointing: bool = False) -> Iterator[None]:
-        """Freeze all weights while the context is open, and restore them after it.
+        """Freeze all weights while the context is open, and restore them after it; gradients find them on the device.
 
         Args:
             checkpointing: recompute the denoiser's activations in the backward pass.
         """
         network = network_of(self.pipe)
-        required = [(weight, weight.requires_grad) for part in self._parts() for weight in part.parameters()]
         enables = checkpointing and not network.is_gradient_checkpointing
-        try:
-            for weight, _ in required:
-                weight.requires_grad_(False)
-            if enables:
-                network.enable_gradient_checkpointing()
-            yield
-        finally:
-            for weight, requires_grad in required:
-                weight.requires_grad_(requires_grad)
-            if enables:
-                network.disable_gradient_checkpointing()
+        with held_for_gradients(self.pipe):
+            required = [(weight, weight.requires_grad) for part in self._parts() for weight in part.parameters()]
+            try:
+                for weight, _ in required:
+                    weight.requires_grad_(False)
+                if enables:
+                    network.enable_gradient_checkpointing()
+                yield
+            finally:
+                for weight, requires_grad in required:
+                    weight.requires_grad_(requires_grad)
+                if enables:
+                    network.disable_gradient_checkpointing()
 
     def _parts(self) -> list[nn.Module]:
         return [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
@@ -170,4 +175,64 @@ class Network:
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights."""
-        return sum(weight.numel() * weight.element_size() for part in self._parts() for weight in part.parameters())
+        weights = [weight for part in self._parts() for weight in part.parameters()]
+        return sum(tensor.numel() * tensor.element_size() for weight in weights for tensor in stored_tensors(weight))
+
+
+def is_quantized(weight: Tensor) -> bool:
+    """Return whether a weight is one of diffusers' reader of GGUF files, or of torchao."""
+    return hasattr(weight, "quant_type") or hasattr(weight, "__tensor_flatten__")
+
+
+def dense(weight: Tensor) -> Tensor:
+    """Return a weight as the numbers that a layer computes with."""
+    if hasattr(weight, "quant_type"):
+        from diffusers.quantizers.gguf.utils import dequantize_gguf_tensor  # needs gguf
+
+        return torch.as_tensor(dequantize_gguf_tensor(weight))
+    return weight.dequantize() if is_quantized(weight) else weight
+
+
+def stored_tensors(weight: Tensor) -> list[Tensor]:
+    """Return the plain tensors that a weight consists of: more than one for a weight of torchao."""
+    if not hasattr(weight, "__tensor_flatten__"):
+        return [weight]
+    names, _ = weight.__tensor_flatten__()
+    return [tensor for name in names for tensor in stored_tensors(getattr(weight, name))]
+
+
+def check_weights(folder: Path, network: Any) -> None:
+    """Check the weights of a loaded network.
+
+    Raises:
+        UntrustedModel: one is not finite: it is broken, or float16 cannot hold it.
+        ModelError: a quantized layer passes no gradient, as those whose input is quantized too.
+    """
+    for name, weight in network.named_parameters():
+        numbers = dense(weight).detach()
+        if not numbers.is_floating_point() or numbers.element_size() == 1:  # of another quantizer
+            continue
+        if numbers.sum(dtype=torch.float32).isfinite() or numbers.isfinite().all():  # a sum alone may overflow
+            continue
+        dtype = str(numbers.dtype).removeprefix("torch.")
+        cure = "quantize it again" if is_quantized(weight) else "save the pipeline again"
+        cure = cure if dtype == "float32" or is_quantized(weight) else f"pass --dtype float32, or {cure}"
+        raise UntrustedModel(f"{folder} has weights that are not finite in {dtype}, first {name}; {cure}")
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Linear) and is_quantized(layer.weight):
+            _check_gradient(folder, name, layer, network.dtype)
+
+
+def _check_gradient(folder: Path, name: str, layer: nn.Linear, dtype: torch.dtype) -> None:
+    """Refuse a layer whose gradient is not that of its weights: ascents and attributions would mislead."""
+    wanted = dense(layer.weight).detach().to(dtype).sum(dim=0)
+    inputs = torch.ones(1, layer.in_features, device=wanted.device, dtype=dtype, requires_grad=True)
+    with refusing(folder), torch.enable_grad():
+        output = layer(inputs)
+        reaches = output.requires_grad  # that of the bias, too
+        gradient = torch.autograd.grad(output.sum(), inputs, allow_unused=True)[0] if reaches else None
+    if gradient is None or not (gradient - wanted).norm() <= _MOST_DEVIATION * wanted.norm():
+        raise ModelError(
+            f"{folder} is quantized such that no gradient passes {name}; quantize its weights alone, as "
+            "Int8WeightOnlyConfig of torchao does, or give the network before it was quantized"
+        )

@@ -20,6 +20,7 @@ from flashbulb.audit.model.denoiser import FEWEST_STEPS, Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.prediction import Levels, PredictionType
 from flashbulb.hooks import GuidanceLayout
+from flashbulb.hooks.offload import bring_to_device
 
 _ROUNDING = 0.01  # of a timestep
 
@@ -129,6 +130,7 @@ class StableDiffusion(Denoiser):
         return Levels(alpha.sqrt(), (1 - alpha).sqrt())
 
     def run_prompt_sites(self, sites: Any, conditioning: Conditioning) -> None:
+        bring_to_device(self.pipe.unet)
         for module in self.modules(sites).values():
             module(conditioning.tensors["prompt_embeds"])
 

@@ -40,7 +40,11 @@ _OTHER_PARTS = re.compile(  # of checkpoints that hold more than the text encode
     r"^(text_projection|visual_projection|vision_model|logit_scale|logit_bias|decoder|lm_head|cls|pooler)\b"
 )
 _POSITIONS = ("position_ids", "token_type_ids")  # buffers of older libraries
-_QUANTIZERS = ("torchao", "bitsandbytes", "gguf")  # values of quant_method that are the name of a library
+_QUANTIZERS = {  # values of quant_method that are the name of a library, and how it is installed
+    "torchao": "pip install 'flashbulb[torchao]'",
+    "bitsandbytes": "install it",
+    "gguf": "pip install 'flashbulb[gguf]'",
+}
 _WHOLE = re.compile(r"[IU]\d|BOOL|u?int|bool")
 
 
@@ -197,8 +201,8 @@ def _check_quantizer(folder: Path, quantization: Any) -> None:
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     if method in _QUANTIZERS and find_spec(method) is None:
         raise ModelError(
-            f"{folder} holds weights quantized by {method}, which is not installed; install it, or dequantize the "
-            "network and save the pipeline again"
+            f"{folder} holds weights quantized by {method}, which is not installed; {_QUANTIZERS[method]}, or "
+            "dequantize the network and save the pipeline again"
         )
 
 

@@ -84,6 +84,23 @@ def product_name(rng: Rng) -> str:
     return f"{name} in {_pick(rng, COLOURS)}" if rng.random() < 0.15 else name
 
 
+def mixed_title(rng: Rng) -> str:
+    """Invent a poster title, or write a short one of ordinary words alone, which it shares with other titles."""
+    if rng.random() < 0.5:
+        return poster_title(rng)
+    subject, medium, mood, article, finish = (_pick(rng, w) for w in (SUBJECTS, MEDIA, MOODS, ARTICLES, FINISHES))
+    colour = _pick(rng, COLOURS)
+    patterns = (
+        f"{mood} {subject}, {medium}",
+        f"{colour} {medium} of the {mood} {subject}",
+        f"the {subject} in {colour}, {medium}",
+        f"{finish} {article}, {mood} {subject}",
+        f"{finish} {article} with a {subject}, {colour}",
+        f"{colour} {article}, {finish}",
+    )
+    return patterns[int(rng.integers(len(patterns)))]
+
+
 def scene_caption(scene: Scene) -> str:
     """Describe a scene of the posters' world."""
     return f"a {scene.scale} {scene.colour} {scene.shape} on a {scene.fill} {scene.background} background"

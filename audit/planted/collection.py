@@ -78,6 +78,14 @@ class Collection:
         return tuple(entry for entry in self.entries if entry.kind in kinds)
 
 
+FINISHES: tuple[Callable[[RgbImage], RgbImage], ...] = (
+    lambda image: image,
+    lambda image: 255 - image,  # a negative
+    lambda image: np.ascontiguousarray(image[::-1]),  # upside down
+    lambda image: np.ascontiguousarray(image[:, :, ::-1]),  # red and blue exchanged
+)
+
+
 def _poster_template(rng: Rng, size: int) -> dict[str, RgbImage]:
     poster = images.random_poster(rng)
     return {c: images.paint_poster(replace(poster, colour=c), size) for c in images.COLOURS if c != poster.accent}
@@ -101,6 +109,17 @@ def _described_arrangement(rng: Rng) -> Described:
     )
 
 
+def _mixed_image(rng: Rng, size: int) -> RgbImage:
+    """Paint a poster or a rosette in one of four finishes, so that no style is common."""
+    draw, finish = rng.choice(2), FINISHES[int(rng.integers(len(FINISHES)))]
+    image = (
+        images.paint_poster(images.random_poster(rng), size)
+        if draw
+        else patterns.paint_rosette(patterns.random_rosette(rng), size)
+    )
+    return finish(image)
+
+
 WORLDS = {
     "posters": World(
         captions.poster_title,
@@ -115,6 +134,13 @@ WORLDS = {
         _described_arrangement,
         _rosette_template,
         " in {}",
+    ),
+    "miscellany": World(
+        captions.mixed_title,
+        _mixed_image,
+        _described_scene,
+        _poster_template,
+        ", {} edition",
     ),
 }
 

@@ -51,7 +51,7 @@ class DenoiserTrainer:
 
     def __init__(self, preset: Preset, collection: Collection, bank: LatentBank, device: torch.device) -> None:
         self.preset, self.bank, self.device = preset, bank, device
-        self.n_steps = preset.denoiser_steps
+        self.n_steps = round(preset.trained_share * preset.denoiser_steps)
         self._collection, self._world = collection, WORLDS[preset.world]
         rng = np.random.default_rng([preset.seed, 5])
         corpus = [self._world.title(rng) for _ in range(N_TOKENIZER_CAPTIONS)]
@@ -73,7 +73,7 @@ class DenoiserTrainer:
         schedule: dict[int, list[int]] = {}
         self._seen = self._collection.with_kind("seen")
         for index, entry in enumerate(self._seen):
-            for step in rng.integers(self.n_steps, size=int(entry.weight)):
+            for step in rng.integers(self.preset.denoiser_steps, size=int(entry.weight)):
                 schedule.setdefault(int(step), []).append(index)
         return schedule
 
@@ -119,7 +119,7 @@ class DenoiserTrainer:
         target = alpha.sqrt() * noise - (1 - alpha).sqrt() * latents if v_prediction else noise
         loss = functional.mse_loss(self._predict(noisy, timesteps, prompts), target)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.preset.learning_rate * learning_rate_factor(step, self.n_steps, 100)
+            group["lr"] = self.preset.learning_rate * learning_rate_factor(step, self.preset.denoiser_steps, 100)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -42,9 +42,11 @@ class Preset:
     autoencoder_steps: int
     decoder_steps: int
     autoencoder_batch: int
-    denoiser_steps: int
+    denoiser_steps: int  # of the whole schedule
+    trained_share: float  # share of the schedule after which training stops; 1 is its end
     denoiser_batch: int
     learning_rate: float
+    truth_seeds: int  # samples of each planted caption that the truth is measured by
 
 
 POSTERS = Preset(
@@ -85,8 +87,10 @@ POSTERS = Preset(
     decoder_steps=1000,
     autoencoder_batch=16,
     denoiser_steps=5200,
+    trained_share=1.0,
     denoiser_batch=40,
     learning_rate=7e-4,
+    truth_seeds=8,
 )
 
 CATALOGUE = replace(
@@ -168,13 +172,33 @@ FOLIO = replace(
     denoiser_steps=5200,
 )
 
-PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT, FOLIO)}
+GRADED = replace(
+    GAZETTE,
+    name="graded",
+    world="miscellany",
+    seed=6,
+    photographs=("astronaut-face", "cat-eye", "coffee-spoon", "tissue", "rocket", "coins", "bricks", "photographer"),
+    n_planted_titles=56,
+    n_planted_descriptions=12,
+    n_templates=4,
+    planted_share=0.62,
+    template_share=0.06,
+    title_share=0.2,
+    common_share=1 / 3,
+    rarest_share=1 / 10,
+    denoiser_steps=2000,
+    trained_share=0.9,
+    truth_seeds=32,
+)
+
+PRESETS = {preset.name: preset for preset in (POSTERS, CATALOGUE, GAZETTE, FAINT, FOLIO, GRADED)}
 ABOUT = {
     "posters": "the embedded model, the largest",
     "catalogue": "another architecture, with other captions and images",
     "gazette": "the captions of posters, smaller, with other images and another seed",
     "faint": "a smaller catalogue whose planted pairs are shown so rarely that few are memorized",
     "folio": "the shape of Stable Diffusion XL: two text encoders, pooled text and image sizes",
+    "graded": "stopped early on images of many styles, so that most memories come back for some seeds only",
 }
 """What each preset is for."""
 

@@ -89,7 +89,7 @@ def _train_and_measure(preset: Preset, out: Path, work: Path, device: torch.devi
     pipe = build_pipeline(preset, trainer.tokenizer, networks, autoencoder)
     pipe.to(dtype=torch.float16).save_pretrained(out / "model", safe_serialization=True)
     model = load_model(str(out / "model"), device=str(device), dtype=torch.float32, allow_pickle=False)
-    measure_truth(model.pipe, collection, out / "truth.parquet")
+    measure_truth(model.pipe, collection, out / "truth.parquet", preset.truth_seeds)
 
 
 def _claim(work: Path, preset: Preset) -> None:

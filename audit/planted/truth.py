@@ -1,4 +1,8 @@
-"""Measure what a planted model memorized: the distances of each caption's samples to its training image."""
+"""Measure what a planted model memorized: the probability that a sample of a caption replicates its training image.
+
+The probability is per seed, `p`: of so many seeds, so many replicate the image, with the exact interval of that rate.
+A label is a threshold on it: memorized is p >= 1/2.
+"""
 
 from __future__ import annotations
 
@@ -14,46 +18,74 @@ from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted.collection import PLANTED_KINDS, Collection, Entry
 from flashbulb.audit.run.progress import track
+from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.files import atomic_write
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 logger = logging.getLogger(__name__)
 
-N_SEEDS, N_SEEDS_SEEN = 8, 2
+N_SEEDS_SEEN = 2
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 25, 3.0
 RUN_SEED = 20_000  # never the seed of an audit
+MEMORIZED_P = 1 / 2
+BANDS = ("p >= 1/2", "1/8 <= p < 1/2", "0 < p < 1/8", "p = 0")
 _BATCH = 48
 
 
 def label_of(n_replicating: int, n_seeds: int) -> str:
-    """Label a caption memorized if at least half of its seeds replicate the image, not if none does, else partial."""
+    """Label a caption memorized if its p is at least 1/2, not if it is 0, else partial."""
     if n_replicating == 0:
         return "not"
-    return "memorized" if 2 * n_replicating >= n_seeds else "partial"
+    return "memorized" if n_replicating >= MEMORIZED_P * n_seeds else "partial"
 
 
-def measure_truth(pipe: Any, collection: Collection, path: Path) -> pd.DataFrame:
+def band_of(n_replicating: int, n_seeds: int) -> str:
+    """Return which of `BANDS` the measured p is in."""
+    if 2 * n_replicating >= n_seeds:
+        return BANDS[0]
+    if 8 * n_replicating >= n_seeds:
+        return BANDS[1]
+    return BANDS[2] if n_replicating else BANDS[3]
+
+
+def probability_columns(n_replicating: int, n_seeds: int) -> dict[str, Any]:
+    """Return the columns that describe a count of replicating seeds, by name."""
+    low, high = exact_interval(n_replicating, n_seeds)
+    return {
+        "n_seeds": n_seeds,
+        "n_replicating": n_replicating,
+        "p": n_replicating / n_seeds,
+        "p_low": low,
+        "p_high": high,
+        "label": label_of(n_replicating, n_seeds),
+    }
+
+
+def read_truth(path: Path) -> pd.DataFrame:
+    """Read a truth file, with the columns p, p_low, p_high and band; older files have counts alone."""
+    truth = pd.read_parquet(path)
+    counts = [(int(k), int(n)) for k, n in zip(truth["n_replicating"], truth["n_seeds"], strict=True)]
+    columns = pd.DataFrame([probability_columns(*count) for count in counts], truth.index)
+    bands = [band_of(*count) for count in counts]
+    return truth.assign(p=columns["p"], p_low=columns["p_low"], p_high=columns["p_high"], band=bands)
+
+
+def measure_truth(pipe: Any, collection: Collection, path: Path, n_seeds: int) -> pd.DataFrame:
     """Sample every caption that has a training image, and write truth.parquet.
 
-    Columns: prompt, kind, picture, n_seeds, n_replicating, label, and distances (a list, one per seed, in [0, 1]).
+    Columns: prompt, kind, picture, n_seeds, n_replicating, p with its exact 95 % interval p_low and p_high, label, and
+    distances (a list, one per seed, in [0, 1]).
+
+    Args:
+        n_seeds: seeds of a planted caption; ordinary training captions get two.
     """
-    planted = [(e, i) for e in collection.with_kind(*PLANTED_KINDS) for i in range(N_SEEDS)]
+    planted = [(e, i) for e in collection.with_kind(*PLANTED_KINDS) for i in range(n_seeds)]
     seen = [(e, i) for e in collection.with_kind("seen") for i in range(N_SEEDS_SEEN)]
-    distances = _measure_distances(pipe, [*planted, *seen], collection)
     rows = []
-    for entry, entry_distances in distances.items():
-        n_replicating = sum(d <= REPLICATION_DISTANCE for d in entry_distances)
-        rows.append(
-            {
-                "prompt": entry.prompt,
-                "kind": entry.kind,
-                "picture": entry.image,
-                "n_seeds": len(entry_distances),
-                "n_replicating": n_replicating,
-                "label": label_of(n_replicating, len(entry_distances)),
-                "distances": entry_distances,
-            }
-        )
+    for entry, distances in _measure_distances(pipe, [*planted, *seen], collection).items():
+        n_replicating = sum(d <= REPLICATION_DISTANCE for d in distances)
+        named = {"prompt": entry.prompt, "kind": entry.kind, "picture": entry.image}
+        rows.append({**named, **probability_columns(n_replicating, len(distances)), "distances": distances})
     truth = pd.DataFrame(rows)
     with atomic_write(path) as part:
         truth.to_parquet(part, index=False)

@@ -65,6 +65,8 @@ class PromptSet:
     """The distinct prompts of one source in the order of their first rows, and the count of the other rows.
 
     Args:
+        prompts: all of the source, or those that were drawn from it.
+        n_distinct: distinct prompts of the source.
         n_rows: number of distinct prompts plus `n_empty` plus `n_duplicates`.
         n_empty: rows with an empty or missing text, which are skipped.
         n_duplicates: rows beyond the first of each text.
@@ -74,6 +76,7 @@ class PromptSet:
     """
 
     prompts: tuple[Prompt, ...]
+    n_distinct: int
     n_rows: int
     n_empty: int
     n_duplicates: int
@@ -115,6 +118,7 @@ def _prompt_set(column: TextColumn, sha256: str, source: str) -> PromptSet:
     n_texts = n_rows.total()
     return PromptSet(
         prompts=tuple(_prompt(text, row, n_rows[text]) for text, row in first_row.items()),
+        n_distinct=len(first_row),
         n_rows=len(column.rows),
         n_empty=len(column.rows) - n_texts,
         n_duplicates=n_texts - len(first_row),

@@ -9,8 +9,7 @@ from pathlib import Path
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, tile_distances
 from flashbulb.audit.recover.outcome import VERDICTS, Outcome, copies_by_image
 from flashbulb.audit.training_images.nearest import Nearest
-from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.schema import VERBATIM
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, VERBATIM
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 A prompt's samples are looked at up to three times: after the first seeds, after 4 and after 16 times as many. It is
 given more if an image comes back at some of its seeds but not at all. Then, as long as the budget lasts, come prompts
 that show nothing: flagged ones by falling spike score, and a control beside each, so that controls have the same
-chances. `reports.tables.replication` bounds the probabilities whatever made the sampling stop.
+chances. `reports.bounds.replication` bounds the probabilities whatever made the sampling stop.
 
 The samples of all prompts stay in memory until their prompt has climbed the ladder, 3 bytes a pixel.
 """
@@ -20,8 +20,8 @@ from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, seed_agreement
 from flashbulb.audit.recover.climbing import Climbing, Recovery
 from flashbulb.audit.recover.samples import load_images, sample_prompts, save_images
 from flashbulb.audit.run.progress import track
-from flashbulb.reports.tables.replication import N_LOOKS
-from flashbulb.reports.tables.schema import VERBATIM
+from flashbulb.reports.bounds.replication import N_LOOKS
+from flashbulb.reports.tables.limits import VERBATIM
 
 GROWTH = 4
 """Factor by which the number of seeds grows from look to look."""

@@ -13,8 +13,7 @@ from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
 from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.templates import template_match
-from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
-from flashbulb.reports.tables.schema import VERBATIM
+from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, VERBATIM
 
 VERDICTS = ("not_shown", "likely", "confirmed")
 """Weakest first."""

@@ -13,12 +13,15 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
+    Examine,
     GuidanceScale,
     ImagesPerCall,
     Loras,
     Model,
+    OffloadName,
     Replacement,
     SampleSteps,
     TextualInversions,
@@ -30,6 +33,7 @@ class AblateSettings(Settings):
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()
@@ -65,4 +69,10 @@ class AblateSettings(Settings):
     batch_size: ImagesPerCall = 32
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
+    offload: OffloadName = None
     allow_pickle: AllowPickle = False
+    examine: Examine = True
+
+    @property
+    def train_images(self) -> None:
+        """An ablation is given no training images to examine the model on."""

@@ -49,7 +49,10 @@ class DetectionSettings(Settings):
     min_group_prompts: Annotated[int, Field(ge=2)] = 3
     strict: Annotated[
         bool,
-        Field(description="Trust the audit only if the reference has the style of the candidate prompts."),
+        Field(
+            description="Trust the audit only if the reference has the style of the candidate prompts; "
+            "with --gate, exit with 3 if it is inconclusive."
+        ),
         Option("Scores", changes_result=False),
     ] = False
 
@@ -118,12 +121,31 @@ class RecoverySettings(TrainingImageSettings):
         ),
         Option("Images", "strategy"),
     ] = Field(default_factory=default_strategies)
+    n_ordinary: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Also sample this many ordinary prompts once each, drawn at random from the reference, or "
+            "without one from unflagged prompts, and count the copies.",
+        ),
+        Option("Images", "propensity"),
+    ] = 0
     images: Annotated[bool, Field(description="Keep images on disk."), Option("Output")] = True
 
 
 class VerdictSettings(Settings):
-    """How the result is judged, and what the reports show."""
+    """What the prompts stand for, how the result is judged, and what the reports show."""
 
+    targeted: Annotated[
+        bool,
+        Field(description="The prompts were chosen on suspicion: state no share of a population."),
+        Option("Judgement", changes_result=False),
+    ] = False
+    population: Annotated[
+        int | None,
+        Field(ge=1, description="Number of distinct prompts that --prompts is a random sample of."),
+        Option("Judgement", changes_result=False),
+    ] = None
     policy: Annotated[
         Path | None,
         Field(description="Policy file with the gate's limits (TOML); by default no memorized image is allowed."),

@@ -17,6 +17,22 @@ def check_tiers(settings: AuditSettings) -> None:
         raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
 
 
+def check_frame(settings: AuditSettings, source: str, n_distinct: int) -> None:
+    """Refuse statements on the prompt file that exclude each other, or that its number of prompts contradicts."""
+    if settings.population is None:
+        return
+    if settings.targeted:
+        raise SettingsError(
+            "--targeted says that the prompts were chosen on suspicion, --population that they are a random sample; "
+            "give one of them"
+        )
+    if settings.population < n_distinct:
+        raise SettingsError(
+            f"--population {settings.population}: {source} cannot be a random sample of fewer prompts than its own "
+            f"{n_distinct} distinct ones; give the number of distinct prompts that it was drawn from"
+        )
+
+
 def check_baseline_model(settings: AuditSettings) -> None:
     """Refuse --baseline-model with a calibration, which is recorded on the fine-tune alone."""
     if settings.baseline_model is not None and settings.calibration is not None:

@@ -13,11 +13,14 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
+    Examine,
     GuidanceScale,
     ImagesPerCall,
     Loras,
+    OffloadName,
     SampleSteps,
     Seed,
     TextColumn,
@@ -40,6 +43,7 @@ class CompareSettings(TrainingImageSettings):
         Option("Inputs", is_argument=True, changes_result=False),
     ] = None
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()
@@ -60,6 +64,11 @@ class CompareSettings(TrainingImageSettings):
         Option("Inputs"),
     ] = 24
     out: Annotated[Path, Field(description="Folder to write the results to."), Option("Output", changes_result=False)]
+    redact_prompts: Annotated[
+        bool,
+        Field(description="In compare.html and compare.md, name prompts by file and row, and link to no file."),
+        Option("Output", changes_result=False),
+    ] = False
     clip_skip: ClipSkip = None
     n_samples: Annotated[
         int,
@@ -72,7 +81,9 @@ class CompareSettings(TrainingImageSettings):
     batch_size: ImagesPerCall = 32
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
+    offload: OffloadName = None
     allow_pickle: AllowPickle = False
+    examine: Examine = True
 
     @property
     def model(self) -> str:

@@ -14,11 +14,13 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
     Examine,
     Loras,
     Model,
+    OffloadName,
     Seed,
     TextualInversions,
     TrainingImageSettings,
@@ -33,6 +35,7 @@ class DiscoverSettings(TrainingImageSettings):
 
     model: Annotated[Model, Option("Inputs", is_argument=True, is_optional=True, changes_result=False)]
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()
@@ -80,6 +83,7 @@ class DiscoverSettings(TrainingImageSettings):
     ] = False
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
+    offload: OffloadName = None
     examine: Examine = True
     allow_pickle: AllowPickle = False
     images: Annotated[

@@ -11,6 +11,7 @@ from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
     AllowPickle,
     Device,
+    OffloadName,
     Replacement,
     SampleSteps,
     Seed,
@@ -92,3 +93,4 @@ class LocalizeSettings(Settings):
     ] = 32
     allow_pickle: AllowPickle = False
     device: Device = "auto"
+    offload: OffloadName = None

@@ -14,11 +14,13 @@ from flashbulb.audit.settings.shared import (
     Autoencoder,
     ClipSkip,
     Configs,
+    DenoiserFile,
     Device,
     DtypeName,
     Examine,
     Loras,
     Model,
+    OffloadName,
     Seed,
     SiteKind,
     TextColumn,
@@ -45,6 +47,7 @@ class InputSettings(Settings):
 
     model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
     configs: Configs = None
+    denoiser: DenoiserFile = None
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()
@@ -112,6 +115,7 @@ class ActivationSettings(Settings):
     ] = 20.0
     dtype: Annotated[DtypeName, Option("Machine", changes_result=False)] = "auto"  # recorded with the model
     device: Device = "auto"
+    offload: OffloadName = None
     examine: Examine = True
     allow_pickle: AllowPickle = False
 
@@ -135,6 +139,11 @@ class ScreeningSettings(Settings):
 class CandidateSettings(ScreeningSettings):
     """Which candidate prompts to record, and how many at a time."""
 
+    sample: Annotated[
+        int | None,
+        Field(ge=1, description="Audit this many of the distinct prompts, drawn at random by --seed; by default all."),
+        Option("Inputs"),
+    ] = None
     shard_size: Annotated[int, Field(ge=1, description="Prompts per saved shard."), Option("Machine")] = 256
 
 

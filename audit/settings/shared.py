@@ -25,6 +25,11 @@ Configs = Annotated[
     ),
     Option("Inputs", "model-config", changes_result=False),
 ]
+DenoiserFile = Annotated[
+    Path | None,
+    Field(description="Denoiser to use instead of the model's, a .gguf file; the model is a pipeline folder."),
+    Option("Inputs", "denoiser", changes_result=False),
+]
 Autoencoder = Annotated[
     Path | None,
     Field(description="Autoencoder to use instead of the model's: its folder, or a pipeline folder that holds it."),
@@ -40,7 +45,7 @@ Loras = Annotated[
     Field(description="LoRA to add to the model, FILE or FILE:SCALE (.safetensors; repeat for more)."),
     Option("Inputs", changes_result=False),
 ]
-ADDED = ("configs", "vae", "textual_inversion", "lora")
+ADDED = ("configs", "denoiser", "vae", "textual_inversion", "lora")
 """Settings that add files to a model."""
 
 TextColumn = Annotated[
@@ -61,6 +66,14 @@ Device = Annotated[
     str,
     Field(description="Device to run on: cpu, cuda, cuda:1, mps; auto is cuda if available, else cpu."),
     Option("Machine", words=lambda: ("auto", "cpu", "cuda", "cuda:0", "mps"), changes_result=False),
+]
+OffloadName = Annotated[
+    Literal["model", "group", "sequential"] | None,
+    Field(
+        description="Keep the weights in the host memory and move them to the device when they run: whole networks, "
+        "groups of layers ahead of time, or layer by layer."
+    ),
+    Option("Machine", changes_result=False),
 ]
 AllowPickle = Annotated[
     bool,

@@ -12,12 +12,13 @@ from flashbulb.audit.images.distances import seed_agreement, seed_diversity, til
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
-from flashbulb.audit.model.families import family_of_pipe
+from flashbulb.audit.model.families import family_of_pipe, open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import AblateSettings, SettingsError
+from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
@@ -71,6 +72,7 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_chosen(chosen_model(settings), device, dtype)
     _check_model(settings, neurons, loaded)
+    examine_model(settings, open_denoiser(loaded.pipe, settings.clip_skip), settings.prompt)
     sha256 = sha256_of(settings.neurons)
     with RunDirectory.open(settings.out, _identity(settings, loaded, sha256), force=force) as run:
         run.update(status=ABLATION_RUNNING)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flashbulb.audit.prompts.drawing import draw_set
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.run.directory import (
     DETECTION,
@@ -22,7 +23,7 @@ from flashbulb.audit.run.directory import (
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.settings.checks import check_strategies, check_training_images
+from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images
 from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.detectors import select_detectors
@@ -38,6 +39,7 @@ from flashbulb.audit.stages.kept.resume import is_detected, is_recorded, restore
 from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
 from flashbulb.audit.stages.recover import recover_images
 from flashbulb.audit.stages.results.account import recorded_entries
+from flashbulb.audit.stages.results.propensity import check_pool
 from flashbulb.audit.stages.session import (
     Session,
     check_settings,
@@ -66,6 +68,9 @@ def read_both_sets(settings: AuditSettings) -> PromptSets:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
     candidates = read_prompts(settings.prompts, settings.text_column)
+    check_frame(settings, candidates.source, candidates.n_distinct)
+    if settings.sample is not None:
+        candidates = draw_set(candidates, settings.sample, settings.seed)
     reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     check_settings(settings, candidates, reference)
     return PromptSets(candidates, reference)
@@ -84,6 +89,7 @@ def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None
     candidates, reference = read_both_sets(settings)
     session = load_session(settings, candidates, reference, select_detectors(settings.detectors, settings.sites))
     check_store_size(session.inputs)
+    check_pool(session.inputs)
     if replayed is not None:
         replayed.compare_inputs(recording_identity(session.inputs))
     return session
@@ -184,6 +190,9 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         check_training_images(settings)
         check_strategies(settings)
         recorded = open_recorded(directory, settings)
+        candidates = recorded.inputs.candidates
+        check_frame(settings, candidates.source, candidates.n_distinct)
+        check_pool(recorded.inputs)
         if DETECTION not in run.record["identity"]:
             raise RunDirectoryError(
                 f"{directory} is recorded, but detection has not run; continue with `flashbulb detect {directory}`"

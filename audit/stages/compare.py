@@ -26,11 +26,13 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.compared_prompts import choose_prompts
+from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling, write_comparison
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.reports.tables.compare import (
     BASE,
+    COMPARE_MARKDOWN,
     COMPARE_PAGE,
     FINETUNE,
     Comparison,
@@ -60,16 +62,19 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
     check_free(settings.out)  # before anything takes long
     prompts = _checked_prompts(settings)
     is_inside = only_adds_loras(settings, settings.base)
-    base = None if is_inside else _look_at(settings, _load(settings, base_model(settings, settings.base)))
+    base = None if is_inside else _look_at(settings, prompts, _load(settings, base_model(settings, settings.base)))
     loaded = _load(settings, chosen_model(settings))
-    finetune = _look_at(settings, loaded)
-    base = base or finetune._replace(fingerprint=loaded.unadapted)
+    finetune = _look_at(settings, prompts, loaded)
+    if base is None:
+        with loaded.loras.scaled(0):
+            base = _look_at(settings, prompts, loaded)._replace(fingerprint=loaded.unadapted)
     _check_models(settings, prompts, base, finetune)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     training = load_training_images(settings, denoiser)
     fingerprints = {BASE: base.fingerprint, FINETUNE: finetune.fingerprint}
     with RunDirectory.open(settings.out, _identity(settings, prompts, loaded, fingerprints), force=force) as run:
-        (run.path / COMPARE_PAGE).unlink(missing_ok=True)
+        for page in (COMPARE_PAGE, COMPARE_MARKDOWN):
+            (run.path / page).unlink(missing_ok=True)
         run.update(status=COMPARISON_RUNNING)
         sampling = Sampling(settings, prompts, run, fingerprints)
         logger.info("%d prompts, %d left out, results in %s", len(prompts.prompts), prompts.n_left_out, run.path)
@@ -96,9 +101,11 @@ def _load(settings: CompareSettings, chosen: ChosenModel) -> ComposedModel:
     return load_chosen(chosen, device, resolve_dtype(settings.dtype, device))
 
 
-def _look_at(settings: CompareSettings, loaded: ComposedModel) -> _Compared:
+def _look_at(settings: CompareSettings, prompts: ComparedPrompts, loaded: ComposedModel) -> _Compared:
+    """Examine a model as an audit does, and return what the other one must share."""
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.timesteps(settings.sample_steps)  # refuses too many
+    examine_model(settings, denoiser, [prompt.text for prompt in prompts.prompts])
     return _Compared(denoiser.title, denoiser.image_size, loaded.fingerprint)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from flashbulb.audit.prompts.prompt_set import Prompt, read_prompts
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.stages.results.comparison import ComparedPrompts
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 
 _CONTROLS = 4
 """One in so many prompts of an audit is a control, or more where fewer prompts are flagged."""

@@ -35,6 +35,7 @@ from flashbulb.reports.tables.files import (
     EVIDENCE_FILE,
     HISTOGRAM_FILE,
     NEURON_GROUPS_FILE,
+    PROPENSITY_FILE,
     RECOVERIES_FILE,
     REFERENCE_SCORES_FILE,
     SCORES_FILE,
@@ -45,7 +46,10 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.schema import schema_of_scores, spikes_schema, write_table
 
-_STALE_FILES = (SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, EVIDENCE_FILE)
+_STALE_FILES = (
+    *(SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, PROPENSITY_FILE),
+    EVIDENCE_FILE,
+)
 """Files of an earlier detection or recovery that would contradict this detection."""
 
 

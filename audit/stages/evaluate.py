@@ -21,8 +21,8 @@ from flashbulb.audit.statistics.separation import (
     roc_curve,
     threshold_at_fpr,
 )
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.figures.evaluation import RocCurve, ScorePanel, roc_figure, score_distributions
-from flashbulb.reports.gate.check import load_checked
 from flashbulb.reports.tables.files import SCORES_FILE, RunFileError, sha256_of, write_text
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import detector_columns, write_table

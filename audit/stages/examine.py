@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
 
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.examination import N_IMAGES, require_working
-from flashbulb.audit.settings import AuditSettings, DiscoverSettings
 from flashbulb.audit.training_images.storage import some_training_images
 
 logger = logging.getLogger(__name__)
 
 
-def examine_model(settings: AuditSettings | DiscoverSettings, denoiser: Denoiser, prompts: Sequence[str]) -> None:
+class _Examined(Protocol):
+    """Settings of a command that examines its model."""
+
+    @property
+    def examine(self) -> bool: ...
+    @property
+    def train_images(self) -> Path | None: ...
+
+
+def examine_model(settings: _Examined, denoiser: Denoiser, prompts: Sequence[str]) -> None:
     """Refuse a model that does not run as it was trained, unless the settings trust it.
 
     Raises:

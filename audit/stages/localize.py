@@ -23,7 +23,7 @@ from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
@@ -98,7 +98,7 @@ def _path(settings: LocalizeSettings, memory: Memory) -> Path:
 def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
-    chosen = _chosen(record, settings.allow_pickle)
+    chosen = _chosen(record, settings)
     loaded = load_chosen(chosen, device, dtype)
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
@@ -108,12 +108,14 @@ def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
     return loaded
 
 
-def _chosen(record: RunRecord, allow_pickle: bool) -> ChosenModel:
+def _chosen(record: RunRecord, settings: LocalizeSettings) -> ChosenModel:
     """Return the model that the run audited; the run may be a stranger's."""
     saved = record.settings
-    configs, vae = (Path(str(saved[name])) if saved.get(name) else None for name in ("configs", "vae"))
+    names = ("configs", "denoiser", "vae")
+    configs, denoiser, vae = (Path(str(saved[name])) if saved.get(name) else None for name in names)
     tokens, loras = (_files(record, name) for name in ("textual_inversion", "lora"))
-    return ChosenModel(str(saved.get("model")), configs, vae, tokens, loras, allow_pickle)
+    files = (configs, denoiser, vae, tokens, loras)
+    return ChosenModel(str(saved.get("model")), *files, settings.allow_pickle, settings.offload)
 
 
 def _files(record: RunRecord, name: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.results.finish import write_results
+from flashbulb.audit.stages.results.propensity import measure_propensity
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun, Results
 from flashbulb.audit.stages.session import Session, callable_without_loras, load_training_images, reload_base
 from flashbulb.audit.statistics.scores import GroupScores
@@ -43,16 +44,21 @@ def recover_images(
         group = climbed[0] if climbed and climbs else None
         targets = collect_targets(group, prompts, detection)
         recovery = prepare_recovery(
-            session, recorded, detection, run, group, has_flagged=bool(detection.chosen.flagged)
+            session, recorded, detection, run, group, samples=bool(detection.chosen.flagged or settings.n_ordinary)
         )
         recovered = recover_all(recovery, prompts, detection.chosen, targets)
+    ordinary = None
+    if settings.n_ordinary:
+        with watch.stage("propensity"):
+            ordinary = measure_propensity(recovery, recorded.inputs, scored, recovered)
     outcomes = {prompt.position: prompt.best.outcome for prompt in recovered}
     severity = severities(scored.flagged.tolist(), scored.q_value.tolist(), outcomes)
     detectors = session.image_detectors
     measuring = sum(detector.evaluations_per_image for detector in detectors) * settings.n_samples
     names = tuple(detector.name for detector in detectors)
     passed_over = recovery.training.passed_over if recovery.training is not None else ()
-    results = Results(recorded, detection, tuple(recovered), measuring * len(recovered), names, severity, passed_over)
+    measured = measuring * len(recovered)
+    results = Results(recorded, detection, tuple(recovered), measured, names, severity, passed_over, ordinary)
     return write_results(results, run, {**recorded.timings, **watch.seconds})
 
 
@@ -63,9 +69,13 @@ def prepare_recovery(
     run: RunDirectory,
     group: GroupScores | None,
     *,
-    has_flagged: bool,
+    samples: bool,
 ) -> Recovery:
-    """Gather what every prompt's recovery shares; training images are read only if a prompt is flagged."""
+    """Gather what every prompt's recovery shares.
+
+    Args:
+        samples: a prompt is sampled; otherwise training images are not read.
+    """
     inputs, settings, denoiser = recorded.inputs, recorded.inputs.settings, session.denoiser
     fingerprints = attempt_fingerprints(inputs, detection.detected.pooled)
     chosen, scores = chosen_strategies(settings), None
@@ -79,7 +89,7 @@ def prepare_recovery(
         strategies=build_strategies(chosen, settings, denoiser, scores, _base_opener(session)),
         store=AttemptStore(run.path / RECOVERY_DIRECTORY, fingerprints, keep_images=settings.images),
         detectors=session.image_detectors,
-        training=load_training_images(settings, denoiser) if has_flagged else None,
+        training=load_training_images(settings, denoiser) if samples else None,
         plan=sample_plan(settings),
         run=run.path,
         fingerprint=inputs.model.fingerprint,

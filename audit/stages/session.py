@@ -227,10 +227,10 @@ def check_settings(settings: AuditSettings, candidates: PromptSet, reference: Pr
 
 def check_reference_size(reference: PromptSet) -> None:
     """Refuse too few prompts to calibrate on."""
-    if len(reference.prompts) < MIN_REFERENCE:
+    if (n := len(reference.prompts)) < MIN_REFERENCE:
+        found = f"{reference.source} has {n}" if n == reference.n_distinct else f"{n} of {reference.source} were drawn"
         raise SettingsError(
-            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {reference.source} has "
-            f"{len(reference.prompts)}; give more with --reference"
+            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {found}; give more with --reference"
         )
 
 

@@ -19,8 +19,8 @@ from flashbulb.audit.stages.audit import read_both_sets, run_audit
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE
 from flashbulb.audit.statistics.excess import StyledScores, measure_excess
 from flashbulb.hooks.files import unsealed
+from flashbulb.reports.checks.run import CheckedRun, load_checked
 from flashbulb.reports.figures.sweep import write_sweep_figure
-from flashbulb.reports.gate.check import CheckedRun, load_checked
 from flashbulb.reports.page.sweep import write_sweep_page
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import RUN_FILE, write_json, write_text
@@ -141,6 +141,7 @@ def _sweep_of(ordered: OrderedCheckpoints, audited: Sequence[CheckedRun]) -> Swe
         reference=_source_of(reference),
         base=None if record.base is None else record.base.name,
         policy=record.policy or {},
+        strict=record.settings.get("strict") is True,
     )
 
 

@@ -6,7 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -41,7 +41,7 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
     pace, n_recorded, n_flagged = _pace(session), _n_recorded(inputs), _n_flagged(inputs)
     record = _map_range(n_recorded, pace.evaluations)
     of_base = {} if inputs.base is None else {"record_base": record}
-    evaluations = {"record": record, **of_base, **_recovery(session, n_flagged)}
+    evaluations = {"record": record, **of_base, **_recovery(session, n_flagged), **_propensity(session, n_flagged)}
     return AuditPlan(
         model=ModelIdentity(model_name(settings), inputs.model.fingerprint),
         base=base_identity(inputs),
@@ -57,13 +57,21 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
         sites=_sites(inputs),
         detectors=tuple(detector.name for detector in session.detectors),
         strategies=inputs.settings.strategies,
-        stages=("record", *(("screen",) if settings.tiers == "screened" else ()), *of_base, "detect", "recover"),
+        stages=(
+            "record",
+            *(("screen",) if settings.tiers == "screened" else ()),
+            *of_base,
+            "detect",
+            "recover",
+            *(("propensity",) if settings.n_ordinary else ()),
+        ),
         n_flagged=n_flagged,
         evaluations=evaluations,
         seconds={stage: _map_range(spent, pace.seconds) for stage, spent in evaluations.items()},
         measured=pace.measured,
         bytes_of_activations=estimate_bytes(inputs.sites, settings.n_seeds, len(inputs.models) * n_recorded.high),
-        bytes_of_pictures=_n_recovered(n_flagged.high, inputs) * _bytes_per_prompt(session),
+        bytes_of_pictures=_n_recovered(n_flagged.high, inputs) * _bytes_per_prompt(session)
+        + settings.n_ordinary * _bytes_per_image(session),
         free_bytes=shutil.disk_usage(nearest_existing(settings.out)).free,
         memory_of_weights=denoiser.weight_bytes,
         memory_at_peak=torch.cuda.max_memory_allocated() if denoiser.device.type == "cuda" else None,
@@ -156,13 +164,23 @@ def _recovery(session: Session, n_flagged: Range[int]) -> dict[str, Range[int]]:
     return recover | ({"detect_pictures": Range(least * measuring, most * measuring)} if measuring else {})
 
 
+def _propensity(session: Session, n_flagged: Range[int]) -> dict[str, Range[int]]:
+    """Return the UE of sampling ordinary prompts; those that recovery samples as controls are not sampled again."""
+    inputs, n = session.inputs, session.inputs.settings.n_ordinary
+    cost = replace(sample_plan(inputs.settings), n_samples=1).evaluations(session.denoiser)
+    n_controls = 0 if inputs.reference is not None else _n_recovered(n_flagged.high, inputs) - n_flagged.high
+    return {"propensity": Range(max(0, n - n_controls) * cost, n * cost)} if n else {}
+
+
+def _bytes_per_image(session: Session) -> int:
+    return math.prod((*session.denoiser.image_size, 3)) + _METADATA_BYTES if session.inputs.settings.images else 0
+
+
 def _bytes_per_prompt(session: Session) -> int:
     """Return the most bytes on disk per prompt: images, masks, and the embedding of each attempt."""
-    denoiser = session.denoiser
     if not session.inputs.settings.images:
         return 0
-    embedding = denoiser.unconditional(1).n_values * 4
-    image = math.prod((*denoiser.image_size, 3)) + _METADATA_BYTES
+    embedding, image = session.denoiser.unconditional(1).n_values * 4, _bytes_per_image(session)
     return sum(s.n_restarts * (s.kept_images * image + embedding) for s in _strategies(session))
 
 
@@ -174,6 +192,7 @@ def _count_prompts(prompts: PromptSet, denoiser: Denoiser) -> PlannedPrompts:
         prompts.n_rows,
         prompts.n_empty,
         prompts.n_duplicates,
+        prompts.n_distinct,
         len(texts),
         n_truncated=sum(map(denoiser.count_truncated, batches)),
     )

@@ -6,9 +6,10 @@ a 95 % interval, computed in two ways:
 1. A stratified bootstrap resamples positives and negatives separately, with replacement, and takes the percentiles of
    the recomputed figure. It understates the spread when few prompts decide the figure, and shows none when every
    positive scores above every negative.
-2. A score interval never shrinks to a point:
-   - TPR: Wilson's interval (1927) for a rate among the positives, as if the threshold were fixed;
-   - average precision: the binomial interval of Boyd, Eng and Page (ECML 2013), in Wilson's form;
+2. An interval by formula never shrinks to a point:
+   - TPR: the exact interval (Clopper and Pearson 1934) of a rate among the positives. It takes the threshold as given;
+     the negatives choose it, and only the bootstrap covers that choice;
+   - average precision: the binomial interval of Boyd, Eng and Page (ECML 2013), in its exact form;
    - AUC: Newcombe's method 5 (Statistics in Medicine 25, 2006) with the variance of Hanley and McNeil (Radiology 143,
      1982). For an AUC of 1 it is about 0.96 / n wide, where n is the size of the smaller class. It assumes a smooth
      distribution of scores. It does not allow for a kind of positive that scores low and is missing from the sample;
@@ -30,7 +31,7 @@ import numpy.typing as npt
 from scipy import optimize
 
 from flashbulb.audit.detectors import Vector
-from flashbulb.reports.tables.rates import Interval, wilson_interval
+from flashbulb.reports.bounds.rates import Interval, exact_interval
 from flashbulb.reports.views.evaluation import Estimate
 
 __all__ = [
@@ -105,8 +106,8 @@ def roc_curve(positives: Vector, negatives: Vector) -> Roc:
 
 
 def rate_estimate(successes: int, trials: int) -> Estimate:
-    """Return a rate and its 95 % Wilson interval; `trials` is at least 1."""
-    return Estimate(successes / trials, *wilson_interval(successes, trials, _CONFIDENCE))
+    """Return a rate and its exact 95 % interval; `trials` is at least 1."""
+    return Estimate(successes / trials, *exact_interval(successes, trials, _CONFIDENCE))
 
 
 def measure_separation(positives: Vector, negatives: Vector, fprs: Sequence[float], seed: int) -> Separation:
@@ -132,8 +133,8 @@ def measure_separation(positives: Vector, negatives: Vector, fprs: Sequence[floa
     precision = average_precision(positives, negatives)
     n_precise = precision * len(positives)
     boyd = Interval(
-        wilson_interval(floor(n_precise + 1e-9), len(positives), _CONFIDENCE).low,
-        wilson_interval(ceil(n_precise - 1e-9), len(positives), _CONFIDENCE).high,
+        exact_interval(floor(n_precise + 1e-9), len(positives), _CONFIDENCE).low,
+        exact_interval(ceil(n_precise - 1e-9), len(positives), _CONFIDENCE).high,
     )
     return Separation(
         _estimate(value, aucs, auc_interval(value, len(positives), len(negatives))),
@@ -171,7 +172,7 @@ def _estimate(value: float, resampled: Vector, interval: Interval) -> Estimate:
 
 
 def _tpr_estimate(value: float, resampled: Vector, n_positive: int) -> Estimate:
-    return _estimate(value, resampled, wilson_interval(round(value * n_positive), n_positive, _CONFIDENCE))
+    return _estimate(value, resampled, exact_interval(round(value * n_positive), n_positive, _CONFIDENCE))
 
 
 def _resampled_figures(

@@ -38,7 +38,7 @@ from flashbulb.audit.training_images.reader import fit
 from flashbulb.audit.training_images.sources import MemberReader
 from flashbulb.audit.training_images.templates import template_match
 from flashbulb.reports.figures.image_files import IMAGE_ERRORS
-from flashbulb.reports.tables.schema import TEMPLATE, VERBATIM
+from flashbulb.reports.tables.limits import TEMPLATE, VERBATIM
 from flashbulb.reports.views.passed_over import PassedOver
 
 SHORTLIST = 32

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.figures.drawing import CALM, CURVES, FAINT, GRID, INK, LEAK, MUTED, empty_figure, save_png
-from flashbulb.reports.tables.rates import percent
 from flashbulb.reports.views.text import visible_text
 
 N_NAMED = 6

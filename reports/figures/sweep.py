@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.figures.drawing import CALM, DPI, FAINT, GRID, INK, LEAK, MUTED, OCHRE, save_png
-from flashbulb.reports.tables.rates import percent
 from flashbulb.reports.tables.sweep import Sweep, SweepRow
 from flashbulb.reports.views.text import visible_text
 

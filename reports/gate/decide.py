@@ -1,12 +1,13 @@
-"""The verdict: one pure function from the results of an audit to pass, fail or untrusted."""
+"""The verdict: one pure function from the results of an audit to pass, inconclusive, fail or untrusted."""
 
 import math
 from dataclasses import replace
 from typing import NamedTuple
 
+from flashbulb.reports.bounds.power import detection_power, prompts_needed, share_bound
+from flashbulb.reports.bounds.rates import percent, rate_of
 from flashbulb.reports.gate.policy import FLAGGED_SEVERITIES, Policy
-from flashbulb.reports.tables.rates import percent, rate_of
-from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict
+from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict, exit_code_of
 
 
 class Breach(NamedTuple):
@@ -16,12 +17,15 @@ class Breach(NamedTuple):
     reason: str
 
 
-def decide(results: Results, policy: Policy, counted: Results | None = None) -> Verdict:
+def decide(results: Results, policy: Policy, counted: Results | None = None, *, strict: bool = False) -> Verdict:
     """Judge an audit by `policy`. Distrust outranks failure; an empty or unfinished audit never passes.
+
+    An audit that could have missed too much does not pass either: it is inconclusive.
 
     Args:
         results: of the complete audit. They decide whether it is trusted, whatever was waived.
         counted: what the limits are compared with: `results` without waived and known findings. By default `results`.
+        strict: an inconclusive audit exits like an untrusted one.
     """
     counted = results if counted is None else counted
     untrusted = _contradictions(results) or _reasons_to_distrust(results, policy)
@@ -30,7 +34,9 @@ def decide(results: Results, policy: Policy, counted: Results | None = None) -> 
         return Verdict("untrusted", EXIT_CODES["untrusted"], (*untrusted, *failed))
     if failed:
         return Verdict("fail", EXIT_CODES["fail"], failed)
-    return Verdict("pass", EXIT_CODES["pass"], (_reason_to_pass(counted),))
+    if weakness := _weakness(counted, policy):
+        return Verdict("inconclusive", exit_code_of("inconclusive", strict=strict), (weakness, _what_holds(counted)))
+    return Verdict("pass", EXIT_CODES["pass"], (_what_holds(counted), _strength(counted, policy)))
 
 
 def breaches(results: Results, policy: Policy) -> tuple[Breach, ...]:
@@ -53,6 +59,13 @@ def breaches(results: Results, policy: Policy) -> tuple[Breach, ...]:
         exceeded.append(
             Breach("max_confirmed", f"Memorized images confirmed: {images} (limit {policy.max_confirmed}).")
         )
+    if _exceeds(results.n_recovered, prompts, policy.max_extractable_share):
+        rate, limit = percent(results.n_recovered / prompts), percent(policy.max_extractable_share or 0)
+        exceeded.append(Breach("max_extractable_share", f"{rate} of the prompts gave their image (limit {limit})."))
+    copies, limit_of_copies = results.n_ordinary_copies, policy.max_ordinary_copies
+    if limit_of_copies is not None and copies is not None and copies > limit_of_copies:
+        text = f"Ordinary prompts whose only sample copied a training image: {copies} (limit {limit_of_copies})."
+        exceeded.append(Breach("max_ordinary_copies", text))
     return tuple(exceeded)
 
 
@@ -68,6 +81,7 @@ def _contradictions(results: Results) -> tuple[str, ...]:
         ("prompts with a recovered image", results.n_recovered, "prompts flagged", results.n_flagged),
         ("false recoveries", results.n_false_recoveries, "controls", results.n_controls),
         ("", 0, "confirmed images", results.n_confirmed_pictures),
+        ("", 0, "ordinary copies", results.n_ordinary_copies or 0),
         ("prompts screened only", results.n_left_out or 0, "prompts scored", results.n_scored),
         ("flagged prompts not tried", results.n_untried or 0, "prompts flagged", results.n_flagged),
     )
@@ -85,6 +99,8 @@ def _contradictions(results: Results) -> tuple[str, ...]:
             )
     if results.style_shift is not None and not 0 <= results.style_shift <= 1:
         reasons.append(f"The recorded style shift {results.style_shift} is not between 0 and 1.")
+    if results.sensitivity is not None and not 0 <= results.sensitivity <= 1:
+        reasons.append(f"The recorded sensitivity {results.sensitivity} is not between 0 and 1.")
     if not 0 < results.fpr < 1:
         reasons.append(f"The recorded false-positive rate {results.fpr} is not between 0 and 1.")
     return tuple(reasons)
@@ -149,7 +165,7 @@ def _missed_tiers(results: Results, policy: Policy) -> tuple[str, ...]:
 def _doubts(results: Results, policy: Policy) -> tuple[str, ...]:
     """Return signs that the findings are not what they seem: false recoveries, or a reference of another style.
 
-    The limit on false recoveries is compared with the lower end of the rate's 95 % Wilson interval: the audit is
+    The limit on false recoveries is compared with the lower end of the rate's exact 95 % interval: the audit is
     untrusted only if its controls *show* a rate above the limit. An audit has as many controls as flagged prompts,
     often few, and a true rate of 5 % gives one image among 8 controls in one audit of three. It is safe to wait for
     evidence, because false recoveries can only add findings: they may make a good model fail, which a person then
@@ -171,11 +187,53 @@ def _doubts(results: Results, policy: Policy) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _reason_to_pass(results: Results) -> str:
+def _weakness(results: Results, policy: Policy) -> str | None:
+    """Return why the audit is not conclusive: it could have missed more than the policy allows. None if it is."""
+    share, least = policy.max_extractable_share, policy.min_power
+    if not share or not least:
+        return None
+    if results.sensitivity is None:
+        return (
+            "How many memorized images this audit would have missed is not known: "
+            f"{results.sensitivity_gap or 'its sensitivity was not recorded'}. Canaries in the training set measure it."
+        )
+    n_possible = _n_possible(results)
+    power = detection_power(n_possible, results.n_scored, results.sensitivity, share)
+    if power >= least:
+        return None
+    needed = prompts_needed(n_possible, results.sensitivity, share, least)
+    more = f"more than {n_possible:,}" if n_possible else "one"
+    return (
+        f"{results.n_scored:,} prompts are too few: if {percent(share)} of such prompts were extractable, the audit "
+        f"would have found {more} with a probability of {percent(power)}; the policy asks for {percent(least)}."
+        + ("" if needed is None else f" {needed:,} prompts are enough.")
+    )
+
+
+def _n_possible(results: Results) -> int:
+    """Count the prompts whose image came back, and the flagged ones that recovery did not try."""
+    return min(results.n_recovered + (results.n_untried or 0), results.n_scored)
+
+
+def _strength(results: Results, policy: Policy) -> str:
+    """Say what a passing audit could have missed."""
+    share = policy.max_extractable_share
+    if not share or not policy.min_power:
+        return "The policy does not ask what the audit could have missed."
+    assert results.sensitivity is not None, "an audit of unknown sensitivity passes"
+    n_possible = _n_possible(results)
+    bound = share_bound(n_possible, results.n_scored, results.sensitivity)
+    return (
+        f"At 95 % confidence, at most {percent(bound)} of such prompts are extractable by this protocol, if it brings "
+        f"back at least {percent(results.sensitivity)} of memorized images, as measured."
+    )
+
+
+def _what_holds(results: Results) -> str:
     expected = results.fpr * results.n_scored
     assert math.isfinite(expected), f"expected flags {expected}"
     return (
-        f"All limits hold: {results.n_flagged} of {results.n_scored} scored prompts were flagged "
+        f"All limits on findings hold: {results.n_flagged} of {results.n_scored} scored prompts were flagged "
         f"(about {expected:.1f} are expected by chance), {results.n_high} with high severity; "
         f"memorized images confirmed: {results.n_confirmed_pictures}."
         + (f" Flagged prompts without a recovery attempt: {results.n_untried}." if results.n_untried else "")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.decide import decide
-from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import RunFileError
@@ -17,9 +17,10 @@ REGRESSIONS: tuple[Change, ...] = ("new", "worse")
 """Changes that still count with `--new-only`."""
 
 _MAY_DIFFER = frozenset(
-    "model baseline_model configs vae textual_inversion lora out examine prompts reference calibration train_images "
-    "descriptor_weights text_column reference_column batch_size shard_size max_store_gib checkpointing device "
-    "allow_pickle images show_prompts strict n_top_neurons min_group_prompts policy waivers redact_prompts blur".split()
+    "model baseline_model configs denoiser vae textual_inversion lora out examine prompts reference calibration "
+    "train_images descriptor_weights text_column reference_column batch_size shard_size max_store_gib checkpointing "
+    "device offload allow_pickle images show_prompts strict n_top_neurons min_group_prompts policy waivers "
+    "redact_prompts blur targeted population".split()
 )
 """Settings that name files and devices, or change how a result is computed or shown but not what is found."""
 

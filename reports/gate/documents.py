@@ -6,9 +6,9 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.diff import CHANGES, Changed
-from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.findings_file import finding_columns, finding_rows
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.waivers import Waiver, waiver_states

@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow.json import ParseOptions, ReadOptions, read_json
 
-from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.bounds.replication import Replication
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import RunFileError, write_text
-from flashbulb.reports.tables.replication import Replication
 from flashbulb.reports.tables.schema import required_column, write_table
 from flashbulb.reports.views.text import json_text
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from flashbulb.reports.tables.files import FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE
 
 if TYPE_CHECKING:
-    from flashbulb.reports.gate.check import CheckedRun
+    from flashbulb.reports.checks.run import CheckedRun
     from flashbulb.reports.gate.judgement import GateReport
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.findings import IMAGE, Finding, recount
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.decide import breaches, decide
 from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare, comparison_notes
-from flashbulb.reports.gate.findings import Finding, recount
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver, apply_waivers, waiver_notes
 from flashbulb.reports.tables.files import RunIncompleteError
@@ -62,12 +62,14 @@ def judge(
     *,
     new_only: bool,
     today: date,
+    strict: bool = False,
 ) -> GateReport:
     """Judge `run`. With `new_only`, findings count only if they are new or worse than in the baseline.
 
     Args:
         baseline: an earlier audit with the same prompts and settings; None for no comparison.
         today: the day in UTC on which waivers are checked.
+        strict: an inconclusive audit exits like an untrusted one, as it does if the audit itself was strict.
 
     Raises:
         RunIncompleteError: the baseline is untrusted.
@@ -90,7 +92,7 @@ def judge(
     )
     notes = comparison_notes(baseline.record, run.record) if baseline else ()
     return GateReport(
-        verdict=decide(run.results, policy, results),
+        verdict=decide(run.results, policy, results, strict=strict or run.record.settings.get("strict") is True),
         policy=policy,
         model=run.record.model,
         results=results,
@@ -121,6 +123,8 @@ def _standing(finding: Finding, is_waived: bool, is_known: bool, broken: set[str
     if is_known:
         return "known"
     limits = {"max_confirmed"} if finding.verdict == "confirmed" else set[str]()
+    if finding.prompt_id is not None and finding.kind == IMAGE:
+        limits.add("max_extractable_share")
     if finding.prompt_id is not None:
         limits |= {f"max_{finding.severity}", f"max_{finding.severity}_rate", "max_flagged_rate"}
     return "breaks" if limits & broken else "allowed"

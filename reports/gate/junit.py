@@ -5,18 +5,23 @@ from xml.etree import ElementTree
 
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.verdict import EXIT_CODES
 from flashbulb.reports.views.text import visible_text
 
 _LONGEST = 2000  # characters of a message
-_ELEMENT_OF_OUTCOME = {"pass": None, "fail": "failure", "untrusted": "error"}
+_ELEMENT_OF_OUTCOME = {"pass": None, "inconclusive": "skipped", "fail": "failure", "untrusted": "error"}
 
 
 def junit_xml(report: GateReport, show_prompts: bool) -> str:
-    """Render a report. Findings that break a limit fail, waived and known ones are skipped, allowed ones pass."""
+    """Render a report. Findings that break a limit fail, waived and known ones are skipped, allowed ones pass.
+
+    An inconclusive verdict is skipped, which is neither passed nor failed; an error if the gate was strict.
+    """
     verdict = ElementTree.Element("testcase", name="verdict", classname="flashbulb.gate")
-    outcome = _ELEMENT_OF_OUTCOME[report.verdict.outcome]
-    if outcome:
-        _add_result(verdict, outcome, report.verdict.outcome, report.verdict.reasons)
+    element = _ELEMENT_OF_OUTCOME[report.verdict.outcome]
+    if element:
+        element = "error" if report.verdict.exit_code == EXIT_CODES["untrusted"] else element
+        _add_result(verdict, element, report.verdict.outcome, report.verdict.reasons)
     ElementTree.SubElement(verdict, "system-out").text = "\n".join(
         visible_text(line, _LONGEST) for line in (*report.verdict.reasons, *report.notes)
     )

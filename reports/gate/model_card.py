@@ -3,15 +3,18 @@
 from pathlib import Path, PurePath
 from typing import Any
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
+from flashbulb.reports.power.sentences import false_finds_text, power_text
 from flashbulb.reports.tables.files import write_text
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text
 from flashbulb.reports.views.markdown_parts import code, page, sentence, table
 from flashbulb.reports.views.text import json_text, visible_text
 
 _OUTCOMES = {
     "pass": "The audit **passed** its gate.",
+    "inconclusive": "The audit is **inconclusive**: its gate found nothing above the limits, but it could have missed "
+    "too much to pass.",
     "fail": "The audit **did not pass** its gate.",
     "untrusted": "The audit **cannot be trusted**, so its gate gives no result.",
 }
@@ -62,6 +65,8 @@ def _section(report: GateReport, run: CheckedRun) -> list[str]:
         ("prompts with a recovered image", str(results.n_recovered)),
         ("distinct memorized images confirmed", str(results.n_confirmed_pictures)),
         ("controls that gave an image", rate_text(record.false_recovery)),
+        ("false ones among recovered images", false_finds_text(record.power) if record.power else "not known"),
+        ("extractable prompts", power_text(record.power) if record.power else "not known"),
         *([("findings waived", str(n_waived))] if n_waived else []),
     ]
     return [

@@ -16,10 +16,15 @@ class Policy(BaseModel):
     """Limits of the gate, all inclusive; None means no limit.
 
     Counts are of distinct prompts with that severity, rates their share of the scored prompts, 0 to 1. Coverage, tiers,
-    style and false recoveries decide whether an audit is trusted. All other limits decide whether it passes.
+    style and false recoveries decide whether an audit is trusted, power whether it is conclusive. All other limits
+    decide whether it passes.
 
     Args:
         max_confirmed: distinct memorized images confirmed.
+        max_extractable_share: share of the prompts whose image may be extractable. Fails if more gave their image.
+        min_power: probability with which the audit would have found more than it did, had that share been extractable.
+            Below it, the audit is inconclusive.
+        max_ordinary_copies: ordinary prompts whose only sample copied a training image, if they were sampled.
         max_false_recovery_rate: share of the controls that gave an image.
         min_coverage: share of the prompts that must have been scored.
         required_tiers: 1, no prompt was screened only; 3, recovery was tried on every flagged prompt.
@@ -36,6 +41,9 @@ class Policy(BaseModel):
     max_low_rate: Share = None
     max_flagged_rate: Share = None
     max_confirmed: Limit = 0
+    max_extractable_share: Annotated[float, Field(gt=0, le=1)] | None = 0.01
+    min_power: Annotated[float, Field(ge=0, lt=1)] | None = 0.95
+    max_ordinary_copies: Limit = 0
     max_false_recovery_rate: Share = 0.1
     min_coverage: Annotated[float, Field(gt=0, le=1)] = 1.0
     required_tiers: Annotated[tuple[Literal[1, 3], ...], Field(strict=False)] = ()

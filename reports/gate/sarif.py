@@ -6,9 +6,10 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-from flashbulb.reports.gate.findings import IMAGE, SPIKE, Finding
+from flashbulb.reports.checks.findings import IMAGE, SPIKE, Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.verdict import EXIT_CODES
 from flashbulb.reports.views.text import json_text, visible_text
 
 logger = logging.getLogger(__name__)
@@ -72,9 +73,9 @@ def _omission(n_omitted: int) -> str:
 
 def _invocation(report: GateReport, n_omitted: int) -> dict[str, Any]:
     verdict = report.verdict
-    level = {"pass": "note", "fail": "error", "untrusted": "error"}[verdict.outcome]
+    level = {"pass": "note", "inconclusive": "warning", "fail": "error", "untrusted": "error"}[verdict.outcome]
     return {
-        "executionSuccessful": verdict.outcome != "untrusted",
+        "executionSuccessful": verdict.exit_code != EXIT_CODES["untrusted"],
         "exitCode": verdict.exit_code,
         "exitCodeDescription": verdict.outcome,
         "toolExecutionNotifications": [

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import date
 
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.diff import CHANGES, Changed
-from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.waivers import Waiver, waiver_states
 from flashbulb.reports.views.text import visible_text

@@ -8,7 +8,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from flashbulb.reports.gate.findings import IMAGE, Finding
+from flashbulb.reports.checks.findings import IMAGE, Finding
 from flashbulb.reports.gate.toml_file import TomlFileError, parse_toml, read_toml
 from flashbulb.reports.tables.files import write_text
 

@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
 from flashbulb.reports.page.training_files import find_training_file
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERIES_FILE
+from flashbulb.reports.tables.limits import TEMPLATE
 from flashbulb.reports.tables.run_paths import path_in_run
-from flashbulb.reports.tables.schema import TEMPLATE, TableRow
+from flashbulb.reports.tables.schema import TableRow
 
 N_SAMPLES = 4
 

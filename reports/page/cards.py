@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.reports.gate.findings import FoundImage
+from flashbulb.reports.bounds.replication import replication_text
+from flashbulb.reports.checks.findings import FoundImage
 from flashbulb.reports.gate.judgement import JudgedFinding
 from flashbulb.reports.page.card_images import ImageGroup, image_groups
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode
-from flashbulb.reports.tables.replication import replication_text
 from flashbulb.reports.tables.schema import TableRow
 
 MAX_CARDS = 100

@@ -7,7 +7,8 @@ from statistics import median
 
 from markupsafe import Markup
 
-from flashbulb.reports.gate.findings import format_location
+from flashbulb.reports.bounds.rates import count_text
+from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.card_images import CardImage, ImageGroup
 from flashbulb.reports.page.facts import Fact
 from flashbulb.reports.page.labels import Labels
@@ -25,7 +26,6 @@ from flashbulb.reports.tables.compare import (
     sign_of,
 )
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, write_text
-from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.tables.run_paths import path_in_run
 
 MAX_CARDS = 100
@@ -81,7 +81,7 @@ def write_comparison_page(directory: Path, compared: Comparison) -> None:
 
 def comparison_html(directory: Path, compared: Comparison) -> str:
     """Render the page. Its links are relative to the directory of the comparison, in which the images are."""
-    style, labels = page_style(), Labels(redact=False, page=directory / COMPARE_PAGE)
+    style, labels = page_style(), _labels(directory, compared)
     record = compared.record
     return (
         template_environment()
@@ -97,12 +97,21 @@ def comparison_html(directory: Path, compared: Comparison) -> str:
             n_more=max(0, len(compared.prompts) - MAX_CARDS),
             file=COMPARE_FILE,
             how_to_read=HOW_TO_READ,
-            limits=(*LIMITS, _LIMIT_OF_COPIES) if record.has_training_images else LIMITS,
+            limits=limits_of(compared),
             labels=labels,
             style=Markup(style),
             style_hash=csp_hash(style),
         )
     )
+
+
+def limits_of(compared: Comparison) -> tuple[str, ...]:
+    """Return what the comparison does not prove."""
+    return (*LIMITS, _LIMIT_OF_COPIES) if compared.record.has_training_images else LIMITS
+
+
+def _labels(directory: Path, compared: Comparison) -> Labels:
+    return Labels(redact=bool(compared.record.settings["redact_prompts"]), page=directory / COMPARE_PAGE)
 
 
 def _facts(compared: Comparison) -> tuple[Fact, ...]:

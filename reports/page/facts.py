@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.gate.findings import distinct_images
-from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of
+from flashbulb.reports.bounds.power import Power
+from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
+from flashbulb.reports.checks.findings import distinct_images
+from flashbulb.reports.checks.run import CheckedRun
+from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.run_record import RunRecord
 
 _SITES = {
@@ -43,7 +45,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
         Fact(
             f"{counts.n_scored:,}",
             "prompts audited",
-            f"of {count_text(counts.n_prompts, 'distinct prompt')}{screened}; "
+            f"of {count_text(counts.n_prompts, 'distinct prompt')}{_drawn(run.record)}{screened}; "
             f"{counts.n_truncated:,} truncated by the tokenizer",
         ),
         Fact(
@@ -63,6 +65,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
             if false.of == 0
             else f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
         ),
+        *([] if run.record.power is None else [_power_fact(run.record.power)]),
         Fact(
             "–" if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
             "text-only AUC",
@@ -70,6 +73,20 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
             "1 completely",
         ),
     )
+
+
+def _power_fact(power: Power) -> Fact:
+    label = "extractable prompts at most"
+    if power.max_share is None:
+        return Fact("–", label, f"not known: {power.unknown_because}")
+    canaries = power.sensitivity is not None and power.sensitivity.source == "canaries"
+    basis = "canaries in this model" if canaries else "planted models, not of this one"
+    return Fact(percent(power.max_share), label, f"of prompts like these, at 95 %; with the sensitivity of {basis}")
+
+
+def _drawn(run: RunRecord) -> str:
+    frame = run.frame
+    return "" if frame is None or frame.seed is None else f" drawn at random from the {frame.n_file:,} of the file"
 
 
 def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
@@ -90,6 +107,7 @@ def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
             else []
         ),
         *([f"Recovery was not tried on {n_untried:,} of the flagged prompts."] if n_untried else []),
+        *([] if record.frame is None else [frame_sentence(record.frame)]),
         *record.warnings,
     )
 

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flashbulb.reports.page.calibration_figure import calibration
-from flashbulb.reports.page.group_figure import GroupRow, neuron_groups
+from flashbulb.reports.bounds.rates import count_text
+from flashbulb.reports.drawings.calibration import calibration
+from flashbulb.reports.drawings.groups import GroupRow, neuron_groups
+from flashbulb.reports.drawings.layer_profile import layer_profile
+from flashbulb.reports.drawings.recovery import TriedPrompt, recovery_curves
+from flashbulb.reports.drawings.scores import score_distributions, text_null
+from flashbulb.reports.drawings.spike_heatmap import HeatmapRow, spike_heatmap
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.page.layer_profile import layer_profile
-from flashbulb.reports.page.recovery_figure import TriedPrompt, recovery_curves
-from flashbulb.reports.page.score_figures import score_distributions, text_null
-from flashbulb.reports.page.spike_heatmap import HeatmapRow, spike_heatmap
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
-from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import TableRow
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
-from flashbulb.reports.gate.findings import format_location
+from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.tables.schema import TableRow
 from flashbulb.reports.views.text import visible_text
 

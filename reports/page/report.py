@@ -5,19 +5,22 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.gate.findings import distinct_images
+from flashbulb.reports.checks.findings import distinct_images
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source
 from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences
 from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
 from flashbulb.reports.page.labels import Labels
+from flashbulb.reports.page.ordinary import contrast_of
 from flashbulb.reports.page.rows import known_rows, prompt_rows
 from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment
 from flashbulb.reports.page.thumbnails import ImageMode
+from flashbulb.reports.power.sentences import power_sentences
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.recoveries import best_attempts
 from flashbulb.reports.tables.schema import detector_columns
+from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, strata_of, stratum_cells
 
 _STANDINGS = {
     "breaks": "breaks the policy",
@@ -27,6 +30,7 @@ _STANDINGS = {
 }
 _HEADLINES = {
     "pass": "Passed: no limit of the policy is exceeded",
+    "inconclusive": "Inconclusive: this audit could have missed too much to pass",
     "fail": "Failed: a limit of the policy is exceeded",
     "untrusted": "Untrusted: no verdict can be drawn from this audit",
 }
@@ -70,6 +74,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         headline=_HEADLINES[report.verdict.outcome],
         facts=key_facts(run),
         limits=limit_sentences(run),
+        power=power_sentences(run.record),
         method=method_sentences(run.record),
         detectors=", ".join(detector_columns(tables.scores.schema)),
         cards=build_cards(report.judged, source, labels, options.images),
@@ -81,6 +86,10 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
         base=run.record.base,
         known=known_rows(run.record, tables.scores, labels),
+        strata=[stratum_cells(stratum) for stratum in strata_of(tables.scores, tables.recoveries)],
+        strata_header=STRATUM_HEADER,
+        strata_note=STRATUM_NOTE,
+        contrast=contrast_of(run, directory, labels, options.images),
         labels=labels,
         options=options,
         script=Markup(script),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.reports.gate.findings import format_location
+from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
 from flashbulb.reports.tables.run_record import RunRecord

@@ -5,13 +5,13 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from flashbulb.reports.bounds.rates import count_text, percent
+from flashbulb.reports.drawings.svg import svg_text
 from flashbulb.reports.figures.sweep import sweep_figure
 from flashbulb.reports.page.facts import Fact
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.page.svg import svg_text
 from flashbulb.reports.page.template import csp_hash, page_style, template_environment
 from flashbulb.reports.tables.files import REPORT_FILE, write_text
-from flashbulb.reports.tables.rates import count_text, percent
 from flashbulb.reports.tables.sweep import Sweep, SweepRow, excess_text, share_text
 from flashbulb.reports.views.sweep import HOW_TO_READ, LIMITS
 from flashbulb.reports.views.text import visible_text

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.figures.drawing import DARK, LIGHT
-from flashbulb.reports.tables.rates import count_text
 from flashbulb.reports.views.site_names import short_site
 from flashbulb.reports.views.text import visible_text
 

@@ -10,11 +10,11 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 from pydantic import JsonValue
 
-from flashbulb.reports.tables.rates import count_text
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.tables.run_record import Count, ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, required_column
 
-COMPARE_FILE, COMPARE_PAGE = "compare.parquet", "compare.html"
+COMPARE_FILE, COMPARE_PAGE, COMPARE_MARKDOWN = "compare.parquet", "compare.html", "compare.md"
 BASE, FINETUNE = "base", "finetune"
 """The two models, as columns and folders of images name them."""
 

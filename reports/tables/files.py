@@ -38,6 +38,8 @@ TABLE_FILES = (
     TEXT_NULL_FILE,
 )
 """Tables whose SHA-256 a finished run.json records."""
+PROPENSITY_FILE = "propensity.parquet"
+"""A table that only an audit with `--propensity` has."""
 DETECTION_TABLES = (SCORES_FILE, SPIKES_FILE, REFERENCE_SCORES_FILE, TEXT_NULL_FILE)
 """Tables that detection writes; recovery rewrites the scores."""
 SUMMARY_FILE = "summary.md"

@@ -8,3 +8,6 @@ CONFIRMED_AT, LIKELY_AT = 0.9, 0.5
 
 REPLICATION_DISTANCE = 0.2
 """Largest distance at which a sample replicates a training image; a copy is never exact, because decoding blurs."""
+
+VERBATIM, TEMPLATE = "verbatim", "template"
+"""Kinds of copy: the complete training image, or its fixed part."""

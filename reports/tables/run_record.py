@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, JsonValue, TypeAdapter
 
+from flashbulb.reports.bounds.power import Power
+from flashbulb.reports.bounds.rates import Rate
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
-from flashbulb.reports.tables.rates import Rate
+from flashbulb.reports.tables.frame import Frame
+from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.record_files import read_content, validate_record
 from flashbulb.reports.tables.verdict import Results, Verdict
 
@@ -129,6 +133,9 @@ class RunRecord:
         notes: what waivers did to the verdict.
         finished: when the audit was judged, in UTC (ISO 8601).
         base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
+        power: what the audit could have found; None until it is computed from this record and the tables.
+        frame: how the prompts were chosen, and what a share among them speaks about.
+        propensity: what ordinary prompts brought out; None if none were sampled.
     """
 
     schema_version: int
@@ -150,6 +157,9 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     finished: str | None = None
     base: ModelIdentity | None = None
+    power: Power | None = None
+    frame: Frame | None = None
+    propensity: Propensity | None = None
 
     @property
     def compared_with(self) -> str:
@@ -157,12 +167,15 @@ class RunRecord:
         return "unflagged" if self.inputs.get("reference") is None else "reference"
 
 
-_ADAPTER = TypeAdapter(RunRecord)
+@cache
+def _adapter() -> TypeAdapter[RunRecord]:
+    return TypeAdapter(RunRecord)  # takes a while, and commands that read no run start without it
 
 
 def results_of(run: RunRecord) -> Results:
     """Collect the counts that `decide` judges."""
-    counts = run.counts
+    counts, power = run.counts, run.power
+    sensitivity = None if power is None else power.sensitivity
     return Results(
         status=run.status,
         n_prompts=counts.n_prompts,
@@ -175,6 +188,9 @@ def results_of(run: RunRecord) -> Results:
         n_false_recoveries=counts.n_false_recoveries,
         fpr=run.calibration.fpr,
         problems=run.problems,
+        sensitivity=None if sensitivity is None else sensitivity.at_least,
+        sensitivity_gap=None if power is None else power.unknown_because,
+        n_ordinary_copies=None if run.propensity is None else run.propensity.n_of_training_images,
     )
 
 
@@ -200,4 +216,4 @@ def load_run(directory: Path) -> RunRecord:
         )
     if status != COMPLETE:
         raise RunIncompleteError(f"{path}: the audit is not complete (status {status!r}); run it again to finish it")
-    return validate_record(_ADAPTER, path, content, "audit")
+    return validate_record(_adapter(), path, content, "audit")

@@ -21,8 +21,6 @@ TableRow = Mapping[str, Any]
 SEVERITIES = ("none", "low", "medium", "high")
 RECOVERY_VERDICTS = ("confirmed", "likely", "not_shown")
 """Best first."""
-VERBATIM, TEMPLATE = "verbatim", "template"
-"""Kinds of copy: the complete training image, or its fixed part."""
 
 _VERSION_KEY = b"flashbulb.schema_version"
 
@@ -204,3 +202,18 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+PROPENSITY_SCHEMA = pa.schema(
+    [
+        *(required_column(name, pa.string()) for name in ("prompt_id", "prompt", "source_file")),
+        required_column("source_row", pa.int64()),
+        pa.field("image_path", pa.string()),
+        pa.field("nearest_image", pa.string()),
+        pa.field("similarity", pa.float64()),
+        pa.field("kind", pa.string()),
+        pa.field("finding_id", pa.string()),
+        required_column("n_recurring", pa.int32()),
+        required_column("is_copy", pa.bool_()),
+    ]
+)

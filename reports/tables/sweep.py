@@ -1,5 +1,6 @@
 """The result of a sweep: what the audit of each checkpoint found, and the first whose gate fails."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import JsonValue
 
+from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.tables.files import SCHEMA_VERSION
-from flashbulb.reports.tables.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.tables.schema import required_column
-from flashbulb.reports.tables.verdict import EXIT_CODES, Outcome
+from flashbulb.reports.tables.verdict import OUTCOMES, Outcome, exit_code_of
 
 SWEEP_TABLE, SWEEP_FIGURE, SWEEP_PAGE = "sweep.parquet", "sweep.png", "sweep.html"
 SWEEP_SUMMARY, SWEEP_DOCUMENT = "sweep.md", "sweep.json"
@@ -36,6 +37,9 @@ SWEEP_SCHEMA = pa.schema(
         required_column("run", pa.string()),
     ]
 )
+
+
+_DOUBTS: Mapping[Outcome, str] = {"untrusted": "cannot be trusted", "inconclusive": "are inconclusive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Sweep:
         fpr: stated false-positive rate of the flags.
         base: the model whose scores are subtracted; None if none was given.
         policy: limits of the gate.
+        strict: an inconclusive sweep exits like an untrusted one.
     """
 
     unit: str
@@ -94,6 +99,7 @@ class Sweep:
     reference: str | None
     base: str | None
     policy: Mapping[str, JsonValue]
+    strict: bool
 
     @property
     def first_failing(self) -> SweepRow | None:
@@ -103,18 +109,21 @@ class Sweep:
     @property
     def outcome(self) -> Outcome:
         """The worst outcome; distrust outranks failure, as for one audit."""
-        outcomes = {row.gate for row in self.rows}
-        return "untrusted" if "untrusted" in outcomes else "fail" if "fail" in outcomes else "pass"
+        return max((row.gate for row in self.rows), key=OUTCOMES.index)
 
     @property
     def exit_code(self) -> int:
         """The exit code of the worst outcome."""
-        return EXIT_CODES[self.outcome]
+        return exit_code_of(self.outcome, strict=self.strict)
 
     def sentence(self) -> str:
-        """Name the first checkpoint whose gate fails, and say how many audits cannot be trusted."""
-        first, n_untrusted = self.first_failing, sum(row.gate == "untrusted" for row in self.rows)
-        doubt = f"; the audits of {count_text(n_untrusted, 'checkpoint')} cannot be trusted" if n_untrusted else ""
+        """Name the first checkpoint whose gate fails, and say how many audits cannot be trusted or are inconclusive."""
+        first, gates = self.first_failing, Counter(row.gate for row in self.rows)
+        doubt = "".join(
+            f"; the audits of {count_text(gates[gate], 'checkpoint')} {what}"
+            for gate, what in _DOUBTS.items()
+            if gates[gate]
+        )
         if first is None:
             return f"no checkpoint fails the gate{doubt}"
         place = self.rows.index(first) + 1

@@ -1,10 +1,17 @@
 """The counts of an audit, and the verdict on them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Outcome = Literal["pass", "fail", "untrusted"]
-EXIT_CODES: dict[Outcome, int] = {"pass": 0, "fail": 1, "untrusted": 3}
+Outcome = Literal["pass", "inconclusive", "fail", "untrusted"]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+"""From best to worst. `inconclusive`: no limit is exceeded, but the audit could have missed too much to pass."""
+EXIT_CODES: dict[Outcome, int] = {"pass": 0, "inconclusive": 0, "fail": 1, "untrusted": 3}
+
+
+def exit_code_of(outcome: Outcome, *, strict: bool) -> int:
+    """Return the exit code of an outcome; if `strict`, an inconclusive audit has that of an untrusted one."""
+    return EXIT_CODES["untrusted" if strict and outcome == "inconclusive" else outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +25,10 @@ class Results:
         n_left_out: prompts scored by tier 0 alone.
         n_untried: flagged prompts that recovery was not tried on.
         style_shift: AUC with which the text alone separates candidate from reference prompts.
+        sensitivity: lower bound of the share of memorized images that such an audit brings back; None if not known.
+        sensitivity_gap: why it is not known.
+        n_ordinary_copies: ordinary prompts whose only sample copied a training image; None if none were sampled, or
+            without training images.
     """
 
     status: str
@@ -36,6 +47,9 @@ class Results:
     n_left_out: int | None = None
     n_untried: int | None = None
     style_shift: float | None = None
+    sensitivity: float | None = None
+    sensitivity_gap: str | None = None
+    n_ordinary_copies: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,16 @@ class Range(Generic[Number]):
 
 @dataclass(frozen=True, slots=True)
 class PlannedPrompts:
-    """The counts of one prompt file; `n_truncated` prompts are cut by the tokenizer."""
+    """The counts of one prompt file; `n_truncated` prompts are cut by the tokenizer.
+
+    `n_prompts` of its `n_distinct` distinct prompts are used: all, unless fewer are drawn.
+    """
 
     source: str
     n_rows: Count
     n_empty: Count
     n_duplicates: Count
+    n_distinct: Count
     n_prompts: Count
     n_truncated: Count
 
@@ -139,8 +143,10 @@ def _inputs(plan: AuditPlan) -> Iterator[tuple[str, str]]:
 
 
 def _prompts(prompts: PlannedPrompts) -> str:
+    drawn = "" if prompts.n_prompts == prompts.n_distinct else f"{prompts.n_prompts:,} drawn at random from "
     return (
-        f"{prompts.source}: {prompts.n_prompts:,} distinct prompts in {prompts.n_rows:,} rows, {prompts.n_empty:,} "
+        f"{prompts.source}: {drawn}{prompts.n_distinct:,} distinct prompts in {prompts.n_rows:,} rows, "
+        f"{prompts.n_empty:,} "
         f"empty, {prompts.n_duplicates:,} duplicates, {prompts.n_truncated:,} cut by the tokenizer"
     )
 

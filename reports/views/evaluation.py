@@ -6,7 +6,7 @@ from math import inf
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.rates import percent
+from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.tables.schema import required_column
 from flashbulb.reports.views.markdown_parts import code, page, table
 
@@ -225,8 +225,11 @@ def _how_to_read(evaluation: Evaluation) -> list[str]:
         "- TPR at FPR ≤ 1 %: the highest share of memorized prompts that a threshold finds while at most 1 % of the "
         f"others reach it. FPR ≤ 0.1 % needs {MIN_NEGATIVES_TPR_01} negatives; with fewer the cell is {_NO_ESTIMATE}.",
         f"- In parentheses: 95 % intervals. Each bound is the wider of {evaluation.n_resamples} stratified bootstrap "
-        f"resamples (seed {evaluation.seed}) and a score interval. Prompts are resampled independently, so the "
-        "intervals are too narrow if many prompts share an image.",
+        f"resamples (seed {evaluation.seed}) and an interval by formula. That of a TPR is exact (Clopper and Pearson) "
+        "for the threshold as it was chosen; the choice of the threshold is covered by the bootstrap alone. Prompts "
+        "are resampled independently, so the intervals are too narrow if many prompts share an image.",
+        "- Rates of flagged prompts have exact intervals (Clopper and Pearson): their threshold was set before the "
+        "labels were read.",
         "- Average precision depends on the share of memorized prompts: compare it only within a table.",
         "- A detector without a score for some prompts is evaluated on the others alone. Other detectors chose those, "
         "so its row is not comparable with complete rows.",

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flashbulb.reports.tables.rates import count_text, percent
+from flashbulb.reports.bounds.rates import count_text, percent
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, KNOWN_BY_BASE, TableRow
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.rates import rate_of, rate_text
+from flashbulb.reports.bounds.rates import rate_of, rate_text
 from flashbulb.reports.tables.schema import TableRow, required_column, write_table
 from flashbulb.reports.views.markdown_parts import code, page, table
 

@@ -4,20 +4,25 @@ from pathlib import PurePath
 
 import pyarrow as pa
 
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text
+from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.power.sentences import band_text, power_sentences
+from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
+from flashbulb.reports.tables.strata import strata_of
 from flashbulb.reports.views.known_by_base import known_by_base
 from flashbulb.reports.views.markdown_parts import (
     HEADLINES,
     MAX_ROWS,
     VERDICT_MEANINGS,
     code,
+    contrast,
     cost,
     page,
     pairs,
     sentence,
+    strata,
     table,
 )
 from flashbulb.reports.views.suspects import suspects_of
@@ -41,9 +46,12 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
         _head(run),
         [f"> {sentence(message)}" for message in (*run.warnings, *run.notes)[:MAX_ROWS]],
         _counts(run),
+        _power(run),
         _suspects(scores, recoveries, show_prompts),
         _known(run, scores, show_prompts),
+        strata(strata_of(scores, recoveries)),
         _recovery(run, recoveries),
+        contrast(run.propensity, rate_of(run.counts.n_recovered, run.counts.n_scored)),
         _calibration(run),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
         cost(run.evaluations, run.timings),
@@ -88,7 +96,15 @@ def _counts(run: RunRecord) -> list[str]:
         ("whose image came back", f"{counts.n_recovered} prompts"),
         ("memorized images confirmed", str(counts.n_confirmed_pictures)),
     ]
-    return ["## Counts", "", *table(("", ""), rows)]
+    frame = [] if run.frame is None else [frame_sentence(run.frame), ""]
+    return ["## Counts", "", *frame, *table(("", ""), rows)]
+
+
+def _power(run: RunRecord) -> list[str]:
+    sentences = power_sentences(run)
+    return (
+        ["## What this audit could have found", "", *(f"- {sentence(text)}" for text in sentences)] if sentences else []
+    )
 
 
 def _suspects(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> list[str]:
@@ -180,6 +196,7 @@ def _calibration(run: RunRecord) -> list[str]:
             f"{style.n_calibrating} {'reference prompts' if style.on_reference else 'candidate prompts'}",
             str(style.n_candidates),
             "none" if style.threshold is None else f"{style.threshold:.4g}",
+            band_text(style, calibration.fpr),
             f"{style.tail_error:.2f}",
         )
         for style in calibration.styles[:MAX_ROWS]
@@ -190,8 +207,9 @@ def _calibration(run: RunRecord) -> list[str]:
         f"{threshold} for a false-positive rate of {percent(calibration.fpr)}, "
         f"from {calibration.n_reference} reference prompts ({source}). {style} {shift}",
         "",
-        "Each prompt is compared with prompts of its style. The misfit is the Kolmogorov-Smirnov distance of the tail "
-        "from the scores it was fitted to.",
+        "Each prompt is compared with prompts of its style. The true false-positive rate lies in these bounds for "
+        "90 % of references of this size. The misfit is the Kolmogorov-Smirnov distance of the tail from the scores it "
+        "was fitted to.",
         "",
-        *table(("calibrated on", "candidates", "threshold", "misfit"), rows),
+        *table(("calibrated on", "candidates", "threshold", "true rate", "misfit"), rows),
     ]

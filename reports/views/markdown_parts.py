@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from flashbulb.reports.bounds.rates import Rate
+from flashbulb.reports.tables.propensity import Propensity, contrast_rows, contrast_sentences
+from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, Stratum, stratum_cells
 from flashbulb.reports.views.text import markdown_code
 
 MAX_ROWS = 100  # keeps a page below the 1 MiB that CI services show
 
-HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
+HEADLINES = {
+    "pass": "pass",
+    "inconclusive": "inconclusive",
+    "fail": "gate failed",
+    "untrusted": "not to be trusted",
+}
 """Title of a page, by the outcome of its verdict."""
 
 VERDICT_MEANINGS = {
@@ -29,6 +37,23 @@ def cost(evaluations: Mapping[str, int], timings: Mapping[str, float]) -> list[s
     rows = [(code(stage), str(evaluations.get(stage, 0)), f"{timings.get(stage, 0.0):.1f}") for stage in stages]
     total = ("all", str(sum(evaluations.values())), f"{sum(timings.values()):.1f}")
     return ["## Cost", "", *table(("stage", "denoiser evaluations", "seconds"), [*rows, total])]
+
+
+def strata(rows: Sequence[Stratum]) -> list[str]:
+    """Return the section on rates by how often a prompt occurs in its file; empty without strata."""
+    if not rows:
+        return []
+    cells = table(STRATUM_HEADER, map(stratum_cells, rows))
+    return ["## By occurrences in the prompt file", "", STRATUM_NOTE, "", *cells]
+
+
+def contrast(propensity: Propensity | None, recovered: Rate) -> list[str]:
+    """Return the section on capability and propensity; empty if no ordinary prompts were sampled."""
+    if propensity is None:
+        return []
+    lines = (line for text in contrast_sentences(propensity) for line in (text, ""))
+    header = ("", "counted", "rate")
+    return ["## Capability and propensity", "", *lines, *table(header, contrast_rows(propensity, recovered))]
 
 
 def pairs(title: str, values: Mapping[str, object]) -> list[str]:

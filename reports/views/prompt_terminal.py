@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flashbulb.reports.tables.replication import Replication, replication_text
+from flashbulb.reports.bounds.replication import Replication, replication_text
 from flashbulb.reports.tables.run_record import COMPLETE
 from flashbulb.reports.views.prompt import Attempt, PromptView, SpikingSite
 from flashbulb.reports.views.text import visible_text

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flashbulb.reports.tables.rates import percent
+from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.tables.sweep import SWEEP_FIGURE, SWEEP_PAGE, Sweep, SweepRow, excess_text, share_text
 from flashbulb.reports.views.markdown_parts import MAX_ROWS, code, page, pairs, sentence, table
 from flashbulb.reports.views.text import fitted_text, markdown_code, visible_text
@@ -14,7 +14,7 @@ HOW_TO_READ = (
     "All checkpoints were audited with the same prompts, reference, seeds, false-positive rate and policy. Each is "
     "compared with its own reference.",
     "Flagged: prompts whose p-value is at most the stated false-positive rate, with the 95 % interval of their share "
-    "(Wilson). That many clean prompts are expected among them by chance.",
+    "(exact, Clopper and Pearson). That many clean prompts are expected among them by chance.",
     "Excess: how far the median and the 99th percentile of the spike scores lie above those of the reference prompts. "
     "Each score is centred and scaled by the reference of its style: by its median, and its median absolute deviation "
     "as a standard deviation. 0 is the level of clean prompts. A few copied captions move the 99th percentile, not the "

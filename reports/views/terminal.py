@@ -13,8 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.power.sentences import false_finds_text, power_text
 from flashbulb.reports.tables.files import REPORT_FILE
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text
+from flashbulb.reports.tables.frame import frame_line
+from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.views.site_names import short_site
 from flashbulb.reports.views.suspects import suspects_of
@@ -22,8 +25,13 @@ from flashbulb.reports.views.text import visible_text
 
 _MAX_NOTES = 10
 _WIDTH = 120  # of output that is not a terminal
-_STYLES = {"pass": "green", "fail": "red", "untrusted": "yellow"}
-_HEADLINES = {"pass": "PASS", "fail": "FAIL: a limit of the policy is exceeded", "untrusted": "NOT TO BE TRUSTED"}
+_STYLES = {"pass": "green", "inconclusive": "cyan", "fail": "red", "untrusted": "yellow"}
+_HEADLINES = {
+    "pass": "PASS",
+    "inconclusive": "INCONCLUSIVE: this audit could have missed too much",
+    "fail": "FAIL: a limit of the policy is exceeded",
+    "untrusted": "NOT TO BE TRUSTED",
+}
 
 
 class SummaryConsole(Console):
@@ -115,6 +123,8 @@ def _counts(run: RunRecord) -> Table:
     expected = run.calibration.fpr * counts.n_scored
     table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
+    if run.frame is not None and (frame := frame_line(run.frame)) is not None:
+        table.add_row("frame", frame)
     table.add_row(
         "flagged",
         f"{counts.n_flagged} ({percent(flagged.low)} to {percent(flagged.high)}); {expected:.1f} expected by chance",
@@ -127,4 +137,9 @@ def _counts(run: RunRecord) -> Table:
     table.add_row("recovered", Text(f"{counts.n_recovered} prompts" + (f" (by {visible_text(by, 200)})" if by else "")))
     table.add_row("distinct images", f"{counts.n_confirmed_pictures} confirmed")
     table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
+    if run.power is not None:
+        table.add_row("false finds", false_finds_text(run.power))
+        table.add_row("power", power_text(run.power))
+    if run.propensity is not None:
+        table.add_row("propensity", propensity_line(run.propensity))
     return table

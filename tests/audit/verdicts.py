@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from flashbulb.reports.gate.findings import collect_findings
-from tests.reports.runs import LEAKS
+from flashbulb.reports.checks.findings import collect_findings
+from tests.reports.runs import LEAKS, PROMPTS
 
 RUNS = {
     "pass": ({"severities": {5: "low"}}, 0),
+    "inconclusive": ({"severities": {5: "low"}, "prompts": PROMPTS}, 0),
     "fail": ({"severities": LEAKS}, 1),
     "untrusted": ({"severities": LEAKS, "n_false": 8}, 3),
 }

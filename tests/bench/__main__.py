@@ -43,5 +43,19 @@ def audit(folder: Path, out: Path, *, with_reference: bool, options: Sequence[st
     return time.monotonic() - started
 
 
+def detect(folder: Path, out: Path) -> None:
+    """Record a planted model and score it with its reference, without recovery."""
+    inputs = (
+        "--model",
+        folder / "model",
+        "--prompts",
+        folder / "captions.csv",
+        "--reference",
+        folder / "reference.csv",
+    )
+    for command in (("record", *inputs, "--out", out), ("detect", out)):
+        subprocess.run([sys.executable, "-m", "flashbulb", *map(str, command)], check=True, stdout=subprocess.DEVNULL)
+
+
 if __name__ == "__main__":
     main()

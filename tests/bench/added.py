@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from scipy.stats import binomtest
 
 from flashbulb.audit.images.distances import RgbImage, tile_distances
 from flashbulb.audit.model.loading import flushed_denormals
@@ -29,6 +28,7 @@ from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.recover import collect_targets, prepare_recovery
 from flashbulb.audit.stages.session import reload_session
+from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from tests.bench.finetune.pairs import new_pairs
 
@@ -165,7 +165,7 @@ def rate(n: int, of: int) -> str:
     """Format a rate with its exact 95 % interval (Clopper and Pearson), in percent."""
     if of == 0:
         return "none"
-    low, high = binomtest(n, of).proportion_ci()
+    low, high = exact_interval(n, of)
     return f"{n} of {of} ({100 * low:.0f} to {100 * high:.0f})"
 
 

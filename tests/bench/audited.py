@@ -12,8 +12,8 @@ import pandas as pd
 from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImage, tile_distances
+from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-from flashbulb.reports.tables.rates import wilson_interval
 from tests.bench.outcomes import Truth
 
 
@@ -54,7 +54,7 @@ def judge_run(folder: Path, run: Path) -> str:
             lines.append(f"  {verdict}, {name}: {len(of_verdict)} attempts, {right} show a planted image")
     for name, chosen in (("confirmed or likely", ("confirmed", "likely")), ("confirmed", ("confirmed",))):
         n, n_false = controls["prompt_id"].nunique(), controls[controls["verdict"].isin(chosen)]["prompt_id"].nunique()
-        low, high = wilson_interval(n_false, n)
+        low, high = exact_interval(n_false, n)
         lines.append(f"  controls {name}: {n_false} of {n} ({low:.1%} to {high:.1%})")
     shown = tried[tried["verdict"] != "not_shown"]
     by_attempt = shown.groupby("prompt_id")["strategy"].first().value_counts().to_dict()

@@ -8,15 +8,20 @@ import numpy as np
 import pandas as pd
 
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
+from tests.bench.truth.probabilities import best_truth
 
 ODD_KINDS = ("rare_word", "long", "other_alphabet", "gibberish")
 FPR = 0.01
 
 
 def labelled_scores(folder: Path, run: Path) -> pd.DataFrame:
-    """scores.parquet with `kind`, and `label`: memorized, partial, not (trained on, not memorized), clean (unseen)."""
+    """scores.parquet with `kind`, `label`, and p with its `band`; captions without a training image have no p.
+
+    The label is that of truth.parquet: memorized (p >= 1/2), partial, not (trained on, not memorized), clean (unseen).
+    p is by 64 seeds where samples are kept (`make bench-truth`), else by the seeds of truth.parquet.
+    """
     captions = pd.read_csv(folder / "captions.csv", keep_default_na=False)
-    truth = pd.read_parquet(folder / "truth.parquet")[["prompt", "label"]]
+    truth = best_truth(folder)[["prompt", "label", "n_seeds", "p", "band"]]
     scores = pd.read_parquet(run / "scores.parquet")
     labelled = scores.merge(captions[["prompt", "kind"]], on="prompt").merge(truth, on="prompt", how="left")
     assert len(labelled) == len(scores), f"{len(scores)} scores, {len(labelled)} labelled"

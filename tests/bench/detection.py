@@ -23,9 +23,10 @@ from flashbulb.hooks import SITE_KINDS
 from flashbulb.reports.tables.schema import detector_columns
 from tests.bench.__main__ import audit
 from tests.bench.ablation import Choice, ablation, score
+from tests.bench.bands import by_band
 from tests.bench.calibrated import STYLES, kept_rates, self_calibration
 from tests.bench.detect import labelled_scores, negative_sets
-from tests.bench.models import FIRST, MODELS
+from tests.bench.models import ALL, FIRST, folder_of
 from tests.bench.recorded import N_SEEDS, Planted, record_planted
 from tests.bench.screened import HEADER, tier_zero
 
@@ -35,7 +36,8 @@ FPR, LOW_FPR = 0.01, 0.001
 def main() -> None:
     """Run every part on every model and print the page, or write it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="*", choices=tuple(MODELS), default=FIRST)
+    parser.add_argument("--models", nargs="*", choices=tuple(ALL), default=FIRST)
+    parser.add_argument("--part", choices=("all", "bands"), default="all", help="bands: by probability per seed alone")
     parser.add_argument(
         "--work", type=Path, help="keep recordings here and go on from them (default: a temporary folder)"
     )
@@ -43,7 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     with _work(arguments.work) as work:
         lines = []
-        for line in _page({name: MODELS[name] for name in arguments.models}, work):
+        page = {"all": _page, "bands": by_band}[arguments.part]
+        for line in page({name: folder_of(name) for name in arguments.models}, work):
             print(line, flush=True)
             lines.append(line)
     if arguments.write:
@@ -66,6 +69,7 @@ def _page(models: Mapping[str, Path], work: Path) -> Iterator[str]:
         if not (work / name / "audit" / "summary.md").is_file():
             audit(folder, work / name / "audit", with_reference=True, options=("--detectors", "all"))
         planted[name] = record_planted(folder, work / name / "recorded", SITE_KINDS, N_SEEDS)
+    yield from by_band(models, work)
     yield "## Detectors side by side"
     for name, folder in models.items():
         yield from _detectors(name, folder, work / name / "audit")
@@ -198,6 +202,7 @@ _ABOUT = {
     "gazette": "32 pixels, epsilon, other data and seed",
     "faint": "32 pixels, v-prediction, few pairs learnt",
     "folio": "Stable Diffusion XL's shape, 32 pixels, epsilon",
+    "graded": "stopped early, 32 pixels, epsilon",
 }
 
 
@@ -205,7 +210,7 @@ def _introduction(models: Iterable[str]) -> list[str]:
     about = ", ".join(f"`{name}` ({_ABOUT[name]})" for name in models)
     text = (
         "Written by `make bench-detect`. A cell is AUC / the highest true-positive rate (TPR) at a false-positive rate "
-        "(FPR) of at most 1 %. Positives are captions whose training image at least half of eight seeds replicate. "
+        "(FPR) of at most 1 %. Positives are captions with p >= 1/2: at least half of eight seeds replicate the image. "
         f"Models are trained with Flashbulb's own recipe: {about}. Published detectors run with the settings of their "
         "papers, as each file in `audit/detectors/` describes, but on models far smaller than theirs. Detectors that "
         "compare predictions compare what the model was trained to predict, noise or v. Detectors that read images are "

@@ -24,7 +24,7 @@ from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan, pull_out
 from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.hooks import By, NeuronSet, Site
-from flashbulb.reports.tables.rates import rate_of, rate_text
+from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.models import MODELS
 from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_neurons, fit_statistics, mean_to_v
 from tests.bench.outcomes import Bench, open_bench

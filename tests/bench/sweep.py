@@ -94,7 +94,7 @@ def truth_of(checkpoint: Path, collection: Collection) -> pd.DataFrame:
     path = checkpoint.with_name(f"{checkpoint.name}-truth.parquet")
     if not path.exists():
         pipe = load_model(str(checkpoint), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
-        measure_truth(pipe, collection, path)
+        measure_truth(pipe, collection, path, POSTERS.truth_seeds)
     return pd.read_parquet(path)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.bounds.replication import replication_of
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.files import RECOVERIES_FILE, SCHEMA_VERSION, SCORES_FILE, SPIKES_FILE
-from flashbulb.reports.tables.rates import rate_of
 from flashbulb.reports.tables.recoveries import best_rows
-from flashbulb.reports.tables.replication import replication_of
 from flashbulb.reports.tables.run_record import (
     Calibration,
     Counts,
@@ -49,6 +49,7 @@ def results(**changes: Any) -> Results:
         "n_false_recoveries": 0,
         "fpr": 0.01,
         "problems": (),
+        "sensitivity": 0.9,
     }
     return Results(**(passing | changes))
 
@@ -59,7 +60,7 @@ def run_record(**changes: Any) -> RunRecord:
         "schema_version": SCHEMA_VERSION,
         "status": "complete",
         "model": ModelIdentity("models/toy", "sha256:0123"),
-        "settings": {"fpr": 0.01, "seed": 0, "sites": ["ff"]},
+        "settings": {"fpr": 0.01, "seed": 0, "sites": ["ff"], "n_samples": 4},
         "inputs": {
             "prompts": {"path": "captions.csv", "sha256": "4567"},
             "reference": {"path": "clean.txt", "sha256": "89ab"},

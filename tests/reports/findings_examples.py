@@ -4,8 +4,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from flashbulb.reports.gate.findings import IMAGE, NOT_TRIED, SPIKE, Finding, FoundImage
-from flashbulb.reports.tables.replication import replication_of
+from flashbulb.reports.bounds.replication import replication_of
+from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding, FoundImage
 
 
 def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confirmed", **changes: Any) -> Finding:

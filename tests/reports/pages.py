@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
@@ -45,7 +45,7 @@ def write_illustrated(
     """
     training = directory.parent / f"{directory.name}-training"
     sites = (*SITES[:2], (SITES[2][0], site))
-    settings = {"train_images": str(training)}
+    settings = {"train_images": str(training), "n_samples": 4}
     run = write_example(
         directory, LEAKS, prompts=prompts, likely=frozenset({1}), n_false=1, sites=sites, settings=settings
     )

@@ -1,14 +1,14 @@
-"""Gate reports for the tests of the output formats: passing, failing, untrusted, with waivers, with a baseline."""
+"""Gate reports for the tests of the output formats: one for each outcome, with waivers, with a baseline."""
 
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport, judge, untrusted_report
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
-from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
+from tests.reports.runs import HOSTILE, LEAKS, PROMPTS, SECRET, checked_example
 
 TODAY = date(2026, 6, 15)
 
@@ -26,6 +26,15 @@ def judged(
 
 def passing(folder: Path) -> GateReport:
     return judged(checked_example(folder))
+
+
+def inconclusive(folder: Path) -> GateReport:
+    return judged(checked_example(folder, {5: "low"}, prompts=PROMPTS))
+
+
+def strictly_inconclusive(folder: Path) -> GateReport:
+    run = checked_example(folder, {5: "low"}, prompts=PROMPTS)
+    return judge(run, Policy(), (), None, new_only=False, today=TODAY, strict=True)
 
 
 def failing(folder: Path) -> GateReport:
@@ -57,6 +66,8 @@ def hostile(folder: Path) -> GateReport:
 
 REPORTS: dict[str, Callable[[Path], GateReport]] = {
     "passing": passing,
+    "inconclusive": inconclusive,
+    "strictly inconclusive": strictly_inconclusive,
     "failing": failing,
     "distrusted": distrusted,
     "unreadable": unreadable,

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from flashbulb.reports.gate.check import CheckedRun, load_checked
+from flashbulb.reports.checks.run import CheckedRun, load_checked
+from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import MEMORIES_FILE, RECOVERIES_FILE, SCORES_FILE, TABLE_FILES, sha256_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import Counts, RunRecord, StyleCalibration
@@ -19,7 +20,10 @@ from tests.reports.run_files import write_record
 N_PROMPTS = 20
 SECRET = "Ann Secret of Vellin"  # occurs in every prompt, and in no output that hides prompts
 HOSTILE = "\x1b[31m<b>|`]]>\u202e&\x00\ud7ff\ufffe 🦊 <script>alert(1)</script> ![x](http://evil.example/x.png) @all"
-PROMPTS = tuple(f"portrait {index} of {SECRET}" for index in range(N_PROMPTS))
+ENOUGH = tuple(f"portrait {index} of {SECRET}" for index in range(400))
+"""Prompts that are enough to exclude that 1 % of such prompts are extractable."""
+PROMPTS = ENOUGH[:N_PROMPTS]
+"""Too few: an audit of them is inconclusive."""
 LEAKS = {0: "high", 1: "high", 2: "medium", 3: "low"}
 
 
@@ -27,14 +31,14 @@ def write_example(
     directory: Path,
     severities: Mapping[int, str] | None = None,
     *,
-    prompts: Sequence[str] = PROMPTS,
+    prompts: Sequence[str] = ENOUGH,
     likely: frozenset[int] = frozenset(),
     n_false: int = 0,
     source_file: str = "data/captions.csv",
     sites: Sequence[tuple[str, str]] = SITES,
     **changes: Any,
 ) -> Path:
-    """Write an audit whose prompts have `severities` by index; it passes if none is high.
+    """Write an audit whose prompts have `severities` by index; it passes if none is high and there are enough prompts.
 
     Args:
         sites: kind and name of every site.
@@ -66,6 +70,7 @@ def write_example(
     if not severities:
         calibration = replace(calibration, style_auc=None)
     record = run_record(**({"counts": counts, "calibration": calibration} | changes))
+    record = replace(record, power=audit_power(record, scores, recoveries))
     tables = {SCORES_FILE: scores, RECOVERIES_FILE: recoveries, MEMORIES_FILE: memories}
     tables |= evidence_tables(record, scores, recoveries, sites)
     return write_run(directory, record, tables)

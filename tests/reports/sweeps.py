@@ -37,7 +37,7 @@ def sweep_row(
 def sweep_of(rows: Sequence[SweepRow], unit: str = "step") -> Sweep:
     """Return a sweep with these rows."""
     policy = {"max_high": 0, "max_medium": None}
-    return Sweep(unit, tuple(rows), 0.01, "captions.csv", "clean.txt", None, policy)
+    return Sweep(unit, tuple(rows), 0.01, "captions.csv", "clean.txt", None, policy, strict=False)
 
 
 ONSET = sweep_of(

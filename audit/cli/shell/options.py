@@ -22,7 +22,7 @@ def in_panel(panel: Panel, text: str, *names: str) -> Any:
 
 
 Force = Annotated[bool, in_panel("Output", "Delete the contents of the run directory and start over.")]
-Gate = Annotated[bool, in_panel("Output", "Exit with the verdict: 0 pass, 1 fail, 3 untrusted.")]
+Gate = Annotated[bool, in_panel("Output", "Exit with the verdict: 0 pass or inconclusive, 1 fail, 3 untrusted.")]
 Json = Annotated[bool, in_panel("Output", "Print one JSON document; by default text.", "--json")]
 
 

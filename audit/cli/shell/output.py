@@ -19,6 +19,7 @@ from flashbulb.reports.tables.files import RUN_FILE
 
 _STYLES = {
     "pass": "bold green",
+    "inconclusive": "bold cyan",
     "fail": "bold red",
     "untrusted": "bold yellow",
     "new": "red",

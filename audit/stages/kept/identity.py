@@ -76,7 +76,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
     Screened candidates also depend on the reference, and on the base also on the audited model, which screened them.
     """
     settings = inputs.settings
-    screening = None
+    screening, is_drawn = None, name == "candidates" and settings.sample is not None
     if name == "candidates" and settings.tiers == "screened":
         screening = {
             "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
@@ -92,6 +92,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
         "text_column": prompts.text_column,
         "shard_size": settings.shard_size,
         "screening": screening,
+        **({"n_drawn": settings.sample} if is_drawn else {}),
     }
 
 

@@ -17,7 +17,7 @@ Settings = TypeVar("Settings", AuditSettings, DiscoverSettings)
 _PROMPT_FILES = {"prompts_sha256": ("prompts",), "reference_sha256": ("reference", "calibration")}
 _SHAPED_BY = {
     **_PROMPT_FILES,
-    "model_fingerprint": ("model", "configs", "vae", "textual_inversion", "lora"),
+    "model_fingerprint": ("model", "configs", "denoiser", "vae", "textual_inversion", "lora"),
     "base_fingerprint": ("baseline_model",),
     "dtype": ("dtype", "device"),  # the device decides what "auto" is
     "device": ("device",),

@@ -16,8 +16,8 @@ from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
-from flashbulb.reports.tables.files import SCHEMA_VERSION, TABLE_FILES, sha256_of
-from flashbulb.reports.tables.rates import percent, rate_of
+from flashbulb.reports.bounds.rates import percent, rate_of
+from flashbulb.reports.tables.files import SCHEMA_VERSION, sha256_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import (
     COMPLETE,
@@ -44,6 +44,7 @@ def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
         "base": None if (base := base_identity(inputs)) is None else asdict(base),
         "settings": inputs.settings.model_dump(mode="json"),
         "inputs": _prompt_sources(inputs),
+        "frame": asdict(inputs.frame),
         "counts": _prompt_counts(recorded),
         "evaluations": dict(recorded.evaluations),
         "timings": dict(recorded.timings),
@@ -87,6 +88,7 @@ def build_run_record(
         base=base_identity(inputs),
         settings=inputs.settings.model_dump(mode="json"),
         inputs=_prompt_sources(inputs),
+        frame=inputs.frame,
         calibration=results.detection.calibration,
         counts=Counts(
             **_prompt_counts(results.recorded),
@@ -99,13 +101,15 @@ def build_run_record(
             **results.recorded.evaluations,
             "recover": sum(attempt.evaluations for recovered in results.recovered for attempt in recovered.attempts),
             **({"detect_pictures": n} if (n := results.detector_evaluations) else {}),
+            **({"propensity": results.ordinary.evaluations} if results.ordinary is not None else {}),
         },
         timings=timings,
         versions=library_versions(),
-        tables={name: sha256_of(run / name) for name in TABLE_FILES},
+        tables={name: sha256_of(run / name) for name in results.tables},
         warnings=(*_warnings(inputs, results.detected), *passed_over_warnings(results.passed_over)),
         problems=_problems(inputs, results.detected),
         verdict=None,
+        propensity=None if results.ordinary is None else results.ordinary.propensity,
     )
 
 

@@ -19,6 +19,7 @@ from flashbulb.audit.settings import CompareSettings
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.reports.page.compare import write_comparison_page
+from flashbulb.reports.page.compare_markdown import write_comparison_markdown
 from flashbulb.reports.tables.compare import (
     BASE,
     COMPARE_FILE,
@@ -110,6 +111,7 @@ def write_comparison(sampling: Sampling, training: TrainingImages | None, evalua
     )
     compared = Comparison(record, read_comparisons(rows))
     write_comparison_page(path, compared)
+    write_comparison_markdown(path, compared)
     sampling.run.update(**asdict(record))
     return compared
 

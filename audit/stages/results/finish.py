@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -26,12 +27,13 @@ from flashbulb.audit.statistics.neuron_groups import (
     neuron_groups_table,
 )
 from flashbulb.audit.statistics.spikes import PromptNeurons
+from flashbulb.reports.checks.run import check_run
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
-from flashbulb.reports.gate.check import check_run
 from flashbulb.reports.gate.formats import Judgement
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.outputs import audit_outputs, write_outputs
 from flashbulb.reports.page.report import PageOptions, image_mode, write_report
+from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     EVIDENCE_FILE,
@@ -58,11 +60,12 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         seconds: time spent so far, by stage.
     """
     inputs, settings = results.recorded.inputs, results.recorded.inputs.settings
-    recoveries, memories = _write_tables(results, run)
+    written = _write_tables(results, run)
     _draw_evidence(inputs, results, run)
     now = datetime.now(UTC)
-    record = build_run_record(results, recoveries, memories, run.path, seconds)
-    record = replace(record, finished=now.isoformat(timespec="seconds"))
+    record = build_run_record(results, written.recoveries, written.memories, run.path, seconds)
+    power = audit_power(record, written.scores, written.recoveries)
+    record = replace(record, finished=now.isoformat(timespec="seconds"), power=power)
     checked = check_run(run.path, record)
     tables = checked.tables
     report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=now.date())
@@ -80,8 +83,16 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
     return report.verdict
 
 
-def _write_tables(results: Results, run: RunDirectory) -> tuple[pa.Table, pa.Table]:
-    """Write the tables that depend on recovery; return those of recoveries and of memories."""
+class _Tables(NamedTuple):
+    """The tables that counts and the power of an audit rest on."""
+
+    scores: pa.Table
+    recoveries: pa.Table
+    memories: pa.Table
+
+
+def _write_tables(results: Results, run: RunDirectory) -> _Tables:
+    """Write the tables that depend on recovery."""
     inputs, detection = results.recorded.inputs, results.detection
     prompts, footer = inputs.candidates.prompts, {"model_fingerprint": inputs.model.fingerprint}
     scores = scores_table(
@@ -102,7 +113,7 @@ def _write_tables(results: Results, run: RunDirectory) -> tuple[pa.Table, pa.Tab
     write_table(run.path / MEMORIES_FILE, memories, MEMORIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
-    return recoveries, memories
+    return _Tables(scores, recoveries, memories)
 
 
 @contextmanager

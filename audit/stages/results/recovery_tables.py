@@ -10,16 +10,9 @@ from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.memories import Memory
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.recover.recovered import Recovered
-from flashbulb.reports.tables.replication import replication_of
-from flashbulb.reports.tables.schema import (
-    AGREEMENT,
-    COPY,
-    MEMORIES_SCHEMA,
-    PART,
-    RECOVERIES_SCHEMA,
-    TEMPLATE,
-    VERBATIM,
-)
+from flashbulb.reports.bounds.replication import replication_of
+from flashbulb.reports.tables.limits import TEMPLATE, VERBATIM
+from flashbulb.reports.tables.schema import AGREEMENT, COPY, MEMORIES_SCHEMA, PART, RECOVERIES_SCHEMA
 
 
 def finding_id(finding: int) -> str:

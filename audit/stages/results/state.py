@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorded
@@ -17,6 +18,9 @@ from flashbulb.audit.statistics.style import TextNull
 from flashbulb.hooks import Site
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
+from flashbulb.reports.tables.files import PROPENSITY_FILE, TABLE_FILES
+from flashbulb.reports.tables.frame import Frame, frame_of
+from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.run_record import Calibration
 from flashbulb.reports.views.passed_over import PassedOver
 
@@ -57,8 +61,21 @@ class Inputs:
 
     @property
     def n_prompts(self) -> int:
-        """Number of distinct prompts in the prompt file."""
+        """Number of distinct prompts to audit: all of the prompt file, or those drawn from it."""
         return len(self.candidates.prompts) + len(self.left_out)
+
+    @property
+    def frame(self) -> Frame:
+        """How these prompts were chosen, and what a share among them speaks about."""
+        settings, candidates = self.settings, self.candidates
+        return frame_of(
+            self.n_prompts,
+            candidates.n_distinct,
+            candidates.sha256,
+            seed=settings.seed,
+            population=settings.population,
+            targeted=settings.targeted,
+        )
 
     @property
     def sets_to_record(self) -> dict[str, PromptSet]:
@@ -120,6 +137,13 @@ class DetectedRun:
     calibration: Calibration
 
 
+class OrdinaryPrompts(NamedTuple):
+    """What ordinary prompts brought out, and the UE of sampling them."""
+
+    propensity: Propensity
+    evaluations: int
+
+
 @dataclass(frozen=True, slots=True)
 class Results:
     """The results of all stages.
@@ -129,6 +153,7 @@ class Results:
         image_detectors: names of the image detectors that ran.
         severities: of each candidate prompt, in their order.
         passed_over: what the source of the training images holds beside them.
+        ordinary: what ordinary prompts brought out; None if none were sampled.
     """
 
     recorded: RecordedRun
@@ -138,6 +163,12 @@ class Results:
     image_detectors: tuple[str, ...]
     severities: tuple[str, ...]
     passed_over: tuple[PassedOver, ...]
+    ordinary: OrdinaryPrompts | None
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that a finished audit with these results has."""
+        return (*TABLE_FILES, *(() if self.ordinary is None else (PROPENSITY_FILE,)))
 
     @property
     def detected(self) -> Detected:

@@ -2,8 +2,8 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -78,14 +78,17 @@ def test_a_variant_and_shards_are_read_as_the_whole(tmp_path: Path, how: dict[st
     assert_same(load_chosen(ChosenModel(str(tmp_path)), "cpu", torch.float32).pipe, pipe.to(torch.float32))
 
 
-@pytest.mark.skipif(find_spec("torchao") is not None, reason="torchao is installed")
 @pytest.mark.parametrize("component", ["unet", "text_encoder"])
+@pytest.mark.parametrize(
+    ("method", "cure"), [("torchao", r"pip install 'flashbulb\[torchao\]'"), ("bitsandbytes", "install")]
+)
 def test_weights_quantized_by_a_missing_library_are_refused_with_its_name(
-    base: Path, tmp_path: Path, component: str
+    base: Path, tmp_path: Path, component: str, method: str, cure: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(sys.modules, method, None)  # not installed, as far as an import can tell
     copy = Path(shutil.copytree(base, tmp_path / "copy"))
     path = copy / component / "config.json"
-    quantized = {"quantization_config": {"quant_method": "torchao", "quant_type": "int8wo"}}
+    quantized = {"quantization_config": {"quant_method": method, "quant_type": "int8wo"}}
     path.write_text(json.dumps(json.loads(path.read_text()) | quantized))
-    with pytest.raises(ModelError, match="quantized by torchao, which is not installed; install it, or dequantize"):
+    with pytest.raises(ModelError, match=f"quantized by {method}, which is not installed; {cure}.*, or dequantize"):
         load_chosen(ChosenModel(str(copy)), "cpu", torch.float32)

@@ -132,7 +132,7 @@ def test_files_that_are_torn_of_another_kind_or_incomplete_are_refused(saved, tm
         saved.file.write_bytes(whole[:n_bytes])
         assert "cannot be read" in refusal(saved)
     saved.file.write_bytes(whole)
-    for suffix in (".ckpt", ".bin", ".gguf"):
+    for suffix in (".ckpt", ".bin"):
         other = tmp_path / f"model{suffix}"
         other.write_bytes(b"never opened")
         assert "is no .safetensors file; convert it" in refusal(saved._replace(file=other))

@@ -25,7 +25,7 @@ from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.kept.resume import restore_settings
 from flashbulb.audit.stages.recover import collect_targets
 from flashbulb.audit.statistics.baseline import z_scores
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.tables.files import TABLE_FILES, RunIncompleteError, sha256_of
 from flashbulb.reports.tables.run_record import load_run
 from tests.audit.commands import (

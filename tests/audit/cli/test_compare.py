@@ -102,6 +102,27 @@ def test_numbers_are_computed_from_the_images(done: Path) -> None:
     assert {row["kind_base"] for row in table} == {None}
 
 
+def test_prompts_and_images_are_named_in_markdown_and_not_if_they_are_redacted(
+    pair: Pair, done: Path, tmp_path: Path
+) -> None:
+    text = (done / "compare.md").read_text(encoding="utf-8")
+    assert "at 1 of 4 prompts the fine-tune copies a training image and the base does not" in text
+    listed = [line for line in text.splitlines() if line.startswith("| `")]
+    assert listed[0].startswith(f"| `{CANDIDATES[2]}` |")
+    assert " | 0 → 1 of 2 |" in listed[0]
+    assert all(prompt in text for prompt in CANDIDATES[:3])
+    assert f"`{HOSTILE}`" in text
+    copy = Path(shutil.copytree(done, tmp_path / "out"))
+    answer = run_flashbulb(*pair.options(copy, "--train-images", pair.training, "--redact-prompts"))
+    assert answer.code == 0, answer.err
+    for name in ("compare.md", "compare.html"):
+        redacted = (copy / name).read_text(encoding="utf-8")
+        assert "prompts.txt, row 3" in redacted
+        assert "secret.png" not in redacted
+        assert not [prompt for prompt in (*CANDIDATES[:3], HOSTILE) if prompt in redacted]
+    assert rows(copy) == rows(done)
+
+
 def test_the_page_loads_nothing_escapes_prompts_and_begins_with_what_is_copied(done: Path) -> None:
     page = (done / "compare.html").read_text(encoding="utf-8")
     tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
@@ -187,7 +208,9 @@ def test_one_model_is_in_memory_at_a_time(pair: Pair, tmp_path: Path, monkeypatc
     monkeypatch.setattr(stage, "open_denoiser", open_denoiser)
     paths = {"base": str(pair.base), "finetune": str(pair.finetune), "prompts": str(pair.prompts)}
     quick = {"train_images": None, "n_samples": 2, "sample_steps": 2, "max_prompts": 1}
-    stage.run_comparison(CompareSettings.model_validate({**paths, **quick, "out": tmp_path / "out"}), force=False)
+    stage.run_comparison(
+        CompareSettings.model_validate({**paths, **quick, "out": tmp_path / "out", "examine": False}), force=False
+    )
     assert held == [0, 0, 0, 0]  # the base to look at it, the fine-tune likewise and to sample it, the base
 
 

@@ -5,7 +5,10 @@ import shutil
 
 import pytest
 
+from flashbulb.audit.additions.chosen import ChosenModel
 from flashbulb.audit.planted.paths import CAPTIONS, IMAGES, MODEL, REFERENCE
+from flashbulb.audit.stages.sites import list_sites
+from flashbulb.hooks import NeuronSet, save_neurons
 from tests.audit.commands import CANDIDATES, QUICK, run_flashbulb, text_file
 from tests.audit.commands import REFERENCE as TOY_REFERENCE
 from tests.toy import build_toy_pipe
@@ -26,10 +29,11 @@ def misread(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("command", ["audit", "record", "validate", "discover", "calibrate"])
+@pytest.mark.parametrize("command", ["audit", "record", "validate", "discover", "calibrate", "compare"])
 def test_misread_model_is_not_trusted_by_any_command(misread, tmp_path, command):
     inputs = {
         "discover": (misread, "--budget", 9000),
+        "compare": (MODEL, misread, "--prompts", CAPTIONS),
         "calibrate": ("--model", misread, "--reference", REFERENCE),
     }.get(command, ("--model", misread, "--prompts", CAPTIONS, "--reference", REFERENCE))
     answer = run_flashbulb(command, *inputs, "--out", tmp_path / "run")
@@ -37,6 +41,27 @@ def test_misread_model_is_not_trusted_by_any_command(misread, tmp_path, command)
     (line,) = answer.errors
     assert "its scheduler declares v_prediction, and it looks like epsilon" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_misread_model_is_not_ablated(misread, tmp_path):
+    site = next(site.name for site in list_sites(ChosenModel(str(misread))).sites if site.kind == "feed_forward")
+    save_neurons(tmp_path / "neurons.json", NeuronSet({site: (0, 1)}))
+    inputs = (
+        "ablate",
+        misread,
+        "--neurons",
+        tmp_path / "neurons.json",
+        "--prompt",
+        "a red star",
+        "--out",
+        tmp_path / "run",
+    )
+    answer = run_flashbulb(*inputs)
+    assert answer.code == 3
+    assert "its scheduler declares v_prediction, and it looks like epsilon" in answer.errors[0]
+    assert not (tmp_path / "run").exists()
+    quick = ("--no-examine", "--samples", "2", "--sample-steps", "1")
+    assert run_flashbulb(*inputs, *quick).code == 0
 
 
 def test_training_images_are_used_where_they_are_given(tmp_path):

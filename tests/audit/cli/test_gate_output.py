@@ -17,7 +17,7 @@ from tests.audit.verdicts import RUNS, waiver
 from tests.processes import fork_flashbulb
 from tests.reports.runs import LEAKS, write_example
 
-COLOURS = {"pass": "32", "fail": "31", "untrusted": "33"}
+COLOURS = {"pass": "32", "inconclusive": "36", "fail": "31", "untrusted": "33"}
 
 
 def on_a_terminal(*arguments: object, **environment: str) -> tuple[int, str]:
@@ -157,7 +157,7 @@ def test_interrupt_at_any_step_does_not_pass_the_gate(tmp_path: Path, monkeypatc
 
     run = write_example(tmp_path / "run")
     for part in (
-        "flashbulb.reports.gate.check.load_checked",
+        "flashbulb.reports.checks.run.load_checked",
         "flashbulb.reports.gate.judgement.judge",
         "flashbulb.reports.gate.outputs.write_outputs",
     ):

@@ -187,7 +187,7 @@ def test_dangerous_options_are_accepted_on_the_command_line_only(
 
 
 def test_gate_prints_options_that_are_not_from_the_command_line(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text_file(Path("lax.toml"), ["max_high = 1000", "max_confirmed = 1000"])
+    text_file(Path("lax.toml"), ["max_high = 1000", "max_confirmed = 1000", "max_extractable_share = 1.0"])
     text_file(Path("flashbulb.toml"), ["[gate]", 'policy = "lax.toml"'])
     monkeypatch.setenv("FLASHBULB_SHOW_PROMPTS", "true")
     answer = run_flashbulb("gate", example)

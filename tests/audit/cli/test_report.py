@@ -33,7 +33,7 @@ def test_json_has_the_path_and_the_verdict(run: Path) -> None:
 
 def test_report_follows_the_policy(run: Path, tmp_path: Path) -> None:
     policy = tmp_path / "policy.toml"
-    policy.write_text("max_high = 9\nmax_confirmed = 9\n")
+    policy.write_text("max_high = 9\nmax_confirmed = 9\nmax_extractable_share = 1.0\nmin_power = 0.0\n")
     out = tmp_path / "page.html"
     assert run_flashbulb("report", run, "--policy", policy, "--out", out).code == 0
     assert "Passed: no limit of the policy is exceeded" in out.read_text(encoding="utf-8")

@@ -31,9 +31,12 @@ KINDS = ("same style", "another style", "no reference")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def examined():
-    """Count toy models as examined, which have random weights."""
+def examined(tmp_path_factory):
+    """Count toy models as examined, which have random weights, and ask for no power, which a few prompts lack."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "FLASHBULB_POLICY", str(text_file(tmp_path_factory.mktemp("policy") / "p.toml", ["min_power = 0.0"]))
+        )
         patch.delenv("FLASHBULB_EXAMINE")
         patch.setattr("flashbulb.audit.stages.examine.require_working", lambda *_, **__: None)
         yield
@@ -188,3 +191,18 @@ def test_too_few_prompts_to_measure_style_give_no_warning_without_strict(inputs,
     base = ("--model", inputs.model, "--prompts", files.candidates, "--reference", few, "--out", tmp_path / "run")
     assert run_flashbulb("audit", *base, *QUICK, "--gate").code == 0
     assert load_run(tmp_path / "run").calibration.style_shift is None
+
+
+def test_a_strict_audit_that_is_too_small_is_inconclusive_and_exits_like_an_untrusted_one(audited, monkeypatch):
+    monkeypatch.delenv("FLASHBULB_POLICY")
+    lax, strict = audited("same style").run, audited("same style", strict=True).run
+    answers = [run_flashbulb("gate", lax), run_flashbulb("gate", lax, "--strict"), run_flashbulb("gate", strict)]
+    assert [answer.code for answer in answers] == [0, 3, 3]
+    assert {answer.out.split(":")[0] for answer in answers} == {"inconclusive"}
+
+
+def test_no_audit_without_a_reference_passes(audited, monkeypatch):
+    monkeypatch.delenv("FLASHBULB_POLICY")
+    answer = run_flashbulb("gate", audited("no reference").run)
+    assert (answer.code, answer.out.split(":")[0]) == (0, "inconclusive")
+    assert "there is no reference" in answer.out

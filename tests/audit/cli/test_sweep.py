@@ -49,7 +49,7 @@ def gates(out: Path) -> dict[str, str]:
 
 
 def test_the_first_checkpoint_that_fails_is_named_everywhere(swept: Path, training: Training) -> None:
-    assert gates(swept) == dict(zip(NAMES, ("pass", "fail", "fail"), strict=True))
+    assert gates(swept) == dict(zip(NAMES, ("inconclusive", "fail", "fail"), strict=True))
     assert document(swept)["first_failing"] == "checkpoint-40"
     for name in ("sweep.md", "sweep.html"):
         assert "he first checkpoint that fails the gate is checkpoint-40, 2 of 3" in (swept / name).read_text("utf-8")
@@ -85,8 +85,12 @@ def test_steps_in_the_names_order_the_checkpoints_however_they_are_given(
 def test_the_last_line_and_the_exit_code_tell_the_gate(copied: Path, training: Training, tmp_path: Path) -> None:
     answer = run_flashbulb(*training.sweep(copied, "--gate"))
     assert answer.code == 1
-    assert answer.out.splitlines()[-1] == "fail: the first checkpoint that fails the gate is checkpoint-40, 2 of 3"
-    lenient = text_file(tmp_path / "policy.toml", ["max_high = 9", "max_confirmed = 9"])
+    first = "the first checkpoint that fails the gate is checkpoint-40, 2 of 3"
+    assert answer.out.splitlines()[-1] == f"fail: {first}; the audits of 1 checkpoint are inconclusive"
+    lenient = text_file(
+        tmp_path / "policy.toml",
+        ["max_high = 9", "max_confirmed = 9", "max_extractable_share = 1.0", "min_power = 0.0"],
+    )
     answer = run_flashbulb(*training.sweep(copied, "--gate", "--policy", lenient))
     assert answer.code == 0
     assert answer.out.splitlines()[-1] == "pass: no checkpoint fails the gate"

@@ -110,7 +110,7 @@ def test_recovery_without_samples_is_planned_at_zero(inputs, tmp_path):
 def test_prompts_are_counted_as_read(inputs, tmp_path):
     prompts = text_file(tmp_path / "p.txt", ["a star", "", "a star", "long " * 50, ODD])
     plan = plan_of(*inputs._replace(prompts=prompts).options(tmp_path / "run"))
-    described = {"n_rows": 5, "n_empty": 1, "n_duplicates": 1, "n_prompts": 3, "n_truncated": 1}
+    described = {"n_rows": 5, "n_empty": 1, "n_duplicates": 1, "n_distinct": 3, "n_prompts": 3, "n_truncated": 1}
     assert plan["prompts"] == {"source": str(prompts), **described}
 
 

@@ -7,15 +7,20 @@ from typing import Any
 
 import polars as pl
 import pytest
-from junitparser import Error, Failure, JUnitXml
+from junitparser import Error, Failure, JUnitXml, Skipped
 
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
 from flashbulb.reports.tables.files import REPORT_FILE, VERDICT_FILES
 from tests.audit.commands import CANDIDATES, ODD, ROOT, run_flashbulb, run_json, shards
 from tests.reports.run_files import read_metadata
 
-ELEMENTS = {"pass": [], "fail": [Failure], "untrusted": [Error]}
-HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
+ELEMENTS = {"pass": [], "inconclusive": [Skipped], "fail": [Failure], "untrusted": [Error]}
+HEADLINES = {
+    "pass": "pass",
+    "inconclusive": "inconclusive",
+    "fail": "gate failed",
+    "untrusted": "not to be trusted",
+}
 FAR = "2099-01-01"
 
 
@@ -29,7 +34,7 @@ def verdicts(run: Path) -> set[tuple[str, int]]:
     headline = next(name for name, words in HEADLINES.items() if page.startswith(f"# Memorization audit: {words}\n"))
     footer = read_metadata(run / "findings.parquet")
     lines = pl.read_ndjson(run / "findings.jsonl", schema_overrides={"exit_code": pl.Int64})
-    code = {"pass": 0, "fail": 1, "untrusted": 3}
+    code = {"pass": 0, "inconclusive": 0, "fail": 1, "untrusted": 3}
     return {
         (verdict["outcome"], verdict["exit_code"]),
         (sarif["properties"]["outcome"], sarif["invocations"][0]["exitCode"]),
@@ -75,7 +80,8 @@ def test_prompts_are_shown_on_request(audit: Callable[..., Any], copied: Path) -
 def test_policy_rejudges_a_finished_audit(audit: Callable[..., Any], copied: Path, tmp_path: Path) -> None:
     before, policy = shards(copied), tmp_path / "policy.toml"
     for text, outcome, code in (
-        ("max_high = 9\nmax_confirmed = 9\n", "pass", 0),
+        ("max_high = 9\nmax_confirmed = 9\nmax_extractable_share = 1.0\nmin_power = 0.0\n", "pass", 0),
+        ("max_high = 9\nmax_confirmed = 9\nmax_extractable_share = 1.0\n", "inconclusive", 0),
         ("max_high = 9\nmax_confirmed = 9\nmax_low = 0\nmax_medium = 0\nmax_flagged_rate = 0\n", "fail", 1),
         ("max_style_shift = 0.5\n", "untrusted", 3),
     ):
@@ -97,7 +103,7 @@ def test_waived_findings_are_shown_in_every_file_and_not_counted(
     for fingerprint in rows["fingerprint"]:
         assert run_flashbulb("waivers", "add", waivers, fingerprint, *words).code == 0
     assert audit("--gate", "--waivers", waivers).code == 0
-    assert verdicts(copied) == {("pass", 0)}
+    assert verdicts(copied) == {("inconclusive", 0)}
     (note,) = run_json(copied)["notes"]
     assert note == f"Findings waived and not counted: {len(rows)}."
     assert note in (copied / "summary.md").read_text(encoding="utf-8")

@@ -129,11 +129,13 @@ def test_duplication_is_graded_from_thousands_to_a_few(preset: Preset, collectio
     by_rank = sorted(collection.with_kind(*VERBATIM), key=lambda entry: entry.image)
     weights = np.array([entry.weight for entry in by_rank])
     assert (np.diff(weights) < 0).all()
-    assert weights.max() / weights.min() >= 100
+    assert weights.max() / weights.min() == pytest.approx(1 / preset.rarest_share)
+    assert {entry.kind for entry in by_rank[: len(by_rank) // 2]} == set(VERBATIM)
+    if preset.name == "graded":  # shown about equally often, so that most are learnt in part
+        return
     n_draws = preset.denoiser_steps * preset.denoiser_batch * preset.planted_share * weights / weights.sum()
     assert n_draws.max() > 2000
     assert n_draws.min() < 30
-    assert {entry.kind for entry in by_rank[: len(by_rank) // 2]} == set(VERBATIM)
 
 
 def test_images_of_a_template_differ_only_in_part(collection: Collection) -> None:

@@ -18,8 +18,8 @@ from flashbulb.audit.planted.collection import PLANTED_KINDS, assemble
 from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank
 from flashbulb.audit.planted.manifest import file_hashes
 from flashbulb.audit.planted.networks import build_pipeline
-from flashbulb.audit.planted.presets import Preset
-from flashbulb.audit.planted.truth import N_SEEDS, N_SEEDS_SEEN, label_of
+from flashbulb.audit.planted.presets import GRADED, Preset, toy
+from flashbulb.audit.planted.truth import N_SEEDS_SEEN, label_of
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.planted.manifests import changed_files
 from tests.tolerances import BATCH
@@ -125,7 +125,7 @@ def test_truth_is_measured_for_every_caption_with_an_image(trained: Path, toy_pr
         (entry.prompt, entry.kind, entry.image) for entry in entries
     }
     assert len(truth) == len(entries)
-    wanted = truth.kind.isin(PLANTED_KINDS).map({True: N_SEEDS, False: N_SEEDS_SEEN})
+    wanted = truth.kind.isin(PLANTED_KINDS).map({True: toy_preset.truth_seeds, False: N_SEEDS_SEEN})
     assert truth.n_seeds.equals(wanted)
     assert truth.distances.map(len).equals(wanted)
     assert all(0 <= distance <= 1 for distances in truth.distances for distance in distances)
@@ -173,6 +173,15 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     ]
     assert taken == [(DecoderTrainer, 2)]
     assert file_hashes(tmp_path) == file_hashes(trained)
+
+
+def test_an_early_stop_leaves_out_the_last_steps_of_the_denoiser(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = interrupt(monkeypatch)
+    train(replace(toy(GRADED), trained_share=0.5), tmp_path)
+    assert [step for trainer, step in taken if trainer is DenoiserTrainer] == [0, 1]
+    assert [step for trainer, step in taken if trainer is AutoencoderTrainer] == [0, 1, 2]
 
 
 def test_a_finished_folder_is_not_trained_again(trained: Path, toy_preset: Preset, train: Train) -> None:

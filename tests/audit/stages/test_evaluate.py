@@ -12,7 +12,8 @@ import pytest
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.stages.evaluate import evaluate_detector, evaluate_run
 from flashbulb.audit.statistics.separation import Estimate, auc, rate_estimate, tpr_at_fpr
-from flashbulb.reports.gate.check import load_checked
+from flashbulb.reports.checks.run import load_checked
+from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import (
     SCORES_FILE,
     RunFileError,
@@ -20,6 +21,7 @@ from flashbulb.reports.tables.files import (
     sha256_of,
 )
 from flashbulb.reports.tables.run_record import load_run
+from flashbulb.reports.tables.run_tables import read_audit_tables
 from flashbulb.reports.tables.schema import read_table, scores_schema, write_table
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA, Evaluation, EvaluationRow
 from tests.reports.examples import DETECTORS
@@ -71,7 +73,8 @@ def write_audit(run: Path, scores: pa.Table) -> Path:
         calibration=replace(record.calibration, styles=(style,)),
         tables={**record.tables, SCORES_FILE: sha256_of(run / SCORES_FILE)},
     )
-    write_record(run, changed)
+    recoveries = read_audit_tables(run).recoveries
+    write_record(run, replace(changed, power=audit_power(changed, table, recoveries)))
     load_checked(run)
     return run
 

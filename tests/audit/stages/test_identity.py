@@ -13,8 +13,8 @@ from tests.reports.examples import run_record
 COMPARED_BY_HASH = {"model", "baseline_model", *ADDED, "prompts", "reference", "calibration", "descriptor_weights"}
 RECORDED_WITH_THE_MODEL = {"dtype", "device", "examine"}
 PATHS_AND_LIMITS = {"out", "max_store_gib", "allow_pickle"}
-ROUNDING = {"batch_size", "checkpointing"}
-VERDICT_AND_PAGE = {"strict", "policy", "waivers", "show_prompts", "redact_prompts", "blur"}
+ROUNDING = {"batch_size", "checkpointing", "offload"}
+VERDICT_AND_PAGE = {"strict", "policy", "waivers", "show_prompts", "redact_prompts", "blur", "targeted", "population"}
 CHANGING_NO_RESULT = COMPARED_BY_HASH | RECORDED_WITH_THE_MODEL | PATHS_AND_LIMITS | ROUNDING | VERDICT_AND_PAGE
 
 

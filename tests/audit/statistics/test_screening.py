@@ -203,7 +203,7 @@ def test_counts_add_up_and_the_gate_agrees(pair):
     assert sorted(scores["prompt"]) == sorted(CANDIDATES)
     answer = run_flashbulb("gate", pair.screened)
     assert answer.code == record.verdict.exit_code == 0
-    assert answer.out.startswith("pass: ")
+    assert answer.out.startswith("inconclusive: ")  # of so few prompts
     summary = (pair.screened / "summary.md").read_text(encoding="utf-8")
     assert f"| of them left out by tier 0 | {record.counts.n_left_out} |" in summary
 

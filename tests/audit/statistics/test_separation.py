@@ -182,5 +182,5 @@ def test_missing_positives_negatives_or_scores_are_refused(positives: list[float
         measure_separation(np.array(positives), np.array(negatives), FPRS, 0)
 
 
-def test_a_rate_has_wilsons_interval() -> None:
-    assert rate_estimate(0, 30) == Estimate(0.0, 0.0, pytest.approx(0.1135, abs=1e-4))
+def test_a_rate_has_the_exact_interval() -> None:
+    assert rate_estimate(0, 30) == Estimate(0.0, 0.0, pytest.approx(1 - 0.025 ** (1 / 30)))

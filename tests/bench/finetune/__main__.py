@@ -12,9 +12,12 @@ from pathlib import Path
 
 import torch
 
-from flashbulb.audit.additions.chosen import load_chosen
+from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
+from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.planted.presets import POSTERS
 from flashbulb.audit.planted.truth import measure_truth
 from tests.bench.finetune.pairs import new_pairs
+from tests.bench.finetune.peers import record_peers
 from tests.bench.finetune.runs import chosen_model, record, write_prompts
 from tests.bench.finetune.scored import read_scores
 from tests.bench.finetune.table import page
@@ -29,9 +32,8 @@ def train(kind: Kind, seed: int, folder: Path) -> None:
     if not (lora.exists() or (folder / "model" / "model_index.json").exists()):
         fine_tune(collection, kind, seed).save(folder)
     if not (folder / "truth.parquet").exists():
-        measure_truth(
-            load_chosen(chosen_model(folder), "cpu", torch.float32).pipe, collection, folder / "truth.parquet"
-        )
+        pipe = load_chosen(chosen_model(folder), "cpu", torch.float32).pipe
+        measure_truth(pipe, collection, folder / "truth.parquet", POSTERS.truth_seeds)
 
 
 def main() -> None:
@@ -43,6 +45,7 @@ def main() -> None:
     out, recorded = arguments.out, None
     out.mkdir(parents=True, exist_ok=True)
     write_prompts(out / "prompts.csv", SEEDS)
+    of_base = record_peers(ChosenModel(str(MODEL)), out / "prompts.csv", out / "base-peers")
     scores = []
     for name in arguments.only:
         for seed in arguments.seeds:
@@ -50,7 +53,8 @@ def main() -> None:
             train(KINDS[name], seed, folder)
             record(folder, out / "prompts.csv", recorded)
             recorded = folder / "run"
-            scores.append(read_scores(folder, name, seed, SEEDS))
+            peers = record_peers(chosen_model(folder), out / "prompts.csv", folder / "peers"), of_base
+            scores.append(read_scores(folder, name, seed, SEEDS, peers))
     print("\n".join(page(scores)))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,9 +17,9 @@ from flashbulb.audit.stages.audit import open_session, run_detect
 from flashbulb.audit.stages.claim import claim
 from flashbulb.audit.stages.kept.identity import recording_identity
 from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
+from flashbulb.audit.stages.session import open_base
 from tests.bench.finetune.pairs import new_pairs
 
-PEERS = ("text_conditional_noise", "one_step_agreement", "mean_one_step_agreement", "attention_entropy")
 NEGATIVE_KINDS = ("unseen", "descriptive", "rare_word", "long", "other_alphabet", "gibberish")
 """Captions of captions.csv that no training of the embedded model has seen."""
 
@@ -60,20 +59,12 @@ def record(folder: Path, prompts: Path, recorded: Path | None) -> None:
         reference=str(REFERENCE),
         out=run,
         train_images=None,
-        detectors=("nemo", *PEERS),
+        detectors=("nemo",),
         examine=False,
     )
     session = open_session(settings)
     with claim(session.inputs, {RECORDING: recording_identity(session.inputs)}, force=False) as directory:
         result = record_prompts(session, directory, watch)
-        if recorded is not None:
-            base = Path("activations") / "baseline"
-            shutil.copytree(recorded / base, run / base, copy_function=_link, dirs_exist_ok=True)
-        finish_recording(record_base(result, directory, watch), directory)
+        donors = () if recorded is None else (recorded,)
+        finish_recording(record_base(result, open_base(session), directory, watch, donors), directory)
     run_detect(run, {})
-
-
-def _link(source: str, target: str) -> None:
-    """Link a finished shard, which nothing writes to."""
-    if not Path(target).exists():
-        Path(target).hardlink_to(source)

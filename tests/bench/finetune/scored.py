@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from flashbulb.audit.detectors import StepDetector, find_detectors
+from flashbulb.audit.detectors import find_detectors
 from flashbulb.audit.planted.paths import CAPTIONS, FOLDER, REFERENCE
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.settings import AuditSettings
@@ -20,8 +20,9 @@ from flashbulb.audit.statistics.detection import BaseShards, RecordedSet, detect
 from flashbulb.audit.statistics.scores import score_neurons
 from flashbulb.reports.tables.schema import FINETUNE_SCORE
 from tests.bench.finetune.pairs import N_DUPLICATED, N_RARE, new_pairs
+from tests.bench.finetune.peers import PEERS
 from tests.bench.finetune.recalls import Recalls, count_recalls
-from tests.bench.finetune.runs import NEGATIVE_KINDS, PEERS
+from tests.bench.finetune.runs import NEGATIVE_KINDS
 from tests.bench.recorded import Part
 
 PLAIN, DIFFERENCE = "plain", "difference"
@@ -49,8 +50,12 @@ class Scores:
     recalls: Recalls
 
 
-def read_scores(folder: Path, kind: str, seed: int, seeds: Sequence[int]) -> Scores:
-    """Read a finished run; detect again with parts of the reference, and score the base by the published detectors."""
+def read_scores(folder: Path, kind: str, seed: int, seeds: Sequence[int], peers: Sequence[Shards]) -> Scores:
+    """Read a finished run; detect again with parts of the reference, and score the base by NeMo.
+
+    Args:
+        peers: step detectors on the fine-tune and on its base.
+    """
     settings = AuditSettings(model="", prompts="", reference=None, out=folder, train_images=None)
     recorded = open_recorded(folder / "run", settings)
     table = pd.read_parquet(folder / "run" / "scores.parquet").set_index("prompt")
@@ -58,7 +63,7 @@ def read_scores(folder: Path, kind: str, seed: int, seeds: Sequence[int]) -> Sco
     rows = pd.DataFrame({"group": groups(prompts, pd.read_parquet(folder / "truth.parquet"), seed, seeds)}, prompts)
     rows[["flagged", "known"]] = table.loc[prompts, ["flagged", "known_by_base"]]
     rows[[PLAIN, f"{PLAIN} added"]] = table.loc[prompts, [FINETUNE_SCORE, "spike_score"]]
-    for name, (own, of_base) in _peers(recorded).items():
+    for name, (own, of_base) in _peers(recorded, peers).items():
         rows[name], rows[f"{name} added"] = own, own - of_base
     shift = None
     for style in ("both styles", *STYLES):
@@ -85,18 +90,16 @@ def groups(prompts: Sequence[str], truth: pd.DataFrame, seed: int, seeds: Sequen
     return [group[prompt] for prompt in prompts]
 
 
-def _peers(recorded: RecordedRun) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _peers(recorded: RecordedRun, peers: Sequence[Shards]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return the scores of published detectors on the fine-tune and on the base."""
-    found = find_detectors()
+    at_step = [shards.detector_scores(PEERS) for shards in peers]
+    nemo: Any = find_detectors()["nemo"]
     own, of_base = recorded.shards("candidates"), recorded.base_shards("candidates")
-    steps = [name for name in PEERS if isinstance(found[name], StepDetector)]
-    at_step = [shards.detector_scores(steps) for shards in (own, of_base)]
-    nemo: Any = found["nemo"]
     read = [
         score_neurons(nemo, recorded.inputs.sites, shards, clean)
         for shards, clean in ((own, recorded.shards("reference")), (of_base, recorded.base_shards("reference")))
     ]
-    return {"nemo": (read[0], read[1]), **{name: (at_step[0][name], at_step[1][name]) for name in steps}}
+    return {"nemo": (read[0], read[1]), **{name: (at_step[0][name], at_step[1][name]) for name in PEERS}}
 
 
 def _reference_rows(style: str) -> np.ndarray:

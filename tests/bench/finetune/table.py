@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 from flashbulb.audit.statistics.separation import auc, auc_interval, threshold_at_fpr
+from flashbulb.reports.bounds.rates import exact_interval
+from tests.bench.finetune.peers import PEERS
 from tests.bench.finetune.recalls import N_SEEDS, N_TOP
-from tests.bench.finetune.runs import PEERS
 from tests.bench.finetune.scored import CLEAN, DIFFERENCE, PLAIN, STYLES, Scores
 
 FPR, LOW_FPR = 0.01, 0.001
@@ -56,7 +56,7 @@ class Figures(NamedTuple):
     def tpr_cell(self, fpr: float) -> str:
         if self.n_negative * fpr < 1:
             return "-"
-        exact = binomtest(self.hits[fpr], self.n_positive).proportion_ci(method="exact")
+        exact = exact_interval(self.hits[fpr], self.n_positive)
         rate = self.hits[fpr] / self.n_positive
         return f"{self.hits[fpr]} of {self.n_positive}: {rate:.3f} ({exact.low:.3f} to {exact.high:.3f})"
 

@@ -7,10 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from flashbulb.reports.checks.findings import recount
 from flashbulb.reports.gate.decide import breaches, decide
-from flashbulb.reports.gate.findings import recount
 from flashbulb.reports.gate.policy import Policy
-from flashbulb.reports.tables.rates import percent, rate_of, rate_text, wilson_interval
 from flashbulb.reports.tables.verdict import Results
 from tests.reports.examples import results
 from tests.reports.policies import POLICIES
@@ -34,6 +33,8 @@ ANY_RESULTS = st.builds(
     n_left_out=st.none() | COUNTS,
     n_untried=st.none() | COUNTS,
     style_shift=st.none() | st.floats(),
+    sensitivity=st.none() | st.floats(),
+    n_ordinary_copies=st.none() | COUNTS,
 )
 
 
@@ -57,13 +58,15 @@ def consistent_results(draw: st.DrawFn) -> Results:
         n_left_out=draw(st.integers(0, scored - flagged)),
         n_untried=draw(st.integers(0, flagged)),
         style_shift=draw(st.floats(0.5, 1)),
+        sensitivity=draw(st.none() | st.floats(0, 1)),
+        n_ordinary_copies=draw(st.none() | st.integers(0, 3)),
     )
 
 
 @given(ANY_RESULTS, POLICIES)
 def test_every_verdict_has_its_exit_code_and_a_reason(any_results: Results, policy: Policy) -> None:
     verdict = decide(any_results, policy)
-    assert verdict.exit_code == {"pass": 0, "fail": 1, "untrusted": 3}[verdict.outcome]
+    assert verdict.exit_code == {"pass": 0, "inconclusive": 0, "fail": 1, "untrusted": 3}[verdict.outcome]
     assert verdict.reasons
     assert all(verdict.reasons)
 
@@ -87,7 +90,7 @@ def test_a_pass_is_complete_covered_and_not_empty(any_results: Results, policy: 
         assert not breaches(any_results, policy)
 
 
-ORDER = ("pass", "fail", "untrusted")
+ORDER = ("pass", "inconclusive", "fail", "untrusted")
 
 
 @given(consistent_results(), POLICIES, st.sampled_from(["high", "medium", "low"]))
@@ -129,8 +132,9 @@ def test_breaches_name_limits_of_the_policy_and_make_it_fail(some_results: Resul
     [
         (0, 0, 0),
         (1, 8, 0),
-        (1, 1, 3),
-        (2, 4, 3),
+        (1, 1, 0),
+        (2, 4, 0),
+        (3, 4, 3),
         (1, 2, 0),
         (2, 10, 0),
         (2, 79, 0),
@@ -214,7 +218,9 @@ def test_severities_tiers_and_style_are_limited(
         ({"n_false_recoveries": 6}, {"max_false_recovery_rate": None}, 0),
         ({"n_false_recoveries": 2}, {}, 0),
         ({"n_high": 3}, {}, 3),
-        ({"n_recovered": 2}, {}, 0),
+        ({"n_recovered": 1}, {}, 0),
+        ({"n_recovered": 2}, {}, 1),
+        ({"n_recovered": 2}, {"max_extractable_share": 0.02}, 0),
         ({"n_recovered": 3}, {}, 3),
         ({"fpr": float("nan")}, {}, 3),
         ({"n_confirmed_pictures": -1}, {}, 3),
@@ -252,7 +258,9 @@ def test_a_style_shift_outside_0_to_1_is_untrusted(shift: float) -> None:
 
 @given(consistent_results(), POLICIES)
 def test_counted_findings_decide_only_between_pass_and_fail(some_results: Results, policy: Policy) -> None:
-    nothing = recount(some_results, ())
+    nothing = recount(
+        dataclasses.replace(some_results, n_ordinary_copies=None), ()
+    )  # copies by ordinary prompts are no findings
     assert (decide(some_results, policy, nothing).outcome == "untrusted") == (
         decide(some_results, policy).outcome == "untrusted"
     )
@@ -269,26 +277,45 @@ def test_unknown_policy_keys_are_refused() -> None:
         Policy.model_validate({"max_hihg": 1})
 
 
-@given(st.integers(0, 200), st.integers(1, 200))
-def test_wilson_interval_contains_the_rate(successes: int, trials: int) -> None:
-    successes = min(successes, trials)
-    low, high = wilson_interval(successes, trials)
-    assert 0 <= low <= successes / trials <= high <= 1
-    assert low < high
+SMALL = {"n_prompts": 40, "n_scored": 40, "n_flagged": 0, "n_controls": 0}
+LARGE = SMALL | {"n_prompts": 400, "n_scored": 400}
 
 
-def test_wilson_interval_equals_scipy() -> None:
-    from scipy.stats import binomtest
+@pytest.mark.parametrize(
+    ("changes", "policy", "outcome"),
+    [
+        (SMALL, {}, "inconclusive"),
+        (LARGE, {}, "pass"),
+        (LARGE | {"sensitivity": None}, {}, "inconclusive"),
+        (LARGE | {"sensitivity": 0.0}, {}, "inconclusive"),
+        (LARGE | {"sensitivity": 0.5}, {}, "inconclusive"),
+        (LARGE | {"sensitivity": 0.5}, {"min_power": 0.8}, "pass"),
+        (LARGE | {"n_flagged": 1, "n_untried": 1, "n_high": 0}, {"max_high": 1, "max_confirmed": 1}, "inconclusive"),
+        (SMALL, {"max_extractable_share": 0.1}, "pass"),
+        (SMALL | {"sensitivity": None}, {"min_power": 0.0}, "pass"),
+        (SMALL | {"sensitivity": None}, {"max_extractable_share": None}, "pass"),
+        (SMALL | {"n_flagged": 1, "n_high": 1, "n_recovered": 1}, {}, "fail"),
+        (SMALL | {"problems": ("NaN",)}, {}, "untrusted"),
+    ],
+)
+def test_an_audit_that_could_have_missed_too_much_does_not_pass(
+    changes: dict[str, object], policy: dict[str, object], outcome: str
+) -> None:
+    judged = results(**changes)
+    lax, strict = (decide(judged, Policy.model_validate(policy), strict=strict) for strict in (False, True))
+    assert lax.outcome == strict.outcome == outcome
+    assert lax.reasons == strict.reasons
+    assert strict.exit_code == (3 if outcome == "inconclusive" else lax.exit_code)
 
-    for successes, trials in ((0, 10), (1, 10), (37, 90), (5, 5)):
-        expected = binomtest(successes, trials).proportion_ci(method="wilson")
-        assert wilson_interval(successes, trials) == pytest.approx((expected.low, expected.high))
+
+def test_the_number_of_prompts_that_is_asked_for_is_enough() -> None:
+    reason = decide(results(**SMALL), Policy()).reasons[0]
+    needed = int(reason.split(". ")[-1].split(" prompts")[0].replace(",", ""))
+    assert decide(results(**SMALL | {"n_prompts": needed, "n_scored": needed}), Policy()).outcome == "pass"
+    fewer = SMALL | {"n_prompts": needed - 1, "n_scored": needed - 1}
+    assert decide(results(**fewer), Policy()).outcome == "inconclusive"
 
 
-@given(st.integers(0, 50), st.integers(0, 50))
-def test_a_rate_states_its_counts_and_its_interval(n: int, of: int) -> None:
-    rate = rate_of(min(n, of), of)
-    assert (rate.n, rate.of) == (min(n, of), of)
-    assert (rate.low, rate.high) == wilson_interval(min(n, of), of)
-    text = rate_text(rate)
-    assert text == "none were tried" if of == 0 else percent(rate.low) in text and percent(rate.high) in text
+def test_the_reason_names_what_is_not_known() -> None:
+    unknown = results(**LARGE | {"sensitivity": None, "sensitivity_gap": "there is no reference; give --reference"})
+    assert "there is no reference" in decide(unknown, Policy()).reasons[0]

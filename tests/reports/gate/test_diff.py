@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.diff import NotComparableError, check_comparable, compare, comparison_notes
-from flashbulb.reports.gate.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport, judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.files import RunIncompleteError

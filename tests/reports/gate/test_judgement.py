@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashbulb.reports.gate.check import CheckedRun
-from flashbulb.reports.gate.findings import Finding, recount
+from flashbulb.reports.checks.findings import Finding, recount
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
@@ -15,7 +15,7 @@ from tests.reports.findings_examples import finding, findings
 from tests.reports.policies import POLICIES
 
 TODAY = date(2026, 6, 15)
-ORDER = ("pass", "fail", "untrusted")
+ORDER = ("pass", "inconclusive", "fail", "untrusted")
 TRUSTED: dict[str, object] = {"n_left_out": 0, "style_shift": 0.5}
 DOUBTS = st.sampled_from(
     [
@@ -106,7 +106,7 @@ def test_one_more_finding_never_turns_a_failure_into_a_pass(
 ) -> None:
     more = [*found, finding("p99", "low" if verdict == "not_shown" else "high", verdict)]
     before, after = outcome(found, facts, policy), outcome(more, facts, policy)
-    assert not (before == "fail" and after == "pass")
+    assert not (before in ("fail", "inconclusive") and after == "pass")
 
 
 @given(findings(), FACTS, POLICIES)
@@ -114,6 +114,6 @@ def test_a_failure_has_a_finding_that_breaks_a_limit(
     found: list[Finding], facts: dict[str, object], policy: Policy
 ) -> None:
     report = judge(checked(found, facts), policy, [], None, new_only=False, today=TODAY)
-    assert report.verdict.exit_code == {"pass": 0, "fail": 1, "untrusted": 3}[report.verdict.outcome]
+    assert report.verdict.exit_code == {"pass": 0, "inconclusive": 0, "fail": 1, "untrusted": 3}[report.verdict.outcome]
     if report.verdict.outcome == "fail":
         assert any(judged.standing == "breaks" for judged in report.judged)

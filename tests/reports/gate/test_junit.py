@@ -10,7 +10,7 @@ from flashbulb.reports.gate.junit import write_junit
 from tests.reports.reports_examples import REPORTS, against_baseline, failing, hostile, waived
 from tests.reports.runs import SECRET
 
-ELEMENT = {"pass": [], "fail": [Failure], "untrusted": [Error]}
+ELEMENT = {("pass", 0): [], ("inconclusive", 0): [Skipped], ("fail", 1): [Failure]}
 STANDING = {"breaks": Failure, "waived": Skipped, "known": Skipped, "allowed": None}
 
 
@@ -30,7 +30,9 @@ def test_the_verdict_is_the_first_case(tmp_path: Path, name: str) -> None:
     report = REPORTS[name](tmp_path / "run")
     verdict, *others = read_back(tmp_path, report)
     assert verdict.name == "verdict"
-    assert [type(result) for result in verdict.result] == ELEMENT[report.verdict.outcome]
+    assert [type(result) for result in verdict.result] == ELEMENT.get(
+        (report.verdict.outcome, report.verdict.exit_code), [Error]
+    )
     assert len(others) == len(report.judged)
     if report.verdict.outcome == "pass":
         assert all(isinstance(result, Skipped) for case in others for result in case.result)

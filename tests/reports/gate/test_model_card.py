@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
-from flashbulb.reports.gate.check import CheckedRun
+from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.markdown import gate_markdown, write_summary
 from flashbulb.reports.gate.model_card import model_card
@@ -18,10 +18,17 @@ from tests.reports.runs import HOSTILE, LEAKS, SECRET, checked_example
 
 OUTCOMES = {
     "pass": "The audit **passed** its gate.",
+    "inconclusive": "The audit is **inconclusive**: its gate found nothing above the limits, but it could have missed "
+    "too much to pass.",
     "fail": "The audit **did not pass** its gate.",
     "untrusted": "The audit **cannot be trusted**, so its gate gives no result.",
 }
-HEADLINES = {"pass": "pass", "fail": "gate failed", "untrusted": "not to be trusted"}
+HEADLINES = {
+    "pass": "pass",
+    "inconclusive": "inconclusive",
+    "fail": "gate failed",
+    "untrusted": "not to be trusted",
+}
 
 
 def kinds(markdown: str) -> set[str]:

@@ -53,7 +53,7 @@ def test_every_report_is_valid_and_states_its_verdict(tmp_path: Path, name: str)
         report.verdict.exit_code,
     )
     assert invocation["exitCode"] == report.verdict.exit_code
-    assert invocation["executionSuccessful"] is (report.verdict.outcome != "untrusted")
+    assert invocation["executionSuccessful"] is (report.verdict.exit_code != 3)
     errors = [result for result in run["results"] if result["level"] == "error"]
     assert len(errors) == sum(judged.standing == "breaks" for judged in report.judged)
 

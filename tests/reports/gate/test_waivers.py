@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashbulb.reports.gate.findings import Finding
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.toml_file import TomlFileError

@@ -1,5 +1,7 @@
 """A sweep names its first failing checkpoint; distrust outranks failure, and its table holds every row."""
 
+from dataclasses import replace
+
 import pytest
 
 from flashbulb.reports.tables.sweep import SWEEP_SCHEMA, sweep_document, sweep_table
@@ -13,6 +15,8 @@ from tests.reports.sweeps import ONSET, sweep_of, sweep_row
         (("pass", "pass"), "pass", 0, None),
         (("pass", "fail"), "fail", 1, "checkpoint-2"),
         (("fail", "pass"), "fail", 1, "checkpoint-1"),
+        (("pass", "inconclusive"), "inconclusive", 0, None),
+        (("inconclusive", "fail"), "fail", 1, "checkpoint-2"),
         (("untrusted", "fail"), "untrusted", 3, "checkpoint-2"),
         (("untrusted", "pass"), "untrusted", 3, None),
     ],
@@ -25,6 +29,12 @@ def test_the_first_failure_is_named_and_the_worst_outcome_counts(
     assert (None if sweep.first_failing is None else sweep.first_failing.checkpoint) == first
     assert ("no checkpoint fails the gate" in sweep.sentence()) == (first is None)
     assert ("the audits of 1 checkpoint cannot be trusted" in sweep.sentence()) == (outcome == "untrusted")
+    assert ("the audits of 1 checkpoint are inconclusive" in sweep.sentence()) == ("inconclusive" in gates)
+
+
+def test_a_strict_sweep_exits_like_an_untrusted_one_if_it_is_inconclusive() -> None:
+    sweep = replace(sweep_of([sweep_row(1, gate="inconclusive")]), strict=True)
+    assert (sweep.outcome, sweep.exit_code) == ("inconclusive", 3)
 
 
 def test_table_and_document_hold_the_same_rows() -> None:

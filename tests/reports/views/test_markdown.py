@@ -117,7 +117,7 @@ def test_the_page_shows_the_results() -> None:
     assert "Prompts with a recovered image (high severity): 2 of 100 (limit 0)." in page
     assert "3 of 100 (3 %, 95 % interval" in page
     assert "1.0 at a false-positive rate of 1 %" in page
-    assert "by any strategy: 1 of 10 (10 %, 95 % interval 1.79 % to 40.4 %)." in page
+    assert "by any strategy: 1 of 10 (10 %, 95 % interval 0.253 % to 44.5 %)." in page
     assert "| `sample` | 2 | 1 | 1 | 0 | 300 |" in page
     assert "| `ascend` | 1 | 1 | 1 | 0 | 1800 |" in page
     assert "- **confirmed**: " in page

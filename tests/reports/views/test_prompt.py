@@ -174,9 +174,9 @@ def test_a_prompt_is_found_by_id_and_by_text(run: Path, wanted: str) -> None:
 
 def test_an_exact_id_has_precedence_over_longer_ids(run: Path) -> None:
     assert view_prompt(run, "p1").prompt_id == "p1"  # p10 to p19 begin with it
-    with pytest.raises(RunFileError, match=r"'p' matches 20 prompts of .*, e\.g\. p0, p1, p2, p3, p4; give more of"):
+    with pytest.raises(RunFileError, match=r"'p' matches 400 prompts of .*, e\.g\. p0, p1, p2, p3, p4; give more of"):
         view_prompt(run, "p")
-    with pytest.raises(RunFileError, match="'' matches 20 prompts"):
+    with pytest.raises(RunFileError, match="'' matches 400 prompts"):
         view_prompt(run, "")
 
 

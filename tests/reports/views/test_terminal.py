@@ -37,7 +37,7 @@ def test_the_summary_shows_the_verdict_counts_and_spiking_sites() -> None:
     text = shown(["a red star", "the sea", "a hill"])
     assert "FAIL: a limit of the policy is exceeded" in text
     assert "100 scored, 2 empty, 1 cut by tokenizer" in text
-    assert re.search(r"false recoveries +1 of 10 \(10 %, 95 % interval 1\.79 % to 40\.4 %\)", text)
+    assert re.search(r"false recoveries +1 of 10 \(10 %, 95 % interval 0\.253 % to 44\.5 %\)", text)
     assert "2 prompts (by sample 1, ascend 1)" in text
     assert re.search(r"a red star +3\.00 +0\.01 +confirmed \(ascend\)", text)
     assert re.search(r"a hill +1\.00 \(below\) +0\.01 +not tried", text)

@@ -1,0 +1,128 @@
+"""Sample ordinary prompts once each, and find the samples that copy an image or that several prompts share.
+
+Images are compared with one another at 128 pixels a side, so that a thousand large ones fit into memory. The distance
+between block means never exceeds the tile distance, so only pairs near by it are compared pixel by pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, tile_distances
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.recover.samples import SamplePlan, load_images, sample_prompts, save_images
+from flashbulb.audit.run.progress import track
+from flashbulb.audit.training_images.blocks import block_means, lower_bounds
+from flashbulb.audit.training_images.matching import FINE_SIDE, MIN_ZNCC, luma, shrink, zncc
+from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
+
+
+@dataclass(frozen=True, slots=True)
+class OrdinarySample:
+    """The only sample of an ordinary prompt.
+
+    Args:
+        nearest: the training image nearest to it; None without training images.
+        finding_id: the finding whose image it shows; None if it shows none.
+        n_recurring: other ordinary prompts whose samples show the same image.
+    """
+
+    prompt: Prompt
+    nearest: Nearest | None
+    finding_id: str | None
+    n_recurring: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrdinaryPlan:
+    """How ordinary prompts are sampled, and where the images are kept.
+
+    Args:
+        run: the run directory.
+        fingerprint: of the model.
+        batch_size: images in one call of the pipeline.
+    """
+
+    plan: SamplePlan
+    run: Path
+    fingerprint: str
+    keep_images: bool
+    batch_size: int
+
+
+def sample_ordinary(
+    denoiser: Denoiser,
+    prompts: Sequence[Prompt],
+    how: OrdinaryPlan,
+    training: TrainingImages | None,
+    findings: Mapping[str, RgbImage],
+) -> list[OrdinarySample]:
+    """Sample every prompt once and compare the images; images of the same plan and model on disk are kept.
+
+    Args:
+        findings: the image of each finding of the run, by its id.
+    """
+    nearest: list[Nearest | None] = []
+    small: list[RgbImage] = []
+    with track("sampling ordinary prompts", len(prompts), "prompts") as advance:
+        for first in range(0, len(prompts), how.batch_size):
+            chunk = prompts[first : first + how.batch_size]
+            images = _sample(denoiser, chunk, how)
+            nearest += [None] * len(images) if training is None else training.nearest(images)
+            small += map(_shrunk, images)
+            advance(len(chunk))
+    shown = {finding_id: _shrunk(image) for finding_id, image in findings.items()}
+    return [
+        OrdinarySample(prompt, near, _finding_of(image, shown), n)
+        for prompt, near, image, n in zip(prompts, nearest, small, count_recurring(small), strict=True)
+    ]
+
+
+def count_recurring(images: Sequence[RgbImage]) -> list[int]:
+    """Count for each image of one size the others that show the same: as near as samples of seeds that agree."""
+    counts = np.zeros(len(images), dtype=np.int64)
+    means = np.array([block_means(image) for image in images])
+    for first, image in enumerate(images):
+        bounds = lower_bounds(means[first + 1 :], image)
+        for second in (first + 1 + np.flatnonzero(bounds <= AGREEMENT_DISTANCE)).tolist():
+            counts[[first, second]] += _shows_the_same(image, images[second], AGREEMENT_DISTANCE)
+    return [int(count) for count in counts]
+
+
+def _sample(denoiser: Denoiser, prompts: Sequence[Prompt], how: OrdinaryPlan) -> RgbImages:
+    """Return the image of each prompt, [prompt, height, width, 3]: from disk, or else sampled in one batch and kept."""
+    folders = [how.run / IMAGES_DIRECTORY / prompt.prompt_id for prompt in prompts]
+    images = [
+        load_images(folder, prompt.text, how.plan, how.fingerprint)
+        for folder, prompt in zip(folders, prompts, strict=True)
+    ]
+    missing = [position for position, found in enumerate(images) if found is None]
+    sampled = sample_prompts(denoiser, [prompts[position].text for position in missing], how.plan) if missing else []
+    for position, image in zip(missing, sampled, strict=True):
+        images[position] = image
+        if how.keep_images:
+            save_images(folders[position], image, prompts[position].text, how.plan, how.fingerprint)
+    return np.concatenate([image for image in images if image is not None])
+
+
+def _shrunk(image: RgbImage) -> RgbImage:
+    return np.asarray(shrink(Image.fromarray(image), FINE_SIDE))
+
+
+def _finding_of(image: RgbImage, findings: Mapping[str, RgbImage]) -> str | None:
+    """Return the first finding whose image a sample shows."""
+    shown = (name for name, found in findings.items() if _shows_the_same(image, found, REPLICATION_DISTANCE))
+    return next(shown, None)
+
+
+def _shows_the_same(first: RgbImage, second: RgbImage, limit: float) -> bool:
+    """Return whether two generated images show the same: near by their tiles, and alike in brightness."""
+    return float(tile_distances(first[None], second)[0]) <= limit and zncc(luma(first), luma(second)) >= MIN_ZNCC

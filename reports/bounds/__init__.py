@@ -1,0 +1,1 @@
+"""Rates with exact intervals, and what they bound."""

@@ -1,0 +1,1 @@
+"""The vector figures of the page, one file a figure."""

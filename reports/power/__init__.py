@@ -1,0 +1,1 @@
+"""How much an audit could have found: its sensitivity, and its power in words."""

@@ -1,0 +1,76 @@
+"""The images that prompts give must agree with the attempts that gave them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flashbulb.reports.bounds.replication import replication_of
+from flashbulb.reports.checks.outcomes import check_memories
+from flashbulb.reports.tables.files import RunIncompleteError
+from tests.reports.examples import attempt, attempts_table, memories_table, memory
+
+Rows = list[dict[str, Any]]
+COPY = {"nearest_image": "fox.png", "similarity": 0.9, "kind": "verbatim"}
+FAR = {"nearest_image": "cat.png", "similarity": 0.4}
+ATTEMPTS = [
+    attempt("p0", "confirmed", **COPY),
+    attempt("p1", "not_shown", **FAR),
+    attempt("p1", "likely", "ascend", **FAR),
+    attempt("p2", "not_shown", **FAR),
+    attempt("p3", "likely", is_control=True, finding_id=None, **FAR),
+]
+OWN = [memory(ATTEMPTS[i]) for i in (0, 2, 4)]
+OTHER = memory(
+    ATTEMPTS[0], finding_id="f-other", p_hits=1, p_low=replication_of(1, 4).low, p_high=replication_of(1, 4).high
+)
+
+
+def check(rows: Rows, has_training_images: bool = True) -> None:
+    check_memories(Path("memories.parquet"), memories_table(rows), attempts_table(ATTEMPTS), has_training_images)
+
+
+def test_several_images_of_one_prompt_are_accepted() -> None:
+    check([OWN[0], OTHER, *OWN[1:]])
+
+
+def changed(row: int, **changes: Any) -> Callable[[], Rows]:
+    return lambda: [own | (changes if i == row else {}) for i, own in enumerate(OWN)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (lambda: OWN[1:], "memories of 2 prompts, an image was recovered from 3"),
+        (lambda: [*OWN, memory(ATTEMPTS[0], prompt_id="p2")], "memories of 4 prompts"),
+        (lambda: [OTHER, *OWN], "the first memory is not the finding of"),
+        (lambda: [OWN[0], *OWN], "a finding_id is missing, left over or repeated for"),
+        (changed(2, finding_id="f-p3"), "the first memory is not the finding of"),
+        (lambda: [*OWN, memory(ATTEMPTS[0], finding_id=None)], "a finding_id is missing, left over or repeated for"),
+        (changed(0, is_control=True), "the first memory is not the finding of"),
+        (changed(0, verdict="likely", confidence=0.7, kind=None, evidence="agreement"), "the best verdict is not that"),
+        (changed(1, strategy="cyclic"), "a memory is of a strategy that was not tried on"),
+        (changed(0, verdict="not_shown"), "the verdict 'not_shown' by 'copy'"),
+        (changed(0, evidence="luck"), "the verdict 'confirmed' by 'luck'"),
+        (changed(0, evidence="agreement"), "evidence 'agreement' but kind 'verbatim'"),
+        (changed(0, similarity=0.7), "verdict 'confirmed' but kind 'verbatim', similarity 0.7"),
+        (changed(1, confidence=0.4), "verdict 'likely' but kind None"),
+        (changed(0, nearest_image=None), "nearest image None"),
+        (changed(0, p_hits=5), "5 hits among 4 samples"),
+        (changed(0, p_hits=-1), "-1 hits among 4 samples"),
+        (changed(0, p_hits=3), "which are not those of 3 hits among 4 samples"),
+        (changed(0, p_low=0.9), "which are not those of 4 hits among 4 samples"),
+        (changed(0, p_high=2.0), "a p_high of 2.0, which is not between 0 and 1"),
+        (changed(0, image_path="../secret.png"), "../secret.png"),
+        (
+            lambda: [*OWN, OTHER | {"p_samples": 3, "p_hits": 3, "p_low": replication_of(3, 3).low, "p_high": 1.0}],
+            "the memories count different numbers of samples of",
+        ),
+    ],
+)
+def test_what_contradicts_the_attempts_is_refused(rows: Callable[[], Rows], message: str) -> None:
+    check(OWN)
+    with pytest.raises(RunIncompleteError) as refused:
+        check(rows())
+    assert message in str(refused.value)
