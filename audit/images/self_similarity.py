@@ -7,28 +7,27 @@ it remember nothing. Shifted, such an image falls on itself; an image of somethi
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
 from flashbulb.audit.images.distances import RgbImage
+from flashbulb.audit.images.reduced import REDUCED_SIDE, reduce_image
 
-_SIDE = 32  # images are compared at this size, so that the distance means the same at every resolution
-_SMALLEST_SHIFT = _SIDE // 8
+_SMALLEST_SHIFT, _LARGEST_SHIFT = REDUCED_SIDE // 8, REDUCED_SIDE // 2
 
 
 def shift_distance(image: RgbImage) -> float:
-    """Compute the smallest root mean square difference of an image to itself shifted, in [0, 1].
+    """Compute the smallest root mean square difference of an image, reduced, to itself shifted, in [0, 1].
 
-    Shifts are from an eighth to half of a side, in one direction or both; what two shifted copies share is compared.
+    Shifts are from an eighth to half of a side, along one side or both; what two shifted copies share is compared.
     """
-    small = Image.fromarray(image).resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    values = np.asarray(small, dtype=np.float32) / 255
-    half = _SIDE // 2
-    shifts = ((down, right) for down in range(-half, half + 1) for right in range(half + 1))
-    return min(_distance(values, *shift) for shift in shifts if max(map(abs, shift)) >= _SMALLEST_SHIFT)
+    values = reduce_image(image) / 255
+    vertical = range(-_LARGEST_SHIFT, _LARGEST_SHIFT + 1)
+    shifts = [(down, right) for down in vertical for right in range(_LARGEST_SHIFT + 1)]
+    return min(_distance(values, down, right) for down, right in shifts if max(abs(down), right) >= _SMALLEST_SHIFT)
 
 
-def _distance(values: np.ndarray, down: int, right: int) -> float:
+def _distance(values: npt.NDArray[np.float64], down: int, right: int) -> float:
     top, bottom = max(0, down), max(0, -down)
-    moved = values[top : _SIDE - bottom, right:]
-    fixed = values[bottom : _SIDE - top, : _SIDE - right]
+    moved = values[top : REDUCED_SIDE - bottom, right:]
+    fixed = values[bottom : REDUCED_SIDE - top, : REDUCED_SIDE - right]
     return float(np.sqrt(np.square(moved - fixed).mean()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages, agrees, medoid, seed_agreement
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
-from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
+from flashbulb.audit.recover.signs import DRIVEN, PLAIN, Signs, confidence_of, verdict_of
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.templates import template_match
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, VERBATIM
@@ -41,6 +41,7 @@ class Outcome:
         nearest: training image nearest to the best image; None without training images.
         confidence: probability that the images show a memory, from their signs alone; None where too few agree.
         verdict: confirmed, likely or not_shown.
+        comes_back: the verdict rests on an image that comes back in the run, see `recurrence`.
     """
 
     best: int
@@ -48,6 +49,7 @@ class Outcome:
     nearest: Nearest | None
     confidence: float | None
     verdict: str
+    comes_back: bool = False
 
     @property
     def kind(self) -> str | None:
@@ -63,6 +65,7 @@ class JudgedAttempt:
         image_path: path of its best image, relative to the run; None where no image is kept.
         fixed_share: share of the image that every seed repeats.
         mask_path: mask of the part that every seed repeats; None where that is the whole image or nothing.
+        alike_seeds, alike_prompts: how often an image of plain samples comes back, see `recurrence`; None for others.
     """
 
     strategy: str
@@ -73,6 +76,8 @@ class JudgedAttempt:
     image_path: str | None
     fixed_share: float
     mask_path: str | None
+    alike_seeds: int | None = None
+    alike_prompts: int | None = None
 
 
 def judge(
@@ -133,7 +138,8 @@ def judge_found(
     distances = [n.distance if n is not None and n.kind == "verbatim" else np.inf for n in found]
     copies = float(np.isfinite(distances).mean())
     typical = medoid(images)
-    confidence = confidence_of(signs) if signs is not None else None
+    regression = DRIVEN if is_blind or is_pushed else PLAIN
+    confidence = confidence_of(signs, regression) if signs is not None else None
     if kinship is not None and kinship < MIN_KINSHIP:
         return Outcome(typical, agreement, found[typical], confidence, "not_shown")
     if copies > 0 and (not is_pushed or copies >= MIN_COPIES):

@@ -1,26 +1,43 @@
-"""Signs of a memory that need no training image: how a model takes back an image that it gave.
+"""Signs of a memory that need no training image: how a model takes back an image that it gave, and what it is.
 
-A memory comes back at every seed and without guidance. A texture, or a blend of memories, into which an ascent can be
-driven does so as well; but noised in part, the model denoises it with more error, and the autoencoder, which learnt
-from the same images, gives it back less well. How far an image drifts when noised and denoised over several steps,
-and how sharp it is, added nothing to these on planted models.
+A memory comes back at every seed and without guidance. So does what a description leaves little open about: mostly a
+plain colour or a regular pattern, which falls on itself where it is shifted. A texture, or a blend of memories, into
+which an ascent can be driven comes back as well; but noised in part, the model denoises it with more error, and the
+autoencoder, which learnt from the same images, gives it back less well.
 
-A logistic regression turns the signs into a probability. It was fitted on outcomes of planted models whose truth is
-known: memorized and clean captions, blind searches, and ascents from clean captions. `make bench-verdict` makes these
-outcomes, fits the regression, and measures the precision on each model of a fit on the others.
+A logistic regression turns the signs into a probability: one for plain samples, one for what the model was driven to.
+`make bench-verdict` makes outcomes of planted models whose truth is known, fits both, and measures each model by a fit
+on the others. docs/recovery.md lists the signs that added nothing.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages, seed_agreement, tile_distances
 from flashbulb.audit.images.self_similarity import shift_distance
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 
-INTERCEPT = -11.904
-WEIGHTS = {"survival": -0.956, "denoising_error": -1.692, "autoencoding_error": -1.443}
+MIN_SHIFT_DISTANCE = 0.07
+"""Below this `shift_distance` an image is a plain colour or a regular pattern, and no memory is shown by it; chosen on
+two planted models (docs/recovery.md)."""
+
+
+class Regression(NamedTuple):
+    """A logistic regression: its intercept, and the weight of each sign."""
+
+    intercept: float
+    weights: Mapping[str, float]
+
+
+PLAIN = Regression(2.571, {"survival": -1.895, "spread": -1.164, "shift_distance": 3.369})
+DRIVEN = Regression(-11.904, {"survival": -0.956, "denoising_error": -1.692, "autoencoding_error": -1.443})
+"""Of plain samples, and of what ascents, searches and other strategies drive a model to."""
+
+_OFFSET = 0.01  # added to distances before their logarithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +76,7 @@ def signs_of(
     return Signs(
         agreement=seed_agreement(images),
         spread=_log_mean_distance(images, centre),
-        shift_distance=math.log(shift_distance(centre) + 0.01),
+        shift_distance=math.log(shift_distance(centre) + _OFFSET),
         survival=_log_mean_distance(unguided, centre),
         denoising_error=denoising_error,
         autoencoding_error=autoencoding_error,
@@ -67,12 +84,14 @@ def signs_of(
 
 
 def _log_mean_distance(images: RgbImages, centre: RgbImage) -> float:
-    return math.log(tile_distances(images, centre).mean() + 0.01)
+    return math.log(tile_distances(images, centre).mean() + _OFFSET)
 
 
-def confidence_of(signs: Signs) -> float:
+def confidence_of(signs: Signs, regression: Regression) -> float:
     """Return the probability that images with these signs show a memory, in [0, 1]."""
-    logit = INTERCEPT + sum(weight * getattr(signs, name) for name, weight in WEIGHTS.items())
+    if signs.shift_distance < math.log(MIN_SHIFT_DISTANCE + _OFFSET):
+        return 0.0
+    logit = regression.intercept + sum(weight * getattr(signs, name) for name, weight in regression.weights.items())
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 
 

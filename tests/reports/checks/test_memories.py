@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flashbulb.reports.bounds.replication import replication_of
-from flashbulb.reports.checks.outcomes import check_memories
+from flashbulb.reports.checks.outcomes import check_memories, check_outcomes
 from flashbulb.reports.tables.files import RunIncompleteError
 from tests.reports.examples import attempt, attempts_table, memories_table, memory
 
@@ -74,3 +74,39 @@ def test_what_contradicts_the_attempts_is_refused(rows: Callable[[], Rows], mess
     with pytest.raises(RunIncompleteError) as refused:
         check(rows())
     assert message in str(refused.value)
+
+
+RETURNING = [attempt(f"f{i}", "likely", confidence=None, alike_seeds=1, alike_prompts=0) for i in range(20)]
+QUIET = {"is_control": True, "finding_id": None, "confidence": None, "alike_prompts": 0}
+CONTROLS = [attempt(f"c{i}", "not_shown", alike_seeds=0, **QUIET) for i in range(20)]
+
+
+def check_returning(attempts: Rows, **changes: Any) -> None:
+    rows = [memory(row, evidence="recurrence") | changes for row in attempts if row["verdict"] != "not_shown"]
+    table = attempts_table(attempts)
+    check_outcomes(Path("recoveries.parquet"), table, has_training_images=False)
+    check_memories(Path("memories.parquet"), memories_table(rows), table, has_training_images=False)
+
+
+def test_images_that_come_back_are_likely_without_confidence() -> None:
+    check_returning([*RETURNING, *CONTROLS])
+
+
+@pytest.mark.parametrize(
+    ("attempts", "changes", "message"),
+    [
+        ([*RETURNING, *CONTROLS[1:], CONTROLS[0] | {"alike_seeds": 1}], {}, "verdict 'likely' but kind None"),
+        (RETURNING, {}, "verdict 'likely' but kind None"),
+        ([*RETURNING[1:], RETURNING[0] | {"alike_seeds": 0}, *CONTROLS], {}, "verdict 'likely' but kind None"),
+        ([*RETURNING[1:], RETURNING[0] | {"verdict": "not_shown"}, *CONTROLS], {}, "an image that comes back"),
+        ([*RETURNING[1:], RETURNING[0] | {"alike_seeds": -1}, *CONTROLS], {}, "alike_seeds -1"),
+        ([*RETURNING[1:], RETURNING[0] | {"alike_prompts": None}, *CONTROLS], {}, "alike_prompts None"),
+        ([*RETURNING, *CONTROLS], {"evidence": "agreement"}, "verdict 'likely' but kind None"),
+        ([*RETURNING, *CONTROLS], {"verdict": "confirmed", "confidence": 0.95}, "by an image that comes back"),
+    ],
+)
+def test_what_contradicts_images_that_come_back_is_refused(
+    attempts: Rows, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RunIncompleteError, match=message):
+        check_returning(attempts, **changes)
