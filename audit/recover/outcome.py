@@ -10,7 +10,7 @@ import numpy as np
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages, agrees, medoid, seed_agreement
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
-from flashbulb.audit.recover.signs import DRIVEN, PLAIN, Signs, confidence_of, verdict_of
+from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.templates import template_match
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, VERBATIM
@@ -138,8 +138,8 @@ def judge_found(
     distances = [n.distance if n is not None and n.kind == "verbatim" else np.inf for n in found]
     copies = float(np.isfinite(distances).mean())
     typical = medoid(images)
-    regression = DRIVEN if is_blind or is_pushed else PLAIN
-    confidence = confidence_of(signs, regression) if signs is not None else None
+    is_plain = not (is_blind or is_pushed)
+    confidence = confidence_of(signs, is_plain=is_plain) if signs is not None else None
     if kinship is not None and kinship < MIN_KINSHIP:
         return Outcome(typical, agreement, found[typical], confidence, "not_shown")
     if copies > 0 and (not is_pushed or copies >= MIN_COPIES):

@@ -36,6 +36,9 @@ class Regression(NamedTuple):
 PLAIN = Regression(4.305, {"survival": -1.386, "spread": -1.938, "shift_distance": 4.543})
 DRIVEN = Regression(-11.904, {"survival": -0.956, "denoising_error": -1.692, "autoencoding_error": -1.443})
 """Of plain samples, and of what ascents, searches and other strategies drive a model to."""
+DOUBTED = 0.6
+"""Largest confidence of plain samples that `is_doubted`: 12 of 20 that would be confirmed else, on two models of weak
+memories (docs/recovery.md), copy a planted image."""
 
 _OFFSET = 0.01  # added to distances before their logarithm
 
@@ -87,10 +90,25 @@ def _log_mean_distance(images: RgbImages, centre: RgbImage) -> float:
     return math.log(tile_distances(images, centre).mean() + _OFFSET)
 
 
-def confidence_of(signs: Signs, regression: Regression) -> float:
-    """Return the probability that images with these signs show a memory, in [0, 1]."""
+def confidence_of(signs: Signs, *, is_plain: bool) -> float:
+    """Return the probability that images with these signs show a memory, in [0, 1].
+
+    Args:
+        is_plain: the images are plain samples; else the model was driven to them.
+    """
     if signs.shift_distance < math.log(MIN_SHIFT_DISTANCE + _OFFSET):
         return 0.0
+    if not is_plain:
+        return _probability(signs, DRIVEN)
+    return min(_probability(signs, PLAIN), DOUBTED if is_doubted(signs) else 1.0)
+
+
+def is_doubted(signs: Signs) -> bool:
+    """Return whether the model takes the image back less well than most memories that it is driven to."""
+    return _probability(signs, DRIVEN) < LIKELY_AT
+
+
+def _probability(signs: Signs, regression: Regression) -> float:
     logit = regression.intercept + sum(weight * getattr(signs, name) for name, weight in regression.weights.items())
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 

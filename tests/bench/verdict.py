@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.recover.outcome import MIN_AGREEMENT
-from flashbulb.audit.recover.signs import DRIVEN, PLAIN
+from flashbulb.audit.recover.signs import DRIVEN, PLAIN, Signs, is_doubted
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 from tests.bench.models import FIRST, MODELS
 from tests.bench.outcomes import caption_outcomes, driven_outcomes
@@ -81,7 +82,9 @@ def _plain_line(name: str, captions: pd.DataFrame, looked: pd.DataFrame, names: 
     """What verdicts on plain samples show of the memories that half of them show, and of clean captions."""
     test = looked[looked["model"] == name]
     confidence = _fit(_fitted_on(looked, name), names).predict_proba(test[list(names)])[:, 1]
-    confirmed = (confidence >= CONFIRMED_AT) & (test["agreement"] >= MIN_AGREEMENT["confirmed"])
+    signs = [Signs(**row) for row in test[[field.name for field in fields(Signs)]].to_dict("records")]
+    doubted = pd.Series([is_doubted(one) for one in signs], index=test.index, dtype=bool)
+    confirmed = (confidence >= CONFIRMED_AT) & ~doubted & (test["agreement"] >= MIN_AGREEMENT["confirmed"])
     shown = confirmed | ((confidence >= LIKELY_AT) & (test["agreement"] >= MIN_AGREEMENT["likely"]))
     right, is_clean = test["is_memory"], test["source"] == "clean caption"
     of_model = captions[captions["model"] == name]

@@ -5,18 +5,20 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from flashbulb.audit.recover.signs import DRIVEN, PLAIN, Signs, confidence_of, signs_of, verdict_of
+from flashbulb.audit.recover.signs import DOUBTED, DRIVEN, PLAIN, Signs, confidence_of, signs_of, verdict_of
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS
 from tests.audit.signs import CONVINCING, NEUTRAL, UNCONVINCING
 
 
-@pytest.mark.parametrize("regression", [PLAIN, DRIVEN])
+@pytest.mark.parametrize("is_plain", [True, False])
 @pytest.mark.parametrize("name", [field.name for field in fields(Signs)])
-def test_confidence_is_monotone_in_each_sign(name, regression):
+def test_confidence_is_monotone_in_each_sign(name, is_plain):
     values = np.linspace(-2 if name == "shift_distance" else -30, 30, 200)
-    confidences = np.array([confidence_of(replace(NEUTRAL, **{name: float(value)}), regression) for value in values])
-    weight = regression.weights.get(name, 0.0)
+    confidences = np.array(
+        [confidence_of(replace(NEUTRAL, **{name: float(value)}), is_plain=is_plain) for value in values]
+    )
+    weight = (DRIVEN.weights | (PLAIN.weights if is_plain else {})).get(name, 0.0)
     assert (np.diff(confidences) * np.sign(weight) >= 0).all()
     assert (confidences[0] == confidences[-1]) == (weight == 0)
 
@@ -29,22 +31,30 @@ def stripes():
     return np.repeat(np.tile(np.array([[30], [220]], dtype=np.uint8), (4, 32)), 4, axis=0)[:, :, None].repeat(3, axis=2)
 
 
-@pytest.mark.parametrize("regression", [PLAIN, DRIVEN])
+@pytest.mark.parametrize("is_plain", [True, False])
 @pytest.mark.parametrize("image", [plain_colour(), stripes()])
-def test_a_plain_colour_or_a_regular_pattern_is_no_memory_however_well_it_comes_back(image, regression):
+def test_a_plain_colour_or_a_regular_pattern_is_no_memory_however_well_it_comes_back(image, is_plain):
     same = np.stack([image] * 4)
-    assert confidence_of(signs_of(same, same, image, -9.0, -9.0), regression) == 0
+    assert confidence_of(signs_of(same, same, image, -9.0, -9.0), is_plain=is_plain) == 0
 
 
 def test_confidence_is_a_probability_however_wild_the_signs():
     for size in (1.0, 1e3, 1e308):
         for signs in (CONVINCING, UNCONVINCING):
-            for regression in (PLAIN, DRIVEN):
-                wild = {name: getattr(signs, name) * size / 100 for name in regression.weights}
-                assert 0 <= confidence_of(replace(signs, **wild), regression) <= 1
-    for regression in (PLAIN, DRIVEN):
-        assert confidence_of(CONVINCING, regression) > 0.99
-        assert confidence_of(UNCONVINCING, regression) < 0.01
+            wild = replace(
+                signs, **{name: getattr(signs, name) * size / 100 for name in PLAIN.weights | DRIVEN.weights}
+            )
+            assert all(0 <= confidence_of(wild, is_plain=is_plain) <= 1 for is_plain in (True, False))
+    for is_plain in (True, False):
+        assert confidence_of(CONVINCING, is_plain=is_plain) > 0.99
+        assert confidence_of(UNCONVINCING, is_plain=is_plain) < 0.01
+
+
+def test_agreement_that_the_model_does_not_take_back_is_likely_at_most():
+    errors = {"denoising_error": 0.0, "autoencoding_error": 0.0}
+    confidence = confidence_of(replace(CONVINCING, survival=-4.6, **errors), is_plain=True)
+    assert confidence == DOUBTED
+    assert verdict_of(confidence) == "likely"
 
 
 def test_verdicts_rise_with_confidence():
