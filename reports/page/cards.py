@@ -171,7 +171,7 @@ def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) 
             yield column.replace("_", " "), f"{best[column]:.2f}"
     yield "seed agreement", f"{best['seed_agreement']:.2f}"
     if best["alike_seeds"] or best["alike_prompts"]:
-        yield "comes back", f"at {best['alike_seeds']} other seeds, with {best['alike_prompts']} other prompts"
+        yield "comes back", f"other seeds {best['alike_seeds']}, other prompts {best['alike_prompts']}"
     yield "denoiser evaluations", f"{sum(row['evaluations'] for row in attempts):,}"
 
 
