@@ -6,7 +6,8 @@ or a striped background is fixed as well. The fixed part therefore counts only i
 the model takes it back like a memory: without guidance, and with little error when noised or autoencoded. These are the
 signs of a whole image, measured inside the mask.
 
-The weights are those of a fit to whole images. The limits were chosen on one planted model (docs/recovery.md).
+The weights are those of whole images that a model is driven to. The limits were chosen on one planted model
+(docs/recovery.md).
 """
 
 from __future__ import annotations
@@ -21,11 +22,10 @@ from flashbulb.audit.images.distances import medoid
 from flashbulb.audit.images.fixed_part import fixed_part, masked_distances
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
+from flashbulb.audit.recover.signs import DRIVEN
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.training_images.templates import MASKED_SHARE, repeats_detail
 from flashbulb.reports.tables.limits import PART_AT
-
-INTERCEPT, SURVIVAL, DENOISING_ERROR, AUTOENCODING_ERROR = -11.904, -0.956, -1.692, -1.443
 
 
 def look_at_parts(
@@ -53,15 +53,10 @@ def look_at_parts(
         unguided = verifier.sample(conditioning.rows([i]), [keys[i]])[0] if look.unguided is None else look.unguided
         survival = math.log(masked_distances(unguided, centres[k], masks[k]).mean() + 0.01)
         cost = verifier.cost_of_signs + (verifier.cost_of_samples if look.unguided is None else 0)
-        confidence = _confidence(survival, denoised[k], autoencoded[k])
+        signs = {"survival": survival, "denoising_error": denoised[k], "autoencoding_error": autoencoded[k]}
+        confidence = DRIVEN.probability(signs)
         found[i] = replace(look, part_confidence=confidence, evaluations=look.evaluations + cost)
     return found
-
-
-def _confidence(survival: float, denoising_error: float, autoencoding_error: float) -> float:
-    logit = INTERCEPT + SURVIVAL * survival + DENOISING_ERROR * denoising_error
-    logit += AUTOENCODING_ERROR * autoencoding_error
-    return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 
 
 def judge_part(outcome: Outcome, part_confidence: float | None) -> Outcome:

@@ -170,6 +170,8 @@ def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) 
         if best[column] is not None:
             yield column.replace("_", " "), f"{best[column]:.2f}"
     yield "seed agreement", f"{best['seed_agreement']:.2f}"
+    if best["alike_seeds"] or best["alike_prompts"]:
+        yield "comes back", f"other seeds {best['alike_seeds']}, other prompts {best['alike_prompts']}"
     yield "denoiser evaluations", f"{sum(row['evaluations'] for row in attempts):,}"
 
 

@@ -67,6 +67,8 @@ RECOVERIES_SCHEMA = pa.schema(
         pa.field("image_path", pa.string()),
         pa.field("mask_path", pa.string()),
         pa.field("fixed_share", pa.float64()),
+        pa.field("alike_seeds", pa.int32()),
+        pa.field("alike_prompts", pa.int32()),
         pa.field("nearest_image", pa.string()),
         pa.field("similarity", pa.float64()),
         pa.field("kind", pa.string()),
@@ -92,9 +94,10 @@ MEMORIES_SCHEMA = pa.schema(
         pa.field("kind", pa.string()),
     ]
 )
-COPY, PART, AGREEMENT = "copy", "part", "agreement"
-EVIDENCE = (COPY, PART, AGREEMENT)
-"""What a memory rests on: it copies a training image, or a part of one, or seeds agree and give it confidence."""
+COPY, PART, AGREEMENT, RECURRENCE = "copy", "part", "agreement", "recurrence"
+EVIDENCE = (COPY, PART, AGREEMENT, RECURRENCE)
+"""What a memory rests on: it copies a training image, or a part of one, or seeds agree and give it confidence, or it
+comes back at some seeds or with other prompts."""
 
 _PROMPT_FIELDS = (
     required_column("prompt_id", pa.string()),

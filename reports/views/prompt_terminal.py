@@ -90,6 +90,8 @@ def _attempt_text(attempt: Attempt) -> str:
     if attempt.confidence is not None:
         parts.append(f"confidence {attempt.confidence:.2f}")
     parts.append(f"seeds agree {attempt.seed_agreement:.2f}")
+    if attempt.alike_seeds or attempt.alike_prompts:
+        parts.append(f"comes back (other seeds {attempt.alike_seeds}, other prompts {attempt.alike_prompts})")
     if attempt.fixed_share is not None and attempt.mask_path is not None:
         parts.append(f"{attempt.fixed_share:.0%} fixed, mask {attempt.mask_path}")
     parts.append(f"{attempt.evaluations:,} UE")
