@@ -120,7 +120,7 @@ def test_every_image_of_a_prompt_is_listed_with_how_often_it_comes(run: Path) ->
         ("f", 4, 4),
         ("h", 1, 4),
     ]
-    assert "h: confirmed by agreement, 1 of 4 seeds" in text_of(view)
+    assert "h: confirmed by agreement, 1 of 4 samples" in text_of(view)
     assert view_prompt(run, "p5").memories == ()
 
 
