@@ -17,6 +17,8 @@ from flashbulb.reports.bounds.rates import exact_interval
 N_LOOKS = 3
 """Times at which a prompt's samples are counted, at most: after the first seeds, and after more seeds, twice."""
 CONFIDENCE = 1 - 0.05 / N_LOOKS
+_CHANCE = 0.9
+"""Chance of (n, p)-extraction for which the number of samples is stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +54,15 @@ def replication_text(replication: Replication) -> str:
         return "no sample was tried"
     bounds = f"95 % {replication.low:.2g} to {replication.high:.2g}"
     return f"{replication.hits} of {replication.samples} samples (p {replication.share:.2g}, {bounds})"
+
+
+def how_often_text(replication: Replication) -> str:
+    """Format a replication with its (n, p)-extraction: `3 of 16 samples (…), with 90 % chance within 11 (4 to 84)`.
+
+    The numbers in parentheses are those of the bounds of p.
+    """
+    text = replication_text(replication)
+    if replication.hits == 0:
+        return text
+    typical, fewest, most = (samples_for(p, _CHANCE) for p in (replication.share, replication.high, replication.low))
+    return f"{text}, with {100 * _CHANCE:.0f} % chance within {typical} ({fewest} to {most})"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flashbulb.reports.bounds.replication import Replication, replication_text
+from flashbulb.reports.bounds.replication import Replication, how_often_text
 from flashbulb.reports.tables.run_record import COMPLETE
 from flashbulb.reports.views.prompt import Attempt, PromptView, SpikingSite
 from flashbulb.reports.views.text import visible_text
@@ -105,7 +105,7 @@ def _memories(view: PromptView) -> Iterator[str]:
         yield ""
         yield "Memorized images that it gives"
     for memory in view.memories:
-        often = replication_text(Replication(memory.p_hits, memory.p_samples, memory.p_low, memory.p_high))
+        often = how_often_text(Replication(memory.p_hits, memory.p_samples, memory.p_low, memory.p_high))
         name = "" if memory.finding_id is None else f"{memory.finding_id}: "
         yield f"  {visible_text(f'{name}{memory.verdict} by {memory.evidence}, {often}', 1000)}"
 
