@@ -18,11 +18,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from flashbulb.audit.images.distances import medoid
-from flashbulb.audit.images.fixed_part import fixed_part, masked_distances
+from flashbulb.audit.images.distances import RgbImages, medoid
+from flashbulb.audit.images.fixed_part import FixedPart, fixed_part, masked_distances
+from flashbulb.audit.images.self_similarity import shift_distance
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
-from flashbulb.audit.recover.signs import DRIVEN
+from flashbulb.audit.recover.signs import DRIVEN, MIN_SHIFT_DISTANCE
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.training_images.templates import MASKED_SHARE, repeats_detail
 from flashbulb.reports.tables.limits import PART_AT
@@ -37,11 +38,7 @@ def look_at_parts(
         keys: seeds of each row's noise, as those of the looks.
     """
     parts = [fixed_part(look.images) for look in looked]
-    chosen = [
-        i
-        for i, (look, part) in enumerate(zip(looked, parts, strict=True))
-        if len(look.images) > 1 and part.share >= MASKED_SHARE and repeats_detail(look.images, part.mask)
-    ]
+    chosen = [i for i, (look, part) in enumerate(zip(looked, parts, strict=True)) if _is_open(look.images, part)]
     if not chosen:
         return list(looked)
     rows, names, masks = conditioning.rows(chosen), [keys[i] for i in chosen], [parts[i].mask for i in chosen]
@@ -57,6 +54,13 @@ def look_at_parts(
         confidence = DRIVEN.probability(signs)
         found[i] = replace(look, part_confidence=confidence, evaluations=look.evaluations + cost)
     return found
+
+
+def _is_open(images: RgbImages, part: FixedPart) -> bool:
+    """Return whether the fixed part can be that of a template: large, of most of the detail, and no regular pattern."""
+    if len(images) < 2 or part.share < MASKED_SHARE or not repeats_detail(images, part.mask):
+        return False
+    return shift_distance(images[medoid(images)]) >= MIN_SHIFT_DISTANCE
 
 
 def judge_part(outcome: Outcome, part_confidence: float | None) -> Outcome:

@@ -81,6 +81,17 @@ def test_only_parts_with_detail_are_looked_at_and_paid_for(verifier, conditionin
     assert count.n_latents == verifier.cost_of_signs + verifier.cost_of_samples
 
 
+def test_a_regular_pattern_behind_something_else_is_no_part(verifier, conditioning):
+    stripes = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
+    stripes[::8], stripes[1::8] = 255, 255
+    striped = np.stack([stripes] * 4)
+    for seed, image in enumerate(striped):
+        image[-6:, -6:] = smooth(seed)[-6:, -6:]
+    assert repeats_detail(striped, UPPER)
+    (found,) = look_at_parts(verifier, conditioning.rows([0]), ["a"], [Looked(_shrunk(striped), None, 7)])
+    assert found.part_confidence is None
+
+
 def test_unguided_samples_that_exist_are_not_made_again(verifier, conditioning):
     images, row = _shrunk(TEMPLATE), conditioning.rows([0])
     plain = look_at_parts(verifier, row, ["a"], [Looked(images, None, 0)])
