@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from flashbulb.audit.planted.truth import BANDS, band_of
 from flashbulb.audit.statistics.flags import Chosen
+from flashbulb.reports.tables.limits import VERBATIM
 from tests.bench.memories.audited import Audited, Climbed, Result
 from tests.bench.memories.probabilities import Truth
 from tests.bench.memories.shown import rate
@@ -32,7 +33,7 @@ def silent_prompts(audited: Audited, result: Result) -> Chosen:
         result: with training images.
     """
     assert result.is_given, "without training images a prompt can be silent and show one"
-    silent = [prompt for prompt in result.recovered if not prompt.memories]
+    silent = [prompt for prompt in result.recovered if all(one.outcome.kind != VERBATIM for one in prompt.memories)]
     flagged = [
         p.position for p in silent if not p.is_control and audited.prompts[p.position].text in audited.trained_on.own
     ]
