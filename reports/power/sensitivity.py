@@ -37,13 +37,13 @@ class PlantedModel(NamedTuple):
 
 
 PLANTED = (
-    PlantedModel("embedded", 69, 67, 67),
-    PlantedModel("catalogue", 50, 48, 48),
-    PlantedModel("gazette", 52, 50, 49),
-    PlantedModel("faint", 11, 11, 1),
-    PlantedModel("folio", 60, 58, 58),
+    PlantedModel("embedded", 69, 67, 66),
+    PlantedModel("catalogue", 50, 48, 46),
+    PlantedModel("gazette", 52, 51, 51),
+    PlantedModel("faint", 11, 11, 7),
+    PlantedModel("folio", 60, 58, 57),
 )
-"""Audits with a reference and default settings: docs/recovery.md, for `folio` docs/models.md."""
+"""Audits with a reference and default settings: docs/recovery.md."""
 FINE_TUNED = (PlantedModel("full-0", 16, 15, 14), PlantedModel("full-1", 17, 14, 14), PlantedModel("LoRA", 3, 3, 2))
 """Fine-tunes audited against their base: docs/fine-tunes.md, the ladder, "likely too"."""
 _MEASURED_FPR, _MEASURED_SAMPLES = 0.01, 4

@@ -110,8 +110,8 @@ def test_planted_models_measure_an_audit_like_theirs_and_training_images_make_it
     assert without.sensitivity is not None
     assert with_images.sensitivity is not None
     assert without.sensitivity.source == "planted_models"
-    assert without.sensitivity.found == rate_of(223, 242)
-    assert with_images.sensitivity.found == rate_of(234, 242)
+    assert without.sensitivity.found == rate_of(227, 242)
+    assert with_images.sensitivity.found == rate_of(235, 242)
     assert without.max_share == share_bound(0, 100, without.sensitivity.at_least)
 
 
