@@ -21,8 +21,9 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-detect bench-device bench-recover \
-	bench-discover bench-faults bench-finetune bench-localize bench-power bench-pull bench-report bench-sweep bench-truth bench-verdict planted clean
+.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-canaries bench-detect bench-device \
+	bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power bench-pull bench-report \
+	bench-sweep bench-truth bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -70,6 +71,9 @@ bench: $(INSTALLED) ## measure speed, memory and accuracy
 bench-added: $(INSTALLED) ## measure what recovery brings back of the models of bench-finetune
 	@$(PY) -m tests.bench.added $(ARGS)
 
+bench-canaries: $(INSTALLED) ## fine-tune the embedded model with canaries, and audit it with them
+	@$(PY) -m tests.bench.canaries $(ARGS)
+
 bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as one page
 	@$(PY) -m tests.bench.detection $(ARGS)
 
@@ -90,6 +94,9 @@ bench-finetune: $(INSTALLED) ## fine-tune the embedded model: plain spike score 
 
 bench-localize: $(INSTALLED) ## measure localized neurons by attribution, z-score, NeMo and at random
 	@$(PY) -m tests.bench.localize $(ARGS)
+
+bench-memories: $(INSTALLED) ## measure distinct images, precision and false recovery, by rule and by seeds
+	@$(PY) -m tests.bench.memories $(ARGS)
 
 bench-power: $(INSTALLED) ## simulate how often the bounds of an audit's power hold
 	@$(PY) -m tests.bench.power $(ARGS)

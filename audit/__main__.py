@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 NOT_INSTALLED = "flashbulb: not installed; run `pip install -e '.[audit]'` in the source folder"
@@ -29,13 +28,12 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run the command line and return its exit code."""
     try:
-        version("flashbulb")
         from flashbulb.audit import cli
 
         cli.main()
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else 0
-    except PackageNotFoundError:
+    except ModuleNotFoundError:  # what every command needs: what only some need is refused by the command line
         return _failed(NOT_INSTALLED, 2)
     except KeyboardInterrupt:
         return _failed("flashbulb: interrupted", 130)

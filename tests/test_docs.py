@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from diffusers import StableDiffusionPipeline
 
+from flashbulb.reports.bounds.epsilon import EpsilonBound
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
 from flashbulb.reports.pull.record import PULL_SCHEMA, PullRecord
+from flashbulb.reports.tables.canaries import CanaryRecord, CanaryTier
 from flashbulb.reports.tables.compare import COMPARE_SCHEMA
-from flashbulb.reports.tables.files import PROPENSITY_FILE, TABLE_FILES, VERDICT_FILES
+from flashbulb.reports.tables.files import CANARIES_FILE, GUESSES_FILE, PROPENSITY_FILE, TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.frame import Frame
 from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
-from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, scores_schema
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA, PROPENSITY_SCHEMA, scores_schema
 from flashbulb.reports.tables.sweep import SWEEP_SCHEMA
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
@@ -78,10 +80,12 @@ def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
         *AUDIT_SCHEMAS.values(),
         *(FINDINGS_SCHEMA, ABLATION_SCHEMA, SWEEP_SCHEMA, PROPENSITY_SCHEMA),
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
-        *(COMPARE_SCHEMA, PULL_SCHEMA),
+        *(COMPARE_SCHEMA, CANARIES_SCHEMA, PULL_SCHEMA),
     )
-    records = (RunRecord, Counts, Calibration, StyleCalibration, Frame, Propensity, PullRecord)
-    names = {*TABLE_FILES, PROPENSITY_FILE, *VERDICT_FILES, *(name for table in tables for name in table.names)}
+    of_canaries = (CanaryRecord, CanaryTier, EpsilonBound)
+    records = (RunRecord, Counts, Calibration, StyleCalibration, Frame, Propensity, PullRecord, *of_canaries)
+    names = {PROPENSITY_FILE, CANARIES_FILE, GUESSES_FILE, *TABLE_FILES, *VERDICT_FILES}
+    names |= {name for table in tables for name in table.names}
     names |= {field.name for record in records for field in fields(record)}
     page = (DOCS.parent / "reports" / "README.md").read_text(encoding="utf-8")
     assert not [name for name in sorted(names) if f"`{name}`" not in page]

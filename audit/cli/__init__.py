@@ -8,12 +8,14 @@ from flashbulb.audit.cli import (
     gate,
     inspection,
     localize,
+    plant,
     planted,
     pull,
     report,
     show,
     stages,
     sweep,
+    verify,
 )
 from flashbulb.audit.cli.app import app, main
 
@@ -27,10 +29,12 @@ __all__ = [
     "inspection",
     "localize",
     "main",
+    "plant",
     "planted",
     "pull",
     "report",
     "show",
     "stages",
     "sweep",
+    "verify",
 ]

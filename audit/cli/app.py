@@ -11,13 +11,13 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 
+from flashbulb import __version__
 from flashbulb.audit.cli.shell.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
 from flashbulb.audit.cli.shell.output import print_text
 from flashbulb.audit.cli.shell.shortage import describe_shortage
@@ -42,6 +42,7 @@ EXTRA_BY_LIBRARY = {
     ),
     "faiss": "faiss",
     "skimage": "planted",
+    "cryptography": "sign",
 }
 """The extra that installs each library which `pip install flashbulb` leaves out."""
 
@@ -104,7 +105,7 @@ def _set_up_logging(verbose: bool) -> None:
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         with errors_as_lines():
-            print_text(f"{NAME} {version(NAME)}")
+            print_text(f"{NAME} {__version__}")
         raise typer.Exit
 
 

@@ -130,7 +130,7 @@ def diff(
     Exit codes: 0 compared, whatever changed; 2 the audits cannot be compared, or an error in options; 3 an audit cannot
     be trusted; 4 internal error.
     """
-    with errors_as_lines(), _untrusted_as_document(as_json):
+    with errors_as_lines(), untrusted_as_document(as_json):
         from flashbulb.reports.gate.diff import check_comparable, compare, comparison_notes, distrust_notes
         from flashbulb.reports.gate.documents import diff_document
         from flashbulb.reports.gate.terminal import diff_lines
@@ -162,7 +162,7 @@ def check_waivers(
     Exit codes: 0 no waiver has expired; 1 at least one has; 2 error in options or in the file; 3 the audit cannot be
     trusted; 4 internal error.
     """
-    with errors_as_lines(), _untrusted_as_document(as_json):
+    with errors_as_lines(), untrusted_as_document(as_json):
         from flashbulb.reports.gate.documents import waivers_document
         from flashbulb.reports.gate.terminal import waiver_lines
         from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
@@ -206,7 +206,7 @@ def add_to_waivers(
 
 
 @contextmanager
-def _untrusted_as_document(as_json: bool) -> Iterator[None]:
+def untrusted_as_document(as_json: bool) -> Iterator[None]:
     """Print a JSON document, if asked for one, even if a run cannot be read. The error is raised again."""
     try:
         yield

@@ -10,8 +10,8 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.gate import RUN_HELP, load_run_to_judge
-from flashbulb.audit.cli.shell.options import Json, options_of, takes
-from flashbulb.audit.cli.shell.output import print_json, print_text
+from flashbulb.audit.cli.shell.options import Json, in_panel, options_of, takes
+from flashbulb.audit.cli.shell.output import print_json, print_lines
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import REPORT_FILE, RunIncompleteError
@@ -21,13 +21,20 @@ from flashbulb.reports.tables.files import REPORT_FILE, RunIncompleteError
 @takes(options_of(VerdictSettings, "policy", "waivers"))
 def report(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
-    out: Annotated[Path | None, typer.Option(help="File to write; by default RUN/report.html.")] = None,
+    out: Annotated[Path | None, in_panel("Output", "File to write; by default RUN/report.html.")] = None,
     *,
     redact_prompts: Annotated[
-        bool, typer.Option(help="Name prompts by file and row, and leave out links to files.")
+        bool, in_panel("Output", "Name prompts by file and row, and leave out links to files.")
     ] = False,
-    images: Annotated[bool, typer.Option(help="Show images.")] = True,
-    blur: Annotated[bool, typer.Option(help="Blur images beyond recognition.")] = False,
+    images: Annotated[bool, in_panel("Output", "Show images.")] = True,
+    blur: Annotated[bool, in_panel("Output", "Blur images beyond recognition.")] = False,
+    evidence: Annotated[
+        bool, in_panel("Output", "Write the evidence annex as well: evidence.html and evidence.md beside the report.")
+    ] = False,
+    context: Annotated[
+        Path | None,
+        in_panel("Output", "Statements on the release for the annex (TOML): purpose, controller, and others."),
+    ] = None,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -36,15 +43,22 @@ def report(
     The report is one self-contained file that needs no network. Its links to full-size images work as long as it stays
     in the run directory. The verdict does not change the exit code; use `flashbulb gate` for that.
 
-    Reads RUN, a finished audit, and the given policy and waivers. Writes one file, RUN/report.html or --out.
+    `--evidence` also writes an annex to hand to a data-protection officer or a regulator, without images: what was
+    extractable by which attacks, what was not tried, controls, limits, hashes, and how to check them.
+
+    Reads RUN, a finished audit, and the given policy, waivers and context. Writes RUN/report.html or --out, and with
+    `--evidence` the annex into the same folder.
 
     Example: flashbulb report runs/mine
     Example: flashbulb report runs/mine --redact-prompts --blur --out for-outside.html
+    Example: flashbulb report runs/mine --evidence --context release.toml
 
     Exit codes: 0 written, whatever the verdict; 2 error in options, settings or files; 3 the audit cannot be trusted;
     4 internal error.
     """
     with errors_as_lines():
+        from flashbulb.reports.evidence.context import read_context
+        from flashbulb.reports.evidence.write import annex_paths, write_annex
         from flashbulb.reports.gate.judgement import judge
         from flashbulb.reports.gate.outputs import output_errors
         from flashbulb.reports.gate.policy import read_policy
@@ -53,23 +67,34 @@ def report(
 
         if blur and not images:
             raise SettingsError("--blur and --no-images exclude each other; give one of them")
+        if context is not None and not evidence:
+            raise SettingsError("--context is for the annex; give --evidence as well")
         limits, waived = read_policy(options["policy"]), read_waivers(options["waivers"])
-        page = out or run / REPORT_FILE
+        stated, page = read_context(context), out or run / REPORT_FILE
+        written = (page, *(annex_paths(page.parent) if evidence else ()))
         if page.suffix not in (".html", ".htm"):
             raise SettingsError(f"--out {page} should end in .html, so that a browser opens it")
         try:
             checked = load_run_to_judge(run)
         except RunIncompleteError:
             with output_errors(page):
-                page.unlink(missing_ok=True)  # an earlier report would contradict the error
+                for path in written:
+                    path.unlink(missing_ok=True)  # an earlier report would contradict the error
             raise
-        judged = judge(checked, limits, waived, None, new_only=False, today=today_in_utc())
+        today = today_in_utc()
+        judged = judge(checked, limits, waived, None, new_only=False, today=today)
         with output_errors(page), _held(run, page):
             write_report(page, run, checked, judged, PageOptions(redact_prompts, image_mode(images, blur)))
+            if evidence:
+                write_annex(page.parent, run, checked, judged, stated, redact=redact_prompts, today=today)
         if as_json:
-            print_json({"report": str(page), "outcome": judged.verdict.outcome, "exit_code": judged.verdict.exit_code})
+            annex = [str(path) for path in written[1:]]
+            verdict = judged.verdict
+            print_json(
+                {"report": str(page), "annex": annex, "outcome": verdict.outcome, "exit_code": verdict.exit_code}
+            )
         else:
-            print_text(str(page))
+            print_lines(str(path) for path in written)
 
 
 def _held(run: Path, page: Path) -> AbstractContextManager[None]:

@@ -12,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
-from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImages
+from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages
 from flashbulb.audit.images.png import save_image
+
+Mask = npt.NDArray[np.bool_]  # [height, width]
+Masks = npt.NDArray[np.bool_]  # [image, height, width]
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.1, 0.9
 """Shares of the image between which a fixed part counts as partial: less is nothing, more is the complete image."""
@@ -29,7 +32,7 @@ class FixedPart:
         mask: [height, width], true where they agree.
     """
 
-    mask: npt.NDArray[np.bool_]
+    mask: Mask
 
     @property
     def share(self) -> float:
@@ -52,6 +55,12 @@ def fixed_part(images: RgbImages) -> FixedPart:
     window = max(3, min(deviation.shape) // _WINDOWS_PER_SIDE)
     local = uniform_filter(deviation, size=window, mode="nearest")
     return FixedPart(np.sqrt(np.maximum(local, 0)) <= AGREEMENT_DISTANCE)
+
+
+def masked_distances(images: RgbImages, target: RgbImage, mask: Mask) -> npt.NDArray[np.float64]:
+    """Compute the root mean square difference inside `mask` of each image [image, height, width, 3] to `target`."""
+    difference = (images[:, mask].astype(np.float64) - target[mask].astype(np.float64)) / 255  # [image, pixel, channel]
+    return np.asarray(np.sqrt(np.square(difference).mean(axis=(1, 2))), dtype=np.float64)
 
 
 def save_mask(path: Path, part: FixedPart) -> Path:

@@ -27,6 +27,7 @@ class Attempt:
         conditioning: what gave the images, one row.
         kinship: cosine of what an ascent reached to its prompt, see `recover/strategies/ascend.py`; None where nothing
             was climbed.
+        part_confidence: of the fixed part of plain samples, see `parts`; None where it was not looked at.
     """
 
     strategy: str
@@ -36,6 +37,7 @@ class Attempt:
     signs: Signs | None
     conditioning: Conditioning
     kinship: float | None
+    part_confidence: float | None = None
 
     @property
     def name(self) -> str:
@@ -60,10 +62,13 @@ class AttemptStore:
         if kept is None:
             return None
         tensors, stated = kept
+        if "part_confidence" not in stated:  # written before parts were looked at
+            return None
         signs = Signs(**stated["signs"]) if stated["signs"] is not None else None
         images, evaluations = np.asarray(tensors.pop("pictures"), dtype=np.uint8), int(stated["evaluations"])
         conditioning = Conditioning({name: tensor[None] for name, tensor in tensors.items()})
-        return Attempt(strategy, restart, evaluations, images, signs, conditioning, stated["kinship"])
+        confidence = stated["part_confidence"]
+        return Attempt(strategy, restart, evaluations, images, signs, conditioning, stated["kinship"], confidence)
 
     def save(self, key: str, attempt: Attempt) -> None:
         """Write one attempt, completely or not at all."""
@@ -72,6 +77,7 @@ class AttemptStore:
         stated = {
             "evaluations": attempt.evaluations,
             "kinship": attempt.kinship,
+            "part_confidence": attempt.part_confidence,
             "signs": asdict(attempt.signs) if attempt.signs is not None else None,
         }
         conditioning = {name: tensor[0] for name, tensor in attempt.conditioning.tensors.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,16 +12,19 @@ from flashbulb.audit.detectors import ImageDetector
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part, save_mask
 from flashbulb.audit.images.png import save_image
+from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target
 from flashbulb.audit.recover.memories import Memory, Sampled, agreement_limit, sampled_outcomes
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, judge_found, nearest_of
+from flashbulb.audit.recover.parts import judge_part
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.reader import is_shown_alike
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+from flashbulb.reports.tables.limits import TEMPLATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,13 @@ class Recovery:
 
 @dataclass(slots=True)
 class Climbing:
-    """A prompt while it climbs."""
+    """A prompt while it climbs.
+
+    Args:
+        sampled: plain samples, [seed, height, width, 3].
+        reduced: the same, [seed, 32, 32, 3], from the end of the ladder on.
+        measured: each image detector's score of the first samples, by name.
+    """
 
     recovery: Recovery
     prompt: Prompt
@@ -61,6 +70,8 @@ class Climbing:
     attempts: list[JudgedAttempt] = field(default_factory=list)
     memories: list[Memory] = field(default_factory=list)
     nearest: list[Nearest | None] = field(default_factory=list)
+    reduced: RgbImages = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -72,9 +83,11 @@ class Climbing:
         self.sampled = np.concatenate([self.sampled, images]) if len(self.sampled) else images
         self.nearest += nearest_of(images, self.recovery.training)
 
-    def forget_samples(self) -> None:
-        """Free the memory of the samples, after the last strategy."""
-        self.sampled = self.sampled[:0]
+    def reduce_samples(self) -> None:
+        """Keep the samples small, after the last strategy, and free those that lie on the disk."""
+        self.reduced = reduce_images(self.sampled)
+        if self.recovery.keep_images:
+            self.sampled = self.sampled[:0]
 
     @property
     def on_ladder(self) -> LadderPrompt:
@@ -101,6 +114,7 @@ class Climbing:
             is_blind=False,
             is_pushed=not strategy.is_plain,
         )
+        outcome = judge_part(outcome, attempt.part_confidence)
         part = fixed_part(attempt.images)
         path = self._keep_image(attempt, strategy, outcome)
         mask = self._save_mask(part, attempt.name) if recovery.keep_images else None
@@ -111,20 +125,22 @@ class Climbing:
                 attempt.evaluations,
                 outcome,
                 attempt.images[outcome.best],
-                self._relative(path),
+                self.relative(path),
                 part.share,
-                self._relative(mask),
+                self.relative(mask),
             )
         )
-        self._training_file(outcome.nearest)  # the page shows the nearest image of every attempt
-        self.memories += self._memories(attempt, strategy, outcome, path)
+        self.training_file(outcome.nearest)  # the page shows the nearest image of every attempt
+        self.memories += self._memories(attempt, strategy, outcome, path, part)
         return outcome
 
-    def _memories(self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None) -> list[Memory]:
+    def _memories(
+        self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None, part: FixedPart
+    ) -> list[Memory]:
         """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
         samples = Sampled(self.sampled, self.nearest)
         if strategy.is_plain:
-            shown = [(one, self._sample_path(one.best)) for one in sampled_outcomes(samples, outcome)]
+            shown = [(one, self.sample_path(one.best)) for one in sampled_outcomes(samples, outcome)]
         else:
             shown = [(outcome, path)] if outcome.verdict != "not_shown" else []
         limit = agreement_limit(strategy.is_plain)
@@ -132,23 +148,26 @@ class Climbing:
             Memory(
                 attempt.strategy,
                 one,
-                samples.count(one, attempt.images[one.best], limit),
+                samples.count_part(attempt.images[one.best], part.mask, limit)
+                if one.kind == TEMPLATE
+                else samples.count(one, attempt.images[one.best], limit),
                 len(samples.images),
                 attempt.images[one.best],
-                self._relative(image_path),
-                self._training_file(one.nearest),
+                self.relative(image_path),
+                self.training_file(one.nearest),
             )
             for one, image_path in shown
         ]
 
     def _keep_image(self, attempt: Attempt, strategy: Strategy, outcome: Outcome) -> Path | None:
         if strategy.is_plain or not self.recovery.keep_images:
-            return self._sample_path(outcome.best)
+            return self.sample_path(outcome.best)
         path = self.folder / f"{attempt.name}.png"
         save_image(path, attempt.images[outcome.best], self._metadata(attempt, strategy))
         return path
 
-    def _sample_path(self, index: int) -> Path | None:
+    def sample_path(self, index: int) -> Path | None:
+        """Return the file of a plain sample; None where no image is kept."""
         return self.folder / image_name(index) if self.recovery.keep_images else None
 
     def _metadata(self, attempt: Attempt, strategy: Strategy) -> dict[str, object]:
@@ -165,10 +184,12 @@ class Climbing:
         path = self.folder / f"{name}-fixed.png"
         return save_mask(path, part) if part.is_partial else None
 
-    def _training_file(self, nearest: Nearest | None) -> Path | None:
+    def training_file(self, nearest: Nearest | None) -> Path | None:
+        """Return a file that shows the nearest training image; None where no image is kept."""
         return training_image_file(self.recovery.training, nearest, self.folder) if self.recovery.keep_images else None
 
-    def _relative(self, path: Path | None) -> str | None:
+    def relative(self, path: Path | None) -> str | None:
+        """Return a path relative to the run."""
         return path.relative_to(self.recovery.run).as_posix() if path is not None else None
 
 

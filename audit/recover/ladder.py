@@ -169,7 +169,7 @@ def attempt_from(
     from flashbulb.audit.recover.attempts import Attempt
 
     spent = cost + look.evaluations
-    return Attempt(strategy, restart, spent, look.images, look.signs, conditioning, kinship)
+    return Attempt(strategy, restart, spent, look.images, look.signs, conditioning, kinship, look.part_confidence)
 
 
 def encode_prompts(denoiser: Denoiser, prompts: Sequence[LadderPrompt]) -> Conditioning:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, tile_distances
+from flashbulb.audit.images.fixed_part import Mask, masked_distances
 from flashbulb.audit.recover.outcome import VERDICTS, Outcome, copies_by_image
 from flashbulb.audit.training_images.nearest import Nearest
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, VERBATIM
@@ -52,6 +53,10 @@ class Sampled:
         if outcome.kind == VERBATIM and outcome.nearest is not None:
             return len(copies_by_image(self.nearest).get(outcome.nearest.index, ()))
         return int((tile_distances(self.images, image) <= limit).sum())
+
+    def count_part(self, image: RgbImage, part: Mask, limit: float) -> int:
+        """Count the samples that show the fixed part of a template: those within `limit` of `image` inside it."""
+        return int((masked_distances(self.images, image, part) <= limit).sum())
 
 
 def sampled_outcomes(sampled: Sampled, outcome: Outcome) -> list[Outcome]:

@@ -13,7 +13,7 @@ from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
 from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
 from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.templates import template_match
-from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, VERBATIM
+from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, TEMPLATE, VERBATIM
 
 VERDICTS = ("not_shown", "likely", "confirmed")
 """Weakest first."""
@@ -41,6 +41,8 @@ class Outcome:
         nearest: training image nearest to the best image; None without training images.
         confidence: probability that the images show a memory, from their signs alone; None where too few agree.
         verdict: confirmed, likely or not_shown.
+        is_part: the fixed part of the images is what makes it likely, without a training image that has it.
+        comes_back: the verdict rests on an image that comes back in the run, see `recurrence`.
     """
 
     best: int
@@ -48,10 +50,14 @@ class Outcome:
     nearest: Nearest | None
     confidence: float | None
     verdict: str
+    is_part: bool = False
+    comes_back: bool = False
 
     @property
     def kind(self) -> str | None:
-        """verbatim or template: how the training image came back; None where none did."""
+        """verbatim or template: how the training image, or its fixed part, came back; None where none did."""
+        if self.is_part:
+            return TEMPLATE
         return self.nearest.kind if self.nearest is not None and self.verdict != "not_shown" else None
 
 
@@ -63,6 +69,7 @@ class JudgedAttempt:
         image_path: path of its best image, relative to the run; None where no image is kept.
         fixed_share: share of the image that every seed repeats.
         mask_path: mask of the part that every seed repeats; None where that is the whole image or nothing.
+        alike_seeds, alike_prompts: how often an image of plain samples comes back, see `recurrence`; None for others.
     """
 
     strategy: str
@@ -73,6 +80,8 @@ class JudgedAttempt:
     image_path: str | None
     fixed_share: float
     mask_path: str | None
+    alike_seeds: int | None = None
+    alike_prompts: int | None = None
 
 
 def judge(
@@ -133,7 +142,8 @@ def judge_found(
     distances = [n.distance if n is not None and n.kind == "verbatim" else np.inf for n in found]
     copies = float(np.isfinite(distances).mean())
     typical = medoid(images)
-    confidence = confidence_of(signs) if signs is not None else None
+    is_plain = not (is_blind or is_pushed)
+    confidence = confidence_of(signs, is_plain=is_plain) if signs is not None else None
     if kinship is not None and kinship < MIN_KINSHIP:
         return Outcome(typical, agreement, found[typical], confidence, "not_shown")
     if copies > 0 and (not is_pushed or copies >= MIN_COPIES):

@@ -14,6 +14,7 @@ from flashbulb.audit.recover.ladder import Strategy, Target, climb_ladder
 from flashbulb.audit.recover.memories import distinct_memories, number_findings_
 from flashbulb.audit.recover.more_seeds import add_seeds_, sample_
 from flashbulb.audit.recover.recovered import Recovered
+from flashbulb.audit.recover.recurrence_verdicts import judge_recurrences_
 from flashbulb.audit.run.progress import track
 
 
@@ -36,25 +37,31 @@ def recover_all(
     if recovery.seed_budget:
         add_seeds_(recovery, flagged, controls)
     per_call = max(1, recovery.batch_size // recovery.plan.n_samples)
-    recovered: list[Recovered] = []
     with track("recovering", len(order), "prompts") as advance:
         for first in range(0, len(order), per_call):
             chunk = order[first : first + per_call]
             sample_(recovery, chunk, recovery.plan.n_samples)
             on_ladder = [climbing.on_ladder for climbing in chunk]
             climb_ladder(recovery.strategies, on_ladder, recovery.store, partial(_confirms, chunk))
-            recovered += [_finish(climbing, positions[0]) for climbing in chunk]
+            for climbing in chunk:
+                _finish_(climbing)
             advance(len(chunk))
+    judge_recurrences_(flagged, controls)
+    recovered = [_recovered(climbing, positions[0]) for climbing in order]
     number_findings_(result.memories for result in recovered if not result.is_control)
     return recovered
 
 
-def _finish(climbing: Climbing, flagged: Collection[int]) -> Recovered:
-    """Return what became of a prompt, its samples scored by the image detectors."""
-    measured = _measure(climbing.recovery, climbing.prompt, climbing.sampled[: climbing.recovery.plan.n_samples])
-    climbing.forget_samples()
-    is_control = climbing.position not in flagged
-    return Recovered(climbing.position, is_control, climbing.attempts, measured, distinct_memories(climbing.memories))
+def _finish_(climbing: Climbing) -> None:
+    """End a prompt's climb: score its samples by the image detectors, and keep them small."""
+    first = climbing.sampled[: climbing.recovery.plan.n_samples]
+    climbing.measured = _measure(climbing.recovery, climbing.prompt, first)
+    climbing.reduce_samples()
+
+
+def _recovered(climbing: Climbing, flagged: Collection[int]) -> Recovered:
+    is_control, memories = climbing.position not in flagged, distinct_memories(climbing.memories)
+    return Recovered(climbing.position, is_control, climbing.attempts, climbing.measured, memories)
 
 
 def _confirms(chunk: Sequence[Climbing], index: int, strategy: Strategy, attempt: Attempt) -> bool:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImages, agrees, medoid, seed_agreement
+from flashbulb.audit.images.fixed_part import Masks
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.sampling import sample_generator
@@ -45,11 +47,21 @@ class VerifyPlan:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What one prompt gives: images [seed, height, width, 3], their signs if enough of them agree, and the UE spent."""
+    """What one prompt gives.
+
+    Args:
+        images: [seed, height, width, 3].
+        signs: None if too few of the images agree.
+        evaluations: UE spent.
+        unguided: the samples without guidance behind the signs; None without signs.
+        part_confidence: see `parts`; None where no part was looked at.
+    """
 
     images: RgbImages
     signs: Signs | None
     evaluations: int
+    unguided: RgbImages | None = None
+    part_confidence: float | None = None
 
 
 class Verifier:
@@ -73,7 +85,7 @@ class Verifier:
             is_known: returns True for images that need no signs.
         """
         images = list(self.sample(conditioning, keys))
-        return self._look_closer(conditioning, keys, images, images, self._cost_of_samples, is_known)
+        return self._look_closer(conditioning, keys, images, images, self.cost_of_samples, is_known)
 
     def look_at(self, conditioning: Conditioning, keys: Sequence[str], unguided: Sequence[RgbImages]) -> list[Looked]:
         """Measure the signs of prompts whose unguided images exist already."""
@@ -100,15 +112,16 @@ class Verifier:
         agreeing = [i for i, share in enumerate(shares) if agrees(share, len(images[i]), WORTH_A_LOOK)]
         chosen = [i for i in agreeing if is_known is None or not is_known(images[i])]
         signs: list[Signs] = []
+        plain: list[RgbImages] = []
         if chosen:
             rows, names = conditioning.rows(chosen), [keys[i] for i in chosen]
             plain = [unguided[i] for i in chosen] if unguided is not None else list(self.sample(rows, names))
             signs = self._signs(rows, names, [images[i] for i in chosen], plain)
-        cost = self._cost_of_signs + (self._cost_of_samples if unguided is None else 0)
-        by_row = dict(zip(chosen, signs, strict=True))
-        return [
-            Looked(samples, by_row.get(i), spent + (cost if i in by_row else 0)) for i, samples in enumerate(images)
-        ]
+        cost = self.cost_of_signs + (self.cost_of_samples if unguided is None else 0)
+        looked = [Looked(samples, None, spent) for samples in images]
+        for i, found, samples in zip(chosen, signs, plain, strict=True):
+            looked[i] = Looked(images[i], found, spent + cost, samples)
+        return looked
 
     def _signs(
         self,
@@ -118,22 +131,36 @@ class Verifier:
         unguided: Sequence[RgbImages],
     ) -> list[Signs]:
         centres = np.stack([samples[medoid(samples)] for samples in images])
+        denoised, autoencoded = self.errors(conditioning, keys, centres)
+        rows_of_signs = zip(images, unguided, centres, denoised, autoencoded, strict=True)
+        return [signs_of(*row) for row in rows_of_signs]
+
+    def errors(
+        self, conditioning: Conditioning, keys: Sequence[str], centres: RgbImages, masks: Masks | None = None
+    ) -> tuple[list[float], list[float]]:
+        """Return the denoising and the autoencoding error of each of `centres`, as in `Signs`.
+
+        Args:
+            masks: [image, height, width], true where errors count; None for everywhere.
+        """
+        masks = np.ones(centres.shape[:3], dtype=np.bool_) if masks is None else masks
         generators = [sample_generator(self.plan.run_seed, f"denoising\n{key}", 0) for key in keys]
         denoised: list[float] = []
         autoencoded: list[float] = []
         for first in range(0, len(centres), self.plan.batch_size):
             rows = slice(first, first + self.plan.batch_size)
             latents = self._denoiser.encode_images(centres[rows])
-            denoised += self._denoising_errors(latents, conditioning.rows(rows), generators[rows])
-            autoencoded += self._autoencoding_errors(latents, centres[rows])
-        rows_of_signs = zip(images, unguided, centres, denoised, autoencoded, strict=True)
-        return [signs_of(*row) for row in rows_of_signs]
+            denoised += self._denoising_errors(latents, conditioning.rows(rows), generators[rows], masks[rows])
+            autoencoded += self._autoencoding_errors(latents, centres[rows], masks[rows])
+        return denoised, autoencoded
 
     @torch.no_grad()
     def _denoising_errors(
-        self, latents: Tensor, conditioning: Conditioning, generators: Sequence[torch.Generator]
+        self, latents: Tensor, conditioning: Conditioning, generators: Sequence[torch.Generator], masks: Masks
     ) -> list[float]:
         denoiser = self._denoiser
+        weights = interpolate(torch.from_numpy(masks).float()[:, None], size=latents.shape[-2:], mode="area")
+        weights = (weights / weights.mean(dim=(1, 2, 3), keepdim=True)).to(latents.device)
         conditioning = conditioning.to(denoiser.device, denoiser.dtype)
         logs = []
         for share in DENOISED_AT:
@@ -143,13 +170,15 @@ class Verifier:
                 noise = denoiser.noise(generators)
                 noised = denoiser.noised(latents, noise, timestep)
                 predicted = denoiser.predict(noised, timestep, conditioning)
-                squared += (predicted.noise.float() - noise.float()).square().mean(dim=(1, 2, 3)) / N_DENOISED
+                error = (predicted.noise.float() - noise.float()).square() * weights
+                squared += error.mean(dim=(1, 2, 3)) / N_DENOISED
             logs.append(squared.clamp_min(1e-12).log())
         return [float(error) for error in torch.stack(logs).mean(dim=0)]
 
-    def _autoencoding_errors(self, latents: Tensor, images: RgbImages) -> list[float]:
+    def _autoencoding_errors(self, latents: Tensor, images: RgbImages, masks: Masks) -> list[float]:
         difference = (self._denoiser.decode_latents(latents).astype(np.float64) - images) / 127.5
-        errors = np.sqrt(np.square(difference).mean(axis=(1, 2, 3))) + 1e-3
+        squared = np.square(difference).mean(axis=3)  # [image, height, width]
+        errors = np.sqrt((squared * masks).sum(axis=(1, 2)) / masks.sum(axis=(1, 2))) + 1e-3
         return [float(error) for error in np.log(errors)]
 
     def sample(self, conditioning: Conditioning, keys: Sequence[str]) -> RgbImages:
@@ -167,13 +196,15 @@ class Verifier:
     @property
     def most_evaluations(self) -> int:
         """UE of one row whose signs are measured."""
-        return self._cost_of_samples + self._cost_of_signs
+        return self.cost_of_samples + self.cost_of_signs
 
     @property
-    def _cost_of_samples(self) -> int:
+    def cost_of_samples(self) -> int:
+        """UE of the unguided samples of one row."""
         steps = self.plan.num_inference_steps
         return self.plan.n_samples * self._denoiser.evaluations_per_image(steps, self._denoiser.plain_scale)
 
     @property
-    def _cost_of_signs(self) -> int:
+    def cost_of_signs(self) -> int:
+        """UE of the denoising errors of one image."""
         return len(DENOISED_AT) * N_DENOISED

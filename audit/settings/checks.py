@@ -42,6 +42,14 @@ def check_baseline_model(settings: AuditSettings) -> None:
         )
 
 
+def check_canaries(settings: AuditSettings) -> None:
+    """Refuse --canaries with --tiers screened, which would leave canaries out by a rule of their own."""
+    if settings.canaries is not None and settings.tiers == "screened":
+        raise SettingsError(
+            "--canaries are recorded in full, so they say nothing of --tiers screened; give --tiers full"
+        )
+
+
 def check_strategies(settings: AuditSettings) -> None:
     """Refuse strategies whose prerequisites are missing."""
     found = find_strategies()

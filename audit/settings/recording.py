@@ -76,6 +76,13 @@ class InputSettings(Settings):
         Field(description="Reference recorded by `flashbulb calibrate`; replaces --reference."),
         Option("Inputs", changes_result=False),
     ] = None
+    canaries: Annotated[
+        Path | None,
+        Field(
+            description="Manifest of `flashbulb plant`: audit its canaries, which the model was trained on, as well."
+        ),
+        Option("Inputs", changes_result=False),
+    ] = None
     text_column: TextColumn = None
     reference_column: Annotated[
         str | None,

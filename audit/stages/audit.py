@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images
+from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.detectors import select_detectors
@@ -55,25 +57,29 @@ logger = logging.getLogger(__name__)
 
 
 class PromptSets(NamedTuple):
-    """The prompts to audit, and the reference if there is one."""
+    """The prompts to audit, and the reference and the canaries if there are any."""
 
     candidates: PromptSet
     reference: PromptSet | None
+    canaries: PromptSet | None
 
 
-def read_both_sets(settings: AuditSettings) -> PromptSets:
+def read_sets(settings: AuditSettings) -> PromptSets:
     """Read the prompts of an audit, and refuse them or settings that it cannot use, before any model is loaded.
 
     Raises:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
     candidates = read_prompts(settings.prompts, settings.text_column)
+    canaries = None
+    if settings.canaries is not None:
+        canaries, candidates = set_canaries_apart(settings.canaries, candidates)  # a draw is of the user's prompts
     check_frame(settings, candidates.source, candidates.n_distinct)
     if settings.sample is not None:
         candidates = draw_set(candidates, settings.sample, settings.seed)
     reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
     check_settings(settings, candidates, reference)
-    return PromptSets(candidates, reference)
+    return PromptSets(candidates, reference, canaries)
 
 
 def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None = None) -> Session:
@@ -86,8 +92,9 @@ def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
     check_free(settings.out)  # before anything takes long
-    candidates, reference = read_both_sets(settings)
+    candidates, reference, canaries = read_sets(settings)
     session = load_session(settings, candidates, reference, select_detectors(settings.detectors, settings.sites))
+    session = replace(session, inputs=replace(session.inputs, canaries=canaries))
     check_store_size(session.inputs)
     check_pool(session.inputs)
     if replayed is not None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from flashbulb.audit.additions.chosen import model_name
+from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.loading import flushed_denormals
@@ -29,6 +30,7 @@ from flashbulb.hooks import (
 logger = logging.getLogger(__name__)
 
 USAGE_ERRORS = (
+    CanaryError,
     LabelsError,
     MemoriesError,
     PlantedModelError,

@@ -25,9 +25,9 @@ from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
-from flashbulb.audit.stages.compared_prompts import choose_prompts
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.results.compared_prompts import choose_prompts
 from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling, write_comparison
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.reports.tables.compare import (

@@ -31,8 +31,10 @@ from flashbulb.reports.figures.panels import score_histogram
 from flashbulb.reports.tables.evidence import REFERENCE_SCORES_SCHEMA, TEXT_NULL_SCHEMA
 from flashbulb.reports.tables.files import (
     BASELINE_FILE,
+    CANARIES_FILE,
     DETECTION_TABLES,
     EVIDENCE_FILE,
+    GUESSES_FILE,
     HISTOGRAM_FILE,
     NEURON_GROUPS_FILE,
     PROPENSITY_FILE,
@@ -48,7 +50,7 @@ from flashbulb.reports.tables.schema import schema_of_scores, spikes_schema, wri
 
 _STALE_FILES = (
     *(SCORES_FILE, RECOVERIES_FILE, NEURON_GROUPS_FILE, SITE_PROFILES_FILE, PROPENSITY_FILE),
-    EVIDENCE_FILE,
+    *(EVIDENCE_FILE, CANARIES_FILE, GUESSES_FILE),
 )
 """Files of an earlier detection or recovery that would contradict this detection."""
 

@@ -47,6 +47,8 @@ def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch) -> Rec
             inputs = _screened(inputs, recorder, sets["reference"], session.base_spikes)
     with watch.stage("record"):
         sets["candidates"] = record_prompt_set(recorder, run.path, inputs, "candidates", inputs.candidates)
+        if inputs.canaries is not None:
+            sets["canaries"] = record_prompt_set(recorder, run.path, inputs, "canaries", inputs.canaries)
     return RecordedRun(inputs, sets, {"record": _spent(sets, recorder)}, dict(watch.seconds))
 
 

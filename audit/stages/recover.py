@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache, partial
 
-import numpy as np
-
 from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
@@ -17,17 +15,18 @@ from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies import find_strategies
+from flashbulb.audit.recover.targets import target_of
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.propensity import measure_propensity
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun, Results
 from flashbulb.audit.stages.session import Session, callable_without_loras, load_training_images, reload_base
 from flashbulb.audit.statistics.scores import GroupScores
-from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.reports.tables.files import RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
 
@@ -47,6 +46,10 @@ def recover_images(
             session, recorded, detection, run, group, samples=bool(detection.chosen.flagged or settings.n_ordinary)
         )
         recovered = recover_all(recovery, prompts, detection.chosen, targets)
+    canaries = None
+    if recorded.inputs.canaries is not None:
+        with watch.stage("canaries"):
+            canaries = audit_canaries(session, recorded, detection, recovery, group)
     ordinary = None
     if settings.n_ordinary:
         with watch.stage("propensity"):
@@ -56,9 +59,10 @@ def recover_images(
     detectors = session.image_detectors
     measuring = sum(detector.evaluations_per_image for detector in detectors) * settings.n_samples
     names = tuple(detector.name for detector in detectors)
-    passed_over = recovery.training.passed_over if recovery.training is not None else ()
     measured = measuring * len(recovered)
-    results = Results(recorded, detection, tuple(recovered), measured, names, severity, passed_over, ordinary)
+    results = Results(
+        recorded, detection, tuple(recovered), measured, names, severity, recovery.training, ordinary, canaries
+    )
     return write_results(results, run, {**recorded.timings, **watch.seconds})
 
 
@@ -146,9 +150,3 @@ def sample_plan(settings: AuditSettings) -> SamplePlan:
 def verify_plan(settings: AuditSettings) -> VerifyPlan:
     """Return how attempts are verified."""
     return VerifyPlan(settings.seed, VERIFY_SAMPLES, VERIFY_STEPS, settings.batch_size)
-
-
-def target_of(prompt: str, group: GroupScores, neurons: PromptNeurons) -> Target:
-    """Return the prompt and the neurons to climb: indices into the group's z-scores, and their signs."""
-    indices = group.columns.indices_of((spike.column, spike.neuron) for spike in neurons.climbed)
-    return Target(prompt, tuple(indices), tuple(float(np.sign(spike.z)) or 1.0 for spike in neurons.climbed))

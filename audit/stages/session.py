@@ -32,7 +32,13 @@ from flashbulb.audit.settings import (
     SettingsError,
     TrainingImageSettings,
 )
-from flashbulb.audit.settings.checks import check_baseline_model, check_strategies, check_tiers, check_training_images
+from flashbulb.audit.settings.checks import (
+    check_baseline_model,
+    check_canaries,
+    check_strategies,
+    check_tiers,
+    check_training_images,
+)
 from flashbulb.audit.stages.base import (
     Prompts,
     compare_with_base,
@@ -222,6 +228,7 @@ def check_settings(settings: AuditSettings, candidates: PromptSet, reference: Pr
         check_reference_size(reference or candidates)
     check_training_images(settings)
     check_tiers(settings)
+    check_canaries(settings)
     check_strategies(settings)
 
 

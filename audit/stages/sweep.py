@@ -15,7 +15,7 @@ from flashbulb.audit.additions.checkpoints import Checkpoint, OrderedCheckpoints
 from flashbulb.audit.run.directory import RECORDING, RunDirectory, flatten_json
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import AuditSettings, SettingsError
-from flashbulb.audit.stages.audit import read_both_sets, run_audit
+from flashbulb.audit.stages.audit import read_sets, run_audit
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE
 from flashbulb.audit.statistics.excess import StyledScores, measure_excess
 from flashbulb.hooks.files import unsealed
@@ -66,7 +66,7 @@ def run_sweep(
     ordered = in_order([find_checkpoint(checkpoint) for checkpoint in checkpoints])
     _check_inputs(ordered, model, shared)
     settings = [_settings_of(step.checkpoint, model, shared, out) for step in ordered.steps]
-    read_both_sets(settings[0])
+    read_sets(settings[0])
     with RunDirectory.open(out, _IDENTITY, force=force) as run:
         for name in SWEEP_FILES:
             (out / name).unlink(missing_ok=True)

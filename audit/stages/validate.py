@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from flashbulb.audit.additions.chosen import model_name
+from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
@@ -41,7 +42,8 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
     pace, n_recorded, n_flagged = _pace(session), _n_recorded(inputs), _n_flagged(inputs)
     record = _map_range(n_recorded, pace.evaluations)
     of_base = {} if inputs.base is None else {"record_base": record}
-    evaluations = {"record": record, **of_base, **_recovery(session, n_flagged), **_propensity(session, n_flagged)}
+    recover = {**_recovery(session, n_flagged), **_propensity(session, n_flagged), **_canaries(session)}
+    evaluations = {"record": record, **of_base, **recover}
     return AuditPlan(
         model=ModelIdentity(model_name(settings), inputs.model.fingerprint),
         base=base_identity(inputs),
@@ -162,6 +164,16 @@ def _recovery(session: Session, n_flagged: Range[int]) -> dict[str, Range[int]]:
     measuring = settings.n_samples * sum(detector.evaluations_per_image for detector in session.image_detectors)
     recover = {"recover": Range(least * sampling, most * ladder + settings.seed_budget)}
     return recover | ({"detect_pictures": Range(least * measuring, most * measuring)} if measuring else {})
+
+
+def _canaries(session: Session) -> dict[str, Range[int]]:
+    """Return the UE of canaries after recording: from their membership scores alone to the ladder for each of them."""
+    canaries = session.inputs.canaries
+    if canaries is None:
+        return {}
+    n, sampling = len(canaries.prompts), sample_plan(session.inputs.settings).evaluations(session.denoiser)
+    most = EVALUATIONS_PER_PAIR + sampling + sum(strategy.worst_cost for strategy in _strategies(session))
+    return {"canaries": Range(n * EVALUATIONS_PER_PAIR, n * most)}
 
 
 def _propensity(session: Session, n_flagged: Range[int]) -> dict[str, Range[int]]:

@@ -124,6 +124,21 @@ def style_features(texts: Sequence[str]) -> Features:
     return np.hstack([directions, lengths])
 
 
+def nearest_style(
+    texts: Sequence[str], known: Sequence[str], known_style: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return the style group of each text: that of the nearest known text, [text]; the groups stay as they are.
+
+    Args:
+        known_style: group of each known text: [known text].
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    features = style_features([*known, *texts])
+    nearest = NearestNeighbors(n_neighbors=1).fit(features[: len(known)])
+    return np.asarray(known_style[nearest.kneighbors(features[len(known) :], return_distance=False)[:, 0]])
+
+
 def _reference_groups(reference: Features, candidates: Features) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the group of each reference prompt, and the reference group nearest to each candidate."""
     if len(reference) == 0:

@@ -10,6 +10,7 @@ result is near, but not provably the nearest. The bound is exact if both sides a
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -108,6 +109,13 @@ class TrainingImages:
     def passed_over(self) -> tuple[PassedOver, ...]:
         """What the source holds beside these images."""
         return self._index.passed_over
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the hashes that samples are compared with, and of where each image is stored."""
+        digest = hashlib.sha256(np.ascontiguousarray(self._index.hashes, dtype="<u8").data)
+        digest.update(np.frombuffer(self._index.records, dtype=np.uint8).data)
+        return digest.hexdigest()
 
     def image(self, index: int) -> RgbImage:
         """Return training image `index` at the model's size: [height, width, 3].

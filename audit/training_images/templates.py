@@ -7,16 +7,16 @@ both images, and their details must correlate there. Detail is the gradient of b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from flashbulb.audit.images.distances import N_TILES, RgbImage
+from flashbulb.audit.images.distances import N_TILES, RgbImage, RgbImages
+from flashbulb.audit.images.fixed_part import Mask
 from flashbulb.audit.training_images.matching import Luma, luma
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
-
-Mask = npt.NDArray[np.bool_]  # [height, width]
 
 PART_DISTANCE = 0.15
 """Largest root mean square difference at which a block agrees."""
@@ -24,6 +24,8 @@ MIN_SHARE, MIN_DETAIL, MIN_CORRELATION = 0.65, 0.3, 0.9
 """Lowest share of the area in the part, share of the detail in it, and correlation of the details there."""
 MASKED_SHARE, MASKED_DETAIL, MASKED_CORRELATION = 0.3, 0.1, 0.8
 """The same limits for a given part; a part that is not searched for agrees less often by chance."""
+REPEATED_DETAIL = 0.5
+"""Lowest share of the detail in a part that images repeat, if no training image has it."""
 
 _SIDE = 32  # pixels at which details are compared; at more, the blur of decoding matters
 _BLOCKS = 8  # along each side
@@ -64,12 +66,7 @@ def template_match(image: RgbImage, target: RgbImage, mask: Mask | None = None) 
             f"{'' if mask is None else f' and a mask of {mask.shape}'} cannot be compared"
         )
     a, b = _small(image), _small(target)
-    if mask is None:
-        part = _agreeing_blocks(a, b)
-    else:
-        part = (
-            np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize((_SIDE, _SIDE), Image.Resampling.BOX)) > 127
-        )
+    part = _agreeing_blocks(a, b) if mask is None else _small_mask(mask)
     distance = _distance(a, b, part)
     share = float(part.mean())
     detail, correlation = _details(luma(a), luma(b), part)
@@ -78,6 +75,18 @@ def template_match(image: RgbImage, target: RgbImage, mask: Mask | None = None) 
         limits = (MASKED_SHARE, MASKED_DETAIL, MASKED_CORRELATION)
     enough = all(value >= limit for value, limit in zip((share, detail, correlation), limits, strict=True))
     return TemplateMatch(distance, share, detail, correlation, enough and distance <= REPLICATION_DISTANCE)
+
+
+def repeats_detail(images: RgbImages, mask: Mask) -> bool:
+    """Return whether every two of the images [image, height, width, 3] have most of their detail in `mask`, alike."""
+    part, lumas = _small_mask(mask), [luma(_small(image)) for image in images]
+    pairs = [_details(a, b, part) for a, b in combinations(lumas, 2)]
+    return all(detail >= REPEATED_DETAIL and alike >= MASKED_CORRELATION for detail, alike in pairs)
+
+
+def _small_mask(mask: Mask) -> Mask:
+    whole = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(np.asarray(whole.resize((_SIDE, _SIDE), Image.Resampling.BOX)) > 127)
 
 
 def _small(image: RgbImage) -> RgbImage:

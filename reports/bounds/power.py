@@ -53,7 +53,8 @@ class FlagsAt:
     Args:
         n_flagged: prompts with a p-value of at most the rate.
         n_expected: how many of the prompts are flagged by chance, if none is memorized; `n_low` and `n_high` bound it,
-            since the reference sets thresholds whose true rates are not quite the stated one.
+            since the reference sets thresholds whose true rates are not quite the stated one. Canaries that are in no
+            training set measure it where they refute the stated rate.
         fdr: the expected share of false flags; None without flags.
     """
 
@@ -96,7 +97,8 @@ class Power:
         max_missed: the most of these very prompts that may be extractable without having been found.
         max_seed_probability: upper bound on the probability per seed of a prompt whose samples show nothing.
         flags: at the audit's rate, and at a lower one, if the reference supports them.
-        unsupported: those of the two rates that it does not support. Nothing is stated at them.
+        unsupported: those of the two rates that it does not support. Nothing is stated at them. Where canaries refute
+            the audit's rate, the lower one stands nowhere.
         false_finds: None without controls, recovered images, or a reference that supports the audit's rate.
     """
 
@@ -192,6 +194,13 @@ def flags_at(fpr: float, n_flagged: int, n_scored: int, styles: Sequence[StyleSi
     bands = [(style.n_candidates, _true_rate(style.n_reference, fpr, _WIDE_BAND)) for style in styles]
     low, high = (max(0.0, expected + sum(n * (band[end] - fpr) for n, band in bands)) for end in (0, 1))
     return FlagsAt(fpr, n_flagged, expected, low, high, min(1.0, expected / n_flagged) if n_flagged else None)
+
+
+def flags_at_measured(flags: FlagsAt, n_scored: int, measured: Rate) -> FlagsAt:
+    """Expect false flags at a rate that was measured on prompts known to be no training captions."""
+    expected, bounds = n_scored * measured.n / measured.of, exact_interval(measured.n, measured.of, _EACH)
+    fdr = min(1.0, expected / flags.n_flagged) if flags.n_flagged else None
+    return FlagsAt(flags.fpr, flags.n_flagged, expected, n_scored * bounds.low, n_scored * bounds.high, fdr)
 
 
 def false_finds(flags: FlagsAt | None, n_found: int, n_controls: int, n_false: int) -> FalseFinds | None:

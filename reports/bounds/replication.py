@@ -9,14 +9,16 @@ With a probability p per sample, n samples give the image at least once with pro
 (n, p)-discoverable extraction (Hayes et al., arXiv 2410.19482).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from math import ceil, comb, log
+from math import ceil, log
+
+from flashbulb.reports.bounds.rates import exact_interval
 
 N_LOOKS = 3
 """Times at which a prompt's samples are counted, at most: after the first seeds, and after more seeds, twice."""
 CONFIDENCE = 1 - 0.05 / N_LOOKS
-_BISECTIONS = 60
+_CHANCE = 0.9
+"""Chance of (n, p)-extraction for which the number of samples is stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,7 @@ class Replication:
 
 def replication_of(hits: int, samples: int) -> Replication:
     """Return the replication of an image at one of at most `N_LOOKS` looks; without samples, nothing is known."""
-    tail = (1 - CONFIDENCE) / 2
-    low = 0.0 if hits == 0 else _solve(lambda p: 1 - _at_most(hits - 1, samples, p), tail)
-    high = 1.0 if hits == samples else _solve(lambda p: 1 - _at_most(hits, samples, p), 1 - tail)
-    return Replication(hits, samples, low, high)
+    return Replication(hits, samples, *exact_interval(hits, samples, CONFIDENCE))
 
 
 def samples_for(p: float, chance: float) -> int | None:
@@ -50,21 +49,20 @@ def samples_for(p: float, chance: float) -> int | None:
 
 
 def replication_text(replication: Replication) -> str:
-    """Format a replication: `6 of 16 seeds, p 0.38 (0.13 to 0.68)`."""
+    """Format a replication: `6 of 16 samples (p 0.38, 95 % 0.12 to 0.69)`."""
     if replication.samples == 0:
-        return "no seed was tried"
-    seeds = f"{replication.hits} of {replication.samples} seeds"
-    return f"{seeds}, p {replication.share:.2g} ({replication.low:.2g} to {replication.high:.2g})"
+        return "no sample was tried"
+    bounds = f"95 % {replication.low:.2g} to {replication.high:.2g}"
+    return f"{replication.hits} of {replication.samples} samples (p {replication.share:.2g}, {bounds})"
 
 
-def _at_most(hits: int, samples: int, p: float) -> float:
-    """Probability of at most `hits` among `samples`."""
-    return sum(comb(samples, k) * p**k * (1 - p) ** (samples - k) for k in range(hits + 1))
+def how_often_text(replication: Replication) -> str:
+    """Format a replication with its (n, p)-extraction: `3 of 16 samples (…), with 90 % chance within 11 (4 to 84)`.
 
-
-def _solve(rising: Callable[[float], float], value: float) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < value else (low, middle)
-    return low
+    The numbers in parentheses are those of the bounds of p.
+    """
+    text = replication_text(replication)
+    if replication.hits == 0:
+        return text
+    typical, fewest, most = (samples_for(p, _CHANCE) for p in (replication.share, replication.high, replication.low))
+    return f"{text}, with {100 * _CHANCE:.0f} % chance within {typical} ({fewest} to {most})"

@@ -8,7 +8,6 @@ from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.bounds.replication import Replication, replication_text
@@ -98,12 +97,12 @@ class Finding:
         return f"{self.location}: {image} was recovered{self._how_often()}{text}"
 
     def _how_often(self) -> str:
-        """Return how often samples of the prompt show its image, and how many other images it gives, in brackets."""
+        """Return how often samples of the prompt show its image, and how many other images it gives."""
         if self.replication is None:
             return ""
         others = len(self.images) - 1
-        more = f"; it also gives {count_text(others, 'other memorized image')}" if others else ""
-        return f" ({replication_text(self.replication)}{more})"
+        more = f"; the prompt also gives {count_text(others, 'other memorized image')}" if others else ""
+        return f", in {replication_text(self.replication)}{more}"
 
 
 def format_location(source_file: str, source_row: int) -> str:
@@ -112,14 +111,22 @@ def format_location(source_file: str, source_row: int) -> str:
 
 
 def collect_findings(scores: pa.Table, recoveries: pa.Table, memories: pa.Table) -> tuple[Finding, ...]:
-    """Return every flagged prompt and every image recovered without a prompt, worst first."""
-    attempts = recoveries.filter(pc.invert(recoveries["is_control"])).to_pylist()
+    """Return every flagged prompt and every image recovered without a prompt, worst first.
+
+    Among equals, images that are known to come back more often come first, then prompts of higher spike score.
+    """
+    attempts = [row for row in recoveries.to_pylist() if not row["is_control"]]
     best, images = best_rows(attempts), _images_by_prompt(memories)
-    flagged = scores.filter(scores["flagged"]).to_pylist()
+    positions = [position for position, is_flagged in enumerate(scores["flagged"].to_pylist()) if is_flagged]
+    flagged = [scores.slice(position, 1).to_pylist()[0] for position in positions]  # a filter loads pyarrow.compute
     by_image = {a["finding_id"]: a for a in attempts if a["prompt_id"] is None and a["verdict"] != "not_shown"}
     findings = [_prompt_finding(row, best.get(row["prompt_id"]), images[row["prompt_id"]]) for row in flagged]
     findings += [_image_finding(attempt) for attempt in by_image.values()]
-    return tuple(sorted(findings, key=lambda finding: (finding.rank, finding.spike_score or 0.0), reverse=True))
+    return tuple(sorted(findings, key=_worst_last, reverse=True))
+
+
+def _worst_last(finding: Finding) -> tuple[tuple[int, int], float, float]:
+    return finding.rank, finding.replication.low if finding.replication else 0.0, finding.spike_score or 0.0
 
 
 def recount(results: Results, findings: Sequence[Finding]) -> Results:

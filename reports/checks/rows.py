@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
@@ -171,7 +170,8 @@ def check_recoveries(path: Path, recoveries: pa.Table, scores: pa.Table) -> None
     check_ids(path, [name for name in recoveries["finding_id"].to_pylist() if name is not None])
     rows = recoveries.select(["finding_id", "prompt_id", "is_control", "verdict"]).to_pylist()
     attempts = [row for row in rows if not row["is_control"]]
-    flagged = set(scores.filter(scores["flagged"])["prompt_id"].to_pylist())
+    of_prompts = zip(scores["prompt_id"].to_pylist(), scores["flagged"].to_pylist(), strict=True)
+    flagged = {prompt_id for prompt_id, is_flagged in of_prompts if is_flagged}
     controls = {row["prompt_id"] for row in rows if row["is_control"]}
     tried = {row["prompt_id"] for row in rows} - {None}
     tiers = scores.select(["prompt_id", "tier"]).to_pylist()
@@ -216,5 +216,6 @@ def check_attempts(path: Path, recoveries: pa.Table) -> None:
     unnamed = sorted(name for name in set(recoveries["strategy"].to_pylist()) if not _STRATEGY.fullmatch(name))
     if unnamed:
         raise RunIncompleteError(f"{path}: {unnamed[0]!r} is no name of a strategy; run the audit again")
-    if pc.any(pc.and_(recoveries["is_control"], pc.is_null(recoveries["prompt_id"]))).as_py():
+    controls = zip(recoveries["is_control"].to_pylist(), recoveries["prompt_id"].to_pylist(), strict=True)
+    if any(is_control and prompt_id is None for is_control, prompt_id in controls):
         raise RunIncompleteError(f"{path}: a control has no prompt; run the audit again")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import rate_of
@@ -24,7 +23,9 @@ from flashbulb.reports.checks.rows import (
     check_scores,
 )
 from flashbulb.reports.power.sensitivity import audit_power
+from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record, check_guesses
 from flashbulb.reports.tables.files import (
+    CANARIES_FILE,
     MEMORIES_FILE,
     PROPENSITY_FILE,
     RECOVERIES_FILE,
@@ -38,7 +39,8 @@ from flashbulb.reports.tables.frame import frame_fault
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
-from flashbulb.reports.tables.schema import KNOWN_BY_BASE
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA, KNOWN_BY_BASE, read_table
+from flashbulb.reports.tables.seal import check_seal
 from flashbulb.reports.tables.verdict import Results
 
 _LAST_DIGITS = 1e-6
@@ -58,14 +60,16 @@ class CheckedRun(NamedTuple):
 
 
 def load_checked(directory: Path) -> CheckedRun:
-    """Read a finished audit and check it as `check_run` does.
+    """Read a finished audit, check it as `check_run` does, and compare it with its seal.
 
     Raises:
         RunFileError: `directory` is not the run directory of a finished audit.
         RunIncompleteError: the audit is untrusted.
     """
     try:
-        return check_run(directory, load_run(directory))
+        checked = check_run(directory, load_run(directory))
+        check_seal(directory)
+        return checked
     except OSError as error:
         raise RunIncompleteError(f"{directory} cannot be read: {error.strerror or error}") from error
 
@@ -125,7 +129,8 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
         RunIncompleteError: a table is missing, damaged, of another run, or contradicts run.json.
     """
     for name in (*TABLE_FILES, *(() if run.propensity is None else (PROPENSITY_FILE,))):
-        _check_bytes(directory / name, run.tables)
+        _check_bytes(directory / name, run)
+    _check_canaries(directory / CANARIES_FILE, run)
     tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
@@ -134,7 +139,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     comparisons: dict[str, tuple[object, object]] = {
         "scored prompts": (counts.n_scored, scores.num_rows),
         "prompts left out by tier 0": (counts.n_left_out, tiers.count(0)),
-        "flagged prompts": (counts.n_flagged, pc.sum(scores["flagged"]).as_py() or 0),
+        "flagged prompts": (counts.n_flagged, scores["flagged"].to_pylist().count(True)),
         "prompts known by the base": (counts.n_known_by_base, _n_known(scores)),
         "prompts of high severity": (counts.n_high, severities.count("high")),
         "controls": (counts.n_controls, recovered.n_controls),
@@ -150,6 +155,25 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
                 f"{directory}: run.json records {recorded} {quantity}, the tables hold {counted}; run the audit again"
             )
     return tables
+
+
+def _check_canaries(path: Path, run: RunRecord) -> None:
+    """Check that the table of canaries is there if run.json speaks of them, and count what it shows again."""
+    if (run.canaries is None) != (path.name not in run.tables):
+        raise RunIncompleteError(f"{path.parent}: run.json and its tables disagree on canaries; run the audit again")
+    if run.canaries is None:
+        return
+    _check_bytes(path, run)
+    table, stated = read_table(path, CANARIES_SCHEMA), run.canaries
+    if not check_guesses(table):
+        raise RunIncompleteError(f"{path}: a guess is not the one that the scores give; run the audit again")
+    planted = PlantedCanaries(stated.manifest, stated.sha256, stated.data, stated.delta, stated.confidence)
+    if canary_record(table, planted) != stated:
+        raise RunIncompleteError(
+            f"{path.parent}: run.json does not state what {path.name} shows of the canaries; run the audit again"
+        )
+    if stated.refused is not None and stated.refused not in run.problems:
+        raise RunIncompleteError(f"{path.parent}: run.json leaves out why its canaries show nothing; run it again")
 
 
 def _check_power(directory: Path, recorded: Power | None, computed: Power) -> None:
@@ -180,8 +204,11 @@ def _n_known(scores: pa.Table) -> int | None:
     return None if known is None else known.count(True)
 
 
-def _check_bytes(path: Path, tables: Mapping[str, str]) -> None:
+def _check_bytes(path: Path, run: RunRecord) -> None:
+    """Compare a table with its hash; one of another size than was sealed, which may be huge, is not read."""
     if not path.is_file():
         raise RunIncompleteError(f"{path} does not exist; finish the audit by running it again")
-    if sha256_of(path) != tables.get(path.name):
+    sealed = run.seal.files.get(path.name) if run.seal is not None else None
+    has_size = sealed is None or path.stat().st_size == sealed.n_bytes
+    if not has_size or sha256_of(path) != run.tables.get(path.name):
         raise RunIncompleteError(f"{path} is not the file that run.json describes; run the audit again")

@@ -16,7 +16,10 @@ from flashbulb.reports.tables.verdict import EXIT_CODES, Outcome
 
 
 def gate_document(report: GateReport, show_prompts: bool) -> dict[str, Any]:
-    """Describe a judgement with all its findings; `model` and `counted` are null if the run could not be read."""
+    """Describe a judgement with all its findings.
+
+    `model`, `seal` and `counted` are null if the run could not be read.
+    """
     verdict = report.verdict
     return {
         "outcome": verdict.outcome,
@@ -25,6 +28,7 @@ def gate_document(report: GateReport, show_prompts: bool) -> dict[str, Any]:
         "notes": list(report.notes),
         "policy": report.policy.model_dump(mode="json"),
         "model": asdict(report.model) if report.model else None,
+        "seal": report.seal,
         "counted": asdict(report.results) if report.results else None,
         "findings": finding_rows(report, show_prompts),
     }

@@ -38,6 +38,7 @@ class GateReport:
         judged: all findings, worst first.
         fixed: findings of the baseline that the run no longer has.
         notes: sentences on waivers and the baseline.
+        seal: digest of the run's seal.
     """
 
     verdict: Verdict
@@ -47,6 +48,7 @@ class GateReport:
     judged: tuple[JudgedFinding, ...]
     fixed: tuple[Finding, ...]
     notes: tuple[str, ...]
+    seal: str | None = None
 
     @property
     def listed(self) -> tuple[JudgedFinding, ...]:
@@ -99,6 +101,7 @@ def judge(
         judged=judged,
         fixed=tuple(changed.finding for changed in changes if changed.change == "fixed"),
         notes=(*_suppression_notes(judged), *waiver_notes(applied), *notes),
+        seal=run.record.seal.digest if run.record.seal else None,
     )
 
 

@@ -78,6 +78,8 @@ def _properties(report: GateReport) -> ElementTree.Element:
     values = {"outcome": report.verdict.outcome, "exit_code": str(report.verdict.exit_code)}
     if report.model:
         values |= {"model": report.model.name, "model_fingerprint": report.model.fingerprint}
+    if report.seal:
+        values["seal"] = f"sha256:{report.seal}"
     for name, value in values.items():
         ElementTree.SubElement(properties, "property", name=name, value=visible_text(value, 200))
     return properties

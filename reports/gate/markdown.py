@@ -39,6 +39,7 @@ def _head(report: GateReport) -> list[str]:
         "",
         f"Exit code {report.verdict.exit_code}."
         + (f" Model {code(model.name)}, fingerprint {code(model.fingerprint)}." if model else ""),
+        *(["", f"Seal {code(f'sha256:{report.seal}')}."] if report.seal else []),
     ]
 
 

@@ -55,6 +55,7 @@ def _metadata(run: CheckedRun) -> list[str]:
 def _section(report: GateReport, run: CheckedRun) -> list[str]:
     results, record = run.results, run.record
     n_waived = sum(judged.standing == "waived" for judged in report.judged)
+    seal = f", seal {code(f'sha256:{report.seal}')}" if report.seal else ""
     rows = [
         ("prompts audited", f"{results.n_scored} of {results.n_prompts}, from {code(_prompts_name(run))}"),
         ("prompts flagged", rate_text(rate_of(results.n_flagged, results.n_scored))),
@@ -66,7 +67,7 @@ def _section(report: GateReport, run: CheckedRun) -> list[str]:
         ("distinct memorized images confirmed", str(results.n_confirmed_pictures)),
         ("controls that gave an image", rate_text(record.false_recovery)),
         ("false ones among recovered images", false_finds_text(record.power) if record.power else "not known"),
-        ("extractable prompts", power_text(record.power) if record.power else "not known"),
+        ("extractable prompts", power_text(record.power, record.frame) if record.power else "not known"),
         *([("findings waived", str(n_waived))] if n_waived else []),
     ]
     return [
@@ -79,8 +80,8 @@ def _section(report: GateReport, run: CheckedRun) -> list[str]:
         *table(("", ""), rows),
         "",
         f"Audited with flashbulb {code(record.versions.get('flashbulb', 'unknown'))}; model fingerprint "
-        f"{code(record.model.fingerprint)}. Only the given prompts were tried: a pass does not prove that the model "
-        "memorized nothing.",
+        f"{code(record.model.fingerprint)}{seal}. Only the given prompts were tried: a pass does not prove that the "
+        "model memorized nothing.",
     ]
 
 

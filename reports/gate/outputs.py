@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flashbulb.reports.gate.formats import OUTPUT_FORMATS, Judgement, OutputFormat
-from flashbulb.reports.tables.files import REPORT_FILE, RUN_FILE, TABLE_FILES, VERDICT_FILES, RunFileError
+from flashbulb.reports.tables.files import ANNEX_FILES, REPORT_FILE, RUN_FILE, TABLE_FILES, VERDICT_FILES, RunFileError
 
 STEP_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 """Environment variable in which GitHub Actions names the file that collects a step's Markdown summary."""
-_AUDIT_SUFFIXES = (".parquet", ".safetensors", ".png", ".html")
+_AUDIT_SUFFIXES = (".parquet", ".safetensors", ".png", ".html", ".sig")
 
 
 class OutputError(RunFileError):
@@ -81,7 +81,7 @@ def _belongs_to_audit(path: Path, run: Path) -> bool:
     may_replace = path.parent == run and path.name in VERDICT_FILES and path.name != REPORT_FILE
     if not path.is_relative_to(run) or may_replace:
         return False
-    return path.parent != run or path.name == RUN_FILE or path.suffix in _AUDIT_SUFFIXES
+    return path.parent != run or path.name in (RUN_FILE, *ANNEX_FILES) or path.suffix in _AUDIT_SUFFIXES
 
 
 def write_outputs(outputs: Sequence[Output], judgement: Judgement) -> None:

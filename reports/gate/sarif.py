@@ -1,11 +1,11 @@
 """SARIF 2.1.0 of a gate: one result per finding, located at its prompt's row in the prompt file."""
 
 import logging
-from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
+from flashbulb import __version__
 from flashbulb.reports.checks.findings import IMAGE, SPIKE, Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import write_text
@@ -49,8 +49,10 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
     }
     if report.model:
         properties |= {"model": _text(report.model.name), "modelFingerprint": report.model.fingerprint}
+    if report.seal:
+        properties["seal"] = f"sha256:{report.seal}"
     run = {
-        "tool": {"driver": {"name": "flashbulb", "version": version("flashbulb"), "rules": rules}},
+        "tool": {"driver": {"name": "flashbulb", "version": __version__, "rules": rules}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": "flashbulb/gate/"},
         "invocations": [_invocation(report, n_omitted)],
@@ -95,7 +97,12 @@ def _result(judged: JudgedFinding, root: Path, show_prompts: bool) -> dict[str, 
         "message": {"text": finding.headline(show_prompts)},
         "locations": _locations(finding, root),
         "partialFingerprints": {"flashbulb/v1": finding.fingerprint},
-        "properties": {"standing": judged.standing, "severity": finding.severity, "recovery": finding.verdict},
+        "properties": {
+            "standing": judged.standing,
+            "severity": finding.severity,
+            "recovery": finding.verdict,
+            **_probability(finding),
+        },
     }
     if judged.change:
         result["baselineState"] = _BASELINE_STATES[judged.change]
@@ -105,6 +112,19 @@ def _result(judged: JudgedFinding, root: Path, show_prompts: bool) -> dict[str, 
     elif judged.standing == "known":
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "in the baseline"}]
     return result
+
+
+def _probability(finding: Finding) -> dict[str, Any]:
+    """Return how often plain samples show the finding's image: the share, its 95 % bounds, and of how many samples."""
+    found = finding.replication
+    if found is None or found.samples == 0:
+        return {}
+    return {
+        "probability": found.share,
+        "probabilityLow": found.low,
+        "probabilityHigh": found.high,
+        "samples": found.samples,
+    }
 
 
 def _locations(finding: Finding, root: Path) -> list[dict[str, Any]]:

@@ -15,13 +15,15 @@ _TITLES = {"breaks": "breaks the policy", "waived": "waived", "known": "known fr
 
 
 def gate_lines(report: GateReport, show_prompts: bool) -> Iterator[str]:
-    """Yield the verdict on the first line, then the worst findings of each standing but allowed, then notes."""
+    """Yield the verdict on the first line, then the worst findings of each standing but allowed, notes and the seal."""
     yield _line(f"{report.verdict.outcome}: {' '.join(report.verdict.reasons)}")
     for standing, title in _TITLES.items():
         findings = [judged.finding for judged in report.judged if judged.standing == standing]
         yield from _finding_lines(f"{title} ({len(findings)})", findings, show_prompts)
     yield from _finding_lines(f"fixed since the baseline ({len(report.fixed)})", report.fixed, show_prompts)
     yield from (_line(f"note: {note}") for note in report.notes)
+    if report.seal:
+        yield f"seal: sha256:{report.seal}"
 
 
 def diff_lines(changes: Sequence[Changed], notes: Sequence[str], show_prompts: bool) -> Iterator[str]:

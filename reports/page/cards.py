@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.reports.bounds.replication import replication_text
+from flashbulb.reports.bounds.replication import how_often_text
 from flashbulb.reports.checks.findings import FoundImage
 from flashbulb.reports.gate.judgement import JudgedFinding
 from flashbulb.reports.page.card_images import ImageGroup, image_groups
@@ -153,7 +153,7 @@ def _card(group: Sequence[_Shown], source: CardSource, labels: Labels, mode: Ima
 def _card_prompt(shown: _Shown, source: CardSource, labels: Labels) -> CardPrompt:
     judged, finding = shown.judged, shown.judged.finding
     attempts = source.attempts.get(finding.prompt_id, ()) if finding.prompt_id else ()
-    how_often = replication_text(shown.image.replication) if shown.image else None
+    how_often = None if shown.image is None else how_often_text(shown.image.replication)
     return CardPrompt(judged, labels.prompt(finding.prompt, finding.location), how_often, tuple(attempts))
 
 
@@ -170,6 +170,8 @@ def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) 
         if best[column] is not None:
             yield column.replace("_", " "), f"{best[column]:.2f}"
     yield "seed agreement", f"{best['seed_agreement']:.2f}"
+    if best["alike_seeds"] or best["alike_prompts"]:
+        yield "comes back", f"other seeds {best['alike_seeds']}, other prompts {best['alike_prompts']}"
     yield "denoiser evaluations", f"{sum(row['evaluations'] for row in attempts):,}"
 
 

@@ -7,7 +7,8 @@ from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
-from flashbulb.reports.tables.frame import frame_sentence
+from flashbulb.reports.power.sensitivity import false_flag_rate
+from flashbulb.reports.tables.frame import Frame, bounded_prompts, frame_sentence
 from flashbulb.reports.tables.run_record import RunRecord
 
 _SITES = {
@@ -39,6 +40,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
     counts, calibration, results = run.record.counts, run.record.calibration, run.results
     flagged, false = rate_of(counts.n_flagged, counts.n_scored), run.record.false_recovery
     n_likely = len(distinct_images(run.findings, "likely") - distinct_images(run.findings, "confirmed"))
+    expected = false_flag_rate(run.record) * counts.n_scored
     flags = "expected by chance" if run.record.base is None else "expected by chance; flags say what the training added"
     screened = f", {counts.n_left_out:,} of them screened only" if counts.n_left_out else ""
     return (
@@ -51,7 +53,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
         Fact(
             f"{counts.n_flagged:,}",
             "prompts flagged",
-            f"95 % interval {_interval(flagged)} of the prompts; about {calibration.fpr * counts.n_scored:.1f} {flags}",
+            f"95 % interval {_interval(flagged)} of the prompts; about {expected:.1f} {flags}",
         ),
         Fact(
             f"{counts.n_confirmed_pictures:,}",
@@ -65,7 +67,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
             if false.of == 0
             else f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
         ),
-        *([] if run.record.power is None else [_power_fact(run.record.power)]),
+        *([] if run.record.power is None else [_power_fact(run.record.power, run.record.frame)]),
         Fact(
             "–" if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
             "text-only AUC",
@@ -75,13 +77,18 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
     )
 
 
-def _power_fact(power: Power) -> Fact:
-    label = "extractable prompts at most"
+def _power_fact(power: Power, frame: Frame | None) -> Fact:
+    label, prompts = "extractable prompts at most", bounded_prompts(frame)
     if power.max_share is None:
         return Fact("–", label, f"not known: {power.unknown_because}")
     canaries = power.sensitivity is not None and power.sensitivity.source == "canaries"
     basis = "canaries in this model" if canaries else "planted models, not of this one"
-    return Fact(percent(power.max_share), label, f"of prompts like these, at 95 %; with the sensitivity of {basis}")
+    terms = f"at 95 %; with the sensitivity of {basis}"
+    if prompts is None:
+        return Fact(
+            f"{power.max_missed:,}", "extractable prompts missed at most", f"of these targeted prompts, {terms}"
+        )
+    return Fact(percent(power.max_share), label, f"of {prompts}, {terms}")
 
 
 def _drawn(run: RunRecord) -> str:
@@ -107,7 +114,7 @@ def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
             else []
         ),
         *([f"Recovery was not tried on {n_untried:,} of the flagged prompts."] if n_untried else []),
-        *([] if record.frame is None else [frame_sentence(record.frame)]),
+        frame_sentence(record.frame),
         *record.warnings,
     )
 

@@ -21,6 +21,7 @@ from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.recoveries import best_attempts
 from flashbulb.reports.tables.schema import detector_columns
 from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, strata_of, stratum_cells
+from flashbulb.reports.views.canaries import HEADER, TABLE_NOTE, canary_rows, canary_sentences
 
 _STANDINGS = {
     "breaks": "breaks the policy",
@@ -85,6 +86,11 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],
         rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
         base=run.record.base,
+        canaries=run.record.canaries,
+        canary_sentences=canary_sentences(run.record.canaries) if run.record.canaries is not None else [],
+        canary_rows=canary_rows(run.record.canaries) if run.record.canaries is not None else [],
+        canary_header=HEADER,
+        canary_note=TABLE_NOTE,
         known=known_rows(run.record, tables.scores, labels),
         strata=[stratum_cells(stratum) for stratum in strata_of(tables.scores, tables.recoveries)],
         strata_header=STRATUM_HEADER,

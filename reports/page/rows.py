@@ -10,7 +10,7 @@ from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE, TableRow
-from flashbulb.reports.views.known_by_base import known_by_base
+from flashbulb.reports.views.listed_prompts import known_by_base
 
 
 class PromptRow(NamedTuple):

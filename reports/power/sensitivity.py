@@ -12,6 +12,7 @@ from flashbulb.reports.bounds.power import (
     StyleSize,
     false_finds,
     flags_at,
+    flags_at_measured,
     missed_bound,
     reference_needed,
     share_bound,
@@ -36,36 +37,36 @@ class PlantedModel(NamedTuple):
 
 
 PLANTED = (
-    PlantedModel("embedded", 69, 67, 67),
-    PlantedModel("catalogue", 50, 48, 48),
-    PlantedModel("gazette", 52, 50, 49),
-    PlantedModel("faint", 11, 11, 1),
-    PlantedModel("folio", 60, 58, 58),
+    PlantedModel("embedded", 69, 67, 66),
+    PlantedModel("catalogue", 50, 48, 46),
+    PlantedModel("gazette", 52, 51, 51),
+    PlantedModel("faint", 11, 11, 7),
+    PlantedModel("folio", 60, 58, 57),
 )
-"""Audits with a reference and default settings: docs/recovery.md, for `folio` docs/models.md."""
+"""Audits with a reference and default settings: docs/recovery.md."""
 FINE_TUNED = (PlantedModel("full-0", 16, 15, 14), PlantedModel("full-1", 17, 14, 14), PlantedModel("LoRA", 3, 3, 2))
 """Fine-tunes audited against their base: docs/fine-tunes.md, the ladder, "likely too"."""
 _MEASURED_FPR, _MEASURED_SAMPLES = 0.01, 4
 
 
-def audit_power(record: RunRecord, scores: pa.Table, recoveries: pa.Table, canaries: Rate | None = None) -> Power:
-    """Compute what an audit could have found, from its record and tables alone.
-
-    Args:
-        canaries: images of canaries in the training of this model that the audit brought back; None without canaries.
-    """
-    counts, fpr = record.counts, record.calibration.fpr
+def audit_power(record: RunRecord, scores: pa.Table, recoveries: pa.Table) -> Power:
+    """Compute what an audit could have found, from its record and tables alone."""
+    counts, fpr, canaries = record.counts, record.calibration.fpr, measured_sensitivity(record)
     why = None if canaries is not None else why_unknown(record)
     sensitivity = canary_sensitivity(canaries) if canaries else None if why else planted_sensitivity(record)
     at_least = None if sensitivity is None else sensitivity.at_least
     n_images, n_untried = _n_images(recoveries), _n_untried(scores, recoveries)
     n_possible, n_prompts = counts.n_recovered + n_untried, counts.n_scored
     p_values, styles = scores["p_value"].to_pylist(), reference_styles(record)
+    refuting = refuting_canaries(record)
+    rates = {fpr} if refuting else {fpr, min(fpr, LOW_FPR)}
     flags = {
         rate: flags_at(rate, sum(p is not None and p <= rate for p in p_values), n_prompts, styles)
-        for rate in (fpr, min(fpr, LOW_FPR))
+        for rate in sorted(rates, reverse=True)
         if supports(styles, rate)
     }
+    if refuting and fpr in flags:
+        flags[fpr] = flags_at_measured(flags[fpr], n_prompts, refuting)
     n_samples = _n_samples(record.settings)
     return Power(
         sensitivity=sensitivity,
@@ -80,9 +81,27 @@ def audit_power(record: RunRecord, scores: pa.Table, recoveries: pa.Table, canar
         max_missed=None if at_least is None else missed_bound(counts.n_recovered, n_prompts, at_least) + n_untried,
         max_seed_probability=upper_bound(0, n_samples),
         flags=tuple(flags.values()),
-        unsupported=tuple(rate for rate in sorted({fpr, min(fpr, LOW_FPR)}) if rate not in flags),
+        unsupported=tuple(rate for rate in sorted(rates) if rate not in flags),
         false_finds=false_finds(flags.get(fpr), counts.n_recovered, counts.n_controls, counts.n_false_recoveries),
     )
+
+
+def measured_sensitivity(record: RunRecord) -> Rate | None:
+    """Return how many memorized canaries the audit found; None without any, since nothing was then measured."""
+    found = None if record.canaries is None else record.canaries.sensitivity
+    return found if found is not None and found.of else None
+
+
+def refuting_canaries(record: RunRecord) -> Rate | None:
+    """Return how many canaries of no training set are flagged, if more than the stated rate explains at 95 %."""
+    flagged = None if record.canaries is None else record.canaries.false_detected
+    return flagged if flagged is not None and flagged.low > record.calibration.fpr else None
+
+
+def false_flag_rate(record: RunRecord) -> float:
+    """Return at which rate prompts are flagged by chance: the stated one, or that of canaries that refute it."""
+    refuting = refuting_canaries(record)
+    return record.calibration.fpr if refuting is None else refuting.n / refuting.of
 
 
 def canary_sensitivity(found: Rate) -> Sensitivity:
@@ -130,8 +149,9 @@ def _n_samples(settings: Mapping[str, object]) -> int:
 
 
 def _n_untried(scores: pa.Table, recoveries: pa.Table) -> int:
-    flagged = scores.filter(scores["flagged"])["prompt_id"].to_pylist()
-    return len(set(flagged) - set(recoveries["prompt_id"].to_pylist()))
+    of_prompts = zip(scores["prompt_id"].to_pylist(), scores["flagged"].to_pylist(), strict=True)
+    flagged = {prompt_id for prompt_id, is_flagged in of_prompts if is_flagged}
+    return len(flagged - set(recoveries["prompt_id"].to_pylist()))
 
 
 def _n_images(recoveries: pa.Table) -> int:

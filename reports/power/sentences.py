@@ -10,7 +10,8 @@ from flashbulb.reports.bounds.power import (
     reference_needed,
 )
 from flashbulb.reports.bounds.rates import count_text, percent, rate_text, upper_bound
-from flashbulb.reports.power.sensitivity import reference_styles
+from flashbulb.reports.power.sensitivity import reference_styles, refuting_canaries
+from flashbulb.reports.tables.frame import Frame, bounded_prompts
 from flashbulb.reports.tables.run_record import Calibration, RunRecord, StyleCalibration
 
 _MANY_SEEDS = 64
@@ -18,20 +19,31 @@ _MANY_SEEDS = 64
 
 def power_sentences(run: RunRecord) -> tuple[str, ...]:
     """Say what the audit could have found, and how many of its flags and finds are expected to be false."""
-    power = run.power
-    if power is None:
-        return ()
-    return (*_found(power), *_false(run, power))
+    return (*found_sentences(run), *false_sentences(run))
 
 
-def power_text(power: Power) -> str:
+def found_sentences(run: RunRecord) -> tuple[str, ...]:
+    """Say what the audit could have found."""
+    return () if run.power is None else tuple(_found(run, run.power))
+
+
+def false_sentences(run: RunRecord) -> tuple[str, ...]:
+    """Say how many of the flags and finds are expected to be false."""
+    return () if run.power is None else tuple(_false(run, run.power))
+
+
+def power_text(power: Power, frame: Frame | None) -> str:
     """Say in one line what the audit could have excluded."""
     if power.max_share is None:
         return f"not known: {power.unknown_because}"
+    prompts = bounded_prompts(frame)
+    bound = (
+        f"{power.max_missed:,} more of these prompts" if prompts is None else f"{percent(power.max_share)} of {prompts}"
+    )
     known = (
         "" if power.sensitivity and power.sensitivity.source == "canaries" else ", if as sensitive as on planted models"
     )
-    return f"at most {percent(power.max_share)} of such prompts can be extractable (95 % bound{known})"
+    return f"at most {bound} can be extractable (95 % bound{known})"
 
 
 def false_finds_text(power: Power) -> str:
@@ -51,32 +63,26 @@ def band_text(style: StyleCalibration, fpr: float) -> str:
     return "not known" if band is None else f"{percent(band.low)} to {percent(band.high)}"
 
 
-def _found(power: Power) -> Iterator[str]:
-    if power.sensitivity is None or power.max_share is None or power.max_image_share is None:
+def _found(run: RunRecord, power: Power) -> Iterator[str]:
+    if power.sensitivity is None:
         yield (
             f"How many memorized images this audit would have missed is not known: {power.unknown_because}. No bound "
             "on what it missed follows."
         )
     else:
-        yield _sensitivity(power.sensitivity)
+        yield _sensitivity(power.sensitivity, has_canaries=run.canaries is not None)
         tried = f", and {count_text(power.n_untried, 'flagged prompt')} without a recovery attempt" * bool(
             power.n_untried
         )
         yield (
-            f"At 95 % confidence, at most {percent(power.max_share)} of prompts like these are extractable by this "
-            f"protocol. The image of {power.n_found:,} of {power.n_prompts:,} came back{tried}; at least "
+            f"The image of {power.n_found:,} of {count_text(power.n_prompts, 'prompt')} came back{tried}; at least "
             f"{percent(power.sensitivity.at_least)} of memorized images would have."
         )
-        if power.n_images != power.n_found:
-            yield (
-                f"Counted by distinct images, of which {power.n_images:,} came back, it is at most "
-                f"{percent(power.max_image_share)}."
-            )
+        yield from _shares(power, run.frame)
         yield (
             f"Of these {power.n_prompts:,} prompts themselves, at most {power.max_missed:,} may be extractable without "
             "having been found."
         )
-        yield "Unless the prompts are a random sample of the training captions, no share of the training set follows."
     yield (
         f"A prompt whose {power.n_samples} samples show nothing can still give its image with a probability of up to "
         f"{percent(power.max_seed_probability)} per seed ({percent(upper_bound(0, _MANY_SEEDS))} with "
@@ -84,19 +90,46 @@ def _found(power: Power) -> Iterator[str]:
     )
 
 
-def _sensitivity(sensitivity: Sensitivity) -> str:
+def _shares(power: Power, frame: Frame | None) -> Iterator[str]:
+    prompts = bounded_prompts(frame)
+    if power.max_share is None or power.max_image_share is None or prompts is None:
+        yield "The prompts were chosen on suspicion, so no bound on a share follows."
+        return
+    sampled = "" if frame is not None and frame.kind == "random" else ", if these are a random sample of them"
+    yield (
+        f"At 95 % confidence, at most {percent(power.max_share)} of {prompts} are extractable by this "
+        f"protocol{sampled}."
+    )
+    if power.n_images != power.n_found:
+        yield (
+            f"Counted by distinct images, of which {power.n_images:,} came back, it is at most "
+            f"{percent(power.max_image_share)}."
+        )
+
+
+def _sensitivity(sensitivity: Sensitivity, *, has_canaries: bool) -> str:
     if sensitivity.source == "canaries":
-        return f"Of the canaries in this model's training, the audit brought back {rate_text(sensitivity.found)}."
+        return (
+            f"The sensitivity was measured in this model: of its canaries whose image is among their plain samples, "
+            f"the audit found {rate_text(sensitivity.found)}."
+        )
     shares = [rate.n / rate.of for rate in sensitivity.by_model.values()]
+    measured = "Its canaries do not measure it." if has_canaries else "Canaries in the training set would measure it."
     return (
         f"Of the images that planted models memorized, such audits brought back {rate_text(sensitivity.found)}, by "
         f"model {percent(min(shares))} to {percent(max(shares))}. These are Flashbulb's own models, not this one: the "
-        "bounds hold only if its memories are as easy to find. Canaries in the training set would measure it."
+        f"bounds hold only if its memories are as easy to find. {measured}"
     )
 
 
 def _false(run: RunRecord, power: Power) -> Iterator[str]:
     yield from (_flags(flags, power) for flags in power.flags)
+    if (refuting := refuting_canaries(run)) is not None:
+        yield (
+            f"The stated false-positive rate of {percent(run.calibration.fpr)} does not hold for such captions: of the "
+            f"canaries and twins that are in no training set, {rate_text(refuting)} are flagged. Flags and finds are "
+            "expected to be false at that rate."
+        )
     yield from (_unsupported(fpr, run) for fpr in power.unsupported)
     yield from _bands(run.calibration)
     if (false := power.false_finds) is not None:

@@ -40,6 +40,8 @@ TABLE_FILES = (
 """Tables whose SHA-256 a finished run.json records."""
 PROPENSITY_FILE = "propensity.parquet"
 """A table that only an audit with `--propensity` has."""
+CANARIES_FILE, GUESSES_FILE, CANARIES_FOLDER = "canaries.parquet", "canary_guesses.json", "canaries"
+"""Of an audit with `--canaries`: the table, the guesses, written before coins are read, and the folder of images."""
 DETECTION_TABLES = (SCORES_FILE, SPIKES_FILE, REFERENCE_SCORES_FILE, TEXT_NULL_FILE)
 """Tables that detection writes; recovery rewrites the scores."""
 SUMMARY_FILE = "summary.md"
@@ -50,6 +52,8 @@ JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
 VERDICT_FILES = (REPORT_FILE, SUMMARY_FILE, FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE)
 """Files that state the verdict; none of them exists while the verdict is open."""
+ANNEX_FILES = ("evidence.html", "evidence.md")
+"""The evidence annex, which only `flashbulb report --evidence` writes: the page, and the same in Markdown."""
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
 DISCOVERY_DIRECTORY = "discovery"
@@ -118,7 +122,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def withdraw_verdict(directory: Path) -> None:
     """Delete the files that state a verdict, because it is open again."""
-    for name in VERDICT_FILES:
+    for name in (*VERDICT_FILES, *ANNEX_FILES):
         (directory / name).unlink(missing_ok=True)
 
 

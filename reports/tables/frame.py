@@ -67,8 +67,17 @@ def frame_fault(frame: Frame, n_prompts: int, sha256: object) -> str | None:
     return None
 
 
-def frame_sentence(frame: Frame) -> str:
+def bounded_prompts(frame: Frame | None) -> str | None:
+    """Name the prompts that a bound on a share is of; None if they were chosen on suspicion, so that none follows."""
+    if frame is not None and frame.kind == "random":
+        return f"the {frame.n_population:,} prompts that these were drawn from"
+    return "prompts like these" if frame is None or frame.allows_shares else None
+
+
+def frame_sentence(frame: Frame | None) -> str:
     """Say how the prompts were chosen, and what a share among them speaks about."""
+    if frame is None:
+        return "How the prompts were chosen is not recorded: shares are of the audited prompts and of no others."
     tried = f"All {frame.n_file:,} distinct prompts of the prompt file were audited"
     if frame.seed is not None:
         tried = (

@@ -81,11 +81,11 @@ def contrast_rows(propensity: Propensity, recovered: Rate) -> tuple[tuple[str, s
 def contrast_sentences(propensity: Propensity) -> tuple[str, ...]:
     """Say which prompts were ordinary, what they copied, and what the numbers cannot tell."""
     n, n_pool, n_images = propensity.copies.of, propensity.n_pool, propensity.n_images
-    share = f"{n:,} of the {n_pool:,}, drawn at random," if n < n_pool else f"all {n:,}"
+    share, drawn = (f"{n:,} of the {n_pool:,}", ", drawn at random") if n < n_pool else (f"all {n:,}", "")
     pool = {
-        "reference": f"{share} reference prompts, which are stated to be no training captions",
-        "unflagged": f"{share} audited prompts that were not flagged, because there is no reference. Flagged prompts "
-        "are left out, so the audited prompts as a whole bring out more",
+        "reference": f"{share} reference prompts{drawn}. They are stated to be no training captions",
+        "unflagged": f"{share} audited prompts that were not flagged{drawn}, because there is no reference. Flagged "
+        "prompts are left out, so the audited prompts as a whole bring out more",
     }
     copied = f"Their copies show {count_text(n_images, 'distinct image')}. " if n_images else ""
     unknown = (
@@ -109,5 +109,5 @@ def propensity_line(propensity: Propensity) -> str:
         return f"there were no {pool} to sample"
     return (
         f"{rate.n} of {rate.of} {pool}, sampled once, copy {_OF[propensity.compared_with]} "
-        f"({percent(rate.low)} to {percent(rate.high)})"
+        f"(95 % interval {percent(rate.low)} to {percent(rate.high)})"
     )

@@ -10,10 +10,12 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate
+from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.frame import Frame
 from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.seal import Seal
 from flashbulb.reports.tables.verdict import Results, Verdict
 
 Count = Annotated[int, Field(ge=0)]
@@ -135,9 +137,11 @@ class RunRecord:
         notes: what waivers did to the verdict.
         finished: when the audit was judged, in UTC (ISO 8601).
         base: the model that the audited one was fine-tuned from; scores then are differences. None if none was given.
+        canaries: what planted canaries show; None without any.
         power: what the audit could have found; None until it is computed from this record and the tables.
         frame: how the prompts were chosen, and what a share among them speaks about.
         propensity: what ordinary prompts brought out; None if none were sampled.
+        seal: what the files of the run held when it was finished; None before it is.
     """
 
     schema_version: int
@@ -159,9 +163,11 @@ class RunRecord:
     notes: tuple[str, ...] = ()
     finished: str | None = None
     base: ModelIdentity | None = None
+    canaries: CanaryRecord | None = None
     power: Power | None = None
     frame: Frame | None = None
     propensity: Propensity | None = None
+    seal: Seal | None = None
 
     @property
     def compared_with(self) -> str:

@@ -67,6 +67,8 @@ RECOVERIES_SCHEMA = pa.schema(
         pa.field("image_path", pa.string()),
         pa.field("mask_path", pa.string()),
         pa.field("fixed_share", pa.float64()),
+        pa.field("alike_seeds", pa.int32()),
+        pa.field("alike_prompts", pa.int32()),
         pa.field("nearest_image", pa.string()),
         pa.field("similarity", pa.float64()),
         pa.field("kind", pa.string()),
@@ -92,9 +94,10 @@ MEMORIES_SCHEMA = pa.schema(
         pa.field("kind", pa.string()),
     ]
 )
-COPY, PART, AGREEMENT = "copy", "part", "agreement"
-EVIDENCE = (COPY, PART, AGREEMENT)
-"""What a memory rests on: it copies a training image, or a part of one, or seeds agree and give it confidence."""
+COPY, PART, AGREEMENT, RECURRENCE = "copy", "part", "agreement", "recurrence"
+EVIDENCE = (COPY, PART, AGREEMENT, RECURRENCE)
+"""What a memory rests on: it copies a training image, or a part of one, or seeds agree and give it confidence, or it
+comes back at some seeds or with other prompts."""
 
 _PROMPT_FIELDS = (
     required_column("prompt_id", pa.string()),
@@ -215,5 +218,27 @@ PROPENSITY_SCHEMA = pa.schema(
         pa.field("finding_id", pa.string()),
         required_column("n_recurring", pa.int32()),
         required_column("is_copy", pa.bool_()),
+    ]
+)
+
+CANARIES_SCHEMA = pa.schema(
+    [
+        required_column("canary_id", pa.string()),
+        required_column("tier", pa.string()),
+        required_column("repeats", pa.int32()),
+        pa.field("group", pa.string()),
+        required_column("is_twin", pa.bool_()),
+        required_column("is_in", pa.bool_()),
+        required_column("prompt", pa.string()),
+        required_column("image", pa.string()),
+        required_column("spike_score", pa.float64()),
+        required_column("p_value", pa.float64()),
+        required_column("flagged", pa.bool_()),
+        required_column("membership_score", pa.float64()),
+        pa.field("guess", pa.bool_()),
+        pa.field("replicated", pa.bool_()),
+        pa.field("verdict", pa.string()),
+        pa.field("recovered", pa.bool_()),
+        pa.field("image_path", pa.string()),
     ]
 )

@@ -5,13 +5,15 @@ from pathlib import PurePath
 import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.power.sentences import band_text, power_sentences
 from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 from flashbulb.reports.tables.strata import strata_of
-from flashbulb.reports.views.known_by_base import known_by_base
+from flashbulb.reports.views.canaries import HEADER, TABLE_NOTE, canary_rows, canary_sentences
+from flashbulb.reports.views.listed_prompts import known_by_base, suspects_of
 from flashbulb.reports.views.markdown_parts import (
     HEADLINES,
     MAX_ROWS,
@@ -25,7 +27,6 @@ from flashbulb.reports.views.markdown_parts import (
     strata,
     table,
 )
-from flashbulb.reports.views.suspects import suspects_of
 from flashbulb.reports.views.text import markdown_code
 
 LONGEST_PROMPT = 2000  # characters
@@ -51,6 +52,7 @@ def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, sho
         _known(run, scores, show_prompts),
         strata(strata_of(scores, recoveries)),
         _recovery(run, recoveries),
+        _canaries(run),
         contrast(run.propensity, rate_of(run.counts.n_recovered, run.counts.n_scored)),
         _calibration(run),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
@@ -70,6 +72,7 @@ def _head(run: RunRecord) -> list[str]:
         *(f"- {sentence(reason)}" for reason in reasons[:MAX_ROWS]),
         "",
         f"Model {code(run.model.name)}, fingerprint {code(run.model.fingerprint)}.",
+        *(["", f"Seal {code(f'sha256:{run.seal.digest}')}."] if run.seal else []),
         *_base(run),
     ]
 
@@ -85,7 +88,7 @@ def _base(run: RunRecord) -> list[str]:
 
 
 def _counts(run: RunRecord) -> list[str]:
-    counts, fpr = run.counts, run.calibration.fpr
+    counts, fpr = run.counts, false_flag_rate(run)
     rows = [
         ("rows read", f"{counts.n_rows} ({counts.n_empty} empty, {counts.n_truncated} cut by the tokenizer)"),
         ("prompts scored", f"{counts.n_scored} of {counts.n_prompts} distinct prompts"),
@@ -96,8 +99,7 @@ def _counts(run: RunRecord) -> list[str]:
         ("whose image came back", f"{counts.n_recovered} prompts"),
         ("memorized images confirmed", str(counts.n_confirmed_pictures)),
     ]
-    frame = [] if run.frame is None else [frame_sentence(run.frame), ""]
-    return ["## Counts", "", *frame, *table(("", ""), rows)]
+    return ["## Counts", "", frame_sentence(run.frame), "", *table(("", ""), rows)]
 
 
 def _power(run: RunRecord) -> list[str]:
@@ -175,6 +177,15 @@ def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
         "",
         *(f"- **{verdict}**: {meaning}" for verdict, meaning in VERDICT_MEANINGS.items()),
     ]
+
+
+def _canaries(run: RunRecord) -> list[str]:
+    """State what planted canaries show."""
+    if run.canaries is None:
+        return []
+    rows = canary_rows(run.canaries)
+    lines = [line for text in canary_sentences(run.canaries) for line in ("", text)]
+    return ["## Canaries", *lines, *(["", *table(HEADER, rows), "", TABLE_NOTE] if rows else [])]
 
 
 def _calibration(run: RunRecord) -> list[str]:

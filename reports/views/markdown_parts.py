@@ -21,7 +21,8 @@ VERDICT_MEANINGS = {
     "confirmed": "a complete training image came back. Without training images: the confidence is at least 0.9. It is "
     "the calibrated probability of a memorized image, judged from the images alone.",
     "likely": "only the part that is the same for every seed matches a training image (the kind is template), or the "
-    "confidence is at least 0.5 and none of the given training images came back.",
+    "confidence is at least 0.5 and none of the given training images came back, or the image comes back at some seeds "
+    "or with prompts that describe something else, which images of controls do not do.",
     "not shown": "no strategy that was tried brought an image back; other strategies may still do so.",
 }
 

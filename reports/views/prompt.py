@@ -69,6 +69,8 @@ class Attempt:
     similarity: float | None
     nearest_image: str | None
     fixed_share: float | None
+    alike_seeds: int | None
+    alike_prompts: int | None
     image_path: str | None
     mask_path: str | None
     finding_id: str | None

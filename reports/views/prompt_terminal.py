@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from flashbulb.reports.bounds.replication import Replication, replication_text
+from flashbulb.reports.bounds.replication import Replication, how_often_text
 from flashbulb.reports.tables.run_record import COMPLETE
 from flashbulb.reports.views.prompt import Attempt, PromptView, SpikingSite
 from flashbulb.reports.views.text import visible_text
@@ -90,6 +90,8 @@ def _attempt_text(attempt: Attempt) -> str:
     if attempt.confidence is not None:
         parts.append(f"confidence {attempt.confidence:.2f}")
     parts.append(f"seeds agree {attempt.seed_agreement:.2f}")
+    if attempt.alike_seeds or attempt.alike_prompts:
+        parts.append(f"comes back (other seeds {attempt.alike_seeds}, other prompts {attempt.alike_prompts})")
     if attempt.fixed_share is not None and attempt.mask_path is not None:
         parts.append(f"{attempt.fixed_share:.0%} fixed, mask {attempt.mask_path}")
     parts.append(f"{attempt.evaluations:,} UE")
@@ -103,7 +105,7 @@ def _memories(view: PromptView) -> Iterator[str]:
         yield ""
         yield "Memorized images that it gives"
     for memory in view.memories:
-        often = replication_text(Replication(memory.p_hits, memory.p_samples, memory.p_low, memory.p_high))
+        often = how_often_text(Replication(memory.p_hits, memory.p_samples, memory.p_low, memory.p_high))
         name = "" if memory.finding_id is None else f"{memory.finding_id}: "
         yield f"  {visible_text(f'{name}{memory.verdict} by {memory.evidence}, {often}', 1000)}"
 

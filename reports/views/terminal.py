@@ -14,13 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from flashbulb.reports.bounds.rates import percent, rate_of, rate_text
+from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.power.sentences import false_finds_text, power_text
+from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.frame import frame_line
 from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
+from flashbulb.reports.views.listed_prompts import suspects_of
 from flashbulb.reports.views.site_names import short_site
-from flashbulb.reports.views.suspects import suspects_of
 from flashbulb.reports.views.text import visible_text
 
 _MAX_NOTES = 10
@@ -53,6 +56,8 @@ def print_summary(
     if scores.num_rows:
         console.print(_suspects(scores, spikes, recoveries))
     console.print(_counts(run))
+    if run.canaries is not None:
+        _print_canaries(console, run.canaries)
     for warning in run.warnings:
         console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
     for note in run.notes[:_MAX_NOTES]:
@@ -62,6 +67,19 @@ def print_summary(
         reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)
         console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
     console.print(Text(f"Read {visible_text(str(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
+
+
+def _print_canaries(console: Console, canaries: CanaryRecord) -> None:
+    rows = canary_rows(canaries)
+    if rows:
+        table = Table(box=box.SIMPLE_HEAD, title="Canaries", title_justify="left")
+        for name in HEADER:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    for text in canary_sentences(canaries)[1:] if rows else []:
+        console.print(Text(text))
 
 
 def print_sites(console: Console, sites: Sequence[tuple[str, str, str, int]]) -> None:
@@ -120,7 +138,7 @@ def _counts(run: RunRecord) -> Table:
     counts = run.counts
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     flagged = rate_of(counts.n_flagged, counts.n_scored)
-    expected = run.calibration.fpr * counts.n_scored
+    expected = false_flag_rate(run) * counts.n_scored
     table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
     if run.frame is not None and (frame := frame_line(run.frame)) is not None:
@@ -139,7 +157,9 @@ def _counts(run: RunRecord) -> Table:
     table.add_row("false recoveries", rate_text(run.false_recovery) if counts.n_controls else "no control was tried")
     if run.power is not None:
         table.add_row("false finds", false_finds_text(run.power))
-        table.add_row("power", power_text(run.power))
+        table.add_row("power", power_text(run.power, run.frame))
     if run.propensity is not None:
         table.add_row("propensity", propensity_line(run.propensity))
+    if run.seal is not None:
+        table.add_row("seal", f"sha256:{run.seal.digest}")
     return table

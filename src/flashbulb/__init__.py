@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
-    __version__: str
     from flashbulb.audit.model.families import open_denoiser as open_denoiser
     from flashbulb.audit.settings import AblateSettings as AblateSettings
     from flashbulb.audit.settings import AuditSettings as AuditSettings
@@ -68,10 +69,6 @@ __all__ = list(_MODULE_BY_NAME)
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use (PEP 562)."""
-    if name == "__version__":
-        from importlib.metadata import version  # takes longer than all the rest of this import
-
-        return version("flashbulb")
     if name not in _MODULE_BY_NAME:
         raise AttributeError(f"flashbulb has no {name!r}; it has {', '.join(sorted(_MODULE_BY_NAME))}")
     return getattr(import_module(_MODULE_BY_NAME[name]), name)

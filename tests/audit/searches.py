@@ -24,7 +24,9 @@ from flashbulb.audit.training_images.nearest import TrainingImages
 from tests.toy import MAX_POSITIONS, build_toy_pipe, build_toy_text_encoder, byte_alphabet
 
 WORDS = "star moon house tree boat horse bird lake bridge town".split()
-MEMORY = Signs(agreement=1.0, survival=-4.6, denoising_error=-5.0, autoencoding_error=-4.0)
+MEMORY = Signs(
+    agreement=1.0, spread=-4.6, shift_distance=-1.5, survival=-4.6, denoising_error=-5.0, autoencoding_error=-4.0
+)
 N_REFERENCE, COST_OF_START = 16, 1 * 3 + (2 * 2 + 6) + 2  # climb, samples and signs, deflation, as `quick` has them
 
 Shown = Mapping[tuple[int, int], int | RgbImage]

@@ -120,19 +120,24 @@ def sample_guided(
     return images.reshape(len(keys), n, *images.shape[1:])
 
 
-def outcomes(folder: Path, n_clean: int = 60, n_starts: int = 32, n_ascents: int = 24) -> pd.DataFrame:
-    """Signs and truth of one model's outcomes: captions, blind starts, ascents from clean captions."""
+def caption_outcomes(folder: Path, n_clean: int = 160) -> pd.DataFrame:
+    """Signs and truth of one model's plain samples: of every planted caption, and of clean ones."""
     bench = open_bench(folder)
-    rng = np.random.default_rng(0)
-    clean = bench.captions[~bench.captions["kind"].str.startswith("planted")]["prompt"].to_numpy()
-    clean = rng.choice(clean, size=n_clean + n_ascents, replace=False).tolist()
-    denoiser, verifier = bench.denoiser, Verifier(bench.denoiser, verify_plan(SETTINGS))
-    planted = bench.truth.captions["prompt"].tolist()
+    verifier = Verifier(bench.denoiser, verify_plan(SETTINGS))
+    planted, clean = bench.truth.captions["prompt"].tolist(), _clean(bench, n_clean)
     frames = []
-    for source, texts in (("planted caption", planted), ("clean caption", clean[:n_clean])):
-        encoded = denoiser.encode(texts).conditioning
+    for source, texts in (("planted caption", planted), ("clean caption", clean)):
+        encoded = bench.denoiser.encode(texts).conditioning
         guided = sample_guided(bench, encoded, texts, 4, 20, 3.0)
         frames.append(_frame(bench, source, verifier.look_at_guided(encoded, texts, list(guided))))
+    return pd.concat(frames, ignore_index=True)
+
+
+def driven_outcomes(folder: Path, n_starts: int = 32, n_ascents: int = 24) -> pd.DataFrame:
+    """Signs and truth of what one model was driven to: by blind starts, and by ascents from clean captions."""
+    bench = open_bench(folder)
+    denoiser, verifier = bench.denoiser, Verifier(bench.denoiser, verify_plan(SETTINGS))
+    clean, frames = _clean(bench, n_ascents), []
     found = torch.zeros(0, bench.scores.n_neurons)
     for radius in (0.5, 1.0):
         generator = sample_generator(0, "bench starts", int(10 * radius))
@@ -146,10 +151,16 @@ def outcomes(folder: Path, n_clean: int = 60, n_starts: int = 32, n_ascents: int
         frames.append(_frame(bench, f"blind, radius {radius}", verifier.look(climbed.conditioning, keys)))
     gentle = ascend_plan(dict(SETTINGS))
     bold = dataclasses.replace(gentle, climb=dataclasses.replace(gentle.climb, learning_rate=0.01, radius=0.5))
-    targets = targets_of(bench, clean[n_clean:], SETTINGS.ascend_neurons)
+    targets = targets_of(bench, clean, SETTINGS.ascend_neurons)
     climbed = climb(denoiser, *ascents_of(denoiser, bench.scores, targets, 0, bold))
-    frames.append(_frame(bench, "ascent from clean", verifier.look(climbed.conditioning, clean[n_clean:])))
-    return pd.concat(frames, ignore_index=True).assign(model=folder.name)
+    frames.append(_frame(bench, "ascent from clean", verifier.look(climbed.conditioning, clean)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _clean(bench: Bench, n: int) -> list[str]:
+    """Clean captions, the same for each `n` as far as they go."""
+    clean = bench.captions[~bench.captions["kind"].str.startswith("planted")]["prompt"].to_numpy()
+    return [str(text) for text in np.random.default_rng(0).permutation(clean)[:n]]
 
 
 def _frame(bench: Bench, source: str, looked: Sequence[Looked]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, write_table
 from tests.audit.commands import edit_run_json
 from tests.reports.evidence_examples import SITES
 from tests.reports.examples import memories_of
-from tests.reports.run_files import read_metadata
+from tests.reports.run_files import read_metadata, seal_again
 from tests.reports.runs import LEAKS, PROMPTS, write_example
 
 TODAY = date(2026, 6, 1)
@@ -68,9 +68,10 @@ def write_illustrated(
 
 
 def rewrite_table(run: Path, name: str, table: pa.Table) -> None:
-    """Replace a table of a run, and its hash in run.json."""
+    """Replace a table of a run and its hash in run.json, and seal it again."""
     write_table(run / name, table, table.schema.remove_metadata(), read_metadata(run / name))
     edit_run_json(run, "tables", name, value=sha256_of(run / name))
+    seal_again(run)
 
 
 def page_of(run: Path, options: PageOptions = SHOWN, policy: Policy | None = None, *waivers: Waiver) -> str:

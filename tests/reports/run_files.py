@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from flashbulb.reports.tables.files import RUN_FILE, write_json
 from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.seal import SEAL_KEY, seal_of
 from flashbulb.reports.views.ablation import AblationRecord
 
 _PREFIX = "flashbulb."
@@ -18,6 +19,14 @@ _ABLATION = TypeAdapter(AblationRecord)
 def write_record(directory: Path, record: Any) -> None:
     """Write a dataclass as `run.json`, as the stages of an audit do."""
     write_json(directory / RUN_FILE, asdict(record))
+
+
+def seal_again(directory: Path) -> str:
+    """Seal a run that was changed, as its writer does, and return the digest."""
+    content = read_content(directory, "audit")
+    seal = seal_of(directory, content)
+    write_json(directory / RUN_FILE, {**content, SEAL_KEY: asdict(seal)})
+    return seal.digest
 
 
 def read_metadata(path: Path) -> dict[str, str]:

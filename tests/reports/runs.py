@@ -15,7 +15,7 @@ from flashbulb.reports.tables.run_record import Counts, RunRecord, StyleCalibrat
 from flashbulb.reports.tables.schema import scores_schema, write_table
 from tests.reports.evidence_examples import SITES, evidence_tables
 from tests.reports.examples import DETECTORS, attempt, attempts_table, memories_of, run_record
-from tests.reports.run_files import write_record
+from tests.reports.run_files import seal_again, write_record
 
 N_PROMPTS = 20
 SECRET = "Ann Secret of Vellin"  # occurs in every prompt, and in no output that hides prompts
@@ -83,6 +83,7 @@ def write_run(directory: Path, record: RunRecord, tables: Mapping[str, pa.Table]
         write_table(directory / name, table, table.schema, {"model_fingerprint": record.model.fingerprint})
     hashes = {name: sha256_of(directory / name) for name in TABLE_FILES}
     write_record(directory, replace(record, tables={**hashes, **record.tables}))
+    seal_again(directory)
     return directory
 
 

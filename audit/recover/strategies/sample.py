@@ -43,7 +43,8 @@ class Sample:
     @property
     def worst_cost(self) -> int:
         """UE of sampling, and of samples without guidance to verify them."""
-        return self.plan.evaluations(self.denoiser) + self.verifier.most_evaluations
+        verified = self.verifier.most_evaluations + self.verifier.cost_of_signs  # as a whole, and in part
+        return self.plan.evaluations(self.denoiser) + verified
 
     @property
     def kept_images(self) -> int:
@@ -59,11 +60,12 @@ class Sample:
         return asdict(self.plan)
 
     def try_(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
-        """Verify the sampled images of each prompt: they count if they survive without guidance."""
-        conditioning = encode_prompts(self.denoiser, prompts)
-        looked = self.verifier.look_at_guided(
-            conditioning, [prompt.key for prompt in prompts], [prompt.sampled for prompt in prompts]
-        )
+        """Verify the sampled images of each prompt, or their fixed part: what survives unguided counts."""
+        from flashbulb.audit.recover.parts import look_at_parts
+
+        conditioning, keys = encode_prompts(self.denoiser, prompts), [prompt.key for prompt in prompts]
+        whole = self.verifier.look_at_guided(conditioning, keys, [prompt.sampled for prompt in prompts])
+        looked = look_at_parts(self.verifier, conditioning, keys, whole)
         cost = self.plan.evaluations(self.denoiser) // self.plan.n_samples  # of one image
         rows = zip(looked, conditioning.each(), strict=True)
         return [attempt_from(look, self.name, restart, cost * len(look.images), row) for look, row in rows]

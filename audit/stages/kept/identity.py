@@ -9,9 +9,11 @@ again, and more ascents sample nothing again.
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import fields
 from typing import Any
 
 from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.run.directory import DETECTION, RECORDING, RECOVERY, fingerprint_of
 from flashbulb.audit.settings import (
@@ -45,6 +47,7 @@ def recording_identity(inputs: Inputs) -> dict[str, Any]:
         "base_fingerprint": None if inputs.base is None else inputs.base.fingerprint,
         "prompts_sha256": inputs.candidates.sha256,
         "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
+        "canaries_sha256": inputs.canaries.sha256 if inputs.canaries else None,
         "settings": inputs.settings.identity(RecordingSettings),
         "versions": library_versions(),
     }
@@ -92,6 +95,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
         "text_column": prompts.text_column,
         "shard_size": settings.shard_size,
         "screening": screening,
+        **({"without": inputs.canaries.sha256} if name == "candidates" and inputs.canaries else {}),
         **({"n_drawn": settings.sample} if is_drawn else {}),
     }
 
@@ -104,6 +108,7 @@ def attempt_fingerprints(inputs: Inputs, pooled: bool) -> dict[str, str]:
     """
     settings, model = inputs.settings, {"model": inputs.model.fingerprint, "dtype": inputs.model.dtype}
     made_by: dict[str, Any] = {**model, "device": inputs.model.device, "versions": library_versions()}
+    made_by["signs"] = [field.name for field in fields(Signs)]
     if inputs.base is not None:
         made_by["base"] = inputs.base.fingerprint
     spiked = {"recording": recording_identity(inputs), "pooled": pooled}

@@ -200,7 +200,16 @@ def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettin
     model, sites = AuditedModel(**content["model"]), tuple(Site(**site) for site in content["sites"])
     base = None if content["base"] is None else AuditedModel(**content["base"]["model"])
     inputs = Inputs(
-        settings, model, sites, prompts["candidates"], prompts.get("reference"), None, Policy(), (), base=base
+        settings,
+        model,
+        sites,
+        prompts["candidates"],
+        prompts.get("reference"),
+        None,
+        Policy(),
+        (),
+        base=base,
+        canaries=prompts.get("canaries"),
     )
     if (screened := content["screened"]) is None:
         return inputs

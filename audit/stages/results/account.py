@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from flashbulb import __version__
 from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun, Results
+from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
 from flashbulb.reports.bounds.rates import percent, rate_of
@@ -32,7 +33,7 @@ from flashbulb.reports.tables.run_record import (
 from flashbulb.reports.views.passed_over import passed_over_warnings
 
 UNEXAMINED = "Whether the model runs as it was trained was not examined (--no-examine): a broken model passes as well."
-_LIBRARIES = ("flashbulb", "torch", "diffusers", "transformers", "numpy")
+_LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 
 
 def recorded_entries(recorded: RecordedRun) -> dict[str, Any]:
@@ -80,7 +81,8 @@ def build_run_record(
     results: Results, recoveries: pa.Table, memories: pa.Table, run: Path, timings: Mapping[str, float]
 ) -> RunRecord:
     """Build run.json of a complete audit, without its verdict; the tables must exist in `run`."""
-    inputs, counted = results.recorded.inputs, recovery_counts(recoveries, memories)
+    inputs, canaries = results.recorded.inputs, results.canaries
+    counted = recovery_counts(recoveries, memories)
     return RunRecord(
         schema_version=SCHEMA_VERSION,
         status=COMPLETE,
@@ -101,16 +103,23 @@ def build_run_record(
             **results.recorded.evaluations,
             "recover": sum(attempt.evaluations for recovered in results.recovered for attempt in recovered.attempts),
             **({"detect_pictures": n} if (n := results.detector_evaluations) else {}),
+            **({} if canaries is None else {"canaries": canaries.evaluations}),
             **({"propensity": results.ordinary.evaluations} if results.ordinary is not None else {}),
         },
         timings=timings,
         versions=library_versions(),
         tables={name: sha256_of(run / name) for name in results.tables},
         warnings=(*_warnings(inputs, results.detected), *passed_over_warnings(results.passed_over)),
-        problems=_problems(inputs, results.detected),
+        problems=(*_problems(inputs, results.detected), *_refused(canaries)),
         verdict=None,
+        canaries=None if canaries is None else canaries.record,
         propensity=None if results.ordinary is None else results.ordinary.propensity,
     )
+
+
+def _refused(canaries: AuditedCanaries | None) -> tuple[str, ...]:
+    """Return why canaries, the positive control, show nothing; nothing where they do."""
+    return () if canaries is None or canaries.record.refused is None else (canaries.record.refused,)
 
 
 def _model(inputs: Inputs) -> ModelIdentity:
@@ -242,4 +251,4 @@ def describe_prompts(prompts: PromptSet) -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of flashbulb and of the libraries that affect its numbers."""
-    return {name: version(name) for name in _LIBRARIES}
+    return {"flashbulb": __version__, **{name: version(name) for name in _LIBRARIES}}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -36,6 +36,7 @@ from flashbulb.reports.page.report import PageOptions, image_mode, write_report
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
+    CANARIES_FILE,
     EVIDENCE_FILE,
     MEMORIES_FILE,
     NEURON_GROUPS_FILE,
@@ -47,7 +48,14 @@ from flashbulb.reports.tables.files import (
     withdraw_verdict,
     write_text,
 )
-from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, RECOVERIES_SCHEMA, schema_of_scores, write_table
+from flashbulb.reports.tables.schema import (
+    CANARIES_SCHEMA,
+    MEMORIES_SCHEMA,
+    RECOVERIES_SCHEMA,
+    schema_of_scores,
+    write_table,
+)
+from flashbulb.reports.tables.seal import seal_of
 from flashbulb.reports.tables.verdict import Verdict
 from flashbulb.reports.views.markdown import summary_markdown
 from flashbulb.reports.views.terminal import SummaryConsole, print_summary
@@ -64,13 +72,19 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
     _draw_evidence(inputs, results, run)
     now = datetime.now(UTC)
     record = build_run_record(results, written.recoveries, written.memories, run.path, seconds)
-    power = audit_power(record, written.scores, written.recoveries)
-    record = replace(record, finished=now.isoformat(timespec="seconds"), power=power)
+    record = replace(
+        record,
+        inputs={**record.inputs, "training_images": _training_source(results)},
+        finished=now.isoformat(timespec="seconds"),
+        power=audit_power(record, written.scores, written.recoveries),
+    )
     checked = check_run(run.path, record)
     tables = checked.tables
     report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=now.date())
     limits = inputs.policy.model_dump(mode="json")
     finished = replace(record, verdict=report.verdict, policy=limits, notes=report.notes)
+    finished = replace(finished, seal=seal_of(run.path, {**run.record, **asdict(finished)}))
+    checked = checked._replace(record=finished)
     page_options = PageOptions(settings.redact_prompts, image_mode(settings.images, settings.blur))
     with _all_or_none(run):
         write_text(
@@ -81,6 +95,16 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         run.update(**asdict(finished))
     print_summary(SummaryConsole(), finished, run.path, tables.scores, tables.spikes, tables.recoveries)
     return report.verdict
+
+
+def _training_source(results: Results) -> dict[str, Any] | None:
+    """Return which training images were compared with; without a flagged or ordinary prompt none were opened."""
+    source, training = results.recorded.inputs.settings.train_images, results.training
+    if source is None:
+        return None
+    if training is None:
+        return {"source": str(source), "n_images": None, "sha256": None}
+    return {"source": str(source), "n_images": len(training), "sha256": training.sha256}
 
 
 class _Tables(NamedTuple):
@@ -113,6 +137,8 @@ def _write_tables(results: Results, run: RunDirectory) -> _Tables:
     write_table(run.path / MEMORIES_FILE, memories, MEMORIES_SCHEMA, footer)
     write_table(run.path / NEURON_GROUPS_FILE, groups, NEURON_GROUPS_SCHEMA, footer)
     write_table(run.path / SITE_PROFILES_FILE, profiles, SITE_PROFILES_SCHEMA, footer)
+    if results.canaries is not None:
+        write_table(run.path / CANARIES_FILE, results.canaries.table, CANARIES_SCHEMA, footer)
     return _Tables(scores, recoveries, memories)
 
 

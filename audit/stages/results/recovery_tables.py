@@ -12,7 +12,7 @@ from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.reports.bounds.replication import replication_of
 from flashbulb.reports.tables.limits import TEMPLATE, VERBATIM
-from flashbulb.reports.tables.schema import AGREEMENT, COPY, MEMORIES_SCHEMA, PART, RECOVERIES_SCHEMA
+from flashbulb.reports.tables.schema import AGREEMENT, COPY, MEMORIES_SCHEMA, PART, RECOVERIES_SCHEMA, RECURRENCE
 
 
 def finding_id(finding: int) -> str:
@@ -34,6 +34,8 @@ def recoveries_table(prompts: Sequence[Prompt], recovered: Sequence[Recovered]) 
             "image_path": attempt.image_path,
             "mask_path": attempt.mask_path,
             "fixed_share": attempt.fixed_share,
+            "alike_seeds": attempt.alike_seeds,
+            "alike_prompts": attempt.alike_prompts,
         }
         for result in recovered
         for attempt in result.attempts
@@ -62,13 +64,18 @@ def _memory_row(memory: Memory) -> dict[str, object]:
     return {
         **{name: shown[name] for name in ("verdict", "confidence", "nearest_image", "similarity", "kind")},
         "strategy": memory.strategy,
-        "evidence": {VERBATIM: COPY, TEMPLATE: PART}.get(memory.outcome.kind or "", AGREEMENT),
+        "evidence": _evidence(memory.outcome),
         "p_hits": replication.hits,
         "p_samples": replication.samples,
         "p_low": replication.low,
         "p_high": replication.high,
         "image_path": memory.image_path,
     }
+
+
+def _evidence(outcome: Outcome) -> str:
+    by_kind = {VERBATIM: COPY, TEMPLATE: PART}
+    return RECURRENCE if outcome.comes_back else by_kind.get(outcome.kind or "", AGREEMENT)
 
 
 def recovery_row(outcome: Outcome) -> dict[str, object]:

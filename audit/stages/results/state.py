@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import Shards
@@ -15,10 +17,12 @@ from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.flags import Chosen, Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons
 from flashbulb.audit.statistics.style import TextNull
+from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.hooks import Site
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
-from flashbulb.reports.tables.files import PROPENSITY_FILE, TABLE_FILES
+from flashbulb.reports.tables.canaries import CanaryRecord
+from flashbulb.reports.tables.files import CANARIES_FILE, PROPENSITY_FILE, TABLE_FILES
 from flashbulb.reports.tables.frame import Frame, frame_of
 from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.run_record import Calibration
@@ -45,6 +49,7 @@ class Inputs:
         left_out: candidate prompts that tier 0 left out.
         screen_scores: tier-0 score of every candidate prompt by prompt_id; empty without tier 0.
         base: the model that the audited one was fine-tuned from, which has the same sites; None if none is given.
+        canaries: captions of planted canaries and their twins; none of the candidates is among them.
     """
 
     settings: AuditSettings
@@ -58,6 +63,7 @@ class Inputs:
     left_out: tuple[Prompt, ...] = ()
     screen_scores: Mapping[str, float] = field(default_factory=dict)
     base: AuditedModel | None = None
+    canaries: PromptSet | None = None
 
     @property
     def n_prompts(self) -> int:
@@ -80,7 +86,11 @@ class Inputs:
     @property
     def sets_to_record(self) -> dict[str, PromptSet]:
         """The prompt sets that the run records itself, by name; a saved calibration is recorded already."""
-        sets = {"reference": None if self.saved else self.reference, "candidates": self.candidates}
+        sets = {
+            "reference": None if self.saved else self.reference,
+            "candidates": self.candidates,
+            "canaries": self.canaries,
+        }
         return {name: prompts for name, prompts in sets.items() if prompts is not None}
 
     @property
@@ -94,7 +104,7 @@ class RecordedRun:
     """The result of recording: all that detection needs, so it runs without the model.
 
     Args:
-        sets: recordings by name: `candidates`, and `reference` if there is one.
+        sets: recordings by name: `candidates`, and `reference` and `canaries` if there are any.
         evaluations: UE of recording by stage, including shards from an interrupted run.
         timings: seconds by stage.
         base_sets: recordings of the same sets on the base model, by the same names; empty without a base.
@@ -137,6 +147,14 @@ class DetectedRun:
     calibration: Calibration
 
 
+class AuditedCanaries(NamedTuple):
+    """The table of canaries, what it shows, and the UE spent on it after recording."""
+
+    table: pa.Table
+    record: CanaryRecord
+    evaluations: int
+
+
 class OrdinaryPrompts(NamedTuple):
     """What ordinary prompts brought out, and the UE of sampling them."""
 
@@ -152,8 +170,9 @@ class Results:
         detector_evaluations: UE spent by image detectors.
         image_detectors: names of the image detectors that ran.
         severities: of each candidate prompt, in their order.
-        passed_over: what the source of the training images holds beside them.
+        training: the training images; None if none were given, or no image was made to compare with them.
         ordinary: what ordinary prompts brought out; None if none were sampled.
+        canaries: what planted canaries show; None without any.
     """
 
     recorded: RecordedRun
@@ -162,13 +181,20 @@ class Results:
     detector_evaluations: int
     image_detectors: tuple[str, ...]
     severities: tuple[str, ...]
-    passed_over: tuple[PassedOver, ...]
+    training: TrainingImages | None
     ordinary: OrdinaryPrompts | None
+    canaries: AuditedCanaries | None
+
+    @property
+    def passed_over(self) -> tuple[PassedOver, ...]:
+        """What the source of the training images holds beside them."""
+        return self.training.passed_over if self.training is not None else ()
 
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that a finished audit with these results has."""
-        return (*TABLE_FILES, *(() if self.ordinary is None else (PROPENSITY_FILE,)))
+        optional = {PROPENSITY_FILE: self.ordinary, CANARIES_FILE: self.canaries}
+        return (*TABLE_FILES, *(name for name, result in optional.items() if result is not None))
 
     @property
     def detected(self) -> Detected:

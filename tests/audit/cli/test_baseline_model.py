@@ -44,6 +44,7 @@ from tests.audit.commands import (
 )
 from tests.audit.counting import counted_latents
 from tests.processes import fork_flashbulb
+from tests.reports.run_files import seal_again
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 
 LEARNED = CANDIDATES[1]
@@ -162,6 +163,7 @@ def test_a_run_whose_spikes_are_of_the_fine_tune_alone_is_refused(audited, tmp_p
     table = pq.read_table(run / "spikes.parquet").drop_columns(["z_base"])
     pq.write_table(table, run / "spikes.parquet")
     edit_run_json(run, "tables", "spikes.parquet", value=sha256_of(run / "spikes.parquet"))
+    seal_again(run)
     with pytest.raises(RunIncompleteError, match="names a base model"):
         load_checked(run)
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.audit.commands import CANDIDATES, edit_run_json, run_flashbulb, text_file
+from tests.reports.run_files import seal_again
 
 
 def truncate(name: str, keep: float) -> Callable[[Path], None]:
@@ -128,8 +129,10 @@ def test_damaged_or_edited_run_never_passes(copied, damage):
     assert "Traceback" not in answer.err
 
 
-def test_edited_verdict_is_recomputed(copied):
+def test_edited_verdict_is_told_by_the_seal_and_recomputed_where_it_was_sealed_again(copied):
     pretend_to_pass(copied)
+    assert run_flashbulb("gate", copied).code == 3
+    seal_again(copied)
     assert run_flashbulb("gate", copied).code == 1
 
 

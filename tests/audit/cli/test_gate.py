@@ -11,7 +11,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 
 from tests.audit.commands import edit_run_json, only_error_line, run_flashbulb
 from tests.audit.verdicts import RUNS, leaks_of, waiver
-from tests.reports.run_files import read_metadata
+from tests.reports.run_files import read_metadata, seal_again
 from tests.reports.runs import LEAKS, SECRET, checked_example, write_example
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
@@ -165,6 +165,7 @@ def test_two_runs_are_compared(tmp_path: Path) -> None:
 def test_runs_that_cannot_be_compared_are_refused_with_both_values(tmp_path: Path) -> None:
     old, new = write_example(tmp_path / "old", LEAKS), write_example(tmp_path / "new", LEAKS)
     edit_run_json(new, "settings", "n_seeds", value=8)
+    seal_again(new)
     for command in (("diff", old, new), ("gate", new, "--baseline", old, "--new-only", "--exit-zero")):
         assert "settings.n_seeds was None, now 8" in only_error_line(run_flashbulb(*command))
     (old / "recoveries.parquet").unlink()

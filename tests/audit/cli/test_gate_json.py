@@ -31,7 +31,17 @@ def test_the_document_states_the_verdict(tmp_path: Path, outcome: str) -> None:
     answer = run_flashbulb("gate", run, "--json", "--findings", tmp_path / "findings.jsonl")
     document = read_document(answer)
     assert (answer.code, document["outcome"], document["exit_code"]) == (code, outcome, code)
-    assert list(document) == ["outcome", "exit_code", "reasons", "notes", "policy", "model", "counted", "findings"]
+    assert list(document) == [
+        "outcome",
+        "exit_code",
+        "reasons",
+        "notes",
+        "policy",
+        "model",
+        "seal",
+        "counted",
+        "findings",
+    ]
     assert run_flashbulb("gate", run).out.startswith(f"{outcome}: {' '.join(document['reasons'])}\n")
     assert document["policy"]["max_high"] == 0
     assert document["model"] == {"name": "models/toy", "fingerprint": "sha256:0123"}

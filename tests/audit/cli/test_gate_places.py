@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.audit.commands import digests, only_error_line, run_flashbulb
+from tests.reports.run_files import seal_again
 from tests.reports.runs import LEAKS, write_example
 
 OPTIONS = {"--summary": "md", "--junit": "xml", "--sarif": "sarif", "--findings": "jsonl", "--model-card": "md"}
@@ -17,6 +18,7 @@ def run(tmp_path: Path) -> Path:
     (run / "images" / "p0").mkdir(parents=True)
     (run / "images" / "p0" / "seed-0.png").write_bytes(b"PNG")
     (run / "evidence.png").write_bytes(b"PNG")
+    seal_again(run)
     return run
 
 
@@ -28,6 +30,8 @@ def run(tmp_path: Path) -> Path:
         ("--findings", "spikes.parquet"),
         ("--findings", "new.parquet"),
         ("--summary", "run.json"),
+        ("--summary", "evidence.md"),
+        ("--summary", "seal.sig"),
         ("--sarif", "run.json"),
         ("--junit", "scores.parquet"),
         ("--model-card", "evidence.png"),

@@ -20,7 +20,7 @@ from flashbulb.reports.tables.schema import read_table
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
 from tests.audit.commands import ODD, Answer, digests, error_line, run_flashbulb, run_json
 from tests.audit.counting import counted_latents
-from tests.reports.run_files import read_metadata
+from tests.reports.run_files import read_metadata, seal_again
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import MAX_POSITIONS, build_toy_pipe
 
@@ -304,6 +304,7 @@ def test_another_model_at_the_path_is_refused(copied, audited, tmp_path):
     content = run_json(copied)
     content["settings"]["model"] = str(tmp_path / "other")
     (copied / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    seal_again(copied)
     line = refused_unchanged(copied, digests(copied))
     assert content["model"]["fingerprint"] in line
     assert "audit this model again" in line
@@ -313,4 +314,5 @@ def test_missing_model_is_refused(copied):
     content = run_json(copied)
     content["settings"]["model"] = str(copied / "gone")
     (copied / "run.json").write_text(json.dumps(content), encoding="utf-8")
+    seal_again(copied)
     assert "gone" in refused_unchanged(copied, digests(copied))

@@ -22,6 +22,7 @@ from tests.audit.commands import ODD, edit_run_json, error_line, run_flashbulb, 
 from tests.audit.conftest import Inputs
 from tests.audit.counting import counted_latents
 from tests.audit.loras import assert_same, load, lora_file, lora_weights, some_factors
+from tests.reports.run_files import seal_again
 
 LOCALIZED = ("--samples", "2", "--sample-steps", "2", "--points", "1", "--controls", "0", "--no-again")
 
@@ -80,8 +81,10 @@ def test_a_run_restores_its_lora_and_refuses_another(added: Added, copied: Path)
 
 def test_localize_reads_the_loras_of_a_run_as_a_strangers(copied: Path) -> None:
     edit_run_json(copied, "settings", "lora", value=["/no/such.safetensors"])
+    seal_again(copied)
     assert "no file /no/such.safetensors" in error_line(run_flashbulb("localize", copied))
     edit_run_json(copied, "settings", "lora", value="abc")
+    seal_again(copied)
     assert "expected a list of files" in error_line(run_flashbulb("localize", copied), 3)
 
 

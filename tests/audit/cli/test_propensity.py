@@ -48,6 +48,17 @@ def test_ordinary_prompts_are_drawn_from_the_reference_and_sampled_once(measured
     assert per_image % 2 == 0
 
 
+def test_ordinary_prompts_are_sealed_with_the_run(measured, tmp_path):
+    row = pq.read_table(measured.after / "propensity.parquet").to_pylist()[0]
+    sealed = run_json(measured.after)["seal"]["files"]
+    for name in ("propensity.parquet", row["image_path"]):
+        assert name in sealed
+        run = Path(shutil.copytree(measured.after, tmp_path / Path(name).name))
+        assert run_flashbulb("verify", run).code == 0
+        (run / name).write_bytes((run / name).read_bytes() + b"0")
+        assert f"{name} has changed" in refused("verify", run, code=3)
+
+
 def test_a_copied_training_image_is_counted_once_and_shown(measured):
     rows = pq.read_table(measured.after / "propensity.parquet").to_pylist()
     assert [row["prompt"] for row in rows if row["is_copy"]] == [measured.copied]

@@ -7,6 +7,7 @@ import pytest
 
 from tests.audit.commands import digests, edit_run_json, run_flashbulb
 from tests.reports.pages import write_illustrated
+from tests.reports.run_files import seal_again
 from tests.reports.runs import SECRET, write_example
 
 
@@ -28,7 +29,7 @@ def test_report_is_written_into_the_run_and_a_failed_verdict_is_no_error(run: Pa
 
 def test_json_has_the_path_and_the_verdict(run: Path) -> None:
     document = json.loads(run_flashbulb("report", run, "--json").out)
-    assert document == {"report": str(run / "report.html"), "outcome": "fail", "exit_code": 1}
+    assert document == {"report": str(run / "report.html"), "annex": [], "outcome": "fail", "exit_code": 1}
 
 
 def test_report_follows_the_policy(run: Path, tmp_path: Path) -> None:
@@ -70,6 +71,7 @@ def test_folder_at_the_path_of_the_report_is_a_mistake(run: Path, tmp_path: Path
 
 def test_report_of_an_audit_with_problems_is_untrusted(run: Path) -> None:
     edit_run_json(run, "problems", value=["a site did not fire"])
+    seal_again(run)
     assert run_flashbulb("report", run).code == 0
     assert "Untrusted: no verdict can be drawn from this audit" in (run / "report.html").read_text(encoding="utf-8")
 

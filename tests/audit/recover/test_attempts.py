@@ -19,7 +19,7 @@ CONDITIONING = Conditioning(
     }
 )
 SIGNS = Signs(*(0.1 * i for i in range(len(fields(Signs)))))
-RUNG = Attempt("ascend", 1, 4321, IMAGES[::-1], SIGNS, CONDITIONING.rows([2]), 0.25)
+RUNG = Attempt("ascend", 1, 4321, IMAGES[::-1], SIGNS, CONDITIONING.rows([2]), 0.25, 0.97)
 
 STRATEGIES = ("sample", "ascend", "cyclic", "known_image")
 

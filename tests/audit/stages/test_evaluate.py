@@ -25,7 +25,7 @@ from flashbulb.reports.tables.run_tables import read_audit_tables
 from flashbulb.reports.tables.schema import read_table, scores_schema, write_table
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA, Evaluation, EvaluationRow
 from tests.reports.examples import DETECTORS
-from tests.reports.run_files import read_metadata, write_record
+from tests.reports.run_files import read_metadata, seal_again, write_record
 from tests.reports.runs import write_example
 
 N_POSITIVE, N_NEGATIVE = 30, 120
@@ -75,6 +75,7 @@ def write_audit(run: Path, scores: pa.Table) -> Path:
     )
     recoveries = read_audit_tables(run).recoveries
     write_record(run, replace(changed, power=audit_power(changed, table, recoveries)))
+    seal_again(run)
     load_checked(run)
     return run
 

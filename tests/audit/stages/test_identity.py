@@ -10,7 +10,16 @@ from flashbulb.audit.settings import ADDED, AuditSettings
 from flashbulb.reports.gate.diff import check_comparable
 from tests.reports.examples import run_record
 
-COMPARED_BY_HASH = {"model", "baseline_model", *ADDED, "prompts", "reference", "calibration", "descriptor_weights"}
+COMPARED_BY_HASH = {
+    "model",
+    "baseline_model",
+    *ADDED,
+    "prompts",
+    "reference",
+    "calibration",
+    "canaries",
+    "descriptor_weights",
+}
 RECORDED_WITH_THE_MODEL = {"dtype", "device", "examine"}
 PATHS_AND_LIMITS = {"out", "max_store_gib", "allow_pickle"}
 ROUNDING = {"batch_size", "checkpointing", "offload"}

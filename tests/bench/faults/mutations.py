@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flashbulb.reports.tables.files import RUN_FILE, TABLE_FILES, sha256_of
+from tests.reports.run_files import seal_again
 
 Change = Callable[[Path], object]
 VALUES: tuple[Any, ...] = (None, -1, 0, 1, 10**30, float("nan"), "", "text", True, [], {}, [[0]], {"a": 1})
@@ -204,6 +205,7 @@ def _rewrite(run: Path, name: str, change: TableChange, with_digest: bool) -> No
     pq.write_table(changed, run / name)
     if with_digest:
         _edit(run / RUN_FILE, [(["tables", name], sha256_of(run / name))])
+        seal_again(run)
 
 
 def _pretend_nothing_recovered(run: Path) -> None:
@@ -223,3 +225,4 @@ def _pretend_nothing_recovered(run: Path) -> None:
     _rewrite(run, "scores.parquet", no_high, True)
     counts = {"n_high": 0, "n_confirmed_pictures": 0, "n_recovered": 0, "recovered_by": {"sample": 0}}
     _edit(run / RUN_FILE, [(["counts", key], value) for key, value in counts.items()])
+    seal_again(run)

@@ -19,6 +19,7 @@ from tests.bench.faults.runs import CODE, UNEXAMINED, run
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial
 from tests.processes import fork_python
+from tests.reports.run_files import seal_again
 
 Check = Callable[[Toys, Path], str | None]
 """Tries something in an empty folder, and says what went wrong."""
@@ -139,6 +140,7 @@ def _update_digest(run_directory: Path, name: str) -> None:
     record = json.loads((run_directory / "run.json").read_text(encoding="utf-8"))
     record["tables"][name] = sha256_of(run_directory / name)
     (run_directory / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    seal_again(run_directory)
 
 
 CHECKS: dict[str, Check] = {

@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from flashbulb.reports.bounds.replication import CONFIDENCE, replication_of, replication_text, samples_for
+from flashbulb.reports.bounds.replication import (
+    CONFIDENCE,
+    how_often_text,
+    replication_of,
+    replication_text,
+    samples_for,
+)
 
 TAIL = (1 - CONFIDENCE) / 2
 
@@ -24,7 +30,7 @@ def test_bounds_equal_those_of_clopper_and_pearson(counts: tuple[int, int]) -> N
 def test_without_samples_nothing_is_known() -> None:
     found = replication_of(0, 0)
     assert (found.low, found.high) == (0.0, 1.0)
-    assert replication_text(found) == "no seed was tried"
+    assert replication_text(found) == "no sample was tried"
 
 
 @pytest.mark.parametrize("p", [0.02, 0.1, 0.3, 0.6])
@@ -50,4 +56,10 @@ def test_samples_for_a_chance_are_the_fewest_that_reach_it() -> None:
 
 
 def test_text_states_seeds_and_bounds() -> None:
-    assert replication_text(replication_of(6, 16)) == "6 of 16 seeds, p 0.38 (0.12 to 0.69)"
+    assert replication_text(replication_of(6, 16)) == "6 of 16 samples (p 0.38, 95 % 0.12 to 0.69)"
+
+
+def test_a_replication_says_within_how_many_samples_the_image_comes() -> None:
+    assert how_often_text(replication_of(3, 16)).endswith("with 90 % chance within 12 (4 to 85)")
+    assert how_often_text(replication_of(4, 4)).endswith("within 1 (1 to 7)")
+    assert "chance" not in how_often_text(replication_of(0, 4))

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flashbulb.reports.bounds.replication import replication_of
-from flashbulb.reports.checks.outcomes import check_memories
+from flashbulb.reports.checks.findings import collect_findings
+from flashbulb.reports.checks.outcomes import check_memories, check_outcomes
 from flashbulb.reports.tables.files import RunIncompleteError
-from tests.reports.examples import attempt, attempts_table, memories_table, memory
+from tests.reports.examples import attempt, attempts_table, memories_table, memory, scores_table
 
 Rows = list[dict[str, Any]]
 COPY = {"nearest_image": "fox.png", "similarity": 0.9, "kind": "verbatim"}
@@ -74,3 +76,54 @@ def test_what_contradicts_the_attempts_is_refused(rows: Callable[[], Rows], mess
     with pytest.raises(RunIncompleteError) as refused:
         check(rows())
     assert message in str(refused.value)
+
+
+def test_among_equal_findings_the_image_that_comes_back_more_often_is_first() -> None:
+    rows_of_scores = [row | {"flagged": True, "severity": "high"} for row in scores_table(["a", "b", "c"]).to_pylist()]
+    scores = pa.Table.from_pylist(rows_of_scores)
+    ids = scores["prompt_id"].to_pylist()
+    attempts = [attempt(prompt_id, "confirmed", finding_id=f"f-{prompt_id}") for prompt_id in ids]
+    often = [replication_of(hits, 16) for hits in (1, 16, 3)]
+    rows = [
+        memory(row, p_hits=one.hits, p_samples=16, p_low=one.low, p_high=one.high)
+        for row, one in zip(attempts, often, strict=True)
+    ]
+    found = collect_findings(scores, attempts_table(attempts), memories_table(rows))
+    assert [finding.replication.hits for finding in found if finding.replication] == [16, 3, 1]
+    assert found[1].headline(False).endswith("was recovered, in 3 of 16 samples (p 0.19, 95 % 0.027 to 0.51)")
+
+
+RETURNING = [attempt(f"f{i}", "likely", confidence=None, alike_seeds=1, alike_prompts=0) for i in range(20)]
+QUIET = {"is_control": True, "finding_id": None, "confidence": None, "alike_prompts": 0}
+CONTROLS = [attempt(f"c{i}", "not_shown", alike_seeds=0, **QUIET) for i in range(20)]
+
+
+def check_returning(attempts: Rows, **changes: Any) -> None:
+    rows = [memory(row, evidence="recurrence") | changes for row in attempts if row["verdict"] != "not_shown"]
+    table = attempts_table(attempts)
+    check_outcomes(Path("recoveries.parquet"), table, has_training_images=False)
+    check_memories(Path("memories.parquet"), memories_table(rows), table, has_training_images=False)
+
+
+def test_images_that_come_back_are_likely_without_confidence() -> None:
+    check_returning([*RETURNING, *CONTROLS])
+
+
+@pytest.mark.parametrize(
+    ("attempts", "changes", "message"),
+    [
+        ([*RETURNING, *CONTROLS[1:], CONTROLS[0] | {"alike_seeds": 1}], {}, "verdict 'likely' but kind None"),
+        (RETURNING, {}, "verdict 'likely' but kind None"),
+        ([*RETURNING[1:], RETURNING[0] | {"alike_seeds": 0}, *CONTROLS], {}, "verdict 'likely' but kind None"),
+        ([*RETURNING[1:], RETURNING[0] | {"verdict": "not_shown"}, *CONTROLS], {}, "an image that comes back"),
+        ([*RETURNING[1:], RETURNING[0] | {"alike_seeds": -1}, *CONTROLS], {}, "alike_seeds -1"),
+        ([*RETURNING[1:], RETURNING[0] | {"alike_prompts": None}, *CONTROLS], {}, "alike_prompts None"),
+        ([*RETURNING, *CONTROLS], {"evidence": "agreement"}, "verdict 'likely' but kind None"),
+        ([*RETURNING, *CONTROLS], {"verdict": "confirmed", "confidence": 0.95}, "by an image that comes back"),
+    ],
+)
+def test_what_contradicts_images_that_come_back_is_refused(
+    attempts: Rows, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RunIncompleteError, match=message):
+        check_returning(attempts, **changes)

@@ -1,6 +1,7 @@
 """A finished audit that passes is spoilt in every known way, and never passes again."""
 
 import shutil
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.files import TABLE_FILES, RunFileError
 from tests.audit.commands import run_flashbulb
+from tests.reports.run_files import seal_again
 from tests.reports.runs import LEAKS, checked_example, write_example
 from tests.reports.spoilers import SPOILERS
 
@@ -33,8 +35,12 @@ def leaking(tmp_path_factory: pytest.TempPathFactory) -> CheckedRun:
 
 
 def spoilt(clean: Path, tmp_path: Path, name: str) -> Path:
+    """Spoil a run and, where that is possible, seal it again, so that the seal does not give the change away."""
     run = Path(shutil.copytree(clean, tmp_path / "run"))
     SPOILERS[name](run)
+    if all((run / file).is_file() for file in (*TABLE_FILES, "run.json")):
+        with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            seal_again(run)
     return run
 
 

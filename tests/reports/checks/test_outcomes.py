@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashbulb.audit.recover.outcome import judge, severities
+from flashbulb.audit.recover.parts import judge_part
 from flashbulb.audit.stages.results.recovery_tables import recovery_row
 from flashbulb.audit.statistics.calibration import q_values
 from flashbulb.audit.training_images.nearest import Nearest
@@ -55,14 +56,22 @@ IMAGES = st.lists(st.integers(0, 3), min_size=N_SEEDS, max_size=N_SEEDS)
     kinship=st.none() | st.floats(-1, 1),
     is_blind=st.booleans(),
     is_pushed=st.booleans(),
+    part_confidence=st.none() | st.floats(0, 1),
 )
 def test_whatever_an_audit_judges_is_accepted(
-    seeds: list[int], found: Any, signs: Any, kinship: float | None, is_blind: bool, is_pushed: bool
+    seeds: list[int],
+    found: Any,
+    signs: Any,
+    kinship: float | None,
+    is_blind: bool,
+    is_pushed: bool,
+    part_confidence: float | None,
 ) -> None:
     images = np.stack([Found([]).image(seed) for seed in seeds])
     images[:, :8] = images[0, :8] if seeds[0] == 0 else images[:, :8]  # a part that every seed repeats
     training = None if found is None else Found(found)
     outcome = judge(images, training, signs, kinship=kinship, is_blind=is_blind, is_pushed=is_pushed)  # type: ignore[arg-type]
+    outcome = judge_part(outcome, part_confidence)
     row = attempt("p0", outcome.verdict) | recovery_row(outcome)
     check_outcomes(Path("recoveries.parquet"), attempts_table([row]), training is not None)
 
@@ -92,6 +101,9 @@ UNFOUNDED = {
     "likely without any": (True, attempt("p0", "likely", confidence=None) | FAR),
     "a kind of nothing": (True, attempt("p0", "not_shown") | NEAR),
     "a kind without training images": (False, attempt("p0", "confirmed", kind="verbatim")),
+    "a part without enough confidence": (False, attempt("p0", "likely", kind="template", confidence=0.95)),
+    "confirmed by a part": (False, attempt("p0", "confirmed", kind="template", confidence=0.99)),
+    "a part that is not shown": (False, attempt("p0", "not_shown", kind="template", confidence=0.99)),
     "an unknown kind": (True, attempt("p0", "likely") | NEAR | {"kind": "perfect"}),
     "a nearest image without training images": (False, attempt("p0", "not_shown") | FAR),
     "no nearest image of training images": (True, attempt("p0", "not_shown")),

@@ -16,6 +16,7 @@ from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
 from tests.audit.commands import Answer, edit_run_json, error_line, run_flashbulb
 from tests.reports.evidence_examples import SITES
 from tests.reports.pages import rewrite_table, write_illustrated
+from tests.reports.run_files import seal_again
 from tests.reports.runs import PROMPTS
 from tests.reports.spoilers import with_value
 
@@ -76,6 +77,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         pq.write_table(table.replace_schema_metadata(footer), model / name)
         edit_run_json(model, "tables", name, value=sha256_of(model / name))
     edit_run_json(model, "model", "fingerprint", value="sha256:ffff")
+    seal_again(model)
     sites = write_illustrated(folder / "other sites", site=SITES[2][1].replace("up_blocks.1", "up_blocks.0"))
     return {"whole": whole, "other prompts": prompts, "other model": model, "other sites": sites}
 
@@ -84,6 +86,7 @@ def put(run: Path, other: Path, *names: str) -> None:
     for name in names:
         shutil.copy(other / name, run / name)
         edit_run_json(run, "tables", name, value=sha256_of(run / name))
+    seal_again(run)
 
 
 @pytest.mark.parametrize("reader", [name for name in READERS if name != "localize"])

@@ -155,3 +155,14 @@ def test_the_largest_log_stays_below_the_limits_of_github(tmp_path: Path) -> Non
     content = (tmp_path / "results.sarif").read_bytes()
     assert content.count(b'"partialFingerprints"') == sarif.MAX_RESULTS == 25_000
     assert len(gzip.compress(content)) < 10_000_000
+
+
+def test_a_result_states_how_often_samples_show_its_image(tmp_path: Path) -> None:
+    report = failing(tmp_path / "run")
+    results = read_back(tmp_path, report)["results"]
+    assert {one.finding.replication is None for one in report.judged} == {True, False}
+    for result, one in zip(results, report.judged, strict=True):
+        found, stated = one.finding.replication, result["properties"]
+        names = ("probability", "probabilityLow", "probabilityHigh", "samples")
+        expected = () if found is None else (found.share, found.low, found.high, found.samples)
+        assert tuple(stated[name] for name in names if name in stated) == expected

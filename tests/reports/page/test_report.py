@@ -23,6 +23,7 @@ from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, read_table
 from tests.audit.commands import edit_run_json
 from tests.audit.drawings import drawn_once
 from tests.reports.pages import SHOWN, TODAY, TRAINING_NAME, page_of, rewrite_table, write_illustrated
+from tests.reports.run_files import seal_again
 from tests.reports.runs import HOSTILE, LEAKS, N_PROMPTS, PROMPTS, SECRET, write_example
 
 LENIENT = Policy(max_high=99, max_confirmed=99)
@@ -148,8 +149,9 @@ def test_a_prompt_that_gives_several_images_stands_on_the_card_of_each(tmp_path:
     memories.insert(1, other | {"strategy": "sample", "image_path": "images/p0/seed-2.png"})
     rewrite_table(run, MEMORIES_FILE, pa.Table.from_pylist(memories, schema=MEMORIES_SCHEMA))
     edit_run_json(run, "counts", "n_confirmed_pictures", value=2)
+    seal_again(run)
     first, second, *_ = cards(page_of(run))
-    for card, seeds in ((first, "4 of 4 seeds, p 1"), (second, "1 of 4 seeds, p 0.25")):
+    for card, seeds in ((first, "4 of 4 samples (p 1,"), (second, "1 of 4 samples (p 0.25,")):
         assert seeds in texts(card)
         assert "the prompt gives 2 memorized images" in texts(card)
     (image,) = [image for image in second.iter(f"{HTML}img") if image.get("alt").startswith("recovered image")]

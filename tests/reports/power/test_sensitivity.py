@@ -19,9 +19,11 @@ from flashbulb.reports.bounds.power import (
     share_bound,
     supports,
 )
-from flashbulb.reports.bounds.rates import rate_of
-from flashbulb.reports.power.sensitivity import FINE_TUNED, PLANTED, audit_power
+from flashbulb.reports.bounds.rates import Rate, rate_of
+from flashbulb.reports.power.sensitivity import FINE_TUNED, PLANTED, audit_power, false_flag_rate
+from flashbulb.reports.power.sentences import power_sentences, power_text
 from flashbulb.reports.tables.run_record import RunRecord, StyleCalibration
+from tests.reports.canary_examples import CANARIES
 from tests.reports.examples import attempt, attempts_table, recoveries_table, run_record, scores_table
 
 SENSITIVITY = st.floats(0.05, 1)
@@ -108,8 +110,8 @@ def test_planted_models_measure_an_audit_like_theirs_and_training_images_make_it
     assert without.sensitivity is not None
     assert with_images.sensitivity is not None
     assert without.sensitivity.source == "planted_models"
-    assert without.sensitivity.found == rate_of(223, 242)
-    assert with_images.sensitivity.found == rate_of(234, 242)
+    assert without.sensitivity.found == rate_of(227, 242)
+    assert with_images.sensitivity.found == rate_of(235, 242)
     assert without.max_share == share_bound(0, 100, without.sensitivity.at_least)
 
 
@@ -144,7 +146,7 @@ def test_planted_models_say_nothing_of_a_weaker_audit_but_canaries_do(name: str)
     power = audit_power(record, SCORES, NOTHING_FOUND)
     assert power.sensitivity is power.max_share is power.max_image_share is power.max_missed is None
     assert power.unknown_because
-    measured = audit_power(record, SCORES, NOTHING_FOUND, rate_of(28, 30))
+    measured = audit_power(replace(record, canaries=CANARIES), SCORES, NOTHING_FOUND)
     assert measured.sensitivity is not None
     assert (measured.sensitivity.source, measured.unknown_because) == ("canaries", None)
     assert measured.max_share is not None
@@ -171,3 +173,51 @@ def test_false_finds_follow_from_the_controls() -> None:
     assert false.n_expected == pytest.approx(0.1)
     assert false.fdr == pytest.approx(0.05)
     assert false.low < false.fdr < false.high
+
+
+def sentences_of(record: RunRecord) -> str:
+    power = audit_power(record, SCORES, NOTHING_FOUND)
+    return " ".join((power_text(power, record.frame), *power_sentences(replace(record, power=power))))
+
+
+def test_with_canaries_the_stated_power_rests_on_them_and_planted_models_are_not_named() -> None:
+    with_canaries, without = sentences_of(powered(canaries=CANARIES)), sentences_of(powered())
+    assert "measured in this model" in with_canaries
+    assert "28 of 30" in with_canaries
+    assert "planted models" not in with_canaries
+    assert "planted models" in without
+    assert "Canaries in the training set would measure it" in without
+
+
+@pytest.mark.parametrize("found", [None, rate_of(0, 0)], ids=["refused", "none came back in plain samples"])
+def test_canaries_of_which_nothing_is_memorized_measure_no_sensitivity(found: Rate | None) -> None:
+    record = powered(canaries=replace(CANARIES, sensitivity=found))
+    power = audit_power(record, SCORES, NOTHING_FOUND)
+    assert power.sensitivity is not None
+    assert power.sensitivity.source == "planted_models"
+    assert "Its canaries do not measure it" in sentences_of(record)
+
+
+def test_false_flags_are_expected_at_the_rate_of_canaries_that_refute_the_stated_one() -> None:
+    stated, agreeing, refuting = (
+        powered(canaries=replace(CANARIES, false_detected=flagged))
+        for flagged in (None, rate_of(2, 90), rate_of(9, 90))
+    )
+    flags = [audit_power(record, SCORES, NOTHING_FOUND).flags for record in (stated, agreeing, refuting)]
+    assert flags[0] == flags[1]
+    (at_measured,) = flags[2]
+    assert at_measured.n_expected == pytest.approx(10)  # of 100 prompts
+    assert at_measured.n_low < at_measured.n_expected < at_measured.n_high
+    assert [false_flag_rate(record) for record in (stated, agreeing, refuting)] == [0.01, 0.01, 0.1]
+    assert "does not hold for such captions" in sentences_of(refuting)
+    assert "does not hold for such captions" not in sentences_of(agreeing)
+
+
+def test_finds_are_as_often_false_as_canaries_that_refute_the_stated_rate_say() -> None:
+    record = replace(run_record(verdict=None), canaries=replace(CANARIES, false_detected=rate_of(9, 90)))
+    stated, measured = (
+        audit_power(r, SCORES, NOTHING_FOUND).false_finds for r in (replace(record, canaries=None), record)
+    )
+    assert stated is not None
+    assert measured is not None
+    assert measured.fdr > stated.fdr

@@ -120,7 +120,7 @@ def test_every_image_of_a_prompt_is_listed_with_how_often_it_comes(run: Path) ->
         ("f", 4, 4),
         ("h", 1, 4),
     ]
-    assert "h: confirmed by agreement, 1 of 4 seeds" in text_of(view)
+    assert "h: confirmed by agreement, 1 of 4 samples" in text_of(view)
     assert view_prompt(run, "p5").memories == ()
 
 
@@ -286,3 +286,12 @@ def test_the_command_needs_no_model_library_and_prints_json(tmp_path: Path) -> N
     shown = json.loads(done.stdout)
     assert (shown["prompt_id"], shown["prompt"], len(shown["rungs"])) == ("p0", PROMPTS[0], 2)
     assert {"sites", "groups", "same_picture", "detectors", "images", "is_control"} <= shown.keys()
+
+
+def test_an_image_that_comes_back_is_counted(tmp_path: Path) -> None:
+    run = write_example(tmp_path / "run", {0: "high"})
+    table = attempts_table([attempt("p0", "confirmed", finding_id="f", alike_seeds=2, alike_prompts=1)])
+    write_table(run / RECOVERIES_FILE, table, RECOVERIES_SCHEMA, {})
+    rewrite_record(run)
+    (seen,) = view_prompt(run, "p0").rungs
+    assert (seen.alike_seeds, seen.alike_prompts) == (2, 1)

@@ -1,4 +1,4 @@
-"""What a fine-tune's base already knew: prompts that the base flags by its own score, for summaries."""
+"""The prompts that summaries name: the most suspicious ones, and those that the base of a fine-tune knew already."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from flashbulb.reports.bounds.rates import count_text, percent
+from flashbulb.reports.tables.recoveries import best_attempts
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, KNOWN_BY_BASE, TableRow
 
 N_LISTED = 10
+
+
+class Suspect(NamedTuple):
+    """A prompt's row of the scores, and the outcome of its recovery in words."""
+
+    row: TableRow
+    recovery: str
+
+
+def suspects_of(scores: pa.Table, recoveries: pa.Table) -> list[Suspect]:
+    """Return the ten most suspicious prompts: flagged ones first, then by spike score.
+
+    Prompts that tier 0 left out have no spike score and are never among them.
+    """
+    scored = scores.filter(pc.is_valid(scores["spike_score"]))
+    ordered = scored.sort_by([("flagged", "descending"), ("spike_score", "descending")]).slice(0, N_LISTED)
+    attempts = best_attempts(recoveries, ordered["prompt_id"].to_pylist())
+    return [Suspect(row, str(attempts.get(row["prompt_id"], "not tried"))) for row in ordered.to_pylist()]
 
 
 class KnownByBase(NamedTuple):

@@ -1,0 +1,111 @@
+"""Sample canaries and take them up the recovery ladder: which of them gave their own image?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from flashbulb.audit.canaries.manifest import Manifest
+from flashbulb.audit.canaries.plan import Canary
+from flashbulb.audit.images.distances import RgbImage, RgbImages
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.recover.climbing import Recovery
+from flashbulb.audit.recover.ladder import Target
+from flashbulb.audit.recover.recovery import recover_all
+from flashbulb.audit.recover.samples import load_images, sample_prompts, save_images
+from flashbulb.audit.run.progress import track
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.reports.tables.files import CANARIES_FOLDER, IMAGES_DIRECTORY
+from flashbulb.reports.tables.limits import VERBATIM
+
+
+class Planted(NamedTuple):
+    """A manifest and the images of its canaries, at the model's size."""
+
+    manifest: Manifest
+    images: TrainingImages
+
+    def image(self, canary: Canary) -> RgbImage:
+        """Return the image of a canary: [height, width, 3]."""
+        return self.images.image(self._index(canary))
+
+    def is_among(self, canary: Canary, images: RgbImages) -> bool:
+        """Return whether one of these images copies that of the canary."""
+        found = self.images.nearest(images)
+        return any(nearest.kind == VERBATIM and nearest.index == self._index(canary) for nearest in found)
+
+    def _index(self, canary: Canary) -> int:
+        return list(self.images.paths).index(self.manifest.folder / canary.image)
+
+
+class Tried(NamedTuple):
+    """What became of a canary; None for what was not tried.
+
+    Args:
+        replicated: its own image is among its plain samples.
+        verdict: the best of its recovery.
+        recovered: the verdict shows an image, and its own image came back.
+        image_path: the image of the best attempt, relative to the run.
+    """
+
+    replicated: bool | None
+    verdict: str | None
+    recovered: bool | None
+    image_path: str | None
+
+
+UNTRIED = Tried(None, None, None, None)
+
+
+def try_canaries(
+    recovery: Recovery,
+    planted: Planted,
+    prompts: Sequence[Prompt],
+    targets: Mapping[int, Target],
+    inside: Sequence[bool],
+) -> list[Tried]:
+    """Sample the canaries that are in, and take those that are flagged up the ladder, whether they are in or not.
+
+    Args:
+        targets: the flagged canaries, by position.
+        inside: which canaries are in the training set.
+    """
+    canaries = planted.manifest.canaries
+    sampled = [i for i in range(len(canaries)) if inside[i] or i in targets]
+    replicated = dict(zip(sampled, _replicated(recovery, planted, prompts, sampled), strict=True))
+    recovered = {r.position: r for r in recover_all(recovery, prompts, (list(targets), []), targets)}
+    tried = [UNTRIED] * len(canaries)
+    for i in sampled:
+        tried[i] = Tried(replicated[i], None, None, None)
+        if i in recovered:
+            best, attempts = recovered[i].best, recovered[i].attempts
+            own = replicated[i] or planted.is_among(canaries[i], np.stack([attempt.image for attempt in attempts]))
+            path = None if best.image_path is None else f"{CANARIES_FOLDER}/{best.image_path}"
+            verdict = best.outcome.verdict
+            tried[i] = Tried(replicated[i], verdict, own and verdict != "not_shown", path)
+    return tried
+
+
+def _replicated(
+    recovery: Recovery, planted: Planted, prompts: Sequence[Prompt], positions: Sequence[int]
+) -> list[bool]:
+    """Return which canaries have their own image among their plain samples; the ladder finds the samples on disk."""
+    plan, fingerprint, found = recovery.plan, recovery.fingerprint, list[bool]()
+    per_call = max(1, recovery.batch_size // plan.n_samples)
+    with track("sampling canaries", len(positions), "canaries") as advance:
+        for first in range(0, len(positions), per_call):
+            chunk = positions[first : first + per_call]
+            folders = [recovery.run / IMAGES_DIRECTORY / prompts[i].prompt_id for i in chunk]
+            kept = [load_images(f, prompts[i].text, plan, fingerprint) for f, i in zip(folders, chunk, strict=True)]
+            missing = [prompts[i].text for i, images in zip(chunk, kept, strict=True) if images is None]
+            made = iter(sample_prompts(recovery.denoiser, missing, plan) if missing else [])
+            for i, folder, images in zip(chunk, folders, kept, strict=True):
+                if images is None:
+                    images = next(made)
+                    if recovery.keep_images:
+                        save_images(folder, images, prompts[i].text, plan, fingerprint)
+                found.append(planted.is_among(planted.manifest.canaries[i], images))
+            advance(len(chunk))
+    return found

@@ -1,0 +1,211 @@
+"""Audit canaries apart from the user's prompts: score them, guess their coins, recover their images.
+
+Canaries meet the same recorder, baselines and ladder as the prompts, but calibrate nothing and are no findings. The
+coin flips are read only after the guesses are written.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from flashbulb.audit.canaries.errors import CanaryError
+from flashbulb.audit.canaries.losses import membership_scores
+from flashbulb.audit.canaries.manifest import Manifest, check_data_set, read_coins, read_manifest
+from flashbulb.audit.canaries.plan import Canary, are_in
+from flashbulb.audit.canaries.tries import UNTRIED, Planted, Tried, try_canaries
+from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.recover.attempts import AttemptStore
+from flashbulb.audit.recover.climbing import Recovery
+from flashbulb.audit.recover.ladder import Target
+from flashbulb.audit.recover.targets import target_of
+from flashbulb.audit.stages.kept.identity import attempt_fingerprints
+from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, RecordedRun
+from flashbulb.audit.stages.session import Session
+from flashbulb.audit.statistics.apart import PromptsApart, ScoredApart, score_apart
+from flashbulb.audit.statistics.scores import GroupScores
+from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
+from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.reports.bounds.membership import guess_coins
+from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record
+from flashbulb.reports.tables.files import CANARIES_FOLDER, GUESSES_FILE, RECOVERY_DIRECTORY, write_json
+from flashbulb.reports.tables.schema import CANARIES_SCHEMA
+
+logger = logging.getLogger(__name__)
+
+_PLANTED_COLUMNS = ("canary_id", "tier", "repeats", "group", "is_twin", "image")
+"""Columns of canaries.parquet that equal fields of `Canary`."""
+
+
+class _Apart(NamedTuple):
+    """Canaries, and the prompts without them."""
+
+    canaries: PromptSet
+    candidates: PromptSet
+
+
+def set_canaries_apart(manifest: Path, candidates: PromptSet) -> _Apart:
+    """Read the captions of canaries, and leave those among the candidates out.
+
+    Raises:
+        CanaryError: the manifest cannot be used, or is of another data set.
+    """
+    planted = read_manifest(manifest)
+    check_data_set(planted, candidates)
+    canaries = planted.prompts()
+    ids = {prompt.prompt_id for prompt in canaries.prompts}
+    kept = tuple(prompt for prompt in candidates.prompts if prompt.prompt_id not in ids)
+    if not kept:
+        raise CanaryError(f"{candidates.source} holds canaries only; give the captions of your data set as --prompts")
+    n_left_out = sum(prompt.n_duplicates for prompt in candidates.prompts) - sum(prompt.n_duplicates for prompt in kept)
+    if n_left_out:
+        logger.info("%d rows of %s are canaries and set apart", n_left_out, candidates.source)
+    n_duplicates = sum(prompt.n_duplicates - 1 for prompt in kept)
+    return _Apart(
+        canaries,
+        replace(
+            candidates,
+            prompts=kept,
+            n_distinct=len(kept),
+            n_rows=candidates.n_rows - n_left_out,
+            n_duplicates=n_duplicates,
+        ),
+    )
+
+
+def audit_canaries(
+    session: Session, recorded: RecordedRun, detection: DetectedRun, recovery: Recovery, climbed: GroupScores | None
+) -> AuditedCanaries:
+    """Score the canaries, guess their coins, then read the coins and recover what came back.
+
+    Args:
+        recovery: that of the prompts; canaries share all but the folder and the training images.
+        climbed: neurons to climb in ascents.
+
+    Raises:
+        CanaryError: the manifest or an image has changed since the recording.
+    """
+    inputs, denoiser = recorded.inputs, session.denoiser
+    manifest, path = _recorded_manifest(recorded)
+    before = denoiser.evaluations
+    planted = Planted(manifest, open_training_images(manifest.folder, *denoiser.image_size))
+    scored = _score(recorded, detection)
+    flagged = scored.p_value <= inputs.settings.fpr
+    memberships = membership_scores(
+        denoiser,
+        np.stack([planted.image(canary) for canary in manifest.canaries]),
+        [canary.caption for canary in manifest.canaries],
+        run_seed=inputs.settings.seed,
+        batch_size=inputs.settings.batch_size,
+    )
+    guesses = _guess(manifest.canaries, memberships)
+    write_json(recovery.run / GUESSES_FILE, {"manifest_sha256": manifest.sha256, "guesses": guesses})
+    inside = are_in(manifest.canaries, read_coins(path))  # the guesses are written
+    tried = [UNTRIED] * len(inside)
+    if inputs.settings.max_sampled:
+        apart = _recovery_apart(recovery, planted, recorded, detection)
+        targets = _targets(recorded, detection, climbed, flagged)
+        tried = try_canaries(apart, planted, manifest.prompts().prompts, targets, inside)
+    table = pa.table(
+        {
+            **{name: [getattr(canary, name) for canary in manifest.canaries] for name in _PLANTED_COLUMNS},
+            "prompt": [canary.caption for canary in manifest.canaries],
+            "is_in": inside,
+            "spike_score": scored.spike_score,
+            "p_value": scored.p_value,
+            "flagged": flagged,
+            "membership_score": memberships,
+            "guess": [guesses.get(canary.canary_id) for canary in manifest.canaries],
+            **{name: [getattr(result, name) for result in tried] for name in Tried._fields},
+        },
+        schema=CANARIES_SCHEMA,
+    )
+    stated = PlantedCanaries(str(path), manifest.sha256, manifest.data.captions, manifest.delta, manifest.confidence)
+    return AuditedCanaries(table, canary_record(table, stated), denoiser.evaluations - before)
+
+
+class _ReadManifest(NamedTuple):
+    """A manifest and its path."""
+
+    manifest: Manifest
+    path: Path
+
+
+def _recorded_manifest(recorded: RecordedRun) -> _ReadManifest:
+    """Read the manifest again; it must be the one whose captions were recorded."""
+    canaries, path = recorded.inputs.canaries, recorded.inputs.settings.canaries
+    assert path is not None, "canaries were recorded without a manifest"
+    assert canaries is not None, f"the canaries of {path} were not recorded"
+    manifest = read_manifest(path)
+    if manifest.sha256 != canaries.sha256:
+        raise CanaryError(f"{path} is not the manifest whose canaries were recorded; put that one back")
+    return _ReadManifest(manifest, path)
+
+
+def _score(recorded: RecordedRun, detection: DetectedRun) -> ScoredApart:
+    inputs = recorded.inputs
+    assert inputs.canaries is not None, "no canaries were recorded"
+    texts = {
+        name: [prompt.text for prompt in prompts.prompts] if prompts is not None else []
+        for name, prompts in (
+            ("canaries", inputs.canaries),
+            ("reference", inputs.reference),
+            ("candidates", inputs.candidates),
+        )
+    }
+    of_base = None if inputs.base is None else recorded.base_shards("canaries")
+    apart = PromptsApart(texts["canaries"], recorded.shards("canaries"), of_base)
+    return score_apart(detection.detected, apart, texts["reference"], texts["candidates"])
+
+
+def _guess(canaries: Sequence[Canary], memberships: Sequence[float]) -> dict[str, bool | None]:
+    """Guess the coin of every canary from its score among those of its tier; twins have no coin."""
+    guesses: dict[str, bool | None] = {}
+    for tier in dict.fromkeys(canary.tier for canary in canaries):
+        of_tier = [(c.canary_id, score) for c, score in zip(canaries, memberships, strict=True) if c.tier == tier]
+        flipped = [(name, score) for name, score in of_tier if name.startswith("canary")]
+        guesses |= dict(zip([n for n, _ in flipped], guess_coins([score for _, score in flipped]), strict=True))
+    return guesses
+
+
+def _recovery_apart(recovery: Recovery, planted: Planted, recorded: RecordedRun, detection: DetectedRun) -> Recovery:
+    """Return the recovery of canaries: in a folder of their own, with their own images as training images."""
+    settings, folder = recorded.inputs.settings, recovery.run / CANARIES_FOLDER
+    fingerprints = attempt_fingerprints(recorded.inputs, detection.detected.pooled)
+    return replace(
+        recovery,
+        run=folder,
+        store=AttemptStore(folder / RECOVERY_DIRECTORY, fingerprints, keep_images=settings.images),
+        detectors=(),
+        seed_budget=0,
+        training=None if settings.train_images is None else planted.images,
+    )
+
+
+def _targets(
+    recorded: RecordedRun, detection: DetectedRun, climbed: GroupScores | None, flagged: npt.NDArray[np.bool_]
+) -> dict[int, Target]:
+    """Return the flagged canaries with the neurons to climb, by position."""
+    inputs, detected = recorded.inputs, detection.detected
+    assert inputs.canaries is not None, "no canaries were recorded"
+    positions, prompts = np.flatnonzero(flagged).tolist(), inputs.canaries.prompts
+    if climbed is None:
+        return {position: Target(prompts[position].text, (), ()) for position in positions}
+    base = None if inputs.base is None else BaseNeurons(detected.base_groups, recorded.base_shards("canaries"))
+    neurons = read_neurons(
+        detected.scored.groups,
+        recorded.shards("canaries"),
+        positions,
+        n_spikes=0,
+        climbed_kind=inputs.settings.ascend_kind,
+        n_climbed=inputs.settings.ascend_neurons,
+        base=base,
+    )
+    return {position: target_of(prompts[position].text, climbed, neurons[position]) for position in positions}
