@@ -9,8 +9,11 @@ ERRORS_WITH_TRAINING_IMAGES = (
     "(README, What it does not prove).",
 )
 ERRORS_WITHOUT = (
-    "Without training images, confirmed was right in 0.972, 1.000 and 0.934 of the cases on three planted models, and "
-    "never given on a fourth (docs/recovery.md, Audits without training images).",
-    "On these four models 2.5 %, 3.1 %, 9.0 % and 0 of the controls gave an image: descriptions that leave little to "
-    "chance look like memory (docs/recovery.md).",
+    "Without training images, 69 of 69, 53 of 53, 56 of 56, 1 of 1 and 57 of 57 images confirmed on planted models "
+    "were training images. On the fourth, whose memories are weak, seven of eleven memorized images had a verdict "
+    "(docs/recovery.md, Audits without training images).",
+    "On these models 0 of 79, 0 of 65, 1 of 67, 0 of 34 and 2 of 62 controls gave an image, and two of the three are "
+    "training images (docs/recovery.md).",
+    "Where an image comes at few seeds, audits without training images find a quarter of what audits with them find "
+    "(README, How well it works).",
 )
