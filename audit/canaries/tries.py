@@ -14,7 +14,7 @@ from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovery import recover_all
-from flashbulb.audit.recover.samples import load_images, sample_prompts, save_images
+from flashbulb.audit.recover.samples import load_or_sample
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.tables.files import CANARIES_FOLDER, IMAGES_DIRECTORY
@@ -97,15 +97,9 @@ def _replicated(
     with track("sampling canaries", len(positions), "canaries") as advance:
         for first in range(0, len(positions), per_call):
             chunk = positions[first : first + per_call]
-            folders = [recovery.run / IMAGES_DIRECTORY / prompts[i].prompt_id for i in chunk]
-            kept = [load_images(f, prompts[i].text, plan, fingerprint) for f, i in zip(folders, chunk, strict=True)]
-            missing = [prompts[i].text for i, images in zip(chunk, kept, strict=True) if images is None]
-            made = iter(sample_prompts(recovery.denoiser, missing, plan) if missing else [])
-            for i, folder, images in zip(chunk, folders, kept, strict=True):
-                if images is None:
-                    images = next(made)
-                    if recovery.keep_images:
-                        save_images(folder, images, prompts[i].text, plan, fingerprint)
-                found.append(planted.is_among(planted.manifest.canaries[i], images))
+            texts = {recovery.run / IMAGES_DIRECTORY / prompts[i].prompt_id: prompts[i].text for i in chunk}
+            sampled = load_or_sample(recovery.denoiser, texts, plan, fingerprint, keeps=recovery.keep_images)
+            canaries = (planted.manifest.canaries[i] for i in chunk)
+            found += [planted.is_among(canary, images) for canary, images in zip(canaries, sampled, strict=True)]
             advance(len(chunk))
     return found

@@ -16,7 +16,7 @@ from PIL import Image
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, tile_distances
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.samples import SamplePlan, load_images, sample_prompts, save_images
+from flashbulb.audit.recover.samples import SamplePlan, load_or_sample
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.blocks import block_means, lower_bounds
 from flashbulb.audit.training_images.matching import FINE_SIDE, MIN_ZNCC, luma, shrink, zncc
@@ -99,18 +99,8 @@ def count_recurring(images: Sequence[RgbImage]) -> list[int]:
 
 def _sample(denoiser: Denoiser, prompts: Sequence[Prompt], how: OrdinaryPlan) -> RgbImages:
     """Return the image of each prompt, [prompt, height, width, 3]: from disk, or else sampled in one batch and kept."""
-    folders = [how.run / IMAGES_DIRECTORY / prompt.prompt_id for prompt in prompts]
-    images = [
-        load_images(folder, prompt.text, how.plan, how.fingerprint)
-        for folder, prompt in zip(folders, prompts, strict=True)
-    ]
-    missing = [position for position, found in enumerate(images) if found is None]
-    sampled = sample_prompts(denoiser, [prompts[position].text for position in missing], how.plan) if missing else []
-    for position, image in zip(missing, sampled, strict=True):
-        images[position] = image
-        if how.keep_images:
-            save_images(folders[position], image, prompts[position].text, how.plan, how.fingerprint)
-    return np.concatenate([image for image in images if image is not None])
+    texts = {how.run / IMAGES_DIRECTORY / prompt.prompt_id: prompt.text for prompt in prompts}
+    return np.concatenate(load_or_sample(denoiser, texts, how.plan, how.fingerprint, keeps=how.keep_images))
 
 
 def _shrunk(image: RgbImage) -> RgbImage:

@@ -14,11 +14,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 
-import numpy as np
-
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, seed_agreement
 from flashbulb.audit.recover.climbing import Climbing, Recovery
-from flashbulb.audit.recover.samples import load_images, sample_prompts, save_images
+from flashbulb.audit.recover.samples import load_images, sample_and_keep
 from flashbulb.audit.run.progress import track
 from flashbulb.reports.bounds.replication import N_LOOKS
 from flashbulb.reports.tables.limits import VERBATIM
@@ -79,9 +77,9 @@ def sample_(recovery: Recovery, prompts: Sequence[Climbing], n: int) -> None:
         with track("sampling", len(rows), "prompts") as advance:
             for start in range(0, len(rows), per_call):
                 chunk = rows[start : start + per_call]
-                sampled = sample_prompts(recovery.denoiser, [one.prompt.text for one in chunk], plan, first)
+                texts = {one.folder: one.prompt.text for one in chunk}
+                keeps, fingerprint = recovery.keep_images, recovery.fingerprint
+                sampled = sample_and_keep(recovery.denoiser, texts, plan, fingerprint, first, keeps=keeps)
                 for climbing, images in zip(chunk, sampled, strict=True):
-                    climbing.add_samples(np.asarray(images))
-                    if recovery.keep_images:
-                        save_images(climbing.folder, images, climbing.prompt.text, plan, recovery.fingerprint, first)
+                    climbing.add_samples(images)
                 advance(len(chunk))

@@ -12,6 +12,7 @@ from flashbulb.audit.settings.shared import (
     AllowPickle,
     AscentSiteKind,
     Autoencoder,
+    Checkpointing,
     ClipSkip,
     Configs,
     DenoiserFile,
@@ -76,11 +77,7 @@ class DiscoverSettings(TrainingImageSettings):
     batch_size: Annotated[
         int, Field(ge=1, description="Ascents per call of the denoiser."), Option("Machine", changes_result=False)
     ] = 48
-    checkpointing: Annotated[
-        bool,
-        Field(description="Use gradient checkpointing: less memory, more time."),
-        Option("Ascents", changes_result=False),
-    ] = False
+    checkpointing: Checkpointing = False
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
     offload: OffloadName = None

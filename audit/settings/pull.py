@@ -11,6 +11,7 @@ from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
     AllowPickle,
     Autoencoder,
+    Checkpointing,
     ClipSkip,
     Configs,
     DenoiserFile,
@@ -73,11 +74,7 @@ class PullSettings(Settings):
     batch_size: Annotated[
         int, Field(ge=1, description="Images per call of the denoiser."), Option("Machine", changes_result=False)
     ] = 32
-    checkpointing: Annotated[
-        bool,
-        Field(description="Use gradient checkpointing: less memory, more time."),
-        Option("Ascents", changes_result=False),
-    ] = False
+    checkpointing: Checkpointing = False
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
     device: Device = "auto"
     offload: OffloadName = None

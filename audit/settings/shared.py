@@ -80,6 +80,11 @@ AllowPickle = Annotated[
     Field(description="Allow pickled weights; loading them can run code, so use it only for weights you trust."),
     Option("Machine", changes_result=False, only_typed=True, can_run_code=True),
 ]
+Checkpointing = Annotated[
+    bool,
+    Field(description="Use gradient checkpointing: less memory, more time."),
+    Option("Ascents", changes_result=False),
+]
 ClipSkip = Annotated[
     int | None,
     Field(
