@@ -7,14 +7,9 @@ import pytest
 
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.attempts import AttemptStore
-from flashbulb.audit.recover.climbing import Recovery
-from flashbulb.audit.recover.ladder import Target
-from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
-from flashbulb.audit.recover.strategies.sample import Sample
-from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.training_images.nearest import Nearest
+from tests.audit.samplings import recover_by_samples
 
 PLAN = SamplePlan(run_seed=3, n_samples=2, num_inference_steps=2, guidance_scale=7.5)
 PER_IMAGE = 4  # UE: two steps, guided
@@ -46,23 +41,18 @@ class Copied:
 def recover(toy_pipe, tmp_path):
     def run(budget, copied=(), name="run", keep_images=True, batch_size=4):
         denoiser = open_denoiser(toy_pipe)
-        folder = tmp_path / name
-        recovery = Recovery(
-            denoiser=denoiser,
-            strategies=[Sample(denoiser, Verifier(denoiser, VerifyPlan(3, 2, 2, 4)), PLAN)],
-            store=AttemptStore(folder / "recovery", {"sample": "x"}, keep_images=keep_images),
-            detectors=(),
-            training=Copied(copied),
-            plan=PLAN,
-            run=folder,
-            fingerprint="f",
+        before = denoiser.evaluations
+        recovered = recover_by_samples(
+            denoiser,
+            tmp_path / name,
+            PLAN,
+            PROMPTS,
+            (FLAGGED, CONTROLS),
             keep_images=keep_images,
             batch_size=batch_size,
             seed_budget=budget,
+            training=Copied(copied),
         )
-        before = denoiser.evaluations
-        targets = {i: Target(text, (), ()) for i, text in enumerate(TEXTS)}
-        recovered = recover_all(recovery, PROMPTS, (FLAGGED, CONTROLS), targets)
         return recovered, denoiser.evaluations - before
 
     return run

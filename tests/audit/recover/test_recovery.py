@@ -9,9 +9,6 @@ from PIL import Image
 
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.attempts import AttemptStore
-from flashbulb.audit.recover.ladder import Target
-from flashbulb.audit.recover.recovery import Recovery, recover_all
 from flashbulb.audit.recover.samples import (
     SamplePlan,
     image_name,
@@ -20,8 +17,7 @@ from flashbulb.audit.recover.samples import (
     sample_prompts,
     save_images,
 )
-from flashbulb.audit.recover.strategies.sample import Sample
-from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from tests.audit.samplings import recover_by_samples
 from tests.tolerances import IMAGE_LEVELS
 
 PLAN = SamplePlan(run_seed=3, n_samples=2, num_inference_steps=2, guidance_scale=7.5)
@@ -90,24 +86,9 @@ def test_plan_counts_both_halves_of_guidance(toy_pipe):
     assert replace(PLAN, guidance_scale=1.0).evaluations(denoiser) == 2 * 2
 
 
-def sampled(pipe, run, positions=((1, 0), (3,)), *, keep_images=True, batch_size=4, seed_budget=0, training=None):
+def sampled(pipe, run, positions=((1, 0), (3,)), **changes):
     """Recovery that tries nothing but sampling."""
-    denoiser = open_denoiser(pipe)
-    recovery = Recovery(
-        denoiser=denoiser,
-        strategies=[Sample(denoiser, Verifier(denoiser, VerifyPlan(3, 2, 2, 4)), PLAN)],
-        store=AttemptStore(run / "recovery", {"sample": "x"}, keep_images=keep_images),
-        detectors=(),
-        training=training,
-        plan=PLAN,
-        run=run,
-        fingerprint="f",
-        keep_images=keep_images,
-        batch_size=batch_size,
-        seed_budget=seed_budget,
-    )
-    targets = {i: Target(prompt.text, (), ()) for i, prompt in enumerate(PROMPTS)}
-    return recover_all(recovery, PROMPTS, positions, targets)
+    return recover_by_samples(open_denoiser(pipe), run, PLAN, PROMPTS, positions, **changes)
 
 
 def outcomes(recovered):

@@ -5,16 +5,11 @@ import pytest
 
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.attempts import AttemptStore
-from flashbulb.audit.recover.climbing import Recovery
-from flashbulb.audit.recover.ladder import Target
-from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan, save_images
-from flashbulb.audit.recover.strategies.sample import Sample
-from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.stages.results.recovery_tables import memories_table, recoveries_table
 from flashbulb.reports.checks.outcomes import check_memories, check_outcomes
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+from tests.audit.samplings import recover_by_samples
 
 N_FLAGGED, N_CONTROLS, N_SAMPLES = 12, 12, 6
 PLAN = SamplePlan(run_seed=3, n_samples=N_SAMPLES, num_inference_steps=2, guidance_scale=7.5)
@@ -33,21 +28,7 @@ def recover(toy_pipe, tmp_path):
                 samples[4] = samples[1]
             save_images(tmp_path / IMAGES_DIRECTORY / prompt.prompt_id, samples, prompt.text, PLAN, "f")
         denoiser = open_denoiser(toy_pipe)
-        recovery = Recovery(
-            denoiser=denoiser,
-            strategies=[Sample(denoiser, Verifier(denoiser, VerifyPlan(3, 2, 2, 4)), PLAN)],
-            store=AttemptStore(tmp_path / "recovery", {"sample": "x"}, keep_images=True),
-            detectors=(),
-            training=None,
-            plan=PLAN,
-            run=tmp_path,
-            fingerprint="f",
-            keep_images=True,
-            batch_size=6,
-            seed_budget=0,
-        )
-        targets = {i: Target(prompt.text, (), ()) for i, prompt in enumerate(PROMPTS)}
-        return recover_all(recovery, PROMPTS, (FLAGGED, CONTROLS), targets)
+        return recover_by_samples(denoiser, tmp_path, PLAN, PROMPTS, (FLAGGED, CONTROLS), batch_size=6)
 
     return run
 

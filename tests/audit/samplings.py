@@ -1,0 +1,48 @@
+"""Recovery that tries nothing but plain samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.recover.attempts import AttemptStore
+from flashbulb.audit.recover.climbing import Recovery
+from flashbulb.audit.recover.ladder import Target
+from flashbulb.audit.recover.recovered import Recovered
+from flashbulb.audit.recover.recovery import recover_all
+from flashbulb.audit.recover.samples import SamplePlan
+from flashbulb.audit.recover.strategies.sample import Sample
+from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+
+
+def recover_by_samples(
+    denoiser: Denoiser,
+    run: Path,
+    plan: SamplePlan,
+    prompts: Sequence[Prompt],
+    positions: tuple[Sequence[int], Sequence[int]],
+    *,
+    keep_images: bool = True,
+    batch_size: int = 4,
+    seed_budget: int = 0,
+    training: Any = None,
+) -> list[Recovered]:
+    """Sample the flagged prompts and the controls, and judge them."""
+    recovery = Recovery(
+        denoiser=denoiser,
+        strategies=[Sample(denoiser, Verifier(denoiser, VerifyPlan(3, 2, 2, 4)), plan)],
+        store=AttemptStore(run / "recovery", {"sample": "x"}, keep_images=keep_images),
+        detectors=(),
+        training=training,
+        plan=plan,
+        run=run,
+        fingerprint="f",
+        keep_images=keep_images,
+        batch_size=batch_size,
+        seed_budget=seed_budget,
+    )
+    targets = {i: Target(prompt.text, (), ()) for i, prompt in enumerate(prompts)}
+    return recover_all(recovery, prompts, positions, targets)
