@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
+from flashbulb.audit.cli.replay import load_replay
 from flashbulb.audit.cli.shell.options import Force, Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, run_document
 from flashbulb.audit.planted.paths import IMAGES
@@ -18,7 +19,12 @@ from flashbulb.audit.settings import PullSettings, SettingsError, default_run_na
 @app.command()
 @takes(options_of(PullSettings))
 def pull(
+    context: typer.Context,
     *,
+    replay: Annotated[
+        Path | None,
+        in_panel("Inputs", "Take all settings from this finished pull; options on the command line override them."),
+    ] = None,
     force: Force = False,
     gate: Annotated[bool, in_panel("Output", "Exit with 1 if an image is out.")] = False,
     as_json: Json = False,
@@ -35,16 +41,18 @@ def pull(
 
     Example: flashbulb pull ./my-pipeline images/ --controls never-trained/ --out runs/pulled
     Example: flashbulb pull ./my-pipeline images/ --controls never-trained/ --budget 100000 --gate
+    Example: flashbulb pull ./next-checkpoint --replay runs/pulled --out runs/pulled-next
 
     Exit codes: 0 the pull ended, whatever came out; with --gate, 1 an image is out; 2 error in options, settings or
     files; 3 the result cannot be trusted; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
-        settings = _build_settings(options)
+        replayed = None if replay is None else load_replay(context, replay, PullSettings)
+        settings = _build_settings(options) if replayed is None else replayed.settings
         from flashbulb.audit.stages.pull import run_pull
 
         with lines_to_stderr(as_json):
-            record = run_pull(settings, force=force)
+            record = run_pull(settings, force=force, replayed=replayed)
         if as_json:
             print_json(run_document(settings.out))
         if gate and record.n_out:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flashbulb.audit.cli.shell.layers import COMMAND_LINE_ONLY, command_line_parameters, option_name
 from flashbulb.audit.cli.shell.options import chosen_settings
-from flashbulb.audit.settings import AuditSettings, SettingsError
+from flashbulb.audit.settings import AuditSettings, DiscoverSettings, SettingsError
 from flashbulb.audit.stages.kept.replay import Replay, Settings
 from flashbulb.reports.tables.files import RunFileError
 
@@ -47,12 +47,16 @@ def load_replay(context: Any, run: Path, model: type[Settings]) -> Replay[Settin
 
 def _read(run: Path, model: type[Settings]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Read the settings and the identity of a finished run."""
+    from flashbulb.reports.pull.record import load_pull
     from flashbulb.reports.tables.record_files import read_content
     from flashbulb.reports.tables.run_record import load_run
     from flashbulb.reports.views.discovery import load_discovery
 
     try:
-        settings = load_run(run).settings if model is AuditSettings else load_discovery(run).settings
+        if model is AuditSettings:
+            settings = load_run(run).settings
+        else:
+            settings = load_discovery(run).settings if model is DiscoverSettings else load_pull(run).settings
         identity = read_content(run, "run").get("identity")
     except RunFileError as error:
         raise SettingsError(f"--replay: {error}") from error

@@ -23,6 +23,7 @@ from flashbulb.audit.run.progress import Stopwatch, track
 from flashbulb.audit.settings import PullSettings, SettingsError
 from flashbulb.audit.stages.claim import status_on_failure
 from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.pull import GivenImages, PullSession, write_pull_results
 from flashbulb.audit.training_images.nearest import TrainingImages
@@ -36,7 +37,7 @@ logger = logging.getLogger(__name__)
 PULL_DIRECTORY = "pull"
 
 
-def run_pull(settings: PullSettings, *, force: bool) -> PullRecord:
+def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettings] | None = None) -> PullRecord:
     """Rank the images, pull at the best ranked until the budget is spent, and print which came out.
 
     An interrupted pull is resumed.
@@ -52,6 +53,8 @@ def run_pull(settings: PullSettings, *, force: bool) -> PullRecord:
     denoiser.require("pull")
     examine_model(settings, denoiser, ())
     identity = _identity(settings, loaded)
+    if replayed is not None:
+        replayed.compare_inputs(identity)
     with RunDirectory.open(settings.out, identity, force=force) as run, status_on_failure(run):
         run.update(status=PULL_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from flashbulb.audit.run.directory import RECORDING, flatten_json
-from flashbulb.audit.settings import AuditSettings, DiscoverSettings, SettingsError
+from flashbulb.audit.settings import AuditSettings, DiscoverSettings, PullSettings, SettingsError
 
 logger = logging.getLogger(__name__)
 
-Settings = TypeVar("Settings", AuditSettings, DiscoverSettings)
+Settings = TypeVar("Settings", AuditSettings, DiscoverSettings, PullSettings)
 _PROMPT_FILES = {"prompts_sha256": ("prompts",), "reference_sha256": ("reference", "calibration")}
 _SHAPED_BY = {
     **_PROMPT_FILES,
@@ -48,7 +48,7 @@ class Replay(Generic[Settings]):
         Raises:
             SettingsError: a prompt file that the command line does not name has another hash. Names both hashes.
         """
-        saved = self.identity.get(RECORDING, self.identity)  # a discovery has no stages
+        saved = self.identity.get(RECORDING, self.identity)  # a discovery and a pull have no stages
         old: dict[str, Any] = flatten_json(saved)
         new: dict[str, Any] = flatten_json(identity)
         for key in sorted({*old, *new}):

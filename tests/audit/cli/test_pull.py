@@ -178,3 +178,23 @@ def test_a_model_without_images_is_refused(given: Given, tmp_path: Path) -> None
     answer = run_flashbulb("pull", given.model, given.images, "--out", given.images)
     assert "choose another --out" in error_line(answer)
     assert digests(given.images) == before
+
+
+def test_a_replayed_pull_gives_the_same_result_and_can_take_another_model(
+    given: Given, pulled: Pulled, tmp_path: Path
+) -> None:
+    answer = run_flashbulb("pull", "--replay", pulled.run, "--out", tmp_path / "again")
+    assert answer.code == 0, answer.err
+    original, replayed = run_json(pulled.run), run_json(tmp_path / "again")
+    assert replayed["settings"] == original["settings"] | {"out": str(tmp_path / "again")}
+    pd.testing.assert_frame_equal(table_of(tmp_path / "again"), table_of(pulled.run), check_exact=True)
+    other = run_flashbulb("pull", tmp_path / "none", "--replay", pulled.run, "--out", tmp_path / "other")
+    assert other.code == 2
+    assert str(tmp_path / "none") in error_line(other)
+
+
+def test_only_a_finished_pull_can_be_replayed_as_one(pulled: Pulled, tmp_path: Path) -> None:
+    for command, run in (("pull", tmp_path / "none"), ("discover", pulled.run), ("audit", pulled.run)):
+        answer = run_flashbulb(command, "--replay", run, "--out", tmp_path / "again")
+        assert (answer.code, "--replay" in error_line(answer)) == (2, True)
+        assert not (tmp_path / "again").exists()
