@@ -48,6 +48,7 @@ def writing_commands(toys: Toys) -> list[Command]:
         Command("detect", "recorded", ("detect", "run", "--fpr", 0.2)),
         Command("calibrate", None, ("calibrate", *_calibration(toys)), can_force=True),
         Command("discover", None, ("discover", toys.searched, *searched, *images), can_force=True),
+        Command("pull", None, ("pull", toys.model, toys.training, "--no-examine", "--out", "out"), can_force=True),
         Command("ablate", None, ("ablate", toys.model, *ablated, *SAMPLING), can_force=True),
         Command("localize", "audited", ("localize", "run", *localized)),
         Command("record", None, ("record", *toys.recording()), can_force=True),
