@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import wait
+from pathlib import Path
 
 import torch
 
+from flashbulb.audit.execute.messages import Advanced, Done, Failed, Message, Ready, Said
 from flashbulb.audit.execute.spec import RecorderSpec
-from flashbulb.audit.execute.worker import Advanced, Done, Failed, Message, Ready, Said, work
+from flashbulb.audit.execute.worker import Place, work
 from flashbulb.audit.record.recorder import Plan, Shard
 from flashbulb.audit.run.progress import Advance
 from flashbulb.reports.tables.files import PART_SUFFIX
@@ -23,7 +26,7 @@ logger = logging.getLogger(__name__)
 MAX_LOSSES = 3
 """Workers that one shard may lose; each of several may meet an accident, but all of them have a reason."""
 _GRACE = 5.0  # seconds for a process that has closed its connection to end
-_CONTEXT = get_context("spawn")  # a forked process cannot use CUDA, nor the threads of torch
+_CONTEXT = get_context("forkserver")  # a fork of this process could use neither CUDA nor the threads of torch
 
 
 class WorkersLost(RuntimeError):  # noqa: N818
@@ -38,9 +41,11 @@ class _Worker:
         self.number, self.is_ready, self.heard = number, False, time.monotonic()
         self.shard: Shard | None = None
         self.n_done = 0  # prompts of the shard
-        self.process = _CONTEXT.Process(target=work, args=(spec, number, n_threads, theirs), daemon=True)
+        place = Place(Path.cwd(), _umask(), n_threads, number)
+        self.process = _CONTEXT.Process(target=work, args=(place, theirs), daemon=True)
         self.process.start()
         theirs.close()  # so that the connection ends with the worker
+        self.connection.send(spec)
 
     @property
     def is_idle(self) -> bool:
@@ -70,6 +75,12 @@ class _Worker:
         return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
 
 
+def _umask() -> int:
+    before = os.umask(0o077)
+    os.umask(before)
+    return before
+
+
 class LocalWorkers:
     """Processes that record shards, started when there are shards for them.
 
@@ -78,8 +89,9 @@ class LocalWorkers:
     """
 
     def __init__(self, spec: RecorderSpec, n_workers: int, timeout: float) -> None:
-        self._spec, self._n_workers, self._timeout = spec, n_workers, timeout
+        self._spec, self._n_workers, self.timeout = spec, n_workers, timeout
         self._n_threads = max(1, torch.get_num_threads() // n_workers)
+        _CONTEXT.set_forkserver_preload(["flashbulb.audit.execute.preloaded"])
         self._workers: list[_Worker] = []
         self._waiting: deque[Shard] = deque()
         self._losses: Counter[int | None] = Counter()  # by shard; None while a worker starts
@@ -110,7 +122,7 @@ class LocalWorkers:
                 for message in worker.messages():
                     self._take(worker, message, advance)
                 if worker in self._workers and not worker.is_idle and self._is_silent(worker):
-                    self._lose(worker, f"has not answered for {self._timeout:g} s", advance)
+                    self._lose(worker, f"has not answered for {self.timeout:g} s", advance)
 
     def end(self) -> None:
         """End every worker at once; a shard that is not written whole is not written at all."""
@@ -144,7 +156,7 @@ class LocalWorkers:
                 self._lose(worker, None, advance)
 
     def _is_silent(self, worker: _Worker) -> bool:
-        return time.monotonic() - worker.heard > self._timeout
+        return time.monotonic() - worker.heard > self.timeout
 
     def _lose(self, worker: _Worker, silence: str | None, advance: Advance) -> None:
         """Let another worker record the shard of this one.

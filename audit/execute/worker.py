@@ -1,4 +1,7 @@
-"""A process that records the shards it is given: it ends with the process that started it, however that ends."""
+"""A process that records the shards it is given: it ends with the process that started it, however that ends.
+
+It imports torch and its kin only when its log is set up.
+"""
 
 from __future__ import annotations
 
@@ -7,73 +10,68 @@ import os
 import signal
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Thread
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-import torch
+from flashbulb.audit.execute.messages import Advanced, Done, Failed, Ready, Said
+from flashbulb.audit.run.logs import silence_imports
 
-from flashbulb.audit.execute.spec import RecorderSpec
-from flashbulb.audit.model.loading import flushed_denormals
-
-
-class Ready(NamedTuple):
-    """The worker has loaded its model."""
+if TYPE_CHECKING:
+    from flashbulb.audit.execute.spec import RecorderSpec
 
 
-class Advanced(NamedTuple):
-    """So many more prompts of the shard are done."""
-
-    n: int
-
-
-class Done(NamedTuple):
-    """The shard is written."""
-
-
-class Said(NamedTuple):
-    """A line for the log."""
-
-    level: int
-    text: str
-
-
-class Failed(NamedTuple):
-    """The worker ends with an error that another worker would meet as well."""
-
-    error: Exception
-
-
-Message = Ready | Advanced | Done | Said | Failed
-
-
-def work(spec: RecorderSpec, number: int, n_threads: int, connection: Connection) -> None:
-    """Record the shards that come over the connection until it closes.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker runs, as the process that started it.
 
     Args:
-        number: of this worker, from 0, which chooses its device where there are several.
-        n_threads: threads of the CPU that this worker uses.
+        folder: current directory, to which paths are relative.
+        umask: rights that its files do not give.
+        n_threads: threads of the CPU that it uses.
+        number: of the worker, from 0, which chooses its GPU where there are several.
     """
+
+    folder: Path
+    umask: int
+    n_threads: int
+    number: int
+
+
+def work(place: Place, connection: Connection) -> None:
+    """Receive what builds a recorder, then record the shards that come over the connection until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that started this decides
     Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, handlers=[_Forwarded(connection)], force=True)
-    torch.set_num_threads(n_threads)
-    if spec.device == "cuda":
-        torch.cuda.set_device(number % torch.cuda.device_count())
+    silence_imports()
+    os.chdir(place.folder)
+    os.umask(place.umask)
     with suppress(EOFError, BrokenPipeError):  # nobody listens any longer
         try:
-            with flushed_denormals(), spec.opened() as recorder:
-                connection.send(Ready())
-                while True:
-                    shard = connection.recv()
-                    recorder.record_shards([shard], lambda n=1, remark="": connection.send(Advanced(n)))
-                    connection.send(Done())
+            _record(connection.recv(), place, connection)
         except (EOFError, BrokenPipeError):
             raise
         except Exception as error:  # the outermost boundary of the process
-            error.add_note(f"in worker {number}:\n{traceback.format_exc()}")
+            error.add_note(f"in worker {place.number}:\n{traceback.format_exc()}")
             connection.send(Failed(error))
+
+
+def _record(spec: RecorderSpec, place: Place, connection: Connection) -> None:
+    import torch
+
+    from flashbulb.audit.model.loading import flushed_denormals
+
+    torch.set_num_threads(place.n_threads)
+    if spec.device == "cuda":
+        torch.cuda.set_device(place.number % torch.cuda.device_count())
+    with flushed_denormals(), spec.opened() as recorder:
+        connection.send(Ready())
+        while True:
+            recorder.record_shards([connection.recv()], lambda n=1, remark="": connection.send(Advanced(n)))
+            connection.send(Done())
 
 
 def _end_with_parent() -> None:

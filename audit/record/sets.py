@@ -76,7 +76,12 @@ def record_set(
     n_done = sum(len(shard.prompts) for shard in shards if shard.index in done)
     with track(stage, sum(len(shard.prompts) for shard in shards), "prompts", done=n_done) as advance:
         executor.record_shards([shard for shard in shards if shard.index not in done], advance)
-    manifests = [read_manifest(folder / STEP_FOLDER / f"part-{shard.index:05d}.parquet") for shard in shards]
+    return summarize(folder, n_shards, part)
+
+
+def summarize(folder: Path, n_shards: int, part: Part = WHOLE) -> Recorded:
+    """Return where a recorded set is, and what its shards, or those of one part, say that they cost."""
+    manifests = [read_manifest(folder / STEP_FOLDER / f"part-{index:05d}.parquet") for index in part.indices(n_shards)]
     n_truncated, n_evaluations = (
         sum(int(str(m.entries[entry])) for m in manifests) for entry in ("n_truncated", "n_evaluations")
     )
