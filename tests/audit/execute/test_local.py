@@ -29,7 +29,7 @@ PATIENT = 300.0
 
 
 def prompts() -> list[Prompt]:
-    return [Prompt(f"id-{i:02d}", f"a star over the sea, number {i}", i, {}, 1) for i in range(N_PROMPTS)]
+    return [Prompt(f"id-{i:02d}", f"a star over the sea, number {i}", "prompts.txt", i, 1) for i in range(N_PROMPTS)]
 
 
 class Lost(NamedTuple):
