@@ -75,11 +75,12 @@ def test_workers_record_what_one_process_records(inputs, whole, tmp_path):
 
 
 def test_a_killed_coordinator_leaves_no_worker_and_the_same_command_finishes_the_run(inputs, tmp_path):
-    many = text_file(tmp_path / "many.txt", [f"a star over the sea, number {i}" for i in range(60)])
+    many = text_file(tmp_path / "many.txt", [f"a star over the sea, number {i}" for i in range(12)])
     options = recording(inputs._replace(prompts=many), tmp_path / "run", "--shard-size", "1", "--workers", "2")
     before = set(psutil.Process().children(recursive=True))
     first = fork_flashbulb("record", *options, environment=ONE_THREAD)
     wait_for(tmp_path / "run" / "activations" / "candidates" / "step" / "part-00000.json", first)
+    first.send_signal(signal.SIGSTOP)
     assert "is held by process" in refused("record", *options)  # a second coordinator
     started = set(psutil.Process().children(recursive=True)) - before
     workers = [process for process in started if process.pid != first.process.pid]
@@ -91,7 +92,7 @@ def test_a_killed_coordinator_leaves_no_worker_and_the_same_command_finishes_the
     assert fork_flashbulb("record", *options, environment=ONE_THREAD).wait().code == 0
     assert run_json(tmp_path / "run")["status"] == "recorded"
     assert kept.items() <= shards(tmp_path / "run").items()
-    assert len(shards(tmp_path / "run")) == 4 * (60 + len(REFERENCE))
+    assert len(shards(tmp_path / "run")) == 4 * (12 + len(REFERENCE))
     assert not list((tmp_path / "run").rglob("*.part"))
 
 
