@@ -22,6 +22,7 @@ from flashbulb.audit.cli.shell.command import EXIT_USAGE, NAME, CommandLine, Roo
 from flashbulb.audit.cli.shell.output import print_text
 from flashbulb.audit.cli.shell.shortage import describe_shortage
 from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_interrupted
+from flashbulb.audit.run.logs import silence_imports
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 
@@ -96,8 +97,8 @@ def _set_up_logging(verbose: bool) -> None:
     )
     logging.getLogger("flashbulb").setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("PIL").setLevel(logging.INFO)  # its debug messages repeat the metadata of untrusted images
-    for library in () if verbose else ("torchao", "torch.utils._pytree"):  # at import, it names kernels that it lacks
-        logging.getLogger(library).setLevel(logging.ERROR)
+    if not verbose:
+        silence_imports()
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "debug" if verbose else "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

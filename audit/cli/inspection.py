@@ -79,7 +79,7 @@ def sites(*, as_json: Json = False, **options: Any) -> None:
     """
     with errors_as_lines():
         from flashbulb.audit.additions.chosen import ChosenModel
-        from flashbulb.audit.stages.sites import list_sites
+        from flashbulb.audit.additions.sites import list_sites
         from flashbulb.reports.views.audit_plan import offer_line
         from flashbulb.reports.views.terminal import print_sites
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.audit import ReplayOf, exit_with_verdict, read_request
-from flashbulb.audit.cli.shell.options import Force, Gate, Json, chosen_settings, options_of, takes
+from flashbulb.audit.cli.shell.options import Force, Gate, Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_lines, print_text, run_document
 from flashbulb.audit.settings import (
     ActivationSettings,
@@ -22,11 +22,27 @@ from flashbulb.audit.settings import (
 )
 from flashbulb.reports.views.text import visible_text
 
+if TYPE_CHECKING:
+    from flashbulb.audit.run.directory import RunDirectory
+
 
 @app.command()
 @takes(options_of(RecordingSettings))
 def record(
-    context: typer.Context, *, replay: ReplayOf = None, force: Force = False, as_json: Json = False, **options: Any
+    context: typer.Context,
+    *,
+    shard: Annotated[
+        str | None,
+        in_panel(
+            "Machine",
+            "Record only every n-th shard, from the i-th on (i/n, as 2/4), into OUT.shards, for `flashbulb merge`; "
+            "or ranks: i and n come from torchrun or srun, and the first process merges.",
+        ),
+    ] = None,
+    replay: ReplayOf = None,
+    force: Force = False,
+    as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Record a model's neurons on a list of prompts: the first stage of an audit.
 
@@ -36,6 +52,7 @@ def record(
     Reads a pipeline, prompts and, if given, reference prompts. Writes to --out: activations/ and run.json.
 
     Example: flashbulb record --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
+    Example: flashbulb record --model ./my-pipeline --prompts captions.csv --out runs/mine --shard 2/4
     Then: flashbulb detect runs/mine
 
     Exit codes: 0 recorded; 2 error in options, settings or files; 3 the recording cannot be trusted; 4 internal error;
@@ -44,14 +61,40 @@ def record(
     with errors_as_lines():
         request = read_request(context, replay, options)
         from flashbulb.audit.stages.audit import run_record
+        from flashbulb.audit.stages.shards import run_record_shard
 
         with lines_to_stderr(as_json):
-            run = run_record(request.settings, force=force, replayed=request.replayed)
-        if as_json:
-            print_json(run_document(run.path))
-        else:
-            n_prompts = run.record["counts"]["n_prompts"]
-            _print_done(f"{n_prompts} prompts recorded in {run.path}", run.record["status"], run.path)
+            if shard is None:
+                run = run_record(request.settings, force=force, replayed=request.replayed)
+            else:
+                run = run_record_shard(request.settings, shard, force=force, replayed=request.replayed)
+        _print_recorded(run, as_json)
+
+
+@app.command()
+def merge(
+    run: Annotated[Path, typer.Argument(help="Run directory to write: --out of `flashbulb record --shard`.")],
+    *,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Put the shards that `flashbulb record --shard` recorded together into one run directory.
+
+    Refuses shards of different models, prompts or settings, and a recording of which a shard is missing.
+
+    Reads RUN.shards, and leaves it as it is. Writes to RUN: activations/ and run.json, as `flashbulb record` does.
+
+    Example: flashbulb merge runs/mine
+    Then: flashbulb detect runs/mine
+
+    Exit codes: 0 recorded; 2 shards are missing or do not belong together; 4 internal error; 130 interrupted.
+    """
+    with errors_as_lines():
+        from flashbulb.audit.stages.shards import run_merge
+
+        with lines_to_stderr(as_json):
+            merged = run_merge(run, force=force)
+        _print_recorded(merged, as_json)
 
 
 @app.command()
@@ -158,6 +201,18 @@ def validate(
             print_json(asdict(plan))
         else:
             print_lines(plan_lines(plan))
+
+
+def _print_recorded(run: RunDirectory, as_json: bool) -> None:
+    from flashbulb.reports.tables.run_record import SHARD
+
+    status = run.record["status"]
+    if as_json:
+        print_json(run_document(run.path))
+    elif status == SHARD:
+        _print_done(f"shard recorded in {run.path}; when all are: flashbulb merge, with --out as RUN", status, run.path)
+    else:
+        _print_done(f"{run.record['counts']['n_prompts']} prompts recorded in {run.path}", status, run.path)
 
 
 def _print_done(done: str, status: str, run: Path) -> None:

@@ -56,6 +56,7 @@ class StepDetector:
         measure: returns [prompt, seed], NaN where more than one seed is needed.
         reads_attention: chooses the layers that it reads in `Step.attention`, of the paths of all cross-attention
             layers. A model where it chooses none lacks what the detector reads. None if it reads no attention.
+        empty_timesteps: where it asks for `Step.seeds.unconditional`, besides x_T; a recorder evaluates it once there.
     """
 
     name: str
@@ -63,6 +64,7 @@ class StepDetector:
     evaluations_per_seed: int
     measure: Callable[[Step], Tensor]
     reads_attention: Callable[[Collection[str]], Collection[str]] | None = None
+    empty_timesteps: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

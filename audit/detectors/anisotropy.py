@@ -51,4 +51,5 @@ DETECTOR = StepDetector(
     source="Asthana and Belagiannis 2026, arXiv 2601.20642",
     evaluations_per_seed=2,
     measure=anisotropy,
+    empty_timesteps=(LOW_TIMESTEP,),
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,15 +19,13 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
-from flashbulb.audit.run.progress import Advance, track
+from flashbulb.audit.run.progress import Advance
 from flashbulb.hooks import (
     SPACE_REDUCTIONS,
     TOKEN_REDUCTIONS,
     Site,
     check_finite,
-    complete_shards,
     over_space,
-    read_manifest,
     record,
     write_shard,
 )
@@ -63,6 +60,21 @@ class Plan:
     shard_size: int  # prompts per shard
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Prompts that are recorded together, and where.
+
+    Args:
+        folder: of the set; the shard has a file in each of its two halves.
+        manifest: written with the shard; its "fingerprint" identifies the recording.
+    """
+
+    index: int
+    prompts: tuple[Prompt, ...]
+    folder: Path
+    manifest: Mapping[str, Any]
+
+
 class Recorder:
     """Record batches of prompts on one loaded model; the empty prompt is evaluated once per seed."""
 
@@ -78,9 +90,15 @@ class Recorder:
         self._attention_layers = {path: layer for path, layer in layers.items() if path in read}
         latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
-        self.seeds.unconditional(plan.timestep)
-        self.initial_evaluations = len(latents)
+        for timestep in _empty_timesteps(detectors, plan):
+            self.seeds.unconditional(timestep)
+        self.initial_evaluations = count_initial_evaluations(detectors, plan)
         """UE of the empty prompt at x_T, shared by all prompts."""
+
+    def record_shards(self, shards: Iterable[Shard], advance: Advance) -> None:
+        """Record one shard after the other in this process."""
+        for shard in shards:
+            _record_shard(self, shard, advance)
 
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""
@@ -137,6 +155,17 @@ class Recorder:
             yield means
 
 
+def count_initial_evaluations(detectors: Sequence[StepDetector], plan: Plan) -> int:
+    """Return the UE of the empty prompt at x_T, which a recorder spends once for all prompts."""
+    return plan.n_seeds * len(_empty_timesteps(detectors, plan))
+
+
+def _empty_timesteps(detectors: Sequence[StepDetector], plan: Plan) -> list[float]:
+    """Return the timesteps at which the empty prompt is evaluated, so that no shard pays for the others."""
+    others = (timestep for detector in detectors for timestep in detector.empty_timesteps)
+    return list(dict.fromkeys((plan.timestep, *others)))
+
+
 def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
     """Return the bytes of float16 activations before compression, one row per prompt or per prompt and seed."""
     n_per_prompt = sum(site.n_neurons for site in sites if site.is_prompt_site) * len(TOKEN_REDUCTIONS)
@@ -144,50 +173,13 @@ def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
     return 2 * n_prompts * (n_per_prompt + n_seeds * n_per_step)
 
 
-def record_set(
-    recorder: Recorder, prompts: Sequence[Prompt], folder: Path, manifest: Mapping[str, Any], stage: str
-) -> Recorded:
-    """Record `prompts` into `folder`, shard by shard; complete shards with the same fingerprint are kept.
-
-    Args:
-        manifest: written with every shard; its "fingerprint" identifies the recording.
-        stage: what the progress line says.
-
-    Raises:
-        SiteDidNotFire, NonFiniteActivation: the recording cannot be trusted; the shard is not written.
-        FingerprintMismatch: the folder holds another recording.
-    """
-    plan = recorder.plan
-    prompt_folder, step_folder = folder / PROMPT_FOLDER, folder / STEP_FOLDER
-    fingerprint = str(manifest["fingerprint"])
-    done = complete_shards(prompt_folder, fingerprint).keys() & complete_shards(step_folder, fingerprint).keys()
-    n_shards = math.ceil(len(prompts) / plan.shard_size)
-    n_done = sum(len(prompts[i * plan.shard_size : (i + 1) * plan.shard_size]) for i in done if i < n_shards)
-    with track(stage, len(prompts), "prompts", done=n_done) as advance:
-        for index in sorted(set(range(n_shards)) - done):
-            shard = prompts[index * plan.shard_size : (index + 1) * plan.shard_size]
-            _record_shard(recorder, shard, index, folder, manifest, advance)
-    manifests = [read_manifest(step_folder / f"part-{i:05d}.parquet") for i in range(n_shards)]
-    n_truncated, n_evaluations = (
-        sum(int(str(m.entries[entry])) for m in manifests) for entry in ("n_truncated", "n_evaluations")
-    )
-    return Recorded(folder, n_shards, n_truncated, n_evaluations)
-
-
-def _record_shard(
-    recorder: Recorder,
-    shard: Sequence[Prompt],
-    index: int,
-    folder: Path,
-    manifest: Mapping[str, Any],
-    advance: Advance,
-) -> None:
-    plan = recorder.plan
+def _record_shard(recorder: Recorder, shard: Shard, advance: Advance) -> None:
+    plan, prompts = recorder.plan, shard.prompts
     n_per_call = max(1, plan.batch_size // plan.n_seeds)
     n_before = recorder.denoiser.evaluations
     prompt_batches, step_batches, score_batches, n_truncated = [], [], [], 0
-    for start in range(0, len(shard), n_per_call):
-        texts = [prompt.text for prompt in shard[start : start + n_per_call]]
+    for start in range(0, len(prompts), n_per_call):
+        texts = [prompt.text for prompt in prompts[start : start + n_per_call]]
         prompt_rows, encoded = recorder.record_prompt_sites(texts)
         step_rows, detector_scores = recorder.record_step_sites(encoded)
         prompt_batches.append(prompt_rows)
@@ -195,7 +187,7 @@ def _record_shard(
         score_batches.append(detector_scores)
         n_truncated += sum(encoded.is_truncated)
         advance(len(encoded))
-    ids = [prompt.prompt_id for prompt in shard]
+    ids = [prompt.prompt_id for prompt in prompts]
     scores = _concatenate(score_batches)
     prompt_keys = {"prompt_id": ids}
     step_keys = {
@@ -208,9 +200,9 @@ def _record_shard(
     check_finite(prompt_activations, prompt_keys)
     check_finite({**step_activations, f"{NOISE_NORM}/mean": scores[NOISE_NORM][:, None]}, step_keys)
     n_evaluations = recorder.denoiser.evaluations - n_before
-    entries = {**manifest, "n_truncated": n_truncated, "n_evaluations": n_evaluations}
-    write_shard(folder / PROMPT_FOLDER, index, prompt_keys, prompt_activations, entries)
-    write_shard(folder / STEP_FOLDER, index, step_keys, step_activations, entries)
+    entries = {**shard.manifest, "n_truncated": n_truncated, "n_evaluations": n_evaluations}
+    write_shard(shard.folder / PROMPT_FOLDER, shard.index, prompt_keys, prompt_activations, entries)
+    write_shard(shard.folder / STEP_FOLDER, shard.index, step_keys, step_activations, entries)
 
 
 def _concatenate(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

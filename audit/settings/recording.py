@@ -115,6 +115,24 @@ class ActivationSettings(Settings):
     batch_size: Annotated[
         int, Field(ge=1, description="Latents per call of the denoiser."), Option("Machine", changes_result=False)
     ] = 32
+    workers: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=256,
+            description="Processes that record at a time, each with its own copy of the model and its share of the "
+            "processor; the results are the same.",
+        ),
+        Option("Machine", changes_result=False),
+    ] = 1
+    worker_timeout: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="With --workers or --shard ranks: seconds after which one that shows no progress is given up.",
+        ),
+        Option("Machine", changes_result=False),
+    ] = 900.0
     max_store_gib: Annotated[
         float,
         Field(gt=0, description="Refuse to record more than this many GiB of activations."),

@@ -16,7 +16,7 @@ from flashbulb.audit.stages.kept.identity import (
     set_identity,
 )
 from flashbulb.audit.stages.kept.recorded import CALIBRATION_FILE, save_calibration
-from flashbulb.audit.stages.record import record_prompt_set
+from flashbulb.audit.stages.record import open_executor, record_prompt_set
 from flashbulb.audit.stages.session import (
     check_reference_size,
     check_store_size,
@@ -40,8 +40,8 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     check_store_size(inputs)
     with RunDirectory.open(settings.out, {"calibration": recording_identity(inputs)}, force=force) as run:
         (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
-        with status_on_failure(run):
-            recorded = record_prompt_set(session.recorder(), run.path, inputs, "reference", prompts)
+        with status_on_failure(run), open_executor(session) as executor:
+            recorded = record_prompt_set(executor, run.path, inputs, "reference", prompts)
         identity = calibration_identity(inputs.model, inputs.settings)
         fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts, inputs.model))
         save_calibration(run.path, identity, prompts, recorded, fingerprint)

@@ -9,6 +9,7 @@ from typing import Any
 
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.canaries.errors import CanaryError
+from flashbulb.audit.execute.local import WorkersLost
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.loading import flushed_denormals
@@ -42,6 +43,7 @@ USAGE_ERRORS = (
     UnknownArchitecture,
     FingerprintMismatch,
     NewerSchema,
+    WorkersLost,
 )
 UNTRUSTED_ERRORS = (SiteDidNotFire, NonFiniteActivation, UntrustedModel)
 

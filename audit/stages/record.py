@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from flashbulb.audit.additions.chosen import base_model, chosen_model
+from flashbulb.audit.detectors import StepDetector
+from flashbulb.audit.execute.local import local_workers
+from flashbulb.audit.execute.spec import RecorderSpec
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.record.recorder import Recorded, Recorder, record_set
+from flashbulb.audit.record.recorder import Recorded, Recorder
+from flashbulb.audit.record.sets import WHOLE, Executor, Part, record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch
@@ -20,7 +25,7 @@ from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
 from flashbulb.audit.stages.results.account import recorded_entries
 from flashbulb.audit.stages.results.state import Inputs, RecordedRun
-from flashbulb.audit.stages.session import Session
+from flashbulb.audit.stages.session import Session, base_is_inside
 from flashbulb.audit.statistics.screening import (
     Screened,
     TextSpikes,
@@ -33,23 +38,24 @@ from flashbulb.audit.statistics.screening import (
 logger = logging.getLogger(__name__)
 
 
-def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch) -> RecordedRun:
-    """Record both sets on the audited model; finished shards of the same fingerprint are kept."""
+def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch, part: Part = WHOLE) -> RecordedRun:
+    """Record every set on the audited model; finished shards of the same fingerprint are kept."""
     inputs, sets = session.inputs, dict[str, Recorded]()
-    with watch.stage("record"):
-        recorder = session.recorder()
-        if inputs.saved is not None:
-            sets["reference"] = inputs.saved
-        elif inputs.reference is not None:
-            sets["reference"] = record_prompt_set(recorder, run.path, inputs, "reference", inputs.reference)
-    if inputs.settings.tiers == "screened":
-        with watch.stage("screen"):
-            inputs = _screened(inputs, recorder, sets["reference"], session.base_spikes)
-    with watch.stage("record"):
-        sets["candidates"] = record_prompt_set(recorder, run.path, inputs, "candidates", inputs.candidates)
-        if inputs.canaries is not None:
-            sets["canaries"] = record_prompt_set(recorder, run.path, inputs, "canaries", inputs.canaries)
-    return RecordedRun(inputs, sets, {"record": _spent(sets, recorder)}, dict(watch.seconds))
+    with open_executor(session) as executor:
+        with watch.stage("record"):
+            if inputs.saved is not None:
+                sets["reference"] = inputs.saved
+            elif inputs.reference is not None:
+                sets["reference"] = record_prompt_set(executor, run.path, inputs, "reference", inputs.reference, part)
+        if inputs.settings.tiers == "screened":
+            with watch.stage("screen"):
+                recorder = executor if isinstance(executor, Recorder) else session.recorder()
+                inputs = _screened(inputs, recorder, sets["reference"], session.base_spikes)
+        with watch.stage("record"):
+            for name, prompts in inputs.sets_to_record.items():
+                if name != "reference":
+                    sets[name] = record_prompt_set(executor, run.path, inputs, name, prompts, part)
+    return RecordedRun(inputs, sets, {"record": _spent(sets, executor)}, dict(watch.seconds))
 
 
 def record_base(
@@ -58,6 +64,7 @@ def record_base(
     run: RunDirectory,
     watch: Stopwatch,
     donors: Sequence[Path] = (),
+    part: Part = WHOLE,
 ) -> RecordedRun:
     """Record the same sets on the base model, which is opened for it.
 
@@ -66,13 +73,12 @@ def record_base(
     """
     inputs = recorded.inputs
     adopt_base_shards(inputs, run.path, donors)
-    with watch.stage("record_base"), base as session:
-        recorder = session.recorder()
+    with watch.stage("record_base"), base as session, open_executor(session, is_base=True) as executor:
         sets = {
-            name: record_prompt_set(recorder, run.path, inputs, name, prompts, is_base=True)
+            name: record_prompt_set(executor, run.path, inputs, name, prompts, part, is_base=True)
             for name, prompts in inputs.sets_to_record.items()
         }
-    evaluations = {**recorded.evaluations, "record_base": _spent(sets, recorder)}
+    evaluations = {**recorded.evaluations, "record_base": _spent(sets, executor)}
     return replace(recorded, evaluations=evaluations, timings=dict(watch.seconds), base_sets=sets)
 
 
@@ -82,19 +88,57 @@ def finish_recording(recorded: RecordedRun, run: RunDirectory) -> None:
     run.update(**recorded_entries(recorded))
 
 
+@contextmanager
+def open_executor(session: Session, *, is_base: bool = False) -> Iterator[Executor]:
+    """Yield what records: the session's own model, or --workers processes that load it as well."""
+    settings = session.inputs.settings
+    if settings.workers == 1:
+        yield session.recorder()
+        return
+    with local_workers(_spec_of(session, is_base), settings.workers, settings.worker_timeout) as workers:
+        yield workers
+
+
+def _spec_of(session: Session, is_base: bool) -> RecorderSpec:
+    inputs, settings = session.inputs, session.inputs.settings
+    model, chosen = inputs.model, chosen_model(settings)
+    without_loras = is_base and base_is_inside(settings)
+    if is_base and inputs.base is not None and settings.baseline_model is not None:
+        model, chosen = inputs.base, chosen if without_loras else base_model(settings, settings.baseline_model)
+    return RecorderSpec(
+        chosen,
+        without_loras,
+        model.fingerprint,
+        model.dtype,
+        model.device,
+        settings.clip_skip,
+        site_kinds=tuple(settings.sites),
+        detectors=tuple(d.name for d in session.detectors if isinstance(d, StepDetector)),
+        plan=session.recorder_plan,
+    )
+
+
 def record_prompt_set(
-    recorder: Recorder, run: Path, inputs: Inputs, name: str, prompts: PromptSet, *, is_base: bool = False
+    executor: Executor,
+    run: Path,
+    inputs: Inputs,
+    name: str,
+    prompts: PromptSet,
+    part: Part = WHOLE,
+    *,
+    is_base: bool = False,
 ) -> Recorded:
     """Record one set of prompts into the folder `activations/<name>` of the run, or `activations/baseline/<name>`."""
     model = inputs.base if is_base and inputs.base is not None else inputs.model
     identity = set_identity(inputs, name, prompts, model)
     manifest = {"fingerprint": fingerprint_of(identity), **identity}
     stage = f"recording {name} on the base" if is_base else f"recording {name}"
-    return record_set(recorder, prompts.prompts, set_folder(run / ACTIVATIONS, name, is_base=is_base), manifest, stage)
+    folder = set_folder(run / ACTIVATIONS, name, is_base=is_base)
+    return record_set(executor, prompts.prompts, folder, manifest, stage, part)
 
 
-def _spent(sets: Mapping[str, Recorded], recorder: Recorder) -> int:
-    return sum(recorded.n_evaluations for recorded in sets.values()) + recorder.initial_evaluations
+def _spent(sets: Mapping[str, Recorded], executor: Executor) -> int:
+    return sum(recorded.n_evaluations for recorded in sets.values()) + executor.initial_evaluations
 
 
 def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded, base: TextSpikes | None) -> Inputs:

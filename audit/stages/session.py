@@ -96,7 +96,7 @@ def load_session(
     dtype = resolve_dtype(settings.dtype, device)
     texts = [prompt.text for prompt in candidates.prompts]
     prompts = Prompts(candidates.prompts, reference.prompts if reference is not None else ())
-    name, is_inside = settings.baseline_model, _base_is_inside(settings)
+    name, is_inside = settings.baseline_model, base_is_inside(settings)
     base = None if name is None or is_inside else look_at_base(settings, name, dtype, prompts)
     loaded = load_chosen(chosen_model(settings), device, dtype)
     if is_inside:
@@ -129,7 +129,7 @@ def reload_session(inputs: Inputs) -> Session:
     loaded = _reload(settings, chosen_model(settings), inputs.model)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require(*settings.strategies)
-    return replace(_session_of(inputs, denoiser), loras=loaded.loras if _base_is_inside(settings) else None)
+    return replace(_session_of(inputs, denoiser), loras=loaded.loras if base_is_inside(settings) else None)
 
 
 def open_base(session: Session) -> AbstractContextManager[Session]:
@@ -168,7 +168,8 @@ def callable_without_loras(session: Session, loras: MergedLoras) -> Iterator[Cal
         yield call
 
 
-def _base_is_inside(settings: AuditSettings) -> bool:
+def base_is_inside(settings: AuditSettings) -> bool:
+    """Return whether the base is the audited model without its LoRAs."""
     return settings.baseline_model is not None and only_adds_loras(settings, settings.baseline_model)
 
 

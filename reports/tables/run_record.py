@@ -29,7 +29,7 @@ ABLATION, ABLATION_RUNNING = "ablation", "ablating"
 COMPARISON, COMPARISON_RUNNING = "comparison", "comparing"
 SWEEP, SWEEP_RUNNING = "sweep", "sweeping"
 PULL, PULL_RUNNING = "pull", "pulling"
-CALIBRATION = "calibration"
+CALIBRATION, SHARD = "calibration", "shard"
 NO_AUDIT = {
     **dict.fromkeys((DISCOVERY, DISCOVERY_RUNNING), "a discovery"),
     **dict.fromkeys((ABLATION, ABLATION_RUNNING), "an ablation"),
@@ -37,6 +37,7 @@ NO_AUDIT = {
     **dict.fromkeys((SWEEP, SWEEP_RUNNING), "a sweep"),
     **dict.fromkeys((PULL, PULL_RUNNING), "a pull"),
     CALIBRATION: "a calibration",
+    SHARD: "one shard of a recording, of which `flashbulb merge` makes a run",
 }
 """What a directory of this status belongs to, of other commands: finished, and still running."""
 

@@ -15,7 +15,8 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.columns import Columns
-from flashbulb.audit.record.recorder import Plan, Recorder, record_set
+from flashbulb.audit.record.recorder import Plan, Recorder
+from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics.detection import RecordedSet
 from flashbulb.hooks import Site

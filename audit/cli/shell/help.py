@@ -12,7 +12,7 @@ CONTINUING_COMMANDS = (("detect",), ("recover",))
 
 COMMAND_PANELS = {
     **dict.fromkeys(("audit", "validate", "discover", "pull", "sweep"), "Audit"),
-    **dict.fromkeys(("record", "detect", "recover", "localize", "ablate"), "Single stages"),
+    **dict.fromkeys(("record", "merge", "detect", "recover", "localize", "ablate"), "Single stages"),
     **dict.fromkeys(("gate", "verify", "diff", "waivers", "evaluate"), "Judge a finished audit"),
     **dict.fromkeys(("report", "show", "compare", "sites", "detectors"), "Inspect"),
     **dict.fromkeys(("calibrate", "index", "plant", "planted"), "Prepare"),

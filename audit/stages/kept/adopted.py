@@ -45,12 +45,13 @@ def _adopt(source: Path, target: Path, fingerprint: str) -> None:
     for path in shards.values():
         if path.stem in wanted:
             for file in (path, path.with_suffix(".json")):  # the manifest last: it marks the shard as complete
-                with atomic_write(target / file.name) as part:
-                    _link_or_copy(file, part)
+                link_whole(file, target / file.name)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+def link_whole(source: Path, target: Path) -> None:
+    """Link a file that is never written in place, whole or not at all; copy it where the file system has no links."""
+    with atomic_write(target) as part:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)

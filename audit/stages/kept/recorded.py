@@ -64,6 +64,7 @@ def save_recorded(run: Path, recorded: RecordedRun) -> None:
     folder, inputs = run / ACTIVATIONS, recorded.inputs
     sets = _set_entries(inputs, recorded.sets, inputs.model)
     for name, prompts in inputs.sets_to_record.items():
+        (folder / name).mkdir(parents=True, exist_ok=True)  # a part may have no shard of it
         sets[name]["prompts"] = save_prompts(folder / name, prompts)
     base = None
     if inputs.base is not None:

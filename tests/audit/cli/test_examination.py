@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from flashbulb.audit.additions.chosen import ChosenModel
+from flashbulb.audit.additions.sites import list_sites
 from flashbulb.audit.planted.paths import CAPTIONS, IMAGES, MODEL, REFERENCE
-from flashbulb.audit.stages.sites import list_sites
 from flashbulb.hooks import NeuronSet, save_neurons
 from tests.audit.commands import CANDIDATES, QUICK, run_flashbulb, text_file
 from tests.audit.commands import REFERENCE as TOY_REFERENCE

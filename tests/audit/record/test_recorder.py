@@ -13,7 +13,8 @@ from flashbulb.audit.detectors.text_conditional_noise import DETECTOR
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record import recorder as recording
-from flashbulb.audit.record.recorder import Plan, Recorder, record_set
+from flashbulb.audit.record.recorder import Plan, Recorder
+from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.settings.recording import ALL_SITES
 from flashbulb.hooks import (
     SITE_KINDS,

@@ -9,7 +9,8 @@ import pytest
 
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.record.recorder import Plan, Recorder, record_set
+from flashbulb.audit.record.recorder import Plan, Recorder
+from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics.screening import fit_screen, screen_prompts
 from flashbulb.hooks import find_sites

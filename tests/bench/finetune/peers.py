@@ -11,7 +11,8 @@ from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import read_prompts
-from flashbulb.audit.record.recorder import Plan, Recorder, record_set
+from flashbulb.audit.record.recorder import Plan, Recorder
+from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.settings import AuditSettings
 

@@ -1,0 +1,9 @@
+"""Imported by the process that workers are forked from, and by nothing else: it loads the libraries once for all."""
+
+from __future__ import annotations
+
+from flashbulb.audit.run.logs import silence_imports
+
+silence_imports()
+
+from flashbulb.audit.execute import spec as spec  # noqa: E402 (it imports the libraries)

@@ -1,0 +1,66 @@
+"""All that builds a recorder in another process, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
+from flashbulb.audit.detectors import StepDetector, find_detectors
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import resolve_dtype
+from flashbulb.audit.record.recorder import Plan, Recorder, count_initial_evaluations
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderSpec:
+    """A recorder that any process can build.
+
+    Args:
+        without_loras: record the model as it was before its LoRAs were added.
+        fingerprint: of the model that is recorded, which is compared.
+        site_kinds: kinds of sites to record.
+        detectors: names of the step detectors.
+    """
+
+    model: ChosenModel
+    without_loras: bool
+    fingerprint: str
+    dtype: str
+    device: str
+    clip_skip: int | None
+    site_kinds: tuple[str, ...]
+    detectors: tuple[str, ...]
+    plan: Plan
+
+    @property
+    def step_detectors(self) -> list[StepDetector]:
+        """The step detectors of these names."""
+        found = find_detectors()
+        chosen = (found[name] for name in self.detectors)
+        return [detector for detector in chosen if isinstance(detector, StepDetector)]
+
+    @property
+    def initial_evaluations(self) -> int:
+        """UE of the empty prompt, as a recorder spends them."""
+        return count_initial_evaluations(self.step_detectors, self.plan)
+
+    @contextmanager
+    def opened(self) -> Iterator[Recorder]:
+        """Load the model and yield a recorder of it.
+
+        Raises:
+            ModelError: it is no longer the model with this fingerprint.
+        """
+        loaded = load_chosen(self.model, self.device, resolve_dtype(self.dtype, self.device))
+        fingerprint = loaded.unadapted if self.without_loras else loaded.fingerprint
+        if fingerprint != self.fingerprint:
+            raise ModelError(
+                f"{self.model.model} changed while it was recorded, from fingerprint {self.fingerprint} to "
+                f"{fingerprint}; put that model back and run the same command again"
+            )
+        with loaded.loras.scaled(0) if self.without_loras else nullcontext():
+            denoiser = open_denoiser(loaded.pipe, self.clip_skip)
+            yield Recorder(denoiser, denoiser.sites(self.site_kinds), self.step_detectors, self.plan)

@@ -1,0 +1,201 @@
+"""Parts of a recording, which processes that know nothing of each other make, and the recording of all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from flashbulb.audit.execute.local import WorkersLost
+from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER
+from flashbulb.audit.record.sets import Part, summarize
+from flashbulb.audit.record.shards import PROMPTS_FILE
+from flashbulb.audit.run.directory import RunDirectoryError, flatten_json
+from flashbulb.audit.run.lock import check_free
+from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.stages.kept.adopted import link_whole
+from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE, set_folder
+from flashbulb.hooks import complete_shards
+from flashbulb.hooks.files import sealed, unsealed
+from flashbulb.reports.tables.differences import first_difference
+from flashbulb.reports.tables.files import write_text
+
+logger = logging.getLogger(__name__)
+
+RANKS = "ranks"
+_RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
+"""Variables of torchrun and of srun: this process, all processes, this process on its machine."""
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def read_part(text: str) -> Part:
+    """Return the part that `--shard` names: "2/4", or "ranks", which asks torchrun or srun.
+
+    Raises:
+        SettingsError: it names none.
+    """
+    if text == RANKS:
+        names = next((names for names in _RANKS if all(name in os.environ for name in names[:2])), None)
+        if names is None:
+            raise SettingsError(
+                "--shard ranks needs RANK and WORLD_SIZE, which torchrun sets, or SLURM_PROCID and SLURM_NTASKS, which "
+                "srun sets; start it with one of them, or give --shard i/n"
+            )
+        return Part(int(os.environ[names[0]]) + 1, int(os.environ[names[1]]))
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise SettingsError(f"--shard: {text!r} is neither i/n with i from 1 to n, such as 2/4, nor {RANKS}")
+    return Part(int(match[1]), int(match[2]))
+
+
+def use_local_device(device: str) -> None:
+    """Let each process that torchrun or srun started on this machine use a GPU of its own."""
+    local_rank = next((int(os.environ[names[2]]) for names in _RANKS if names[2] in os.environ), None)
+    if local_rank is not None and device in ("auto", "cuda") and torch.cuda.is_available():
+        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+
+
+def shards_folder(out: Path) -> Path:
+    """Return the folder of the parts of a run."""
+    return Path(f"{out}.shards")
+
+
+def part_folder(out: Path, part: Part) -> Path:
+    """Return the folder of one part of a run."""
+    return shards_folder(out) / f"{part.number}-of-{part.of}"
+
+
+def wait_for_parts(out: Path, n_parts: int, timeout: float) -> None:
+    """Wait until all parts of a run are recorded.
+
+    Raises:
+        WorkersLost: none of those that are missing has written a shard for `timeout` seconds.
+    """
+    n_written, since = -1, time.monotonic()
+    folders = [part_folder(out, Part(number, n_parts)) for number in range(1, n_parts + 1)]
+    while missing := [folder for folder in folders if not (folder / ACTIVATIONS / RECORDING_FILE).exists()]:
+        n_now = sum(1 for folder in missing for _ in folder.rglob("part-*.json"))
+        if n_now != n_written:
+            n_written, since = n_now, time.monotonic()
+            logger.info("waiting for %d of %d shards, first %s", len(missing), n_parts, missing[0])
+        elif time.monotonic() - since > timeout:
+            raise WorkersLost(
+                f"{missing[0]} and {len(missing) - 1} others of {n_parts} show no progress for {timeout:g} s; run the "
+                "same command again, which keeps what is recorded, or raise --worker-timeout"
+            )
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+class Parts(NamedTuple):
+    """Finished parts of one recording, and what each says of itself."""
+
+    folders: list[Path]
+    contents: list[dict[str, Any]]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the recording depends on, the same for all."""
+        return dict(self.contents[0]["identity"])
+
+    def sets(self, *, is_base: bool) -> list[Mapping[str, Any]]:
+        """Return what each part says of its sets by name, of those of the base or of the audited model."""
+        return [content["base"]["sets"] if is_base else content["sets"] for content in self.contents]
+
+
+def find_parts(out: Path) -> Parts:
+    """Find the finished parts of a run, and refuse those that do not belong together.
+
+    Raises:
+        RunDirectoryError: there is none, or two differ in model, prompts or settings.
+        DirectoryHeldError: one is still being recorded.
+        DamagedFile: one is damaged.
+    """
+    folder = shards_folder(out)
+    folders = [path.parent.parent for path in sorted(folder.glob(f"*-of-*/{ACTIVATIONS}/{RECORDING_FILE}"))]
+    if not folders:
+        raise RunDirectoryError(
+            f"{folder} holds no recorded shard; record each with `flashbulb record --shard i/n` and --out {out}"
+        )
+    for path in folders:
+        check_free(path)
+    contents = [unsealed(path / ACTIVATIONS / RECORDING_FILE) for path in folders]
+    for path, content in zip(folders, contents, strict=True):
+        difference = first_difference(flatten_json(contents[0]["identity"]), flatten_json(content["identity"]))
+        if difference is not None:
+            raise RunDirectoryError(
+                f"{folders[0]} and {path} do not belong together: {difference.key} is {difference.old!r} and "
+                f"{difference.new!r}{difference.others}; delete the one that is not wanted"
+            )
+    return Parts(folders, contents)
+
+
+def find_shards(parts: Parts) -> dict[Path, list[Path]]:
+    """Find every shard of every set, by the folder below that of the activations; refuse parts that lack one.
+
+    Raises:
+        RunDirectoryError: shards are missing or damaged.
+        FingerprintMismatch: a shard belongs to another recording.
+    """
+    found = {}
+    for is_base in (False, True) if parts.contents[0]["base"] else (False,):
+        for name, entry in parts.sets(is_base=is_base)[0].items():
+            for half in (PROMPT_FOLDER, STEP_FOLDER):
+                place = set_folder(Path(), name, is_base=is_base) / half
+                found[place] = _all_shards(parts, place, entry["fingerprint"], entry["n_shards"])
+    return found
+
+
+def _all_shards(parts: Parts, place: Path, fingerprint: str, n_shards: int) -> list[Path]:
+    shards: dict[int, Path] = {}
+    for folder in parts.folders:
+        shards |= complete_shards(folder / ACTIVATIONS / place, fingerprint)
+    if missing := sorted(set(range(n_shards)) - shards.keys()):
+        raise RunDirectoryError(
+            f"{len(missing)} of {n_shards} shards of {place.parent} are missing, the first is number {missing[0]}; "
+            f"{parts.folders[0].parent} holds {', '.join(folder.name for folder in parts.folders)}; "
+            "record the others with the same command and their --shard"
+        )
+    return list(shards.values())
+
+
+def merge_parts(parts: Parts, shards: Mapping[Path, Sequence[Path]], run: Path) -> None:
+    """Put every shard of the parts into `run`, as links where the file system has them, and mark it as recorded."""
+    for place, paths in shards.items():
+        target = run / ACTIVATIONS / place
+        target.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            for file in (path, path.with_suffix(".json")):  # the manifest last: it marks the shard as complete
+                link_whole(file, target / file.name)
+    first = parts.contents[0]
+    for name in first["sets"]:
+        file = Path(ACTIVATIONS) / name / PROMPTS_FILE
+        link_whole(parts.folders[0] / file, run / file)
+    content = {**first, "sets": _merged_sets(parts, run, is_base=False), "evaluations": {}, "timings": {}}
+    stages = {"record": (first["sets"], content["sets"])}
+    if first["base"] is not None:
+        content["base"] = {**first["base"], "sets": _merged_sets(parts, run, is_base=True)}
+        stages["record_base"] = (first["base"]["sets"], content["base"]["sets"])
+    for stage, (of_first, of_all) in stages.items():
+        initial = first["evaluations"][stage] - _count(of_first)  # of the empty prompt, which is counted once
+        content["evaluations"][stage] = initial + _count(of_all)
+        content["timings"][stage] = max(part["timings"].get(stage, 0.0) for part in parts.contents)
+    write_text(run / ACTIVATIONS / RECORDING_FILE, sealed(content))
+
+
+def _merged_sets(parts: Parts, run: Path, *, is_base: bool) -> dict[str, Any]:
+    merged = {}
+    for name, entry in parts.sets(is_base=is_base)[0].items():
+        recorded = summarize(set_folder(run / ACTIVATIONS, name, is_base=is_base), entry["n_shards"])
+        counts = {"n_truncated": recorded.n_truncated, "n_evaluations": recorded.n_evaluations}
+        merged[name] = {**entry, **counts}
+    return merged
+
+
+def _count(sets: Mapping[str, Any]) -> int:
+    return sum(int(entry["n_evaluations"]) for entry in sets.values())
