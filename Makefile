@@ -23,7 +23,7 @@ SELF := $(MAKE)
 
 .PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-canaries bench-detect bench-device \
 	bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power bench-pull bench-report \
-	bench-sweep bench-truth bench-verdict planted clean
+	bench-speed bench-sweep bench-truth bench-verdict planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -106,6 +106,9 @@ bench-pull: $(INSTALLED) ## pull at memorized and never-trained images of the pl
 
 bench-report: $(INSTALLED) ## measure the page of 10,000 prompts: its size, and how fast it opens
 	@$(PY) -m tests.bench.report_page $(ARGS)
+
+bench-speed: $(INSTALLED) ## measure recording and screening beside the bare networks and the peers' way, and growth
+	@OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(PY) -m tests.bench.speed $(ARGS)
 
 bench-sweep: $(INSTALLED) ## train once, and find the step at which copying begins by truth and by a sweep
 	@$(PY) -m tests.bench.sweep $(ARGS)

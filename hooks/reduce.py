@@ -76,15 +76,20 @@ def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
         )
     magnitude = x.float().abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
     reduced = {"all_mean": magnitude.mean(dim=1)}
+    inside = torch.stack([classes == token_class for token_class in TokenClass], dim=1)  # [prompt, class, position]
+    n_inside = inside.sum(dim=2, keepdim=True)  # [prompt, class, 1]
+    # Products with 0 and 1 take a third of the time of selections on a CPU, but infinity times 0 is NaN.
+    multiplies = x.device.type == "cpu" and bool(reduced["all_mean"].isfinite().all())
+    weights = inside.float() if multiplies else None
     for token_class in TokenClass:
-        name = token_class.name.lower()
-        inside = (classes == token_class).unsqueeze(-1)  # [prompt, position, 1]
-        n_inside = inside.sum(dim=1)  # [prompt, 1]
-        total = magnitude.where(inside, 0.0).sum(dim=1)  # [prompt, neuron]
-        reduced[f"{name}_mean"] = total / n_inside  # 0 / 0 is NaN: the class is absent
+        name, n = token_class.name.lower(), n_inside[:, token_class]  # [prompt, 1]
+        if weights is None:
+            members = magnitude.where(inside[:, token_class, :, None], 0.0)
+        else:
+            members = magnitude * weights[:, token_class, :, None]
+        reduced[f"{name}_mean"] = members.sum(dim=1) / n  # 0 / 0 is NaN: the class is absent
         if token_class in (TokenClass.PROMPT, TokenClass.PADDING):
-            largest = magnitude.where(inside, -torch.inf).amax(dim=1)  # [prompt, neuron]
-            reduced[f"{name}_max"] = largest.masked_fill(n_inside == 0, torch.nan)
+            reduced[f"{name}_max"] = members.amax(dim=1).masked_fill(n == 0, torch.nan)  # no magnitude is below 0
     return reduced
 
 

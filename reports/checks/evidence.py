@@ -24,6 +24,7 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, TEMPLATE, VERBATIM
 from flashbulb.reports.tables.propensity import ComparedWith, Propensity, is_copy, propensity_of
+from flashbulb.reports.tables.rows import iter_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.run_tables import AuditTables
 from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, TableRow, read_table
@@ -112,11 +113,14 @@ def _error(path: Path, reason: str) -> RunIncompleteError:
 
 
 def _prompts_of(tables: AuditTables) -> _Prompts:
-    rows = tables.scores.select(["prompt_id", "flagged", "tier"]).to_pylist()
+    flagged, unflagged = set[str](), set[str]()
+    for row in iter_rows(tables.scores, ["prompt_id", "flagged", "tier"]):
+        if row["flagged"] or row["tier"] != 0:
+            (flagged if row["flagged"] else unflagged).add(row["prompt_id"])
     tried = tables.recoveries.select(["prompt_id", "is_control"]).to_pylist()
     return _Prompts(
-        flagged={row["prompt_id"] for row in rows if row["flagged"]},
-        unflagged={row["prompt_id"] for row in rows if not row["flagged"] and row["tier"] != 0},
+        flagged=flagged,
+        unflagged=unflagged,
         controls={row["prompt_id"] for row in tried if row["is_control"]},
     )
 

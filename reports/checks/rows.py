@@ -12,6 +12,7 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
 from flashbulb.reports.tables.recoveries import best_rows
+from flashbulb.reports.tables.rows import iter_rows
 from flashbulb.reports.tables.run_record import Calibration, Counts
 from flashbulb.reports.tables.schema import (
     BASE_SCORE,
@@ -46,7 +47,7 @@ def check_scores(path: Path, scores: pa.Table, calibration: Calibration) -> None
         if not all(value is not None and math.isfinite(value) and value <= highest for value in values):
             raise RunIncompleteError(f"{path}: a {name} is missing, not finite or too large; run the audit again")
     _check_styles(path, scores, calibration)
-    for row in scores.select(["tier", "p_value", "q_value", "flagged", "severity"]).to_pylist():
+    for row in iter_rows(scores, ["tier", "p_value", "q_value", "flagged", "severity"]):
         _check_severity(path, row, calibration.fpr)
 
 
@@ -63,7 +64,7 @@ def check_base_scores(path: Path, scores: pa.Table, *, has_base: bool) -> None:
         raise RunIncompleteError(f"{path}: run.json {stated}, it has the columns {sorted(found)}; run the audit again")
     if not has_base:
         return
-    for row in scores.select([*types, "spike_score", "tier"]).to_pylist():
+    for row in iter_rows(scores, [*types, "spike_score", "tier"]):
         values = [row[name] for name in (*types, "spike_score")]
         if row["tier"] != 0 and (None in values or values[0] - values[1] != row["spike_score"]):
             raise RunIncompleteError(
@@ -99,8 +100,7 @@ def check_ids(path: Path, ids: Sequence[str]) -> None:
 
 def _check_styles(path: Path, scores: pa.Table, calibration: Calibration) -> None:
     """Check that each style has as many scored prompts as the calibration records; tier 0 compares with no style."""
-    rows = scores.select(["style", "tier"]).to_pylist()
-    counts = Counter(row["style"] for row in rows if row["tier"] != 0)
+    counts = Counter(row["style"] for row in iter_rows(scores, ["style", "tier"]) if row["tier"] != 0)
     recorded = Counter({number: style.n_candidates for number, style in enumerate(calibration.styles)})
     if counts != recorded:
         raise RunIncompleteError(
@@ -170,18 +170,22 @@ def check_recoveries(path: Path, recoveries: pa.Table, scores: pa.Table) -> None
     check_ids(path, [name for name in recoveries["finding_id"].to_pylist() if name is not None])
     rows = recoveries.select(["finding_id", "prompt_id", "is_control", "verdict"]).to_pylist()
     attempts = [row for row in rows if not row["is_control"]]
-    of_prompts = zip(scores["prompt_id"].to_pylist(), scores["flagged"].to_pylist(), strict=True)
-    flagged = {prompt_id for prompt_id, is_flagged in of_prompts if is_flagged}
+    flagged, last_tier, high = set[str](), set[str](), set[str]()
+    for row in iter_rows(scores, ["prompt_id", "flagged", "tier", "severity"]):
+        for ids, belongs in (
+            (flagged, row["flagged"]),
+            (last_tier, row["tier"] == _TIER_RECOVER),
+            (high, row["severity"] == "high"),
+        ):
+            if belongs:
+                ids.add(row["prompt_id"])
     controls = {row["prompt_id"] for row in rows if row["is_control"]}
     tried = {row["prompt_id"] for row in rows} - {None}
-    tiers = scores.select(["prompt_id", "tier"]).to_pylist()
-    last_tier = {row["prompt_id"] for row in tiers if row["tier"] == _TIER_RECOVER}
     if not tried - controls <= flagged or controls & flagged or tried != last_tier:
         raise RunIncompleteError(
             f"{path}: the prompts and controls tried do not match the flags of the scores; run the audit again"
         )
-    severities = zip(scores["prompt_id"].to_pylist(), scores["severity"].to_pylist(), strict=True)
-    _check_finding_ids(path, attempts, {prompt_id for prompt_id, severity in severities if severity == "high"})
+    _check_finding_ids(path, attempts, high)
 
 
 def _check_finding_ids(path: Path, attempts: Sequence[TableRow], high: set[str]) -> None:

@@ -7,6 +7,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.drawings.calibration import calibration
@@ -17,6 +18,7 @@ from flashbulb.reports.drawings.scores import score_distributions, text_null
 from flashbulb.reports.drawings.spike_heatmap import HeatmapRow, spike_heatmap
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
+from flashbulb.reports.tables.rows import iter_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import TableRow
 
@@ -74,20 +76,20 @@ def draw_profiles(profiles: Profiles) -> dict[str, str]:
 
 
 def draw_figures(
-    run: RunRecord, tables: Mapping[str, Sequence[TableRow]], profiles: Profiles, labels: Labels
+    run: RunRecord, scores: pa.Table, tables: Mapping[str, Sequence[TableRow]], profiles: Profiles, labels: Labels
 ) -> tuple[PageFigure, ...]:
     """Draw every figure that the run has data for, in the order of the page.
 
     Args:
-        tables: rows by the name of their file, without its suffix.
+        tables: rows of the other tables by the name of their file, without its suffix.
     """
     return tuple(
         figure
         for figures in (
-            _distributions(run, tables),
+            _distributions(run, scores, tables["reference_scores"]),
             _calibration(run, tables["reference_scores"]),
             _text_null(run, tables["text_null"]),
-            _heatmap(run, tables["scores"], profiles, labels),
+            _heatmap(run, scores, profiles, labels),
             _recovery(tables["recoveries"]),
             _groups(tables["neuron_groups"]),
         )
@@ -95,15 +97,16 @@ def draw_figures(
     )
 
 
-def _distributions(run: RunRecord, tables: Mapping[str, Sequence[TableRow]]) -> Iterator[PageFigure]:
+def _distributions(run: RunRecord, scores: pa.Table, reference_scores: Sequence[TableRow]) -> Iterator[PageFigure]:
     styles = run.calibration.styles
+    candidates: dict[tuple[int, bool], list[float]] = defaultdict(list)  # by style, and whether they are flagged
+    for row in iter_rows(scores, ["style", "flagged", "spike_score"]):
+        candidates[row["style"], row["flagged"]].append(row["spike_score"])
     for number, style in enumerate(styles):
-        candidates = [row for row in tables["scores"] if row["style"] == number]
-        if not candidates:
+        flagged, unflagged = candidates[number, True], candidates[number, False]
+        if not flagged and not unflagged:
             continue
-        flagged = [row["spike_score"] for row in candidates if row["flagged"]]
-        unflagged = [row["spike_score"] for row in candidates if not row["flagged"]]
-        reference = [row["spike_score"] for row in tables["reference_scores"] if row["style"] == number]
+        reference = [row["spike_score"] for row in reference_scores if row["style"] == number]
         source = count_text(style.n_calibrating, "reference prompt")
         yield PageFigure(
             "Spike scores" if len(styles) == 1 else f"Spike scores, style {number + 1} of {len(styles)}",
@@ -145,10 +148,12 @@ def _text_null(run: RunRecord, rows: Sequence[TableRow]) -> Iterator[PageFigure]
         )
 
 
-def _heatmap(run: RunRecord, scores: Sequence[TableRow], profiles: Profiles, labels: Labels) -> Iterator[PageFigure]:
+def _heatmap(run: RunRecord, scores: pa.Table, profiles: Profiles, labels: Labels) -> Iterator[PageFigure]:
     if not profiles.flagged:
         return
-    rows = {row["prompt_id"]: row for row in scores}
+    shown = {*profiles.flagged, *profiles.controls}
+    positions = [i for i, prompt_id in enumerate(scores["prompt_id"].to_pylist()) if prompt_id in shown]
+    rows = {row["prompt_id"]: row for row in scores.take(positions).to_pylist()}
     worst = sorted(profiles.flagged, key=lambda prompt_id: -(rows[prompt_id]["spike_score"] or 0.0))
 
     def heatmap_rows(prompt_ids: Sequence[str], values: Mapping[str, Sequence[float]]) -> list[HeatmapRow]:

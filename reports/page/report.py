@@ -58,14 +58,14 @@ def write_report(path: Path, directory: Path, run: CheckedRun, report: GateRepor
 def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport, options: PageOptions) -> str:
     """Render the page. Its links are relative to the folder of `path`, where it is meant to be written."""
     tables = run.tables
-    rows = {field.name: getattr(tables, field.name).to_pylist() for field in fields(tables)}
+    rows = {field.name: getattr(tables, field.name).to_pylist() for field in fields(tables) if field.name != "scores"}
     labels = Labels(options.redact_prompts, path)
     profiles = collect_profiles(rows["site_profiles"])
     train_images = run.record.settings.get("train_images")
     source = card_source(directory, train_images, rows["recoveries"], rows["memories"], rows["spikes"])
-    best = best_attempts(tables.recoveries, (row["prompt_id"] for row in rows["scores"]))
+    best = best_attempts(tables.recoveries, tables.scores["prompt_id"].to_pylist())
     findings = [judged.finding for judged in report.judged]
-    figures = draw_figures(run.record, rows, profiles, labels)
+    figures = draw_figures(run.record, tables.scores, rows, profiles, labels)
     script, style = read_template("report.js"), page_style()
     environment = template_environment()
     environment.filters["standing"] = _STANDINGS.__getitem__
@@ -84,7 +84,8 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         max_cards=MAX_CARDS,
         profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
         figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],
-        rows=prompt_rows(rows["scores"], best, card_anchors(report.judged), labels),
+        n_prompts=tables.scores.num_rows,
+        rows=prompt_rows(tables.scores, best, card_anchors(report.judged), labels),
         base=run.record.base,
         canaries=run.record.canaries,
         canary_sentences=canary_sentences(run.record.canaries) if run.record.canaries is not None else [],

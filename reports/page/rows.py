@@ -1,6 +1,6 @@
-"""The rows of the table of all prompts, kept small enough for ten thousand of them."""
+"""The rows of the page's table of prompts: the most suspicious ones, so that a page opens whatever was audited."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -9,8 +9,11 @@ from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
 from flashbulb.reports.tables.run_record import RunRecord
-from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE, TableRow
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 from flashbulb.reports.views.listed_prompts import known_by_base
+
+MAX_ROWS = 10_000
+"""Prompts of the table, at most: 160 bytes of the page each."""
 
 
 class PromptRow(NamedTuple):
@@ -27,15 +30,19 @@ class PromptRow(NamedTuple):
 
 
 def prompt_rows(
-    scores: Sequence[TableRow], best: Mapping[str, BestAttempt], anchors: Mapping[str, str], labels: Labels
+    scores: pa.Table, best: Mapping[str, BestAttempt], anchors: Mapping[str, str], labels: Labels
 ) -> list[PromptRow]:
-    """Return a row per prompt: flagged ones first, then by spike score. Prompts that tier 0 left out come last.
+    """Return a row for each of the first `MAX_ROWS` prompts: flagged ones first, then by spike score.
+
+    Prompts that tier 0 left out come last.
 
     Args:
         best: the best attempt on each prompt that was tried, by prompt_id.
         anchors: ids of cards, by prompt_id.
     """
-    rows = sorted(scores, key=lambda row: (not row["flagged"], -(row["spike_score"] or float("-inf"))))
+    is_flagged, spike_scores = scores["flagged"].to_pylist(), scores["spike_score"].to_pylist()
+    ranks = [(not flag, -(score or float("-inf"))) for flag, score in zip(is_flagged, spike_scores, strict=True)]
+    first = sorted(range(scores.num_rows), key=ranks.__getitem__)[:MAX_ROWS]
     return [
         PromptRow(
             "" if labels.redact else labels.scored_prompt(row, LONGEST_CELL),
@@ -47,7 +54,7 @@ def prompt_rows(
             str(best.get(row["prompt_id"], "")),
             anchors.get(row["prompt_id"]),
         )
-        for row in rows
+        for row in scores.take(first).to_pylist()
     ]
 
 

@@ -1,12 +1,13 @@
 """Rates by how often a prompt occurs in its file: what is seen more often is memorized sooner."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import Rate, percent, rate_of
-from flashbulb.reports.tables.schema import TableRow
+from flashbulb.reports.tables.rows import iter_rows
 
 _STRATA = {
     "once": range(1, 2),
@@ -37,10 +38,16 @@ def strata_of(scores: pa.Table, recoveries: pa.Table) -> tuple[Stratum, ...]:
     """Return the strata that have prompts, rarest first; none if all prompts are in one."""
     attempts = recoveries.select(["prompt_id", "is_control", "verdict"]).to_pylist()
     confirmed = {row["prompt_id"] for row in attempts if not row["is_control"] and row["verdict"] == "confirmed"}
-    members: dict[str, list[TableRow]] = {name: [] for name in (*_STRATA, _MOST)}
-    for row in scores.select(["prompt_id", "n_duplicates", "flagged", "severity"]).to_pylist():
-        members[next((name for name, of in _STRATA.items() if row["n_duplicates"] in of), _MOST)].append(row)
-    strata = tuple(_stratum(name, rows, confirmed) for name, rows in members.items() if rows)
+    counts: dict[str, Counter[str]] = {name: Counter() for name in (*_STRATA, _MOST)}
+    for row in iter_rows(scores, ["prompt_id", "n_duplicates", "flagged", "severity"]):
+        stratum = next((name for name, of in _STRATA.items() if row["n_duplicates"] in of), _MOST)
+        counts[stratum].update(
+            prompts=1,
+            flagged=row["flagged"],
+            recovered=row["severity"] == "high",
+            confirmed=row["prompt_id"] in confirmed,
+        )
+    strata = tuple(_stratum(name, of_stratum) for name, of_stratum in counts.items() if of_stratum)
     return strata if len(strata) > 1 else ()
 
 
@@ -54,10 +61,11 @@ def _interval(rate: Rate) -> str:
     return f"{percent(rate.n / rate.of)}; {100 * rate.low:.3g} to {percent(rate.high)}"
 
 
-def _stratum(occurrences: str, rows: Sequence[TableRow], confirmed: Collection[str]) -> Stratum:
+def _stratum(occurrences: str, counts: Mapping[str, int]) -> Stratum:
+    n_prompts = counts["prompts"]
     return Stratum(
         occurrences,
-        flagged=rate_of(sum(row["flagged"] for row in rows), len(rows)),
-        recovered=rate_of(sum(row["severity"] == "high" for row in rows), len(rows)),
-        confirmed=rate_of(sum(row["prompt_id"] in confirmed for row in rows), len(rows)),
+        flagged=rate_of(counts["flagged"], n_prompts),
+        recovered=rate_of(counts["recovered"], n_prompts),
+        confirmed=rate_of(counts["confirmed"], n_prompts),
     )

@@ -34,6 +34,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.hooks import capture
 from flashbulb.hooks.offload import OFFLOADS, offload_
+from tests.bench.speed.ratios import calls_of
 from tests.toy import build_toy_tokenizer
 
 SHAPES = {"SD 1.5": "stable-diffusion-1", "SDXL": "stable-diffusion-xl"}
@@ -111,7 +112,7 @@ def measure(denoiser: Denoiser, prompts: list[str], rows: dict[str, Tensor], n_r
 
         recorded = whole()
         _, encoded = recorder.record_prompt_sites(prompts)
-        calls = bare_calls(denoiser, recorder, encoded.conditioning)
+        calls = calls_of(denoiser, recorder, encoded)
 
         def bare() -> None:
             with torch.no_grad():
@@ -145,27 +146,6 @@ def measure(denoiser: Denoiser, prompts: list[str], rows: dict[str, Tensor], n_r
         "4 images of 4 steps, s": round(sampled, 2),
         "sampling GiB": sampling_memory[0],
     }
-
-
-def bare_calls(
-    denoiser: Denoiser, recorder: Recorder, conditioning: Conditioning
-) -> list[tuple[Tensor, dict[str, Any]]]:
-    """Return latents and keywords with which the recording calls the network, for calls without hooks."""
-    calls: list[tuple[Tensor, dict[str, Any]]] = []
-
-    def keep(_module: Any, inputs: Any, keywords: Any) -> None:
-        latents = inputs[0] if inputs else keywords["sample"]
-        others = {k: v for k, v in keywords.items() if k not in ("sample", "timestep")}
-        calls.append((latents, others))
-
-    handle = network_of(denoiser.pipe).register_forward_pre_hook(keep, with_kwargs=True)
-    pairs = torch.cartesian_prod(torch.arange(len(conditioning)), torch.arange(N_SEEDS))
-    with torch.no_grad():
-        for chunk in torch.split(pairs, BATCH):
-            prompt, seed = chunk.unbind(dim=1)
-            denoiser.predict(recorder.seeds.latents[seed], recorder.plan.timestep, conditioning.rows(prompt))
-    handle.remove()
-    return calls
 
 
 def alternate(runs: list[Callable[[], Any]], n_repeats: int) -> list[float]:

@@ -79,17 +79,19 @@ def scores_table(
 
 def _add_screened(table: pa.Table, left_out: Sequence[Prompt], screen_scores: Mapping[str, float]) -> pa.Table:
     """Append the prompts that tier 0 left out, and add the column of tier-0 scores."""
-    rows = [
-        {
-            **{name: getattr(prompt, name) for name in _PROMPT_COLUMNS},
-            "prompt": prompt.text,
-            "tier": TIER_SCREEN,
-            "flagged": False,
-            "severity": "none",
-        }
-        for prompt in left_out
+    n = len(left_out)
+    known = {
+        **{name: [getattr(prompt, name) for prompt in left_out] for name in _PROMPT_COLUMNS},
+        "prompt": [prompt.text for prompt in left_out],
+        "tier": [TIER_SCREEN] * n,
+        "flagged": [False] * n,
+        "severity": ["none"] * n,
+    }
+    columns = [
+        pa.array(known[field.name], field.type) if field.name in known else pa.nulls(n, field.type)
+        for field in table.schema
     ]
-    complete = pa.concat_tables([table, pa.Table.from_pylist(rows, schema=table.schema)])
+    complete = pa.concat_tables([table, pa.Table.from_arrays(columns, schema=table.schema)])
     scores = pa.array([screen_scores[prompt_id] for prompt_id in complete["prompt_id"].to_pylist()], pa.float64())
     return complete.add_column(complete.column_names.index("tier") + 1, "screen", scores)
 

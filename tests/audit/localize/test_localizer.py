@@ -61,11 +61,11 @@ def test_evaluations_are_the_unets_forward_passes_and_two_for_each_backward_pass
     localizer = build_localizer(denoiser)
     with counted_latents() as count:
         localized = localizer.localize(memory_of_a_sample(denoiser))
-    backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + 2 * PLAN.recovery.n_steps * PLAN.recovery.batch_size)
+    backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + PLAN.recovery.n_steps * PLAN.recovery.batch_size)
     sampling = SAMPLING.evaluations(denoiser)
     assert localized.evaluations == count.n_latents - sampling + backward  # without sampling the memory itself
     n_samplings = 2 + PLAN.n_checks + PLAN.n_controls + 1
-    most = ATTRIBUTION.evaluations + n_samplings * sampling + 2 * PLAN.recovery.evaluations + sampling
+    most = ATTRIBUTION.evaluations + n_samplings * sampling + PLAN.recovery.evaluations + sampling
     assert localized.evaluations <= most
     assert n_hooks(denoiser.pipe) == 0
 

@@ -1,11 +1,11 @@
-"""Recovery from an ablated model uses the prompt's own noise, costs twice the evaluations and leaves no hook."""
+"""Recovery from an ablated model uses the prompt's own noise, costs what is stated and leaves no hook."""
 
 import numpy as np
 import pytest
 import torch
 
 from flashbulb.audit.localize.effects import count_replicating
-from flashbulb.audit.localize.recovery import count_recovered_again
+from flashbulb.audit.localize.recovery import ablated_alone, count_recovered_again
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
@@ -24,8 +24,8 @@ def denoiser(request):
     return open_denoiser(build_toy_pipe(prediction_type=request.param))
 
 
-def expected_evaluations(denoiser):
-    return 2 * RECOVERY.evaluations + SAMPLING.evaluations(denoiser)  # recovered through both halves of a batch
+def expected_evaluations(denoiser, halves):
+    return halves * RECOVERY.evaluations + SAMPLING.evaluations(denoiser)
 
 
 def noise_by_hand(denoiser, kind, latents):
@@ -62,26 +62,45 @@ def test_guided_noise_is_ablated_by_the_empty_prompts_activations(denoiser, kind
 
 
 @pytest.mark.parametrize(
-    ("kind", "by"),
-    [("text_mlp", "unconditional"), ("text_mlp", "zero"), ("cross_v", "mean"), ("cross_out", "unconditional")],
+    ("kind", "by", "halves"),
+    [
+        ("text_mlp", "unconditional", 2),
+        ("text_mlp", "zero", 1),
+        ("cross_v", "mean", 1),
+        ("cross_v", "unconditional", 1),
+        ("cross_out", "unconditional", 2),
+    ],
 )
-def test_the_cost_is_known_beforehand_and_no_hook_is_left(denoiser, kind, by):
+def test_the_cost_is_known_beforehand_and_no_hook_is_left(denoiser, kind, by, halves):
     neurons, spent = some_neurons(denoiser.pipe, [kind]), denoiser.evaluations
     n = count_recovered_again(denoiser, PROMPT, MEMORY, neurons, by, RECOVERY, SAMPLING)
-    assert denoiser.evaluations - spent == expected_evaluations(denoiser)
+    assert denoiser.evaluations - spent == expected_evaluations(denoiser, halves)
     assert 0 <= n <= SAMPLING.n_samples
     assert n_hooks(denoiser.pipe) == 0
     parameters = [p for part in (denoiser.pipe.unet, denoiser.pipe.text_encoder) for p in part.parameters()]
     assert all(p.requires_grad and p.grad is None for p in parameters)
 
 
-def test_the_stated_cost_is_the_unets_forward_passes_and_two_for_each_backward_pass(denoiser):
+@pytest.mark.parametrize(("kind", "halves"), [("cross_v", 1), ("cross_out", 2)])
+def test_the_stated_cost_is_the_unets_forward_passes_and_two_for_each_backward_pass(denoiser, kind, halves):
+    neurons = some_neurons(denoiser.pipe, [kind])
     with counted_latents() as count:
-        count_recovered_again(
-            denoiser, PROMPT, MEMORY, some_neurons(denoiser.pipe, ["cross_v"]), "zero", RECOVERY, SAMPLING
-        )
-    backward = 2 * 2 * RECOVERY.n_steps * RECOVERY.batch_size  # through both halves
-    assert count.n_latents + backward == expected_evaluations(denoiser)
+        count_recovered_again(denoiser, PROMPT, MEMORY, neurons, "unconditional", RECOVERY, SAMPLING)
+    backward = 2 * halves * RECOVERY.n_steps * RECOVERY.batch_size
+    assert count.n_latents + backward == expected_evaluations(denoiser, halves)
+
+
+def test_a_prompts_own_half_is_ablated_as_it_is_in_a_guided_batch(denoiser):
+    neurons, conditioning = some_neurons(denoiser.pipe, ["cross_v"]), denoiser.encode([PROMPT]).conditioning
+    latents = denoiser.initial_latents(0, range(2))
+    with torch.no_grad():
+        with denoiser.guided(), denoiser.ablated(neurons, "unconditional", is_guided=True):
+            guided = denoiser.predict(latents, 981, conditioning.repeat(2)).noise
+        with ablated_alone(denoiser, neurons, "unconditional"):
+            alone = denoiser.predict(latents, 981, conditioning.repeat(2)).noise
+        plain = denoiser.predict(latents, 981, conditioning.repeat(2)).noise
+    torch.testing.assert_close(alone, guided, rtol=0, atol=ARITHMETIC)
+    assert (alone - plain).abs().max() > 100 * ARITHMETIC
 
 
 def test_an_interruption_leaves_no_hook(denoiser):

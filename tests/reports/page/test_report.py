@@ -173,6 +173,22 @@ def test_the_table_has_one_row_per_prompt(page: str) -> None:
     assert texts(body).count(SECRET) == N_PROMPTS
 
 
+def test_above_its_limit_the_table_has_the_highest_scores_and_counts_all_prompts(
+    run: Path, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.reports.page.rows.MAX_ROWS", 2)
+
+    def rows(html: str) -> list[str]:
+        table = next(e for e in parsed(html).iter(f"{HTML}table") if e.get("id") == "all")
+        return [" ".join(texts(row)) for row in next(table.iter(f"{HTML}tbody"))]
+
+    cut = page_of(run)
+    assert rows(cut) == rows(page)[:2]
+    assert f"{N_PROMPTS} prompts, flagged ones first" in cut
+    assert "The first 2 are listed; scores.parquet has them all." in cut
+    assert "are listed; scores.parquet" not in page
+
+
 def test_every_link_within_the_page_has_its_target(page: str) -> None:
     ids = list(attributes(page, "id"))
     assert len(ids) == len(set(ids))

@@ -1,0 +1,1 @@
+"""Speed: what a prompt costs, and how that grows."""

@@ -1,0 +1,93 @@
+"""`make bench-speed`: ratios to the bare networks and to the peers' way, and what a prompt costs as sets grow.
+
+Writes JSON and a picture, and prints a table. `--growth` takes minutes for ten thousand prompts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.planted.captions import poster_title
+from tests.bench.models import folder_of
+from tests.bench.speed.growth import SCREENED, measure_stages
+from tests.bench.speed.layouts import SHAPES, measure_layouts
+from tests.bench.speed.picture import draw
+from tests.bench.speed.ratios import measure_ratios
+
+PARTS = ("ratios", "layouts", "growth")
+
+
+def main() -> None:
+    """Measure the chosen parts, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=PARTS, action="append", help="by default ratios")
+    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--prompts", type=int, default=64, help="of the ratios")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--screened", type=int, nargs="*", default=[1_000, 10_000], help="growth: prompts at tier 0")
+    parser.add_argument("--stepped", type=int, nargs="*", default=[2_000], help="growth: prompts at tier 1")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench-speed"))
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    path = arguments.out / "speed.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    found["machine"] = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, one thread"
+    torch.set_num_threads(1)
+    for part in arguments.part or ["ratios"]:
+        found[part] = _MEASURES[part](arguments)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        print(_table(part, found[part]), flush=True)
+    draw(found, arguments.out / "speed.png")
+    print(f"written to {path} and speed.png")
+
+
+def _ratios(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(1)
+    prompts = [poster_title(rng) for _ in range(arguments.prompts)]
+    model = str(folder_of(arguments.model) / "model")
+    pipe = load_model(model, device="cpu", dtype=torch.float32, allow_pickle=False).pipe
+    pipe.set_progress_bar_config(disable=True)
+    with flushed_denormals():
+        ratios = measure_ratios(open_denoiser(pipe), prompts, arguments.batch_size, arguments.turns)
+    return [{**ratio._asdict(), "is_met": ratio.is_met} for ratio in ratios]
+
+
+def _layouts(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    names = ("million weights", "ms per UE", "ms per UE, channels last")
+    return [dict(zip(names, measure_layouts(shape, 8, arguments.turns), strict=True)) for shape in SHAPES]
+
+
+def _growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as work:
+        for tier, sizes, options in ((0, arguments.screened, SCREENED), (1, arguments.stepped, ())):
+            for n in sizes:
+                (folder := Path(work) / f"tier-{tier}").mkdir(exist_ok=True)
+                for stage, cost in measure_stages(folder, n, options):
+                    rows.append({"tier": tier, "prompts": n, "stage": stage, **cost._asdict()})
+    return rows
+
+
+_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth}
+
+
+def _table(part: str, rows: list[dict[str, Any]]) -> str:
+    """Return the rows as Markdown."""
+    cells = [[f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *cells]
+    return "\n".join([part, *("| " + " | ".join(line) + " |" for line in lines), ""])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What a prompt costs as the set of prompts grows: CPU time and peak memory of each command of a staged audit."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from flashbulb.audit.planted.captions import poster_title
+from flashbulb.audit.planted.paths import FOLDER, MODEL
+
+SCREENED = ("--tiers", "screened", "--screened-share", "0.99")
+"""Tier 0 reads every prompt, and about one in a hundred reaches the denoiser."""
+_FEW_RECOVERED = ("--max-sampled", "4", "--strategy", "sample")
+
+
+class Cost(NamedTuple):
+    """What one command cost: CPU seconds of all its threads, and its peak resident memory in MiB."""
+
+    cpu_s: float
+    peak_mib: float
+
+
+def write_prompts(path: Path, n: int) -> Path:
+    """Write `n` distinct titles in the style of the embedded model's reference, the first ones equal for every `n`."""
+    rng = np.random.default_rng(7)
+    titles: dict[str, None] = {}
+    while len(titles) < n:
+        titles[poster_title(rng)] = None
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["prompt"], *([title] for title in titles)])
+    return path
+
+
+def measure_stages(work: Path, n: int, options: Sequence[str]) -> Iterator[tuple[str, Cost]]:
+    """Yield the name and cost of each command of a staged audit of `n` prompts."""
+    run, prompts = work / f"run-{n}", write_prompts(work / f"prompts-{n}.csv", n)
+    inputs = ("--model", MODEL, "--prompts", prompts, "--reference", FOLDER / "reference.csv", "--out", run)
+    yield "record", cost_of("record", *inputs, "--seeds", "1", "--no-examine", *options)
+    yield "detect", cost_of("detect", run)
+    yield "recover", cost_of("recover", run, *_FEW_RECOVERED)
+    yield "report", cost_of("report", run)
+    yield "gate", cost_of("gate", run)
+
+
+def cost_of(*arguments: object) -> Cost:
+    """Run a command of Flashbulb on one thread; a verdict of fail or inconclusive is no error."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "flashbulb", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    assert process.stderr is not None
+    said = process.stderr.read().decode()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in (0, 1, 3):
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-2000:]}")
+    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
