@@ -6,7 +6,6 @@ Heavy libraries are imported only by the commands that need them.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from flashbulb.audit.cli.shell.help import HELP_ALL
 from flashbulb.audit.cli.shell.output import print_text
 from flashbulb.audit.cli.shell.shortage import describe_shortage
 from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_interrupted
+from flashbulb.audit.run.quiet import quieten_libraries
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 
@@ -97,10 +97,7 @@ def _set_up_logging(verbose: bool) -> None:
     )
     logging.getLogger("flashbulb").setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("PIL").setLevel(logging.INFO)  # its debug messages repeat the metadata of untrusted images
-    for library in () if verbose else ("torchao", "torch.utils._pytree"):  # at import, it names kernels that it lacks
-        logging.getLogger(library).setLevel(logging.ERROR)
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "debug" if verbose else "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    quieten_libraries("debug" if verbose else "error")
 
 
 def _print_version(is_asked: bool) -> None:
