@@ -34,7 +34,7 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     device = _only_device(networks)
     for name, network in networks.items():
         check_weights(Path(name), network)
-    dtype = str(next(networks[_network_name(pipe)].parameters()).dtype).removeprefix("torch.")
+    dtype = _only_dtype(networks, _network_name(pipe))
     fingerprint = fingerprint_components(own.components)
     modes = [(module, module.training) for network in networks.values() for module in network.modules()]
     try:
@@ -85,11 +85,23 @@ def _only_device(networks: dict[str, nn.Module]) -> str:
     return devices.pop()
 
 
+def _only_dtype(networks: dict[str, nn.Module], denoiser: str) -> str:
+    """Return the dtype of the denoiser, which its text encoders must have: libraries load each as its file says."""
+    dtypes = {name: str(next(part.parameters()).dtype).removeprefix("torch.") for name, part in networks.items()}
+    for name, dtype in dtypes.items():
+        if name.startswith("text_encoder") and dtype != dtypes[denoiser]:
+            raise ModelError(
+                f"the pipeline's {name} is {dtype}, its {denoiser} {dtypes[denoiser]}; convert it with "
+                f"pipe.to(torch.{dtypes[denoiser]}), or load it with dtype=torch.{dtypes[denoiser]}"
+            )
+    return dtypes[denoiser]
+
+
 def fingerprint_components(components: dict[str, Any]) -> str:
     """Hash weights, configs and vocabularies; return 16 hex digits. A folder's fingerprint hashes files, so differs."""
     digest = hashlib.sha256()
     for name, part in sorted(components.items()):
-        config = getattr(part, "config", None)
+        config: Any = getattr(part, "config", None)
         stated = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
         if hasattr(part, "get_vocab"):
             stated = part.get_vocab()

@@ -51,7 +51,7 @@ def audit_model(
     quieten_libraries()
     name = str(model) if is_path else _name_of(model)
     directory = Path(out) if out is not None else Path("runs") / default_run_name(name)
-    given = {
+    given: dict[str, Any] = {
         "prompts": _as_file(prompts, directory, "prompts"),
         "reference": None if reference is None else _as_file(reference, directory, "reference"),
         "train_images": None if train_images is None else Path(train_images),

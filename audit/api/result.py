@@ -36,7 +36,9 @@ class AuditResult:
     @property
     def verdict(self) -> Verdict:
         """Outcome ("pass", "inconclusive" or "fail"), exit code and reasons."""
-        return self.checked.record.verdict
+        verdict = self.checked.record.verdict
+        assert verdict is not None, "a checked audit has a verdict"
+        return verdict
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -105,7 +107,7 @@ class AuditResult:
 
         record, path = self.checked.record, Path(out) if out is not None else self.run / REPORT_FILE
         waivers = record.settings.get("waivers")
-        waived = read_waivers(Path(waivers) if waivers else None)
+        waived = read_waivers(Path(str(waivers)) if waivers else None)
         limits = Policy.model_validate(record.policy)
         judged = judge(self.checked, limits, waived, None, new_only=False, today=today_in_utc())
         write_report(path, self.run, self.checked, judged, PageOptions(redact_prompts, image_mode(True, blur)))

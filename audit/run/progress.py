@@ -100,7 +100,7 @@ def _cell(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         speed = (count - done) / max(time.monotonic() - started, 1e-9)
         left = f", {(total - count) / speed:.0f} s left" if speed and count < total else ""
         filled = 24 * count // max(total, 1)
-        return {"text/plain": f"{stage:<24} {'█' * filled}{'░' * (24 - filled)} {count}/{total} {unit}s{left}"}
+        return {"text/plain": f"{stage:<24} {'█' * filled}{'░' * (24 - filled)} {count}/{total} {unit}{left}"}
 
     handle = display(line(), raw=True, display_id=True)
 

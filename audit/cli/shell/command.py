@@ -81,7 +81,8 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         path = tuple(ctx.command_path.split()[1:])
-        for param in self.params:
+        params: list[Any] = self.params
+        for param in params:
             if param.param_type_name == "argument":
                 param.metavar = param.name.upper()
             param.show_envvar = False  # the epilog explains their names
@@ -100,7 +101,8 @@ class Group(TyperGroup):
     """A group of commands."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        for param in self.params:
+        params: list[Any] = self.params
+        for param in params:
             param.show_envvar = False
         show_choices_(self.params)
         name_help_all_(self.get_help_option(ctx), 0, 0)

@@ -165,6 +165,16 @@ def test_an_offloaded_object_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_an_object_of_two_dtypes_is_refused() -> None:
+    pipe = build_toy_pipe()
+    pipe.text_encoder.half()
+    with (
+        pytest.raises(ModelError, match=r"text_encoder is float16, its unet float32; .*dtype=torch.float32"),
+        lent(pipe),
+    ):
+        pass
+
+
 def test_fingerprints_tell_weights_apart() -> None:
     pipe = build_toy_pipe()
     with lent(pipe) as first, lent(build_toy_pipe()) as same:
