@@ -41,11 +41,10 @@ def resolve_inputs(
     """Refuse inputs that lack a model or prompts, and name the run directory after the model.
 
     Raises:
-        SettingsError: the user gave no model, no prompts, or a model that does not exist.
+        SettingsError: the user gave no model or no prompts.
     """
     if model is None:
         raise SettingsError("--model is missing; give the model to audit, or see `flashbulb demo`, which needs none")
-    refuse_missing_model(model)
     if prompts is None:
         raise SettingsError("--prompts is required with --model; give a file of prompts to audit (csv, txt, jsonl, …)")
     out = out or Path("runs") / default_run_name(model)

@@ -24,7 +24,7 @@ from flashbulb.audit.run.directory import (
 )
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import AuditSettings, refuse_missing_model
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images
 from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import claim, status_on_failure
@@ -95,6 +95,8 @@ def open_session(
     Raises:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
+    if loaded is None:
+        refuse_missing_model(settings.model)
     check_free(settings.out)  # before anything takes long
     candidates, reference, canaries = read_sets(settings)
     detectors = select_detectors(settings.detectors, settings.sites)

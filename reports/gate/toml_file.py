@@ -55,7 +55,7 @@ def parse_toml(text: str, path: Path, model: type[Content]) -> Content:
 def _nearest_key(key: str, model: type[BaseModel]) -> str:
     """Suggest a key of `model`, or of the tables in it."""
     known = list(_keys_of(model))
-    nearest = get_close_matches(key.replace("-", "_"), known, 1)
+    nearest = get_close_matches(key.strip().lower().replace("-", "_"), known, 1)
     return f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
 
 

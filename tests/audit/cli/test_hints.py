@@ -112,6 +112,7 @@ def test_a_hub_that_does_not_answer_is_not_asked_for_a_minute(monkeypatch: pytes
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
     calls = count_calls(monkeypatch, socket.gaierror(-2, "Name or service not known"))
     line = load_from_hub()
     assert "owner/name is neither a local folder nor in the hub's cache, and the hub cannot be reached" in line
