@@ -11,6 +11,8 @@ export MODEL PROMPTS REFERENCE TRAIN_IMAGES OUT BUDGET
 OPTIONS = $${MODEL:+--model "$$MODEL"} $${PROMPTS:+--prompts "$$PROMPTS"} \
 	$${REFERENCE:+--reference "$$REFERENCE"} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
 	$${OUT:+--out "$$OUT"} $(ARGS)
+AUDIT = $(if $(MODEL)$(PROMPTS)$(REFERENCE),audit,demo)
+DEMO_NOTE = [ $(AUDIT) = audit ] || echo "No MODEL given: audits the embedded model (flashbulb demo)." >&2
 
 # GNU make answers 2 for every failed recipe but one: under -q ("question") a `+` recipe's status 1 stays 1.
 # `make gate` on its own asks such a question: 0 pass, 1 gate failed, 2 anything else (its last line says what).
@@ -38,12 +40,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[audit,dev]'
 	@touch $@
 
-audit: $(INSTALLED) ## audit MODEL= PROMPTS= [REFERENCE= TRAIN_IMAGES= OUT= ARGS=], by default the embedded model
-	@$(FLASHBULB) audit $(OPTIONS)
+audit: $(INSTALLED) ## audit MODEL= PROMPTS= [REFERENCE= TRAIN_IMAGES= OUT= ARGS=]; without both, the embedded model
+	@$(DEMO_NOTE)
+	@$(FLASHBULB) $(AUDIT) $(OPTIONS)
 
 gate: ## the same audit, its finished stages kept, with the verdict as exit code
 	@$(QUESTION)MAKEFLAGS= $(SELF) -s --no-print-directory venv PYTHON="$(PYTHON)" || exit 2; \
-	code=0; $(FLASHBULB) audit --gate $(OPTIONS) || code=$$?; \
+	$(DEMO_NOTE); code=0; $(FLASHBULB) $(AUDIT) --gate $(OPTIONS) || code=$$?; \
 	echo "flashbulb: gate exit code $$code"; exit $$code
 
 discover: $(INSTALLED) ## search MODEL= for memorized images without captions, BUDGET= denoiser evaluations

@@ -1,13 +1,19 @@
 """The examples in docs/ci are valid for their services, and their commands work."""
 
+import gzip
+import io
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from diffusers import StableDiffusionPipeline
@@ -24,22 +30,47 @@ from tests.reports.runs import LEAKS, SECRET, write_example
 
 EXAMPLES = ROOT / "docs" / "ci"
 FLASHBULB = f"{sys.executable} -m flashbulb"
-SCHEMAS = {"github-actions.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
+ACTION = "github-action/action.yml"
+SCHEMAS = {
+    ACTION: "vendor.github-actions",
+    "github-actions.yml": "vendor.github-workflows",
+    "gitlab-ci.yml": "vendor.gitlab-ci",
+}
+SERVICES = (ACTION, "gitlab-ci.yml")
+KEY = "a password"
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+    return content
 
 
 def commands(name: str) -> list[str]:
-    """The shell commands of an example, in order."""
-    content = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
+    """The shell commands of an example, in order, with the default inputs of the action."""
+    content = read(name)
     if name == "gitlab-ci.yml":
         keys = ("script", "after_script")
         return [line for stage in content["stages"] for key in keys for line in content[stage].get(key, ())]
-    return [step["run"] for step in content["jobs"]["gate"]["steps"] if "run" in step]
+    inputs = content["inputs"]
+    given = {"$OPTIONS": inputs["options"]["default"], "$JUDGEMENT": inputs["judgement"]["default"]}
+    lines = [step["run"] for step in content["runs"]["steps"] if "run" in step]
+    return [reduce(lambda line, pair: line.replace(*pair), given.items(), line) for line in lines]
+
+
+def artifacts(name: str) -> list[tuple[set[str], dict[str, Any]]]:
+    """The paths that each job or step of an example publishes, and the rest of its entry."""
+    content = read(name)
+    if name == "gitlab-ci.yml":
+        entries = [content[stage]["artifacts"] for stage in content["stages"]]
+        return [({*entry["paths"], *entry.get("reports", {}).values()}, entry) for entry in entries]
+    steps = [step["with"] for step in content["runs"]["steps"] if "upload-artifact" in step.get("uses", "")]
+    return [(set(entry["path"].split()), entry) for entry in steps]
 
 
 def command(name: str, prefix: str) -> str:
     """The only command of an example that starts with `prefix`."""
-    (found,) = {line for line in commands(name) if line.startswith(prefix)}
-    return found
+    (found,) = {line for line in commands(name) if prefix in line}
+    return found[found.index(prefix) :] if prefix.startswith("flashbulb") else found
 
 
 def shell(checkout: Path, line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -49,9 +80,10 @@ def shell(checkout: Path, line: str, *arguments: object) -> subprocess.Completed
     for tool, script in (("pip", "exit 0\n"), ("flashbulb", f'[ "$1" = audit ] && exit 0\nexec {FLASHBULB} "$@"\n')):
         (tools / tool).write_text(f"#!/bin/sh\n{script}")
         (tools / tool).chmod(0o755)
-    root = str(EXAMPLES.parents[1])
-    environment = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
-    command_line = ["bash", "-e", "-c", line, "example", *map(str, arguments)]
+    paths = f"{ROOT / 'src'}:{ROOT}"
+    environment = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment |= {"KEY": KEY, "FLASHBULB_KEY": KEY}
+    command_line = ["bash", "-eo", "pipefail", "-c", line, "example", *map(str, arguments)]
     return subprocess.run(command_line, cwd=checkout, env=environment, capture_output=True, text=True)
 
 
@@ -70,11 +102,64 @@ def test_the_service_accepts_the_example(name: str) -> None:
     assert completed.returncode == 0, completed.stdout
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
-def test_a_job_that_audits_installs_the_model_libraries(name: str) -> None:
-    lines = commands(name)
-    audit = lines.index(command(name, "flashbulb audit"))
-    assert [line for line in lines[:audit] if line.startswith("pip")] == ['pip install "flashbulb[audit]"']
+@pytest.mark.parametrize("name", SERVICES)
+def test_only_the_job_that_audits_installs_the_model_libraries(name: str) -> None:
+    url = "$INSTALL" if name == ACTION else "$FLASHBULB"
+    installs = [line for line in commands(name) if line.startswith("pip")]
+    assert installs == [f'pip install "flashbulb[audit] @ {url}"', f'pip install "flashbulb @ {url}"']
+    where = next(i for i, line in enumerate(commands(name)) if "flashbulb audit" in line)
+    assert commands(name).index(installs[0]) < where < commands(name).index(installs[1])
+
+
+@pytest.mark.parametrize("name", ["github-actions.yml", "gitlab-ci.yml"])
+def test_the_installed_version_is_a_fixed_commit(name: str) -> None:
+    content = read(name)
+    url = (content.get("env") or content["variables"])["FLASHBULB"]
+    assert re.fullmatch(r"git\+https://\S+@[0-9a-f]{40}", url)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_artifacts_are_the_encrypted_tables_and_redacted_reports_and_expire(name: str) -> None:
+    handed_on, reports = artifacts(name)
+    assert handed_on[0] == {"audit.tgz.enc"}
+    assert reports[0] <= {"junit.xml", "findings.jsonl", "report.html", "gate.md"}
+    assert "--no-images" in command(name, "flashbulb audit")
+    assert {"--redact-prompts", "--no-images"} <= set(command(name, "flashbulb report").split())
+    for _, entry in (handed_on, reports):
+        assert entry.get("retention-days") or entry["expire_in"]
+        assert name == ACTION or entry["access"] == "developer"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_tables_reach_the_gate_encrypted_and_no_artifact_holds_prompts(checkout: Path, name: str) -> None:
+    run = write_example(checkout / "runs" / "audit", LEAKS)
+    (run / "images").mkdir(exist_ok=True)
+    (run / "images" / "leak.png").write_bytes(b"image")
+    assert SECRET.encode() in (run / "scores.parquet").read_bytes() or SECRET in str(
+        pd.read_parquet(run / "scores.parquet")
+    )
+    for line in (command(name, "tar -cz"), f"rm -r {run}"):
+        assert shell(checkout, line).returncode == 0
+    unpack = [line for line in commands(name) if "tar -xz" in line or line.startswith("mkdir")]
+    for line in unpack:
+        assert shell(checkout, line).returncode == 0
+    assert {path.suffix for path in run.rglob("*")} == {".json", ".parquet"}
+    assert shell(checkout, command(name, "flashbulb gate")).returncode == 1
+    assert shell(checkout, command(name, "flashbulb report")).returncode == 0
+    with gzip.open(io.BytesIO((checkout / "audit.tgz.enc").read_bytes())) as packed, pytest.raises(gzip.BadGzipFile):
+        packed.read()
+    for path in {path for paths, _ in artifacts(name) for path in paths}:
+        content = (checkout / path).read_bytes()
+        assert SECRET.encode() not in content
+        assert b"data:image/png" not in content or path == "report.html"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_without_a_key_nothing_is_packed(checkout: Path, name: str) -> None:
+    write_example(checkout / "runs" / "audit", LEAKS)
+    (line,) = {line for line in commands(name) if "test -n" in line}
+    assert shell(checkout, f"unset KEY FLASHBULB_KEY; {line}").returncode == 2
+    assert not (checkout / "audit.tgz.enc").exists()
 
 
 def test_the_policy_and_the_waivers_are_valid(checkout: Path) -> None:
@@ -95,17 +180,18 @@ def test_the_commands_audit_and_judge_a_model(
     (checkout / "images").mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), dtype=np.uint8)
     Image.fromarray(noise).save(checkout / "images" / "noise.png")
-    audits = [shlex.split(command(name, "flashbulb audit").replace("\\\n", " ")) for name in SCHEMAS]
+    audits = [shlex.split(command(name, "flashbulb audit")) for name in SERVICES]
     assert audits[0] == audits[1]
     monkeypatch.chdir(checkout)
     assert run_flashbulb(*audits[0][1:], *QUICK).code == 0
-    completed = shell(checkout, command("github-actions.yml", "flashbulb gate"))
+    assert not (checkout / "runs" / "audit" / "images").exists()
+    completed = shell(checkout, command(ACTION, "flashbulb gate"))
     verdict = decide(load_checked(checkout / "runs" / "audit").results, read_policy(checkout / "policy.toml"))
     assert completed.returncode == verdict.exit_code in (0, 1)
     assert completed.stdout.startswith(f"{verdict.outcome}: ")
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", SERVICES)
 @pytest.mark.parametrize(("severities", "code"), [({5: "low"}, 0), (LEAKS, 1), (None, 3)])
 def test_the_gate_step_exits_with_the_verdict_and_leaves_its_reports(
     checkout: Path, name: str, severities: dict[int, str] | None, code: int
@@ -119,7 +205,7 @@ def test_the_gate_step_exits_with_the_verdict_and_leaves_its_reports(
     assert (checkout / "findings.jsonl").exists() == (code != 3)
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", SERVICES)
 def test_the_report_step_leaves_a_page_without_prompts(checkout: Path, name: str) -> None:
     write_example(checkout / "runs" / "audit", LEAKS)
     assert shell(checkout, command(name, "flashbulb report")).returncode == 0

@@ -44,7 +44,18 @@ def make(directory: Path, *arguments: str, code: int = 0) -> subprocess.Complete
 
 
 def test_without_variables_the_defaults_are_flashbulbs(installed: Path) -> None:
-    assert make(installed, "audit").stdout == "[audit]\n"
+    assert make(installed, "audit", "MODEL=m").stdout == "[audit][--model][m]\n"
+
+
+@pytest.mark.parametrize(("goal", "asked"), [("audit", ""), ("gate", "[--gate]")])
+def test_without_a_model_the_demo_runs_and_says_so(installed: Path, goal: str, asked: str) -> None:
+    done = make(installed, goal, "OUT=o")
+    assert done.stdout.startswith(f"[demo]{asked}[--out][o]\n")
+    assert done.stderr == "No MODEL given: audits the embedded model (flashbulb demo).\n"
+
+
+def test_prompts_without_a_model_are_left_for_flashbulb_to_refuse(installed: Path) -> None:
+    assert make(installed, "audit", "PROMPTS=p").stdout == "[audit][--prompts][p]\n"
 
 
 def test_variables_arrive_as_written(installed: Path) -> None:
@@ -63,15 +74,15 @@ def test_variables_arrive_as_written(installed: Path) -> None:
 
 @pytest.mark.parametrize(("code", "status"), [(0, 0), (1, 1), (2, 2), (3, 2), (4, 2)])
 def test_gate_answers_with_its_verdict(installed: Path, code: int, status: int) -> None:
-    done = make(installed, "gate", "OUT=my run", code=code)
+    done = make(installed, "gate", "MODEL=m", "OUT=my run", code=code)
     assert done.returncode == status
-    assert done.stdout == f"[audit][--gate][--out][my run]\nflashbulb: gate exit code {code}\n"
+    assert done.stdout == f"[audit][--gate][--model][m][--out][my run]\nflashbulb: gate exit code {code}\n"
 
 
 def test_gate_beside_another_goal_runs_both(installed: Path) -> None:
-    done = make(installed, "audit", "gate")
+    done = make(installed, "audit", "gate", "MODEL=m")
     assert done.returncode == 0
-    assert "[audit]\n[audit][--gate]\n" in done.stdout
+    assert "[audit][--model][m]\n[audit][--gate][--model][m]\n" in done.stdout
 
 
 def test_a_failed_installation_is_no_verdict(installed: Path) -> None:

@@ -6,7 +6,6 @@ Heavy libraries are imported only by the commands that need them.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from pydantic import ValidationError
 
 from flashbulb import __version__
 from flashbulb.audit.cli.shell.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
+from flashbulb.audit.cli.shell.help import HELP_ALL
 from flashbulb.audit.cli.shell.output import print_text
 from flashbulb.audit.cli.shell.shortage import describe_shortage
 from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_interrupted
-from flashbulb.audit.run.logs import silence_imports
+from flashbulb.audit.run.quiet import quieten_libraries
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 
@@ -34,7 +34,7 @@ app = CommandLine(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help", HELP_ALL]},
 )
 
 EXTRA_BY_LIBRARY = {
@@ -97,10 +97,7 @@ def _set_up_logging(verbose: bool) -> None:
     )
     logging.getLogger("flashbulb").setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("PIL").setLevel(logging.INFO)  # its debug messages repeat the metadata of untrusted images
-    if not verbose:
-        silence_imports()
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "debug" if verbose else "error")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    quieten_libraries("debug" if verbose else "error")
 
 
 def _print_version(is_asked: bool) -> None:
@@ -130,11 +127,8 @@ def _root(
 ) -> None:
     """Find training images that a text-to-image diffusion model memorized.
 
-    Without options, `flashbulb audit` audits a small model that comes with Flashbulb.
-
-    Options can also be set in the environment and in flashbulb.toml. The variable FLASHBULB_SEEDS sets --seeds for all
-    commands, FLASHBULB_AUDIT_SEEDS for `audit` only. In the file, keys at the top apply to all commands and keys in a
-    table [audit] to `audit` only. The command line overrides the environment, and the environment overrides the file.
+    `flashbulb demo` audits a small model that comes with Flashbulb. Options can also be set in flashbulb.toml and in
+    the environment (docs/command-line.md).
 
     Example: flashbulb audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
     Then: flashbulb gate runs/mine

@@ -19,6 +19,8 @@ from flashbulb.audit.settings import (
     AuditSettings,
     InputSettings,
     SettingsError,
+    TrainingImageSettings,
+    demo_inputs,
     resolve_inputs,
 )
 from flashbulb.audit.stages.kept.replay import Replay
@@ -30,6 +32,10 @@ ReplayOf = Annotated[
         "Inputs", "Take all settings from this finished audit; options on the command line override them.", "--replay"
     ),
 ]
+
+_GIVEN = {*InputSettings.model_fields, *TrainingImageSettings.model_fields} - {"out"}
+_DEMO = tuple(name for name in AuditSettings.options() if name not in _GIVEN)
+"""Options of the demo: all but those that choose a model, prompts and training images."""
 
 
 @app.command()
@@ -45,14 +51,12 @@ def audit(
 ) -> None:
     """Audit a model on a list of prompts and write a run directory.
 
-    Without options, audits the embedded model, which was trained to memorize images. Run the same command again to
-    resume an interrupted audit.
+    Run the same command again to resume an interrupted audit.
 
     Reads a pipeline, prompts and, if given, reference prompts and training images. Writes to --out: run.json,
     summary.md, report.html, findings.jsonl, junit.xml, results.sarif, scores.parquet and other tables, activations/
     and images/. `reports/README.md` describes every file.
 
-    Example: flashbulb audit
     Example: flashbulb audit --model ./my-pipeline --prompts captions.csv --reference clean.txt --out runs/mine
     Example: flashbulb audit --model ./my-pipeline --prompts captions.csv --train-images images/ --gate
     Example: flashbulb audit --replay runs/mine --model ./next-checkpoint --out runs/next
@@ -67,10 +71,38 @@ def audit(
 
         with lines_to_stderr(as_json):
             verdict = run_audit(request.settings, force=force, replayed=request.replayed)
-        if as_json:
-            print_json(run_document(request.settings.out))
-        if gate:
-            exit_with_verdict(verdict, request.settings.out)
+        _answer(verdict, request.settings.out, gate, as_json)
+
+
+def _answer(verdict: Verdict, run: Path, gate: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(run_document(run))
+    if gate:
+        exit_with_verdict(verdict, run)
+
+
+@app.command()
+@takes(options_of(AuditSettings, *_DEMO))
+def demo(*, force: Force = False, gate: Gate = False, as_json: Json = False, **options: Any) -> None:
+    """Audit the embedded model, which was trained to memorize images.
+
+    Takes minutes on two CPU cores, and shows what an audit of your own model will look like.
+
+    Reads nothing. Writes to --out what `flashbulb audit` writes.
+
+    Example: flashbulb demo
+    Then: flashbulb gate runs/embedded
+
+    Exit codes: 0 the audit completed; with --gate, 1, since the model leaks; 2 error in options, settings or files;
+    3 the audit cannot be trusted; 4 internal error; 130 interrupted.
+    """
+    with errors_as_lines():
+        settings = AuditSettings.model_validate({**demo_inputs(), **chosen_settings(options, AuditSettings)})
+        from flashbulb.audit.stages.audit import run_audit
+
+        with lines_to_stderr(as_json):
+            verdict = run_audit(settings, force=force)
+        _answer(verdict, settings.out, gate, as_json)
 
 
 def exit_with_verdict(verdict: Verdict, run: Path) -> NoReturn:

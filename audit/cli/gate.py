@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.shell.command import CommandLine
+from flashbulb.audit.cli.shell.command import CommandLine, Group
 from flashbulb.audit.cli.shell.options import Json, format_options, help_of, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import print_json, print_lines
 from flashbulb.audit.settings import SettingsError, VerdictSettings
@@ -31,7 +31,7 @@ RUN_HELP = "Run directory of a finished audit."
 ShowPrompts = Annotated[
     bool, in_panel("Output", "Show the text of prompts; without it they are named by file and row.")
 ]
-waivers_app = CommandLine(help="Check and add waivers, which accept a finding until a date.")
+waivers_app = CommandLine(cls=Group, help="Check and add waivers, which accept a finding until a date.")
 app.add_typer(waivers_app, name="waivers", no_args_is_help=True)
 
 

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.shell.command import CommandLine
+from flashbulb.audit.cli.shell.command import CommandLine, Group
 from flashbulb.audit.cli.shell.options import Json
 from flashbulb.audit.cli.shell.output import print_json, print_text
 from flashbulb.audit.planted.presets import ABOUT, PRESETS
 from flashbulb.audit.settings import SettingsError
 
-planted_app = CommandLine(help="Train models with planted images, and list the presets.")
+planted_app = CommandLine(cls=Group, help="Train models with planted images, and list the presets.")
 app.add_typer(planted_app, name="planted", no_args_is_help=True)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flashbulb.audit.run.logs import silence_imports
+from flashbulb.audit.run.quiet import quieten_libraries
 
-silence_imports()
+quieten_libraries()
 
 from flashbulb.audit.execute import spec as spec  # noqa: E402 (it imports the libraries)

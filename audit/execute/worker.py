@@ -18,7 +18,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from flashbulb.audit.execute.messages import Advanced, Done, Failed, Ready, Said
-from flashbulb.audit.run.logs import silence_imports
+from flashbulb.audit.run.quiet import quieten_libraries
 
 if TYPE_CHECKING:
     from flashbulb.audit.execute.spec import RecorderSpec
@@ -46,7 +46,7 @@ def work(place: Place, connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that started this decides
     Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING, handlers=[_Forwarded(connection)], force=True)
-    silence_imports()
+    quieten_libraries()
     os.chdir(place.folder)
     os.umask(place.umask)
     with suppress(EOFError, BrokenPipeError):  # nobody listens any longer

@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
+from huggingface_hub import constants, model_info
+from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
@@ -27,6 +29,7 @@ from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
 from flashbulb.audit.model.weights import PICKLES, load_network
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
+_SECONDS_TO_ANSWER = 5
 _CONFIGS = (".json", ".txt", ".model", ".spm", ".codes", ".tokenizer")
 HASHED = (".safetensors", *_CONFIGS, *PICKLES)
 """Endings of the files that the fingerprint covers."""
@@ -118,12 +121,31 @@ def _resolve(model: str, allow_pickle: bool) -> Path:
         raise ModelError(f"{model} is a file; give the folder of a diffusers pipeline (save_pretrained writes one)")
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise ModelError(f"no model folder {model}; give a diffusers pipeline folder or a hub id such as owner/name")
+    offline = _why_offline(model)
+    options = {"use_safetensors": None if allow_pickle else True, "local_files_only": offline is not None}
     try:
-        unused = dict.fromkeys(_UNUSED)
-        return Path(DiffusionPipeline.download(model, use_safetensors=None if allow_pickle else True, **unused))
+        return Path(DiffusionPipeline.download(model, **options, **dict.fromkeys(_UNUSED)))
     except (OSError, ValueError, RuntimeError) as error:
+        if offline is not None:
+            raise ModelError(
+                f"{model} is neither a local folder nor in the hub's cache, and {offline}; give a folder, or run "
+                f"`hf download {model}` where there is a network"
+            ) from error
         reason = one_line(error.__cause__ or error)  # diffusers wraps the error of the connection
         raise ModelError(f"{model} is not a local folder, and the hub did not provide it: {reason}") from error
+
+
+def _why_offline(model: str) -> str | None:
+    """Return why the hub cannot be asked, None if it answers. A download would try for a minute before it says so."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        model_info(model, timeout=_SECONDS_TO_ANSWER)
+    except HfHubHTTPError:  # an answer, which the download repeats
+        return None
+    except Exception as error:  # of whichever library huggingface_hub connects with
+        return f"the hub cannot be reached ({one_line(error)})"
+    return None
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -200,10 +222,21 @@ def _silence_libraries() -> None:
 
 
 def resolve_device(device: str) -> str:
-    """Replace "auto" by "cuda" if a GPU is available, else by "cpu"."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """Replace "auto" by "cuda" if a GPU is available, else by "cpu".
+
+    Raises:
+        ModelError: CUDA is asked for, and there is none.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        built = torch.version.cuda is not None or torch.version.hip is not None
+        missing = "no GPU that its driver shows" if built else f"PyTorch {torch.__version__}, built without CUDA"
+        raise ModelError(
+            f"--device {device}: this machine has {missing}; "
+            f"{'use' if built else 'install a build for your GPU (pytorch.org/get-started), or use'} --device cpu"
+        )
+    return device
 
 
 def resolve_dtype(dtype: str, device: str) -> torch.dtype:

@@ -1,6 +1,6 @@
 """Show the progress of long jobs and time the stages of a run.
 
-On a terminal progress is a live bar; elsewhere it is a log line every few seconds.
+On a terminal progress is a live bar, in a notebook a line that is updated; elsewhere a log line every few seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from rich.text import Text
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class Advance(Protocol):
@@ -53,7 +54,10 @@ def track(stage: str, total: int, unit: str, *, done: int = 0) -> Iterator[Advan
     Args:
         done: units that an earlier run completed.
     """
-    if sys.stderr.isatty():
+    if in_notebook():
+        with _cell(stage, total, unit, done) as advance:
+            yield advance
+    elif sys.stderr.isatty():
         with _bar(stage, total, unit, done) as advance:
             yield advance
     else:
@@ -76,6 +80,38 @@ def _bar(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(stage, total=total, completed=done, remark="")
         yield lambda n=1, remark="": progress.update(task, advance=n, remark=remark)
+
+
+def in_notebook() -> bool:
+    """Return whether the code runs in a notebook's kernel, whose output cells can be updated."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return hasattr(shell, "kernel")
+
+
+@contextmanager
+def _cell(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    """Show one line below the cell, and update it."""
+    from IPython.display import display
+
+    started = last = time.monotonic()
+    count = done
+
+    def line() -> dict[str, str]:
+        speed = (count - done) / max(time.monotonic() - started, 1e-9)
+        left = f", {(total - count) / speed:.0f} s left" if speed and count < total else ""
+        filled = 24 * count // max(total, 1)
+        return {"text/plain": f"{stage:<24} {'█' * filled}{'░' * (24 - filled)} {count}/{total} {unit}{left}"}
+
+    handle = display(line(), raw=True, display_id=True)
+
+    def advance(n: int = 1, remark: str = "") -> None:
+        nonlocal last, count
+        count += n
+        if time.monotonic() - last >= _SECONDS_BETWEEN_UPDATES or count >= total:
+            last = time.monotonic()
+            handle.update(line(), raw=True)
+
+    yield advance
 
 
 @contextmanager

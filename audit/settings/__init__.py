@@ -16,7 +16,13 @@ from flashbulb.audit.settings.audit import (
 )
 from flashbulb.audit.settings.compare import CompareSettings
 from flashbulb.audit.settings.discover import DiscoverSettings
-from flashbulb.audit.settings.inputs import default_run_name, embedded_model, resolve_inputs
+from flashbulb.audit.settings.inputs import (
+    default_run_name,
+    demo_inputs,
+    embedded_model,
+    refuse_missing_model,
+    resolve_inputs,
+)
 from flashbulb.audit.settings.localize import LocalizeSettings
 from flashbulb.audit.settings.option import PANELS, Option, Panel, Settings, SettingsError
 from flashbulb.audit.settings.pull import PullSettings
@@ -70,7 +76,9 @@ __all__ = [
     "VerdictSettings",
     "default_run_name",
     "default_strategies",
+    "demo_inputs",
     "detector_names",
     "embedded_model",
+    "refuse_missing_model",
     "resolve_inputs",
 ]

@@ -1,4 +1,4 @@
-"""Fill in the inputs that the user leaves out: the embedded model, its prompts and images, and a run directory."""
+"""The inputs of an audit: what the user must give, the run directory by default, and the inputs of the demo."""
 
 from __future__ import annotations
 
@@ -19,6 +19,17 @@ def embedded_model() -> str:
     return str(MODEL)
 
 
+def refuse_missing_model(model: str) -> None:
+    """Refuse a path at which nothing lies; a hub id is owner/name.
+
+    Raises:
+        SettingsError: there is no such folder or file.
+    """
+    looks_like_path = model.count("/") != 1 or model.startswith((".", "/", "~"))
+    if looks_like_path and not Path(model).expanduser().exists():
+        raise SettingsError(f"no model folder {model}; give a diffusers pipeline folder or a hub id such as owner/name")
+
+
 def default_run_name(model: str | None) -> str:
     """Return the name of a model's run directory where the user gives no --out. None is the embedded model."""
     return "embedded" if model is None else Path(model.rstrip("/")).name or "model"
@@ -27,22 +38,20 @@ def default_run_name(model: str | None) -> str:
 def resolve_inputs(
     model: str | None, prompts: str | None, reference: str | None, train_images: Path | None, out: Path | None
 ) -> dict[str, object]:
-    """Fill in the inputs that the user left out.
-
-    Without a model or prompts, these are the embedded model, its captions, reference prompts and training images.
+    """Refuse inputs that lack a model or prompts, and name the run directory after the model.
 
     Raises:
-        SettingsError: the user gave a model without prompts.
+        SettingsError: the user gave no model or no prompts.
     """
-    if model is not None and prompts is None:
+    if model is None:
+        raise SettingsError("--model is missing; give the model to audit, or see `flashbulb demo`, which needs none")
+    if prompts is None:
         raise SettingsError("--prompts is required with --model; give a file of prompts to audit (csv, txt, jsonl, …)")
-    if model is None and prompts is None:
-        reference = reference or str(REFERENCE)
-        train_images = train_images or IMAGES
-    return {
-        "model": embedded_model() if model is None else model,
-        "prompts": prompts or str(CAPTIONS),
-        "reference": reference,
-        "train_images": train_images,
-        "out": out or Path("runs") / default_run_name(model),
-    }
+    out = out or Path("runs") / default_run_name(model)
+    return {"model": model, "prompts": prompts, "reference": reference, "train_images": train_images, "out": out}
+
+
+def demo_inputs() -> dict[str, object]:
+    """Return the inputs of `flashbulb demo`: the embedded model, its captions, reference prompts, training images."""
+    inputs = {"model": embedded_model(), "prompts": str(CAPTIONS), "reference": str(REFERENCE), "train_images": IMAGES}
+    return {**inputs, "out": Path("runs") / default_run_name(None)}

@@ -19,7 +19,6 @@ from flashbulb.audit.settings.shared import (
     DtypeName,
     Examine,
     Loras,
-    Model,
     OffloadName,
     Seed,
     SiteKind,
@@ -45,7 +44,11 @@ def detector_names() -> Iterator[str]:
 class InputSettings(Settings):
     """What to audit, and where the results go. Paths are as the user gave them."""
 
-    model: Annotated[Model, Option("Inputs", is_optional=True, changes_result=False)]
+    model: Annotated[
+        str,
+        Field(description="Pipeline folder, hub id, or single .safetensors file."),
+        Option("Inputs", is_optional=True, changes_result=False),
+    ]
     configs: Configs = None
     denoiser: DenoiserFile = None
     vae: Autoencoder = None

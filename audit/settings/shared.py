@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from flashbulb.audit.settings.option import Option, Settings
 
@@ -62,8 +62,21 @@ DtypeName = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],
     Field(description="Data type of the model; auto is float32 on the CPU, else float16."),
 ]
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu", "hpu", "npu")
+
+
+def _known_device(device: str) -> str:
+    kind, colon, index = device.partition(":")
+    if kind in _DEVICES and (index.isdigit() if colon else True):
+        return device
+    nearest = "cuda" if kind in ("gpu", "nvidia", "rocm") else None
+    hint = f"did you mean {nearest}{colon}{index}?" if nearest else f"give {', '.join(_DEVICES)}, or one such as cuda:1"
+    raise ValueError(f"{device!r} is no device; {hint}")
+
+
 Device = Annotated[
     str,
+    AfterValidator(_known_device),
     Field(description="Device to run on: cpu, cuda, cuda:1, mps; auto is cuda if available, else cpu."),
     Option("Machine", words=lambda: ("auto", "cpu", "cuda", "cuda:0", "mps"), changes_result=False),
 ]

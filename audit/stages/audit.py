@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flashbulb.audit.additions.chosen import ComposedModel
 from flashbulb.audit.prompts.drawing import draw_set
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.run.directory import (
@@ -23,7 +24,7 @@ from flashbulb.audit.run.directory import (
 )
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import AuditSettings, refuse_missing_model
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images
 from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import claim, status_on_failure
@@ -82,18 +83,24 @@ def read_sets(settings: AuditSettings) -> PromptSets:
     return PromptSets(candidates, reference, canaries)
 
 
-def open_session(settings: AuditSettings, replayed: Replay[AuditSettings] | None = None) -> Session:
+def open_session(
+    settings: AuditSettings, replayed: Replay[AuditSettings] | None = None, loaded: ComposedModel | None = None
+) -> Session:
     """Read the inputs, check them and the settings, and load the model.
 
     Args:
+        loaded: the model, if it is already loaded.
         replayed: the finished audit that the settings come from; its prompt files must be unchanged.
 
     Raises:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
+    if loaded is None:
+        refuse_missing_model(settings.model)
     check_free(settings.out)  # before anything takes long
     candidates, reference, canaries = read_sets(settings)
-    session = load_session(settings, candidates, reference, select_detectors(settings.detectors, settings.sites))
+    detectors = select_detectors(settings.detectors, settings.sites)
+    session = load_session(settings, candidates, reference, detectors, loaded)
     session = replace(session, inputs=replace(session.inputs, canaries=canaries))
     check_store_size(session.inputs)
     check_pool(session.inputs)
@@ -108,6 +115,7 @@ def run_audit(
     force: bool,
     replayed: Replay[AuditSettings] | None = None,
     donors: Sequence[Path] = (),
+    loaded: ComposedModel | None = None,
 ) -> Verdict:
     """Run every stage, write the run directory, print the summary, and return the verdict.
 
@@ -115,6 +123,7 @@ def run_audit(
 
     Args:
         donors: other runs with the same base; what they recorded of it is not recorded again.
+        loaded: the model, if it is already loaded; it stays in memory.
 
     Raises:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
@@ -122,11 +131,11 @@ def run_audit(
     """
     watch = Stopwatch()
     with watch.stage("load"):
-        session = open_session(settings, replayed)
+        session = open_session(settings, replayed, loaded)
     with claim(session.inputs, audit_identity(session.inputs), force) as run:
         recorded = record_prompts(session, run, watch)
         if recorded.inputs.base is not None:
-            base, kept = open_base(session), session if session.loras is not None else None
+            base, kept = open_base(session), session if session.loras is not None or loaded is not None else None
             del session  # one model in memory at a time
             recorded = record_base(recorded, base, run, watch, donors)
             with watch.stage("load"):

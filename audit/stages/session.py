@@ -88,9 +88,13 @@ class Session:
 
 
 def load_session(
-    settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None, detectors: tuple[Detector, ...]
+    settings: AuditSettings,
+    candidates: PromptSet,
+    reference: PromptSet | None,
+    detectors: tuple[Detector, ...],
+    loaded: ComposedModel | None = None,
 ) -> Session:
-    """Load the model, find its sites, and open the calibration if there is one."""
+    """Load the model, unless it is loaded, find its sites, and open the calibration if there is one."""
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
@@ -98,7 +102,7 @@ def load_session(
     prompts = Prompts(candidates.prompts, reference.prompts if reference is not None else ())
     name, is_inside = settings.baseline_model, base_is_inside(settings)
     base = None if name is None or is_inside else look_at_base(settings, name, dtype, prompts)
-    loaded = load_chosen(chosen_model(settings), device, dtype)
+    loaded = loaded or load_chosen(chosen_model(settings), device, dtype)
     if is_inside:
         base = look_without_loras(settings, loaded, prompts)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flashbulb.reports.checks.findings import IMAGE, Finding
-from flashbulb.reports.gate.toml_file import TomlFileError, parse_toml, read_toml
+from flashbulb.reports.gate.toml_file import NO_FINGERPRINT, TomlFileError, parse_toml, read_toml
 from flashbulb.reports.tables.files import write_text
 
 Fingerprint = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
@@ -119,6 +119,8 @@ def new_waiver(fingerprint: str, reason: str, owner: str, expires: date, today: 
         waiver = Waiver(fingerprint=fingerprint, reason=reason, owner=owner, expires=expires)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if first["type"] == "string_pattern_mismatch" and first["loc"] == ("fingerprint",):
+            raise TomlFileError(NO_FINGERPRINT.format(fingerprint)) from error
         raise TomlFileError(f"{first['loc'][0]}: {first['msg'].lower()}, got {first['input']!r}") from error
     if waiver.is_expired(today):
         raise TomlFileError(f"expires: {expires} is in the past, today is {today}; give a later day")

@@ -25,15 +25,21 @@ def read_content(directory: Path, command: str) -> Mapping[str, Any]:
     """
     path = directory / RUN_FILE
     if not directory.is_dir():
-        raise RunFileError(f"{directory} is not a directory; give the --out directory of the {command}")
+        raise RunFileError(f"{directory} is not a directory; {_way_out(directory, command)}")
     if not path.is_file():
-        raise RunFileError(f"{directory} holds no {RUN_FILE}; give the --out directory of the {command}")
+        raise RunFileError(f"{directory} holds no {RUN_FILE}; {_way_out(directory, command)}")
     content = _parse(path, command)
     version = content.get("schema_version")
     if type(version) is not int:
         raise RunFileError(f"{path} has no schema_version; it was not written by flashbulb")
     check_version(path, version, command)
     return content
+
+
+def _way_out(directory: Path, command: str) -> str:
+    if command != "audit":
+        return f"give the --out directory of the {command}"
+    return f"run `flashbulb audit --out {directory}` first, or give the --out directory of the audit"
 
 
 def validate_record(adapter: TypeAdapter[Record], path: Path, content: Mapping[str, Any], command: str) -> Record:

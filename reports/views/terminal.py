@@ -41,7 +41,7 @@ class SummaryConsole(Console):
     """A console as wide as the terminal that ignores a broken pipe, so the exit code stays that of the verdict."""
 
     def __init__(self) -> None:
-        super().__init__(width=None if sys.stdout.isatty() else _WIDTH)
+        super().__init__(width=None if sys.stdout.isatty() else _WIDTH, force_jupyter=False)  # a notebook gets text
 
     def on_broken_pipe(self) -> None:
         """Discard further output; by default rich exits with 1, which for an audit means that the model leaks."""

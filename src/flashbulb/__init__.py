@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from flashbulb.audit.api.audit_model import audit_model as audit_model
+    from flashbulb.audit.api.result import AuditResult as AuditResult
     from flashbulb.audit.model.families import open_denoiser as open_denoiser
     from flashbulb.audit.settings import AblateSettings as AblateSettings
     from flashbulb.audit.settings import AuditSettings as AuditSettings
@@ -54,6 +56,8 @@ _MODULE_BY_NAME = {
         "flashbulb.audit.settings",
     ),
     **dict.fromkeys(("run_audit", "run_detect", "run_record", "run_recover"), "flashbulb.audit.stages.audit"),
+    "audit_model": "flashbulb.audit.api.audit_model",
+    "AuditResult": "flashbulb.audit.api.result",
     "evaluate_run": "flashbulb.audit.stages.evaluate",
     "open_denoiser": "flashbulb.audit.model.families",
     "run_calibration": "flashbulb.audit.stages.calibrate",

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
@@ -14,8 +15,11 @@ from typer.core import TyperCommand, TyperGroup
 
 from flashbulb.audit.cli.shell.help import (
     COMMAND_PANELS,
+    HELP_ALL,
+    common_of,
     epilog_of,
     fold_negatives_,
+    name_help_all_,
     prose_of,
     show_choices_,
     show_defaults_,
@@ -26,6 +30,7 @@ from flashbulb.audit.cli.shell.layers import (
     bind_variables_,
     inherited_options,
     is_layered,
+    option_name,
     origin_of,
     refuse_forbidden_variables,
     remember_origins,
@@ -41,6 +46,12 @@ logger = logging.getLogger(__name__)
 
 NAME = "flashbulb"
 EXIT_USAGE = 2
+_EXTRA_ARGUMENT = "Got unexpected extra argument(s) ("  # words of click
+_NUMBERS = {
+    **dict.fromkeys(("int_parsing", "int_from_float"), "a whole number"),
+    "float_parsing": "a number",
+}
+"""What a value should be, by the type of pydantic's error."""
 _LONGEST_LINE = 1000  # characters of an error message, which may quote an untrusted file
 _UsageError: Any = typer.BadParameter.__base__  # typer vendors click under private names
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -50,11 +61,12 @@ class Command(TyperCommand):
     """A command whose options can come from the environment or flashbulb.toml; it logs those that do."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        self._shows_all = HELP_ALL in args
         path = ctx.command_path.split()[1:]
         is_replay = any(arg == "--replay" or arg.startswith("--replay=") for arg in args)
         if not is_replay:  # a replay takes all settings from its run
             bind_variables_(self.params, path)
-        if not is_replay and not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
+        if not is_replay and not ctx.resilient_parsing and not {"-h", "--help", HELP_ALL} & set(args):
             refuse_forbidden_variables(self.params, path)
             root = ctx.find_root()
             for variable in unknown_variables(root.command):
@@ -69,20 +81,35 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         path = tuple(ctx.command_path.split()[1:])
-        for param in self.params:
+        params: list[Any] = self.params
+        for param in params:
             if param.param_type_name == "argument":
                 param.metavar = param.name.upper()
-            if isinstance(param.envvar, tuple):  # the variable for all commands; the epilog explains the other
-                param.envvar = param.envvar[-1]
+            param.show_envvar = False  # the epilog explains their names
         show_defaults_(self.params, vars(self.callback).get("setting_defaults", {}), path)
         show_choices_(self.params)
         fold_negatives_(self.params)
-        self.params = sort_into_panels_(self.params)
+        shown = self.params if self._shows_all else common_of(self.params)
+        n_options, n_shown = (sum(p.param_type_name == "option" for p in params) for params in (self.params, shown))
+        name_help_all_(self.get_help_option(ctx), n_options, n_shown)
+        self.params = sort_into_panels_(shown)
         self.help, self.epilog = prose_of(self.help), epilog_of(self.help, path)
         super().format_help(ctx, formatter)
 
 
-class Root(TyperGroup):
+class Group(TyperGroup):
+    """A group of commands."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        params: list[Any] = self.params
+        for param in params:
+            param.show_envvar = False
+        show_choices_(self.params)
+        name_help_all_(self.get_help_option(ctx), 0, 0)
+        super().format_help(ctx, formatter)
+
+
+class Root(Group):
     """The group of all commands. Turns every usage error into one line and exit code 2."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -147,12 +174,33 @@ def _usage_line(error: Any) -> str:
     if param is not None and not error.message:
         return _missing_line(error.ctx, param)
     if param is not None:
-        return f"{origin_of(error.ctx, param.name)}: {error.message.removeprefix('Value error, ')}"
+        number = _NUMBERS.get(_first_error(cause)["type"]) if isinstance(cause, ValidationError) else None
+        message = error.message.removeprefix("Value error, ")
+        said = message if number is None else f"{_first_error(cause)['input']!r} is not {number}"
+        return f"{origin_of(error.ctx, param.name)}: {said}"
     if isinstance(cause, ValidationError):
-        first = cause.errors(include_url=False)[0]
-        got = "" if first["type"] == "missing" else f", got {first['input']!r}"
-        return f"{origin_of(error.ctx, str(first['loc'][0]))}: {first['msg']}{got}"
-    return add_origins(error.ctx, str(cause)) if cause is not None else str(error.format_message())
+        first = _first_error(cause)
+        got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+        return f"{origin_of(error.ctx, str(first['loc'][0]))}: {first['msg'].removeprefix('Value error, ')}{got}"
+    if cause is not None:
+        return add_origins(error.ctx, str(cause))
+    return _misplaced_line(error.ctx, str(error.format_message()))
+
+
+def _first_error(error: ValidationError) -> Any:
+    return error.errors(include_url=False)[0]
+
+
+def _misplaced_line(context: Any, message: str) -> str:
+    """Suggest the option of a file that was given without one, if the message complains of that."""
+    options = {option_name(param) for param in context.command.params} if context is not None else set()
+    word = message.removeprefix(_EXTRA_ARGUMENT).rstrip(")")
+    if not message.startswith(_EXTRA_ARGUMENT) or " " in word or not {"model", "prompts"} <= options:
+        return message
+    path = Path(word)
+    is_model = path.suffix == ".safetensors" or (path / "model_index.json").is_file()
+    option = "model" if is_model else "prompts"
+    return f"{context.command_path} takes no argument {word}; did you mean `--{option} {word}`?"
 
 
 def _missing_line(context: Any, param: Any) -> str:

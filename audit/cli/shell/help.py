@@ -11,31 +11,62 @@ CONTINUING_COMMANDS = (("detect",), ("recover",))
 """Commands whose options keep the run's values if they are not given."""
 
 COMMAND_PANELS = {
-    **dict.fromkeys(("audit", "validate", "discover", "pull", "sweep"), "Audit"),
+    **dict.fromkeys(("audit", "demo", "validate", "discover", "pull", "sweep"), "Audit"),
     **dict.fromkeys(("record", "merge", "detect", "recover", "localize", "ablate"), "Single stages"),
     **dict.fromkeys(("gate", "verify", "diff", "waivers", "evaluate"), "Judge a finished audit"),
     **dict.fromkeys(("report", "show", "compare", "sites", "detectors"), "Inspect"),
-    **dict.fromkeys(("calibrate", "index", "plant", "planted"), "Prepare"),
+    **dict.fromkeys(("reference", "calibrate", "index", "plant", "planted"), "Prepare"),
 }
 """Panel of each command in `flashbulb --help`, in the order in which the commands are listed."""
 
-_MAX_OPTIONS_WITHOUT_PANELS = 8  # options that fit into one readable list
+HELP_ALL = "--help-all"
+MAX_COMMON = 10
+"""Options that `--help` shows of a command; `--help-all` shows every one."""
+COMMON_OPTIONS = (
+    *("model", "prompts", "reference", "train-images", "out", "fpr", "samples", "device", "policy", "gate"),
+    *("baseline", "new-only", "waivers", "junit", "sarif", "findings", "summary", "strict"),
+    *("controls", "budget", "max-false", "minutes", "neurons", "prompt", "by", "seeds", "force", "json"),
+)
+"""Options that most users need, the most common first; a command shows the first of them that it has."""
+
 _EXAMPLES, _EXIT_CODES = ("Example: ", "Then: "), "Exit codes: "
 _DEFAULT_EXIT_CODES = "0 success; 2 error in options, settings or files; 4 internal error; 130 interrupted."
+
+
+def common_of(params: Sequence[Any]) -> list[Any]:
+    """Return the parameters that `--help` shows: arguments, required options, and the most common others in order."""
+    options = [param for param in params if param.param_type_name == "option"]
+    if len(options) <= MAX_COMMON:
+        return list(params)
+    ranks = {name: rank for rank, name in enumerate(COMMON_OPTIONS)}
+    ranked = {ranks.get(str(param.opts[0]).lstrip("-"), len(ranks)): param for param in options if not param.required}
+    ranked.pop(len(ranks), None)
+    shown = [*(param for param in options if param.required), *(ranked[rank] for rank in sorted(ranked))]
+    return [*(param for param in params if param not in options), *shown[:MAX_COMMON]]
+
+
+def name_help_all_(help_option: Any, n_options: int, n_shown: int) -> None:
+    """Name `--help-all` beside `--help` where it shows more."""
+    help_option.opts = [name for name in help_option.opts if name != HELP_ALL]
+    help_option.metavar = ""
+    if n_shown < n_options:
+        help_option.help = f"Show this message and exit. {HELP_ALL} shows all {n_options} options."
 
 
 def sort_into_panels_(params: list[Any]) -> list[Any]:
     """Sort the options of a command by panel if it has many, else list them in one. --help stays outside of panels."""
     options = [param for param in params if param.param_type_name == "option"]
     for param in params:
-        if param not in options or len(options) <= _MAX_OPTIONS_WITHOUT_PANELS:
+        if param not in options or len(options) <= MAX_COMMON:
             param.rich_help_panel = None
     return sorted(params, key=lambda param: PANELS.index(panel) if (panel := param.rich_help_panel) in PANELS else -1)
 
 
 def show_choices_(params: Sequence[Any]) -> None:
-    """Append an option's choices to its help. In the type column they would squeeze the help text."""
+    """Append an option's choices to its help. In the type column they would squeeze the help text; flags have none."""
     for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
         if choices := param.type_descriptor.choices:
             param.metavar = "<word>"
             param.help = f"{param.help} One of {', '.join(choices)}."

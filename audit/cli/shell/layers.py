@@ -47,7 +47,6 @@ def bind_variables_(params: Sequence[Any], path: Sequence[str]) -> None:
     for param in params:
         if is_layered(param):
             param.envvar = tuple(dict.fromkeys(variables_of(path, option_name(param))))
-            param.show_envvar = True
             if _is_free_text(param):
                 param.envvar_list_splitter = "\n"
 

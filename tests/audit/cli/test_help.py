@@ -13,8 +13,8 @@ from typer.main import get_command
 
 from flashbulb.audit.cli import app
 from flashbulb.audit.cli.shell.command import NAME
-from flashbulb.audit.cli.shell.help import COMMAND_PANELS, examples_of
-from flashbulb.audit.cli.shell.layers import is_layered, leaf_commands, option_name, variables_of
+from flashbulb.audit.cli.shell.help import COMMAND_PANELS, MAX_COMMON, examples_of
+from flashbulb.audit.cli.shell.layers import leaf_commands, option_name
 from flashbulb.audit.detectors import find_detectors
 from flashbulb.audit.settings import (
     AblateSettings,
@@ -42,12 +42,18 @@ SETTINGS: dict[str, type[Settings]] = {
 LEAVES = {" ".join(leaf.path): leaf for leaf in leaf_commands(get_command(app))}
 
 
-def page_of(*path: str) -> str:
+def page_of(*path: str, option: str = "--help-all") -> str:
     """Return the printed help, without frames and line wrapping."""
-    answer = run_flashbulb(*path, "--help")
+    answer = run_flashbulb(*path, option)
     assert answer.code == 0, answer.err
     assert "…" not in answer.out, "something is truncated at 80 columns"
     return " ".join(re.sub("[│╭╮╰╯─]", " ", answer.out).split())
+
+
+def listed(page: str) -> str:
+    """Return the part of a help page that lists arguments and options."""
+    start = min(page.index(f" {panel} ") for panel in ("Arguments", "Options") if f" {panel} " in page)
+    return page[start : page.index("Examples:")]
 
 
 def parse_line(line: str) -> None:
@@ -122,19 +128,41 @@ def test_command_lines_of_the_documentation_parse(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", LEAVES)
-def test_every_option_shows_help_default_and_variable(name: str) -> None:
-    path, page = LEAVES[name].path, page_of(*LEAVES[name].path)
+def test_every_option_shows_help_and_default(name: str) -> None:
+    page = listed(page_of(*LEAVES[name].path))
     for param in LEAVES[name].command.params:
         assert param.help, f"{param.name} has no help"
         assert _joined(param.help.removesuffix(".")).split(":")[0][:15] in page
         is_option = param.param_type_name == "option"
         shown = page[page.index(f" --{option_name(param)} " if is_option else f" {param.name.upper()} ") :]
-        variables = re.findall(r"\[env var: (\w+)\]", shown)
-        if is_layered(param):
-            assert variables[0] == variables_of(path, option_name(param))[1]
         if is_option:
-            end = shown.index(f"{variables[1]}]") if len(variables) > 1 else len(shown)
-            assert re.search(r"\[default: |\[required\]|by default", shown[:end]), f"{param.name} shows no default"
+            end = re.search(r" --(?!help)[a-z-]+ +[A-Z<]", shown[3:])
+            mine = shown[: end.start() + 3 if end else len(shown)]
+            assert re.search(r"\[default: |\[required\]|by default", mine), f"{param.name} shows no default"
+
+
+@pytest.mark.parametrize("name", LEAVES)
+def test_help_shows_at_most_ten_options_and_names_the_page_with_all(name: str) -> None:
+    options = [param for param in LEAVES[name].command.params if param.param_type_name == "option"]
+    short, long = (listed(page_of(*LEAVES[name].path, option=option)) for option in ("--help", "--help-all"))
+    shown = [option for option in options if f" --{option_name(option)} " in short]
+    assert 1 <= len(shown) <= MAX_COMMON
+    assert all(option in shown for option in options if option.required)
+    assert all(f" --{option_name(option)} " in long for option in options)
+    assert (f"--help-all shows all {len(options)} options" in short) == (len(shown) < len(options))
+
+
+def test_help_of_an_audit_shows_what_a_first_audit_needs() -> None:
+    shown = re.findall(r" --([a-z-]+) ", listed(page_of("audit", option="--help")))
+    first = ["model", "prompts", "reference", "train-images", "out", "fpr", "samples", "device", "policy", "gate"]
+    assert [name for name in shown if not name.startswith("help")] == first
+
+
+@pytest.mark.parametrize("path", [(), *(leaf.path for leaf in LEAVES.values()), ("waivers",)], ids=" ".join)
+def test_help_shows_no_variables_and_no_type_beside_flags(path: Sequence[str]) -> None:
+    page = page_of(*path)
+    assert "env var" not in page
+    assert "<bool>" not in page
 
 
 @pytest.mark.parametrize("name", SETTINGS)

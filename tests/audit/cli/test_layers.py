@@ -111,12 +111,12 @@ def test_required_option_may_come_from_any_layer(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("flashbulb.audit.stages.calibrate.run_calibration", lambda settings, **_: settings.prompts)
     line = message_of(run_flashbulb("calibrate", "--out", "c"))
     assert line == "--reference is missing; pass it, set FLASHBULB_REFERENCE, or add it to flashbulb.toml"
-    text_file(Path("flashbulb.toml"), ["[calibrate]", 'reference = "clean.txt"'])
+    text_file(Path("flashbulb.toml"), ['model = "mine"', "[calibrate]", 'reference = "clean.txt"'])
     assert run_flashbulb("calibrate", "--out", "c").out == "calibration in clean.txt\n"
 
 
-def test_file_can_replace_the_embedded_model(resolve: Resolve) -> None:
-    assert resolve().model.endswith("embedded/model")
+def test_file_can_name_the_model(resolve: Resolve) -> None:
+    assert "--model is missing" in message_of(run_flashbulb("audit"))
     text_file(Path("flashbulb.toml"), ['model = "mine"', 'prompts = "captions.csv"', 'out = "there"'])
     settings = resolve()
     assert (settings.model, settings.prompts, settings.reference) == ("mine", "captions.csv", None)
@@ -213,7 +213,7 @@ ERRORS = {
     ),
     "file": ((), {}, "fpr = 2", "flashbulb.toml: fpr: Input should be less than 0.5, got 2.0"),
     "table": ((), {}, "fpr = 0.1\n[audit]\nfpr = 2", "flashbulb.toml: [audit] fpr: Input should be less than 0.5"),
-    "unreadable variable": ((), {"FLASHBULB_SEEDS": "many"}, "", "FLASHBULB_SEEDS: Input should be a valid integer"),
+    "unreadable variable": ((), {"FLASHBULB_SEEDS": "many"}, "", "FLASHBULB_SEEDS: 'many' is not a whole number"),
     "unreadable flag": ((), {"FLASHBULB_STRICT": "maybe"}, "", "FLASHBULB_STRICT: Input should be a valid boolean"),
     "choice": ((), {"FLASHBULB_TIERS": "half"}, "", "FLASHBULB_TIERS: 'half' is not one of 'full', 'screened'"),
     "site": ((), {"FLASHBULB_SITES": "cross_v x"}, "", "FLASHBULB_SITES: Input should be 'text_mlp', "),

@@ -33,6 +33,15 @@ def test_folder_without_training_images_leaves_an_untrusted_run(inputs, tmp_path
     assert refused("gate", tmp_path / "run", code=3)
 
 
+@pytest.mark.parametrize("command", ["audit", "record", "validate"])
+def test_prompts_without_a_model_are_refused(inputs, tmp_path, command):
+    for given in ((), ("--prompts", inputs.prompts)):
+        line = refused(command, *given, "--out", tmp_path / "run")
+        assert "--model is missing" in line
+        assert "flashbulb demo" in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_model_needs_prompts(inputs):
     assert "--prompts is required with --model" in refused("audit", "--model", inputs.model)
 

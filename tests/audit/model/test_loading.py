@@ -14,6 +14,7 @@ import torch
 from diffusers import ControlNetModel, DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
+from flashbulb.audit.model import loading
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, load_model
@@ -425,10 +426,17 @@ def test_the_fingerprint_depends_on_content_and_not_on_location(folder, tmp_path
     assert len(seen) == 4
 
 
+def answering(monkeypatch):
+    """Let the hub know every model."""
+    monkeypatch.setattr(loading, "model_info", lambda *_, **__: None)
+    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
+
+
 def test_a_failed_download_is_reported_in_one_line_with_its_reason(monkeypatch):
     def unreachable(*_args, **_options):
         raise OSError("not cached,\nsee the trace") from ConnectionError("offline mode\nis enabled.")
 
+    answering(monkeypatch)
     monkeypatch.setattr(DiffusionPipeline, "download", unreachable)
     message = refusal("owner/name")
     assert message == "owner/name is not a local folder, and the hub did not provide it: offline mode is enabled"
@@ -436,10 +444,12 @@ def test_a_failed_download_is_reported_in_one_line_with_its_reason(monkeypatch):
 
 def test_a_hub_model_is_read_from_the_folder_that_diffusers_returns(saved, monkeypatch):
     asked = {}
+    answering(monkeypatch)
     monkeypatch.setattr(DiffusionPipeline, "download", lambda name, **options: asked.update(options) or str(saved))
     model = load("owner/name")
     assert (model.name, model.folder) == ("owner/name", saved)
-    assert asked == {"use_safetensors": True, "safety_checker": None, "feature_extractor": None}
+    expected = {"use_safetensors": True, "safety_checker": None, "feature_extractor": None, "local_files_only": False}
+    assert asked == expected
 
 
 def test_an_unknown_device_is_reported_in_one_line(saved):

@@ -109,7 +109,7 @@ def test_errors_about_a_new_field_name_its_layer(
 def test_help_shows_a_new_field(counted: Counted, capsys: pytest.CaptureFixture[str]) -> None:
     assert counted.run("--help") == 0
     page = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    assert "--moons <int> Moons to count, 1 to 8. [env var: FLASHBULB_MOONS] [default: 3]" in page
+    assert "--moons <int> Moons to count, 1 to 8. [default: 3]" in page
 
 
 def test_a_new_field_belongs_to_the_identity_of_its_stage_only() -> None:

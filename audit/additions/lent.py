@@ -1,0 +1,114 @@
+"""Audit a pipeline object that the caller keeps using: nothing of it is changed, moved or copied but its scheduler."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from torch import nn
+
+from flashbulb.audit.additions.chosen import ComposedModel
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families import UNREAD, audited_families, family_of_pipe
+from flashbulb.audit.model.network import check_weights, stored_tensors
+from flashbulb.audit.model.sampling import ALTERS_IMAGES
+
+
+@contextmanager
+def lent(pipe: Any) -> Iterator[ComposedModel]:
+    """Yield a pipeline of its own around the networks of `pipe`, in evaluation mode; restores their mode at the end.
+
+    Raises:
+        ModelError: no family fits, or the networks are offloaded, hold an adapter, or are on several devices.
+        UntrustedModel: weights are not finite.
+    """
+    own = _own_pipeline(pipe)
+    networks = {name: part for name, part in own.components.items() if isinstance(part, nn.Module)}
+    device = _only_device(networks)
+    for name, network in networks.items():
+        check_weights(Path(name), network)
+    dtype = _only_dtype(networks, _network_name(pipe))
+    fingerprint = fingerprint_components(own.components)
+    modes = [(module, module.training) for network in networks.values() for module in network.modules()]
+    try:
+        for network in networks.values():
+            network.eval()
+        name = pipe_name(pipe)
+        yield ComposedModel(own, name, Path(name), fingerprint, dtype, device, fingerprint)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def pipe_name(pipe: Any) -> str:
+    """Return what reports call a pipeline object: where it was loaded from, else its class."""
+    return str(pipe.config.get("_name_or_path") or type(pipe).__name__)
+
+
+def _network_name(pipe: Any) -> str:
+    family = family_of_pipe(pipe)
+    if family is None:
+        raise ModelError(f"{type(pipe).__name__} is of no family that Flashbulb audits: {audited_families()}")
+    return family.network[0]
+
+
+def _own_pipeline(pipe: Any) -> Any:
+    """Return a pipeline that shares the networks of `pipe`, without what alters images."""
+    family = family_of_pipe(pipe)
+    _network_name(pipe)
+    assert family is not None
+    pipeline = getattr(diffusers, family.pipeline)
+    parameters = inspect.signature(pipeline).parameters
+    parts = {name: part for name, part in pipe.components.items() if name in parameters and name not in UNREAD}
+    parts["scheduler"] = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    switches = {name: value for name, value in pipe.config.items() if name in parameters and isinstance(value, bool)}
+    switches |= {name: False for name in ALTERS_IMAGES if name in parameters}
+    absent = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
+    own = pipeline(**{**dict.fromkeys(absent), **parts, **switches})
+    own.set_progress_bar_config(disable=True)
+    return own
+
+
+def _only_device(networks: dict[str, nn.Module]) -> str:
+    if any(hasattr(module, "_hf_hook") for network in networks.values() for module in network.modules()):
+        raise ModelError("the pipeline is offloaded; give its folder, and offload='model'")
+    devices = {str(weight.device) for network in networks.values() for weight in network.parameters()}
+    if len(devices) != 1:
+        raise ModelError(f"the pipeline is on {', '.join(sorted(devices))}; move it to one device with pipe.to(...)")
+    return devices.pop()
+
+
+def _only_dtype(networks: dict[str, nn.Module], denoiser: str) -> str:
+    """Return the dtype of the denoiser, which its text encoders must have: libraries load each as its file says."""
+    dtypes = {name: str(next(part.parameters()).dtype).removeprefix("torch.") for name, part in networks.items()}
+    for name, dtype in dtypes.items():
+        if name.startswith("text_encoder") and dtype != dtypes[denoiser]:
+            raise ModelError(
+                f"the pipeline's {name} is {dtype}, its {denoiser} {dtypes[denoiser]}; convert it with "
+                f"pipe.to(torch.{dtypes[denoiser]}), or load it with dtype=torch.{dtypes[denoiser]}"
+            )
+    return dtypes[denoiser]
+
+
+def fingerprint_components(components: dict[str, Any]) -> str:
+    """Hash weights, configs and vocabularies; return 16 hex digits. A folder's fingerprint hashes files, so differs."""
+    digest = hashlib.sha256()
+    for name, part in sorted(components.items()):
+        config: Any = getattr(part, "config", None)
+        stated = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
+        if hasattr(part, "get_vocab"):
+            stated = part.get_vocab()
+        public = {key: value for key, value in stated.items() if not key.startswith("_")}
+        digest.update(f"{name} {type(part).__name__} {json.dumps(public, sort_keys=True, default=str)}\n".encode())
+        for key, weight in part.state_dict().items() if isinstance(part, nn.Module) else ():
+            digest.update(f"{key} {tuple(weight.shape)} {weight.dtype}\n".encode())
+            for tensor in stored_tensors(weight):
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]

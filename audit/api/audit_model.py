@@ -1,0 +1,104 @@
+"""`audit_model`: audit a model or a pipeline object in one call."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, redirect_stdout
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from flashbulb.audit.api.result import AuditResult
+from flashbulb.audit.run.quiet import quieten_libraries
+from flashbulb.audit.settings import ADDED, AuditSettings, SettingsError, default_run_name, resolve_inputs
+from flashbulb.reports.tables.files import write_text
+
+_OF_THE_PIPELINE = {*ADDED, "device", "dtype", "offload", "allow_pickle"}
+
+
+def audit_model(
+    model: Any,
+    prompts: str | Path | Iterable[str],
+    *,
+    reference: str | Path | Iterable[str] | None = None,
+    train_images: str | Path | None = None,
+    out: str | Path | None = None,
+    force: bool = False,
+    **settings: Any,
+) -> AuditResult:
+    """Audit a model, as `flashbulb audit` does, and return the result.
+
+    Running the same call again resumes an interrupted audit, and takes a finished one from its run directory.
+
+    Args:
+        model: pipeline folder, hub id, .safetensors file, or a pipeline object. An object is left as it was.
+        prompts: file of prompts, or the prompts; these are written beside the run directory.
+        reference: prompts that are surely not in the training set, likewise.
+        train_images: training images to compare with.
+        out: run directory; by default runs/<model>.
+        force: delete the contents of the run directory and start over.
+        settings: fields of `AuditSettings`, such as n_samples or fpr.
+
+    Raises:
+        ValueError: a mistake in the inputs or settings; says what to do.
+    """
+    _refuse_unknown(settings)
+    is_path = isinstance(model, str | Path)
+    if not is_path and (foreign := sorted(_OF_THE_PIPELINE & settings.keys())):
+        raise SettingsError(f"{foreign[0]} is a matter of the pipeline object; set it there, or give its folder")
+    quieten_libraries()
+    name = str(model) if is_path else _name_of(model)
+    directory = Path(out) if out is not None else Path("runs") / default_run_name(name)
+    given: dict[str, Any] = {
+        "prompts": _as_file(prompts, directory, "prompts"),
+        "reference": None if reference is None else _as_file(reference, directory, "reference"),
+        "train_images": None if train_images is None else Path(train_images),
+        "out": directory,
+    }
+    if is_path:
+        resolve_inputs(name, **given)
+    with ExitStack() as stack:
+        loaded = None
+        if not is_path:
+            from flashbulb.audit.additions.lent import lent
+
+            loaded = stack.enter_context(lent(model))
+            settings |= {"device": loaded.device, "dtype": loaded.dtype}
+        chosen = AuditSettings.model_validate({**settings, **given, "model": name})
+        from flashbulb.audit.stages.audit import run_audit
+
+        with redirect_stdout(io.StringIO()):  # the summary; the result shows itself
+            run_audit(chosen, force=force, loaded=loaded)
+    return AuditResult(directory)
+
+
+def _name_of(pipe: Any) -> str:
+    from flashbulb.audit.additions.lent import pipe_name
+
+    if not hasattr(pipe, "components"):
+        raise SettingsError(f"model is a {type(pipe).__name__}; give a path, a hub id or a pipeline of diffusers")
+    return pipe_name(pipe)
+
+
+def _refuse_unknown(settings: dict[str, Any]) -> None:
+    fields = AuditSettings.model_fields
+    names = {option.name.replace("-", "_"): field for field, option in AuditSettings.options().items() if option.name}
+    for name in settings.keys() - fields.keys():
+        nearest = names.get(name) or next(iter(get_close_matches(name, list(fields), 1)), None)
+        hint = f"did you mean {nearest}?" if nearest else "flashbulb.AuditSettings lists them"
+        raise SettingsError(f"{name} is no setting; {hint}")
+
+
+def _as_file(texts: str | Path | Iterable[str], run: Path, name: str) -> str:
+    """Return the path of a file of prompts; prompts themselves are written beside the run directory."""
+    if isinstance(texts, str | Path):
+        return str(texts)
+    lines: Sequence[str] = list(texts)
+    if not all(isinstance(line, str) for line in lines):
+        raise SettingsError(f"{name} holds something other than texts; give a file or a list of str")
+    path = run.with_name(f"{run.name}-{name}.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, "".join(f"{json.dumps({'prompt': line})}\n" for line in lines))
+    return str(path)

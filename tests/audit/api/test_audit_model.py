@@ -1,0 +1,185 @@
+"""`audit_model` audits files and pipeline objects alike, leaves objects as they were, and its result shows itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from PIL import Image
+
+import flashbulb
+from flashbulb.audit.additions.lent import lent
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.settings import SettingsError
+from tests.audit.commands import CANDIDATES, ODD, REFERENCE
+from tests.toy import build_toy_pipe
+
+QUICK: dict[str, Any] = {
+    "examine": False,
+    "n_seeds": 2,
+    "n_samples": 2,
+    "sample_steps": 2,
+    "fpr": 0.2,
+    "strategies": ("sample",),
+}
+
+
+@pytest.fixture(scope="module")
+def pipe() -> StableDiffusionPipeline:
+    """A pipeline that its user trains: networks in training mode, some frozen."""
+    pipe = build_toy_pipe()
+    pipe.unet.train()
+    pipe.text_encoder.requires_grad_(False)
+    pipe.scheduler.set_timesteps(7)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def result(pipe: StableDiffusionPipeline, tmp_path_factory: pytest.TempPathFactory) -> flashbulb.AuditResult:
+    """An audit of the object. Its one training image is what the model draws for the odd prompt."""
+    folder = tmp_path_factory.mktemp("object")
+    before = flashbulb.audit_model(pipe, CANDIDATES, reference=REFERENCE, out=folder / "before", **QUICK)
+    prompt_id = before.scores.set_index("prompt").loc[ODD, "prompt_id"]
+    (folder / "training").mkdir()
+    Image.open(folder / "before" / "images" / prompt_id / "seed-1.png").save(folder / "training" / "<b>secret.png")
+    options = {"reference": REFERENCE, "train_images": folder / "training", "out": folder / "run", **QUICK}
+    return flashbulb.audit_model(pipe, pd.Series(CANDIDATES), **options)
+
+
+def state_of(pipe: StableDiffusionPipeline) -> dict[str, object]:
+    """Everything of a pipeline that an audit could change."""
+    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    state: dict[str, object] = {"components": {name: id(part) for name, part in pipe.components.items()}}
+    state |= {name: (dict(vars(pipe)).keys(), dict(pipe.config)) for name in ("pipe",)}
+    state["scheduler"] = (pipe.scheduler.timesteps.tolist(), dict(pipe.scheduler.config))
+    for name, network in networks.items():
+        for path, module in network.named_modules():
+            hooks = [len(value) for key, value in vars(module).items() if key.endswith("_hooks")]
+            state[f"{name}.{path}"] = (module.training, hooks, sorted(vars(module)), type(module))
+        for path, weight in network.named_parameters():
+            entry = (
+                weight.requires_grad,
+                weight.dtype,
+                str(weight.device),
+                weight.grad is None,
+                float(weight.detach().sum()),
+            )
+            state[f"{name}:{path}"] = entry
+    state["flush"] = torch.tensor(1e-40).item() * 2 > 0
+    return state
+
+
+def test_an_object_is_left_as_it_was(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
+    before = state_of(pipe)
+    flashbulb.audit_model(pipe, CANDIDATES, reference=REFERENCE, out=tmp_path / "run", **QUICK)
+    assert state_of(pipe) == before
+
+
+def test_an_object_is_left_as_it_was_after_an_error(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
+    before = state_of(pipe)
+    with pytest.raises(ValueError, match="at least 4 distinct prompts"):
+        flashbulb.audit_model(pipe, CANDIDATES, reference=["a", "b"], out=tmp_path / "run", **QUICK)
+    assert state_of(pipe) == before
+
+
+def test_an_object_gives_the_scores_of_its_folder(result: flashbulb.AuditResult, tmp_path: Path) -> None:
+    build_toy_pipe().save_pretrained(tmp_path / "model")
+    of_folder = flashbulb.audit_model(
+        tmp_path / "model", CANDIDATES, reference=REFERENCE, out=tmp_path / "run", **QUICK
+    )
+    columns = ["prompt", "spike_score", "p_value", "flagged"]
+    pd.testing.assert_frame_equal(of_folder.scores[columns], result.scores[columns])
+
+
+def test_a_result_holds_verdict_and_tables(result: flashbulb.AuditResult) -> None:
+    assert result.verdict.outcome == "fail"
+    assert result.verdict.reasons
+    assert set(result.scores["prompt"]) == set(CANDIDATES)
+    assert result.findings["prompt"].iloc[0] == ODD
+    assert set(result.findings["fingerprint"]) == {f.fingerprint for f in result.checked.findings}
+    assert result.recoveries["verdict"].isin(["confirmed", "likely", "not_shown"]).all()
+    assert "fail" in repr(result)
+
+
+def test_images_of_a_finding_are_those_of_the_run(result: flashbulb.AuditResult) -> None:
+    images = result.images(0)
+    assert {"training", "recovered", "seed-0", "seed-1"} <= images.keys()
+    assert all(image.mode == "RGB" for image in images.values())
+    row = result.findings.iloc[0]
+    assert result.images(row).keys() == result.images(row["fingerprint"]).keys() == images.keys()
+    for wrong in (len(result.findings), -1, "0" * 16):
+        with pytest.raises(KeyError, match="findings"):
+            result.images(wrong)
+
+
+def test_the_report_is_written_where_asked(result: flashbulb.AuditResult, tmp_path: Path) -> None:
+    page = result.report(tmp_path / "page.html", redact_prompts=True)
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert ODD not in page.read_text(encoding="utf-8")
+    assert result.report() == result.run / "report.html"
+
+
+def test_a_notebook_shows_escaped_texts_and_images(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script> zzqx !!!! @@@@"
+    shown = flashbulb.audit_model(pipe, [*REFERENCE, hostile], reference=REFERENCE, out=tmp_path / "run", **QUICK)
+    html = shown._repr_html_()
+    assert "<script>" not in html
+    assert hostile in set(shown.findings["prompt"])
+    assert "&lt;script&gt;" in html
+
+
+def test_a_notebook_shows_a_result_whose_images_are_gone(result: flashbulb.AuditResult, tmp_path: Path) -> None:
+    shown = 'alt="recovered image"'
+    assert shown in result._repr_html_()
+    for image in (result.run / "images").rglob("*.png"):
+        image.rename(image.with_suffix(".moved"))
+    try:
+        assert shown not in result._repr_html_()
+        assert result.verdict.outcome in result._repr_html_()
+    finally:
+        for image in (result.run / "images").rglob("*.moved"):
+            image.rename(image.with_suffix(".png"))
+
+
+def test_mistakes_say_what_to_do(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
+    audit = flashbulb.audit_model
+    for named, expected in (({"seeds": 2}, "did you mean n_seeds"), ({"nsamples": 2}, "did you mean n_samples")):
+        with pytest.raises(SettingsError, match=expected):
+            audit(pipe, CANDIDATES, out=tmp_path / "run", **named)
+    with pytest.raises(SettingsError, match="device is a matter of the pipeline object"):
+        audit(pipe, CANDIDATES, out=tmp_path / "run", device="cuda")
+    with pytest.raises(SettingsError, match="model is a int"):
+        audit(3, CANDIDATES)
+    with pytest.raises(SettingsError, match="no model folder"):
+        audit(tmp_path / "nowhere", CANDIDATES, out=tmp_path / "run")
+    with pytest.raises(SettingsError, match="something other than texts"):
+        audit(pipe, ["a", None], out=tmp_path / "run")
+
+
+def test_an_offloaded_object_is_refused(tmp_path: Path) -> None:
+    pipe = build_toy_pipe()
+    pipe.unet._hf_hook = object()
+    with pytest.raises(ModelError, match="offload"), lent(pipe):
+        pass
+
+
+def test_an_object_of_two_dtypes_is_refused() -> None:
+    pipe = build_toy_pipe()
+    pipe.text_encoder.half()
+    with (
+        pytest.raises(ModelError, match=r"text_encoder is float16, its unet float32; .*dtype=torch.float32"),
+        lent(pipe),
+    ):
+        pass
+
+
+def test_fingerprints_tell_weights_apart() -> None:
+    pipe = build_toy_pipe()
+    with lent(pipe) as first, lent(build_toy_pipe()) as same:
+        assert first.fingerprint == same.fingerprint
+    with torch.no_grad():
+        next(pipe.unet.parameters()).add_(1e-3)
+    with lent(pipe) as changed:
+        assert changed.fingerprint != first.fingerprint
