@@ -9,6 +9,7 @@ from diffusers import StableDiffusionPipeline
 
 from flashbulb.reports.bounds.epsilon import EpsilonBound
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
+from flashbulb.reports.prompts.view import PromptView
 from flashbulb.reports.pull.record import PULL_SCHEMA, PullRecord
 from flashbulb.reports.tables.canaries import CanaryRecord, CanaryTier
 from flashbulb.reports.tables.compare import COMPARE_SCHEMA
@@ -22,7 +23,6 @@ from flashbulb.reports.tables.sweep import SWEEP_SCHEMA
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
-from flashbulb.reports.views.prompt import PromptView
 from tests.audit.commands import CANDIDATES, REFERENCE, text_file
 from tests.paths import ROOT
 

@@ -26,6 +26,8 @@ REPORT_ROOMS = (
     "views",
     "pull",
     "checks",
+    "leaks",
+    "prompts",
     "gate",
     "figures",
     "drawings",

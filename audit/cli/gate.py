@@ -51,6 +51,9 @@ def gate(
         bool, in_panel("Judgement", "Exit with 0 instead of 1 if the model leaks; 2, 3 and 4 are unchanged.")
     ] = False,
     show_prompts: ShowPrompts = False,
+    redact_prompts: Annotated[
+        bool, in_panel("Output", "Leave out the names of training images; so it is if the audit had this option.")
+    ] = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -76,6 +79,8 @@ def gate(
         from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
 
         policy, waivers = options["policy"], options["waivers"]
+        if show_prompts and redact_prompts:
+            raise SettingsError("--show-prompts and --redact-prompts exclude each other; give one of them")
         limits, waived = read_policy(policy), read_waivers(waivers)
         outputs = requested_outputs(options)
         _check_baseline(run, baseline, new_only)
@@ -87,13 +92,20 @@ def gate(
             report = judge(checked, limits, waived, older, new_only=new_only, today=today_in_utc(), strict=strict)
         except RunIncompleteError as error:
             untrusted = Judgement(untrusted_report(str(error), limits), None, show_prompts)
-            _write_verdict(outputs, untrusted, as_json=as_json)
+            _write_verdict(outputs, untrusted, run, as_json=as_json)
             raise
-        _write_verdict(outputs, Judgement(report, checked, show_prompts), as_json=as_json)
+        if redact_prompts or is_redacted(checked, older):
+            report = report.without_names()
+        _write_verdict(outputs, Judgement(report, checked, show_prompts), run, as_json=as_json)
         raise typer.Exit(0 if exit_zero and report.verdict.outcome == "fail" else report.verdict.exit_code)
 
 
-def _write_verdict(outputs: Sequence[Output], judgement: Judgement, *, as_json: bool) -> None:
+def is_redacted(*runs: CheckedRun | None) -> bool:
+    """Return whether one of the audits was told to redact, so that no output names its training images."""
+    return any(run is not None and run.record.settings.get("redact_prompts") is True for run in runs)
+
+
+def _write_verdict(outputs: Sequence[Output], judgement: Judgement, run: Path, *, as_json: bool) -> None:
     """Write one verdict to every output.
 
     If the run could not be read, only JSON is printed, because the error line says the rest.
@@ -109,7 +121,7 @@ def _write_verdict(outputs: Sequence[Output], judgement: Judgement, *, as_json: 
     if as_json:
         print_json(gate_document(report, show_prompts))
     elif judgement.run is not None:
-        print_lines(gate_lines(report, show_prompts))
+        print_lines(gate_lines(report, show_prompts, str(run)))
 
 
 @app.command()
@@ -138,6 +150,8 @@ def diff(
         older, newer = load_run_to_judge(old), load_run_to_judge(new)
         check_comparable(older.record, newer.record)
         changes = compare(older.findings, newer.findings)
+        if is_redacted(older, newer):
+            changes = tuple(changed._replace(finding=changed.finding.without_names()) for changed in changes)
         notes = (*comparison_notes(older.record, newer.record), *distrust_notes(older, newer))
         if as_json:
             print_json(diff_document(older, newer, changes, notes, show_prompts))

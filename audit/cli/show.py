@@ -18,27 +18,31 @@ from flashbulb.reports.tables.run_record import COMPLETE
 @app.command()
 def show(
     run: Annotated[Path, typer.Argument(help="Run directory of an audit whose prompts are scored.")],
-    prompt: Annotated[str, typer.Argument(help="A prompt's id, the start of its id, or its exact text.")],
+    prompt: Annotated[
+        str, typer.Argument(help="A finding's number or fingerprint, a prompt's id, `file:row`, or a part of its text.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Show all results for one prompt: scores, neurons, attempts, images, and prompts with the same image.
 
     Reads RUN, as soon as `flashbulb detect` or `flashbulb audit` has scored its prompts. Writes nothing.
 
-    Example: flashbulb show runs/mine 3f2a
+    A number is that of the finding in the report and in `flashbulb gate`. If several prompts match, they are listed.
+
+    Example: flashbulb show runs/mine 1
+    Example: flashbulb show runs/mine captions.csv:17
     Example: flashbulb show runs/mine "the museum of Vensa Raviu, white edition"
 
     Exit codes: 0 shown; 2 error in options, settings or files, or no such prompt; 3 nothing is scored yet, or a table
     is damaged or of another audit; 4 internal error; 130 interrupted.
     """
     with errors_as_lines():
+        from flashbulb.reports.prompts.terminal import prompt_lines
+        from flashbulb.reports.prompts.view import view_prompt
         from flashbulb.reports.tables.record_files import read_content
-        from flashbulb.reports.views.prompt import view_prompt
-        from flashbulb.reports.views.prompt_terminal import prompt_lines
 
-        if read_content(run, "audit").get("status") == COMPLETE:
-            load_run_to_judge(run)
-        view = view_prompt(run, prompt)
+        is_complete = read_content(run, "audit").get("status") == COMPLETE
+        view = view_prompt(run, prompt, load_run_to_judge(run).findings if is_complete else ())
         if as_json:
             print_json(asdict(view))
         else:

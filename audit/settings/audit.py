@@ -163,7 +163,7 @@ class VerdictSettings(Settings):
     ] = False
     redact_prompts: Annotated[
         bool,
-        Field(description="In report.html, name prompts by file and row, and leave out links to files."),
+        Field(description="Name prompts by file and row, and leave out links to files and names of training images."),
         Option("Output", changes_result=False),
     ] = False
     blur: Annotated[

@@ -46,6 +46,9 @@ SHORTLIST = 32
 """Images that the search by block means reads at most, in each orientation."""
 HASH_SHORTLIST = 64
 """Images that the search by hashes shortlists."""
+NEAR_BITS = 20
+"""Bits of 64 in which the hashes of near-duplicates differ at most. Of 406 images, those that count as a copy after
+JPEG, half the size, other brightness, a border or a crop differ in at most 11."""
 N_COMPARED = 6
 """Aligned images that are compared exactly."""
 
@@ -135,6 +138,22 @@ class TrainingImages:
                 f"{member.path(self._index.source)} changed during the audit or since it was indexed; "
                 "run the audit again, or build the index again"
             ) from error
+
+    def label(self, index: int) -> str:
+        """Return the name of image `index` relative to the source."""
+        return self._index.member(index).label
+
+    def near_duplicates(self, index: int) -> int:
+        """Count other images that would count as a copy of image `index` in the same framing, up to `HASH_SHORTLIST`.
+
+        Only images whose hashes differ in at most `NEAR_BITS` are read.
+        """
+        label, image = self.label(index), self.image(index)
+        hits = self._index.shortlist(np.asarray(self._index.hashes[index])[:1], HASH_SHORTLIST + 1)
+        near = {hit.index for hit in hits if hit.bits <= NEAR_BITS}
+        others = [other for other in near if self._index.member(other).is_first and self.label(other) != label]
+        distances = {other: float(tile_distances(self.image(other)[None], image)[0]) for other in others}
+        return sum(is_replica(image, self.image(other), distance) for other, distance in distances.items())
 
     def nearest(self, images: RgbImages) -> list[Nearest]:
         """Find the nearest training image of each sample [sample, height, width, 3].

@@ -1,18 +1,16 @@
 """Findings: flagged prompts and the images recovered from them, each with a fingerprint that outlives the run."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
-from typing import Any, NamedTuple
-
-import pyarrow as pa
+from typing import NamedTuple
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.bounds.replication import Replication, replication_text
-from flashbulb.reports.tables.recoveries import best_rows
-from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, SEVERITIES, TableRow
+from flashbulb.reports.tables.limits import TEMPLATE
+from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, SEVERITIES
 from flashbulb.reports.tables.verdict import Results
 from flashbulb.reports.views.text import visible_text
 
@@ -21,12 +19,43 @@ IMAGE, SPIKE = "picture", "spike"
 NOT_TRIED = "not_tried"
 
 
+class Nearest(NamedTuple):
+    """The training image nearest to a recovered image.
+
+    Args:
+        path: as the tables name it; None if names are hidden.
+        kind: `verbatim` or `template` if the recovered image copies it, else None.
+    """
+
+    path: str | None
+    similarity: float
+    kind: str | None
+
+    @property
+    def name(self) -> str | None:
+        """The name of its file, which is often its caption; folders are left out."""
+        return None if self.path is None else visible_text(PurePath(self.path).name, 120)
+
+    @property
+    def text(self) -> str:
+        """Describe it as the end of a sentence: `a copy of fox.png (similarity 0.97)`."""
+        if self.kind is not None:
+            part = "a part of " if self.kind == TEMPLATE else ""
+            return f"a copy of {part}{self.name or 'a training image'} (similarity {self.similarity:.2f})"
+        return f"nearest training image{f' {self.name}' if self.name else ''} (similarity {self.similarity:.2f})"
+
+
 class FoundImage(NamedTuple):
-    """A distinct image that a prompt gives: its finding_id, its verdict, and how often plain samples show it."""
+    """A distinct image that a prompt gives: its finding_id, its verdict, and how often plain samples show it.
+
+    `n_prompts` flagged prompts give it.
+    """
 
     finding_id: str
     verdict: str
     replication: Replication
+    nearest: Nearest | None
+    n_prompts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +68,7 @@ class Finding:
         image: the run's finding_id of the distinct image, the first of `images`; None if none was recovered.
         images: every distinct image that the prompt gives; empty without a prompt.
         verdict: of the best attempt: confirmed, likely, not_shown, or not_tried.
+        nearest: the training image nearest to the recovered image; None without one, or without training images.
     """
 
     kind: str
@@ -56,7 +86,13 @@ class Finding:
     image: str | None
     confidence: float | None
     similarity: float | None
+    nearest: Nearest | None
     images: tuple[FoundImage, ...]
+
+    @property
+    def n_prompts(self) -> int:
+        """How many flagged prompts give its first image."""
+        return self.images[0].n_prompts if self.images else 0
 
     @property
     def replication(self) -> Replication | None:
@@ -94,7 +130,13 @@ class Finding:
                 f"{self.location}: neurons spike as for a memorized image; {recovery} ({self.severity} severity){text}"
             )
         image = "a memorized image" if self.verdict == "confirmed" else "a likely memorized image"
-        return f"{self.location}: {image} was recovered{self._how_often()}{text}"
+        nearest = f", {self.nearest.text}" if self.nearest else ""
+        return f"{self.location}: {image} was recovered{nearest}{self._how_often()}{text}"
+
+    def without_names(self) -> "Finding":
+        """Return the finding without the names of training images, which are often captions."""
+        images = tuple(image._replace(nearest=_nameless(image.nearest)) for image in self.images)
+        return replace(self, nearest=_nameless(self.nearest), images=images)
 
     def _how_often(self) -> str:
         """Return how often samples of the prompt show its image, and how many other images it gives."""
@@ -102,31 +144,17 @@ class Finding:
             return ""
         others = len(self.images) - 1
         more = f"; the prompt also gives {count_text(others, 'other memorized image')}" if others else ""
-        return f", in {replication_text(self.replication)}{more}"
+        shared = f"; {self.n_prompts} prompts lead to it" if self.n_prompts > 1 else ""
+        return f", in {replication_text(self.replication)}{shared}{more}"
+
+
+def _nameless(nearest: Nearest | None) -> Nearest | None:
+    return None if nearest is None else nearest._replace(path=None)
 
 
 def format_location(source_file: str, source_row: int) -> str:
     """Return where a prompt comes from, such as `captions.csv, row 17`; folders are left out."""
     return f"{visible_text(PurePath(source_file).name, 80)}, row {source_row}"
-
-
-def collect_findings(scores: pa.Table, recoveries: pa.Table, memories: pa.Table) -> tuple[Finding, ...]:
-    """Return every flagged prompt and every image recovered without a prompt, worst first.
-
-    Among equals, images that are known to come back more often come first, then prompts of higher spike score.
-    """
-    attempts = [row for row in recoveries.to_pylist() if not row["is_control"]]
-    best, images = best_rows(attempts), _images_by_prompt(memories)
-    positions = [position for position, is_flagged in enumerate(scores["flagged"].to_pylist()) if is_flagged]
-    flagged = [scores.slice(position, 1).to_pylist()[0] for position in positions]  # a filter loads pyarrow.compute
-    by_image = {a["finding_id"]: a for a in attempts if a["prompt_id"] is None and a["verdict"] != "not_shown"}
-    findings = [_prompt_finding(row, best.get(row["prompt_id"]), images[row["prompt_id"]]) for row in flagged]
-    findings += [_image_finding(attempt) for attempt in by_image.values()]
-    return tuple(sorted(findings, key=_worst_last, reverse=True))
-
-
-def _worst_last(finding: Finding) -> tuple[tuple[int, int], float, float]:
-    return finding.rank, finding.replication.low if finding.replication else 0.0, finding.spike_score or 0.0
 
 
 def recount(results: Results, findings: Sequence[Finding]) -> Results:
@@ -149,53 +177,3 @@ def distinct_images(findings: Sequence[Finding], verdict: str) -> set[str | None
     of_prompts = {image.finding_id for finding in findings for image in finding.images if image.verdict == verdict}
     without = {finding.image for finding in findings if finding.prompt_id is None and finding.verdict == verdict}
     return of_prompts | without
-
-
-def _images_by_prompt(memories: pa.Table) -> Mapping[str, tuple[FoundImage, ...]]:
-    """Return the images of every flagged prompt, in the order of the table."""
-    images: dict[str, tuple[FoundImage, ...]] = defaultdict(tuple)
-    for row in memories.to_pylist():
-        if not row["is_control"]:
-            replication = Replication(*(row[name] for name in ("p_hits", "p_samples", "p_low", "p_high")))
-            images[row["prompt_id"]] += (FoundImage(row["finding_id"], row["verdict"], replication),)
-    return images
-
-
-def _prompt_finding(row: dict[str, Any], attempt: TableRow | None, images: tuple[FoundImage, ...]) -> Finding:
-    """Build the finding of a flagged row of the scores from its best attempt, if any was made."""
-    is_shown = attempt is not None and attempt["verdict"] != "not_shown"
-    return Finding(
-        kind=IMAGE if is_shown else SPIKE,
-        subject=row["prompt_id"],
-        **{name: row[name] for name in ("prompt_id", "prompt", "source_file", "source_row", "severity")},
-        **{name: row[name] for name in ("spike_score", "p_value", "q_value")},
-        **_recovery_fields(attempt),
-        images=images,
-    )
-
-
-def _image_finding(attempt: dict[str, Any]) -> Finding:
-    """Build the finding of an image that was recovered without a prompt."""
-    nearest = attempt["nearest_image"]
-    return Finding(
-        kind=IMAGE,
-        subject=PurePath(nearest).name if nearest else attempt["finding_id"],
-        prompt_id=None,
-        prompt=None,
-        source_file=None,
-        source_row=None,
-        severity="high",
-        spike_score=None,
-        p_value=None,
-        q_value=None,
-        **_recovery_fields(attempt),
-        images=(),
-    )
-
-
-def _recovery_fields(attempt: TableRow | None) -> dict[str, Any]:
-    """Return the fields of a finding that come from an attempt."""
-    columns = {"strategy": "strategy", "image": "finding_id", "confidence": "confidence", "similarity": "similarity"}
-    if attempt is None:
-        return {"verdict": NOT_TRIED, **dict.fromkeys(columns)}
-    return {"verdict": attempt["verdict"], **{name: attempt[column] for name, column in columns.items()}}

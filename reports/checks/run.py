@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.checks.collection import collect_findings
 from flashbulb.reports.checks.evidence import check_evidence, check_propensity
-from flashbulb.reports.checks.findings import Finding, collect_findings, recount
+from flashbulb.reports.checks.findings import Finding, recount
 from flashbulb.reports.checks.outcomes import check_memories, check_outcomes
 from flashbulb.reports.checks.rows import (
     check_attempts,

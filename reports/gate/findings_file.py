@@ -1,5 +1,6 @@
-"""`findings.jsonl` and `findings.parquet`: one row per finding, with its standing in the verdict."""
+"""`findings.jsonl`, `.parquet` and `.csv`: one row per finding, with its standing in the verdict."""
 
+import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import RunFileError, write_text
 from flashbulb.reports.tables.schema import required_column, write_table
-from flashbulb.reports.views.text import json_text
+from flashbulb.reports.views.text import json_text, visible_text
 
 FINDINGS_SCHEMA = pa.schema(
     [
@@ -38,6 +39,9 @@ FINDINGS_SCHEMA = pa.schema(
         pa.field("p_high", pa.float64()),
         pa.field("confidence", pa.float64()),
         pa.field("similarity", pa.float64()),
+        pa.field("nearest_image", pa.string()),
+        pa.field("copy", pa.string()),
+        required_column("n_image_prompts", pa.int32()),
         pa.field("waived_by", pa.string()),
         pa.field("waived_for", pa.string()),
         pa.field("waived_until", pa.string()),
@@ -45,6 +49,7 @@ FINDINGS_SCHEMA = pa.schema(
         required_column("exit_code", pa.int8()),
     ]
 )
+_LONGEST_CELL = 2000  # characters in CSV; a spreadsheet takes 32,767
 _SHARED_NAMES = (
     *("fingerprint", "kind", "prompt_id", "source_file", "source_row", "severity"),
     *("spike_score", "p_value", "q_value", "strategy", "confidence", "similarity"),
@@ -59,7 +64,7 @@ def finding_rows(report: GateReport, show_prompts: bool) -> list[dict[str, objec
 
 
 def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
-    """Write `.jsonl` or `.parquet`, by the name of `path`, completely or not at all.
+    """Write `.jsonl`, `.parquet` or `.csv`, by the name of `path`, completely or not at all.
 
     If the run could not be read, its findings are unknown. An empty file would look like a clean run, so none is
     written, and an older one is deleted.
@@ -68,8 +73,11 @@ def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
     if report.results is None:
         path.unlink(missing_ok=True)
         return
-    lines = _json_lines(finding_rows(report, show_prompts))
-    if path.suffix == ".parquet":
+    rows = finding_rows(report, show_prompts)
+    lines = _json_lines(rows)
+    if path.suffix == ".csv":
+        write_text(path, _csv(rows))
+    elif path.suffix == ".parquet":
         footer = {"outcome": report.verdict.outcome, "exit_code": str(report.verdict.exit_code)}
         write_table(path, _table(lines), FINDINGS_SCHEMA, footer)
     else:
@@ -78,6 +86,23 @@ def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
 
 def _json_lines(rows: Sequence[dict[str, object]]) -> str:
     return "".join(f"{json_text(row)}\n" for row in rows)
+
+
+def _csv(rows: Sequence[dict[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(FINDINGS_SCHEMA.names)
+    writer.writerows([_cell(value) for value in row.values()] for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: object) -> object:
+    """Return a list as words, and text with its controls visible and no formula for a spreadsheet to run."""
+    text = " ".join(map(str, value)) if isinstance(value, list) else value
+    if not isinstance(text, str):
+        return text
+    shown = visible_text(text, _LONGEST_CELL)
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def _table(lines: str) -> pa.Table:
@@ -90,13 +115,15 @@ def _table(lines: str) -> pa.Table:
 
 
 def check_findings_name(path: Path) -> None:
-    """Refuse a file name that ends in neither format's suffix.
+    """Refuse a file name that ends in the suffix of no format.
 
     Raises:
         RunFileError: naming the suffix.
     """
-    if path.suffix not in (".jsonl", ".parquet"):
-        raise RunFileError(f"{path} should end in .jsonl or .parquet, which selects the format; got {path.suffix!r}")
+    if path.suffix not in (".jsonl", ".parquet", ".csv"):
+        raise RunFileError(
+            f"{path} should end in .jsonl, .parquet or .csv, which selects the format; got {path.suffix!r}"
+        )
 
 
 def finding_columns(finding: Finding, show_prompts: bool) -> dict[str, object]:
@@ -107,6 +134,9 @@ def finding_columns(finding: Finding, show_prompts: bool) -> dict[str, object]:
         "recovery": finding.verdict,
         "finding_id": finding.image,
         "finding_ids": [image.finding_id for image in finding.images] or ([finding.image] if finding.image else []),
+        "nearest_image": finding.nearest.name if finding.nearest else None,
+        "copy": finding.nearest.kind if finding.nearest else None,
+        "n_image_prompts": finding.n_prompts,
         **_replication_columns(finding.replication),
     }
 

@@ -11,7 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flashbulb.reports.tables.files import FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE
+from flashbulb.reports.tables.files import (
+    FINDINGS_LINES_FILE,
+    FINDINGS_TABLE_FILE,
+    JUNIT_FILE,
+    REMOVAL_FILE,
+    SARIF_FILE,
+)
 
 if TYPE_CHECKING:
     from flashbulb.reports.checks.run import CheckedRun
@@ -83,6 +89,16 @@ def _check_findings(path: Path) -> None:
     check_findings_name(path)
 
 
+def _removal(path: Path, judgement: Judgement) -> None:
+    """Write the list; without a run, delete an older one, because an empty list would look like a clean run."""
+    from flashbulb.reports.leaks.removal import write_removal
+
+    if judgement.run is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_removal(path, judgement.report.leaks)
+
+
 def _model_card(path: Path, judgement: Judgement) -> None:
     """Write the section; without a run, delete an older one, because it would contradict the verdict."""
     from flashbulb.reports.gate.model_card import write_model_card
@@ -99,11 +115,17 @@ OUTPUT_FORMATS = (
     OutputFormat("sarif", "File to write SARIF 2.1.0 to.", _sarif, (SARIF_FILE,)),
     OutputFormat(
         "findings",
-        "File to write all findings to, .jsonl or .parquet (repeat for both).",
+        "File to write all findings to: .jsonl, .parquet or .csv (repeat for several).",
         _findings,
         (FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE),
         is_repeatable=True,
         check_name=_check_findings,
+    ),
+    OutputFormat(
+        "to_remove",
+        "File to write the training images that came back to (CSV).",
+        _removal,
+        (REMOVAL_FILE,),
     ),
     OutputFormat("model_card", "File to write a section for the model card to.", _model_card),
 )

@@ -1,8 +1,9 @@
 """Judge an audit by a policy, waivers and a baseline, once and before any output is written."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import PurePath
 from typing import Literal
 
 from flashbulb.reports.checks.findings import IMAGE, Finding, recount
@@ -11,8 +12,10 @@ from flashbulb.reports.gate.decide import breaches, decide
 from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare, comparison_notes
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver, apply_waivers, waiver_notes
+from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leaked_images, recorded_copies
+from flashbulb.reports.leaks.next_steps import RUN, Step, next_steps
 from flashbulb.reports.tables.files import RunIncompleteError
-from flashbulb.reports.tables.run_record import ModelIdentity
+from flashbulb.reports.tables.run_record import ModelIdentity, RunRecord
 from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict
 
 Standing = Literal["breaks", "allowed", "waived", "known"]
@@ -39,6 +42,9 @@ class GateReport:
         fixed: findings of the baseline that the run no longer has.
         notes: sentences on waivers and the baseline.
         seal: digest of the run's seal.
+        leaks: every distinct image that came back, worst first, waived ones included.
+        steps: what to do next; they call the run directory `RUN`.
+        run_name: the run directory as the audit was told, without the folders of an absolute path.
     """
 
     verdict: Verdict
@@ -49,6 +55,18 @@ class GateReport:
     fixed: tuple[Finding, ...]
     notes: tuple[str, ...]
     seal: str | None = None
+    leaks: tuple[LeakedImage, ...] = ()
+    steps: tuple[Step, ...] = ()
+    run_name: str = RUN
+
+    def without_names(self) -> "GateReport":
+        """Return the report without the names of training images, which are often captions."""
+        return replace(
+            self,
+            judged=tuple(replace(judged, finding=judged.finding.without_names()) for judged in self.judged),
+            fixed=tuple(finding.without_names() for finding in self.fixed),
+            leaks=tuple(_without_name(leak) for leak in self.leaks),
+        )
 
     @property
     def listed(self) -> tuple[JudgedFinding, ...]:
@@ -93,8 +111,10 @@ def judge(
         for finding in run.findings
     )
     notes = comparison_notes(baseline.record, run.record) if baseline else ()
+    verdict = decide(run.results, policy, results, strict=strict or run.record.settings.get("strict") is True)
+    leaks = leaked_images(run.findings, recorded_copies(run.record.inputs), applied.waived.keys())
     return GateReport(
-        verdict=decide(run.results, policy, results, strict=strict or run.record.settings.get("strict") is True),
+        verdict=verdict,
         policy=policy,
         model=run.record.model,
         results=results,
@@ -102,6 +122,36 @@ def judge(
         fixed=tuple(changed.finding for changed in changes if changed.change == "fixed"),
         notes=(*_suppression_notes(judged), *waiver_notes(applied), *notes),
         seal=run.record.seal.digest if run.record.seal else None,
+        leaks=leaks,
+        steps=_steps(run.record, verdict, leaks, judged),
+        run_name=_run_name(run.record),
+    )
+
+
+def _steps(
+    record: RunRecord, verdict: Verdict, leaks: Sequence[LeakedImage], judged: Sequence[JudgedFinding]
+) -> tuple[Step, ...]:
+    return next_steps(
+        verdict.outcome,
+        [leak for leak in leaks if not leak.is_waived],
+        [one.finding for one in judged if one.standing != "waived"],
+        has_training_images=record.settings.get("train_images") is not None,
+        audited=record.finished,
+    )
+
+
+def _run_name(record: RunRecord) -> str:
+    out = record.settings.get("out")
+    path = PurePath(out) if isinstance(out, str) else PurePath(RUN)
+    return path.name if path.is_absolute() else str(path)
+
+
+def _without_name(leak: LeakedImage) -> LeakedImage:
+    return replace(
+        leak,
+        nearest=leak.nearest._replace(path=None) if leak.nearest else None,
+        copied=CopiedImage(None, leak.copied.near_duplicates) if leak.copied else None,
+        findings=tuple(finding.without_names() for finding in leak.findings),
     )
 
 

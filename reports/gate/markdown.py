@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
+from flashbulb.reports.leaks.markdown import leaks_markdown, steps_markdown
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.views.markdown_parts import HEADLINES, MAX_ROWS, code, page, sentence, table
 
@@ -19,6 +20,8 @@ def gate_markdown(report: GateReport, show_prompts: bool) -> str:
     return page(
         _head(report),
         [f"> {sentence(note)}" for note in report.notes[:MAX_ROWS]],
+        leaks_markdown(report.leaks),
+        steps_markdown(report.steps, report.run_name),
         *(_findings(report, standing, show_prompts) for standing in _STANDINGS),
         _fixed(report, show_prompts),
         _limits(report),

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flashbulb.reports.gate.formats import OUTPUT_FORMATS, Judgement, OutputFormat
-from flashbulb.reports.tables.files import ANNEX_FILES, REPORT_FILE, RUN_FILE, TABLE_FILES, VERDICT_FILES, RunFileError
+from flashbulb.reports.tables.files import (
+    ANNEX_FILES,
+    REMOVAL_FILE,
+    REPORT_FILE,
+    RUN_FILE,
+    TABLE_FILES,
+    VERDICT_FILES,
+    RunFileError,
+)
 
 STEP_SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 """Environment variable in which GitHub Actions names the file that collects a step's Markdown summary."""
@@ -78,7 +86,7 @@ def _belongs_to_audit(path: Path, run: Path) -> bool:
     """Return whether `path` is one of the audit's own files. Those that state its verdict may be replaced."""
     if path in {(run / name).resolve() for name in (RUN_FILE, *TABLE_FILES)}:
         return True
-    may_replace = path.parent == run and path.name in VERDICT_FILES and path.name != REPORT_FILE
+    may_replace = path.parent == run and path.name in {*VERDICT_FILES, REMOVAL_FILE} - {REPORT_FILE}
     if not path.is_relative_to(run) or may_replace:
         return False
     return path.parent != run or path.name in (RUN_FILE, *ANNEX_FILES) or path.suffix in _AUDIT_SUFFIXES

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from flashbulb import __version__
@@ -17,9 +17,37 @@ logger = logging.getLogger(__name__)
 MAX_RESULTS = 25_000
 """Results that a log holds. GitHub refuses a file with more, and shows the worst 5,000 of them."""
 
+HELP_URI = "https://example.invalid/flashbulb/blob/main/docs/gate.md"
+"""Where rules are explained: below the homepage in pyproject.toml, whose owner sets both."""
+
+
+class _Rule(NamedTuple):
+    """A kind of finding as code scanning shows it. `security_severity` is GitHub's scale, 0 to 10."""
+
+    short: str
+    full: str
+    help: str
+    security_severity: str
+
+
 _RULES = {
-    IMAGE: "A memorized image was recovered with this prompt.",
-    SPIKE: "The model's neurons spike on this prompt as they do on prompts of memorized images.",
+    IMAGE: _Rule(
+        "A memorized image was recovered with this prompt.",
+        "The model gives an image of its training set, or one that is judged to be of it, for this prompt. Anyone who "
+        "has the model can extract that image.",
+        "Drop the training image that the result names or deduplicate it, retrain, and compare with `flashbulb diff`. "
+        "`to_remove.csv` of the run lists all such images. `flashbulb show RUN FINGERPRINT` shows the finding. Accept "
+        "it until a day with `flashbulb waivers add`.",
+        "8.0",
+    ),
+    SPIKE: _Rule(
+        "The model's neurons spike on this prompt as they do on prompts of memorized images.",
+        "Neurons respond to this prompt far more strongly than to prompts that are not memorized, but no image came "
+        "back. About one prompt in a hundred is flagged by chance, at the default false-positive rate.",
+        "A flag alone is a suspicion. Look at it with `flashbulb show RUN FINGERPRINT`, and give recovery more seeds "
+        "or the training images to compare with.",
+        "4.0",
+    ),
 }
 _LEVEL_OF_SEVERITY = {"high": "warning", "medium": "warning", "low": "note"}
 _BASELINE_STATES = {
@@ -37,10 +65,6 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
     Args:
         root: folder that locations are relative to. A prompt file outside of it is given by its name only.
     """
-    rules = [
-        {"id": f"flashbulb/{kind}", "shortDescription": {"text": text}, "defaultConfiguration": {"level": "warning"}}
-        for kind, text in _RULES.items()
-    ]
     n_omitted = max(0, len(report.listed) - MAX_RESULTS)
     properties: dict[str, Any] = {
         "outcome": report.verdict.outcome,
@@ -52,7 +76,7 @@ def sarif_log(report: GateReport, root: Path, show_prompts: bool) -> dict[str, A
     if report.seal:
         properties["seal"] = f"sha256:{report.seal}"
     run = {
-        "tool": {"driver": {"name": "flashbulb", "version": __version__, "rules": rules}},
+        "tool": {"driver": {"name": "flashbulb", "version": __version__, "rules": _rules()}},
         "columnKind": "unicodeCodePoints",
         "automationDetails": {"id": "flashbulb/gate/"},
         "invocations": [_invocation(report, n_omitted)],
@@ -67,6 +91,21 @@ def write_sarif(path: Path, report: GateReport, root: Path, show_prompts: bool) 
     write_text(path, json_text(sarif_log(report, root, show_prompts), indent=1) + "\n")
     if n_omitted := max(0, len(report.listed) - MAX_RESULTS):
         logger.warning("%s: %s", path, _omission(n_omitted))
+
+
+def _rules() -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"flashbulb/{kind}",
+            "shortDescription": {"text": rule.short},
+            "fullDescription": {"text": rule.full},
+            "help": {"text": rule.help.replace("`", ""), "markdown": rule.help},
+            "helpUri": f"{HELP_URI}#outputs",
+            "defaultConfiguration": {"level": "warning"},
+            "properties": {"security-severity": rule.security_severity, "tags": ["security", "privacy"]},
+        }
+        for kind, rule in _RULES.items()
+    ]
 
 
 def _omission(n_omitted: int) -> str:
@@ -101,6 +140,7 @@ def _result(judged: JudgedFinding, root: Path, show_prompts: bool) -> dict[str, 
             "standing": judged.standing,
             "severity": finding.severity,
             "recovery": finding.verdict,
+            **_nearest(finding),
             **_probability(finding),
         },
     }
@@ -112,6 +152,19 @@ def _result(judged: JudgedFinding, root: Path, show_prompts: bool) -> dict[str, 
     elif judged.standing == "known":
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "in the baseline"}]
     return result
+
+
+def _nearest(finding: Finding) -> dict[str, Any]:
+    """Return the training image nearest to the finding's image, and how many prompts lead to that image."""
+    nearest = finding.nearest
+    if finding.kind != IMAGE or nearest is None:
+        return {}
+    return {
+        **({"nearestImage": nearest.name} if nearest.name else {}),
+        "similarity": nearest.similarity,
+        "copy": nearest.kind or "none",
+        "promptsOfImage": finding.n_prompts,
+    }
 
 
 def _probability(finding: Finding) -> dict[str, Any]:

@@ -8,22 +8,30 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.diff import CHANGES, Changed
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.waivers import Waiver, waiver_states
+from flashbulb.reports.leaks.next_steps import RUN
+from flashbulb.reports.leaks.terminal import leak_lines, step_lines
 from flashbulb.reports.views.text import visible_text
 
 N_SHOWN = 10
 _TITLES = {"breaks": "breaks the policy", "waived": "waived", "known": "known from the baseline"}
 
 
-def gate_lines(report: GateReport, show_prompts: bool) -> Iterator[str]:
-    """Yield the verdict on the first line, then the worst findings of each standing but allowed, notes and the seal."""
+def gate_lines(report: GateReport, show_prompts: bool, run: str = RUN) -> Iterator[str]:
+    """Yield the verdict on the first line, then the worst findings of each standing but allowed, notes and next steps.
+
+    Args:
+        run: the run directory as the next steps name it.
+    """
     yield _line(f"{report.verdict.outcome}: {' '.join(report.verdict.reasons)}")
+    yield from leak_lines(report.leaks)
     for standing, title in _TITLES.items():
-        findings = [judged.finding for judged in report.judged if judged.standing == standing]
-        yield from _finding_lines(f"{title} ({len(findings)})", findings, show_prompts)
+        numbered = {n: one.finding for n, one in enumerate(report.judged, 1) if one.standing == standing}
+        yield from _finding_lines(f"{title} ({len(numbered)})", [*numbered.values()], show_prompts, [*numbered])
     yield from _finding_lines(f"fixed since the baseline ({len(report.fixed)})", report.fixed, show_prompts)
     yield from (_line(f"note: {note}") for note in report.notes)
     if report.seal:
         yield f"seal: sha256:{report.seal}"
+    yield from step_lines(report.steps, run)
 
 
 def diff_lines(changes: Sequence[Changed], notes: Sequence[str], show_prompts: bool) -> Iterator[str]:
@@ -37,11 +45,15 @@ def diff_lines(changes: Sequence[Changed], notes: Sequence[str], show_prompts: b
     yield from (_line(f"note: {note}") for note in notes)
 
 
-def _finding_lines(title: str, findings: Sequence[Finding], show_prompts: bool) -> Iterator[str]:
+def _finding_lines(
+    title: str, findings: Sequence[Finding], show_prompts: bool, numbers: Sequence[int] = ()
+) -> Iterator[str]:
+    """Yield a title and the first findings, with the `numbers` by which `flashbulb show` knows them."""
     if findings:
         yield f"{title}:"
-        for finding in findings[:N_SHOWN]:
-            yield _line(f"  {finding.fingerprint}  {finding.headline(show_prompts)}")
+        for position, finding in enumerate(findings[:N_SHOWN]):
+            number = f"{numbers[position]}  " if numbers else ""
+            yield _line(f"  {number}{finding.fingerprint}  {finding.headline(show_prompts)}")
     if len(findings) > N_SHOWN:
         yield f"  … and {len(findings) - N_SHOWN} more"
 

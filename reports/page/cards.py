@@ -101,6 +101,16 @@ def card_anchors(findings: Sequence[JudgedFinding]) -> dict[str, str]:
     return anchors
 
 
+def image_anchors(findings: Sequence[JudgedFinding]) -> dict[str, str]:
+    """Return the id of the card of each image that came back, by finding_id. Images beyond `MAX_CARDS` have none."""
+    anchors = {}
+    for group in _group_by_card(findings):
+        image = group[0].image.finding_id if group[0].image else group[0].judged.finding.image
+        if image is not None:
+            anchors[image] = _anchor(group[0])
+    return anchors
+
+
 class _Shown(NamedTuple):
     """A finding on a card, and the image of it that the card shows; None if it has none, or no prompt."""
 

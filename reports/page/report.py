@@ -8,10 +8,11 @@ from markupsafe import Markup
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
-from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source
+from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source, image_anchors
 from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences
 from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
 from flashbulb.reports.page.labels import Labels
+from flashbulb.reports.page.leaks import leaks_of
 from flashbulb.reports.page.ordinary import contrast_of
 from flashbulb.reports.page.rows import known_rows, prompt_rows
 from flashbulb.reports.page.template import csp_hash, page_style, read_template, template_environment
@@ -73,6 +74,15 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         report=report,
         run=run.record,
         headline=_HEADLINES[report.verdict.outcome],
+        leaks=leaks_of(
+            report,
+            directory,
+            train_images,
+            source.memories,
+            image_anchors(report.judged),
+            labels,
+            options.images,
+        ),
         facts=key_facts(run),
         limits=limit_sentences(run),
         power=power_sentences(run.record),

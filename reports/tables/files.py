@@ -52,6 +52,8 @@ JUNIT_FILE = "junit.xml"
 SARIF_FILE = "results.sarif"
 VERDICT_FILES = (REPORT_FILE, SUMMARY_FILE, FINDINGS_LINES_FILE, FINDINGS_TABLE_FILE, JUNIT_FILE, SARIF_FILE)
 """Files that state the verdict; none of them exists while the verdict is open."""
+REMOVAL_FILE = "to_remove.csv"
+"""The training images that came back. It states no verdict, but goes and comes with the files that do."""
 ANNEX_FILES = ("evidence.html", "evidence.md")
 """The evidence annex, which only `flashbulb report --evidence` writes: the page, and the same in Markdown."""
 IMAGES_DIRECTORY = "images"
@@ -122,7 +124,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def withdraw_verdict(directory: Path) -> None:
     """Delete the files that state a verdict, because it is open again."""
-    for name in (*VERDICT_FILES, *ANNEX_FILES):
+    for name in (*VERDICT_FILES, REMOVAL_FILE, *ANNEX_FILES):
         (directory / name).unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 """`summary.md`: the verdict and the reasons for it on one page, for a person or a CI summary."""
 
+from collections.abc import Sequence
 from pathlib import PurePath
 
 import pyarrow as pa
@@ -41,11 +42,22 @@ _LIMITS = (
 )
 
 
-def summary_markdown(run: RunRecord, scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> str:
-    """Render the summary; without `show_prompts`, prompts are named by file and row only."""
+def summary_markdown(
+    run: RunRecord,
+    scores: pa.Table,
+    recoveries: pa.Table,
+    show_prompts: bool,
+    leaks: Sequence[Sequence[str]] = (),
+) -> str:
+    """Render the summary; without `show_prompts`, prompts are named by file and row only.
+
+    Args:
+        leaks: sections on what leaked and what to do.
+    """
     return page(
         _head(run),
         [f"> {sentence(message)}" for message in (*run.warnings, *run.notes)[:MAX_ROWS]],
+        *leaks,
         _counts(run),
         _power(run),
         _suspects(scores, recoveries, show_prompts),

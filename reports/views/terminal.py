@@ -4,7 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pyarrow as pa
 from rich import box
@@ -21,6 +21,7 @@ from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.frame import frame_line
 from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.schema import TableRow
 from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
 from flashbulb.reports.views.listed_prompts import suspects_of
 from flashbulb.reports.views.site_names import short_site
@@ -50,11 +51,21 @@ class SummaryConsole(Console):
 
 
 def print_summary(
-    console: Console, run: RunRecord, directory: Path, scores: pa.Table, spikes: pa.Table, recoveries: pa.Table
+    console: Console,
+    run: RunRecord,
+    directory: Path,
+    scores: pa.Table,
+    spikes: pa.Table,
+    recoveries: pa.Table,
+    leaks: Sequence[str] = (),
 ) -> None:
-    """Print what an audit found; prompts are untrusted text, so control characters are made visible."""
+    """Print what an audit found; prompts are untrusted text, so control characters are made visible.
+
+    Args:
+        leaks: lines on what leaked and what to do.
+    """
     if scores.num_rows:
-        console.print(_suspects(scores, spikes, recoveries))
+        console.print(_suspects(scores, spikes, recoveries, redact=run.settings.get("redact_prompts") is True))
     console.print(_counts(run))
     if run.canaries is not None:
         _print_canaries(console, run.canaries)
@@ -66,6 +77,8 @@ def print_summary(
         outcome = run.verdict.outcome
         reasons = "\n".join(visible_text(reason, 300) for reason in run.verdict.reasons)
         console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
+    for line in leaks:
+        console.print(Text(line), soft_wrap=True)
     console.print(Text(f"Read {visible_text(str(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
 
 
@@ -107,7 +120,7 @@ def print_detectors(console: Console, detectors: Sequence[tuple[str, str, str, s
     console.print("n: --seeds (one denoiser evaluation each), m: --samples of a sampled prompt", highlight=False)
 
 
-def _suspects(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> Table:
+def _suspects(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table, *, redact: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, title="The most suspicious prompts", title_justify="left")
     table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=3)
     for name, width in (("score", 12), ("q", 7), ("image", 18)):
@@ -115,13 +128,17 @@ def _suspects(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table) -> Table
     table.add_column("spiking sites", overflow="ellipsis", no_wrap=True, ratio=2)
     for row, recovery in suspects_of(scores, recoveries):
         table.add_row(
-            Text(visible_text(row["prompt"], 60)),
+            Text(visible_text(_location(row) if redact else row["prompt"], 60)),
             f"{row['spike_score']:.2f}" + ("" if row["flagged"] else " (below)"),
             f"{row['q_value']:.1g}",
             recovery,
             Text(_spiking_sites(row["prompt_id"], spikes)),
         )
     return table
+
+
+def _location(row: TableRow) -> str:
+    return f"{PurePath(row['source_file']).name}, row {row['source_row']}"
 
 
 def _spiking_sites(prompt_id: str, spikes: pa.Table) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flashbulb.reports.checks.findings import collect_findings
+from flashbulb.reports.checks.collection import collect_findings
 from tests.reports.runs import LEAKS, PROMPTS
 
 RUNS = {

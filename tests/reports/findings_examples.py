@@ -27,9 +27,12 @@ def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confi
         "image": f"f-{prompt_id}" if shown else None,
         "confidence": None,
         "similarity": None,
+        "nearest": None,
     }
     values |= changes
-    images = (FoundImage(values["image"], verdict, replication_of(6, 16)),) if values["image"] else ()
+    images = (
+        (FoundImage(values["image"], verdict, replication_of(6, 16), values["nearest"], 1),) if values["image"] else ()
+    )
     return Finding(**({"images": images} | values))
 
 

@@ -32,6 +32,8 @@ from flashbulb.reports.figures.panels import PanelRow, evidence_panel
 from flashbulb.reports.gate.formats import Judgement
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.outputs import audit_outputs, write_outputs
+from flashbulb.reports.leaks.markdown import leaks_markdown, steps_markdown
+from flashbulb.reports.leaks.terminal import leak_lines, step_lines
 from flashbulb.reports.page.report import PageOptions, image_mode, write_report
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
@@ -85,15 +87,19 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
     finished = replace(record, verdict=report.verdict, policy=limits, notes=report.notes)
     finished = replace(finished, seal=seal_of(run.path, {**run.record, **asdict(finished)}))
     checked = checked._replace(record=finished)
+    named = report.without_names() if settings.redact_prompts else report
+    leaks = leaks_markdown(named.leaks), steps_markdown(named.steps, named.run_name)
     page_options = PageOptions(settings.redact_prompts, image_mode(settings.images, settings.blur))
     with _all_or_none(run):
         write_text(
-            run.path / SUMMARY_FILE, summary_markdown(finished, tables.scores, tables.recoveries, settings.show_prompts)
+            run.path / SUMMARY_FILE,
+            summary_markdown(finished, tables.scores, tables.recoveries, settings.show_prompts, leaks),
         )
-        write_outputs(audit_outputs(run.path), Judgement(report, checked, settings.show_prompts))
+        write_outputs(audit_outputs(run.path), Judgement(named, checked, settings.show_prompts))
         write_report(run.path / REPORT_FILE, run.path, checked, report, page_options)
         run.update(**asdict(finished))
-    print_summary(SummaryConsole(), finished, run.path, tables.scores, tables.spikes, tables.recoveries)
+    lines = (*leak_lines(named.leaks), *step_lines(named.steps, str(run.path)))
+    print_summary(SummaryConsole(), finished, run.path, tables.scores, tables.spikes, tables.recoveries, lines)
     return report.verdict
 
 
@@ -104,7 +110,17 @@ def _training_source(results: Results) -> dict[str, Any] | None:
         return None
     if training is None:
         return {"source": str(source), "n_images": None, "sha256": None}
-    return {"source": str(source), "n_images": len(training), "sha256": training.sha256}
+    nearest = (memory.outcome.nearest for recovered in results.recovered for memory in recovered.memories)
+    copied = {near.index: near for near in nearest if near is not None and near.kind is not None}
+    return {
+        "source": str(source),
+        "n_images": len(training),
+        "sha256": training.sha256,
+        "copied": {
+            str(near.path): {"file": training.label(index), "near_duplicates": training.near_duplicates(index)}
+            for index, near in copied.items()
+        },
+    }
 
 
 class _Tables(NamedTuple):

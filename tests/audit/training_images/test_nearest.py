@@ -334,3 +334,13 @@ def test_an_index_of_another_shape_and_changed_images_are_refused(tmp_path):
     (source / "002.png").write_bytes((source / "002.png").read_bytes() + b"\0")
     with pytest.raises(TrainingImagesError, match=r"002\.png changed"):
         images.image(2)
+
+
+def test_near_duplicates_are_images_that_would_count_as_a_copy(tmp_path):
+    images = detailed(12)
+    folder = save(tmp_path / "train", images)
+    for number, quality in enumerate((90, 40)):
+        Image.fromarray(images[3]).save(folder / f"again-{number}.jpg", quality=quality)
+    training = open_training_images(folder, SIZE, SIZE)
+    counts = {training.label(index): training.near_duplicates(index) for index in range(len(training))}
+    assert {label: n for label, n in counts.items() if n} == {"003.png": 2, "again-0.jpg": 2, "again-1.jpg": 2}

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from flashbulb.reports.bounds.replication import replication_of
-from flashbulb.reports.checks.findings import collect_findings
+from flashbulb.reports.checks.collection import collect_findings
 from flashbulb.reports.checks.outcomes import check_memories, check_outcomes
 from flashbulb.reports.tables.files import RunIncompleteError
 from tests.reports.examples import attempt, attempts_table, memories_table, memory, scores_table

@@ -10,9 +10,9 @@ import pytest
 
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA, write_findings
 from flashbulb.reports.tables.files import RunFileError
-from tests.reports.reports_examples import REPORTS, against_baseline, failing, hostile, unreadable, waived
+from tests.reports.reports_examples import REPORTS, against_baseline, failing, hostile, judged, unreadable, waived
 from tests.reports.run_files import read_metadata
-from tests.reports.runs import SECRET
+from tests.reports.runs import LEAKS, PROMPTS, SECRET, checked_example
 
 READERS = {
     "pandas jsonl": (".jsonl", lambda path: pd.read_json(path, lines=True).to_dict("list")),
@@ -20,6 +20,8 @@ READERS = {
     "duckdb jsonl": (".jsonl", lambda path: duckdb.sql(f"from read_json('{path}')").pl().to_dict(as_series=False)),
     "pandas parquet": (".parquet", lambda path: pd.read_parquet(path).to_dict("list")),
     "polars parquet": (".parquet", lambda path: pl.read_parquet(path).to_dict(as_series=False)),
+    "pandas csv": (".csv", lambda path: pd.read_csv(path).to_dict("list")),
+    "polars csv": (".csv", lambda path: pl.read_csv(path).to_dict(as_series=False)),
     "duckdb parquet": (".parquet", lambda path: duckdb.sql(f"from '{path}'").pl().to_dict(as_series=False)),
 }
 
@@ -39,6 +41,15 @@ def test_other_libraries_read_every_finding(tmp_path: Path, reader: str, name: s
     assert columns["standing"][: len(report.judged)] == [judged.standing for judged in report.judged]
     assert set(columns["outcome"]) == {report.verdict.outcome}
     assert set(columns["exit_code"]) == {report.verdict.exit_code}
+
+
+def test_no_cell_of_the_csv_is_a_formula_or_ends_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "findings.csv"
+    report = judged(checked_example(tmp_path / "run", LEAKS, prompts=["=1+1\n-2", *PROMPTS[1:]]))
+    write_findings(path, report, True)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 1 + len(report.judged)
+    assert "'=1+1↵-2" in lines[1]
 
 
 def test_the_parquet_footer_states_the_verdict(tmp_path: Path) -> None:
@@ -73,5 +84,5 @@ def test_prompts_are_hidden_unless_requested(tmp_path: Path, show_prompts: bool)
 
 
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunFileError, match=r"should end in \.jsonl or \.parquet"):
-        write_findings(tmp_path / "findings.csv", failing(tmp_path / "run"), False)
+    with pytest.raises(RunFileError, match=r"should end in \.jsonl, \.parquet or \.csv"):
+        write_findings(tmp_path / "findings.xlsx", failing(tmp_path / "run"), False)

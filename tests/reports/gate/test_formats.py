@@ -17,7 +17,7 @@ from flashbulb.reports.gate.markdown import gate_markdown
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.terminal import gate_lines
 from flashbulb.reports.gate.waivers import Waiver
-from flashbulb.reports.tables.files import VERDICT_FILES
+from flashbulb.reports.tables.files import REMOVAL_FILE, VERDICT_FILES
 from flashbulb.reports.tables.run_record import ModelIdentity
 from tests.reports.runs import LEAKS, PROMPTS, checked_example
 
@@ -50,7 +50,7 @@ def test_row_with_files_is_written_by_every_audit(plain: OutputFormat, tmp_path:
 
 
 def test_files_of_an_audit_state_its_verdict_and_may_be_replaced() -> None:
-    assert {name for form in OUTPUT_FORMATS for name in form.audit_files} <= set(VERDICT_FILES)
+    assert {name for form in OUTPUT_FORMATS for name in form.audit_files} <= {*VERDICT_FILES, REMOVAL_FILE}
 
 
 HIDDEN = [*map(chr, (*range(32), *range(0x7F, 0xA0), 0x61C, *range(0x200B, 0x2010), *range(0x2028, 0x202F)))]

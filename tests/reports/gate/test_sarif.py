@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +18,7 @@ from jsonschema import Draft7Validator
 from flashbulb.reports.gate import sarif
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.sarif import sarif_log, write_sarif
+from tests.paths import ROOT
 from tests.reports.reports_examples import REPORTS, against_baseline, failing, hostile, judged, passing, waived
 from tests.reports.runs import LEAKS, SECRET, checked_example
 
@@ -166,3 +168,11 @@ def test_a_result_states_how_often_samples_show_its_image(tmp_path: Path) -> Non
         names = ("probability", "probabilityLow", "probabilityHigh", "samples")
         expected = () if found is None else (found.share, found.low, found.high, found.samples)
         assert tuple(stated[name] for name in names if name in stated) == expected
+
+
+def test_rules_explain_themselves_to_code_scanning(tmp_path: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for rule in read_back(tmp_path, failing(tmp_path / "run"))["tool"]["driver"]["rules"]:
+        assert rule["helpUri"].startswith(project["urls"]["Homepage"])
+        assert 0 < float(rule["properties"]["security-severity"]) <= 10
+        assert all(rule[name]["text"] for name in ("shortDescription", "fullDescription", "help"))

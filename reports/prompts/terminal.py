@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from flashbulb.reports.bounds.replication import Replication, how_often_text
+from flashbulb.reports.prompts.view import Attempt, PromptView, SpikingSite
 from flashbulb.reports.tables.run_record import COMPLETE
-from flashbulb.reports.views.prompt import Attempt, PromptView, SpikingSite
 from flashbulb.reports.views.text import visible_text
 
 N_NEURONS, N_OTHERS = 5, 10

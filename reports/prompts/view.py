@@ -1,12 +1,14 @@
 """Collect the results of one prompt from the tables of a run, which needs scores but may be unfinished."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.prompts.search import find_prompt
 from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     IMAGES_DIRECTORY,
@@ -16,7 +18,6 @@ from flashbulb.reports.tables.files import (
     SCORES_FILE,
     SITE_PROFILES_FILE,
     SPIKES_FILE,
-    RunFileError,
 )
 from flashbulb.reports.tables.record_files import read_content
 from flashbulb.reports.tables.run_tables import RunTables
@@ -28,8 +29,6 @@ from flashbulb.reports.tables.schema import (
     detector_columns,
     scores_schema,
 )
-
-_MAX_NAMED = 5  # of several matching prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +150,11 @@ class PromptView:
     same_picture: tuple[OtherPrompt, ...]
 
 
-def view_prompt(directory: Path, wanted: str) -> PromptView:
-    """Collect the results of the prompt whose id, exact text or beginning of an id is `wanted`.
+def view_prompt(directory: Path, wanted: str, findings: Sequence[Finding] = ()) -> PromptView:
+    """Collect the results of the prompt that `wanted` names, as `find_prompt` looks for it.
+
+    Args:
+        findings: of the run, worst first; none before it is complete.
 
     Raises:
         RunIncompleteError: there are no scores yet, or a table does not match its hash in run.json.
@@ -161,7 +163,7 @@ def view_prompt(directory: Path, wanted: str) -> PromptView:
     content = read_content(directory, "audit")
     tables = RunTables(directory, content)
     scores = tables.read(SCORES_FILE, scores_schema(()))
-    row = _find_row(scores, wanted, directory)
+    row = find_prompt(scores, wanted, findings, directory)
     prompt_id = row["prompt_id"]
     recoveries, memories = tables.read(RECOVERIES_FILE, RECOVERIES_SCHEMA), tables.read(MEMORIES_FILE, MEMORIES_SCHEMA)
     attempts = _prompt_rows(recoveries, prompt_id)
@@ -177,26 +179,6 @@ def view_prompt(directory: Path, wanted: str) -> PromptView:
         images=_images(directory, prompt_id),
         groups=_groups(tables.read(NEURON_GROUPS_FILE, NEURON_GROUPS_SCHEMA), prompt_id),
         same_picture=_prompts_with_same_image(scores, memories, prompt_id),
-    )
-
-
-def _find_row(scores: pa.Table, wanted: str, directory: Path) -> dict[str, Any]:
-    ids, text = scores["prompt_id"].to_pylist(), wanted.strip()
-    for matches in (
-        [i for i, prompt_id in enumerate(ids) if prompt_id == text],
-        [i for i, prompt in enumerate(scores["prompt"].to_pylist()) if prompt == text],
-        [i for i, prompt_id in enumerate(ids) if prompt_id.startswith(text)],
-    ):
-        if len(matches) == 1:
-            row: dict[str, Any] = scores.slice(matches[0], 1).to_pylist()[0]
-            return row
-        if matches:
-            examples = ", ".join(ids[i] for i in matches[:_MAX_NAMED])
-            raise RunFileError(
-                f"{wanted!r} matches {len(matches)} prompts of {directory}, e.g. {examples}; give more of the id"
-            )
-    raise RunFileError(
-        f"no prompt of {directory} has the id or the exact text {wanted!r}; {directory / SCORES_FILE} lists them"
     )
 
 

@@ -1,0 +1,54 @@
+"""A prompt is found by every name that an output gives it, and several matches are listed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.checks.run import CheckedRun
+from flashbulb.reports.prompts.search import find_prompt
+from flashbulb.reports.tables.files import RunFileError
+from tests.reports.findings_examples import finding
+from tests.reports.runs import LEAKS, PROMPTS, checked_example
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> CheckedRun:
+    return checked_example(tmp_path_factory.mktemp("search") / "run", LEAKS, prompts=PROMPTS)
+
+
+def found(run: CheckedRun, wanted: str, findings: tuple[Finding, ...] | None = None) -> str:
+    row = find_prompt(run.tables.scores, wanted, run.findings if findings is None else findings, Path("run"))
+    return str(row["prompt_id"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        lambda finding, _: finding.fingerprint,
+        lambda finding, _: finding.fingerprint[:9],
+        lambda finding, _: finding.prompt_id,
+        lambda _, number: str(number),
+        lambda _, number: f"#{number}",
+        lambda finding, _: f"captions.csv:{finding.source_row}",
+        lambda finding, _: f"data/captions.csv:{finding.source_row}",
+        lambda finding, _: finding.location,
+        lambda finding, _: finding.prompt,
+        lambda finding, _: f"T {finding.prompt.split()[1]} OF",
+    ],
+)
+def test_every_name_leads_to_the_prompt(run: CheckedRun, name: Callable[[Finding, int], str]) -> None:
+    for number, one in enumerate(run.findings, 1):
+        assert found(run, name(one, number)) == one.prompt_id
+
+
+def test_several_matches_are_listed_with_place_and_text(run: CheckedRun) -> None:
+    with pytest.raises(RunFileError, match=r"'portrait 1' matches 11 prompts of run: p1 \(captions.csv:3: portrait 1 "):
+        found(run, "portrait 1")
+
+
+def test_a_finding_without_a_prompt_leads_to_the_report(run: CheckedRun) -> None:
+    alone = finding(prompt_id=None, prompt=None, source_file=None, source_row=None, subject="x.png", images=())  # type: ignore[arg-type]
+    with pytest.raises(RunFileError, match=r"finding 1 of run has no prompt; report\.html shows"):
+        found(run, "1", (alone,))
