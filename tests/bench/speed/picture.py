@@ -33,25 +33,28 @@ def draw(found: Mapping[str, Any], path: Path) -> None:
 
 def _draw_ratios(axes: Axes, ratios: Sequence[Mapping[str, Any]]) -> None:
     positions = range(len(ratios))
-    axes.barh(
-        positions, [row["value"] for row in ratios], color=["#009e73" if r["is_met"] else "#d55e00" for r in ratios]
-    )
+    for position, row in enumerate(ratios):
+        colour = "#009e73" if row["is_met"] else "#d55e00"
+        axes.plot([row["low"], row["high"]], [position] * 2, color=colour, linewidth=2)
+        axes.plot([row["value"]], [position], "o", color=colour)
     axes.set_yticks(positions, [row["name"] for row in ratios], fontsize=8)
     for position, row in zip(positions, ratios, strict=True):
         axes.plot([row["goal"]] * 2, [position - 0.45, position + 0.45], color="black", linewidth=1.5)
         axes.annotate(
             f"{row['value']:.2f}",
             (row["value"], position),
-            xytext=(4, 0),
+            xytext=(0, 6),
             textcoords="offset points",
-            va="center",
+            ha="center",
             fontsize=8,
         )
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlim(0.2, 60)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_title("ratio (black: goal; green: reached)", fontsize=9, loc="left")
+    axes.set_title(
+        "ratio: median, least and greatest of the turns (black: goal; green: reached)", fontsize=9, loc="left"
+    )
     axes.spines[["top", "right"]].set_visible(False)
 
 
