@@ -53,6 +53,18 @@ class Settings(BaseModel):
         marks = {name: field.metadata for name, field in cls.model_fields.items()}
         return {name: mark for name, metadata in marks.items() for mark in metadata if isinstance(mark, Option)}
 
+    def chosen_options(self) -> dict[str, str]:
+        """Return the options that differ from their defaults, such as `--seeds`, by setting."""
+        chosen, values = {}, vars(self)
+        for name, option in self.options().items():
+            field = type(self).model_fields[name]
+            is_default = not field.is_required() and values[name] == field.get_default(
+                call_default_factory=True, validated_data=values
+            )
+            if values[name] is not None and not is_default:
+                chosen[name] = f"--{option.name or name.replace('_', '-')}"
+        return chosen
+
     @classmethod
     def never_restored(cls) -> frozenset[str]:
         """Return the settings that can run code: they are typed, never taken from a run that may be untrusted."""

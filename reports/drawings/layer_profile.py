@@ -9,7 +9,7 @@ from flashbulb.reports.figures.drawing import FAINT, INK, LEAK, MUTED
 from flashbulb.reports.views.site_names import short_site, sites_by_kind
 from flashbulb.reports.views.text import fitted_text
 
-_WIDTH, _HEIGHT, _FLOOR = 380.0, 64.0, 50.0
+_WIDTH, _HEIGHT, _FLOOR, _AXIS = 380.0, 64.0, 50.0, 30.0
 _BETWEEN, _WIDEST = 10.0, 30.0
 
 
@@ -33,11 +33,11 @@ def layer_profile(
     if not (isfinite(top) and top > 0):
         raise ValueError(f"a full bar must be a value above 0, not {top}")
     groups = sites_by_kind(sites)
-    pitch = min(_WIDEST, (_WIDTH - _BETWEEN * (len(groups) - 1)) / len(sites))
+    pitch = min(_WIDEST, (_WIDTH - _AXIS - _BETWEEN * (len(groups) - 1)) / len(sites))
     root = svg_root(f"0 0 {_WIDTH:g} {_HEIGHT:g}", f"{measure}, by site: {_highest(values, sites)}.")
     bars = ET.SubElement(root, "g", {"fill": themed(LEAK)})
     labels = ET.Element("g", {"fill": themed(MUTED), "font-size": f"{SMALL:g}", "text-anchor": "middle"})
-    outline, floor, left = [], [], 0.0
+    outline, floor, left = [], [], _AXIS
     for group in groups:
         right = left + pitch * len(group.positions)
         for column, position in enumerate(group.positions):
@@ -54,6 +54,7 @@ def layer_profile(
     ET.SubElement(root, "path", {"d": "".join(floor), "stroke": themed(FAINT)})
     if outline:
         ET.SubElement(root, "path", {"d": "".join(outline), "stroke": themed(INK)})
+    root.append(_axis(top))
     root.append(labels)
     return ET.tostring(root, encoding="unicode")
 
@@ -75,3 +76,14 @@ def _highest(values: Sequence[float], sites: Sequence[str]) -> str:
     """Name the three sites with the highest values."""
     ranked = sorted((p for p in range(len(sites)) if isfinite(values[p])), key=lambda p: -values[p])
     return ", ".join(_value_text(sites[p], values[p], " ") for p in ranked[:3]) or "nothing"
+
+
+def _axis(top: float) -> ET.Element:
+    """Draw the axis of the values: its line, and numbers at the floor and at a full bar."""
+    axis = ET.Element("g", {"fill": themed(MUTED), "font-size": f"{SMALL:g}", "text-anchor": "end"})
+    x = _AXIS - 4
+    for value, y in ((top, _FLOOR - _height(top, top)), (0.0, _FLOOR)):
+        ET.SubElement(axis, "path", {"d": f"M{x:g} {y:g}h4", "stroke": themed(FAINT)})
+        ET.SubElement(axis, "text", {"x": f"{x - 2:g}", "y": f"{y + SMALL / 3:.3g}"}).text = f"{value:.3g}"
+    ET.SubElement(axis, "path", {"d": f"M{_AXIS:g} {_FLOOR - _height(top, top):g}V{_FLOOR:g}", "stroke": themed(FAINT)})
+    return axis

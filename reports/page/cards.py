@@ -1,35 +1,35 @@
 """Findings as cards: one per distinct image, worst first, with the prompts that lead to it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from flashbulb.reports.bounds.replication import how_often_text
-from flashbulb.reports.checks.findings import FoundImage
+from flashbulb.reports.checks.findings import Finding, FoundImage
 from flashbulb.reports.gate.judgement import JudgedFinding
-from flashbulb.reports.page.card_images import ImageGroup, image_groups
+from flashbulb.reports.page.card_facts import card_details, card_facts, card_title
+from flashbulb.reports.page.card_images import ImageGroup, image_groups, small_image
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.thumbnails import ImageMode
 from flashbulb.reports.tables.schema import TableRow
 
-MAX_CARDS = 100
+MAX_CARDS = 1000
+MAX_ILLUSTRATED = 100
+"""Cards with images, neurons and a figure: more would take a browser seconds and the page many megabytes."""
 MAX_PROMPTS = 12  # per card
 N_NEURONS = 8
-
-_TITLES = {
-    "confirmed": "A memorized image was recovered",
-    "likely": "A likely memorized image was recovered",
-    "not_shown": "Neurons spike, but no image was recovered",
-    "not_tried": "Neurons spike; recovery was not tried",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class CardPrompt:
-    """A prompt that leads to the image of a card, how often its samples show it, and every recovery attempt on it."""
+    """A prompt that leads to the image of a card, how often its samples show it, and every recovery attempt on it.
 
+    `number` is that of its finding, worst first.
+    """
+
+    number: int
     judged: JudgedFinding
     label: str
     how_often: str | None
@@ -41,16 +41,27 @@ class Card:
     """One distinct image, or one flagged prompt that gave none. `judged` is its worst finding, of the first prompt.
 
     A prompt that gives several images stands on the card of each.
+
+    Args:
+        number: of its worst finding, by which `flashbulb show` knows it.
+        standings, changes: of all its findings.
+        thumb: a small image as a data URI; None if none may be shown.
+        facts: the four that matter most; `details` are the others.
     """
 
     anchor: str
+    number: int
     title: str
     judged: JudgedFinding
+    standings: tuple[str, ...]
+    changes: tuple[str, ...]
+    thumb: str | None
     groups: tuple[ImageGroup, ...]
     prompts: tuple[CardPrompt, ...]
     n_more_prompts: int
     verdict: str
     facts: tuple[tuple[str, str], ...]
+    details: tuple[tuple[str, str], ...]
     neurons: tuple[TableRow, ...]
     prompt_id: str | None
 
@@ -88,7 +99,10 @@ def build_cards(
     findings: Sequence[JudgedFinding], source: CardSource, labels: Labels, mode: ImageMode
 ) -> tuple[Card, ...]:
     """Build the first `MAX_CARDS` cards. Findings that share an image share its card."""
-    return tuple(_card(group, source, labels, mode) for group in _group_by_card(findings))
+    return tuple(
+        _card(group, source, labels, mode, is_illustrated=position < MAX_ILLUSTRATED)
+        for position, group in enumerate(_group_by_card(findings))
+    )
 
 
 def card_anchors(findings: Sequence[JudgedFinding]) -> dict[str, str]:
@@ -114,6 +128,7 @@ def image_anchors(findings: Sequence[JudgedFinding]) -> dict[str, str]:
 class _Shown(NamedTuple):
     """A finding on a card, and the image of it that the card shows; None if it has none, or no prompt."""
 
+    number: int
     judged: JudgedFinding
     image: FoundImage | None
 
@@ -121,12 +136,12 @@ class _Shown(NamedTuple):
 def _group_by_card(findings: Sequence[JudgedFinding]) -> list[list[_Shown]]:
     """Return the findings of each card, worst first."""
     by_image: dict[str, list[_Shown]] = defaultdict(list)
-    for judged in findings:
+    for number, judged in enumerate(findings, 1):
         finding = judged.finding
         for image in finding.images:
-            by_image[image.finding_id].append(_Shown(judged, image))
+            by_image[image.finding_id].append(_Shown(number, judged, image))
         if not finding.images:
-            by_image[finding.image or finding.fingerprint].append(_Shown(judged, None))
+            by_image[finding.image or finding.fingerprint].append(_Shown(number, judged, None))
     return list(by_image.values())[:MAX_CARDS]
 
 
@@ -136,53 +151,48 @@ def _anchor(worst: _Shown) -> str:
     return f"finding-{finding.fingerprint}" + ("" if is_first or image is None else f"-{image.finding_id}")
 
 
-def _card(group: Sequence[_Shown], source: CardSource, labels: Labels, mode: ImageMode) -> Card:
-    worst, image = group[0]
+def _card(
+    group: Sequence[_Shown], source: CardSource, labels: Labels, mode: ImageMode, *, is_illustrated: bool
+) -> Card:
+    number, worst, image = group[0]
     finding = worst.finding
-    attempts = [row for row in source.attempts.get(finding.prompt_id, ()) if not row["is_control"]]
-    if finding.prompt_id is None:
-        attempts = [row for row in attempts if row["finding_id"] == finding.image]
+    attempts = _attempts(finding, source)
     best = next((row for row in attempts if row["finding_id"] is not None), attempts[-1] if attempts else None)
     if best is not None and image is not None:
         best = {**best, **source.memories[finding.prompt_id or "", image.finding_id]}
     prompts = [_card_prompt(shown, source, labels) for shown in group[:MAX_PROMPTS]]
+    shown_as = mode if is_illustrated else "none"
+    groups = image_groups(finding, best, source.directory, source.train_images, labels, shown_as)
     return Card(
         anchor=_anchor(group[0]),
-        title=_TITLES[image.verdict if image else finding.verdict],
+        number=number,
+        title=card_title(image.verdict if image else finding.verdict, best, labels),
         judged=worst,
-        groups=image_groups(finding, best, source.directory, source.train_images, labels, mode),
+        standings=tuple(sorted({shown.judged.standing for shown in group})),
+        changes=tuple(sorted({shown.judged.change for shown in group if shown.judged.change})),
+        thumb=small_image(groups),
+        groups=groups,
         prompts=tuple(prompts),
         n_more_prompts=len(group) - len(prompts),
         verdict=image.verdict if image else finding.verdict,
-        facts=tuple(_facts(best, attempts, labels)),
-        neurons=tuple(source.neurons.get(finding.prompt_id, ())[:N_NEURONS]),
-        prompt_id=finding.prompt_id,
+        facts=tuple(card_facts(finding, image, best, labels)),
+        details=tuple(card_details(finding, best, attempts)),
+        neurons=tuple(source.neurons.get(finding.prompt_id, ())[:N_NEURONS]) if is_illustrated else (),
+        prompt_id=finding.prompt_id if is_illustrated else None,
     )
+
+
+def _attempts(finding: Finding, source: CardSource) -> list[TableRow]:
+    """Return the attempts on the prompt of a finding, or those that gave its image without one."""
+    attempts = [row for row in source.attempts.get(finding.prompt_id, ()) if not row["is_control"]]
+    return attempts if finding.prompt_id else [row for row in attempts if row["finding_id"] == finding.image]
 
 
 def _card_prompt(shown: _Shown, source: CardSource, labels: Labels) -> CardPrompt:
     judged, finding = shown.judged, shown.judged.finding
     attempts = source.attempts.get(finding.prompt_id, ()) if finding.prompt_id else ()
     how_often = None if shown.image is None else how_often_text(shown.image.replication)
-    return CardPrompt(judged, labels.prompt(finding.prompt, finding.location), how_often, tuple(attempts))
-
-
-def _facts(best: TableRow | None, attempts: Sequence[TableRow], labels: Labels) -> Iterable[tuple[str, str]]:
-    """Yield name and value of each property of the best attempt."""
-    if best is None:
-        return
-    yield "strategy", str(best["strategy"]).replace("_", " ")
-    if best["kind"]:
-        yield "kind of copy", str(best["kind"])
-    if best["nearest_image"]:
-        yield "nearest training image", labels.image(best["nearest_image"])
-    for column in ("similarity", "confidence", "fixed_share"):
-        if best[column] is not None:
-            yield column.replace("_", " "), f"{best[column]:.2f}"
-    yield "seed agreement", f"{best['seed_agreement']:.2f}"
-    if best["alike_seeds"] or best["alike_prompts"]:
-        yield "comes back", f"other seeds {best['alike_seeds']}, other prompts {best['alike_prompts']}"
-    yield "denoiser evaluations", f"{sum(row['evaluations'] for row in attempts):,}"
+    return CardPrompt(shown.number, judged, labels.prompt(finding.prompt, finding.location), how_often, tuple(attempts))
 
 
 def _group_by_prompt(rows: Sequence[TableRow]) -> dict[str | None, list[TableRow]]:

@@ -1,5 +1,6 @@
 """The page's key figures, its limits and its method, in plain sentences with the numbers of the run."""
 
+import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
+from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.tables.frame import Frame, bounded_prompts, frame_sentence
 from flashbulb.reports.tables.run_record import RunRecord
@@ -35,8 +37,15 @@ class Fact(NamedTuple):
     note: str
 
 
+_UNKNOWN = "–"
+
+
 def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
-    """Return the figures at the top of the page."""
+    """Return the figures at the top of the page; one that is not known has no tile, and a limit says so."""
+    return tuple(fact for fact in _facts(run) if fact.value != _UNKNOWN)
+
+
+def _facts(run: CheckedRun) -> tuple[Fact, ...]:
     counts, calibration, results = run.record.counts, run.record.calibration, run.results
     flagged, false = rate_of(counts.n_flagged, counts.n_scored), run.record.false_recovery
     n_likely = len(distinct_images(run.findings, "likely") - distinct_images(run.findings, "confirmed"))
@@ -61,15 +70,13 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
             f"and {n_likely:,} likely; an image was recovered from {count_text(results.n_recovered, 'prompt')}",
         ),
         Fact(
-            "–" if false.of == 0 else percent(false.n / false.of),
+            _UNKNOWN if false.of == 0 else percent(false.n / false.of),
             "false recoveries",
-            "no control was tried"
-            if false.of == 0
-            else f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
+            f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
         ),
         *([] if run.record.power is None else [_power_fact(run.record.power, run.record.frame)]),
         Fact(
-            "–" if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
+            _UNKNOWN if calibration.style_auc is None else f"{calibration.style_auc:.2f}",
             "text-only AUC",
             f"how well the text alone separates flagged from {run.record.compared_with} prompts: 0.5 not at all, "
             "1 completely",
@@ -80,7 +87,7 @@ def key_facts(run: CheckedRun) -> tuple[Fact, ...]:
 def _power_fact(power: Power, frame: Frame | None) -> Fact:
     label, prompts = "extractable prompts at most", bounded_prompts(frame)
     if power.max_share is None:
-        return Fact("–", label, f"not known: {power.unknown_because}")
+        return Fact(_UNKNOWN, label, f"not known: {power.unknown_because}")
     canaries = power.sensitivity is not None and power.sensitivity.source == "canaries"
     basis = "canaries in this model" if canaries else "planted models, not of this one"
     terms = f"at 95 %; with the sensitivity of {basis}"
@@ -111,6 +118,11 @@ def limit_sentences(run: CheckedRun) -> tuple[str, ...]:
         *(
             ["No training images were given. Whether an image is a copy was judged from the generated images alone."]
             if record.settings.get("train_images") is None
+            else []
+        ),
+        *(
+            ["No control was tried, so how often recovery gives an image that is not memorized is not known."]
+            if not record.false_recovery.of
             else []
         ),
         *([f"Recovery was not tried on {n_untried:,} of the flagged prompts."] if n_untried else []),
@@ -171,3 +183,18 @@ def _in_words(names: object, descriptions: Mapping[str, str]) -> str:
 
 def _interval(rate: Rate) -> str:
     return f"{percent(rate.low)} to {percent(rate.high)}"
+
+
+def command_line(run: RunRecord, labels: Labels) -> str:
+    """Return the command line of the audit: the options that differ from their defaults, without folders of paths."""
+    words = ["flashbulb audit"]
+    for name, option in run.options.items():
+        value = run.settings.get(name)
+        if value is True:
+            words.append(option)
+        elif value is False:
+            words.append(option.replace("--", "--no-", 1))
+        elif value is not None:
+            for part in value if isinstance(value, list | tuple) else (value,):
+                words.append(f"{option} {shlex.quote(labels.setting(part))}")
+    return " ".join(words)

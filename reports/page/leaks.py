@@ -129,7 +129,8 @@ def _files(
     if leak.is_training_image and nearest is not None and nearest.path is not None:
         training = find_training_file(nearest.path, directory, folder, train_images)
         files += [(training, f"leaked training image {labels.image(nearest.path)}")] if training else []
-    row = memories.get((first.prompt_id or "", leak.finding_id))
+    keys = [(finding.prompt_id or "", leak.finding_id) for finding in leak.findings]
+    row = next((memories[key] for key in keys if key in memories), None)
     if row is not None and row["image_path"] is not None:
         recovered = path_in_run(directory, RECOVERIES_FILE, row["image_path"])
         files.append((recovered, f"recovered image {leak.finding_id}"))

@@ -8,9 +8,17 @@ from markupsafe import Markup
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
-from flashbulb.reports.page.cards import MAX_CARDS, build_cards, card_anchors, card_source, image_anchors
-from flashbulb.reports.page.facts import key_facts, limit_sentences, method_sentences
+from flashbulb.reports.page.cards import (
+    MAX_CARDS,
+    MAX_ILLUSTRATED,
+    build_cards,
+    card_anchors,
+    card_source,
+    image_anchors,
+)
+from flashbulb.reports.page.facts import command_line, key_facts, limit_sentences, method_sentences
 from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
+from flashbulb.reports.page.glossary import GLOSSARY, term_anchor
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.leaks import leaks_of
 from flashbulb.reports.page.ordinary import contrast_of
@@ -24,6 +32,8 @@ from flashbulb.reports.tables.schema import detector_columns
 from flashbulb.reports.tables.strata import STRATUM_HEADER, STRATUM_NOTE, strata_of, stratum_cells
 from flashbulb.reports.views.canaries import HEADER, TABLE_NOTE, canary_rows, canary_sentences
 
+N_OPEN = 5
+"""Cards that are open at first."""
 _STANDINGS = {
     "breaks": "breaks the policy",
     "allowed": "within the policy",
@@ -67,6 +77,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     best = best_attempts(tables.recoveries, tables.scores["prompt_id"].to_pylist())
     findings = [judged.finding for judged in report.judged]
     figures = draw_figures(run.record, tables.scores, rows, profiles, labels)
+    cards = build_cards(report.judged, source, labels, options.images)
     script, style = read_template("report.js"), page_style()
     environment = template_environment()
     environment.filters["standing"] = _STANDINGS.__getitem__
@@ -88,10 +99,17 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         power=power_sentences(run.record),
         method=method_sentences(run.record),
         detectors=", ".join(detector_columns(tables.scores.schema)),
-        cards=build_cards(report.judged, source, labels, options.images),
+        cards=cards,
+        standings=sorted({name for card in cards for name in card.standings}, key=[*_STANDINGS].index),
+        verdicts=list(dict.fromkeys(card.verdict for card in cards)),
+        changes=sorted({name for card in cards for name in card.changes}),
         n_with_image=sum(finding.image is not None for finding in findings),
         n_images=len(distinct_images(findings, "confirmed") | distinct_images(findings, "likely")),
         max_cards=MAX_CARDS,
+        max_illustrated=MAX_ILLUSTRATED,
+        n_open=N_OPEN,
+        command=command_line(run.record, labels) if run.record.options else None,
+        glossary=[(term_anchor(term), term, meaning) for term, meaning in GLOSSARY.items()],
         profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
         figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],
         n_prompts=tables.scores.num_rows,

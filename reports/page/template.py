@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.figures.drawing import DARK, LIGHT
+from flashbulb.reports.page.glossary import link_term
 from flashbulb.reports.views.site_names import short_site
 from flashbulb.reports.views.text import visible_text
 
@@ -28,6 +29,7 @@ def template_environment() -> Environment:
         "short_site": short_site,
         "number": _number_text,
         "counted": count_text,
+        "term": link_term,
     }
     return environment
 

@@ -1,6 +1,6 @@
 """Thumbnails inside the page as data URIs. Images may be personal data, so they can be blurred or left out."""
 
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,7 @@ from flashbulb.reports.figures.panels import highlight_fixed_part
 ImageMode = Literal["shown", "blurred", "none"]
 
 _SIDE = 160  # pixels of the longer side, at most
+_SMALL_SIDE = 48  # of the longer side in a closed row
 _BLURRED_SIDE = 6  # pixels of a blurred image per side: no face or writing remains
 _QUALITY = 82  # of lossy WebP, 0 to 100
 
@@ -35,6 +36,13 @@ def thumbnail(path: Path, mode: ImageMode, mask: Path | None = None) -> str | No
     return _data_uri(image)
 
 
+def shrink_data_uri(src: str) -> str:
+    """Return a thumbnail again, at most 48 pixels a side."""
+    image = Image.open(BytesIO(b64decode(src.partition(",")[2])))
+    image.thumbnail((_SMALL_SIDE, _SMALL_SIDE))
+    return _data_uri(image, lossless=False)
+
+
 def _open_rgb(path: Path) -> Image.Image:
     with open_image(path) as opened:
         opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))
@@ -47,9 +55,9 @@ def _blur(image: Image.Image) -> Image.Image:
     return coarse.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
 
 
-def _data_uri(image: Image.Image) -> str:
-    """Encode as WebP: lossless up to 64 pixels a side, where that is small, otherwise lossy."""
-    is_small = max(image.size) <= 64
+def _data_uri(image: Image.Image, *, lossless: bool = True) -> str:
+    """Encode as WebP: if `lossless` is allowed, so up to 64 pixels a side, where that is small; otherwise lossy."""
+    is_small = lossless and max(image.size) <= 64
     buffer = BytesIO()
     image.save(buffer, "WEBP", lossless=is_small, quality=_QUALITY, method=2)
     return f"data:image/webp;base64,{b64encode(buffer.getvalue()).decode('ascii')}"

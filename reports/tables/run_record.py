@@ -1,7 +1,7 @@
 """The record of an audit in `run.json`: its inputs, its counts and its verdict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -142,6 +142,7 @@ class RunRecord:
         power: what the audit could have found; None until it is computed from this record and the tables.
         frame: how the prompts were chosen, and what a share among them speaks about.
         propensity: what ordinary prompts brought out; None if none were sampled.
+        options: options of the command line that differ from their defaults, such as `--seeds`, by setting.
         seal: what the files of the run held when it was finished; None before it is.
     """
 
@@ -169,6 +170,7 @@ class RunRecord:
     frame: Frame | None = None
     propensity: Propensity | None = None
     seal: Seal | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def compared_with(self) -> str:

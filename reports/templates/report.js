@@ -1,5 +1,128 @@
 "use strict";
 (() => {
+  const cards = Array.from(document.querySelectorAll("#cards > .card"));
+  const controls = document.getElementById("finding-controls");
+  const has = (words, wanted) => !wanted || words.split(" ").includes(wanted);
+
+  function filterFindings() {
+    const [standing, verdict, change] = ["standing", "finding-verdict", "change"].map(
+      (id) => document.getElementById(id)?.value ?? "",
+    );
+    let nShown = 0;
+    for (const card of cards) {
+      const data = card.dataset;
+      card.hidden = !(has(data.standing, standing) && has(data.verdict, verdict) && has(data.change, change));
+      nShown += !card.hidden;
+    }
+    document.getElementById("findings-shown").textContent = `${nShown} of ${cards.length}`;
+  }
+
+  if (controls) {
+    controls.addEventListener("input", filterFindings);
+    controls.addEventListener("submit", (event) => event.preventDefault());
+    const openAll = document.getElementById("open-all");
+    openAll.addEventListener("click", () => {
+      const shut = openAll.textContent === "Open all";
+      for (const card of cards) card.querySelector("details.finding").open = shut;
+      openAll.textContent = shut ? "Close all" : "Open all";
+    });
+    controls.hidden = false;
+    filterFindings();
+  }
+
+  function openTarget() {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const finding = target?.querySelector("details.finding");
+    if (!finding) return;
+    target.hidden = false;
+    finding.open = true;
+    target.scrollIntoView();
+  }
+  window.addEventListener("hashchange", openTarget);
+  openTarget();
+
+  // Enlarge an image of a card beside the training image, with the difference of the two.
+  function panel(titles, images, className) {
+    const figure = document.createElement("figure");
+    const caption = document.createElement("figcaption");
+    caption.textContent = titles;
+    const frame = document.createElement("div");
+    frame.className = className;
+    frame.append(
+      ...images.map((image) => {
+        const copy = image.cloneNode();
+        copy.removeAttribute("class");
+        return copy;
+      }),
+    );
+    figure.append(frame, caption);
+    return figure;
+  }
+
+  function enlarge(image) {
+    const block = image.closest(".images");
+    const isOpen = block.nextElementSibling?.shown === image;
+    if (block.nextElementSibling?.className === "enlarged") block.nextElementSibling.remove();
+    if (isOpen) return;
+    const first = block.querySelector("img");
+    const hasTraining = /training image/.test(first.alt);
+    const box = document.createElement("div");
+    box.className = "enlarged";
+    box.shown = image;
+    if (hasTraining && first !== image)
+      box.append(
+        panel(first.alt, [first], "frame"),
+        panel(image.alt, [image], "frame"),
+        panel("difference: black where the two are the same", [first, image], "frame difference"),
+      );
+    else box.append(panel(image.alt, [image], "frame"));
+    const link = image.closest("a");
+    if (link) {
+      const file = document.createElement("a");
+      file.href = link.href;
+      file.textContent = "Open the file";
+      box.append(file);
+    }
+    block.after(box);
+  }
+
+  for (const block of document.querySelectorAll("#cards .images")) {
+    const images = Array.from(block.querySelectorAll("img"));
+    const wanted = block.querySelector("img.framed, .framed img") ?? images[images.length - 1];
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "small";
+    button.textContent = images.length > 1 ? "Enlarge and compare" : "Enlarge";
+    button.addEventListener("click", () => enlarge(wanted));
+    block.append(button);
+    block.addEventListener("click", (event) => {
+      const image = event.target.closest("img");
+      if (!image || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      enlarge(image);
+    });
+  }
+
+  for (const command of document.querySelectorAll(".command")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "small";
+    button.textContent = "Copy";
+    button.addEventListener("click", async () => {
+      const code = command.querySelector("code");
+      try {
+        await navigator.clipboard.writeText(code.textContent);
+        button.textContent = "Copied";
+      } catch {
+        getSelection().selectAllChildren(code);
+        button.textContent = "Selected";
+      }
+    });
+    command.append(button);
+  }
+})();
+
+(() => {
   const table = document.getElementById("all");
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);

@@ -89,6 +89,7 @@ def build_run_record(
         model=_model(inputs),
         base=base_identity(inputs),
         settings=inputs.settings.model_dump(mode="json"),
+        options=inputs.settings.chosen_options(),
         inputs=_prompt_sources(inputs),
         frame=inputs.frame,
         calibration=results.detection.calibration,

@@ -123,6 +123,14 @@ def test_a_new_field_belongs_to_the_identity_of_its_stage_only() -> None:
     assert audit.model_dump() == {**usual.model_dump(), "n_moons": 5}
 
 
+def test_only_options_that_differ_from_their_defaults_are_chosen() -> None:
+    usual = AuditSettings(model="m", prompts="p", reference=None, train_images=None, out=Path("out"))
+    assert usual.chosen_options() == {"model": "--model", "prompts": "--prompts", "out": "--out"}
+    other = usual.model_copy(update={"n_seeds": 7, "redact_prompts": True, "images": False})
+    added = {"n_seeds": "--seeds", "redact_prompts": "--redact-prompts", "images": "--images"}
+    assert other.chosen_options() == usual.chosen_options() | added
+
+
 def test_every_setting_of_an_audit_belongs_to_one_stage() -> None:
     names = [name for stage in STAGES for name in stage.model_fields]
     assert sorted(names) == sorted(AuditSettings.model_fields)

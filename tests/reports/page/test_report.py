@@ -108,14 +108,48 @@ def test_findings_are_cards_worst_first(page: str) -> None:
     assert severities == ["high", "high", "medium", "low"]
 
 
+def shown_in(card: Any) -> list[str]:
+    """Descriptions of the images of a card; the small one in its row is decoration and has none."""
+    return [image.get("alt") for image in card.iter(f"{HTML}img") if image.get("alt")]
+
+
+def section(page: str, heading: str) -> Any:
+    return next(e for e in parsed(page).iter(f"{HTML}section") if e.get("aria-labelledby") == heading)
+
+
+def test_the_first_screen_names_what_leaked_and_what_to_do(page: str) -> None:
+    leaked = section(page, "leaked")
+    assert "2 leaking prompts, 1 distinct training image." in texts(leaked)
+    assert shown_in(leaked) == [f"leaked training image {TRAINING_NAME}"]
+    assert "2 prompts, p 1 " in texts(leaked)
+    assert "flashbulb waivers add waivers.toml" in texts(section(page, "next"))
+    order = [e.get("aria-labelledby") for e in parsed(page).iter(f"{HTML}section")]
+    assert order[:4] == ["verdict", "leaked", "next", "findings"]
+
+
+def test_every_term_of_the_glossary_is_linked_and_has_its_target(page: str) -> None:
+    terms = {href for href in attributes(page, "href") if href.startswith("#term-")}
+    assert {"#term-spike-score", "#term-p", "#term-p-value", "#term-fingerprint", "#term-severity"} <= terms
+
+
+def test_options_that_differ_from_their_defaults_are_a_command(tmp_path: Path) -> None:
+    settings = {"n_seeds": 2, "prompts": "/home/ann/my captions.csv", "blur": False, "strategies": ["sample", "ascend"]}
+    options = {"n_seeds": "--seeds", "prompts": "--prompts", "blur": "--blur", "strategies": "--strategies"}
+    page = texts(parsed(page_of(write_example(tmp_path / "run", LEAKS, settings=settings, options=options))))
+    command = "--seeds 2 --prompts '…/my captions.csv' --no-blur --strategies sample --strategies ascend"
+    assert f"flashbulb audit {command}" in page
+    assert "/home/ann" not in page
+
+
 def test_a_card_shows_training_image_samples_and_recovered_image(page: str) -> None:
     first, second, third, _ = cards(page)
-    alts = [image.get("alt") for image in first.iter(f"{HTML}img")]
+    alts = shown_in(first)
     assert alts[0] == f"training image {TRAINING_NAME}"
     assert sum(alt.startswith("plain sample") for alt in alts) == 4
     assert alts[-1].startswith("recovered image")
-    assert any("is the same for every seed" in image.get("alt") for image in second.iter(f"{HTML}img"))
-    assert "no image saved" in texts(third)
+    assert any("is the same for every seed" in alt for alt in shown_in(second))
+    assert {alt.split(" ")[0] for alt in shown_in(third)} == {"nearest", "plain"}
+    assert "no image saved" not in texts(third)
     assert "to_v" in texts(first)
     assert next(first.iter("{http://www.w3.org/2000/svg}svg")) is not None
 
@@ -123,7 +157,7 @@ def test_a_card_shows_training_image_samples_and_recovered_image(page: str) -> N
 def test_a_training_image_that_was_not_copied_is_called_the_nearest(tmp_path: Path) -> None:
     """It is shown for comparison; a reader must not take it for an image that the model produced."""
     run = write_illustrated(tmp_path / "run", nearest_of_low=True)
-    alts = [[image.get("alt") for image in card.iter(f"{HTML}img")] for card in cards(page_of(run))]
+    alts = [shown_in(card) for card in cards(page_of(run))]
     assert alts[0][0] == f"training image {TRAINING_NAME}"
     assert alts[3][0] == f"nearest training image {TRAINING_NAME}"
 
@@ -155,7 +189,9 @@ def test_a_prompt_that_gives_several_images_stands_on_the_card_of_each(tmp_path:
         assert seeds in texts(card)
         assert "the prompt gives 2 memorized images" in texts(card)
     (image,) = [image for image in second.iter(f"{HTML}img") if image.get("alt").startswith("recovered image")]
-    assert image.get("src") != next(i for i in first.iter(f"{HTML}img") if i.get("alt") == image.get("alt")).get("src")
+    assert image.get("alt").endswith(", seed-2")
+    assert image.get("src") in {i.get("src") for i in first.iter(f"{HTML}img")}
+    assert sum(alt.startswith(("recovered image", "plain sample")) for alt in shown_in(second)) == 4
     assert first.get("id") != second.get("id")
 
 
@@ -211,6 +247,7 @@ def test_redaction_removes_prompts_image_names_and_links(run: Path) -> None:
     assert SECRET in page_of(run)
     assert SECRET not in page
     assert TRAINING_NAME not in page
+    assert "Ann Secret" not in page
     assert "captions.csv, row 2" in page
     assert all(href.startswith(("#", "data:image/png")) for href in attributes(page, "href"))
 
@@ -265,11 +302,12 @@ def test_an_audit_without_flags_has_a_page(tmp_path: Path) -> None:
 
 def test_ten_thousand_prompts_stay_below_twenty_megabytes(tmp_path: Path) -> None:
     prompts = [f"{index} {'a caption that goes on for a while ' * 20}" for index in range(10_000)]
-    leaks = dict.fromkeys(range(150), "high")
+    leaks = dict.fromkeys(range(1100), "high")
     run = write_example(tmp_path / "run", leaks, prompts=prompts)
     page = page_of(run)
     assert len(page.encode()) < 20_000_000
-    assert len(re.findall(r'<li class="card', page)) == 100
+    assert len(re.findall(r'<li class="card', page)) == 1000
+    assert len(re.findall(r'<details class="finding" open>', page)) == 5
 
 
 def test_the_same_run_gives_the_same_page(run: Path, page: str) -> None:

@@ -1,0 +1,123 @@
+"""The page of `flashbulb index-runs`: many audits in one table, each with its verdict and what changed before it."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from flashbulb.reports.checks.run import CheckedRun, load_checked
+from flashbulb.reports.page.labels import Labels
+from flashbulb.reports.page.template import csp_hash, page_style, template_environment
+from flashbulb.reports.tables.files import REPORT_FILE, RUN_FILE, RunFileError, write_text
+from flashbulb.reports.views.text import visible_text
+
+_LONGEST = 60  # characters of a name
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """One run of the table as text. `link` leads to its report; None if it has none."""
+
+    name: str
+    link: str | None
+    model: str
+    day: str
+    outcome: str
+    flagged: str
+    prompts: str
+    images: str
+    trend: str
+
+
+def write_runs_page(path: Path, directory: Path) -> int:
+    """Write the page of every audit in `directory`, completely or not at all, and return how many there are.
+
+    Raises:
+        RunFileError: there is none.
+    """
+    folders = sorted(file.parent for file in directory.glob(f"*/{RUN_FILE}"))
+    if not folders:
+        raise RunFileError(f"{directory} holds no run directory; give the folder that --out directories lie in")
+    rows = run_rows({folder: _checked(folder) for folder in folders}, path)
+    write_text(path, runs_html(rows))
+    return len(rows)
+
+
+def run_rows(runs: Mapping[Path, CheckedRun | str], page: Path) -> list[RunRow]:
+    """Return a row for each run, the newest first; those that cannot be trusted come last, with the reason.
+
+    The trend compares a run with the one before it of the same prompts.
+
+    Args:
+        runs: by directory; a run that cannot be read is the reason.
+        page: the file that links are relative to.
+    """
+    checked = {folder: run for folder, run in runs.items() if not isinstance(run, str)}
+    ordered = sorted(checked.items(), key=lambda item: (item[1].record.finished or "", item[0].name))
+    earlier: dict[object, CheckedRun] = {}
+    rows = []
+    for folder, run in ordered:
+        prompts = _prompts_of(run)
+        rows.append(_row(folder, run, earlier.get(prompts), page))
+        earlier[prompts] = run
+    unread = [_unread_row(folder, run) for folder, run in runs.items() if isinstance(run, str)]
+    return [*reversed(rows), *unread]
+
+
+def runs_html(rows: Sequence[RunRow]) -> str:
+    """Render the page."""
+    style = page_style()
+    outcomes = _counts(row.outcome for row in rows)
+    template = template_environment().get_template("runs.html.j2")
+    return template.render(rows=rows, outcomes=outcomes, style=Markup(style), style_hash=csp_hash(style))
+
+
+def _checked(folder: Path) -> CheckedRun | str:
+    try:
+        return load_checked(folder)
+    except RunFileError as error:
+        return str(error)
+
+
+def _prompts_of(run: CheckedRun) -> object:
+    described = run.record.inputs.get("prompts")
+    return described.get("sha256") if isinstance(described, Mapping) else None
+
+
+def _row(folder: Path, run: CheckedRun, before: CheckedRun | None, page: Path) -> RunRow:
+    record, report = run.record, folder / REPORT_FILE
+    link = quote(Path(os.path.relpath(report, page.parent)).as_posix()) if report.is_file() else None
+    counts = record.counts
+    return RunRow(
+        name=visible_text(folder.name, _LONGEST),
+        link=link,
+        model=Labels(redact=False, page=page).setting(record.model.name),
+        day=visible_text((record.finished or "")[:10], 10) or "–",
+        outcome=record.verdict.outcome if record.verdict else "untrusted",
+        flagged=f"{counts.n_flagged:,} of {counts.n_scored:,}",
+        prompts=f"{counts.n_recovered:,}",
+        images=f"{counts.n_confirmed_pictures:,}",
+        trend=_trend(counts.n_confirmed_pictures, before),
+    )
+
+
+def _trend(n_images: int, before: CheckedRun | None) -> str:
+    if before is None:
+        return "first of these prompts"
+    change = n_images - before.record.counts.n_confirmed_pictures
+    return "= as before" if change == 0 else f"{'▲' if change > 0 else '▼'} {change:+,} images"
+
+
+def _unread_row(folder: Path, reason: str) -> RunRow:
+    name = visible_text(folder.name, _LONGEST)
+    text = visible_text(reason.replace(str(folder), folder.name), 300)
+    return RunRow(name, None, "–", "–", "untrusted", "–", "–", "–", text)
+
+
+def _counts(outcomes: Iterable[str]) -> list[tuple[str, int]]:
+    found = list(outcomes)
+    names = ("fail", "untrusted", "inconclusive", "pass")
+    return [(name, found.count(name)) for name in names if name in found]
