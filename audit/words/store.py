@@ -31,7 +31,7 @@ class WordsStore:
 
     def save(self, finding_id: str, words: Words) -> None:
         """Keep what a search for words found, also that it found none."""
-        stated = {"text": words.text, "hits": words.hits, "verdict": words.verdict, "evaluations": words.evaluations}
+        stated = {name: getattr(words, name) for name in ("text", "hits", "score", "verdict", "evaluations")}
         tensors = {"images": torch.from_numpy(words.images.copy())}
         write_tensors(self._path(finding_id), tensors, self._identity, {"words": stated})
 

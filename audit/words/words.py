@@ -18,6 +18,7 @@ from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbIm
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.network import BACKWARD_COST
 from flashbulb.audit.model.sampling import sample_generator
+from flashbulb.audit.pull.evidence import evidence_of, score_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.recover.outcome import judge
 from flashbulb.audit.recover.verify import Verifier
@@ -31,6 +32,8 @@ NEAR = 2 * AGREEMENT_DISTANCE
 """A sample of a text shows the image if it lies this near: the images of ascents are soft."""
 LEAST_SHARE = 0.5
 """Share of the samples of a text that must show the image; with fewer the text is not taken."""
+MIN_COPIES = 2
+"""Hits of words, at least: one may be chance."""
 _DIFFERENT = 0.35  # least share of the tokens of two texts that one of them lacks, for both to be sampled
 _KEPT = 16  # texts that the next stage starts from
 
@@ -42,6 +45,8 @@ class WordsPlan:
     Args:
         shares: of the noise schedule at which the image is denoised.
         familiarity: how it is measured which samples the model knows best.
+        least_score: that the samples of words must exceed, as those of a pull (`pull.evidence.score_of`). A model also
+            draws images that it never saw, from a description; it does not know them better than their variants.
         n_starts: random texts to start from.
         n_stages: descents, each followed by samples.
         stage_evaluations: UE of the descent of one stage.
@@ -52,6 +57,7 @@ class WordsPlan:
     run_seed: int
     shares: tuple[float, ...]
     familiarity: RankPlan
+    least_score: float
     n_starts: int
     n_stages: int
     stage_evaluations: int
@@ -69,9 +75,10 @@ class Words:
     """What a search for words found.
 
     Args:
-        text: the prompt; None if no text gives the image.
+        text: the prompt; None if no text gives the image, or the model does not know what it gives.
         hits: of the images, those that replicate what the text gave before.
-        images: samples of the text with fresh seeds, [sample, height, width, 3]; none without a text.
+        images: samples of the text with fresh seeds, [sample, height, width, 3]; none if no text was sampled.
+        score: familiarity of the hits plus closeness of the samples; None if no text was sampled.
         verdict: of these images, judged as plain samples of any prompt are.
         evaluations: UE spent.
     """
@@ -79,6 +86,7 @@ class Words:
     text: str | None
     hits: int
     images: RgbImages
+    score: float | None
     verdict: str
     evaluations: int
 
@@ -130,7 +138,8 @@ class WordsSearch:
         of_starts = len(plan.shares) * max(plan.n_starts, _KEPT)
         of_trials = plan.n_tried * plan.n_trials * (of_sample + plan.familiarity.evaluations)
         of_stage = max(plan.stage_evaluations + of_step, of_starts) + of_trials
-        return plan.n_stages * of_stage + plan.n_samples * of_sample + self._verifier.most_evaluations
+        of_fresh = plan.n_samples * (of_sample + plan.familiarity.evaluations)
+        return plan.n_stages * of_stage + of_fresh + self._verifier.most_evaluations
 
     def find(self, image: RgbImage, key: str) -> Words:
         """Search for a prompt that gives `image` [height, width, 3].
@@ -140,17 +149,20 @@ class WordsSearch:
         """
         before = self._denoiser.evaluations
         best = self._search(image, key)
-        if best.share < LEAST_SHARE:
-            return Words(None, 0, image[None][:0], "not_shown", self._denoiser.evaluations - before)
-        (images,) = self._sample([best.text], self.plan.n_samples, f"fresh\n{key}")
-        near = zip(images, tile_distances(images, best.best), strict=True)
-        hits = sum(is_replica(sample, best.best, float(distance)) for sample, distance in near)
-        if not hits:
-            return Words(None, 0, images[:0], "not_shown", self._denoiser.evaluations - before)
-        conditioning = self._denoiser.encode([best.text]).conditioning
-        (looked,) = self._verifier.look_at_guided(conditioning, [f"words\n{key}"], [images])
-        verdict = judge(images, self._training, looked.signs).verdict
-        return Words(best.text, hits, images, verdict, self._denoiser.evaluations - before)
+        images, is_hit = image[None][:0], np.zeros(0, dtype=np.bool_)
+        if best.share >= LEAST_SHARE:
+            (images,) = self._sample([best.text], self.plan.n_samples, f"fresh\n{key}")
+            near = zip(images, tile_distances(images, best.best), strict=True)
+            is_hit = np.array([is_replica(sample, best.best, float(distance)) for sample, distance in near])
+        text, score, verdict = None, None, "not_shown"
+        if is_hit.any():
+            known = float(familiarity(self._denoiser, images[is_hit], self.plan.familiarity).mean())
+            score = score_of(known, evidence_of(images, best.best), MIN_COPIES)
+        if score is not None and score > self.plan.least_score:
+            text, conditioning = best.text, self._denoiser.encode([best.text]).conditioning
+            (looked,) = self._verifier.look_at_guided(conditioning, [f"words\n{key}"], [images])
+            verdict = judge(images, self._training, looked.signs).verdict
+        return Words(text, int(is_hit.sum()), images, score, verdict, self._denoiser.evaluations - before)
 
     def _search(self, image: RgbImage, key: str) -> _Tried:
         plan, generator = self.plan, sample_generator(self.plan.run_seed, f"words\n{key}", 0)

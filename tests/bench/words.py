@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +27,7 @@ from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery
-from flashbulb.audit.stages.results.words import WORDS_SAMPLES, words_search
+from flashbulb.audit.stages.results.words import LEAST_SCORE, WORDS_SAMPLES, words_search
 from flashbulb.audit.words.words import Words
 from flashbulb.reports.bounds.rates import rate_of, rate_text
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY, RUN_FILE
@@ -85,12 +87,14 @@ def measure(model: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
         load_model(str(folder / "model"), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
     )
     truth, search = Truth(folder), words_search(denoiser, None, SEARCH)
+    search.plan = replace(search.plan, least_score=-math.inf)  # the bar is drawn in the summary
     rows: list[dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
     targets = targets_of(folder, found, truth, arguments.memorized, arguments.others, arguments.never_trained)
     done = {row["key"] for row in rows}
     for target in (target for target in targets if target.key not in done):
         words = search.find(target.image, target.key)
         row = {"group": target.group, "key": target.key, "name": target.name, "text": words.text, "hits": words.hits}
+        row["score"] = words.score
         rows.append(row | {"evaluations": words.evaluations, **_shown(words, truth, target)})
         kept.write_text(json.dumps(rows, indent=0), encoding="utf-8")
         print(f"  {row}", flush=True)
@@ -113,21 +117,22 @@ def summarize(model: str, rows: Sequence[Row], n: int) -> None:
     print(f"\n{model}")
     for group in GROUPS:
         of_group = [row for row in rows if row["group"] == group]
+        has_words = [row["text"] is not None and row["score"] > LEAST_SCORE for row in of_group]
         if not of_group:
             continue
         spent = np.mean([row["evaluations"] for row in of_group])
         print(f"{group}: {len(of_group)} images, {spent:.0f} UE an image")
         counts = {
-            "with words": [row["text"] is not None for row in of_group],
+            "with words": has_words,
             "p >= 1/2 of what the words gave before": [2 * row["hits"] >= n for row in of_group],
+            "p >= 1/2 of the training image": [2 * row["of_truth"] >= n for row in of_group],
+            "confirmed by plain samples": [row["verdict"] == "confirmed" for row in of_group],
         }
-        if group == "memorized":
-            counts["p >= 1/2 of the training image"] = [2 * row["of_truth"] >= n for row in of_group]
-        counts["confirmed by plain samples"] = [row["verdict"] == "confirmed" for row in of_group]
         for name, hits in counts.items():
-            print(f"  {name}: {rate_text(rate_of(sum(hits), len(hits)))}")
+            both = [has and hit for has, hit in zip(has_words, hits, strict=True)]
+            print(f"  {name}: {rate_text(rate_of(sum(both), len(both)))}")
     for verdict in ("confirmed", "likely"):
-        judged = [row["shown"] is not None for row in rows if row["verdict"] == verdict]
+        judged = [row["shown"] is not None for row in rows if row["verdict"] == verdict and row["score"] > LEAST_SCORE]
         print(
             f"words with plain samples {verdict}: show a planted image {rate_text(rate_of(sum(judged), len(judged)))}"
         )

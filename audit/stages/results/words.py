@@ -32,6 +32,9 @@ CONFIRMED = "confirmed"
 WORDS_SAMPLES = 16
 """Fresh seeds that measure the probability of a prompt."""
 
+LEAST_SCORE = 0.8
+"""As of `flashbulb pull` without controls."""
+
 
 def words_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:
     """Return how words are searched for. No user sets it: experiments on `gazette` settled it (docs/words.md)."""
@@ -39,6 +42,7 @@ def words_search(denoiser: Denoiser, training: TrainingImages | None, settings: 
         run_seed=settings.seed,
         shares=(0.7, 0.85),
         familiarity=RankPlan(settings.seed, share=0.15, n_noises=1),
+        least_score=LEAST_SCORE,
         n_starts=64,
         n_stages=3,
         stage_evaluations=400,

@@ -24,6 +24,7 @@ PLAN = WordsPlan(
     run_seed=0,
     shares=(0.7, 0.85),
     familiarity=RankPlan(0, share=0.15, n_noises=1),
+    least_score=-100.0,
     n_starts=4,
     n_stages=2,
     stage_evaluations=40,
@@ -84,7 +85,7 @@ def checkered(like: RgbImage) -> RgbImage:
 
 def test_an_image_that_no_prompt_gives_gets_no_words(search: WordsSearch, given: RgbImage) -> None:
     words = search.find(checkered(given), "x")
-    assert (words.text, words.hits, len(words.images), words.verdict) == (None, 0, 0, "not_shown")
+    assert (words.text, words.hits, len(words.images), words.score) == (None, 0, 0, None)
     assert 0 < words.evaluations <= search.most_evaluations
 
 
@@ -103,6 +104,14 @@ def test_hits_count_the_fresh_samples_that_replicate(told: ToldSearch) -> None:
     assert (words.hits, len(words.images)) == (PLAN.n_samples - 1, PLAN.n_samples)
     np.testing.assert_array_equal(words.image, told.shown)
     assert words.evaluations <= told.most_evaluations
+
+
+def test_what_the_model_does_not_know_gets_no_words(told: ToldSearch) -> None:
+    demanding = ToldSearch(told._denoiser, told._verifier, None, replace(PLAN, least_score=100.0))
+    demanding.shown = told.shown
+    words = demanding.find(told.shown, "x")
+    assert (words.text, words.hits, words.verdict) == (None, PLAN.n_samples - 1, "not_shown")
+    assert words.score is not None
 
 
 def test_a_descent_never_loses_its_best_text(search: WordsSearch, given: RgbImage) -> None:

@@ -22,7 +22,7 @@ def discovery(verdict: str, seed: int) -> Discovery:
 
 
 def words(verdict: str, seed: int) -> Words:
-    return Words("star", 3, np.stack([image(seed)] * 4), verdict, 100)
+    return Words("star", 3, np.stack([image(seed)] * 4), 2.0, verdict, 100)
 
 
 def test_confirmed_words_confirm_a_likely_finding() -> None:
