@@ -28,7 +28,7 @@ from flashbulb.audit.stages.results.discovery import (
     write_discovery_results,
     write_recoveries,
 )
-from flashbulb.audit.stages.results.words import confirm_by_words_, search_words
+from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
@@ -62,6 +62,8 @@ def run_discovery(
     denoiser.require("discover")
     examine_model(settings, denoiser, ())
     _check_budget(settings, denoiser)
+    if settings.words_budget:
+        check_words_budget(settings, denoiser)
     identity = _identity(settings, loaded)
     if replayed is not None:
         replayed.compare_inputs(identity)

@@ -34,7 +34,7 @@ def discovery_markdown(discovery: DiscoveryRecord, recoveries: pa.Table) -> str:
             *(f"- **{name}**: {VERDICT_MEANINGS[name]}" for name in ("confirmed", "likely")),
         ],
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
-        cost(discovery.evaluations, discovery.timings),
+        cost({**discovery.evaluations, **_of_words(discovery)}, discovery.timings),
         pairs("Settings", discovery.settings),
         pairs("Versions", discovery.versions),
     )
@@ -94,6 +94,10 @@ def _words(discovery: DiscoveryRecord) -> list[str]:
         *(["", *table(header, [_words_cells(*item) for item in with_words[:MAX_ROWS]])] if with_words else []),
         *(["", f"{more} more are in `run.json`."] if more > 0 else []),
     ]
+
+
+def _of_words(discovery: DiscoveryRecord) -> dict[str, int]:
+    return {"words": discovery.words_evaluations} if discovery.n_words_searched else {}
 
 
 def _words_cells(finding_id: str, words: FindingWords) -> tuple[str, ...]:

@@ -49,6 +49,7 @@ class DiscoverySession:
     Args:
         started: monotonic clock at the beginning of this run, in seconds.
         prepared: seconds from then until the model is loaded and its baseline fitted.
+        on_words: seconds that this run spent on words.
     """
 
     settings: DiscoverSettings
@@ -59,6 +60,7 @@ class DiscoverySession:
     console: Console
     started: float
     prepared: float = 0.0
+    on_words: float = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -196,7 +198,7 @@ def _record(
     words: Mapping[int, FindingWords | None],
     words_evaluations: int,
 ) -> DiscoveryRecord:
-    """Build run.json; its timing `search` adds up the rounds of all runs, `prepare` is of this run."""
+    """Build run.json; its timing `search` adds up the rounds of all runs, `prepare` and `words` are of this run."""
     settings, run = session.settings, session.run.path
     verdicts = [discovery.outcome.verdict for discovery in state.discoveries]
     return DiscoveryRecord(
@@ -213,7 +215,11 @@ def _record(
         n_likely=verdicts.count("likely"),
         findings=tuple(_finding(discovery, i, words.get(i)) for i, discovery in enumerate(state.discoveries)),
         stopped_because=stopped,
-        timings={"prepare": round(session.prepared, 3), "search": round(state.seconds, 3)},
+        timings={
+            "prepare": round(session.prepared, 3),
+            "search": round(state.seconds, 3),
+            **({"words": round(session.on_words, 3)} if words else {}),
+        },
         versions=library_versions(),
         tables={RECOVERIES_FILE: sha256_of(run / RECOVERIES_FILE)},
         warnings=passed_over_warnings(session.training.passed_over) if session.training is not None else (),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
@@ -16,7 +17,7 @@ from flashbulb.audit.pull.familiarity import RankPlan
 from flashbulb.audit.recover.outcome import VERDICTS
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
-from flashbulb.audit.settings import DiscoverSettings
+from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.stages.results.discovery import DiscoverySession, show_words, words_image_name
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
@@ -58,6 +59,20 @@ def words_search(denoiser: Denoiser, training: TrainingImages | None, settings: 
     return WordsSearch(denoiser, verifier, training, plan)
 
 
+def check_words_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
+    """Refuse a budget that does not pay for the words of one finding.
+
+    Raises:
+        SettingsError: it is too small.
+    """
+    least = words_search(denoiser, None, settings).most_evaluations
+    if settings.words_budget < least:
+        raise SettingsError(
+            f"--words-budget {settings.words_budget} does not pay for the words of one finding, which take up to "
+            f"{least} denoiser evaluations; give at least as many, or 0 for none"
+        )
+
+
 def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Words]:
     """Search words for findings, the surest first, until the budget is spent; by number of the finding.
 
@@ -76,7 +91,9 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
             if left < search.most_evaluations or session.is_over:
                 logger.info("words for %d of %d findings; the limit is spent", len(found), len(state.discoveries))
                 break
+            started = time.monotonic()
             kept = search.find(state.discoveries[number].image, finding_id(number))
+            session.on_words += time.monotonic() - started
         found[number] = kept
         if settings.images:
             store.save(finding_id(number), kept)

@@ -241,6 +241,12 @@ def test_words_are_searched_within_their_own_budget_and_resumed(
         assert again.spent < N_REFERENCE + again.record.words_evaluations
 
 
+def test_a_budget_that_pays_for_no_words_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="does not pay for the words of one finding, which take up to 2"):
+        discover(model, tmp_path / "run", words_budget=500)
+    assert not (tmp_path / "run").exists()
+
+
 def test_without_a_budget_no_words_are_searched(uninterrupted: Searched) -> None:
     assert (uninterrupted.record.n_words_searched, uninterrupted.record.words_evaluations) == (0, 0)
     assert "Prompts in words" not in (uninterrupted.run / "summary.md").read_text(encoding="utf-8")
