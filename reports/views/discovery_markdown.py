@@ -15,8 +15,9 @@ _LIMITS = (
 _WORDS = (
     "*p* is the probability that a seed gives the image with guidance, counted with seeds that the search for the "
     "prompt never saw. Where its interval lies above 0, a user can meet the image, which an embedding does not "
-    "show. *Plain samples* is the verdict on these samples alone, by the rule for samples of any prompt; where it "
-    "confirms, so does the finding, unless training images are given or another finding shows the same image."
+    "show. *Plain samples* is the verdict on these samples alone, by the rule for samples of any prompt. Where it "
+    "is confirmed and the model knows the image well, the finding is confirmed, unless training images are given "
+    "or another finding shows the same image."
 )
 
 

@@ -27,7 +27,7 @@ from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery
-from flashbulb.audit.stages.results.words import LEAST_SCORE, WORDS_SAMPLES, words_search
+from flashbulb.audit.stages.results.words import CONFIRMS_AT, LEAST_SCORE, WORDS_SAMPLES, words_search
 from flashbulb.audit.words.words import Words
 from flashbulb.reports.bounds.rates import rate_of, rate_text
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY, RUN_FILE
@@ -131,11 +131,10 @@ def summarize(model: str, rows: Sequence[Row], n: int) -> None:
         for name, hits in counts.items():
             both = [has and hit for has, hit in zip(has_words, hits, strict=True)]
             print(f"  {name}: {rate_text(rate_of(sum(both), len(both)))}")
-    for verdict in ("confirmed", "likely"):
-        judged = [row["shown"] is not None for row in rows if row["verdict"] == verdict and row["score"] > LEAST_SCORE]
-        print(
-            f"words with plain samples {verdict}: show a planted image {rate_text(rate_of(sum(judged), len(judged)))}"
-        )
+    for name, least in (("confirmed by plain samples", LEAST_SCORE), ("and able to confirm a finding", CONFIRMS_AT)):
+        confirmed = [row for row in rows if row["verdict"] == "confirmed" and row["score"] > least]
+        right = sum(row["shown"] is not None for row in confirmed)
+        print(f"words {name}: show a planted image {rate_text(rate_of(right, len(confirmed)))}")
 
 
 def main() -> None:

@@ -33,8 +33,10 @@ CONFIRMED = "confirmed"
 WORDS_SAMPLES = 16
 """Fresh seeds that measure the probability of a prompt."""
 
-LEAST_SCORE = 0.8
-"""As of `flashbulb pull` without controls."""
+LEAST_SCORE, CONFIRMS_AT = 0.8, 2.65
+"""Score of a pull that samples of words must exceed, as in `flashbulb pull` without controls; and the score from which
+on they confirm the finding, if their plain verdict is confirmed. On `gazette` the one confirmed prompt that gives no
+planted image scored 2.3; of the 13 others, one scored less and twelve at least 3.0."""
 
 
 def words_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:
@@ -111,7 +113,9 @@ def confirm_by_words_(state: SearchState, found: Mapping[int, Words]) -> frozens
     raised = set()
     for number, words in found.items():
         discovery = state.discoveries[number]
-        if words.verdict != CONFIRMED or discovery.outcome.verdict == CONFIRMED or _is_among(words.image, shown):
+        if words.verdict != CONFIRMED or words.score is None or words.score < CONFIRMS_AT:
+            continue
+        if discovery.outcome.verdict == CONFIRMED or _is_among(words.image, shown):
             continue
         state.discoveries[number] = replace(discovery, outcome=replace(discovery.outcome, verdict=CONFIRMED))
         shown.append(words.image)

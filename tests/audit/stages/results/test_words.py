@@ -8,7 +8,7 @@ from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
-from flashbulb.audit.stages.results.words import confirm_by_words_
+from flashbulb.audit.stages.results.words import CONFIRMS_AT, confirm_by_words_
 from flashbulb.audit.words.words import Words
 
 
@@ -21,13 +21,14 @@ def discovery(verdict: str, seed: int) -> Discovery:
     return Discovery(outcome, image(seed)[None], Conditioning({"prompt_embeds": torch.zeros(1, 2, 2)}), 0, 0, 1, 1)
 
 
-def words(verdict: str, seed: int) -> Words:
-    return Words("star", 3, np.stack([image(seed)] * 4), 2.0, verdict, 100)
+def words(verdict: str, seed: int, score: float = CONFIRMS_AT) -> Words:
+    return Words("star", 3, np.stack([image(seed)] * 4), score, verdict, 100)
 
 
 def test_confirmed_words_confirm_a_likely_finding() -> None:
     state = SearchState(torch.zeros(0), {}, [discovery("likely", 0), discovery("likely", 1), discovery("likely", 2)])
-    raised = confirm_by_words_(state, {0: words("confirmed", 10), 1: words("likely", 11)})
+    weak = words("confirmed", 12, CONFIRMS_AT - 0.1)
+    raised = confirm_by_words_(state, {0: words("confirmed", 10), 1: words("likely", 11), 2: weak})
     assert raised == {0}
     assert [d.outcome.verdict for d in state.discoveries] == ["confirmed", "likely", "likely"]
     assert state.discoveries[0].outcome.confidence == 0.7
