@@ -25,7 +25,7 @@ SELF := $(MAKE)
 
 .PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-canaries bench-detect bench-device \
 	bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power bench-pull bench-report \
-	bench-speed bench-sweep bench-truth bench-verdict planted clean
+	bench-speed bench-sweep bench-truth bench-verdict bench-words planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -121,6 +121,9 @@ bench-truth: $(INSTALLED) ## measure the probability per seed that planted capti
 
 bench-verdict: $(INSTALLED) ## fit the verdict and measure its precision on models left out
 	@$(PY) -m tests.bench.verdict $(ARGS)
+
+bench-words: $(INSTALLED) ## search prompts in words for what a discovery found, and for images never trained on
+	@$(PY) -m tests.bench.words $(ARGS)
 
 planted: $(INSTALLED) ## train the embedded model again, or ARGS="--preset NAME"; see flashbulb planted list
 	@$(FLASHBULB) planted train $(ARGS)

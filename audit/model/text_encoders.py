@@ -98,6 +98,27 @@ class TextEncoders:
         """Return the tokens of the first text encoder, by id."""
         return sorted(self._main_tokenizer.get_vocab(), key=self._main_tokenizer.get_vocab().__getitem__)
 
+    def typed_tokens(self) -> list[int]:
+        """Return the tokens of the first text encoder that are letters or digits alone, by id."""
+        tokenizer = self._main_tokenizer
+        ids = sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids))
+        texts = tokenizer.batch_decode([[i] for i in ids])
+        return [i for i, text in zip(ids, texts, strict=True) if text.strip().isalnum()]
+
+    def tokens_of(self, text: str) -> list[int]:
+        """Return the tokens that the first text encoder reads of a text, without special ones."""
+        ids: list[int] = self._main_tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return the text of tokens of the first text encoder; read again, it can have others."""
+        return str(self._main_tokenizer.decode(list(tokens))).strip()
+
+    def vectors(self, tokens: Tensor) -> dict[str, Tensor]:
+        """Return the vectors of tokens [token], by each text encoder that has so many: [token, width] each."""
+        names = [name for name, tokenizer in self._tokenizers.items() if int(tokens.max()) < len(tokenizer)]
+        return self.embed(dict.fromkeys(names, tokens))
+
     @property
     def tokenizer_class(self) -> str:
         """Class of the first text encoder's tokenizer."""

@@ -73,6 +73,15 @@ class DiscoverSettings(TrainingImageSettings):
         Field(ge=1, description="Stop after this many rounds without a new image."),
         Option("Search", changes_result=False),
     ] = 5
+    words_budget: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Denoiser evaluations to spend, after the search, on prompts in words that give the found "
+            "images back; about 2,000 a finding.",
+        ),
+        Option("Search", changes_result=False),
+    ] = 0
     seed: Seed = 0
     batch_size: Annotated[
         int, Field(ge=1, description="Ascents per call of the denoiser."), Option("Machine", changes_result=False)

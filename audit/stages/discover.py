@@ -28,6 +28,7 @@ from flashbulb.audit.stages.results.discovery import (
     write_discovery_results,
     write_recoveries,
 )
+from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
@@ -61,6 +62,8 @@ def run_discovery(
     denoiser.require("discover")
     examine_model(settings, denoiser, ())
     _check_budget(settings, denoiser)
+    if settings.words_budget:
+        check_words_budget(settings, denoiser)
     identity = _identity(settings, loaded)
     if replayed is not None:
         replayed.compare_inputs(identity)
@@ -104,7 +107,9 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
         state.seconds += time.monotonic() - round_started
         _save_round(session, store, state, new, n_directions)
     stopped: StopReason = "nothing_new" if state.barren >= settings.patience else "budget"
-    return write_discovery_results(session, state, stopped)
+    words = search_words(session, state)
+    raised = confirm_by_words_(state, words) if session.training is None else frozenset()
+    return write_discovery_results(session, state, stopped, words, raised)
 
 
 def _save_round(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
 
+from flashbulb.reports.bounds.rates import Rate
 from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError
 from flashbulb.reports.tables.record_files import read_content, validate_record
 from flashbulb.reports.tables.run_record import DISCOVERY, DISCOVERY_RUNNING, Count, ModelIdentity
@@ -20,6 +21,24 @@ STOP_MEANINGS: Mapping[StopReason, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class FindingWords:
+    """A prompt in words that gives a found image back.
+
+    Args:
+        rate: samples that replicate what the prompt gave before, with seeds that the search for it never saw.
+        verdict: of these samples, judged as plain samples of any prompt are.
+        image_path: sample that represents them, relative to the run; None where no image is kept.
+        confirms: the finding is confirmed by these samples; the search alone found it likely.
+    """
+
+    text: str
+    rate: Rate
+    verdict: str
+    image_path: str | None
+    confirms: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A memorized image that the search found.
 
@@ -27,6 +46,7 @@ class Finding:
         evaluations: UE that the search had spent in total when it found the image.
         confidence: calibrated probability that it is a memorized image; None if not judged.
         nearest_image: the nearest training image; None if none were given.
+        words: a prompt in words that gives it; None if none was found, or none was searched for.
     """
 
     finding_id: str
@@ -34,6 +54,7 @@ class Finding:
     confidence: float | None
     evaluations: Count
     nearest_image: str | None
+    words: FindingWords | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +67,8 @@ class DiscoveryRecord:
         evaluations, timings: UE and seconds, by part, e.g. baseline, climb, glance, verify.
         findings: in the order found.
         tables: SHA-256 of each table, by file name.
+        n_words_searched: findings for which a prompt in words was searched.
+        words_evaluations: UE of these searches, beside `evaluations`.
     """
 
     schema_version: int
@@ -65,6 +88,13 @@ class DiscoveryRecord:
     versions: Mapping[str, str]
     tables: Mapping[str, str]
     warnings: tuple[str, ...]
+    n_words_searched: Count = 0
+    words_evaluations: Count = 0
+
+    @property
+    def n_words(self) -> int:
+        """Findings with a prompt in words."""
+        return sum(finding.words is not None for finding in self.findings)
 
     @property
     def curve(self) -> tuple[tuple[int, int], ...]:

@@ -2,13 +2,22 @@
 
 import pyarrow as pa
 
-from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding
+from flashbulb.reports.bounds.rates import count_text
+from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords
 from flashbulb.reports.views.markdown_parts import MAX_ROWS, VERDICT_MEANINGS, code, cost, page, pairs, sentence, table
 
 _LIMITS = (
     "Finding nothing is not a proof of absence: a search with another seed or a larger budget can find more.",
     "A likely finding is judged from images alone. Only a match with a training image shows what it reproduces.",
     "A discovery neither passes nor fails: it is not an audit of prompts, and `flashbulb gate` refuses it.",
+)
+
+_WORDS = (
+    "*p* is the probability that a seed gives the image with guidance, counted with seeds that the search for the "
+    "prompt never saw. Where its interval lies above 0, a user can meet the image, which an embedding does not "
+    "show. *Plain samples* is the verdict on these samples alone, by the rule for samples of any prompt. Where it "
+    "is confirmed and the model knows the image well, the finding is confirmed, unless training images are given "
+    "or another finding shows the same image."
 )
 
 
@@ -19,13 +28,14 @@ def discovery_markdown(discovery: DiscoveryRecord, recoveries: pa.Table) -> str:
         [f"> {sentence(warning)}" for warning in discovery.warnings],
         _search(discovery),
         _findings(discovery, recoveries),
+        _words(discovery),
         [
             "## What the verdicts mean",
             "",
             *(f"- **{name}**: {VERDICT_MEANINGS[name]}" for name in ("confirmed", "likely")),
         ],
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
-        cost(discovery.evaluations, discovery.timings),
+        cost({**discovery.evaluations, **_of_words(discovery)}, discovery.timings),
         pairs("Settings", discovery.settings),
         pairs("Versions", discovery.versions),
     )
@@ -66,6 +76,42 @@ def _findings(discovery: DiscoveryRecord, recoveries: pa.Table) -> list[str]:
         *table(header, [_cells(finding, rows.get(finding.finding_id, {})) for finding in shown]),
         *(["", f"{more} more are in `recoveries.parquet`."] if more else []),
     ]
+
+
+def _words(discovery: DiscoveryRecord) -> list[str]:
+    """Return the section on prompts in words; empty if none was searched for."""
+    if not discovery.n_words_searched:
+        return []
+    with_words = [(finding.finding_id, finding.words) for finding in discovery.findings if finding.words is not None]
+    with_words.sort(key=lambda item: item[1].rate.n / item[1].rate.of, reverse=True)
+    searched = f"{len(with_words)} of {count_text(discovery.n_words_searched, 'finding')} searched"
+    header = ("finding", "prompt in words", "seeds", "p", "95 % interval", "plain samples", "image")
+    more = len(with_words) - MAX_ROWS
+    return [
+        "## Prompts in words",
+        "",
+        f"{searched} have a prompt that anyone can type and that gives an image back, {discovery.words_evaluations} "
+        f"denoiser evaluations. {_WORDS}",
+        *(["", *table(header, [_words_cells(*item) for item in with_words[:MAX_ROWS]])] if with_words else []),
+        *(["", f"{more} more are in `run.json`."] if more > 0 else []),
+    ]
+
+
+def _of_words(discovery: DiscoveryRecord) -> dict[str, int]:
+    return {"words": discovery.words_evaluations} if discovery.n_words_searched else {}
+
+
+def _words_cells(finding_id: str, words: FindingWords) -> tuple[str, ...]:
+    rate = words.rate
+    return (
+        code(finding_id),
+        code(words.text),
+        f"{rate.n} of {rate.of}",
+        f"{rate.n / rate.of:.2f}",
+        f"{rate.low:.2f} to {rate.high:.2f}",
+        words.verdict.replace("_", " ") + (", confirms the finding" if words.confirms else ""),
+        "-" if words.image_path is None else code(words.image_path),
+    )
 
 
 def _cells(finding: Finding, row: dict[str, object]) -> tuple[str, ...]:

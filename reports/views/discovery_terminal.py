@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flashbulb.reports.tables.files import SUMMARY_FILE
-from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding
+from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords
 from flashbulb.reports.views.text import visible_text
 
 _STYLES = {"confirmed": "red", "likely": "yellow"}
@@ -25,6 +25,19 @@ def print_finding(console: Console, finding: Finding) -> None:
     console.print(line, no_wrap=True, overflow="ellipsis")
 
 
+def print_words(console: Console, finding_id: str, words: FindingWords | None) -> None:
+    """Print what a search for words found for a finding, on one line; prompts are untrusted like names of images."""
+    line = Text(f"{visible_text(finding_id, 40)}  ", style="bold")
+    if words is None:
+        line.append("no words found", style="dim")
+    else:
+        line.append(
+            f"p {words.rate.n / words.rate.of:.2f} ({words.rate.low:.2f}-{words.rate.high:.2f})  ", style="cyan"
+        )
+        line.append(f"words {visible_text(words.text, 200)}", style="")
+    console.print(line, no_wrap=True, overflow="ellipsis")
+
+
 def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Path) -> None:
     """Print a summary of the search; its findings have been printed already."""
     spent = sum(discovery.evaluations.values())
@@ -35,6 +48,9 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     table.add_row("findings", f"{discovery.n_confirmed} confirmed, {discovery.n_likely} likely")
     table.add_row("search", f"{discovery.n_rounds} rounds, {discovery.n_starts} starts")
     table.add_row("evaluations", f"{spent:,}{budget} UE" + (f" ({parts})" if parts else ""))
+    if discovery.n_words_searched:
+        found = f"{discovery.n_words} of {discovery.n_words_searched} findings searched"
+        table.add_row("words", f"{found}, {discovery.words_evaluations:,} UE")
     table.add_row("time", f"{sum(discovery.timings.values()):.1f} s")
     table.add_row("stopped because", STOP_MEANINGS[discovery.stopped_because])
     console.print(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -19,6 +20,8 @@ from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.recovery_tables import finding_id, recovery_row
 from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.words.words import Words
+from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.figures.curves import discovery_curves
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
 from flashbulb.reports.tables.files import (
@@ -33,9 +36,9 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.run_record import DISCOVERY, ModelIdentity
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, write_table
-from flashbulb.reports.views.discovery import DiscoveryRecord, Finding, StopReason
+from flashbulb.reports.views.discovery import DiscoveryRecord, Finding, FindingWords, StopReason
 from flashbulb.reports.views.discovery_markdown import discovery_markdown
-from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding
+from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding, print_words
 from flashbulb.reports.views.passed_over import passed_over_warnings
 
 
@@ -46,6 +49,7 @@ class DiscoverySession:
     Args:
         started: monotonic clock at the beginning of this run, in seconds.
         prepared: seconds from then until the model is loaded and its baseline fitted.
+        on_words: seconds that this run spent on words.
     """
 
     settings: DiscoverSettings
@@ -56,6 +60,7 @@ class DiscoverySession:
     console: Console
     started: float
     prepared: float = 0.0
+    on_words: float = 0.0
 
     @property
     def is_over(self) -> bool:
@@ -64,7 +69,7 @@ class DiscoverySession:
         return minutes is not None and time.monotonic() - self.started > 60 * minutes
 
 
-def _finding(discovery: Discovery, number: int) -> Finding:
+def _finding(discovery: Discovery, number: int, words: FindingWords | None = None) -> Finding:
     outcome = discovery.outcome
     return Finding(
         finding_id(number),
@@ -72,11 +77,29 @@ def _finding(discovery: Discovery, number: int) -> Finding:
         outcome.confidence,
         discovery.evaluations,
         None if outcome.nearest is None else str(outcome.nearest.path),
+        words,
     )
+
+
+def _finding_words(session: DiscoverySession, number: int, words: Words, confirms: bool = False) -> FindingWords | None:
+    if words.text is None:
+        return None
+    image_path = words_image_name(number) if session.settings.images else None
+    return FindingWords(words.text, rate_of(words.hits, len(words.images)), words.verdict, image_path, confirms)
 
 
 def _image_name(number: int) -> str:
     return f"{IMAGES_DIRECTORY}/{finding_id(number)}.png"
+
+
+def words_image_name(number: int) -> str:
+    """Return the path of the image that a finding's words give, relative to the run."""
+    return f"{IMAGES_DIRECTORY}/{finding_id(number)}-words.png"
+
+
+def show_words(session: DiscoverySession, number: int, words: Words) -> None:
+    """Print the line of a search for words."""
+    print_words(session.console, finding_id(number), _finding_words(session, number, words))
 
 
 def show_finding(session: DiscoverySession, discovery: Discovery, number: int) -> None:
@@ -98,11 +121,24 @@ def save_finding(session: DiscoverySession, discovery: Discovery, number: int) -
         save_image(session.run.path / _image_name(number), discovery.image, metadata)
 
 
-def write_discovery_results(session: DiscoverySession, state: SearchState, stopped: StopReason) -> DiscoveryRecord:
-    """Write the results of a finished search, run.json last, and print a summary."""
+def write_discovery_results(
+    session: DiscoverySession,
+    state: SearchState,
+    stopped: StopReason,
+    words: Mapping[int, Words],
+    raised: Collection[int],
+) -> DiscoveryRecord:
+    """Write the results of a finished search, run.json last, and print a summary.
+
+    Args:
+        words: prompts that were searched for, by number of the finding.
+        raised: findings that their words confirm.
+    """
     run, images = session.run.path, session.settings.images
     recoveries = write_recoveries(session, state)
-    record = _record(session, state, stopped)
+    shown = {i: _finding_words(session, i, found, i in raised) for i, found in words.items()}
+    spent_on_words = sum(found.evaluations for found in words.values())
+    record = _record(session, state, stopped, shown, spent_on_words)
     write_text(run / SUMMARY_FILE, discovery_markdown(record, recoveries))
     discovery_curves({"discover": list(record.curve)}, None, run / CURVE_FILE)
     (run / EVIDENCE_FILE).unlink(missing_ok=True)
@@ -155,8 +191,14 @@ def _panel_row(session: DiscoverySession, discovery: Discovery, number: int) -> 
     )
 
 
-def _record(session: DiscoverySession, state: SearchState, stopped: StopReason) -> DiscoveryRecord:
-    """Build run.json; its timing `search` adds up the rounds of all runs, `prepare` is of this run."""
+def _record(
+    session: DiscoverySession,
+    state: SearchState,
+    stopped: StopReason,
+    words: Mapping[int, FindingWords | None],
+    words_evaluations: int,
+) -> DiscoveryRecord:
+    """Build run.json; its timing `search` adds up the rounds of all runs, `prepare` and `words` are of this run."""
     settings, run = session.settings, session.run.path
     verdicts = [discovery.outcome.verdict for discovery in state.discoveries]
     return DiscoveryRecord(
@@ -171,10 +213,16 @@ def _record(session: DiscoverySession, state: SearchState, stopped: StopReason) 
         n_starts=state.n_starts,
         n_confirmed=verdicts.count("confirmed"),
         n_likely=verdicts.count("likely"),
-        findings=tuple(_finding(discovery, i) for i, discovery in enumerate(state.discoveries)),
+        findings=tuple(_finding(discovery, i, words.get(i)) for i, discovery in enumerate(state.discoveries)),
         stopped_because=stopped,
-        timings={"prepare": round(session.prepared, 3), "search": round(state.seconds, 3)},
+        timings={
+            "prepare": round(session.prepared, 3),
+            "search": round(state.seconds, 3),
+            **({"words": round(session.on_words, 3)} if words else {}),
+        },
         versions=library_versions(),
         tables={RECOVERIES_FILE: sha256_of(run / RECOVERIES_FILE)},
         warnings=passed_over_warnings(session.training.passed_over) if session.training is not None else (),
+        n_words_searched=len(words),
+        words_evaluations=words_evaluations,
     )

@@ -3,6 +3,7 @@
 import json
 import shutil
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,15 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.additions.chosen import load_chosen
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectoryError
-from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.stages.discover import run_discovery
+from flashbulb.audit.stages.results.words import words_search
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.words.words import WordsSearch
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.views.discovery import DiscoveryRecord, load_discovery
 from tests.audit.commands import digests, run_flashbulb, run_json
@@ -207,3 +213,40 @@ def test_gate_refuses_a_discovery(uninterrupted: Searched) -> None:
     assert answer.code == 3
     assert len(answer.errors) == len(answer.err.splitlines()) == 1
     assert "belongs to a discovery, not to an audit" in answer.errors[0]
+
+
+def small_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:
+    """The search for words, so short that a finding takes a second."""
+    usual = words_search(denoiser, training, settings)
+    plan = replace(usual.plan, n_starts=4, n_stages=1, stage_evaluations=20, n_samples=4, sample_steps=2)
+    return WordsSearch(denoiser, Verifier(denoiser, VerifyPlan(0, 2, 2, 8)), training, plan)
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_words_are_searched_within_their_own_budget_and_resumed(
+    model: Path, uninterrupted: Searched, tmp_path: Path, images: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.audit.stages.results.words.words_search", small_search)
+    first = discover(model, tmp_path / "run", words_budget=400, images=images)
+    assert [f.evaluations for f in first.record.findings] == [f.evaluations for f in uninterrupted.record.findings]
+    assert first.record.evaluations == uninterrupted.record.evaluations
+    assert 1 <= first.record.n_words_searched < 4
+    assert 0 < first.record.words_evaluations <= 400
+    assert first.spent == uninterrupted.spent + first.record.words_evaluations
+    assert "## Prompts in words" in (first.run / "summary.md").read_text(encoding="utf-8")
+    again = discover(model, tmp_path / "run", words_budget=4000, images=images)
+    assert again.record.n_words_searched == 4
+    assert again.record.words_evaluations == 4 * first.record.words_evaluations // first.record.n_words_searched
+    if images:
+        assert again.spent < N_REFERENCE + again.record.words_evaluations
+
+
+def test_a_budget_that_pays_for_no_words_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="does not pay for the words of one finding, which take up to 2"):
+        discover(model, tmp_path / "run", words_budget=500)
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_a_budget_no_words_are_searched(uninterrupted: Searched) -> None:
+    assert (uninterrupted.record.n_words_searched, uninterrupted.record.words_evaluations) == (0, 0)
+    assert "Prompts in words" not in (uninterrupted.run / "summary.md").read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, RunFileError, RunIncompleteError
 from flashbulb.reports.tables.run_record import load_run
-from flashbulb.reports.views.discovery import STOP_MEANINGS, Finding, load_discovery
+from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords, load_discovery
 from flashbulb.reports.views.discovery_markdown import discovery_markdown
-from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding
+from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding, print_words
 from tests.reports.examples import attempt, attempts_table, discovery_record, run_record
 from tests.reports.run_files import write_record
 
@@ -86,6 +88,48 @@ def test_the_page_shows_the_findings_and_their_meaning() -> None:
     assert "- **likely**: " in page
     assert "not a proof of absence" in page
     assert "| all | 32400 | 12.5 |" in page
+
+
+WORDS = FindingWords("lodor | mar `x", rate_of(12, 16), "confirmed", "images/finding-002-words.png", confirms=True)
+
+
+def worded_record() -> DiscoveryRecord:
+    """The record of a discovery that searched words for both findings, and found some for the second."""
+    first, second = discovery_record().findings
+    findings = (first, replace(second, words=WORDS))
+    return discovery_record(findings=findings, n_words_searched=2, words_evaluations=4_100)
+
+
+def test_words_read_back_as_written(tmp_path: Path) -> None:
+    write_record(tmp_path, worded_record())
+    assert load_discovery(tmp_path) == worded_record()
+
+
+def test_the_page_shows_prompts_in_words_with_their_probability() -> None:
+    page = discovery_markdown(worded_record(), findings_table())
+    assert "1 of 2 findings searched have a prompt" in page
+    row = next(line for line in page.splitlines() if "finding-002-words.png" in line)
+    assert "| 12 of 16 | 0.75 | 0.48 to 0.93 | confirmed, confirms the finding |" in row
+    assert len(re.findall(r"(?<!\\)\|", row)) == 8
+    assert "| denoiser evaluations | 32400 of a budget of 50000 |" in page
+    assert "| `words` | 4100 | 0.0 |" in page
+    assert "Prompts in words" not in discovery_markdown(discovery_record(), findings_table())
+
+
+def test_a_search_for_words_that_found_none_says_so() -> None:
+    page = discovery_markdown(discovery_record(n_words_searched=1, words_evaluations=9), findings_table())
+    assert "0 of 1 finding searched have a prompt" in page
+
+
+@pytest.mark.parametrize("width", [30, 200])
+@pytest.mark.parametrize("words", [None, WORDS, replace(WORDS, text=HOSTILE)])
+def test_words_are_printed_on_one_line(width: int, words: FindingWords | None) -> None:
+    out = io.StringIO()
+    print_words(Console(file=out, width=width), "finding-002", words)
+    assert out.getvalue().count("\n") == 1
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", out.getvalue())
+    if width == 200 and words is not None:
+        assert "p 0.75 (0.48-0.93)" in out.getvalue()
 
 
 def test_a_search_limited_by_time_has_no_budget() -> None:
