@@ -7,7 +7,7 @@ around its start. Each step draws new noise, so that a solution holds at every s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,21 +67,17 @@ def climb(
     objective: Objective,
     plan: ClimbPlan,
     generators: Sequence[torch.Generator],
-    free: Mapping[str, Tensor] | None = None,
 ) -> Climbed:
     """Ascend from each of `prompts`; they do not influence one another.
 
     Args:
         generators: one CPU generator per prompt, which draws its noise.
-        free: [prompt, position] by text encoder, 1 where the vector may move, else 0; by default every token but the
-            start token.
     """
     parts = []
     with denoiser.frozen(plan.checkpointing):
         for first in range(0, len(prompts), plan.batch_size):
             rows = slice(first, first + plan.batch_size)
-            chosen = None if free is None else {name: positions[rows] for name, positions in free.items()}
-            parts.append(_climb_batch(denoiser, prompts.rows(rows), objective, plan, generators[rows], chosen, rows))
+            parts.append(_climb_batch(denoiser, prompts.rows(rows), objective, plan, generators[rows], rows))
     return Climbed(
         conditioning=Conditioning.join([part.conditioning for part in parts]),
         first=torch.cat([part.first for part in parts]),
@@ -96,14 +92,13 @@ def _climb_batch(
     objective: Objective,
     plan: ClimbPlan,
     generators: Sequence[torch.Generator],
-    free: Mapping[str, Tensor] | None,
     rows: slice,
 ) -> Climbed:
     through_encoder = plan.variable == "token_embeddings"
     starts = denoiser.token_embeddings(prompts) if through_encoder else prompts.conditioning.tensors
     vectors = [_Vectors(start.float(), plan.radius) for start in starts.values()]
-    for vector, (encoder, classes) in zip(vectors, prompts.classes.items(), strict=False):
-        vector.hold_((classes != TokenClass.START) if free is None else free[encoder])
+    for vector, classes in zip(vectors, prompts.classes.values(), strict=False):
+        vector.hold_(classes != TokenClass.START)
     adam = torch.optim.Adam([vector.moved for vector in vectors], lr=plan.learning_rate)
     before = denoiser.evaluations
     values: list[Tensor] = []

@@ -87,8 +87,10 @@ class RecoverySettings(TrainingImageSettings):
     guidance_scale: GuidanceScale = 3.0
     ascend_restarts: Annotated[
         int, Field(ge=1, le=64, description="Maximum number of ascents per prompt."), Option("Ascents")
-    ] = 2
-    ascend_steps: Annotated[int, Field(ge=1, le=1000, description="Gradient steps per ascent."), Option("Ascents")] = 20
+    ] = 4
+    ascend_steps: Annotated[
+        int, Field(ge=1, le=1000, description="Gradient steps of the first ascent."), Option("Ascents")
+    ] = 20
     ascend_rate: Annotated[float, Field(gt=0, description="Learning rate of the first ascent."), Option("Ascents")] = (
         0.005
     )

@@ -46,8 +46,9 @@ _STRATEGIES = {
     "ascend": _Strategy(
         "Gradient ascent on the prompt's embeddings",
         _GRADIENT,
-        "Up to {ascend_restarts} ascents a prompt of {ascend_steps} steps, on the {ascend_neurons} neurons that spiked "
-        "most, inside a trust region of {ascend_radius} of a token's norm.",
+        "Up to {ascend_restarts} ascents a prompt, inside a trust region of {ascend_radius} of a token's norm. The "
+        "first makes {ascend_steps} steps on the {ascend_neurons} neurons that spiked most; later ones climb the "
+        "highest neurons, from the prompt and from the prompt with words left out.",
     ),
     "cyclic": _Strategy(
         "Cyclic denoising of samples", "grey box: sampler", "The samples are noised in part and denoised again."

@@ -152,7 +152,7 @@ def driven_outcomes(folder: Path, n_starts: int = 32, n_ascents: int = 24) -> pd
     gentle = ascend_plan(dict(SETTINGS))
     bold = dataclasses.replace(gentle, climb=dataclasses.replace(gentle.climb, learning_rate=0.01, radius=0.5))
     targets = targets_of(bench, clean, SETTINGS.ascend_neurons)
-    climbed = climb(denoiser, *ascents_of(denoiser, bench.scores, targets, 0, bold))
+    climbed = climb(denoiser, *ascents_of(denoiser, bench.scores, targets, clean, 0, bold))
     frames.append(_frame(bench, "ascent from clean", verifier.look(climbed.conditioning, clean)))
     return pd.concat(frames, ignore_index=True)
 

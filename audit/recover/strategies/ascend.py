@@ -1,11 +1,13 @@
-"""Gradient ascent on the neurons that spiked for the prompt, through the text encoder (Flashbulb's own method).
+"""Gradient ascent on spiking neurons, from the prompt and through the text encoder (Flashbulb's own method).
 
-The objective is the mean z-score of exactly those neurons, each in the direction in which it spiked. The first
-restart may move every token a little; later ones may move a few words far, or words put in between.
+The first restart climbs the mean z-score of exactly the neurons that spiked for the prompt, each in the direction in
+which it spiked. Where a wrong word carries the prompt, these neurons mislead. Later restarts climb whichever neurons
+are highest: first from the whole prompt, then without the word that hides most, without two, and so on.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -14,18 +16,18 @@ from flashbulb.audit.recover.ladder import LadderPrompt, Target, Tools, attempt_
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
-    from flashbulb.audit.ascent.climb import ClimbPlan
-    from flashbulb.audit.ascent.neurons import ChosenNeurons, NeuronScores
+    from flashbulb.audit.ascent.climb import ClimbPlan, Objective
+    from flashbulb.audit.ascent.neurons import NeuronScores
+    from flashbulb.audit.ascent.shorten import Shortened
     from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
     from flashbulb.audit.model.denoiser import Denoiser
     from flashbulb.audit.recover.attempts import Attempt
     from flashbulb.audit.recover.ladder import Strategy
     from flashbulb.audit.recover.verify import Verifier
 
-N_FREE_WORDS, FAR_RATE, FAR_RADIUS = 3, 0.02, 1.5
-"""No user sets these: experiments on the planted models settled them (docs/recovery.md)."""
+N_HIGHEST = 20
+"""No user sets it: experiments on the planted models settled it (docs/recovery.md)."""
 
 N_KINSHIP = 4
 """Latents over which z-scores are averaged for `kinship`."""
@@ -37,22 +39,26 @@ class AscendPlan:
 
     Args:
         n_restarts: at most; the ladder stops at the first that is verified.
-        n_free: words that may move in restarts after the first.
-        far: learning rate and radius of those, in the units of `ClimbPlan`; the first uses those of `climb`.
+        n_highest: neurons that restarts after the first climb.
+        climb: how the first climbs; later ones make half as many steps, twice as large.
     """
 
     run_seed: int
     n_restarts: int
-    n_free: int
-    far: tuple[float, float]
+    n_highest: int
     climb: ClimbPlan
 
     def climb_of(self, restart: int) -> ClimbPlan:
         """Return how this restart climbs."""
         if restart == 0:
             return self.climb
-        learning_rate, radius = self.far
-        return replace(self.climb, learning_rate=learning_rate, radius=radius)
+        n_steps = math.ceil(self.climb.n_steps / 2)
+        return replace(self.climb, n_steps=n_steps, learning_rate=2 * self.climb.learning_rate)
+
+    @staticmethod
+    def words_left_out(restart: int) -> int:
+        """Return how many words of the prompt this restart climbs without."""
+        return max(0, restart - 1)
 
 
 def ascend_plan(values: Mapping[str, Any]) -> AscendPlan:
@@ -67,7 +73,7 @@ def ascend_plan(values: Mapping[str, Any]) -> AscendPlan:
         batch_size=values["batch_size"],
         checkpointing=values["checkpointing"],
     )
-    return AscendPlan(values["seed"], values["ascend_restarts"], N_FREE_WORDS, (FAR_RATE, FAR_RADIUS), climb)
+    return AscendPlan(values["seed"], values["ascend_restarts"], N_HIGHEST, climb)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +112,14 @@ class Ascend:
     @property
     def worst_cost(self) -> int:
         """UE of every ascent of a prompt, its kinship and its verification."""
+        from flashbulb.audit.ascent.shorten import MAX_TRIED
         from flashbulb.audit.model.network import BACKWARD_COST
 
-        ascent = (1 + BACKWARD_COST) * self.plan.climb.n_steps + 2 * N_KINSHIP
-        return self.n_restarts * (ascent + self.verifier.most_evaluations)
+        restarts = range(self.n_restarts)
+        steps = sum(self.plan.climb_of(restart).n_steps for restart in restarts)
+        n_words = sum(self.plan.words_left_out(restart) for restart in restarts)
+        each = 2 * N_KINSHIP + self.verifier.most_evaluations
+        return (1 + BACKWARD_COST) * steps + MAX_TRIED * n_words + each * self.n_restarts
 
     @property
     def kept_images(self) -> int:
@@ -128,7 +138,8 @@ class Ascend:
     def settings_of(self, restart: int) -> dict[str, object]:
         """Return the restart's plan, and how its images are verified."""
         climbing = asdict(self.plan.climb_of(restart))
-        return {"run_seed": self.plan.run_seed, **climbing, **self.verifier.settings}
+        n_words = self.plan.words_left_out(restart)
+        return {"run_seed": self.plan.run_seed, "words_left_out": n_words, **climbing, **self.verifier.settings}
 
     def try_(self, prompts: Sequence[LadderPrompt], restart: int) -> list[Attempt]:
         """Climb all prompts together and verify what each reached."""
@@ -136,13 +147,15 @@ class Ascend:
 
         assert self.scores is not None, "nothing is tried before neurons are scored"
         targets = [prompt.target for prompt in prompts]
-        climbed = climb(self.denoiser, *ascents_of(self.denoiser, self.scores, targets, restart, self.plan))
+        starts = starts_of(self.denoiser, self.scores, targets, restart, self.plan)
+        texts = [start.text for start in starts]
+        climbed = climb(self.denoiser, *ascents_of(self.denoiser, self.scores, targets, texts, restart, self.plan))
         looked = self.verifier.look(climbed.conditioning, [f"ascend {restart}\n{prompt.key}" for prompt in prompts])
         cosines = kinship(self.denoiser, self.scores, targets, climbed.conditioning, self.plan)
         cost = climbed.evaluations + 2 * N_KINSHIP
         return [
-            attempt_from(look, self.name, restart, cost, row, cosine)
-            for look, row, cosine in zip(looked, climbed.conditioning.each(), cosines, strict=True)
+            attempt_from(look, self.name, restart, cost + start.evaluations, row, cosine)
+            for look, start, row, cosine in zip(looked, starts, climbed.conditioning.each(), cosines, strict=True)
         ]
 
 
@@ -150,35 +163,51 @@ class Ascents(NamedTuple):
     """What `climb` is given, in its order: one row a target."""
 
     prompts: EncodedPrompts
-    objective: ChosenNeurons
+    objective: Objective
     plan: ClimbPlan
     generators: list[torch.Generator]
-    free: Mapping[str, Tensor]
+
+
+def starts_of(
+    denoiser: Denoiser, scores: NeuronScores, targets: Sequence[Target], restart: int, plan: AscendPlan
+) -> list[Shortened]:
+    """Return what a restart climbs from: each target's prompt, without the words that it leaves out."""
+    from flashbulb.audit.ascent.shorten import leave_words_out
+
+    prompts = [target.prompt for target in targets]
+    generators = _generators(plan, "leave out", prompts, 0)
+    n_words, batch_size = plan.words_left_out(restart), plan.climb.batch_size
+    return leave_words_out(denoiser, scores, prompts, n_words, plan.n_highest, generators, batch_size)
 
 
 def ascents_of(
-    denoiser: Denoiser, scores: NeuronScores, targets: Sequence[Target], restart: int, plan: AscendPlan
+    denoiser: Denoiser,
+    scores: NeuronScores,
+    targets: Sequence[Target],
+    starts: Sequence[str],
+    restart: int,
+    plan: AscendPlan,
 ) -> Ascents:
-    """Prepare one restart of every target; all targets have equally many neurons."""
+    """Prepare one restart of every target, from its start; all targets have equally many neurons."""
     import torch
 
-    from flashbulb.audit.ascent.free_words import choose_start, free_positions
-    from flashbulb.audit.ascent.neurons import ChosenNeurons
+    from flashbulb.audit.ascent.neurons import ChosenNeurons, HighestNeurons
+
+    objective: Objective
+    if restart == 0:
+        index = torch.tensor([target.neurons for target in targets], device=denoiser.device)
+        objective = ChosenNeurons(scores, index, torch.tensor([t.signs for t in targets], device=denoiser.device))
+    else:
+        seen = torch.ones(len(targets), scores.n_neurons, device=denoiser.device)
+        objective = HighestNeurons(scores, plan.n_highest, seen, seen[:0])
+    generators = _generators(plan, "ascend", [target.prompt for target in targets], restart)
+    return Ascents(denoiser.encode(starts), objective, plan.climb_of(restart), generators)
+
+
+def _generators(plan: AscendPlan, use: str, prompts: Sequence[str], restart: int) -> list[torch.Generator]:
     from flashbulb.audit.model.sampling import sample_generator
 
-    generators = [sample_generator(plan.run_seed, f"ascend\n{target.prompt}", restart) for target in targets]
-    starts = [
-        choose_start(denoiser, target.prompt, restart, plan.n_free, generator)
-        for target, generator in zip(targets, generators, strict=True)
-    ]
-    prompts = denoiser.encode([start.text for start in starts])
-    objective = ChosenNeurons(
-        scores,
-        torch.tensor([target.neurons for target in targets], device=denoiser.device),
-        torch.tensor([target.signs for target in targets], device=denoiser.device),
-    )
-    free = free_positions(denoiser, prompts, starts)
-    return Ascents(prompts, objective, plan.climb_of(restart), generators, free)
+    return [sample_generator(plan.run_seed, f"{use}\n{prompt}", restart) for prompt in prompts]
 
 
 def kinship(

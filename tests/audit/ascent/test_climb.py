@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
-from flashbulb.audit.ascent.free_words import Start, free_positions
 from flashbulb.audit.ascent.neurons import ChosenNeurons
 from flashbulb.audit.model.denoiser import Denoiser
 from tests.audit.scored import scored_of
@@ -37,7 +36,7 @@ def start_of(scored):
     return scored.denoiser.token_embeddings(scored.denoiser.encode(PROMPTS))["text_encoder"]
 
 
-def ascend(scored, plan=PLAN, free=None, prompts=PROMPTS):
+def ascend(scored, plan=PLAN, prompts=PROMPTS):
     denoiser = scored.denoiser
     return climb(
         denoiser,
@@ -45,7 +44,6 @@ def ascend(scored, plan=PLAN, free=None, prompts=PROMPTS):
         first_neurons(scored, len(prompts)),
         plan,
         generators(len(prompts)),
-        free,
     )
 
 
@@ -121,33 +119,17 @@ def test_what_stays_inside_its_ball_moves_as_far_as_the_learning_rate_lets_it(sc
     assert 1e-3 < furthest < 1.5e-3 * PLAN.n_steps  # Adam moves a coordinate by about its rate
 
 
-def test_only_what_is_free_moves(scored, reached_by):
-    free = torch.zeros(3, 32)
-    free[0, 2], free[2, [1, 5]] = 1, 1
-    ascend(scored, free={"text_encoder": free})
-    start = start_of(scored)
-    assert torch.equal((reached_by[0] != start).any(dim=2), free.bool())
-
-
-def test_both_text_encoders_of_a_pipeline_climb_and_hold_what_is_not_free():
+def test_both_text_encoders_of_a_pipeline_climb():
     two = scored_of(build_toy_xl_pipe())
-    denoiser, prompts = two.denoiser, two.denoiser.encode(PROMPTS)
-    start, seen = denoiser.token_embeddings(prompts), []
+    denoiser, prompts, seen = two.denoiser, two.denoiser.encode(PROMPTS), []
 
     def objective(latents, conditioning, rows):
         seen.append(conditioning.kept())
         return first_neurons(two)(latents, conditioning, rows)
 
-    starts = [Start(text, (0,)) for text in PROMPTS]
-    free = free_positions(denoiser, prompts, starts)
-    assert list(free) == ["text_encoder", "text_encoder_2"]
-    climbed = climb(denoiser, prompts, objective, PLAN, generators(), free)
-    assert not torch.equal(
-        climbed.conditioning.tensors["pooled_prompt_embeds"], seen[0].tensors["pooled_prompt_embeds"]
-    )
-    held = climb(denoiser, prompts, objective, PLAN, generators(), {name: x * 0 for name, x in free.items()})
-    for name, tensor in denoiser.encode_from(start, prompts).tensors.items():
-        assert torch.equal(held.conditioning.tensors[name], tensor)
+    climbed = climb(denoiser, prompts, objective, PLAN, generators())
+    for name, start in seen[0].tensors.items():
+        assert not torch.equal(climbed.conditioning.tensors[name], start)
 
 
 @pytest.mark.parametrize(("variable", "learning_rate"), [("token_embeddings", 1.0), ("prompt_embeds", 10.0)])

@@ -28,7 +28,7 @@ from tests.toy import build_toy_pipe
 PROMPTS = [Prompt(f"id{i}", text, "p.txt", i, 1) for i, text in enumerate(["a red star", "the sea", "жар", "hills"])]
 TARGETS = {i: Target(prompt.text, (3, 40 + i, 7), (1.0, -1.0, 1.0)) for i, prompt in enumerate(PROMPTS)}
 POSITIONS = ((2,), (3,))
-ASCENT = AscendPlan(0, 2, 2, (0.02, 1.0), ClimbPlan(1, 0.02, 0.3, "token_embeddings", 4, False))
+ASCENT = AscendPlan(0, 2, 2, ClimbPlan(1, 0.02, 0.3, "token_embeddings", 4, False))
 SAMPLES = SamplePlan(0, 2, 2, 3.0)
 CYCLES, KNOWN = CyclicPlan(0, 2, 0.6, 2, 4), KnownImagePlan(0, 1, 0.1, 2)
 ALL = ("sample", "ascend", "cyclic", "known_image")

@@ -1,0 +1,76 @@
+"""Leave out the words of a prompt that hide what it recalls.
+
+A word that is wrong, or at a wrong place, can quench the recall of a prompt whose other words are right. Without it,
+some neurons spike higher. Words are left out one at a time, each time the one without which the highest z-scores are
+highest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from flashbulb.audit.ascent.neurons import NeuronScores
+from flashbulb.audit.model.denoiser import Denoiser
+
+MAX_TRIED = 16
+"""Words of a prompt that are tried each time, drawn at random from a longer one: it bounds what a prompt costs."""
+_MIN_WORDS = 2
+
+
+class Shortened(NamedTuple):
+    """A prompt without some of its words, and the UE spent on choosing them."""
+
+    text: str
+    evaluations: int
+
+
+@torch.no_grad()
+def leave_words_out(
+    denoiser: Denoiser,
+    scores: NeuronScores,
+    prompts: Sequence[str],
+    n_words: int,
+    n_highest: int,
+    generators: Sequence[torch.Generator],
+    batch_size: int,
+) -> list[Shortened]:
+    """Leave `n_words` whitespace-separated words out of each prompt, which keeps at least two.
+
+    Args:
+        n_highest: neurons whose mean z says how high a prompt spikes, at one noise.
+        generators: one CPU generator per prompt, which draws its noise and the words that are tried.
+    """
+    latents = torch.cat([denoiser.noise([generator]) for generator in generators])
+    shortened = [Shortened(prompt, 0) for prompt in prompts]
+    for _ in range(n_words):
+        variants = [_variants(one.text, generator) for one, generator in zip(shortened, generators, strict=True)]
+        texts = [text for of_prompt in variants for text in of_prompt]
+        noises = latents[[i for i, of_prompt in enumerate(variants) for _ in of_prompt]]
+        spikes = [
+            _spikes(denoiser, scores, texts[rows], noises[rows], n_highest)
+            for rows in (slice(first, first + batch_size) for first in range(0, len(texts), batch_size))
+        ]
+        sizes = [len(tried) for tried in variants if tried]
+        by_prompt = iter(torch.split(torch.cat(spikes), sizes) if spikes else ())
+        shortened = [
+            Shortened(tried[int(next(by_prompt).argmax())], one.evaluations + len(tried)) if tried else one
+            for one, tried in zip(shortened, variants, strict=True)
+        ]
+    return shortened
+
+
+def _variants(prompt: str, generator: torch.Generator) -> list[str]:
+    """Return the prompt without each of its words, or of some of them; none of a prompt that is short already."""
+    words = prompt.split()
+    if len(words) <= _MIN_WORDS:
+        return []
+    tried = sorted(torch.randperm(len(words), generator=generator)[:MAX_TRIED].tolist())
+    return [" ".join(words[:i] + words[i + 1 :]) for i in tried]
+
+
+def _spikes(denoiser: Denoiser, scores: NeuronScores, texts: Sequence[str], latents: Tensor, n_highest: int) -> Tensor:
+    return scores(latents, denoiser.encode(texts).conditioning).topk(n_highest, dim=1).values.mean(dim=1)

@@ -1,0 +1,60 @@
+"""A prompt loses the words without which its neurons spike highest, and every word tried is paid for."""
+
+import torch
+
+from flashbulb.audit.ascent import shorten
+from flashbulb.audit.ascent.shorten import leave_words_out
+from flashbulb.audit.model.sampling import sample_generator
+
+PROMPTS = ["a red star on a plain hill", "the sea", "grey  boats, far out at night"]
+N_HIGHEST = 5
+
+
+def left_out(scored, prompts, n_words, batch_size=4):
+    generators = [sample_generator(0, prompt, 0) for prompt in prompts]
+    return leave_words_out(scored.denoiser, scored.scores, prompts, n_words, N_HIGHEST, generators, batch_size)
+
+
+def spike_of(scored, start, text):
+    """The mean of the highest z of a text at the noise of the prompt it came from."""
+    latents = scored.denoiser.noise([sample_generator(0, start, 0)])
+    z = scored.scores(latents, scored.denoiser.encode([text]).conditioning)
+    return float(z.topk(N_HIGHEST, dim=1).values.mean())
+
+
+def test_the_word_is_left_out_without_which_neurons_spike_highest(precise):
+    for prompt, shortened in zip(PROMPTS, left_out(precise, PROMPTS, 1), strict=True):
+        words = prompt.split()
+        variants = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))] if len(words) > 2 else [prompt]
+        with torch.no_grad():
+            assert shortened.text == max(variants, key=lambda text: spike_of(precise, prompt, text))
+
+
+def test_words_are_left_out_one_after_the_other_until_two_are_left(scored):
+    for n_words in range(4):
+        lengths = [len(one.text.split()) for one in left_out(scored, PROMPTS, n_words)]
+        assert lengths == [7 - n_words, 2, 6 - n_words]
+    assert [len(one.text.split()) for one in left_out(scored, PROMPTS, 9)] == [2, 2, 2]
+
+
+def test_every_word_tried_costs_one_evaluation(scored):
+    before = scored.denoiser.evaluations
+    spent = [one.evaluations for one in left_out(scored, PROMPTS, 2)]
+    assert spent == [7 + 6, 0, 6 + 5]
+    assert scored.denoiser.evaluations - before == sum(spent)
+
+
+def test_without_a_word_to_leave_out_the_prompt_stays_as_it_is(scored):
+    assert [one.text for one in left_out(scored, PROMPTS, 0)] == PROMPTS
+    assert left_out(scored, ["the sea", "жар", ""], 2) == [("the sea", 0), ("жар", 0), ("", 0)]
+
+
+def test_a_prompt_does_not_depend_on_the_others(precise):
+    together = left_out(precise, PROMPTS, 2)
+    assert [left_out(precise, [prompt], 2, batch_size=1)[0] for prompt in PROMPTS] == together
+
+
+def test_a_long_prompt_costs_no_more_than_a_few_words(scored, monkeypatch):
+    monkeypatch.setattr(shorten, "MAX_TRIED", 3)
+    (one,) = left_out(scored, PROMPTS[:1], 2)
+    assert (len(one.text.split()), one.evaluations) == (5, 6)
