@@ -132,7 +132,7 @@ class ActivationSettings(Settings):
         float,
         Field(
             gt=0,
-            description="With --workers or --shard ranks: seconds after which one that shows no progress is given up.",
+            description="Seconds after which a worker, or another rank, that shows no progress is given up.",
         ),
         Option("Machine", changes_result=False),
     ] = 900.0
