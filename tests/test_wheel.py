@@ -172,7 +172,7 @@ def test_a_bare_installation_judges_audits(bare: Environment, tmp_path: Path) ->
     assert bare.run("show", run, "p0", cwd=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["sites", "audit", "detectors"])
+@pytest.mark.parametrize("command", ["sites", "demo", "detectors"])
 def test_a_command_that_lacks_its_extra_says_which_one_to_install(
     bare: Environment, tmp_path: Path, command: str
 ) -> None:

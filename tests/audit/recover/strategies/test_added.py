@@ -42,7 +42,7 @@ def added(inputs, tmp_path_factory) -> Added:
     options = inputs.options(run)
     chosen = (*options, "--strategy", "unguided")
     commands = [
-        ("audit", "--help"),
+        ("audit", "--help-all"),
         ("validate", *chosen, "--guidance-scale", 1),
         ("validate", *options, "--json"),
         ("validate", *chosen, "--json"),
