@@ -14,7 +14,7 @@ COMMAND_PANELS = {
     **dict.fromkeys(("audit", "demo", "validate", "discover", "pull", "sweep"), "Audit"),
     **dict.fromkeys(("record", "merge", "detect", "recover", "localize", "ablate"), "Single stages"),
     **dict.fromkeys(("gate", "verify", "diff", "waivers", "evaluate"), "Judge a finished audit"),
-    **dict.fromkeys(("report", "show", "compare", "sites", "detectors"), "Inspect"),
+    **dict.fromkeys(("report", "index-runs", "show", "compare", "sites", "detectors"), "Inspect"),
     **dict.fromkeys(("reference", "calibrate", "index", "plant", "planted"), "Prepare"),
 }
 """Panel of each command in `flashbulb --help`, in the order in which the commands are listed."""

@@ -102,4 +102,6 @@ def test_folder_that_is_not_a_run_is_one_line(tmp_path: Path) -> None:
 def test_report_of_a_run_without_images_has_none(tmp_path: Path) -> None:
     run = write_example(tmp_path / "run", {0: "high"})
     assert run_flashbulb("report", run).code == 0
-    assert "no image saved" in (run / "report.html").read_text(encoding="utf-8")
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "<img" not in page
+    assert "A memorized image was recovered" in page
