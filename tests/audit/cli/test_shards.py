@@ -74,6 +74,7 @@ def test_workers_record_what_one_process_records(inputs, whole, tmp_path):
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_a_killed_coordinator_leaves_no_worker_and_the_same_command_finishes_the_run(inputs, tmp_path):
     many = text_file(tmp_path / "many.txt", [f"a star over the sea, number {i}" for i in range(12)])
     options = recording(inputs._replace(prompts=many), tmp_path / "run", "--shard-size", "1", "--workers", "2")
