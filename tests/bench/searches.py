@@ -27,6 +27,7 @@ from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.hooks import observe
+from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.outcomes import SEARCH, Bench
 
 Curve = list[tuple[int, int]]
@@ -76,6 +77,10 @@ def ours(bench: Bench, budget: int) -> tuple[Tally, Search]:
             tally.add(bench.truth.shown(discovery.images), discovery.evaluations)
         print(f"  {state.evaluations} UE, {len(state.discoveries)} reported, {len(tally.names)} memorized", flush=True)
     tally.evaluations = state.evaluations
+    for verdict in ("confirmed", "likely"):
+        images = [d.images for d in state.discoveries if d.outcome.verdict == verdict]
+        n_right = sum(bench.truth.shown(samples) is not None for samples in images)
+        print(f"  {verdict}: {rate_text(rate_of(n_right, len(images)))} right")
     return tally, search
 
 
