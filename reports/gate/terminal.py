@@ -17,7 +17,7 @@ _TITLES = {"breaks": "breaks the policy", "waived": "waived", "known": "known fr
 
 
 def gate_lines(report: GateReport, show_prompts: bool, run: str = RUN) -> Iterator[str]:
-    """Yield the verdict on the first line, then the worst findings of each standing but allowed, notes and next steps.
+    """Yield the verdict, the worst findings of each standing but allowed, notes, next steps, and last the seal.
 
     Args:
         run: the run directory as the next steps name it.
@@ -29,9 +29,9 @@ def gate_lines(report: GateReport, show_prompts: bool, run: str = RUN) -> Iterat
         yield from _finding_lines(f"{title} ({len(numbered)})", [*numbered.values()], show_prompts, [*numbered])
     yield from _finding_lines(f"fixed since the baseline ({len(report.fixed)})", report.fixed, show_prompts)
     yield from (_line(f"note: {note}") for note in report.notes)
+    yield from step_lines(report.steps, run)
     if report.seal:
         yield f"seal: sha256:{report.seal}"
-    yield from step_lines(report.steps, run)
 
 
 def diff_lines(changes: Sequence[Changed], notes: Sequence[str], show_prompts: bool) -> Iterator[str]:

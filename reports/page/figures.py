@@ -18,7 +18,7 @@ from flashbulb.reports.drawings.scores import score_distributions, text_null
 from flashbulb.reports.drawings.spike_heatmap import HeatmapRow, spike_heatmap
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
-from flashbulb.reports.tables.rows import iter_rows
+from flashbulb.reports.tables.rows import iter_rows, take_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import TableRow
 
@@ -153,7 +153,7 @@ def _heatmap(run: RunRecord, scores: pa.Table, profiles: Profiles, labels: Label
         return
     shown = {*profiles.flagged, *profiles.controls}
     positions = [i for i, prompt_id in enumerate(scores["prompt_id"].to_pylist()) if prompt_id in shown]
-    rows = {row["prompt_id"]: row for row in scores.take(positions).to_pylist()}
+    rows = {row["prompt_id"]: row for row in take_rows(scores, positions)}
     worst = sorted(profiles.flagged, key=lambda prompt_id: -(rows[prompt_id]["spike_score"] or 0.0))
 
     def heatmap_rows(prompt_ids: Sequence[str], values: Mapping[str, Sequence[float]]) -> list[HeatmapRow]:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
+from flashbulb.reports.tables.rows import take_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 from flashbulb.reports.views.listed_prompts import known_by_base
@@ -54,7 +55,7 @@ def prompt_rows(
             str(best.get(row["prompt_id"], "")),
             anchors.get(row["prompt_id"]),
         )
-        for row in scores.take(first).to_pylist()
+        for row in take_rows(scores, first)
     ]
 
 

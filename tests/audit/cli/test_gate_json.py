@@ -40,6 +40,8 @@ def test_the_document_states_the_verdict(tmp_path: Path, outcome: str) -> None:
         "model",
         "seal",
         "counted",
+        "leaks",
+        "next_steps",
         "findings",
     ]
     assert run_flashbulb("gate", run).out.startswith(f"{outcome}: {' '.join(document['reasons'])}\n")
