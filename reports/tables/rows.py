@@ -19,4 +19,5 @@ def iter_rows(table: pa.Table, columns: Sequence[str]) -> Iterator[TableRow]:
 def take_rows(table: pa.Table, indices: Sequence[int]) -> list[TableRow]:
     """Return rows of a table in this order. Given a list, `take` itself would load pandas, if it is installed."""
     buffer = pa.py_buffer(np.asarray(indices, dtype=np.int64))
-    return table.take(pa.Array.from_buffers(pa.int64(), len(indices), [None, buffer])).to_pylist()
+    rows: list[TableRow] = table.take(pa.Array.from_buffers(pa.int64(), len(indices), [None, buffer])).to_pylist()
+    return rows
