@@ -129,16 +129,3 @@ class TextEncoders:
         first = next(iter(input_ids.values()))[0]
         names: list[str] = self._main_tokenizer.convert_ids_to_tokens(first.tolist())
         return names
-
-    def words_of_positions(self, text: str, n_positions: int, encoder: str) -> list[int | None]:
-        """Return the index of the whitespace-separated word at each position of a text encoder.
-
-        None stands at special tokens.
-        """
-        tokenizer = self._tokenizers[encoder]
-        has_start = tokenizer.bos_token_id is not None or tokenizer.cls_token_id is not None
-        word_of: list[int | None] = [None] * has_start
-        for index, word in enumerate(text.split()):
-            pieces = tokenizer(self._converted(word, tokenizer), add_special_tokens=False).input_ids
-            word_of += [index] * len(pieces)
-        return (word_of + [None] * n_positions)[:n_positions]

@@ -88,15 +88,6 @@ def test_every_position_has_its_class(denoiser):
     assert classes[2] == [START, *[PROMPT] * (MAX_POSITIONS - 2), END]
 
 
-def test_every_position_has_its_word(denoiser):
-    words = denoiser.text.words_of_positions("ab  c", MAX_POSITIONS, "text_encoder")
-    assert words == [None, 0, 0, 1, *[None] * (MAX_POSITIONS - 4)]
-    assert denoiser.text.words_of_positions("x" * 99, MAX_POSITIONS, "text_encoder") == [
-        None,
-        *[0] * (MAX_POSITIONS - 1),
-    ]
-
-
 def test_tokens_have_their_names_and_the_vocabulary_is_in_the_order_of_ids(denoiser, toy_pipe):
     encoded = denoiser.encode(["ab"])
     assert denoiser.text.token_names(encoded.input_ids)[:4] == ["<|startoftext|>", "a", "b</w>", "<|endoftext|>"]
@@ -112,10 +103,6 @@ def test_an_inversion_of_several_vectors_is_read_as_the_pipeline_reads_it(invert
     names = ["<|startoftext|>", "a</w>", *INVERTED, "s", "t", "a", "r</w>", "<|endoftext|>"]
     assert inverted.text.token_names(encoded.input_ids)[: len(names)] == names
     assert encoded.main_classes[0].tolist() == padded([START, *[PROMPT] * 8, END])
-    words = [None, 0, 1, 1, 1, 2, 2, 2, 2]
-    assert inverted.text.words_of_positions(prompt, MAX_POSITIONS, "text_encoder") == words + [None] * (
-        MAX_POSITIONS - len(words)
-    )
     assert encoded.texts == (prompt,)
 
 
@@ -146,7 +133,6 @@ def test_a_bert_text_encoder_is_read_as_the_pipeline_reads_it(bert):
     assert classes[2] == [START, *[PROMPT] * (MAX_POSITIONS - 2), END]
     assert encoded.is_truncated == (False, False, True)
     assert bert.text.token_names(encoded.input_ids)[:6] == ["[CLS]", "a", "##b", "c", "[SEP]", "[PAD]"]
-    assert bert.text.words_of_positions("ab c", 7, "text_encoder") == [None, 0, 0, 1, None, None, None]
 
 
 def test_a_bert_text_encoder_has_sites_and_its_token_embeddings_move(bert):
