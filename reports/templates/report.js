@@ -14,7 +14,7 @@
       card.hidden = !(has(data.standing, standing) && has(data.verdict, verdict) && has(data.change, change));
       nShown += !card.hidden;
     }
-    document.getElementById("findings-shown").textContent = `${nShown} of ${cards.length}`;
+    document.getElementById("findings-shown").textContent = `${nShown} of ${cards.length} rows`;
   }
 
   if (controls) {

@@ -124,7 +124,7 @@ def test_findings_are_filtered_by_standing_and_verdict(browser: Browser, page: P
     enter(browser, "finding-verdict", "")
     enter(browser, "standing", "breaks")
     assert browser.run(left) == ["confirmed", "likely"]
-    assert browser.run("return document.getElementById('findings-shown').textContent") == "2 of 4"
+    assert browser.run("return document.getElementById('findings-shown').textContent") == "2 of 4 rows"
 
 
 def test_a_link_opens_the_finding_it_leads_to(browser: Browser, page: Path) -> None:
