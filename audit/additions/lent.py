@@ -15,8 +15,9 @@ import torch
 from torch import nn
 
 from flashbulb.audit.additions.chosen import ComposedModel
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.families import UNREAD, audited_families, family_of_pipe
+from flashbulb.audit.model.families import UNREAD, require_family
 from flashbulb.audit.model.network import check_weights, stored_tensors
 from flashbulb.audit.model.sampling import ALTERS_IMAGES
 
@@ -29,12 +30,13 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
         ModelError: no family fits, or the networks are offloaded, hold an adapter, or are on several devices.
         UntrustedModel: weights are not finite.
     """
-    own = _own_pipeline(pipe)
+    family = require_family(pipe)
+    own = _own_pipeline(pipe, family)
     networks = {name: part for name, part in own.components.items() if isinstance(part, nn.Module)}
     device = _only_device(networks)
     for name, network in networks.items():
         check_weights(Path(name), network)
-    dtype = _only_dtype(networks, _network_name(pipe))
+    dtype = _only_dtype(networks, family.network[0])
     fingerprint = fingerprint_components(own.components)
     modes = [(module, module.training) for network in networks.values() for module in network.modules()]
     try:
@@ -52,18 +54,8 @@ def pipe_name(pipe: Any) -> str:
     return str(pipe.config.get("_name_or_path") or type(pipe).__name__)
 
 
-def _network_name(pipe: Any) -> str:
-    family = family_of_pipe(pipe)
-    if family is None:
-        raise ModelError(f"{type(pipe).__name__} is of no family that Flashbulb audits: {audited_families()}")
-    return family.network[0]
-
-
-def _own_pipeline(pipe: Any) -> Any:
+def _own_pipeline(pipe: Any, family: type[Denoiser]) -> Any:
     """Return a pipeline that shares the networks of `pipe`, without what alters images."""
-    family = family_of_pipe(pipe)
-    _network_name(pipe)
-    assert family is not None
     pipeline = getattr(diffusers, family.pipeline)
     parameters = inspect.signature(pipeline).parameters
     parts = {name: part for name, part in pipe.components.items() if name in parameters and name not in UNREAD}

@@ -75,7 +75,7 @@ class AuditResult:
 
         row = self._row(finding)
         attempts = [attempt for attempt in self.checked.tables.recoveries.to_pylist() if not attempt["is_control"]]
-        best = next((a for a in best_rows(attempts).values() if a["prompt_id"] == row["prompt_id"]), None)
+        best = best_rows(attempts).get(row["prompt_id"])
         folder = f"{IMAGES_DIRECTORY}/{row['prompt_id']}"
         found: dict[str, Path | None] = {}
         if best is not None and best["nearest_image"]:

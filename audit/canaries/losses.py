@@ -15,6 +15,7 @@ from torch import Tensor
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.prediction import log_losses
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.run.progress import track
 
@@ -57,6 +58,5 @@ def _log_loss(
         for noise in noises:
             expanded = noise.expand_as(latents)
             predicted = denoiser.predict(denoiser.noised(latents, expanded, timestep), timestep, conditioning)
-            squared = (predicted.noise.float() - expanded.float()).square().mean(dim=(1, 2, 3))
-            logs.append(squared.clamp_min(1e-12).log())
+            logs.append(log_losses(predicted.losses(expanded)))
     return torch.stack(logs).mean(dim=0).double().cpu().numpy()

@@ -41,10 +41,19 @@ def open_denoiser(pipe: Any, clip_skip: int | None = None) -> Denoiser:
     Raises:
         ModelError: no family fits, or the family refuses the pipeline.
     """
+    return require_family(pipe)(pipe, clip_skip)
+
+
+def require_family(pipe: Any) -> type[Denoiser]:
+    """Return the family of a loaded pipeline.
+
+    Raises:
+        ModelError: no family fits.
+    """
     family = family_of_pipe(pipe)
     if family is None:
         raise ModelError(f"{type(pipe).__name__} is of no family that Flashbulb audits: {audited_families()}")
-    return family(pipe, clip_skip)
+    return family
 
 
 def family_of_pipe(pipe: Any) -> type[Denoiser] | None:

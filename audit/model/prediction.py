@@ -59,6 +59,10 @@ class Prediction:
             case PredictionType.FLOW:
                 return self.latents + self.levels.signal * self.native
 
+    def losses(self, noise: Tensor) -> Tensor:
+        """Return the mean squared error of the predicted noise, against the noise that was drawn: [latent]."""
+        return (self.noise.float() - noise.float()).square().mean(dim=(1, 2, 3))
+
     @property
     def denoised(self) -> Tensor:
         """The denoised latents x₀, to look at."""
@@ -86,3 +90,8 @@ class Prediction:
                 return native
             case _:
                 return native - latents
+
+
+def log_losses(losses: Tensor) -> Tensor:
+    """Return the logarithm of losses, which weighs all noise levels alike; that of a loss of 0 is finite."""
+    return losses.clamp_min(1e-12).log()

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.prediction import log_losses
 from flashbulb.audit.model.sampling import sample_generator
 
 _COLOUR_ORDERS = ([1, 2, 0], [2, 0, 1])
@@ -64,5 +65,5 @@ def _log_losses(denoiser: Denoiser, images: RgbImages, plan: RankPlan) -> Tensor
     for i in range(plan.n_noises):
         noise = denoiser.noise([sample_generator(plan.run_seed, "familiarity", i)]).expand(latents.shape)
         predicted = denoiser.predict(denoiser.noised(latents, noise, timestep), timestep, empty)
-        losses += (predicted.noise.float() - noise.float()).square().mean(dim=(1, 2, 3)).double().cpu()
-    return losses.clamp_min(1e-12).log()
+        losses += predicted.losses(noise).double().cpu()
+    return log_losses(losses)

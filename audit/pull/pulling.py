@@ -18,6 +18,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.network import BACKWARD_COST
+from flashbulb.audit.model.prediction import log_losses
 from flashbulb.audit.model.sampling import sample_generator
 
 
@@ -83,9 +84,8 @@ def _find(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: Pull
 
     def denoises(noise: Tensor, conditioning: Conditioning, rows: slice) -> Tensor:
         timestep = next(timesteps)
-        predicted = denoiser.predict(denoiser.noised(latents[rows], noise, timestep), timestep, conditioning).noise
-        loss = (predicted.float() - noise.float()).square().mean(dim=(1, 2, 3))  # [image]
-        return -loss.clamp_min(1e-12).log()  # the log weighs all timesteps alike
+        predicted = denoiser.predict(denoiser.noised(latents[rows], noise, timestep), timestep, conditioning)
+        return -log_losses(predicted.losses(noise))  # the log weighs all timesteps alike
 
     generators = [sample_generator(plan.run_seed, f"pull noise\n{key}", 0) for key in keys]
     return climb(denoiser, denoiser.encode([""] * len(images)), denoises, ascent, generators).conditioning

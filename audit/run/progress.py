@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -93,29 +93,31 @@ def _cell(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     """Show one line below the cell, and update it."""
     from IPython.display import display
 
-    started = last = time.monotonic()
-    count = done
-
-    def line() -> dict[str, str]:
-        speed = (count - done) / max(time.monotonic() - started, 1e-9)
+    def line(count: int, speed: float) -> dict[str, str]:
         left = f", {(total - count) / speed:.0f} s left" if speed and count < total else ""
         filled = 24 * count // max(total, 1)
         return {"text/plain": f"{stage:<24} {'█' * filled}{'░' * (24 - filled)} {count}/{total} {unit}{left}"}
 
-    handle = display(line(), raw=True, display_id=True)
-
-    def advance(n: int = 1, remark: str = "") -> None:
-        nonlocal last, count
-        count += n
-        if time.monotonic() - last >= _SECONDS_BETWEEN_UPDATES or count >= total:
-            last = time.monotonic()
-            handle.update(line(), raw=True)
-
-    yield advance
+    handle = display(line(done, 0.0), raw=True, display_id=True)
+    yield _telling(
+        total,
+        done,
+        _SECONDS_BETWEEN_UPDATES,
+        lambda count, speed, _remark: handle.update(line(count, speed), raw=True),
+    )
 
 
 @contextmanager
 def _lines(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+    def tell(count: int, speed: float, remark: str) -> None:
+        left = (total - count) / speed if speed else float("inf")
+        logger.info("%s %d/%d, %.1f %s/s, ETA %.0f s %s", stage, count, total, speed, unit, left, remark)
+
+    yield _telling(total, done, _SECONDS_BETWEEN_LINES, tell)
+
+
+def _telling(total: int, done: int, seconds: float, tell: Callable[[int, float, str], None]) -> Advance:
+    """Return what counts units, and tells their number, the speed and a remark every few seconds and at the end."""
     started = last = time.monotonic()
     count = done
 
@@ -123,14 +125,11 @@ def _lines(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         nonlocal last, count
         count += n
         now = time.monotonic()
-        if now - last < _SECONDS_BETWEEN_LINES and count < total:
-            return
-        last = now
-        speed = (count - done) / max(now - started, 1e-9)
-        left = (total - count) / speed if speed else float("inf")
-        logger.info("%s %d/%d, %.1f %s/s, ETA %.0f s %s", stage, count, total, speed, unit, left, remark)
+        if now - last >= seconds or count >= total:
+            last = now
+            tell(count, (count - done) / max(now - started, 1e-9), remark)
 
-    yield advance
+    return advance
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.prediction import log_losses
 from flashbulb.audit.model.sampling import sample_generator
 
 
@@ -47,9 +48,8 @@ class DenoisingLoss:
             self._noised.repeat(n, 1, 1, 1),
             timesteps,
             conditioning.to(self._denoiser.device, self._denoiser.dtype).repeat(levels),
-        ).noise
-        errors = (predicted.float() - self._noise.float().repeat(n, 1, 1, 1)).square().mean(dim=(1, 2, 3))
-        return errors.clamp_min(1e-12).log().reshape(n, levels).mean(dim=1)
+        )
+        return log_losses(predicted.losses(self._noise.repeat(n, 1, 1, 1))).reshape(n, levels).mean(dim=1)
 
     @torch.no_grad()
     def of_texts(self, texts: Sequence[str]) -> list[float]:

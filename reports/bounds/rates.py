@@ -96,6 +96,11 @@ class Rate:
     low: float
     high: float
 
+    @property
+    def share(self) -> float:
+        """`n / of`; an error without trials."""
+        return self.n / self.of
+
 
 def rate_of(n: int, of: int) -> Rate:
     """Return the rate `n / of` with its exact 95 % interval."""
@@ -107,4 +112,4 @@ def rate_text(rate: Rate) -> str:
     if rate.of == 0:
         return "none were tried"
     low, high = percent(rate.low), percent(rate.high)
-    return f"{rate.n} of {rate.of} ({percent(rate.n / rate.of)}, 95 % interval {low} to {high})"
+    return f"{rate.n} of {rate.of} ({percent(rate.share)}, 95 % interval {low} to {high})"

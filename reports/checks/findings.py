@@ -12,7 +12,7 @@ from flashbulb.reports.bounds.replication import Replication, replication_text
 from flashbulb.reports.tables.limits import TEMPLATE
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, SEVERITIES
 from flashbulb.reports.tables.verdict import Results
-from flashbulb.reports.views.text import visible_text
+from flashbulb.reports.views.text import format_location, visible_text
 
 IMAGE, SPIKE = "picture", "spike"
 """Kinds of finding, as the files write them."""
@@ -150,11 +150,6 @@ class Finding:
 
 def _nameless(nearest: Nearest | None) -> Nearest | None:
     return None if nearest is None else nearest._replace(path=None)
-
-
-def format_location(source_file: str, source_row: int) -> str:
-    """Return where a prompt comes from, such as `captions.csv, row 17`; folders are left out."""
-    return f"{visible_text(PurePath(source_file).name, 80)}, row {source_row}"
 
 
 def recount(results: Results, findings: Sequence[Finding]) -> Results:

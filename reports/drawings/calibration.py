@@ -63,7 +63,7 @@ def calibration(p_values: Mapping[str, Sequence[float]], fpr: float) -> str:
 def _draw_rate(axes: Axes, pooled: Vector, fpr: float) -> str:
     """Draw the rate observed at the nominal rate `fpr` in the lower right corner, and return its text."""
     rate = rate_of(int((pooled <= fpr).sum()), len(pooled))
-    text = f"{percent(rate.n / rate.of)} ({100 * rate.low:.3g} to {percent(rate.high)})"
+    text = f"{percent(rate.share)} ({100 * rate.low:.3g} to {percent(rate.high)})"
     draw_text(axes, f"at the nominal {percent(fpr)}", (1, 0), (-4, 8 + _LINE), coords="axes fraction", ha="right")
     draw_text(axes, text, (1, 0), (-4, 8), coords="axes fraction", ha="right")
     return text

@@ -95,12 +95,12 @@ def _draw_interval(axes: Axes, rate: Rate, color: str, x: float) -> None:
     """Draw a final rate with its interval to the right of the axes, at `x` times their width."""
     transform = axes.get_yaxis_transform()
     axes.plot([x, x], [rate.low, rate.high], color=color, linewidth=1.4, transform=transform, clip_on=False)
-    axes.plot(x, rate.n / rate.of, "o", color=color, markersize=4, transform=transform, clip_on=False)
+    axes.plot(x, rate.share, "o", color=color, markersize=4, transform=transform, clip_on=False)
 
 
 def _rate_text(rate: Rate) -> str:
     low, high = f"{100 * rate.low:.3g}", percent(rate.high)
-    return f"{rate.n:,} of {rate.of:,} gave an image, {percent(rate.n / rate.of)} ({low} to {high})"
+    return f"{rate.n:,} of {rate.of:,} gave an image, {percent(rate.share)} ({low} to {high})"
 
 
 def _style(axes: Axes, start: float, end: float) -> None:

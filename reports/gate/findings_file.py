@@ -1,6 +1,5 @@
 """`findings.jsonl`, `.parquet` and `.csv`: one row per finding, with its standing in the verdict."""
 
-import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import RunFileError, write_text
 from flashbulb.reports.tables.schema import required_column, write_table
-from flashbulb.reports.views.text import json_text, visible_text
+from flashbulb.reports.views.text import csv_text, is_formula, json_text, visible_text
 
 FINDINGS_SCHEMA = pa.schema(
     [
@@ -76,7 +75,7 @@ def write_findings(path: Path, report: GateReport, show_prompts: bool) -> None:
     rows = finding_rows(report, show_prompts)
     lines = _json_lines(rows)
     if path.suffix == ".csv":
-        write_text(path, _csv(rows))
+        write_text(path, csv_text(FINDINGS_SCHEMA.names, ([_cell(value) for value in row.values()] for row in rows)))
     elif path.suffix == ".parquet":
         footer = {"outcome": report.verdict.outcome, "exit_code": str(report.verdict.exit_code)}
         write_table(path, _table(lines), FINDINGS_SCHEMA, footer)
@@ -88,21 +87,13 @@ def _json_lines(rows: Sequence[dict[str, object]]) -> str:
     return "".join(f"{json_text(row)}\n" for row in rows)
 
 
-def _csv(rows: Sequence[dict[str, object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(FINDINGS_SCHEMA.names)
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
-    return text.getvalue()
-
-
 def _cell(value: object) -> object:
     """Return a list as words, and text with its controls visible and no formula for a spreadsheet to run."""
     text = " ".join(map(str, value)) if isinstance(value, list) else value
     if not isinstance(text, str):
         return text
     shown = visible_text(text, _LONGEST_CELL)
-    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+    return f"'{shown}" if is_formula(shown) else shown
 
 
 def _table(lines: str) -> pa.Table:

@@ -18,7 +18,8 @@ def leaks_markdown(leaks: Sequence[LeakedImage]) -> list[str]:
     n_more = len(leaks) - MAX_ROWS
     more = ["", f"{n_more} more are not listed here."] if n_more > 0 else []
     rows = table(_HEADER, map(_row, leaks[:MAX_ROWS]))
-    return ["## What leaked", "", f"{leak_counts(leaks)[:1].upper()}{leak_counts(leaks)[1:]}.", "", *rows, *more]
+    counts = leak_counts(leaks)
+    return ["## What leaked", "", f"{counts[:1].upper()}{counts[1:]}.", "", *rows, *more]
 
 
 def _row(leak: LeakedImage) -> tuple[str, ...]:

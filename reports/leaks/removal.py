@@ -1,13 +1,11 @@
 """`to_remove.csv`: the training images that came back, to drop from the training set or to deduplicate there."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from flashbulb.reports.leaks.images import LeakedImage
 from flashbulb.reports.tables.files import write_text
-from flashbulb.reports.views.text import visible_text
+from flashbulb.reports.views.text import csv_text, is_formula, visible_text
 
 REMOVAL_COLUMNS = (
     *("image", "caption_rows", "n_prompts", "near_duplicates", "p", "p_low", "p_high"),
@@ -21,11 +19,7 @@ def removal_csv(leaks: Sequence[LeakedImage]) -> str:
 
     A cell that a spreadsheet would take for a formula gets `./` before it, which is still the same path.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(REMOVAL_COLUMNS)
-    writer.writerows(_row(leak) for leak in leaks if leak.is_training_image and not leak.is_waived)
-    return text.getvalue()
+    return csv_text(REMOVAL_COLUMNS, (_row(leak) for leak in leaks if leak.is_training_image and not leak.is_waived))
 
 
 def write_removal(path: Path, leaks: Sequence[LeakedImage]) -> None:
@@ -58,4 +52,4 @@ def _caption_row(source_file: str, row: int) -> str:
 
 def _path(text: str) -> str:
     shown = visible_text(text, _LONGEST)
-    return f"./{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+    return f"./{shown}" if is_formula(shown) else shown

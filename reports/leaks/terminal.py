@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.bounds.replication import replication_text
 from flashbulb.reports.leaks.images import LeakedImage, leak_counts
 from flashbulb.reports.leaks.next_steps import Step
@@ -17,8 +18,7 @@ def leak_lines(leaks: Sequence[LeakedImage]) -> Iterator[str]:
         often = f", {replication_text(leak.replication)}" if leak.replication else ""
         similarity = f", similarity {leak.nearest.similarity:.2f}" if leak.nearest and leak.nearest.kind else ""
         waived = ", waived" if leak.is_waived else ""
-        prompts = "1 prompt" if leak.n_prompts == 1 else f"{leak.n_prompts} prompts"
-        yield f"  {leak.name}: {leak.verdict}{similarity}, {prompts}{often}{waived}"
+        yield f"  {leak.name}: {leak.verdict}{similarity}, {count_text(leak.n_prompts, 'prompt')}{often}{waived}"
     if len(leaks) > N_SHOWN:
         yield f"  … and {len(leaks) - N_SHOWN} more"
 

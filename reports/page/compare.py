@@ -8,7 +8,6 @@ from statistics import median
 from markupsafe import Markup
 
 from flashbulb.reports.bounds.rates import count_text
-from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.card_images import CardImage, ImageGroup
 from flashbulb.reports.page.facts import Fact
 from flashbulb.reports.page.labels import Labels
@@ -27,6 +26,7 @@ from flashbulb.reports.tables.compare import (
 )
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, write_text
 from flashbulb.reports.tables.run_paths import path_in_run
+from flashbulb.reports.views.text import format_location
 
 MAX_CARDS = 100
 _DONE: dict[Sign, str] = {"copies": "copied", "repeats": "repeated"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.compare import HOW_TO_READ, limits_of
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.tables.compare import (
@@ -18,7 +17,7 @@ from flashbulb.reports.tables.compare import (
 )
 from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.views.markdown_parts import MAX_ROWS, code, page, pairs, sentence, table
-from flashbulb.reports.views.text import markdown_code
+from flashbulb.reports.views.text import format_location, markdown_code
 
 _HEADER = ("prompt", "distance", "seed agreement", "distance of seeds", "copies")
 

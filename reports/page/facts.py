@@ -70,7 +70,7 @@ def _facts(run: CheckedRun) -> tuple[Fact, ...]:
             f"and {n_likely:,} likely; an image was recovered from {count_text(results.n_recovered, 'prompt')}",
         ),
         Fact(
-            _UNKNOWN if false.of == 0 else percent(false.n / false.of),
+            _UNKNOWN if false.of == 0 else percent(false.share),
             "false recoveries",
             f"from {false.n} of {false.of} controls, 95 % interval {_interval(false)}",
         ),

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from urllib.parse import quote
 
-from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.tables.schema import TableRow
-from flashbulb.reports.views.text import visible_text
+from flashbulb.reports.views.text import format_location, visible_text
 
 LONGEST_PROMPT = 400  # characters in a card
 LONGEST_CELL = 120  # characters in the table of all prompts

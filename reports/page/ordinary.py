@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flashbulb.reports.bounds.rates import rate_of
-from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.page.card_images import CardImage
 from flashbulb.reports.page.labels import Labels
@@ -14,6 +13,7 @@ from flashbulb.reports.tables.files import IMAGES_DIRECTORY, PROPENSITY_FILE
 from flashbulb.reports.tables.propensity import contrast_rows, contrast_sentences
 from flashbulb.reports.tables.run_paths import path_in_run
 from flashbulb.reports.tables.schema import TableRow
+from flashbulb.reports.views.text import format_location
 
 MAX_COPIES = 12
 

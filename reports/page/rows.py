@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.reports.checks.findings import format_location
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
 from flashbulb.reports.tables.rows import take_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 from flashbulb.reports.views.listed_prompts import known_by_base
+from flashbulb.reports.views.text import format_location
 
 MAX_ROWS = 10_000
 """Prompts of the table, at most: 160 bytes of the page each."""

@@ -101,7 +101,7 @@ def refuting_canaries(record: RunRecord) -> Rate | None:
 def false_flag_rate(record: RunRecord) -> float:
     """Return at which rate prompts are flagged by chance: the stated one, or that of canaries that refute it."""
     refuting = refuting_canaries(record)
-    return record.calibration.fpr if refuting is None else refuting.n / refuting.of
+    return record.calibration.fpr if refuting is None else refuting.share
 
 
 def canary_sensitivity(found: Rate) -> Sensitivity:

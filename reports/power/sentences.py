@@ -113,7 +113,7 @@ def _sensitivity(sensitivity: Sensitivity, *, has_canaries: bool) -> str:
             f"The sensitivity was measured in this model: of its canaries whose image is among their plain samples, "
             f"the audit found {rate_text(sensitivity.found)}."
         )
-    shares = [rate.n / rate.of for rate in sensitivity.by_model.values()]
+    shares = [rate.share for rate in sensitivity.by_model.values()]
     measured = "Its canaries do not measure it." if has_canaries else "Canaries in the training set would measure it."
     return (
         f"Of the images that planted models memorized, such audits brought back {rate_text(sensitivity.found)}, by "

@@ -8,8 +8,8 @@ import pyarrow as pa
 from pydantic import JsonValue, TypeAdapter
 
 from flashbulb.reports.bounds.rates import Rate
-from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError
-from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.files import RUN_FILE
+from flashbulb.reports.tables.record_files import read_finished, validate_record
 from flashbulb.reports.tables.run_record import PULL, PULL_RUNNING, Count, ModelIdentity
 from flashbulb.reports.tables.schema import required_column
 
@@ -78,13 +78,5 @@ def load_pull(directory: Path) -> PullRecord:
         RunFileError: there is no pull, or it has another schema version.
         RunIncompleteError: it is unfinished or damaged.
     """
-    path = directory / RUN_FILE
-    content = read_content(directory, "pull")
-    status = content.get("status")
-    if status == PULL_RUNNING:
-        raise RunIncompleteError(f"{path}: the pull is not complete; run it again to finish it")
-    if status != PULL:
-        raise RunFileError(
-            f"{path} does not belong to a pull (status {status!r}); give the --out directory of `flashbulb pull`"
-        )
-    return validate_record(_ADAPTER, path, content, "pull")
+    content = read_finished(directory, "pull", "pull", PULL, PULL_RUNNING)
+    return validate_record(_ADAPTER, directory / RUN_FILE, content, "pull")

@@ -36,6 +36,29 @@ def read_content(directory: Path, command: str) -> Mapping[str, Any]:
     return content
 
 
+def read_finished(directory: Path, command: str, written_by: str, finished: str, running: str) -> Mapping[str, Any]:
+    """Return the JSON object of a finished run of a command other than an audit.
+
+    Args:
+        command, written_by: "discovery" and "discover": what messages call it and its command.
+        finished, running: its two statuses.
+
+    Raises:
+        RunFileError: there is none, or it has another schema version.
+        RunIncompleteError: it is unfinished, or not a valid JSON object.
+    """
+    path, content = directory / RUN_FILE, read_content(directory, command)
+    status = content.get("status")
+    if status == running:
+        raise RunIncompleteError(f"{path}: the {command} is not complete; run it again to finish it")
+    if status != finished:
+        raise RunFileError(
+            f"{path} does not belong to a {command} (status {status!r}); "
+            f"give the --out directory of `flashbulb {written_by}`"
+        )
+    return content
+
+
 def _way_out(directory: Path, command: str) -> str:
     if command != "audit":
         return f"give the --out directory of the {command}"

@@ -58,7 +58,7 @@ def stratum_cells(stratum: Stratum) -> tuple[str, ...]:
 
 
 def _interval(rate: Rate) -> str:
-    return f"{percent(rate.n / rate.of)}; {100 * rate.low:.3g} to {percent(rate.high)}"
+    return f"{percent(rate.share)}; {100 * rate.low:.3g} to {percent(rate.high)}"
 
 
 def _stratum(occurrences: str, counts: Mapping[str, int]) -> Stratum:

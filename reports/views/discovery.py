@@ -8,8 +8,8 @@ from typing import Literal
 from pydantic import JsonValue, TypeAdapter
 
 from flashbulb.reports.bounds.rates import Rate
-from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError
-from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
+from flashbulb.reports.tables.record_files import read_finished, validate_record
 from flashbulb.reports.tables.run_record import DISCOVERY, DISCOVERY_RUNNING, Count, ModelIdentity
 
 StopReason = Literal["budget", "nothing_new", "interrupted"]
@@ -114,15 +114,7 @@ def load_discovery(directory: Path) -> DiscoveryRecord:
         RunIncompleteError: it is unfinished or damaged, or its counts contradict its findings.
     """
     path = directory / RUN_FILE
-    content = read_content(directory, "discovery")
-    status = content.get("status")
-    if status == DISCOVERY_RUNNING:
-        raise RunIncompleteError(f"{path}: the discovery is not complete; run it again to finish it")
-    if status != DISCOVERY:
-        raise RunFileError(
-            f"{path} does not belong to a discovery (status {status!r}); "
-            "give the --out directory of `flashbulb discover`"
-        )
+    content = read_finished(directory, "discovery", "discover", DISCOVERY, DISCOVERY_RUNNING)
     discovery = validate_record(_ADAPTER, path, content, "discovery")
     verdicts = [finding.verdict for finding in discovery.findings]
     for recorded, verdict in ((discovery.n_confirmed, "confirmed"), (discovery.n_likely, "likely")):

@@ -83,7 +83,7 @@ def _words(discovery: DiscoveryRecord) -> list[str]:
     if not discovery.n_words_searched:
         return []
     with_words = [(finding.finding_id, finding.words) for finding in discovery.findings if finding.words is not None]
-    with_words.sort(key=lambda item: item[1].rate.n / item[1].rate.of, reverse=True)
+    with_words.sort(key=lambda item: item[1].rate.share, reverse=True)
     searched = f"{len(with_words)} of {count_text(discovery.n_words_searched, 'finding')} searched"
     header = ("finding", "prompt in words", "seeds", "p", "95 % interval", "plain samples", "image")
     more = len(with_words) - MAX_ROWS
@@ -107,7 +107,7 @@ def _words_cells(finding_id: str, words: FindingWords) -> tuple[str, ...]:
         code(finding_id),
         code(words.text),
         f"{rate.n} of {rate.of}",
-        f"{rate.n / rate.of:.2f}",
+        f"{rate.share:.2f}",
         f"{rate.low:.2f} to {rate.high:.2f}",
         words.verdict.replace("_", " ") + (", confirms the finding" if words.confirms else ""),
         "-" if words.image_path is None else code(words.image_path),

@@ -31,9 +31,7 @@ def print_words(console: Console, finding_id: str, words: FindingWords | None) -
     if words is None:
         line.append("no words found", style="dim")
     else:
-        line.append(
-            f"p {words.rate.n / words.rate.of:.2f} ({words.rate.low:.2f}-{words.rate.high:.2f})  ", style="cyan"
-        )
+        line.append(f"p {words.rate.share:.2f} ({words.rate.low:.2f}-{words.rate.high:.2f})  ", style="cyan")
         line.append(f"words {visible_text(words.text, 200)}", style="")
     console.print(line, no_wrap=True, overflow="ellipsis")
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pyarrow as pa
 from rich import box
@@ -21,11 +21,10 @@ from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.frame import frame_line
 from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.run_record import RunRecord
-from flashbulb.reports.tables.schema import TableRow
 from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
 from flashbulb.reports.views.listed_prompts import suspects_of
 from flashbulb.reports.views.site_names import short_site
-from flashbulb.reports.views.text import visible_text
+from flashbulb.reports.views.text import format_location, visible_text
 
 _MAX_NOTES = 10
 _WIDTH = 120  # of output that is not a terminal
@@ -128,17 +127,13 @@ def _suspects(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table, *, redac
     table.add_column("spiking sites", overflow="ellipsis", no_wrap=True, ratio=2)
     for row, recovery in suspects_of(scores, recoveries):
         table.add_row(
-            Text(visible_text(_location(row) if redact else row["prompt"], 60)),
+            Text(visible_text(format_location(row["source_file"], row["source_row"]) if redact else row["prompt"], 60)),
             f"{row['spike_score']:.2f}" + ("" if row["flagged"] else " (below)"),
             f"{row['q_value']:.1g}",
             recovery,
             Text(_spiking_sites(row["prompt_id"], spikes)),
         )
     return table
-
-
-def _location(row: TableRow) -> str:
-    return f"{PurePath(row['source_file']).name}, row {row['source_row']}"
 
 
 def _spiking_sites(prompt_id: str, spikes: pa.Table) -> str:

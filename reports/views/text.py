@@ -1,8 +1,12 @@
 """Make untrusted text safe to show: prompts and file names come from outside and end up in terminals and pages."""
 
+import csv
+import io
 import json
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -24,6 +28,11 @@ def fitted_text(text: str, cells: int) -> str:
     return shown if cell_len(shown) <= cells else set_cell_size(shown, cells - 1).rstrip() + "…"
 
 
+def format_location(source_file: str, source_row: int) -> str:
+    """Return where a prompt comes from, such as `captions.csv, row 17`; folders are left out."""
+    return f"{visible_text(PurePath(source_file).name, 80)}, row {source_row}"
+
+
 def markdown_code(text: str, limit: int) -> str:
     """Return the visible text as a Markdown code span that is safe in a table: it holds no markup, link or mention.
 
@@ -31,6 +40,20 @@ def markdown_code(text: str, limit: int) -> str:
     """
     plain = visible_text(text, limit).replace("`", "ˋ").replace("|", "¦").strip()
     return f"`{plain or '(empty)'}`"
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a CSV document; cells of untrusted text must be made safe before."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def is_formula(cell: str) -> bool:
+    """Return whether a spreadsheet would run this cell."""
+    return cell.startswith(("=", "+", "-", "@"))
 
 
 def json_text(document: Any, indent: int | None = None) -> str:
