@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from flashbulb.audit.planted.paths import CAPTIONS, IMAGES, MODEL, REFERENCE
@@ -46,7 +47,9 @@ def resolve_inputs(
     if model is None:
         raise SettingsError("--model is missing; give the model to audit, or see `flashbulb demo`, which needs none")
     if prompts is None:
-        raise SettingsError("--prompts is required with --model; give a file of prompts to audit (csv, txt, jsonl, …)")
+        pull = shlex.join(["flashbulb", "pull", model, str(train_images)])
+        without = "" if train_images is None else f", or pull at the images without captions: {pull}"
+        raise SettingsError(f"--prompts is missing; give a file of prompts to audit (csv, txt, jsonl, …){without}")
     out = out or Path("runs") / default_run_name(model)
     return {"model": model, "prompts": prompts, "reference": reference, "train_images": train_images, "out": out}
 

@@ -43,7 +43,9 @@ def test_prompts_without_a_model_are_refused(inputs, tmp_path, command):
 
 
 def test_a_model_needs_prompts(inputs):
-    assert "--prompts is required with --model" in refused("audit", "--model", inputs.model)
+    assert "--prompts is missing" in refused("audit", "--model", inputs.model)
+    images = ("--train-images", "my images")
+    assert f"flashbulb pull {inputs.model} 'my images'" in refused("audit", "--model", inputs.model, *images)
 
 
 def test_one_candidate_cannot_calibrate_itself(inputs, tmp_path):
