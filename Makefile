@@ -23,7 +23,7 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate discover test test-slow check format bench bench-added bench-canaries bench-detect bench-device \
+.PHONY: help venv audit gate discover docs pictures test test-slow check format bench bench-added bench-canaries bench-detect bench-device \
 	bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power bench-pull bench-report \
 	bench-speed bench-sweep bench-truth bench-verdict bench-words planted clean
 
@@ -67,6 +67,13 @@ check: $(INSTALLED) ## check format, lint and types
 format: $(INSTALLED) ## format the code and repair what ruff can
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
+
+docs: $(INSTALLED) ## build the documentation as a site, in site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet -f docs/site/mkdocs.yml
+	@echo "Read site/index.html"
+
+pictures: $(INSTALLED) ## draw the images of README and docs again, from an audit of the embedded model and from its page
+	@$(PY) -m tests.bench.pictures $(ARGS)
 
 bench: $(INSTALLED) ## measure speed, memory and accuracy
 	@$(PY) -m tests.bench $(ARGS)
@@ -129,5 +136,5 @@ planted: $(INSTALLED) ## train the embedded model again, or ARGS="--preset NAME"
 	@$(FLASHBULB) planted train $(ARGS)
 
 clean: ## remove builds, caches and runs (.venv stays)
-	rm -rf build dist ./*.egg-info runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist site ./*.egg-info runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find audit hooks reports tests -name __pycache__ -type d -prune -exec rm -rf {} +

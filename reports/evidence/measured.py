@@ -6,7 +6,7 @@ Their figures stand in the documents that they name; a test compares them.
 ERRORS_WITH_TRAINING_IMAGES = (
     "With training images, mirrored, shifted and cropped copies are found, but about a quarter of the crops to 60 % of "
     "the area are missed. Other rotations, changed colours and paraphrases go unnoticed without a learned descriptor "
-    "(README, What it does not prove).",
+    "(docs/reading-the-report.md, What it does not prove).",
 )
 ERRORS_WITHOUT = (
     "Without training images, 69 of 69, 53 of 53, 56 of 56, 1 of 1 and 57 of 57 images confirmed on planted models "
@@ -15,5 +15,5 @@ ERRORS_WITHOUT = (
     "On these models 0 of 79, 0 of 65, 1 of 67, 0 of 34 and 2 of 62 controls gave an image, and two of the three are "
     "training images (docs/recovery.md).",
     "Where an image comes at few seeds, audits without training images find a quarter of what audits with them find "
-    "(README, How well it works).",
+    "(docs/accuracy.md, Recovery).",
 )
