@@ -19,6 +19,7 @@ from flashbulb.audit.recover.targets import target_of
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.run.together import undo_cut_off
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
@@ -37,6 +38,7 @@ def recover_images(
     """Take what is flagged up the ladder, write everything a finished audit has, and return the verdict."""
     settings, scored = recorded.inputs.settings, detection.detected.scored
     prompts = recorded.inputs.candidates.prompts
+    undo_cut_off(run.path)
     with watch.stage("recover"):
         climbed = [group for group in scored.groups if group.kind == settings.ascend_kind]
         climbs = any(strategy.needs_neurons for strategy in chosen_strategies(settings))
