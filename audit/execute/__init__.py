@@ -1,1 +1,1 @@
-"""Record shards in other processes: what builds a recorder there, and who hands out the shards."""
+"""Perform tasks in other processes: what opens a model there, who hands out the tasks, and how messages travel."""

@@ -1,8 +1,12 @@
-"""What a worker tells the process that started it; reading these needs no torch."""
+"""What a worker tells the process that hands out the tasks; reading these needs no torch."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+
+class Placed(NamedTuple):
+    """The worker's process has begun."""
 
 
 class Ready(NamedTuple):
@@ -10,13 +14,16 @@ class Ready(NamedTuple):
 
 
 class Advanced(NamedTuple):
-    """So many more prompts of the shard are done."""
+    """So many more units of the task are done."""
 
     n: int
+    remark: str
 
 
 class Done(NamedTuple):
-    """The shard is written."""
+    """The task is performed."""
+
+    result: Any
 
 
 class Said(NamedTuple):
@@ -32,4 +39,10 @@ class Failed(NamedTuple):
     error: Exception
 
 
-Message = Ready | Advanced | Done | Said | Failed
+class Ended(NamedTuple):
+    """The worker has ended, and another one may do better."""
+
+    reason: str
+
+
+Message = Placed | Ready | Advanced | Done | Said | Failed | Ended

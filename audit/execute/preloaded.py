@@ -6,4 +6,4 @@ from flashbulb.audit.run.quiet import quieten_libraries
 
 quieten_libraries()
 
-from flashbulb.audit.execute import spec as spec  # noqa: E402 (it imports the libraries)
+from flashbulb.audit.execute import recording as recording  # noqa: E402 (it imports the libraries)

@@ -30,6 +30,7 @@ from flashbulb.hooks import (
     write_shard,
 )
 from flashbulb.hooks.attention import observe_attention
+from flashbulb.reports.tables.files import PART_SUFFIX
 
 PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
 NOISE_NORM = "noise_pred_norm"
@@ -73,6 +74,14 @@ class Shard:
     prompts: tuple[Prompt, ...]
     folder: Path
     manifest: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        return f"shard {self.index} of {self.folder}"
+
+    def discard(self) -> None:
+        """Delete the unfinished files of a process that was killed while it wrote the shard."""
+        for left in self.folder.glob(f"*/part-{self.index:05d}.*{PART_SUFFIX}"):
+            left.unlink(missing_ok=True)
 
 
 class Recorder:

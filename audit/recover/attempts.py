@@ -13,6 +13,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
+from flashbulb.audit.run.together import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,15 @@ class AttemptStore:
         confidence = stated["part_confidence"]
         return Attempt(strategy, restart, evaluations, images, signs, conditioning, stated["kinship"], confidence)
 
-    def save(self, key: str, attempt: Attempt) -> None:
-        """Write one attempt, completely or not at all."""
-        if not self._keep_images:
+    def save(self, attempts: Mapping[str, Attempt]) -> None:
+        """Write attempts that were made in one batch, by key: all of them or none."""
+        if not self._keep_images or not attempts:
             return
+        with together([self._path(key, attempt.name) for key, attempt in attempts.items()]):
+            for key, attempt in attempts.items():
+                self._save(self._path(key, attempt.name), attempt)
+
+    def _save(self, path: Path, attempt: Attempt) -> None:
         stated = {
             "evaluations": attempt.evaluations,
             "kinship": attempt.kinship,
@@ -82,7 +88,7 @@ class AttemptStore:
         }
         conditioning = {name: tensor[0] for name, tensor in attempt.conditioning.tensors.items()}
         tensors = {"pictures": torch.from_numpy(attempt.images.copy()), **conditioning}
-        write_tensors(self._path(key, attempt.name), tensors, self._identities[attempt.strategy], stated)
+        write_tensors(path, tensors, self._identities[attempt.strategy], stated)
 
     def _path(self, key: str, name: str) -> Path:
         return self._folder / key / f"{name}.safetensors"

@@ -53,50 +53,58 @@ class Recovery:
 
 
 @dataclass(slots=True)
-class Climbing:
-    """A prompt while it climbs.
+class Shown:
+    """What a prompt has shown so far, as plain values.
 
     Args:
-        sampled: plain samples, [seed, height, width, 3].
-        reduced: the same, [seed, 32, 32, 3], from the end of the ladder on.
+        sampled: plain samples, [seed, height, width, 3]; none after the last strategy where they lie on the disk.
+        nearest: the training image nearest to each sample; None without training images.
+        reduced: the samples, [seed, 32, 32, 3], from the end of the ladder on.
         measured: each image detector's score of the first samples, by name.
     """
+
+    sampled: RgbImages = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    nearest: list[Nearest | None] = field(default_factory=list)
+    attempts: list[JudgedAttempt] = field(default_factory=list)
+    memories: list[Memory] = field(default_factory=list)
+    reduced: RgbImages = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+    def add_samples(self, images: RgbImages, nearest: Sequence[Nearest | None]) -> None:
+        """Add plain samples, the next seeds, and the training image nearest to each."""
+        self.sampled = np.concatenate([self.sampled, images]) if len(self.sampled) else images
+        self.nearest += nearest
+
+
+@dataclass(slots=True)
+class Climbing:
+    """A prompt while it climbs."""
 
     recovery: Recovery
     prompt: Prompt
     position: int
     target: Target
-    sampled: RgbImages = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
-    attempts: list[JudgedAttempt] = field(default_factory=list)
-    memories: list[Memory] = field(default_factory=list)
-    nearest: list[Nearest | None] = field(default_factory=list)
-    reduced: RgbImages = field(default_factory=lambda: np.empty(0, dtype=np.uint8))
-    measured: Mapping[str, float] = field(default_factory=dict)
+    shown: Shown = field(default_factory=Shown)
 
     @property
     def folder(self) -> Path:
         """Folder of the prompt's images."""
         return self.recovery.run / IMAGES_DIRECTORY / self.prompt.prompt_id
 
-    def add_samples(self, images: RgbImages) -> None:
-        """Add plain samples, the next seeds, and find the training image nearest to each."""
-        self.sampled = np.concatenate([self.sampled, images]) if len(self.sampled) else images
-        self.nearest += nearest_of(images, self.recovery.training)
-
     def reduce_samples(self) -> None:
         """Keep the samples small, after the last strategy, and free those that lie on the disk."""
-        self.reduced = reduce_images(self.sampled)
+        self.shown.reduced = reduce_images(self.shown.sampled)
         if self.recovery.keep_images:
-            self.sampled = self.sampled[:0]
+            self.shown.sampled = self.shown.sampled[:0]
 
     @property
     def on_ladder(self) -> LadderPrompt:
         """The prompt as strategies see it."""
-        return LadderPrompt(self.prompt.prompt_id, self.target, self.sampled, self._known)
+        return LadderPrompt(self.prompt.prompt_id, self.target, self.shown.sampled, self._known)
 
     def _known(self) -> RgbImages | None:
         """The training image nearest to the samples, [1, height, width, 3]."""
-        nearest = self.attempts[0].outcome.nearest if self.attempts else None
+        nearest = self.shown.attempts[0].outcome.nearest if self.shown.attempts else None
         if self.recovery.training is None or nearest is None:
             return None
         return self.recovery.training.image(nearest.index)[None]
@@ -104,7 +112,7 @@ class Climbing:
     def add(self, attempt: Attempt, strategy: Strategy) -> Outcome:
         """Judge an attempt, keep its image, and return what it shows."""
         recovery = self.recovery
-        nearest = self.nearest if strategy.is_plain else nearest_of(attempt.images, recovery.training)
+        nearest = self.shown.nearest if strategy.is_plain else nearest_of(attempt.images, recovery.training)
         outcome = judge_found(
             attempt.images,
             nearest,
@@ -118,7 +126,7 @@ class Climbing:
         part = fixed_part(attempt.images)
         path = self._keep_image(attempt, strategy, outcome)
         mask = self._save_mask(part, attempt.name) if recovery.keep_images else None
-        self.attempts.append(
+        self.shown.attempts.append(
             JudgedAttempt(
                 attempt.strategy,
                 attempt.restart,
@@ -131,14 +139,14 @@ class Climbing:
             )
         )
         self.training_file(outcome.nearest)  # the page shows the nearest image of every attempt
-        self.memories += self._memories(attempt, strategy, outcome, path, part)
+        self.shown.memories += self._memories(attempt, strategy, outcome, path, part)
         return outcome
 
     def _memories(
         self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None, part: FixedPart
     ) -> list[Memory]:
         """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
-        samples = Sampled(self.sampled, self.nearest)
+        samples = Sampled(self.shown.sampled, self.shown.nearest)
         if strategy.is_plain:
             shown = [(one, self.sample_path(one.best)) for one in sampled_outcomes(samples, outcome)]
         else:

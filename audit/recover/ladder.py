@@ -146,9 +146,8 @@ def attempts_of(
     attempts = {i: store.load(key, strategy.name, restart) for i, key in enumerate(keys)}
     missing = [i for i, attempt in attempts.items() if attempt is None or _is_outgrown(strategy, prompts[i], attempt)]
     made = strategy.try_([prompts[i] for i in missing], restart) if missing else []
-    for i, attempt in zip(missing, made, strict=True):
-        store.save(keys[i], attempt)
-        attempts[i] = attempt
+    attempts |= zip(missing, made, strict=True)
+    store.save({keys[i]: attempt for i, attempt in zip(missing, made, strict=True)})
     return [attempt for attempt in attempts.values() if attempt is not None]
 
 

@@ -11,13 +11,11 @@ The samples of all prompts stay in memory until their prompt has climbed the lad
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import chain
 
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, seed_agreement
 from flashbulb.audit.recover.climbing import Climbing, Recovery
-from flashbulb.audit.recover.samples import load_images, sample_and_keep
-from flashbulb.audit.run.progress import track
+from flashbulb.audit.recover.tasks import Performer, sample_
 from flashbulb.reports.bounds.replication import N_LOOKS
 from flashbulb.reports.tables.limits import VERBATIM
 
@@ -25,27 +23,30 @@ GROWTH = 4
 """Factor by which the number of seeds grows from look to look."""
 
 
-def add_seeds_(recovery: Recovery, flagged: Sequence[Climbing], controls: Sequence[Climbing]) -> None:
+def add_seeds_(
+    recovery: Recovery, performer: Performer, flagged: Sequence[Climbing], controls: Sequence[Climbing]
+) -> None:
     """Sample all prompts, and some with more seeds, as long as `recovery.seed_budget` lasts.
 
     Args:
+        performer: performs the tasks; what they find decides here which prompts come next.
         flagged: by falling spike score.
     """
     n = recovery.plan.n_samples
     per_image = recovery.plan.evaluations(recovery.denoiser) // n
     left = recovery.seed_budget
-    sample_(recovery, [*flagged, *controls], n)
+    sample_(performer, [*flagged, *controls], n)
     for _ in range(N_LOOKS - 1):
         cost = (GROWTH - 1) * n * per_image
         chosen = _open(flagged, controls, n)[: left // cost]
-        sample_(recovery, chosen, GROWTH * n)
+        sample_(performer, chosen, GROWTH * n)
         left -= cost * len(chosen)
         n *= GROWTH
 
 
 def _open(flagged: Sequence[Climbing], controls: Sequence[Climbing], n: int) -> list[Climbing]:
     """Return the prompts of `n` samples whose probability is open, the most urgent first."""
-    shown = {id(one): _n_shown(one) for one in (*flagged, *controls) if len(one.sampled) == n}
+    shown = {id(one): _n_shown(one) for one in (*flagged, *controls) if len(one.shown.sampled) == n}
     some = [one for one in (*flagged, *controls) if 0 < shown.get(id(one), 0) < n]
     of_flagged, of_controls = ([one for one in part if shown.get(id(one)) == 0] for part in (flagged, controls))
     pairs = zip(of_flagged, of_controls, strict=False)
@@ -55,31 +56,6 @@ def _open(flagged: Sequence[Climbing], controls: Sequence[Climbing], n: int) -> 
 def _n_shown(climbing: Climbing) -> int:
     """Count the samples that copy training images; without these, the samples that agree on one image."""
     if climbing.recovery.training is not None:
-        return sum(nearest is not None and nearest.kind == VERBATIM for nearest in climbing.nearest)
-    n_alike = round(seed_agreement(climbing.sampled, AGREEMENT_DISTANCE) * len(climbing.sampled))
+        return sum(nearest is not None and nearest.kind == VERBATIM for nearest in climbing.shown.nearest)
+    n_alike = round(seed_agreement(climbing.shown.sampled, AGREEMENT_DISTANCE) * len(climbing.shown.sampled))
     return n_alike if n_alike > 1 else 0
-
-
-def sample_(recovery: Recovery, prompts: Sequence[Climbing], n: int) -> None:
-    """Bring prompts to `n` plain samples, from disk or else sampled in batches and kept; more are left as they are."""
-    pending = [climbing for climbing in prompts if len(climbing.sampled) < n]
-    plan = replace(recovery.plan, n_samples=n)
-    missing: dict[int, list[Climbing]] = {}
-    for climbing in pending:
-        first = len(climbing.sampled)
-        images = load_images(climbing.folder, climbing.prompt.text, plan, recovery.fingerprint, first)
-        if images is None:
-            missing.setdefault(first, []).append(climbing)
-        else:
-            climbing.add_samples(images)
-    for first, rows in missing.items():
-        per_call = max(1, recovery.batch_size // (n - first))
-        with track("sampling", len(rows), "prompts") as advance:
-            for start in range(0, len(rows), per_call):
-                chunk = rows[start : start + per_call]
-                texts = {one.folder: one.prompt.text for one in chunk}
-                keeps, fingerprint = recovery.keep_images, recovery.fingerprint
-                sampled = sample_and_keep(recovery.denoiser, texts, plan, fingerprint, first, keeps=keeps)
-                for climbing, images in zip(chunk, sampled, strict=True):
-                    climbing.add_samples(images)
-                advance(len(chunk))

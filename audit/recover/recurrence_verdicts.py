@@ -33,7 +33,7 @@ def judge_recurrences_(flagged: Sequence[Climbing], controls: Sequence[Climbing]
 def _recurrences(prompts: Sequence[Climbing]) -> list[list[Recurrence]]:
     return find_recurrences(
         [climbing.prompt.text for climbing in prompts],
-        [climbing.reduced[: climbing.recovery.plan.n_samples] for climbing in prompts],
+        [climbing.shown.reduced[: climbing.recovery.plan.n_samples] for climbing in prompts],
     )
 
 
@@ -55,26 +55,26 @@ def _record_(climbing: Climbing, n_seeds: int, n_prompts: int, evidence: Sequenc
     If it showed nothing, what `evidence` holds becomes its memories.
     """
     plain = {strategy.name for strategy in climbing.recovery.strategies if strategy.is_plain}
-    for index, attempt in enumerate(climbing.attempts):
+    for index, attempt in enumerate(climbing.shown.attempts):
         if attempt.strategy not in plain:
             continue
         counted = replace(attempt, alike_seeds=n_seeds, alike_prompts=n_prompts)
         if evidence and attempt.outcome.verdict == "not_shown":
             memories = [_memory(climbing, attempt, one.sample) for one in evidence]
-            climbing.memories += memories
+            climbing.shown.memories += memories
             first = memories[0]
             counted = replace(counted, outcome=first.outcome, image=first.image, image_path=first.image_path)
-        climbing.attempts[index] = counted
+        climbing.shown.attempts[index] = counted
 
 
 def _memory(climbing: Climbing, attempt: JudgedAttempt, sample: int) -> Memory:
     """Return the image of a plain sample as a likely memory."""
-    nearest = climbing.nearest[sample]
+    nearest = climbing.shown.nearest[sample]
     return Memory(
         strategy=attempt.strategy,
         outcome=replace(attempt.outcome, best=sample, nearest=nearest, verdict="likely", comes_back=True),
-        hits=int((tile_distances(climbing.reduced, climbing.reduced[sample]) <= AGREEMENT_DISTANCE).sum()),
-        samples=len(climbing.reduced),
+        hits=int((tile_distances(climbing.shown.reduced, climbing.shown.reduced[sample]) <= AGREEMENT_DISTANCE).sum()),
+        samples=len(climbing.shown.reduced),
         image=_image(climbing, sample),
         image_path=climbing.relative(climbing.sample_path(sample)),
         training_image=climbing.training_file(nearest),
@@ -82,7 +82,7 @@ def _memory(climbing: Climbing, attempt: JudgedAttempt, sample: int) -> Memory:
 
 
 def _image(climbing: Climbing, sample: int) -> RgbImage:
-    if len(climbing.sampled):
-        image: RgbImage = climbing.sampled[sample]
+    if len(climbing.shown.sampled):
+        image: RgbImage = climbing.shown.sampled[sample]
         return image
     return read_image(climbing.folder / image_name(sample)).pixels

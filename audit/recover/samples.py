@@ -13,6 +13,7 @@ import numpy as np
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import read_image, save_image
 from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.run.together import together
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
 
 logger = logging.getLogger(__name__)
@@ -50,15 +51,18 @@ def sample_prompts(denoiser: Denoiser, prompts: Sequence[str], plan: SamplePlan,
 def sample_and_keep(
     denoiser: Denoiser, prompts: Mapping[Path, str], plan: SamplePlan, fingerprint: str, first: int = 0, *, keeps: bool
 ) -> list[RgbImages]:
-    """Sample prompts in one batch as `sample_prompts` does, and save the images in the folder of each if `keeps`.
+    """Sample prompts in one batch as `sample_prompts` does, and save all images together if `keeps`.
 
     Args:
         prompts: by the folder of their images.
     """
-    sampled = sample_prompts(denoiser, [*prompts.values()], plan, first) if prompts else []
+    if not prompts:
+        return []
+    sampled = sample_prompts(denoiser, [*prompts.values()], plan, first)
     if keeps:
-        for (folder, prompt), images in zip(prompts.items(), sampled, strict=True):
-            save_images(folder, images, prompt, plan, fingerprint, first)
+        with together([folder / image_name(i) for folder in prompts for i in range(first, plan.n_samples)]):
+            for (folder, prompt), images in zip(prompts.items(), sampled, strict=True):
+                save_images(folder, images, prompt, plan, fingerprint, first)
     return sampled
 
 

@@ -123,8 +123,8 @@ class ActivationSettings(Settings):
         Field(
             ge=1,
             le=256,
-            description="Processes that record at a time, each with its own copy of the model and its share of the "
-            "processor; the results are the same.",
+            description="Processes that record and recover at a time, each with its own copy of the model and its "
+            "share of the processor; the results are the same.",
         ),
         Option("Machine", changes_result=False),
     ] = 1

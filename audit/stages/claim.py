@@ -9,7 +9,7 @@ from typing import Any
 
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.canaries.errors import CanaryError
-from flashbulb.audit.execute.local import WorkersLost
+from flashbulb.audit.execute.coordinator import WorkersLost
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.loading import flushed_denormals

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from flashbulb.audit.additions.chosen import base_model, chosen_model
 from flashbulb.audit.detectors import StepDetector
-from flashbulb.audit.execute.local import local_workers
-from flashbulb.audit.execute.spec import RecorderSpec
+from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
+from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded, Recorder
 from flashbulb.audit.record.sets import WHOLE, Executor, Part, record_set
@@ -19,6 +19,7 @@ from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import SettingsError
+from flashbulb.audit.settings.recording import ActivationSettings
 from flashbulb.audit.stages.base import same_text_side
 from flashbulb.audit.stages.kept.adopted import adopt_base_shards
 from flashbulb.audit.stages.kept.identity import set_identity
@@ -95,8 +96,14 @@ def open_executor(session: Session, *, is_base: bool = False) -> Iterator[Execut
     if settings.workers == 1:
         yield session.recorder()
         return
-    with local_workers(_spec_of(session, is_base), settings.workers, settings.worker_timeout) as workers:
-        yield workers
+    spec = _spec_of(session, is_base)
+    with open_workers(spec, workers_of(settings)) as coordinator:
+        yield RecordingWorkers(spec, coordinator)
+
+
+def workers_of(settings: ActivationSettings) -> Workers:
+    """Return how many workers the settings ask for, and how patient to be with them."""
+    return Workers(settings.workers, settings.worker_timeout)
 
 
 def _spec_of(session: Session, is_base: bool) -> RecorderSpec:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache, partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model
+from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.ascent.neurons import NeuronScores
+from flashbulb.audit.execute.recovering import ClimbedNeurons, RecoverySpec, UnchangedModel
+from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.climbing import Recovery
-from flashbulb.audit.recover.ladder import OpenBase, Strategy, Target, Tools
+from flashbulb.audit.recover.ladder import Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.recover.targets import target_of
+from flashbulb.audit.recover.tasks import Here, Performer
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.run.together import undo_cut_off
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.propensity import measure_propensity
-from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun, Results
-from flashbulb.audit.stages.session import Session, callable_without_loras, load_training_images, reload_base
+from flashbulb.audit.stages.results.state import AuditedModel, DetectedRun, RecordedRun, Results
+from flashbulb.audit.stages.session import Session, training_source
 from flashbulb.audit.statistics.scores import GroupScores
-from flashbulb.reports.tables.files import RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
 
 
@@ -37,15 +41,17 @@ def recover_images(
     """Take what is flagged up the ladder, write everything a finished audit has, and return the verdict."""
     settings, scored = recorded.inputs.settings, detection.detected.scored
     prompts = recorded.inputs.candidates.prompts
+    undo_cut_off(run.path)
     with watch.stage("recover"):
         climbed = [group for group in scored.groups if group.kind == settings.ascend_kind]
         climbs = any(strategy.needs_neurons for strategy in chosen_strategies(settings))
         group = climbed[0] if climbed and climbs else None
         targets = collect_targets(group, prompts, detection)
-        recovery = prepare_recovery(
-            session, recorded, detection, run, group, samples=bool(detection.chosen.flagged or settings.n_ordinary)
-        )
-        recovered = recover_all(recovery, prompts, detection.chosen, targets)
+        samples = bool(detection.chosen.flagged or settings.n_ordinary)
+        spec = recovery_spec(session, recorded, detection, run, group, samples=samples)
+        recovery = build_recovery(session, spec)
+        with open_performer(settings, spec, recovery) as performer:
+            recovered = recover_all(recovery, prompts, detection.chosen, targets, performer)
     canaries = None
     if recorded.inputs.canaries is not None:
         with watch.stage("canaries"):
@@ -66,6 +72,16 @@ def recover_images(
     return write_results(results, run, {**recorded.timings, **watch.seconds})
 
 
+@contextmanager
+def open_performer(settings: AuditSettings, spec: RecoverySpec, recovery: Recovery) -> Iterator[Performer]:
+    """Yield what recovers prompts: this process, or --workers processes that load the model as well."""
+    if settings.workers == 1:
+        yield Here(recovery)
+        return
+    with open_workers(spec, Workers(settings.workers, settings.worker_timeout)) as coordinator:
+        yield coordinator
+
+
 def prepare_recovery(
     session: Session,
     recorded: RecordedRun,
@@ -75,32 +91,62 @@ def prepare_recovery(
     *,
     samples: bool,
 ) -> Recovery:
-    """Gather what every prompt's recovery shares.
+    """Gather what every prompt's recovery shares, as `recovery_spec`, on the loaded model."""
+    return build_recovery(session, recovery_spec(session, recorded, detection, run, group, samples=samples))
+
+
+def build_recovery(session: Session, spec: RecoverySpec) -> Recovery:
+    """Build a recovery on the loaded model."""
+    training = None if spec.training is None else spec.training.opened(*session.denoiser.image_size)
+    return spec.build(session.denoiser, training, session.loras or MergedLoras())
+
+
+def recovery_spec(
+    session: Session,
+    recorded: RecordedRun,
+    detection: DetectedRun,
+    run: RunDirectory,
+    group: GroupScores | None,
+    *,
+    samples: bool,
+) -> RecoverySpec:
+    """Gather all that builds the recovery in any process.
 
     Args:
+        group: scores of the neurons to climb; None where no strategy climbs.
         samples: a prompt is sampled; otherwise training images are not read.
     """
-    inputs, settings, denoiser = recorded.inputs, recorded.inputs.settings, session.denoiser
-    fingerprints = attempt_fingerprints(inputs, detection.detected.pooled)
-    chosen, scores = chosen_strategies(settings), None
+    inputs, settings = recorded.inputs, recorded.inputs.settings
+    base, chosen, neurons = None, chosen_strategies(settings), None
     if group is None:
         chosen = [strategy for strategy in chosen if not strategy.needs_neurons]
     else:
-        timestep = denoiser.first_timestep(settings.num_inference_steps)
-        scores = NeuronScores(denoiser, group.columns, timestep, group.baselines[0])
-    return Recovery(
-        denoiser=denoiser,
-        strategies=build_strategies(chosen, settings, denoiser, scores, _base_opener(session)),
-        store=AttemptStore(run.path / RECOVERY_DIRECTORY, fingerprints, keep_images=settings.images),
-        detectors=session.image_detectors,
-        training=load_training_images(settings, denoiser) if samples else None,
+        timestep = session.denoiser.first_timestep(settings.num_inference_steps)
+        neurons = ClimbedNeurons(group.columns, group.baselines[0], timestep)
+    if inputs.base is not None and settings.baseline_model is not None and session.loras is None:
+        base = unchanged_model(inputs.base, base_model(settings, settings.baseline_model), settings.clip_skip)
+    return RecoverySpec(
+        model=unchanged_model(inputs.model, chosen_model(settings), settings.clip_skip),
+        base=base,
+        base_is_inside=session.loras is not None,
+        strategies=tuple(strategy.name for strategy in chosen),
+        values=dict(settings),
+        neurons=neurons,
+        identities=attempt_fingerprints(inputs, detection.detected.pooled),
+        detectors=tuple(detector.name for detector in session.image_detectors),
+        training=training_source(settings) if samples else None,
         plan=sample_plan(settings),
+        verify=verify_plan(settings),
         run=run.path,
-        fingerprint=inputs.model.fingerprint,
         keep_images=settings.images,
         batch_size=settings.batch_size,
         seed_budget=settings.seed_budget,
     )
+
+
+def unchanged_model(model: AuditedModel, chosen: ChosenModel, clip_skip: int | None) -> UnchangedModel:
+    """Return a model that was looked at, as plain values."""
+    return UnchangedModel(chosen, model.fingerprint, model.dtype, model.device, clip_skip)
 
 
 def chosen_strategies(settings: AuditSettings) -> list[type[Strategy]]:
@@ -109,26 +155,11 @@ def chosen_strategies(settings: AuditSettings) -> list[type[Strategy]]:
 
 
 def build_strategies(
-    strategies: Sequence[type[Strategy]],
-    settings: AuditSettings,
-    denoiser: Denoiser,
-    scores: NeuronScores | None,
-    open_base: OpenBase | None = None,
+    strategies: Sequence[type[Strategy]], settings: AuditSettings, denoiser: Denoiser, scores: NeuronScores | None
 ) -> list[Strategy]:
-    """Prepare strategies with these settings, to try prompts, or without `scores` and base to state what they cost."""
-    verifier = Verifier(denoiser, verify_plan(settings))
-    tools = Tools(denoiser, verifier, sample_plan(settings), scores, open_base)
+    """Prepare strategies with these settings, to try prompts, or without `scores` to state what they cost."""
+    tools = Tools(denoiser, Verifier(denoiser, verify_plan(settings)), sample_plan(settings), scores)
     return [strategy.build(tools, dict(settings)) for strategy in strategies]
-
-
-def _base_opener(session: Session) -> OpenBase | None:
-    """Return what opens the base's denoiser: this model without its LoRAs, or another that is loaded once."""
-    if session.inputs.base is None:
-        return None
-    if session.loras is not None:
-        return partial(callable_without_loras, session, session.loras)
-    load = cache(lambda: reload_base(session.inputs).denoiser)
-    return lambda: load().called()
 
 
 def collect_targets(group: GroupScores | None, prompts: Sequence[Prompt], detection: DetectedRun) -> dict[int, Target]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from flashbulb.audit.additions.chosen import (
     ChosenModel,
@@ -21,7 +20,6 @@ from flashbulb.audit.detectors import (
     ImageDetector,
     StepDetector,
 )
-from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import resolve_device, resolve_dtype
@@ -53,9 +51,8 @@ from flashbulb.audit.stages.kept.recorded import open_calibration
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 from flashbulb.audit.statistics.calibration import MIN_REFERENCE
 from flashbulb.audit.statistics.screening import TextSpikes
-from flashbulb.audit.training_images.descriptors import load_descriptor
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.audit.training_images.storage import TrainingSource
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers
 
@@ -159,19 +156,6 @@ def _without_loras(session: Session, loras: MergedLoras) -> Iterator[Session]:
         yield _session_of(inputs, open_denoiser(session.denoiser.pipe, inputs.settings.clip_skip))
 
 
-@contextmanager
-def callable_without_loras(session: Session, loras: MergedLoras) -> Iterator[Callable[..., Any]]:
-    """Yield the denoiser of the base, to be called as pipelines do, of a model that is the base with LoRAs."""
-    network = network_of(session.denoiser.pipe)
-    with loras.switched() as without:
-
-        def call(*inputs: Any, **keywords: Any) -> Any:
-            with without():
-                return network(*inputs, **keywords)
-
-        yield call
-
-
 def base_is_inside(settings: AuditSettings) -> bool:
     """Return whether the base is the audited model without its LoRAs."""
     return settings.baseline_model is not None and only_adds_loras(settings, settings.baseline_model)
@@ -206,14 +190,19 @@ def _session_of(inputs: Inputs, denoiser: Denoiser) -> Session:
     return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
 
 
-def load_training_images(settings: TrainingImageSettings, denoiser: Denoiser) -> TrainingImages | None:
-    """Open the training images at the size of the model's images; None without --train-images."""
+def training_source(settings: TrainingImageSettings) -> TrainingSource | None:
+    """Return where the training images are; None without --train-images."""
     if settings.train_images is None:
         return None
-    descriptor = None
-    if settings.descriptor is not None and settings.descriptor_weights is not None:
-        descriptor = load_descriptor(settings.descriptor_weights, settings.descriptor, settings.descriptor_sha256)
-    return open_training_images(settings.train_images, *denoiser.image_size, descriptor)
+    return TrainingSource(
+        settings.train_images, settings.descriptor, settings.descriptor_weights, settings.descriptor_sha256
+    )
+
+
+def load_training_images(settings: TrainingImageSettings, denoiser: Denoiser) -> TrainingImages | None:
+    """Open the training images at the size of the model's images; None without --train-images."""
+    source = training_source(settings)
+    return None if source is None else source.opened(*denoiser.image_size)
 
 
 def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.training_images.blocks import BlockMeans, block_means
-from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
+from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings, load_descriptor
 from flashbulb.audit.training_images.embeddings import (
     Embedded,
     brute_force,
@@ -36,6 +37,23 @@ from flashbulb.reports.views.passed_over import PassedOver
 
 MAX_WITH_MEANS = 100_000
 """Size of a set up to which block means are held in memory, 768 bytes an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSource:
+    """Where training images are, and the weights of the learnt descriptor if the user gave some, as plain values."""
+
+    source: Path
+    descriptor: str | None = None
+    weights: Path | None = None
+    sha256: str | None = None
+
+    def opened(self, height: int, width: int) -> TrainingImages:
+        """Open them at the size of the model's images, as `open_training_images` does."""
+        descriptor = None
+        if self.descriptor is not None and self.weights is not None:
+            descriptor = load_descriptor(self.weights, self.descriptor, self.sha256)
+        return open_training_images(self.source, height, width, descriptor)
 
 
 def open_training_images(

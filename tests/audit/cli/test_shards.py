@@ -184,3 +184,24 @@ def test_the_first_rank_gives_up_on_a_rank_that_never_starts(inputs, tmp_path, m
     assert "run.shards/2-of-2 and 0 others of 2 show no progress for 0.1 s" in line
     assert json.loads((tmp_path / "run.shards" / "1-of-2" / "run.json").read_text())["status"] == "shard"
     assert os.environ["RANK"] == "0"
+
+
+def audited(inputs, run: Path, *more: object) -> dict[str, str]:
+    """Audit drawn prompts and return the hashes of all files but those that state times, paths or workers."""
+    options = (*inputs.options(run), "--sample", len(CANDIDATES) - 1, "--seed-budget", "60", "--batch-size", "2")
+    ended = fork_flashbulb("audit", *options, "--propensity", "3", *more, environment=ONE_THREAD).wait()
+    assert ended.code == 0, ended.err
+    assert "Traceback" not in ended.err
+    own = {"run.json", "activations/recording.json", "report.html", "summary.md", "results.sarif", "junit.xml"}
+    return {name: digest for name, digest in digests(run).items() if name not in own}
+
+
+def test_an_audit_of_drawn_prompts_with_workers_finds_what_one_process_finds(inputs, finished, tmp_path):
+    training = ("--train-images", finished.run.parent / "training")
+    alone = audited(inputs, tmp_path / "alone", *training)
+    together = audited(inputs, tmp_path / "together", *training, "--workers", "2")
+    assert together == alone
+    assert {name.split("/")[0] for name in alone} >= {"activations", "images", "recovery", "findings.jsonl"}
+    runs = [without_times(tmp_path / name) for name in ("alone", "together")]
+    differing = {name for name in runs[0].keys() | runs[1].keys() if runs[0].get(name) != runs[1].get(name)}
+    assert differing <= {"started", "finished", "seal", "options"}

@@ -1,6 +1,5 @@
 """Shards recorded by several processes, of which some are killed or stop, equal those of one process bit for bit."""
 
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -11,25 +10,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-import torch
 
-from flashbulb.audit.additions.chosen import ChosenModel
-from flashbulb.audit.execute.local import MAX_LOSSES, LocalWorkers, WorkersLost, local_workers
-from flashbulb.audit.execute.spec import RecorderSpec
+from flashbulb.audit.execute.coordinator import MAX_LOSSES, Coordinator, WorkersLost
+from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
+from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.loading import flushed_denormals, load_model
-from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.record.recorder import Plan
-from flashbulb.audit.record.sets import Executor, Part, record_set
+from flashbulb.audit.record.sets import Part, record_set
 from tests.audit.commands import digests
+from tests.audit.recordings import (
+    MANIFEST,
+    N_PROMPTS,
+    SHARD_SIZE,
+    Watched,
+    logged,
+    one_process,
+    one_thread,
+    prompts,
+)
 
-MANIFEST = {"fingerprint": "abc"}
-N_PROMPTS, SHARD_SIZE = 22, 2
 PATIENT = 300.0
-
-
-def prompts() -> list[Prompt]:
-    return [Prompt(f"id-{i:02d}", f"a star over the sea, number {i}", "prompts.txt", i, 1) for i in range(N_PROMPTS)]
 
 
 class Lost(NamedTuple):
@@ -40,66 +39,34 @@ class Lost(NamedTuple):
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let this process round like a worker."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def spec(inputs) -> RecorderSpec:
-    model = str(inputs.model)
-    fingerprint = load_model(model, device="cpu", dtype=torch.float32, allow_pickle=False).fingerprint
-    plan = Plan(run_seed=7, n_seeds=2, timestep=981, batch_size=2, shard_size=SHARD_SIZE)
-    kinds = ("text_mlp", "cross_k", "feed_forward")
-    return RecorderSpec(
-        ChosenModel(model), False, fingerprint, "float32", "cpu", None, kinds, ("anisotropy", "nemo"), plan
-    )
-
-
-@pytest.fixture(scope="module")
-def alone(spec, tmp_path_factory) -> Path:
-    """The recording of one process. Read-only."""
-    folder = tmp_path_factory.mktemp("alone")
-    with one_thread(), flushed_denormals(), spec.opened() as recorder:
-        record_set(recorder, prompts(), folder, MANIFEST, "alone")
-    return folder
+def recording_workers(spec: RecorderSpec, n: int) -> Iterator[RecordingWorkers]:
+    with open_workers(spec, Workers(n, PATIENT)) as coordinator:
+        yield RecordingWorkers(spec, coordinator)
 
 
 class Accidents:
     """Kills one worker and stops another in the middle of their shards."""
 
-    def __init__(self, workers: LocalWorkers) -> None:
-        self.plan, self.initial_evaluations = workers.plan, workers.initial_evaluations
-        self._workers, self.n_prompts = workers, 0
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator, self._n_prompts = coordinator, 0
 
-    def record_shards(self, shards, advance) -> None:
-        def watch(n: int = 1, remark: str = "") -> None:
-            advance(n)
-            before, self.n_prompts = self.n_prompts, self.n_prompts + max(n, 0)
-            if n <= 0:  # a shard was taken back
-                self._workers.timeout = PATIENT
-            elif before <= 3 < self.n_prompts:
-                os.kill(active_children()[0].pid, signal.SIGKILL)
-            elif before <= 11 < self.n_prompts:
-                os.kill(active_children()[0].pid, signal.SIGSTOP)
-                self._workers.timeout = 1.0
-
-        self._workers.record_shards(shards, watch)
+    def __call__(self, n: int) -> None:
+        before, self._n_prompts = self._n_prompts, self._n_prompts + max(n, 0)
+        if n <= 0:  # a shard was taken back
+            self._coordinator.timeout = PATIENT
+        elif before <= 3 < self._n_prompts:
+            os.kill(active_children()[0].pid, signal.SIGKILL)
+        elif before <= 11 < self._n_prompts:
+            os.kill(active_children()[0].pid, signal.SIGSTOP)
+            self._coordinator.timeout = 1.0
 
 
 @pytest.fixture(scope="module")
 def lost(spec, tmp_path_factory) -> Lost:
     """The recording of two workers after one was killed and one was stopped. Read-only."""
-    folder, log = tmp_path_factory.mktemp("lost"), list[str]()
-    handler = logging.Handler()
-    handler.emit = lambda record: log.append(record.getMessage())
-    logging.getLogger("flashbulb").addHandler(handler)
-    with one_thread(), local_workers(spec, 2, PATIENT) as workers:
-        record_set(Accidents(workers), prompts(), folder, MANIFEST, "lost")
-    logging.getLogger("flashbulb").removeHandler(handler)
+    folder = tmp_path_factory.mktemp("lost")
+    with logged() as log, one_thread(), recording_workers(spec, 2) as workers:
+        record_set(Watched(workers, Accidents(workers.coordinator)), prompts(), folder, MANIFEST, "lost")
     return Lost(folder, log)
 
 
@@ -118,36 +85,27 @@ def test_no_worker_outlives_the_block(lost):
 
 
 def test_parts_put_together_are_the_whole(spec, alone, tmp_path):
-    with one_thread(), flushed_denormals(), spec.opened() as recorder:
+    with one_process(spec) as recorder:
         for number in (3, 1, 2):
             record_set(recorder, prompts(), tmp_path, MANIFEST, "part", Part(number, 3))
     assert digests(tmp_path) == digests(alone)
 
 
-class Murderous:
-    """Kills every worker that begins a shard."""
-
-    def __init__(self, workers: LocalWorkers) -> None:
-        self.plan, self.initial_evaluations, self._workers = workers.plan, workers.initial_evaluations, workers
-
-    def record_shards(self, shards, advance) -> None:
-        def kill(n: int = 1, remark: str = "") -> None:
-            if n > 0:
-                os.kill(active_children()[0].pid, signal.SIGKILL)
-
-        self._workers.record_shards(shards, kill)
+def murder(n: int) -> None:
+    """Kill every worker that begins a shard."""
+    if n > 0:
+        os.kill(active_children()[0].pid, signal.SIGKILL)
 
 
 def test_a_shard_that_loses_every_worker_ends_with_one_line(spec, tmp_path):
-    one = replace(spec, plan=replace(spec.plan, shard_size=N_PROMPTS))
-    with local_workers(one, 1, PATIENT) as workers:
-        killing: Executor = Murderous(workers)
-        with pytest.raises(WorkersLost, match=rf"shard 0 of .* lost {MAX_LOSSES} workers, .* signal 9; if memory is"):
-            record_set(killing, prompts(), tmp_path, MANIFEST, "doomed")
+    large = replace(spec, plan=replace(spec.plan, shard_size=N_PROMPTS))
+    lost_again = rf"shard 0 of .* lost {MAX_LOSSES} workers, .* signal 9; if memory is"
+    with recording_workers(large, 1) as workers, pytest.raises(WorkersLost, match=lost_again):
+        record_set(Watched(workers, murder), prompts(), tmp_path, MANIFEST, "doomed")
     assert not list(tmp_path.rglob("part-*"))
 
 
 def test_the_error_of_a_worker_is_that_of_the_recording(spec, tmp_path):
     other = replace(spec, fingerprint="another")
-    with local_workers(other, 1, PATIENT) as workers, pytest.raises(ModelError, match="changed while it was recorded"):
+    with recording_workers(other, 1) as workers, pytest.raises(ModelError, match="changed while it was recorded"):
         record_set(workers, prompts(), tmp_path, MANIFEST, "other")

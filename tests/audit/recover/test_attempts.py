@@ -31,7 +31,7 @@ def store(tmp_path) -> AttemptStore:
 
 @pytest.mark.parametrize("attempt", [RUNG, replace(RUNG, signs=None, kinship=None)])
 def test_an_attempt_comes_back_as_it_was(store, attempt, tmp_path):
-    store.save("prompt", attempt)
+    store.save({"prompt": attempt})
     found = store.load("prompt", "ascend", 1)
     for field in fields(Attempt):
         kept, given = getattr(found, field.name), getattr(attempt, field.name)
@@ -48,7 +48,7 @@ def test_an_attempt_comes_back_as_it_was(store, attempt, tmp_path):
 
 
 def test_another_prompt_strategy_restart_or_run_has_none(store, tmp_path):
-    store.save("prompt", RUNG)
+    store.save({"prompt": RUNG})
     assert store.load("other", "ascend", 1) is None
     assert store.load("prompt", "cyclic", 1) is None
     assert store.load("prompt", "ascend", 0) is None
@@ -60,13 +60,13 @@ def test_another_prompt_strategy_restart_or_run_has_none(store, tmp_path):
 
 
 def test_torn_file_counts_as_missing_wherever_it_is_torn(store, tmp_path):
-    store.save("prompt", RUNG)
+    store.save({"prompt": RUNG})
     path = tmp_path / "prompt" / "ascend-1.safetensors"
     whole = path.read_bytes()
     for keep in [*range(0, 900, 7), *range(900, len(whole), 501), len(whole) - 1]:
         path.write_bytes(whole[:keep])
         assert store.load("prompt", "ascend", 1) is None, keep
-    store.save("prompt", RUNG)
+    store.save({"prompt": RUNG})
     assert path.read_bytes() == whole
 
 
@@ -84,7 +84,7 @@ def test_an_attempt_appears_whole_or_not_at_all(store, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(KeyboardInterrupt):
-        store.save("prompt", RUNG)
+        store.save({"prompt": RUNG})
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -94,6 +94,6 @@ def test_without_images_nothing_is_written(tmp_path):
         dict.fromkeys(STRATEGIES, "this run"),
         keep_images=False,
     )
-    store.save("prompt", RUNG)
+    store.save({"prompt": RUNG})
     assert store.load("prompt", "ascend", 1) is None
     assert not (tmp_path / "recovery").exists()

@@ -1,17 +1,19 @@
-"""All that builds a recorder in another process, as plain values."""
+"""Record shards with workers: all that builds a recorder in another process, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.detectors import StepDetector, find_detectors
+from flashbulb.audit.execute.coordinator import Coordinator
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import resolve_dtype
-from flashbulb.audit.record.recorder import Plan, Recorder, count_initial_evaluations
+from flashbulb.audit.record.recorder import Plan, Recorder, Shard, count_initial_evaluations
+from flashbulb.audit.run.progress import Advance
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ class RecorderSpec:
         return count_initial_evaluations(self.step_detectors, self.plan)
 
     @contextmanager
-    def opened(self) -> Iterator[Recorder]:
-        """Load the model and yield a recorder of it.
+    def opened(self) -> Iterator[Callable[[Shard, Advance], None]]:
+        """Load the model and yield what records one shard.
 
         Raises:
             ModelError: it is no longer the model with this fingerprint.
@@ -63,4 +65,32 @@ class RecorderSpec:
             )
         with loaded.loras.scaled(0) if self.without_loras else nullcontext():
             denoiser = open_denoiser(loaded.pipe, self.clip_skip)
-            yield Recorder(denoiser, denoiser.sites(self.site_kinds), self.step_detectors, self.plan)
+            recorder = Recorder(denoiser, denoiser.sites(self.site_kinds), self.step_detectors, self.plan)
+            yield lambda shard, advance: recorder.record_shards([shard], advance)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingWorkers:
+    """Workers that record; what an `Executor` of `record_set` is."""
+
+    spec: RecorderSpec
+    coordinator: Coordinator[Shard, None]
+
+    @property
+    def plan(self) -> Plan:
+        """How each of them records."""
+        return self.spec.plan
+
+    @property
+    def initial_evaluations(self) -> int:
+        """UE of the empty prompt, counted once; each worker spends them."""
+        return self.spec.initial_evaluations
+
+    def record_shards(self, shards: Iterable[Shard], advance: Advance) -> None:
+        """Record all of them, in any order.
+
+        Raises:
+            WorkersLost, Exception: as `Coordinator.perform`.
+        """
+        for _ in self.coordinator.perform(shards, advance):
+            pass

@@ -1,0 +1,165 @@
+"""Recover prompts with workers: all that builds a recovery in another process, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_chosen
+from flashbulb.audit.additions.lora import MergedLoras
+from flashbulb.audit.ascent.neurons import NeuronScores
+from flashbulb.audit.detectors import ImageDetector, find_detectors
+from flashbulb.audit.model.calls import network_of
+from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.loading import resolve_dtype
+from flashbulb.audit.record.columns import Columns
+from flashbulb.audit.recover.attempts import AttemptStore
+from flashbulb.audit.recover.climbing import Recovery
+from flashbulb.audit.recover.ladder import OpenBase, Tools
+from flashbulb.audit.recover.samples import SamplePlan
+from flashbulb.audit.recover.strategies import find_strategies
+from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from flashbulb.audit.run.progress import Advance
+from flashbulb.audit.statistics.baseline import Baseline
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.storage import TrainingSource
+from flashbulb.reports.tables.files import RECOVERY_DIRECTORY
+
+
+@dataclass(frozen=True, slots=True)
+class UnchangedModel:
+    """A model that was looked at before, with its fingerprint."""
+
+    chosen: ChosenModel
+    fingerprint: str
+    dtype: str
+    device: str
+    clip_skip: int | None
+
+    def load(self) -> ComposedModel:
+        """Load it.
+
+        Raises:
+            ModelError: it is no longer the model with this fingerprint.
+        """
+        loaded = load_chosen(self.chosen, self.device, resolve_dtype(self.dtype, self.device))
+        if loaded.fingerprint != self.fingerprint:
+            raise ModelError(
+                f"{self.chosen.model} changed since it was recorded, from fingerprint {self.fingerprint} to "
+                f"{loaded.fingerprint}; put that model back and run the same command again"
+            )
+        return loaded
+
+
+@dataclass(frozen=True, slots=True)
+class ClimbedNeurons:
+    """What the z-scores of the neurons that ascents climb are computed from."""
+
+    columns: Columns
+    baseline: Baseline
+    timestep: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverySpec:
+    """A recovery that any process can build.
+
+    Args:
+        base: another model that this one was fine-tuned from, which some strategies sample; None if there is none.
+        base_is_inside: the base is this model without its LoRAs.
+        strategies: their names, in the order of the ladder.
+        values: settings of strategies, by the names of `AuditSettings`.
+        neurons: None where no strategy climbs.
+        identities: by strategy, as `AttemptStore` takes them.
+        detectors: names of the image detectors.
+        training: None without training images, and where nothing is sampled.
+    """
+
+    model: UnchangedModel
+    base: UnchangedModel | None
+    base_is_inside: bool
+    strategies: tuple[str, ...]
+    values: Mapping[str, Any]
+    neurons: ClimbedNeurons | None
+    identities: Mapping[str, str]
+    detectors: tuple[str, ...]
+    training: TrainingSource | None
+    plan: SamplePlan
+    verify: VerifyPlan
+    run: Path
+    keep_images: bool
+    batch_size: int
+    seed_budget: int
+
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        return self.model.device
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Any, Advance], Any]]:
+        """Load the model and the training images, and yield what performs one task of `recover.tasks`.
+
+        Raises:
+            ModelError: it is no longer the model that was recorded.
+            TrainingImagesError: the training images cannot be opened.
+        """
+        loaded = self.model.load()
+        denoiser = open_denoiser(loaded.pipe, self.model.clip_skip)
+        training = None if self.training is None else self.training.opened(*denoiser.image_size)
+        recovery = self.build(denoiser, training, loaded.loras)
+        yield lambda task, advance: task.perform(recovery, advance)
+
+    def build(self, denoiser: Denoiser, training: TrainingImages | None, loras: MergedLoras) -> Recovery:
+        """Build the recovery on a loaded model.
+
+        Args:
+            loras: those of the model.
+        """
+        found, scores = find_detectors(), None
+        if self.neurons is not None:
+            scores = NeuronScores(denoiser, self.neurons.columns, self.neurons.timestep, self.neurons.baseline)
+        tools = Tools(denoiser, Verifier(denoiser, self.verify), self.plan, scores, self._base_opener(denoiser, loras))
+        strategies = find_strategies()
+        return Recovery(
+            denoiser=denoiser,
+            strategies=[strategies[name].build(tools, self.values) for name in self.strategies],
+            store=AttemptStore(self.run / RECOVERY_DIRECTORY, self.identities, keep_images=self.keep_images),
+            detectors=[d for name in self.detectors if isinstance(d := found[name], ImageDetector)],
+            training=training,
+            plan=self.plan,
+            run=self.run,
+            fingerprint=self.model.fingerprint,
+            keep_images=self.keep_images,
+            batch_size=self.batch_size,
+            seed_budget=self.seed_budget,
+        )
+
+    def _base_opener(self, denoiser: Denoiser, loras: MergedLoras) -> OpenBase | None:
+        """Return what opens the base's denoiser: this model without its LoRAs, or another that is loaded once."""
+        base = self.base
+        if self.base_is_inside:
+            return partial(_without, denoiser, loras)
+        if base is None:
+            return None
+        load = cache(lambda: open_denoiser(base.load().pipe, base.clip_skip))
+        return lambda: load().called()
+
+
+@contextmanager
+def _without(denoiser: Denoiser, loras: MergedLoras) -> Iterator[Callable[..., Any]]:
+    """Yield the denoiser of a model without its LoRAs, to be called as pipelines do."""
+    network = network_of(denoiser.pipe)
+    with loras.switched() as without:
+
+        def call(*inputs: Any, **keywords: Any) -> Any:
+            with without():
+                return network(*inputs, **keywords)
+
+        yield call
