@@ -25,6 +25,7 @@ from flashbulb.audit.model.families import audited_families, family_of_pipe, fin
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks.offload import Offload, offload_
+from flashbulb.reports.tables.stores import as_uri
 
 
 class _ModelSettings(Protocol):
@@ -200,6 +201,6 @@ def _configs_of(single: SingleFile, given: Path | None) -> Iterator[Path]:
 
 def model_name(settings: _ModelSettings) -> str:
     """Return the model and what is added to it as the user named them; "embedded" is Flashbulb's own model."""
-    base = "embedded" if Path(settings.model) == MODEL else settings.model
-    files = [str(path) for path in (settings.denoiser, settings.vae) if path is not None]
+    base = "embedded" if Path(settings.model) == MODEL else as_uri(settings.model)
+    files = [as_uri(path) for path in (settings.denoiser, settings.vae) if path is not None]
     return " + ".join([base, *files, *settings.textual_inversion, *settings.lora])

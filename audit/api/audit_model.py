@@ -13,7 +13,10 @@ from typing import Any
 from flashbulb.audit.api.result import AuditResult
 from flashbulb.audit.run.quiet import quieten_libraries
 from flashbulb.audit.settings import ADDED, AuditSettings, SettingsError, default_run_name, resolve_inputs
+from flashbulb.audit.stores.fetching import fetched
+from flashbulb.audit.stores.sending import send
 from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.stores import in_store
 
 _OF_THE_PIPELINE = {*ADDED, "device", "dtype", "offload", "allow_pickle"}
 
@@ -49,14 +52,15 @@ def audit_model(
     if not is_path and (foreign := sorted(_OF_THE_PIPELINE & settings.keys())):
         raise SettingsError(f"{foreign[0]} is a matter of the pipeline object; set it there, or give its folder")
     quieten_libraries()
-    name = str(model) if is_path else _name_of(model)
-    directory = Path(out) if out is not None else Path("runs") / default_run_name(name)
+    name = fetched(str(model)) if is_path else _name_of(model)
+    directory = Path(fetched(str(out))) if out is not None else Path("runs") / default_run_name(name)
     given: dict[str, Any] = {
         "prompts": _as_file(prompts, directory, "prompts"),
         "reference": None if reference is None else _as_file(reference, directory, "reference"),
-        "train_images": None if train_images is None else Path(train_images),
+        "train_images": None if train_images is None else Path(fetched(str(train_images))),
         "out": directory,
     }
+    settings = {key: fetched(value) if isinstance(value, str) else value for key, value in settings.items()}
     if is_path:
         resolve_inputs(name, **given)
     with ExitStack() as stack:
@@ -94,11 +98,13 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
 def _as_file(texts: str | Path | Iterable[str], run: Path, name: str) -> str:
     """Return the path of a file of prompts; prompts themselves are written beside the run directory."""
     if isinstance(texts, str | Path):
-        return str(texts)
+        return fetched(str(texts))
     lines: Sequence[str] = list(texts)
     if not all(isinstance(line, str) for line in lines):
         raise SettingsError(f"{name} holds something other than texts; give a file or a list of str")
     path = run.with_name(f"{run.name}-{name}.jsonl")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "".join(f"{json.dumps({'prompt': line})}\n" for line in lines))
+    if in_store(path):
+        send(path)
     return str(path)

@@ -25,6 +25,7 @@ from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_inte
 from flashbulb.audit.run.quiet import quieten_libraries
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
+from flashbulb.reports.tables.stores import with_uris
 
 EXIT_UNTRUSTED, EXIT_INTERNAL = 3, 4
 
@@ -91,10 +92,17 @@ def _fail_by_kind(error: Exception) -> NoReturn:
     _fail("internal error; this is a bug in flashbulb, please report it with the traceback above", EXIT_INTERNAL)
 
 
+class _Formatter(logging.Formatter):
+    """Calls files of object stores by their URIs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return with_uris(super().format(record))
+
+
 def _set_up_logging(verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s", stream=sys.stderr, force=True
-    )
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, stream=sys.stderr, force=True)
+    for handler in logging.root.handlers:
+        handler.setFormatter(_Formatter("%(message)s"))
     logging.getLogger("flashbulb").setLevel(logging.DEBUG if verbose else logging.INFO)
     logging.getLogger("PIL").setLevel(logging.INFO)  # its debug messages repeat the metadata of untrusted images
     quieten_libraries("debug" if verbose else "error")

@@ -25,6 +25,8 @@ def load_replay(context: Any, run: Path, model: type[Settings]) -> Replay[Settin
         SettingsError: --out is missing or is `run` itself, or `run` is unfinished, damaged, newer than this version,
             of another command, or read its prompts from standard input.
     """
+    from flashbulb.audit.stores.fetching import fetch
+
     out, named = context.params["out"], command_line_parameters(context)
     if "out" not in named:
         raise SettingsError(f"--replay {run} needs a new run directory; give --out")
@@ -42,7 +44,9 @@ def load_replay(context: Any, run: Path, model: type[Settings]) -> Replay[Settin
     for param in context.command.params:
         if settings.get(param.name) == "-" and param.name not in overrides:
             raise SettingsError(f"{run} read standard input; give the same lines as --{option_name(param)} FILE")
-    return Replay(run, model.model_validate(chosen), identity, frozenset(overrides))
+    replayed = model.model_validate(chosen)
+    fetch(*vars(replayed).values())
+    return Replay(run, replayed, identity, frozenset(overrides))
 
 
 def _read(run: Path, model: type[Settings]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

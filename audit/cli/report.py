@@ -83,7 +83,7 @@ def report(
             raise
         today = today_in_utc()
         judged = judge(checked, limits, waived, None, new_only=False, today=today)
-        with output_errors(page), _held(run, page):
+        with output_errors(page), held_if_inside(run, page):
             write_report(page, run, checked, judged, PageOptions(redact_prompts, image_mode(images, blur)))
             if evidence:
                 write_annex(page.parent, run, checked, judged, stated, redact=redact_prompts, today=today)
@@ -97,6 +97,6 @@ def report(
             print_lines(str(path) for path in written)
 
 
-def _held(run: Path, page: Path) -> AbstractContextManager[None]:
-    """Hold the run while a page in it is written; a page elsewhere concerns nobody."""
-    return hold_directory(run) if page.parent.resolve() == run.resolve() else nullcontext()
+def held_if_inside(run: Path, file: Path) -> AbstractContextManager[None]:
+    """Hold the run while a file in it is written; a file elsewhere concerns nobody."""
+    return hold_directory(run) if file.parent.resolve() == run.resolve() else nullcontext()

@@ -10,6 +10,7 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.gate import RUN_HELP, untrusted_as_document
+from flashbulb.audit.cli.report import held_if_inside
 from flashbulb.audit.cli.shell.options import Json
 from flashbulb.audit.cli.shell.output import print_json, print_lines
 from flashbulb.audit.settings import SettingsError
@@ -70,7 +71,8 @@ def verify(
             )
         file = signature or run / SIGNATURE_FILE
         if sign is not None:
-            write_signature(file, seal.digest, sign)
+            with held_if_inside(run, file):
+                write_signature(file, seal.digest, sign)
         if key is not None:
             check_signature(file, seal.digest, key)
         _print(seal, file if sign or key else None, as_json=as_json)

@@ -22,6 +22,7 @@ from flashbulb.audit.prompts.formats import (
     parse_txt,
 )
 from flashbulb.audit.prompts.text_files import decode_text, gunzip, read_bytes, read_stream
+from flashbulb.reports.tables.stores import as_uri
 
 __all__ = ["Prompt", "PromptFileError", "PromptSet", "read_prompts"]
 
@@ -103,7 +104,7 @@ def read_prompts(path: str, text_column: str | None = None) -> PromptSet:
             column, sha256 = _read_file(path, text_column)
     except OSError as error:
         raise PromptFileError(f"{path}: {error.strerror or error}; give a readable prompt file") from error
-    return _prompt_set(column, sha256, source=_STDIN if path == "-" else path)
+    return _prompt_set(column, sha256, source=_STDIN if path == "-" else as_uri(path))
 
 
 def _prompt_set(column: TextColumn, sha256: str, source: str) -> PromptSet:
@@ -137,7 +138,7 @@ def _prompt(text: str, row: Row, n_duplicates: int) -> Prompt:
     except UnicodeEncodeError as error:
         half = ascii(text[error.start])
         raise PromptFileError(f"{where}: half a surrogate pair ({half}) is not a character; remove it") from error
-    return Prompt(prompt_id, text, row.source_file, row.source_row, n_duplicates)
+    return Prompt(prompt_id, text, as_uri(row.source_file), row.source_row, n_duplicates)
 
 
 def _read_stdin(text_column: str | None) -> tuple[TextColumn, str]:

@@ -25,6 +25,7 @@ from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
 from flashbulb.audit.training_images.reader import is_shown_alike
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
 from flashbulb.reports.tables.limits import TEMPLATE
+from flashbulb.reports.tables.stores import in_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +203,15 @@ class Climbing:
 
 
 def training_image_file(training: TrainingImages | None, nearest: Nearest | None, folder: Path) -> Path | None:
-    """Return a file of the nearest training image; one that no plain reader shows alike is written into `folder`."""
+    """Return a file of the nearest training image; one that no plain reader shows alike is written into `folder`.
+
+    So is one of an object store: its file in the cache is for this machine only, and the run is for all.
+    """
     if training is None or nearest is None:
         return None
     image = training.image(nearest.index)
-    if is_shown_alike(nearest.path, image):
+    if not in_store(nearest.path) and is_shown_alike(nearest.path, image):
         return nearest.path
     path = folder / f"training-{nearest.index}.png"
-    save_image(path, image, {"training_image": str(nearest.path)})
+    save_image(path, image, {"training_image": nearest.name})
     return path

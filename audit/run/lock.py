@@ -10,11 +10,12 @@ import os
 import socket
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
 
 from flashbulb.reports.tables.files import PART_SUFFIX, RunFileError
+from flashbulb.reports.tables.stores import as_uri, in_store
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +34,25 @@ def hold_directory(directory: Path) -> Iterator[None]:
     """Hold a directory for this process while the block runs, and let it write there; delete what killed writers left.
 
     The system releases the lock of a process that ends, however it ends; a leftover lock file holds nothing. New files
-    and folders give no rights that the directory itself does not give.
+    and folders give no rights that the directory itself does not give. A directory of an object store is claimed there,
+    too, and what the block writes is sent there.
 
     Raises:
         DirectoryHeldError: another process holds it.
+        StoreError: a process of another machine does, or the store cannot be used.
         OSError: it cannot be written.
     """
-    with _lock(directory), _as_private_as(directory):
+    with _lock(directory), _as_private_as(directory), _kept_in_store(directory):
         _delete_parts(directory)
         yield
+
+
+def _kept_in_store(directory: Path) -> AbstractContextManager[None]:
+    if not in_store(directory):
+        return nullcontext()
+    from flashbulb.audit.stores.sending import kept_in_store
+
+    return kept_in_store(directory)
 
 
 def check_free(directory: Path) -> None:
@@ -103,7 +114,7 @@ def _held(directory: Path) -> DirectoryHeldError:
         by = f"process {owner['process']} on {owner['host']} since {owner['since']}"
     except (OSError, ValueError, LookupError, TypeError):  # it has just begun
         by = "another flashbulb process"
-    return DirectoryHeldError(f"{directory} is held by {by}; wait until it ends, or choose another directory")
+    return DirectoryHeldError(f"{as_uri(directory)} is held by {by}; wait until it ends, or choose another directory")
 
 
 @contextmanager

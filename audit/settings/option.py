@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_serializer, field_validator
+
+from flashbulb.reports.tables.stores import as_uri, local_path
 
 Panel = Literal["Inputs", "Neurons", "Scores", "Search", "Images", "Ascents", "Judgement", "Machine", "Output"]
 PANELS: tuple[Panel, ...] = get_args(Panel)
@@ -46,6 +49,18 @@ class Settings(BaseModel):
     """Settings that belong together; a setting is a field, and one with an `Option` is on the command line as well."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # `--help` builds no validator
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _from_uri(cls, value: Any) -> Any:
+        """Take a URI of an object store as the path in the cache to which it is fetched."""
+        path = local_path(value) if isinstance(value, str | Path) else None
+        return value if path is None else str(path)
+
+    @field_serializer("*", mode="wrap", when_used="json")
+    def _as_uri(self, value: Any, serialize: SerializerFunctionWrapHandler) -> Any:
+        """Write a path in the cache as its URI, which is the same on every machine."""
+        return as_uri(value) if isinstance(value, str | Path) else serialize(value)
 
     @classmethod
     def options(cls) -> dict[str, Option]:

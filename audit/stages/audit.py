@@ -51,10 +51,16 @@ from flashbulb.audit.stages.session import (
     open_base,
     reload_session,
 )
+from flashbulb.audit.stores.fetching import fetch
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
 
 logger = logging.getLogger(__name__)
+
+_READ_BY_RECOVERY = (
+    *("model", "configs", "denoiser", "vae", "baseline_model", "train_images", "descriptor_weights"),
+    *("canaries", "policy", "waivers"),
+)
 
 
 class PromptSets(NamedTuple):
@@ -203,6 +209,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
     """
     with RunDirectory.reopen(directory) as run:
         watch, settings = Stopwatch(), restore_settings(run, changes)
+        fetch(*(getattr(settings, name) for name in _READ_BY_RECOVERY))
         check_training_images(settings)
         check_strategies(settings)
         recorded = open_recorded(directory, settings)

@@ -37,6 +37,7 @@ from flashbulb.reports.bounds.membership import guess_coins
 from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record
 from flashbulb.reports.tables.files import CANARIES_FOLDER, GUESSES_FILE, RECOVERY_DIRECTORY, write_json
 from flashbulb.reports.tables.schema import CANARIES_SCHEMA
+from flashbulb.reports.tables.stores import as_uri
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ def audit_canaries(
         },
         schema=CANARIES_SCHEMA,
     )
-    stated = PlantedCanaries(str(path), manifest.sha256, manifest.data.captions, manifest.delta, manifest.confidence)
+    stated = PlantedCanaries(as_uri(path), manifest.sha256, manifest.data.captions, manifest.delta, manifest.confidence)
     return AuditedCanaries(table, canary_record(table, stated), denoiser.evaluations - before)
 
 

@@ -23,6 +23,7 @@ from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
+from flashbulb.audit.stores.fetching import fetched
 from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import RunRecord, load_run
@@ -112,10 +113,10 @@ def _chosen(record: RunRecord, settings: LocalizeSettings) -> ChosenModel:
     """Return the model that the run audited; the run may be a stranger's."""
     saved = record.settings
     names = ("configs", "denoiser", "vae")
-    configs, denoiser, vae = (Path(str(saved[name])) if saved.get(name) else None for name in names)
+    configs, denoiser, vae = (Path(fetched(str(saved[name]))) if saved.get(name) else None for name in names)
     tokens, loras = (_files(record, name) for name in ("textual_inversion", "lora"))
     files = (configs, denoiser, vae, tokens, loras)
-    return ChosenModel(str(saved.get("model")), *files, settings.allow_pickle, settings.offload)
+    return ChosenModel(fetched(str(saved.get("model"))), *files, settings.allow_pickle, settings.offload)
 
 
 def _files(record: RunRecord, name: str) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ from flashbulb.audit.training_images.sources import MemberReader
 from flashbulb.audit.training_images.templates import template_match
 from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 from flashbulb.reports.tables.limits import TEMPLATE, VERBATIM
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.passed_over import PassedOver
 
 SHORTLIST = 32
@@ -78,6 +79,11 @@ class Nearest:
     kind: str | None = None
     box: Box | None = None
     copy_similarity: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Its path, or its URI in an object store."""
+        return as_uri(self.path)
 
     @property
     def similarity(self) -> float:

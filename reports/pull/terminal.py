@@ -9,6 +9,7 @@ from rich.text import Text
 
 from flashbulb.reports.pull.markdown import control_line
 from flashbulb.reports.pull.record import OUT, PULL_PAGE, PullRecord
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.text import visible_text
 
 MAX_LINES = 20
@@ -33,4 +34,4 @@ def print_pull(console: Console, record: PullRecord, rows: pa.Table, directory: 
     console.print(table)
     for warning in record.warnings:
         console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
-    console.print(Text(f"Read {visible_text(str(directory / PULL_PAGE), 1000)}"), soft_wrap=True)
+    console.print(Text(f"Read {visible_text(as_uri(directory / PULL_PAGE), 1000)}"), soft_wrap=True)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.ablation import ABLATION_PAGE, AblationRecord, PromptEffect
 from flashbulb.reports.views.text import visible_text
 
@@ -28,7 +29,7 @@ def print_ablation(console: Console, record: AblationRecord, effects: Sequence[P
         )
     console.print(table)
     console.print(_facts(record))
-    console.print(Text(f"Read {visible_text(str(directory / ABLATION_PAGE), 1000)}"), soft_wrap=True)
+    console.print(Text(f"Read {visible_text(as_uri(directory / ABLATION_PAGE), 1000)}"), soft_wrap=True)
 
 
 def _facts(record: AblationRecord) -> Table:

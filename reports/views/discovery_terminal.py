@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flashbulb.reports.tables.files import SUMMARY_FILE
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords
 from flashbulb.reports.views.text import visible_text
 
@@ -54,4 +55,4 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     console.print(table)
     for warning in discovery.warnings:
         console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
-    console.print(Text(f"Read {visible_text(str(directory / SUMMARY_FILE), 1000)}"), soft_wrap=True)
+    console.print(Text(f"Read {visible_text(as_uri(directory / SUMMARY_FILE), 1000)}"), soft_wrap=True)

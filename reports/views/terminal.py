@@ -21,6 +21,7 @@ from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.frame import frame_line
 from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
 from flashbulb.reports.views.listed_prompts import suspects_of
 from flashbulb.reports.views.site_names import short_site
@@ -78,7 +79,7 @@ def print_summary(
         console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
     for line in leaks:
         console.print(Text(line), soft_wrap=True)
-    console.print(Text(f"Read {visible_text(str(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
+    console.print(Text(f"Read {visible_text(as_uri(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
 
 
 def _print_canaries(console: Console, canaries: CanaryRecord) -> None:

@@ -39,7 +39,9 @@ from flashbulb.audit.cli.shell.layers import (
 from flashbulb.audit.cli.shell.settings_file import read_settings_file
 from flashbulb.audit.cli.shell.shortage import describe_shortage
 from flashbulb.audit.cli.shell.signals import InterruptedEarly, interrupt_code, interrupts_as_errors
+from flashbulb.audit.cli.shell.stored import fetch_stored_
 from flashbulb.audit.settings import SettingsError
+from flashbulb.reports.tables.stores import StoreError, with_uris
 from flashbulb.reports.views.text import visible_text
 
 logger = logging.getLogger(__name__)
@@ -78,6 +80,10 @@ class Command(TyperCommand):
         if origins := [f"{option} from {origin}" for option, origin in inherited_options(ctx)]:
             logger.info("settings: %s", ", ".join(origins))
         return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        fetch_stored_(ctx)
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         path = tuple(ctx.command_path.split()[1:])
@@ -138,7 +144,7 @@ class Root(Group):
         options |= {"prog_name": NAME, "standalone_mode": False}
         try:
             code = super().main(*args, **options)
-        except (_UsageError, SettingsError) as error:
+        except (_UsageError, SettingsError, StoreError) as error:
             code = EXIT_USAGE
             if line := _usage_line(error):  # empty if the help was shown because there are no arguments
                 print_error(line)
@@ -163,12 +169,12 @@ class CommandLine(typer.Typer):
 def print_error(message: str) -> None:
     """Print one line to stderr. Where that cannot be written, the exit code alone tells what happened."""
     with suppress(OSError):
-        typer.echo(f"{NAME}: {visible_text(' '.join(message.split()), _LONGEST_LINE)}", err=True)
+        typer.echo(f"{NAME}: {visible_text(' '.join(with_uris(message).split()), _LONGEST_LINE)}", err=True)
 
 
 def _usage_line(error: Any) -> str:
     """Return the message of a usage error, which names the option, variable or key that caused it."""
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | StoreError):
         return str(error)
     param, cause = getattr(error, "param", None), error.__cause__
     if param is not None and not error.message:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flashbulb.reports.tables.files import RUN_FILE
+from flashbulb.reports.tables.stores import with_uris
 
 _STYLES = {
     "pass": "bold green",
@@ -37,14 +38,14 @@ def print_lines(lines: Iterable[str]) -> None:
         return
     with _standard_output():
         console = Console(highlight=False)
-        for line in lines:
+        for line in map(with_uris, lines):
             console.print(Text(line, style=_STYLES.get(line.split(":")[0].split(" ")[0], "")), soft_wrap=True)
 
 
 def print_text(text: str) -> None:
     """Print text unchanged."""
     with _standard_output():
-        typer.echo(text)
+        typer.echo(with_uris(text))
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -60,7 +61,7 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    return with_uris(str(value)) if isinstance(value, str | Path) else value
 
 
 @contextmanager

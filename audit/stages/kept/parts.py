@@ -21,17 +21,19 @@ from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.adopted import link_whole
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE, set_folder
+from flashbulb.audit.stores.fetching import fetch
 from flashbulb.hooks import complete_shards
 from flashbulb.hooks.files import sealed, unsealed
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.stores import in_store
 
 logger = logging.getLogger(__name__)
 
 RANKS = "ranks"
 _RANKS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
 """Variables of torchrun and of srun: this process, all processes, this process on its machine."""
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LOOKS, _SECONDS_BETWEEN_LISTINGS = 0.5, 5.0
 
 
 def read_part(text: str) -> Part:
@@ -79,6 +81,7 @@ def wait_for_parts(out: Path, n_parts: int, timeout: float) -> None:
     """
     n_written, since = -1, time.monotonic()
     folders = [part_folder(out, Part(number, n_parts)) for number in range(1, n_parts + 1)]
+    fetch(shards_folder(out))
     while missing := [folder for folder in folders if not (folder / ACTIVATIONS / RECORDING_FILE).exists()]:
         n_now = sum(1 for folder in missing for _ in folder.rglob("part-*.json"))
         if n_now != n_written:
@@ -89,7 +92,8 @@ def wait_for_parts(out: Path, n_parts: int, timeout: float) -> None:
                 f"{missing[0]} and {len(missing) - 1} others of {n_parts} show no progress for {timeout:g} s; run the "
                 "same command again, which keeps what is recorded, or raise --worker-timeout"
             )
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        time.sleep(_SECONDS_BETWEEN_LISTINGS if in_store(out) else _SECONDS_BETWEEN_LOOKS)
+        fetch(shards_folder(out))
 
 
 class Parts(NamedTuple):
@@ -117,6 +121,7 @@ def find_parts(out: Path) -> Parts:
         DamagedFile: one is damaged.
     """
     folder = shards_folder(out)
+    fetch(folder)
     folders = [path.parent.parent for path in sorted(folder.glob(f"*-of-*/{ACTIVATIONS}/{RECORDING_FILE}"))]
     if not folders:
         raise RunDirectoryError(

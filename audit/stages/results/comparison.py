@@ -156,7 +156,7 @@ def _measure(
         {
             f"image_path_{side}": f"{folder}/{image_name(index)}",
             **across_seeds,
-            f"nearest_image_{side}": None if found is None else str(found.path),
+            f"nearest_image_{side}": None if found is None else found.name,
             f"similarity_{side}": None if found is None else found.similarity,
             f"kind_{side}": None if found is None else found.kind,
         }

@@ -36,6 +36,7 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.run_record import DISCOVERY, ModelIdentity
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, write_table
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.discovery import DiscoveryRecord, Finding, FindingWords, StopReason
 from flashbulb.reports.views.discovery_markdown import discovery_markdown
 from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding, print_words
@@ -76,7 +77,7 @@ def _finding(discovery: Discovery, number: int, words: FindingWords | None = Non
         outcome.verdict,
         outcome.confidence,
         discovery.evaluations,
-        None if outcome.nearest is None else str(outcome.nearest.path),
+        None if outcome.nearest is None else outcome.nearest.name,
         words,
     )
 
@@ -206,7 +207,7 @@ def _record(
         status=DISCOVERY,
         model=ModelIdentity(model_name(settings), session.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
-        inputs={"train_images": str(settings.train_images) if settings.train_images else None},
+        inputs={"train_images": as_uri(settings.train_images) if settings.train_images else None},
         budget=settings.budget,
         evaluations=dict(state.spent),
         n_rounds=state.n_rounds,

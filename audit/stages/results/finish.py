@@ -58,6 +58,7 @@ from flashbulb.reports.tables.schema import (
     write_table,
 )
 from flashbulb.reports.tables.seal import seal_of
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.tables.verdict import Verdict
 from flashbulb.reports.views.markdown import summary_markdown
 from flashbulb.reports.views.terminal import SummaryConsole, print_summary
@@ -98,7 +99,7 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         write_outputs(audit_outputs(run.path), Judgement(named, checked, settings.show_prompts))
         write_report(run.path / REPORT_FILE, run.path, checked, report, page_options)
         run.update(**asdict(finished))
-    lines = (*leak_lines(named.leaks), *step_lines(named.steps, str(run.path)))
+    lines = (*leak_lines(named.leaks), *step_lines(named.steps, as_uri(run.path)))
     print_summary(SummaryConsole(), finished, run.path, tables.scores, tables.spikes, tables.recoveries, lines)
     return report.verdict
 
@@ -109,15 +110,15 @@ def _training_source(results: Results) -> dict[str, Any] | None:
     if source is None:
         return None
     if training is None:
-        return {"source": str(source), "n_images": None, "sha256": None}
+        return {"source": as_uri(source), "n_images": None, "sha256": None}
     nearest = (memory.outcome.nearest for recovered in results.recovered for memory in recovered.memories)
     copied = {near.index: near for near in nearest if near is not None and near.kind is not None}
     return {
-        "source": str(source),
+        "source": as_uri(source),
         "n_images": len(training),
         "sha256": training.sha256,
         "copied": {
-            str(near.path): {"file": training.label(index), "near_duplicates": training.near_duplicates(index)}
+            near.name: {"file": training.label(index), "near_duplicates": training.near_duplicates(index)}
             for index, near in copied.items()
         },
     }

@@ -98,7 +98,7 @@ def _table(samples: Sequence[OrdinarySample], compared_with: ComparedWith, *, ha
                 "source_file": prompt.source_file,
                 "source_row": prompt.source_row,
                 "image_path": f"{IMAGES_DIRECTORY}/{prompt.prompt_id}/{image_name(0)}" if has_images else None,
-                "nearest_image": None if nearest is None else str(nearest.path),
+                "nearest_image": None if nearest is None else nearest.name,
                 "similarity": None if nearest is None else nearest.similarity,
                 "kind": kind,
                 "finding_id": sample.finding_id,

@@ -29,6 +29,7 @@ from flashbulb.reports.pull.terminal import print_pull
 from flashbulb.reports.tables.files import EVIDENCE_FILE, IMAGES_DIRECTORY, SCHEMA_VERSION, sha256_of, write_text
 from flashbulb.reports.tables.run_record import PULL, ModelIdentity
 from flashbulb.reports.tables.schema import write_table
+from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.passed_over import passed_over_warnings
 
 
@@ -107,7 +108,7 @@ def _rows(
         pulled, score = given.pulled.get(i), given.score(i, session.settings.min_copies)
         row: dict[str, Any] = {
             "image_id": given.keys[i],
-            "path": str(given.training.paths[i]),
+            "path": as_uri(given.training.paths[i]),
             "is_control": is_control,
             "rank": rank,
             "familiarity": float(given.familiarity[i]),
@@ -174,8 +175,8 @@ def _record(session: PullSession, threshold: Threshold, rows: Sequence[Mapping[s
         model=ModelIdentity(model_name(settings), session.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
         inputs={
-            "source": str(settings.source),
-            "controls": str(settings.controls) if settings.controls else None,
+            "source": as_uri(settings.source),
+            "controls": as_uri(settings.controls) if settings.controls else None,
         },
         threshold=threshold.value,
         is_shown=threshold.is_shown,

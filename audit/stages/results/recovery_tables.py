@@ -85,7 +85,7 @@ def recovery_row(outcome: Outcome) -> dict[str, object]:
         "seed_agreement": outcome.agreement,
         "verdict": outcome.verdict,
         "confidence": outcome.confidence,
-        "nearest_image": None if nearest is None else str(nearest.path),
+        "nearest_image": None if nearest is None else nearest.name,
         "similarity": None if nearest is None else nearest.similarity,
         "kind": outcome.kind,
     }

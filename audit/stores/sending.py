@@ -1,0 +1,174 @@
+"""Hold a run in a store while it is worked on in the cache, and send there every file that is complete."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from flashbulb.audit.stores.claims import Claim, TakenOverError
+from flashbulb.audit.stores.fetching import complete
+from flashbulb.audit.stores.store import Store, open_store
+from flashbulb.audit.stores.transfer import (
+    FileState,
+    delete_object,
+    in_parallel,
+    is_same,
+    state_of,
+    upload,
+)
+from flashbulb.reports.tables.files import PART_SUFFIX, RUN_FILE
+from flashbulb.reports.tables.stores import CLAIMS_FOLDER, StoreError, as_uri, in_store
+
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SECONDS_BETWEEN_RENEWALS = 10.0
+_LOCK_FILE, _JSON = ".lock", ".json"
+
+
+@contextmanager
+def kept_in_store(folder: Path) -> Iterator[None]:
+    """Send what the block writes into a folder to its store, if the folder lies in the cache of one.
+
+    The caller holds the folder on this machine. What others wrote into the store since is fetched before.
+
+    Raises:
+        StoreError: another machine holds the run, or the store cannot be read or written.
+    """
+    if not in_store(folder):
+        yield
+        return
+    uri = as_uri(folder)
+    store = open_store(uri)
+    claim = Claim(store, uri)
+    claim.wait_for_others()
+    objects = complete(store, folder, is_newer=claim.was_last)
+    claim.hold()
+    sender = _Sender(store, folder, claim)
+    sender.sent |= {n: s for n, s in sender.look().items() if n in objects and is_same(folder / n, objects[n])}
+    sender.start()
+    try:
+        yield
+    except BaseException:
+        with suppress(StoreError):
+            sender.finish()
+        raise
+    sender.finish()
+
+
+def send(file: Path) -> None:
+    """Send a file of the cache that belongs to no run.
+
+    Raises:
+        StoreError: the store does not take it.
+    """
+    upload(open_store(as_uri(file)), file, as_uri(file), state_of(file.stat()))
+
+
+class _Sender:
+    """Sends the files of a folder from a thread of its own.
+
+    Files that name others, which are the JSON files, are sent after these, and run.json is sent last. So what is in
+    the store at any time is what a process leaves that is killed: a shard without its manifest is no shard.
+
+    Args:
+        sent: files that the store holds, in the state in which it does.
+    """
+
+    def __init__(self, store: Store, folder: Path, claim: Claim) -> None:
+        self._store, self._folder, self._claim, self._uri = store, folder, claim, as_uri(folder)
+        self.sent: dict[str, FileState] = {}
+        self._seen: set[str] = set()
+        self._renewed, self._is_failing = time.monotonic(), False
+        self._lost: StoreError | None = None
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"send to {self._uri}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Send what is left, and give the run free.
+
+        Raises:
+            StoreError: the store does not take it, or another process has taken the run over.
+        """
+        self._ends.set()
+        self._thread.join()
+        if self._lost is not None:
+            raise self._lost
+        try:
+            while self._send():
+                pass
+            self._claim.release()
+        except StoreError as error:
+            logger.warning("%s; nothing is lost, all results are in %r", error, str(self._folder))
+            raise
+
+    def _run(self) -> None:
+        pause = _SECONDS_BETWEEN_LOOKS
+        while self._lost is None and not self._ends.wait(pause):
+            started = time.monotonic()
+            try:
+                self._send()
+                self._renew()
+                self._is_failing = False
+            except StoreError as error:
+                if not self._is_failing:
+                    logger.warning("%s; the run goes on here, and is sent when the store answers again", error)
+                self._is_failing = True
+            pause = max(_SECONDS_BETWEEN_LOOKS, time.monotonic() - started)  # spare large folders
+
+    def _renew(self) -> None:
+        if time.monotonic() - self._renewed < _SECONDS_BETWEEN_RENEWALS:
+            return
+        self._renewed = time.monotonic()
+        try:
+            self._claim.renew()
+        except TakenOverError as error:
+            logger.error("%s", error)
+            self._lost = error
+
+    def look(self) -> dict[str, FileState]:
+        """Return the state of every file. Files that name others come first, so that all these are seen as well."""
+        found = dict(_files(self._folder, is_json=True)) | dict(_files(self._folder, is_json=False))
+        self._seen |= found.keys()
+        return found
+
+    def _send(self) -> bool:
+        """Delete in the store what was deleted here, and send what is new or another; return whether any was."""
+        now = self.look()
+        gone = self._seen - now.keys()
+        in_parallel(self._delete, gone)
+        changed = [name for name, state in now.items() if self.sent.get(name) != state]
+        in_parallel(lambda name: self._send_file(name, now[name]), [n for n in changed if not n.endswith(_JSON)])
+        for name in sorted((n for n in changed if n.endswith(_JSON)), key=lambda name: name == RUN_FILE):
+            self._send_file(name, now[name])
+        return bool(gone or changed)
+
+    def _delete(self, name: str) -> None:
+        delete_object(self._store, f"{self._uri}/{name}")
+        self._seen.discard(name)
+        self.sent.pop(name, None)
+
+    def _send_file(self, name: str, state: FileState) -> None:
+        """Send a file, unless another has taken its place: that is sent later, after what it may name."""
+        with suppress(FileNotFoundError):
+            sent = upload(self._store, self._folder / name, f"{self._uri}/{name}", state)
+            if sent is not None:
+                self.sent[name] = sent
+
+
+def _files(folder: Path, *, is_json: bool) -> Iterator[tuple[str, FileState]]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != CLAIMS_FOLDER]
+        for name in names:
+            if name.endswith(_JSON) == is_json and name != _LOCK_FILE and not name.endswith(PART_SUFFIX):
+                path = Path(place, name)
+                with suppress(FileNotFoundError):
+                    yield path.relative_to(folder).as_posix(), state_of(path.stat())
