@@ -12,6 +12,7 @@ OPTIONS = $${MODEL:+--model "$$MODEL"} $${PROMPTS:+--prompts "$$PROMPTS"} \
 	$${REFERENCE:+--reference "$$REFERENCE"} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
 	$${OUT:+--out "$$OUT"} $(ARGS)
 AUDIT = $(if $(MODEL)$(PROMPTS)$(REFERENCE),audit,demo)
+EMBEDDED := audit/planted/embedded
 DEMO_NOTE = [ $(AUDIT) = audit ] || echo "No MODEL given: audits the embedded model (flashbulb demo)." >&2
 
 # GNU make answers 2 for every failed recipe but one: under -q ("question") a `+` recipe's status 1 stays 1.
@@ -49,9 +50,13 @@ gate: ## the same audit, its finished stages kept, with the verdict as exit code
 	$(DEMO_NOTE); code=0; $(FLASHBULB) $(AUDIT) --gate $(OPTIONS) || code=$$?; \
 	echo "flashbulb: gate exit code $$code"; exit $$code
 
-discover: $(INSTALLED) ## search MODEL= for memorized images without captions, BUDGET= denoiser evaluations
-	@$(FLASHBULB) discover --budget $${BUDGET:-20000} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
-	$${OUT:+--out "$$OUT"} $(ARGS) $${MODEL:+"$$MODEL"}
+discover: $(INSTALLED) ## search MODEL= without captions, BUDGET= denoiser evaluations; without MODEL, the embedded model
+	@if [ -z "$$MODEL" ]; then \
+		echo "No MODEL given: searches the embedded model (flashbulb demo)." >&2; \
+		MODEL=$(EMBEDDED)/model; : "$${TRAIN_IMAGES:=$(EMBEDDED)/pictures}" "$${OUT:=runs/embedded-discovery}"; \
+	fi; \
+	$(FLASHBULB) discover --budget $${BUDGET:-20000} $${TRAIN_IMAGES:+--train-images "$$TRAIN_IMAGES"} \
+	$${OUT:+--out "$$OUT"} $(ARGS) "$$MODEL"
 
 test: $(INSTALLED) ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile

@@ -54,6 +54,16 @@ def test_without_a_model_the_demo_runs_and_says_so(installed: Path, goal: str, a
     assert done.stderr == "No MODEL given: audits the embedded model (flashbulb demo).\n"
 
 
+def test_a_discovery_without_a_model_searches_the_embedded_one_and_says_so(installed: Path) -> None:
+    done = make(installed, "discover", "BUDGET=9")
+    embedded = "audit/planted/embedded"
+    given = f"[--train-images][{embedded}/pictures][--out][runs/embedded-discovery][{embedded}/model]"
+    assert done.stdout == f"[discover][--budget][9]{given}\n"
+    assert done.stderr == "No MODEL given: searches the embedded model (flashbulb demo).\n"
+    assert (ROOT / embedded / "model" / "model_index.json").is_file()
+    assert make(installed, "discover", "MODEL=a model").stdout == "[discover][--budget][20000][a model]\n"
+
+
 def test_prompts_without_a_model_are_left_for_flashbulb_to_refuse(installed: Path) -> None:
     assert make(installed, "audit", "PROMPTS=p").stdout == "[audit][--prompts][p]\n"
 

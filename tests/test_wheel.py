@@ -172,11 +172,11 @@ def test_a_bare_installation_judges_audits(bare: Environment, tmp_path: Path) ->
     assert bare.run("show", run, "p0", cwd=tmp_path).returncode == 0
 
 
-@pytest.mark.parametrize("command", ["sites", "demo", "detectors"])
+@pytest.mark.parametrize("command", ["sites model", "demo", "detectors"])
 def test_a_command_that_lacks_its_extra_says_which_one_to_install(
     bare: Environment, tmp_path: Path, command: str
 ) -> None:
-    answer = bare.run(command, cwd=tmp_path)
+    answer = bare.run(*command.split(), cwd=tmp_path)
     assert answer.returncode == 2, answer.stderr
     assert answer.stderr.count("\n") == 1
     assert "pip install 'flashbulb[audit]'" in answer.stderr
@@ -189,7 +189,8 @@ def test_a_complete_installation_audits_whatever_the_user_calls_their_files(
     """A user's own `audit`, `hooks` or `reports` is never taken for ours."""
     for name in FOLDERS:
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger was imported')\n", encoding="utf-8")
-    listed = complete.run("sites", cwd=tmp_path)
+    (model,) = complete.folder.glob("lib/python*/site-packages/flashbulb/audit/planted/embedded/model")
+    listed = complete.run("sites", model, cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert "feed_forward" in listed.stdout
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.py" for name in FOLDERS}

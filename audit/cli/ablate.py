@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.shell.options import Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, run_document
-from flashbulb.audit.settings import AblateSettings, SettingsError, embedded_model
+from flashbulb.audit.settings import AblateSettings, SettingsError, given_model
 
 
 @app.command()
@@ -46,8 +46,9 @@ def _build_settings(options: Mapping[str, Any]) -> AblateSettings:
     """Build settings from options, which have the names of the fields. Missing options keep the defaults.
 
     Raises:
-        SettingsError: a prompt is blank or not UTF-8.
+        SettingsError: no model is given, or a prompt is blank or not UTF-8.
     """
+    model = given_model(options["model"], "ablate")
     if not all(prompt.strip() for prompt in options["prompt"]):
         raise SettingsError(
             "--prompt is blank; give a prompt with words in it, because no neuron responds to the empty prompt"
@@ -56,5 +57,4 @@ def _build_settings(options: Mapping[str, Any]) -> AblateSettings:
         "".join(options["prompt"]).encode()
     except UnicodeEncodeError as error:  # the shell passed bytes that it could not decode
         raise SettingsError("--prompt is not UTF-8; type it in the encoding of the terminal") from error
-    chosen = chosen_settings(options, AblateSettings)
-    return AblateSettings.model_validate({**chosen, "model": chosen.get("model") or embedded_model()})
+    return AblateSettings.model_validate({**chosen_settings(options, AblateSettings), "model": model})

@@ -13,13 +13,12 @@ from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.replay import load_replay
 from flashbulb.audit.cli.shell.options import Force, Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_text, run_document
-from flashbulb.audit.planted.paths import IMAGES
 from flashbulb.audit.settings import (
     DiscoverSettings,
     SettingsError,
     TrainingImageSettings,
     default_run_name,
-    embedded_model,
+    given_model,
 )
 from flashbulb.reports.views.passed_over import passed_over_line
 from flashbulb.reports.views.text import visible_text
@@ -66,13 +65,13 @@ def discover(
 
 
 def _build_settings(options: Mapping[str, Any]) -> DiscoverSettings:
-    """Build settings from options, which have the names of the fields. Missing options keep the defaults."""
-    model = options["model"]
-    defaults = {
-        "model": embedded_model() if model is None else model,
-        "train_images": IMAGES if model is None else None,
-        "out": Path("runs") / f"{default_run_name(model)}-discovery",
-    }
+    """Build settings from options, which have the names of the fields. Missing options keep the defaults.
+
+    Raises:
+        SettingsError: no model is given.
+    """
+    model = given_model(options["model"], "discover")
+    defaults = {"train_images": None, "out": Path("runs") / f"{default_run_name(model)}-discovery"}
     return DiscoverSettings.model_validate({**defaults, **chosen_settings(options, DiscoverSettings)})
 
 

@@ -5,7 +5,6 @@ Parquet readers are imported inside the commands, so that `--help` stays fast.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,8 +17,9 @@ from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.shell.command import CommandLine, Group
 from flashbulb.audit.cli.shell.options import Json, format_options, help_of, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import print_json, print_lines
+from flashbulb.audit.cli.shell.runs import load_run_to_judge, refuse_same_run
 from flashbulb.audit.settings import SettingsError, VerdictSettings
-from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
+from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.views.text import visible_text
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def gate(
             raise SettingsError("--show-prompts and --redact-prompts exclude each other; give one of them")
         limits, waived = read_policy(policy), read_waivers(waivers)
         outputs = requested_outputs(options)
-        _check_baseline(run, baseline, new_only)
+        if new_only and baseline is None:
+            raise SettingsError("--new-only needs --baseline, the run directory of an older audit")
+        refuse_same_run(run, baseline)
         check_output_paths(
             outputs, [path for path in (policy, waivers) if path], [path for path in (run, baseline) if path]
         )
@@ -230,25 +232,3 @@ def untrusted_as_document(as_json: bool) -> Iterator[None]:
 
             print_json(untrusted_document(str(error)))
         raise
-
-
-def load_run_to_judge(directory: Path) -> CheckedRun:
-    """Load and check a finished run. Imports the Parquet reader."""
-    from flashbulb.reports.checks.run import load_checked
-
-    return load_checked(directory)
-
-
-def _check_baseline(run: Path, baseline: Path | None, new_only: bool) -> None:
-    if new_only and baseline is None:
-        raise SettingsError("--new-only needs --baseline, the run directory of an older audit")
-    if baseline is not None and _is_same_run(baseline, run):
-        raise SettingsError(f"--baseline {baseline} is the run itself; give the run directory of an older audit")
-
-
-def _is_same_run(first: Path, second: Path) -> bool:
-    """Return whether two paths lead to the same directory, or through links to the same run.json."""
-    if first.resolve() == second.resolve():
-        return True
-    records = first / RUN_FILE, second / RUN_FILE
-    return all(map(os.path.isfile, records)) and records[0].samefile(records[1])

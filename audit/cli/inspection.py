@@ -13,7 +13,7 @@ from rich.console import Console
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.shell.options import Json, options_of, takes
 from flashbulb.audit.cli.shell.output import print_json, print_text
-from flashbulb.audit.settings import ADDED, DiscoverSettings, embedded_model
+from flashbulb.audit.settings import ADDED, DiscoverSettings, given_model
 
 
 @app.command()
@@ -78,12 +78,12 @@ def sites(*, as_json: Json = False, **options: Any) -> None:
     Example: flashbulb sites ./my-pipeline
     """
     with errors_as_lines():
+        chosen = given_model(options["model"], "sites")
         from flashbulb.audit.additions.chosen import ChosenModel
         from flashbulb.audit.additions.sites import list_sites
         from flashbulb.reports.views.audit_plan import offer_line
         from flashbulb.reports.views.terminal import print_sites
 
-        chosen = options["model"] or embedded_model()
         tokens, loras = (tuple(options[name] or ()) for name in ("textual_inversion", "lora"))
         files = (options["configs"], options["denoiser"], options["vae"], tokens, loras)
         found = list_sites(ChosenModel(chosen, *files, options["allow_pickle"]))

@@ -12,8 +12,7 @@ from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.replay import load_replay
 from flashbulb.audit.cli.shell.options import Force, Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, run_document
-from flashbulb.audit.planted.paths import IMAGES
-from flashbulb.audit.settings import PullSettings, SettingsError, default_run_name, embedded_model
+from flashbulb.audit.settings import PullSettings, SettingsError, default_run_name, given_model
 
 
 @app.command()
@@ -63,14 +62,10 @@ def _build_settings(options: Mapping[str, Any]) -> PullSettings:
     """Build settings from options, which have the names of the fields. Missing options keep the defaults.
 
     Raises:
-        SettingsError: a model is given without images.
+        SettingsError: no model or no images are given.
     """
-    model = options["model"]
-    if model is not None and options["source"] is None:
+    model = given_model(options["model"], "pull")
+    if options["source"] is None:
         raise SettingsError("SOURCE is missing; give the images to pull at: flashbulb pull MODEL SOURCE")
-    defaults = {
-        "model": embedded_model() if model is None else model,
-        "source": IMAGES,
-        "out": Path("runs") / f"{default_run_name(model)}-pull",
-    }
+    defaults = {"out": Path("runs") / f"{default_run_name(model)}-pull"}
     return PullSettings.model_validate({**defaults, **chosen_settings(options, PullSettings)})

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.gate import RUN_HELP, load_run_to_judge
+from flashbulb.audit.cli.gate import RUN_HELP
 from flashbulb.audit.cli.shell.options import Json, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import print_json, print_lines
+from flashbulb.audit.cli.shell.runs import load_run_to_judge, refuse_same_run
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.settings import SettingsError, VerdictSettings
 from flashbulb.reports.tables.files import REPORT_FILE, RunIncompleteError
@@ -23,6 +24,9 @@ def report(
     run: Annotated[Path, typer.Argument(help=RUN_HELP)],
     out: Annotated[Path | None, in_panel("Output", "File to write; by default RUN/report.html.")] = None,
     *,
+    baseline: Annotated[
+        Path | None, in_panel("Judgement", "Run directory of an older audit; the page marks what is new since then.")
+    ] = None,
     redact_prompts: Annotated[
         bool, in_panel("Output", "Name prompts by file and row, and leave out links to files.")
     ] = False,
@@ -46,10 +50,11 @@ def report(
     `--evidence` also writes an annex to hand to a data-protection officer or a regulator, without images: what was
     extractable by which attacks, what was not tried, controls, limits, hashes, and how to check them.
 
-    Reads RUN, a finished audit, and the given policy, waivers and context. Writes RUN/report.html or --out, and with
-    `--evidence` the annex into the same folder.
+    Reads RUN, a finished audit, and the given policy, waivers, baseline and context. Writes RUN/report.html or --out,
+    and with `--evidence` the annex into the same folder.
 
     Example: flashbulb report runs/mine
+    Example: flashbulb report runs/new --baseline runs/old
     Example: flashbulb report runs/mine --redact-prompts --blur --out for-outside.html
     Example: flashbulb report runs/mine --evidence --context release.toml
 
@@ -74,6 +79,8 @@ def report(
         written = (page, *(annex_paths(page.parent) if evidence else ()))
         if page.suffix not in (".html", ".htm"):
             raise SettingsError(f"--out {page} should end in .html, so that a browser opens it")
+        refuse_same_run(run, baseline)
+        older = load_run_to_judge(baseline) if baseline else None
         try:
             checked = load_run_to_judge(run)
         except RunIncompleteError:
@@ -82,7 +89,7 @@ def report(
                     path.unlink(missing_ok=True)  # an earlier report would contradict the error
             raise
         today = today_in_utc()
-        judged = judge(checked, limits, waived, None, new_only=False, today=today)
+        judged = judge(checked, limits, waived, older, new_only=False, today=today)
         with output_errors(page), held_if_inside(run, page):
             write_report(page, run, checked, judged, PageOptions(redact_prompts, image_mode(images, blur)))
             if evidence:

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.gate import load_run_to_judge
 from flashbulb.audit.cli.shell.options import Json
 from flashbulb.audit.cli.shell.output import print_json, print_lines
+from flashbulb.audit.cli.shell.runs import load_run_to_judge
 from flashbulb.reports.tables.run_record import COMPLETE
 
 

@@ -19,7 +19,7 @@ from flashbulb.audit.settings.discover import DiscoverSettings
 from flashbulb.audit.settings.inputs import (
     default_run_name,
     demo_inputs,
-    embedded_model,
+    given_model,
     refuse_missing_model,
     resolve_inputs,
 )
@@ -78,7 +78,7 @@ __all__ = [
     "default_strategies",
     "demo_inputs",
     "detector_names",
-    "embedded_model",
+    "given_model",
     "refuse_missing_model",
     "resolve_inputs",
 ]

@@ -20,6 +20,20 @@ def embedded_model() -> str:
     return str(MODEL)
 
 
+def given_model(model: str | None, command: str) -> str:
+    """Return the argument MODEL of a command.
+
+    Raises:
+        SettingsError: the user gave none.
+    """
+    if model is None:
+        raise SettingsError(
+            f"MODEL is missing; give a pipeline folder or hub id: flashbulb {command} MODEL. The embedded model of "
+            f"`flashbulb demo` is {MODEL}"
+        )
+    return model
+
+
 def refuse_missing_model(model: str) -> None:
     """Refuse a path at which nothing lies; a hub id is owner/name.
 

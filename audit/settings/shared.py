@@ -14,9 +14,7 @@ AscentSiteKind = Literal["feed_forward", "cross_out"]
 Replacement = Literal["unconditional", "mean", "zero"]
 DescriptorName = Literal["sscd-disc-large", "sscd-disc-mixup", "dinov2"]
 
-Model = Annotated[
-    str, Field(description="Pipeline folder, hub id, or single .safetensors file; by default the embedded model.")
-]
+Model = Annotated[str, Field(description="Pipeline folder, hub id, or single .safetensors file.")]
 Configs = Annotated[
     Path | None,
     Field(

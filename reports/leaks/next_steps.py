@@ -68,7 +68,7 @@ def _after_leaks(leaks: Sequence[LeakedImage], has_training_images: bool) -> Ite
     if n_known:
         yield Step(
             f"Drop or deduplicate {count_text(n_known, 'training image')}: RUN/{REMOVAL_FILE} lists "
-            f"{'it' if n_known == 1 else 'them'} with caption rows, near-duplicates and p."
+            f"{'its path' if n_known == 1 else 'their paths'}, caption rows, near-duplicates and p."
         )
     if n_other and has_training_images:
         yield Step(
@@ -81,7 +81,8 @@ def _after_leaks(leaks: Sequence[LeakedImage], has_training_images: bool) -> Ite
             (f"flashbulb audit --replay {RUN} --train-images FOLDER --out {RUN}-traced",),
         )
     yield Step(
-        "Retrain, audit the new model in the same way, and compare: what is gone is listed as fixed.",
+        "Retrain, audit the new model in the same way, and compare: an image that is gone is listed as fixed, or as "
+        "better if its prompt is still flagged.",
         (
             f"flashbulb audit --replay {RUN} --model NEW_MODEL --out {RUN}-retrained",
             f"flashbulb diff {RUN} {RUN}-retrained",

@@ -43,14 +43,14 @@ class Card:
     A prompt that gives several images stands on the card of each.
 
     Args:
-        number: of its worst finding, by which `flashbulb show` knows it.
+        numbers: of all its findings, by which `flashbulb show` knows them; the worst first.
         standings, changes: of all its findings.
         thumb: a small image as a data URI; None if none may be shown.
         facts: the four that matter most; `details` are the others.
     """
 
     anchor: str
-    number: int
+    numbers: tuple[int, ...]
     title: str
     judged: JudgedFinding
     standings: tuple[str, ...]
@@ -154,7 +154,7 @@ def _anchor(worst: _Shown) -> str:
 def _card(
     group: Sequence[_Shown], source: CardSource, labels: Labels, mode: ImageMode, *, is_illustrated: bool
 ) -> Card:
-    number, worst, image = group[0]
+    _, worst, image = group[0]
     finding = worst.finding
     attempts = _attempts(finding, source)
     best = next((row for row in attempts if row["finding_id"] is not None), attempts[-1] if attempts else None)
@@ -165,7 +165,7 @@ def _card(
     groups = image_groups(finding, best, source.directory, source.train_images, labels, shown_as)
     return Card(
         anchor=_anchor(group[0]),
-        number=number,
+        numbers=tuple(shown.number for shown in group),
         title=card_title(image.verdict if image else finding.verdict, best, labels),
         judged=worst,
         standings=tuple(sorted({shown.judged.standing for shown in group})),

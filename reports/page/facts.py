@@ -1,6 +1,7 @@
 """The page's key figures, its limits and its method, in plain sentences with the numbers of the run."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -8,6 +9,8 @@ from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
+from flashbulb.reports.gate.diff import CHANGES
+from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.tables.frame import Frame, bounded_prompts, frame_sentence
@@ -38,6 +41,18 @@ class Fact(NamedTuple):
 
 
 _UNKNOWN = "–"
+
+
+def since_baseline(report: GateReport, run: str) -> str:
+    """Return how many findings changed since the baseline, or how to compare with one.
+
+    Args:
+        run: name of the run directory.
+    """
+    counted = Counter(judged.change for judged in report.listed if judged.change is not None)
+    if not counted:
+        return f"Not compared with an earlier audit: flashbulb report {run} --baseline EARLIER_RUN marks what is new."
+    return f"Since the baseline: {', '.join(f'{counted[name]} {name}' for name in CHANGES if counted[name])}."
 
 
 def key_facts(run: CheckedRun) -> tuple[Fact, ...]:

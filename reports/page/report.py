@@ -8,6 +8,7 @@ from markupsafe import Markup
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
+from flashbulb.reports.leaks.next_steps import RUN
 from flashbulb.reports.page.cards import (
     MAX_CARDS,
     MAX_ILLUSTRATED,
@@ -16,7 +17,7 @@ from flashbulb.reports.page.cards import (
     card_source,
     image_anchors,
 )
-from flashbulb.reports.page.facts import command_line, key_facts, limit_sentences, method_sentences
+from flashbulb.reports.page.facts import command_line, key_facts, limit_sentences, method_sentences, since_baseline
 from flashbulb.reports.page.figures import collect_profiles, draw_figures, draw_profiles
 from flashbulb.reports.page.glossary import GLOSSARY, term_anchor
 from flashbulb.reports.page.labels import Labels
@@ -78,7 +79,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     findings = [judged.finding for judged in report.judged]
     figures = draw_figures(run.record, tables.scores, rows, profiles, labels)
     cards = build_cards(report.judged, source, labels, options.images)
-    script, style = read_template("report.js"), page_style()
+    script, style = read_template("findings.js") + read_template("prompts.js"), page_style()
     environment = template_environment()
     environment.filters["standing"] = _STANDINGS.__getitem__
     return environment.get_template("report.html.j2").render(
@@ -103,6 +104,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         standings=sorted({name for card in cards for name in card.standings}, key=[*_STANDINGS].index),
         verdicts=list(dict.fromkeys(card.verdict for card in cards)),
         changes=sorted({name for card in cards for name in card.changes}),
+        since_baseline=since_baseline(report, labels.setting(RUN if labels.redact else report.run_name)),
         n_with_image=sum(finding.image is not None for finding in findings),
         n_images=len(distinct_images(findings, "confirmed") | distinct_images(findings, "likely")),
         max_cards=MAX_CARDS,

@@ -1,14 +1,18 @@
 """The page of `flashbulb index-runs`: many audits in one table, each with its verdict and what changed before it."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import NamedTuple
 from urllib.parse import quote
 
 from markupsafe import Markup
 
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.run import CheckedRun, load_checked
+from flashbulb.reports.drawings.trend import TrendPoint, trend_curve
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.template import csp_hash, page_style, template_environment
 from flashbulb.reports.tables.files import REPORT_FILE, RUN_FILE, RunFileError, write_text
@@ -32,6 +36,14 @@ class RunRow:
     trend: str
 
 
+class Trend(NamedTuple):
+    """The curve over the runs of one prompt file, as SVG, and the name of the file."""
+
+    prompts: str
+    n_runs: int
+    svg: Markup
+
+
 def write_runs_page(path: Path, directory: Path) -> int:
     """Write the page of every audit in `directory`, completely or not at all, and return how many there are.
 
@@ -41,8 +53,9 @@ def write_runs_page(path: Path, directory: Path) -> int:
     folders = sorted(file.parent for file in directory.glob(f"*/{RUN_FILE}"))
     if not folders:
         raise RunFileError(f"{directory} holds no run directory; give the folder that --out directories lie in")
-    rows = run_rows({folder: _checked(folder) for folder in folders}, path)
-    write_text(path, runs_html(rows))
+    runs = {folder: _checked(folder) for folder in folders}
+    rows = run_rows(runs, path)
+    write_text(path, runs_html(rows, run_trends(runs)))
     return len(rows)
 
 
@@ -55,8 +68,7 @@ def run_rows(runs: Mapping[Path, CheckedRun | str], page: Path) -> list[RunRow]:
         runs: by directory; a run that cannot be read is the reason.
         page: the file that links are relative to.
     """
-    checked = {folder: run for folder, run in runs.items() if not isinstance(run, str)}
-    ordered = sorted(checked.items(), key=lambda item: (item[1].record.finished or "", item[0].name))
+    ordered = _in_order(runs)
     earlier: dict[object, CheckedRun] = {}
     rows = []
     for folder, run in ordered:
@@ -67,12 +79,42 @@ def run_rows(runs: Mapping[Path, CheckedRun | str], page: Path) -> list[RunRow]:
     return [*reversed(rows), *unread]
 
 
-def runs_html(rows: Sequence[RunRow]) -> str:
+def run_trends(runs: Mapping[Path, CheckedRun | str]) -> list[Trend]:
+    """Return a curve for each prompt file that several trusted runs audited, the file of most runs first."""
+    by_prompts: dict[object, list[tuple[Path, CheckedRun]]] = defaultdict(list)
+    for folder, run in _in_order(runs):
+        if run.record.verdict is not None and run.record.verdict.outcome != "untrusted":
+            by_prompts[_prompts_of(run)].append((folder, run))
+    several = sorted((group for group in by_prompts.values() if len(group) > 1), key=len, reverse=True)
+    return [_trend_of(group, f"trend-{number}") for number, group in enumerate(several)]
+
+
+def runs_html(rows: Sequence[RunRow], trends: Sequence[Trend]) -> str:
     """Render the page."""
     style = page_style()
     outcomes = _counts(row.outcome for row in rows)
     template = template_environment().get_template("runs.html.j2")
-    return template.render(rows=rows, outcomes=outcomes, style=Markup(style), style_hash=csp_hash(style))
+    return template.render(rows=rows, trends=trends, outcomes=outcomes, style=Markup(style), style_hash=csp_hash(style))
+
+
+def _in_order(runs: Mapping[Path, CheckedRun | str]) -> list[tuple[Path, CheckedRun]]:
+    """Return the runs that can be read, the oldest first."""
+    checked = ((folder, run) for folder, run in runs.items() if not isinstance(run, str))
+    return sorted(checked, key=lambda item: (item[1].record.finished or "", item[0].name))
+
+
+def _trend_of(group: Sequence[tuple[Path, CheckedRun]], name: str) -> Trend:
+    points = [
+        TrendPoint(folder.name, _day(run), run.record.counts.n_confirmed_pictures, run.record.counts.n_recovered)
+        for folder, run in group
+    ]
+    described = group[-1][1].record.inputs.get("prompts")
+    source = described.get("source", "") if isinstance(described, Mapping) else ""
+    return Trend(
+        visible_text(PurePath(str(source)).name, _LONGEST) or "prompts",
+        len(group),
+        Markup(trend_curve(points, name=name)),
+    )
 
 
 def _checked(folder: Path) -> CheckedRun | str:
@@ -95,7 +137,7 @@ def _row(folder: Path, run: CheckedRun, before: CheckedRun | None, page: Path) -
         name=visible_text(folder.name, _LONGEST),
         link=link,
         model=Labels(redact=False, page=page).setting(record.model.name),
-        day=visible_text((record.finished or "")[:10], 10) or "–",
+        day=_day(run),
         outcome=record.verdict.outcome if record.verdict else "untrusted",
         flagged=f"{counts.n_flagged:,} of {counts.n_scored:,}",
         prompts=f"{counts.n_recovered:,}",
@@ -104,11 +146,17 @@ def _row(folder: Path, run: CheckedRun, before: CheckedRun | None, page: Path) -
     )
 
 
+def _day(run: CheckedRun) -> str:
+    return visible_text((run.record.finished or "")[:10], 10) or "–"
+
+
 def _trend(n_images: int, before: CheckedRun | None) -> str:
     if before is None:
         return "first of these prompts"
     change = n_images - before.record.counts.n_confirmed_pictures
-    return "= as before" if change == 0 else f"{'▲' if change > 0 else '▼'} {change:+,} images"
+    if change == 0:
+        return "= as before"
+    return f"{'▲' if change > 0 else '▼'} {count_text(abs(change), 'image')} {'more' if change > 0 else 'fewer'}"
 
 
 def _unread_row(folder: Path, reason: str) -> RunRow:

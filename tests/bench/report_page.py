@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from statistics import median
 
+from flashbulb.reports.page.cards import MAX_ILLUSTRATED
 from tests.browser import CHROMIUM, Browser, chromium
 from tests.reports.pages import page_of, save_image
+from tests.reports.run_files import seal_again
 from tests.reports.runs import write_example
 
 N_TRIES = 5
@@ -41,9 +43,10 @@ def _large_page(folder: Path, n_prompts: int, n_flagged: int) -> Path:
     """The page of an audit with that many prompts of 70 words; the flagged have four images of 512 pixels each."""
     prompts = [f"{index} {'a caption that goes on for a while ' * 9}" for index in range(n_prompts)]
     run = write_example(folder / "run", dict.fromkeys(range(n_flagged), "high"), prompts=prompts)
-    for prompt in range(n_flagged):
+    for prompt in range(min(n_flagged, MAX_ILLUSTRATED)):
         for seed in range(4):
             save_image(run / "images" / f"p{prompt}" / f"seed-{seed}.png", 4 * prompt + seed, side=512)
+    seal_again(run)
     started = time.monotonic()
     page = run / "report.html"
     page.write_text(page_of(run), encoding="utf-8")

@@ -15,6 +15,7 @@ from huggingface_hub import constants
 from flashbulb.audit.model import loading
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.loading import load_model, resolve_device
+from flashbulb.audit.planted.paths import MODEL
 from tests.audit.commands import QUICK, refused, text_file
 from tests.paths import ROOT
 
@@ -43,6 +44,22 @@ def test_a_missing_gpu_is_told_from_a_build_without_cuda(monkeypatch: pytest.Mon
         with pytest.raises(ModelError, match=expected):
             resolve_device("cuda:1")
     assert resolve_device("auto") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("command", "rest"),
+    [
+        ("discover", ("--budget", 9000)),
+        ("pull", ()),
+        ("sites", ()),
+        ("ablate", ("--neurons", "n.json", "--prompt", "a", "--out", "o")),
+    ],
+)
+def test_no_command_takes_the_embedded_model_on_its_own(command: str, rest: tuple[object, ...]) -> None:
+    line = refused(command, *rest)
+    assert f"MODEL is missing; give a pipeline folder or hub id: flashbulb {command} MODEL" in line
+    assert f"The embedded model of `flashbulb demo` is {MODEL}" in line
+    assert (MODEL / "model_index.json").is_file()
 
 
 def test_a_missing_model_is_reported_before_the_prompts_are_read(tmp_path: Path) -> None:
