@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pyarrow import fs
@@ -119,6 +119,8 @@ def find_objects(store: Store, uri: str) -> dict[str, Any]:
     objects = {info.path.strip("/").removeprefix(above): info for info in found if info.type == fs.FileType.File}
     for key in objects:
         check_key(key, f"{uri}/{key}")
+        if clash := next((str(folder) for folder in PurePosixPath(key).parents if str(folder) in objects), None):
+            raise StoreError(f"{uri}/{clash} is an object and a folder of {uri}/{key}; rename one of them")
     return objects
 
 

@@ -85,6 +85,7 @@ class _Sender:
         self.sent: dict[str, FileState] = {}
         self._seen: set[str] = set()
         self._renewed, self._is_failing = time.monotonic(), False
+        self._last: float | None = None
         self._lost: StoreError | None = None
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"send to {self._uri}", daemon=True)
@@ -105,6 +106,8 @@ class _Sender:
         try:
             while self._send():
                 pass
+            if self._last is not None:  # times of objects are whole seconds: whoever is next writes in a later one
+                time.sleep(max(0.0, self._last + 1.0 - time.monotonic()))
             self._claim.release()
         except StoreError as error:
             logger.warning("%s; nothing is lost, all results are in %r", error, str(self._folder))
@@ -161,7 +164,7 @@ class _Sender:
         with suppress(FileNotFoundError):
             sent = upload(self._store, self._folder / name, f"{self._uri}/{name}", state)
             if sent is not None:
-                self.sent[name] = sent
+                self.sent[name], self._last = sent, time.monotonic()
 
 
 def _files(folder: Path, *, is_json: bool) -> Iterator[tuple[str, FileState]]:

@@ -95,7 +95,7 @@ class Store:
 
     def _reason(self, said: str) -> str:
         """Return a store's message without what only its makers understand."""
-        where = f" at {_without_user(s3_endpoint())}" if self.uri.startswith("s3://") and s3_endpoint() else ""
+        where = f" at {s3_endpoint()}" if self.uri.startswith("s3://") and s3_endpoint() else ""
         for part, reason in _UNREACHABLE.items():
             if part in said:
                 return f"{reason}{where}; check the network and AWS_ENDPOINT_URL, and run the same command again"
@@ -107,10 +107,6 @@ def _lasting(error: Exception) -> str | None:
     if isinstance(error, PermissionError):
         return f"permission denied; {_CREDENTIALS}"
     return next((reason for part, reason in _LASTING.items() if part in str(error)), None)
-
-
-def _without_user(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def open_store(uri: str) -> Store:
@@ -143,6 +139,8 @@ def _s3(bucket: str, endpoint: str) -> Any:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if endpoint:
         url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        if "@" in url.netloc:
+            raise ValueError("AWS_ENDPOINT_URL holds credentials; take them out of it")
         options |= {"endpoint_override": url.netloc + url.path.rstrip("/"), "scheme": url.scheme}
         region = region or "us-east-1"  # or the region is asked of a server of EC2
     return fs.S3FileSystem(region=region or fs.resolve_s3_region(bucket), **options)

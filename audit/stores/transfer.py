@@ -15,7 +15,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from flashbulb.audit.stores.store import Store
 from flashbulb.reports.tables.files import PART_SUFFIX
-from flashbulb.reports.tables.stores import StoreError
 
 Item = TypeVar("Item")
 _AT_ONCE = 8  # transfers
@@ -53,7 +52,7 @@ def download(store: Store, uri: str, path: Path, info: Any) -> None:
     """Write an object to the cache, whole or not at all.
 
     Raises:
-        StoreError: it cannot be read, or another object is called like a folder of its path.
+        StoreError: it cannot be read.
     """
     part = path.with_name(f"{path.name}{PART_SUFFIX}")
 
@@ -63,12 +62,9 @@ def download(store: Store, uri: str, path: Path, info: Any) -> None:
         if part.stat().st_size != info.size:
             raise OSError(f"it has {part.stat().st_size} bytes, not the {info.size} that it was listed with")
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.rmtree(path)  # an earlier folder of the same name
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{uri}: another object is called like a folder of its name; rename one of them") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)  # what the store held before
     try:
         store.call(uri, "be read", copy)
         if info.mtime_ns is not None:
