@@ -51,9 +51,9 @@ def fetch(*places: object, without: Collection[str] = ()) -> None:
                 store = open_store(uri)
                 objects = find_objects(store, uri)
                 kept = _kept_here(store, uri, objects)
-                held = {folder for folder in kept if _is_held(path / folder)}
+                held = {folder for folder in _claimed_folders(objects) if _is_held(path / folder)}
                 wanted = {n: o for n, o in objects.items() if not (_is_apart(n, without) or _is_below(n, held))}
-                _fetch(store, path, wanted, kept, without)
+                _fetch(store, path, wanted, kept | held, without)
 
 
 def fetched(place: str) -> str:
@@ -126,9 +126,15 @@ def find_objects(store: Store, uri: str) -> dict[str, Any]:
 
 def _kept_here(store: Store, uri: str, objects: Iterable[str]) -> set[str]:
     """Return the folders below `uri` that this machine was the last to write into."""
-    mine = f"{CLAIMS_FOLDER}/{machine_name()}"
-    folders = {name.removesuffix(mine).strip("/") for name in objects if f"/{name}".endswith(f"/{mine}")}
+    mine = (name for name in objects if name.endswith(f"{CLAIMS_FOLDER}/{machine_name()}"))
+    folders = _claimed_folders(mine)
     return {folder for folder in folders if is_last_writer(store, f"{uri}/{folder}".rstrip("/"))}
+
+
+def _claimed_folders(objects: Iterable[str]) -> set[str]:
+    """Return the folders of runs, by their claims among objects."""
+    claims = (PurePosixPath(name).parent for name in objects)
+    return {str(claim.parent).removeprefix(".") for claim in claims if claim.name == CLAIMS_FOLDER}
 
 
 def _is_held(folder: Path) -> bool:

@@ -57,7 +57,7 @@ class Store:
     """A bucket, or whatever else the part of a URI before the first slash of its path names.
 
     Args:
-        has_answered: until it has, a call that finds nobody is not repeated.
+        has_answered: until it has, a call that reaches nobody is not repeated.
     """
 
     uri: str
@@ -87,7 +87,8 @@ class Store:
                 if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
                     raise
                 said, lasting = str(error), _lasting(error)
-                if lasting is not None or wait is None or not self.has_answered:
+                is_unknown = not self.has_answered and any(part in said for part in _UNREACHABLE)
+                if lasting is not None or wait is None or is_unknown:
                     raise StoreError(f"{uri} cannot {does}: {lasting or self._reason(said)}") from error
                 logger.debug("%s: %s; again in %g s", uri, said, wait)
             time.sleep(wait)
@@ -106,6 +107,8 @@ class Store:
 def _lasting(error: Exception) -> str | None:
     if isinstance(error, PermissionError):
         return f"permission denied; {_CREDENTIALS}"
+    if isinstance(error, FileNotFoundError):
+        return "it is not there, or no longer"
     return next((reason for part, reason in _LASTING.items() if part in str(error)), None)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -119,10 +120,23 @@ def delete_object(store: Store, uri: str) -> None:
 
 def in_parallel(function: Callable[[Item], None], items: Iterable[Item]) -> None:
     """Call a function with every item, several at once. The first error ends it."""
+    ahead, lock, ends = iter(items), threading.Lock(), threading.Event()
+
+    def work() -> None:
+        while not ends.is_set():
+            with lock:
+                item = next(ahead, None)
+            if item is None:
+                return
+            try:
+                function(item)
+            except BaseException:
+                ends.set()
+                raise
+
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         try:
-            for _ in threads.map(function, items):
-                pass
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+            for future in [threads.submit(work) for _ in range(_AT_ONCE)]:
+                future.result()
+        finally:
+            ends.set()  # also where this thread is interrupted

@@ -44,7 +44,8 @@ def local_path(place: str | Path) -> Path | None:
         return None
     scheme, rest = match[1], match[2].rstrip("/")
     bucket = rest.partition("/")[0]
-    if "@" in bucket:
+    user = bucket.rpartition("@")[0]
+    if user and (":" in user or not scheme.startswith("abfs")):  # abfss://container@account names no user
         raise StoreError(
             f"a URI of {scheme}:// holds credentials; take them out of it, and give them in the usual variables of the "
             "store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"

@@ -24,7 +24,7 @@ def hasty(monkeypatch) -> None:
     monkeypatch.setattr(claims, "SECONDS_TO_DEATH", 1.0)
     monkeypatch.setattr(claims, "_SECONDS_BETWEEN_LOOKS", 0.05)
     monkeypatch.setattr(sending, "_SECONDS_BETWEEN_LOOKS", 0.05)
-    monkeypatch.setattr(sending, "_SECONDS_BETWEEN_RENEWALS", 0.1)
+    monkeypatch.setattr(claims, "_SECONDS_BETWEEN_RENEWALS", 0.1)
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def test_a_second_machine_is_refused_while_the_first_lives_and_takes_over_when_i
             held().__enter__()
         assert not list((run.parents[3]).glob("**/there/**/run.json"))
     abandoned = claims.Claim(store.open_store(URI), URI)  # as of a process that was killed
-    abandoned.hold()
+    abandoned.write(claims.HOLDING)
     with on_machine("there"), held():
         pass
 
@@ -106,13 +106,14 @@ def test_of_machines_that_begin_at_once_exactly_one_holds_the_run(s3, monkeypatc
         except StoreError:
             outcomes.append("refused")
             return
-        claim.hold()
+        claim.become_last()
         inside.append(name)
         outcomes.append("held")
         for _ in range(20):
             time.sleep(0.1)
             claim.renew()
-        claim.release()
+            assert claim.lost is None
+        claim.write(claims.RELEASED)
 
     threads = [threading.Thread(target=begin, args=(name,)) for name in "abcd"]
     for thread in threads:
@@ -131,7 +132,7 @@ def test_a_process_that_was_suspended_too_long_learns_that_it_lost_the_run(s3, o
     holding = held()
     run = holding.__enter__()
     with on_machine("there"):
-        claims.Claim(store.open_store(URI), URI).hold()
+        claims.Claim(store.open_store(URI), URI).write(claims.HOLDING)
     wait_until(lambda: "was taken over" in caplog.text)
     write_text(run / "late.json", "late")
     with pytest.raises(StoreError, match=f"{URI} was taken over by process .* for 1 s; nothing more is sent there"):
@@ -192,3 +193,5 @@ def test_an_error_in_the_block_sends_what_is_there_and_is_raised(s3):
     write_text(holding.__enter__() / "run.json", "interrupted")
     assert not holding.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)
     assert s3.read("run/run.json") == b"interrupted"
+    [claim] = [key for key in s3.keys("run") if ".claims" in key]
+    assert b'"released"' in s3.read(claim)
