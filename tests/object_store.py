@@ -32,21 +32,26 @@ class Server:
     Args:
         fails_every: how many calls lead to one that fails; 0 for none.
         on_call: called before every call.
+        refuses: says which calls, by their environment of WSGI, are answered with "access denied".
     """
 
     def __init__(self) -> None:
         self._moto, self._lock = DomainDispatcherApplication(create_backend_app), threading.Lock()
         self.calls: list[Call] = []
         self.n_failed, self.fails_every = 0, 0
+        self.refuses: Callable[[dict[str, Any]], bool] = lambda environ: False
         self.on_call: Callable[[Call], None] = lambda call: None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        call = Call(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        call = Call(environ["REQUEST_METHOD"], environ["PATH_INFO"].encode("latin-1").decode())
         with self._lock:
             self.calls.append(call)
             fails = self.fails_every and len(self.calls) % self.fails_every == 0
             self.n_failed += bool(fails)
         self.on_call(call)
+        if self.refuses(environ):
+            start_response("403 Forbidden", [("Content-Type", "application/xml")])
+            return [b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
         return self._fail(self.n_failed % 3, environ, start_response) if fails else self._moto(environ, start_response)
 
     def _fail(self, way: int, environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -63,7 +68,7 @@ class Server:
 class S3(NamedTuple):
     """A running server with one bucket, a client, and its URL."""
 
-    server: Server
+    app: Server
     files: Any
     url: str
 

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from diffusers import StableDiffusionPipeline
 
 from tests.audit.commands import CANDIDATES, REFERENCE, digests, run_flashbulb, run_json, text_file
+from tests.object_store import BUCKET, s3_server
 from tests.paths import ROOT
 
 BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "scale.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
@@ -76,12 +78,18 @@ def test_the_commands_of_the_page_run_and_write_the_same_shards(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLASHBULB_SHARD_SIZE", "3")
     calls = calls_of(BLOCKS[number], tools, tmp_path)
-    for variables, words in calls:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in variables.items():
-                patch.setenv(name, value)
-            answer = run_flashbulb(*words)
-            assert answer.code == 0, answer.err
+    with s3_server() if "s3://" in BLOCKS[number] else nullcontext() as store:
+        for name in ("my-pipeline", "captions.csv", "clean.txt") if store else ():
+            store.put(prepared / name, name)
+        for place, (variables, words) in enumerate(calls):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine {place}"))
+                for name, value in variables.items():
+                    patch.setenv(name, value)
+                answer = run_flashbulb(*(word.replace("my-bucket", BUCKET) for word in words))
+                assert answer.code == 0, answer.err
+        if store:
+            store.get("runs/mine", tmp_path / "runs" / "mine")
     if calls[-1][1][0] == "record":  # an array, which the next block of the page merges
         assert run_flashbulb("merge", "runs/mine").code == 0
     assert recorded(Path("runs/mine")) == recorded(prepared / "run")

@@ -7,13 +7,16 @@ renewed as long as its process lives; one that stays as it is for `SECONDS_TO_DE
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 import secrets
 import socket
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -26,11 +29,8 @@ logger = logging.getLogger(__name__)
 
 SECONDS_TO_DEATH = 60.0
 _SECONDS_BETWEEN_LOOKS = 1.0
-_WAITING, _HOLDING, _RELEASED = "waiting", "holding", "released"
-
-
-class TakenOverError(StoreError):
-    """Another machine holds the run that this process held."""
+_SECONDS_BETWEEN_RENEWALS = 10.0
+_WAITING, HOLDING, RELEASED = "waiting", "holding", "released"
 
 
 class _Other(NamedTuple):
@@ -41,17 +41,17 @@ class _Other(NamedTuple):
 
 
 def machine_name() -> str:
-    """Return the name of this machine's cache, made when it is first asked for; no other cache has it."""
+    """Return a name that no other machine has, nor another cache of this one."""
     path = cache_root() / ".name"
-    with suppress(FileNotFoundError):
-        return path.read_text(encoding="ascii")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fresh = path.with_name(f".name-{secrets.token_hex(8)}")
-    fresh.write_text(secrets.token_hex(8), encoding="ascii")
-    with suppress(FileExistsError):
-        os.link(fresh, path)  # whoever comes first names it
-    fresh.unlink()
-    return path.read_text(encoding="ascii")
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = path.with_name(f".name-{secrets.token_hex(8)}")
+        fresh.write_text(secrets.token_hex(8), encoding="ascii")
+        with suppress(FileExistsError):
+            os.link(fresh, path)  # whoever comes first names it
+        fresh.unlink()
+    name = f"{path.read_text(encoding='ascii')} {socket.gethostname()}"  # a cache may be copied, or shared
+    return hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def is_last_writer(store: Store, uri: str) -> bool:
@@ -61,59 +61,50 @@ def is_last_writer(store: Store, uri: str) -> bool:
 
 
 class Claim:
-    """The claim of this process on a run."""
+    """The claim of this process on a run.
+
+    Args:
+        is_last: no other machine has written into the run since this one did.
+        is_done: the store has all that this machine wrote.
+        lost: why the run is another's by now, if it is.
+    """
 
     def __init__(self, store: Store, uri: str) -> None:
         self._store, self._uri, self._folder = store, uri, f"{uri}/{CLAIMS_FOLDER}"
         self._name, self._n_written = machine_name(), 0
         self._since = datetime.now().astimezone().isoformat(timespec="seconds")
-        self.was_last = is_last_writer(store, uri)
+        self.is_last = is_last_writer(store, uri)
+        self.is_done = False
+        self.lost: StoreError | None = None
 
-    def write(self, state: str, *, is_last: bool) -> None:
-        self._n_written += 1  # a claim that changes is alive
+    def write(self, state: str) -> None:
+        """Write the claim, never twice the same."""
+        self._n_written += 1
         owner = {"process": os.getpid(), "host": socket.gethostname(), "since": self._since}
-        content = {**owner, "state": state, "is_last": is_last, "renewed": self._n_written}
+        content = {**owner, "state": state, "is_last": self.is_last, "renewed": self._n_written}
         _write(self._store, f"{self._folder}/{self._name}", content)
 
-    def withdraw(self, name: str) -> None:
-        """Delete a claim."""
-        _delete(self._store, f"{self._folder}/{name}")
-
-    def renew(self) -> None:
-        """Show that this process is alive.
-
-        Raises:
-            TakenOverError: another process has taken the run over.
-        """
-        claims = _read_all(self._store, self._folder)
-        by = next((c for n, c in claims.items() if n != self._name and c.get("state") == _HOLDING), None)
-        if by is not None or self._name not in claims:
-            raise TakenOverError(
-                f"{self._uri} was taken over by {_owner(by or {})}, because this process did not renew its claim for "
-                f"{SECONDS_TO_DEATH:g} s; nothing more is sent there, run the same command again when the other is done"
-            )
-        self.write(_HOLDING, is_last=True)
-
     def wait_for_others(self) -> None:
-        """Wait until no other claim is alive.
+        """Wait until no other claim is alive, and hold the run.
 
         Raises:
             StoreError: one is, and is not itself waiting for this one.
         """
         seen: dict[str, _Other] = {}
         while True:
-            self.write(_WAITING, is_last=self.was_last)
+            self.write(_WAITING)
             claims = _read_all(self._store, self._folder)
             now = claims.pop(self._name, {}).get("written")
-            live = {name: claim for name, claim in claims.items() if claim.get("state") != _RELEASED}
+            live = {name: claim for name, claim in claims.items() if claim.get("state") != RELEASED}
             if not live:
-                return
+                return self.write(HOLDING)
             for name, claim in live.items():
                 if name not in seen:
                     seen[name] = _Other(claim, time.monotonic())
-                    logger.info("%s is claimed by %s; waiting for a sign of life", self._uri, _owner(claim))
+                    text = "%s is claimed by %s; waiting up to %g s for a sign of life"
+                    logger.info(text, self._uri, _owner(claim), SECONDS_TO_DEATH)
                 if _is_old(claim, now) or time.monotonic() - seen[name].since > SECONDS_TO_DEATH:
-                    self.withdraw(name)
+                    self._delete(name)
                 elif claim != seen[name].claim:
                     self._give_way(claim, name)
                     seen[name] = _Other(claim, time.monotonic())
@@ -123,18 +114,58 @@ class Claim:
         """Refuse a run that another process holds. Of two that wait for each other, the first by name goes on."""
         if claim.get("state") == _WAITING and self._name < name:
             return
-        self.withdraw(self._name)
+        self._delete(self._name)
         raise StoreError(f"{self._uri} is held by {_owner(claim)}; wait until it ends, or choose another --out")
 
-    def hold(self) -> None:
-        """Say that this process writes from now on, and that nobody else was the last to do so."""
-        for name in _read_all(self._store, self._folder).keys() - {self._name}:
-            self.withdraw(name)
-        self.write(_HOLDING, is_last=True)
+    def become_last(self) -> None:
+        """Say that this machine has all that others wrote, and writes from now on."""
+        for name, claim in _read_all(self._store, self._folder).items():
+            if name != self._name and claim.get("state") == RELEASED:
+                self._delete(name)
+        self.is_last = True
+        self.write(HOLDING)
 
-    def release(self) -> None:
-        """Say that this process writes no longer."""
-        self.write(_RELEASED, is_last=True)
+    def renew(self) -> None:
+        """Show that this process is alive, or find out that the run is another's."""
+        claims = _read_all(self._store, self._folder)
+        by = next((c for n, c in claims.items() if n != self._name and c.get("state") == HOLDING), None)
+        if by is None and self._name in claims:
+            return self.write(HOLDING)
+        self.lost = StoreError(
+            f"{self._uri} was taken over by {_owner(by or {})}, because this process did not renew its claim for "
+            f"{SECONDS_TO_DEATH:g} s; nothing more is sent there, run the same command again when the other is done"
+        )
+        logger.error("%s", self.lost)
+
+    def renew_until(self, ends: threading.Event) -> None:
+        """Renew the claim until the event is set; a store that fails for a while is asked again."""
+        while self.lost is None and not ends.wait(_SECONDS_BETWEEN_RENEWALS):
+            with suppress(StoreError):
+                self.renew()
+
+    def _delete(self, name: str) -> None:
+        _delete(self._store, f"{self._folder}/{name}")
+
+
+@contextmanager
+def claimed(store: Store, uri: str) -> Iterator[Claim]:
+    """Claim a run while the block runs; a claim that the block does not call done dies by itself.
+
+    Raises:
+        StoreError: a living process of another machine holds the run, or the store cannot be used.
+    """
+    claim, ends = Claim(store, uri), threading.Event()
+    claim.wait_for_others()
+    thread = threading.Thread(target=claim.renew_until, args=(ends,), name=f"renew {uri}", daemon=True)
+    thread.start()
+    try:
+        yield claim
+    finally:
+        ends.set()
+        thread.join()
+        if claim.is_done and claim.lost is None:
+            with suppress(StoreError):
+                claim.write(RELEASED)
 
 
 def _is_old(claim: dict[str, Any], now: int | None) -> bool:

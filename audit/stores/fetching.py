@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pyarrow import fs
@@ -51,9 +51,9 @@ def fetch(*places: object, without: Collection[str] = ()) -> None:
                 store = open_store(uri)
                 objects = find_objects(store, uri)
                 kept = _kept_here(store, uri, objects)
-                held = {folder for folder in kept if _is_held(path / folder)}
+                held = {folder for folder in _claimed_folders(objects) if _is_held(path / folder)}
                 wanted = {n: o for n, o in objects.items() if not (_is_apart(n, without) or _is_below(n, held))}
-                _fetch(store, path, wanted, kept, without)
+                _fetch(store, path, wanted, kept | held, without)
 
 
 def fetched(place: str) -> str:
@@ -119,14 +119,22 @@ def find_objects(store: Store, uri: str) -> dict[str, Any]:
     objects = {info.path.strip("/").removeprefix(above): info for info in found if info.type == fs.FileType.File}
     for key in objects:
         check_key(key, f"{uri}/{key}")
+        if clash := next((str(folder) for folder in PurePosixPath(key).parents if str(folder) in objects), None):
+            raise StoreError(f"{uri}/{clash} is an object and a folder of {uri}/{key}; rename one of them")
     return objects
 
 
 def _kept_here(store: Store, uri: str, objects: Iterable[str]) -> set[str]:
     """Return the folders below `uri` that this machine was the last to write into."""
-    mine = f"{CLAIMS_FOLDER}/{machine_name()}"
-    folders = {name.removesuffix(mine).strip("/") for name in objects if f"/{name}".endswith(f"/{mine}")}
+    mine = (name for name in objects if name.endswith(f"{CLAIMS_FOLDER}/{machine_name()}"))
+    folders = _claimed_folders(mine)
     return {folder for folder in folders if is_last_writer(store, f"{uri}/{folder}".rstrip("/"))}
+
+
+def _claimed_folders(objects: Iterable[str]) -> set[str]:
+    """Return the folders of runs, by their claims among objects."""
+    claims = (PurePosixPath(name).parent for name in objects)
+    return {str(claim.parent).removeprefix(".") for claim in claims if claim.name == CLAIMS_FOLDER}
 
 
 def _is_held(folder: Path) -> bool:

@@ -6,11 +6,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from flashbulb.audit.stores.claims import Claim, TakenOverError
+from flashbulb.audit.stores.claims import Claim, claimed
 from flashbulb.audit.stores.fetching import complete
 from flashbulb.audit.stores.store import Store, open_store
 from flashbulb.audit.stores.transfer import (
@@ -27,7 +28,6 @@ from flashbulb.reports.tables.stores import CLAIMS_FOLDER, StoreError, as_uri, i
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
-_SECONDS_BETWEEN_RENEWALS = 10.0
 _LOCK_FILE, _JSON = ".lock", ".json"
 
 
@@ -43,22 +43,19 @@ def kept_in_store(folder: Path) -> Iterator[None]:
     if not in_store(folder):
         yield
         return
-    uri = as_uri(folder)
-    store = open_store(uri)
-    claim = Claim(store, uri)
-    claim.wait_for_others()
-    objects = complete(store, folder, is_newer=claim.was_last)
-    claim.hold()
-    sender = _Sender(store, folder, claim)
-    sender.sent |= {n: s for n, s in sender.look().items() if n in objects and is_same(folder / n, objects[n])}
-    sender.start()
-    try:
-        yield
-    except BaseException:
-        with suppress(StoreError):
-            sender.finish()
-        raise
-    sender.finish()
+    store = open_store(as_uri(folder))
+    with claimed(store, as_uri(folder)) as claim:
+        objects = complete(store, folder, is_newer=claim.is_last)
+        claim.become_last()
+        sender = _Sender(store, folder, claim, objects)
+        sender.start()
+        try:
+            yield
+        except BaseException:
+            with suppress(StoreError):
+                sender.finish()
+            raise
+        sender.finish()
 
 
 def send(file: Path) -> None:
@@ -80,12 +77,12 @@ class _Sender:
         sent: files that the store holds, in the state in which it does.
     """
 
-    def __init__(self, store: Store, folder: Path, claim: Claim) -> None:
+    def __init__(self, store: Store, folder: Path, claim: Claim, objects: Mapping[str, Any]) -> None:
         self._store, self._folder, self._claim, self._uri = store, folder, claim, as_uri(folder)
-        self.sent: dict[str, FileState] = {}
         self._seen: set[str] = set()
-        self._renewed, self._is_failing = time.monotonic(), False
-        self._lost: StoreError | None = None
+        now = self._look()
+        self.sent = {name: now[name] for name in now.keys() & objects if is_same(folder / name, objects[name])}
+        self._last: float | None = None
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"send to {self._uri}", daemon=True)
 
@@ -93,48 +90,38 @@ class _Sender:
         self._thread.start()
 
     def finish(self) -> None:
-        """Send what is left, and give the run free.
+        """Send what is left.
 
         Raises:
             StoreError: the store does not take it, or another process has taken the run over.
         """
         self._ends.set()
         self._thread.join()
-        if self._lost is not None:
-            raise self._lost
         try:
             while self._send():
                 pass
-            self._claim.release()
         except StoreError as error:
-            logger.warning("%s; nothing is lost, all results are in %r", error, str(self._folder))
+            logger.warning("%s; nothing is lost, the cache of this machine has all results", error)
             raise
+        self._claim.is_done = True
+        if self._last is not None:  # times of objects are whole seconds: whoever is next writes in a later one
+            time.sleep(max(0.0, self._last + 1.0 - time.monotonic()))
 
     def _run(self) -> None:
-        pause = _SECONDS_BETWEEN_LOOKS
-        while self._lost is None and not self._ends.wait(pause):
+        pause, is_failing = _SECONDS_BETWEEN_LOOKS, False
+        while not self._ends.wait(pause):
             started = time.monotonic()
+            self._look()
+            pause = max(_SECONDS_BETWEEN_LOOKS, 9 * (time.monotonic() - started))  # spare large folders
             try:
                 self._send()
-                self._renew()
-                self._is_failing = False
+                is_failing = False
             except StoreError as error:
-                if not self._is_failing:
+                if not is_failing:
                     logger.warning("%s; the run goes on here, and is sent when the store answers again", error)
-                self._is_failing = True
-            pause = max(_SECONDS_BETWEEN_LOOKS, time.monotonic() - started)  # spare large folders
+                is_failing = True
 
-    def _renew(self) -> None:
-        if time.monotonic() - self._renewed < _SECONDS_BETWEEN_RENEWALS:
-            return
-        self._renewed = time.monotonic()
-        try:
-            self._claim.renew()
-        except TakenOverError as error:
-            logger.error("%s", error)
-            self._lost = error
-
-    def look(self) -> dict[str, FileState]:
+    def _look(self) -> dict[str, FileState]:
         """Return the state of every file. Files that name others come first, so that all these are seen as well."""
         found = dict(_files(self._folder, is_json=True)) | dict(_files(self._folder, is_json=False))
         self._seen |= found.keys()
@@ -142,7 +129,9 @@ class _Sender:
 
     def _send(self) -> bool:
         """Delete in the store what was deleted here, and send what is new or another; return whether any was."""
-        now = self.look()
+        if self._claim.lost is not None:
+            raise self._claim.lost
+        now = self._look()
         gone = self._seen - now.keys()
         in_parallel(self._delete, gone)
         changed = [name for name, state in now.items() if self.sent.get(name) != state]
@@ -161,7 +150,7 @@ class _Sender:
         with suppress(FileNotFoundError):
             sent = upload(self._store, self._folder / name, f"{self._uri}/{name}", state)
             if sent is not None:
-                self.sent[name] = sent
+                self.sent[name], self._last = sent, time.monotonic()
 
 
 def _files(folder: Path, *, is_json: bool) -> Iterator[tuple[str, FileState]]:

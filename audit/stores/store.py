@@ -57,7 +57,7 @@ class Store:
     """A bucket, or whatever else the part of a URI before the first slash of its path names.
 
     Args:
-        has_answered: until it has, a call that finds nobody is not repeated.
+        has_answered: until it has, a call that reaches nobody is not repeated.
     """
 
     uri: str
@@ -87,7 +87,8 @@ class Store:
                 if isinstance(error, OSError) and error.errno in _OF_THIS_MACHINE:
                     raise
                 said, lasting = str(error), _lasting(error)
-                if lasting is not None or wait is None or not self.has_answered:
+                is_unknown = not self.has_answered and any(part in said for part in _UNREACHABLE)
+                if lasting is not None or wait is None or is_unknown:
                     raise StoreError(f"{uri} cannot {does}: {lasting or self._reason(said)}") from error
                 logger.debug("%s: %s; again in %g s", uri, said, wait)
             time.sleep(wait)
@@ -95,7 +96,7 @@ class Store:
 
     def _reason(self, said: str) -> str:
         """Return a store's message without what only its makers understand."""
-        where = f" at {_without_user(s3_endpoint())}" if self.uri.startswith("s3://") and s3_endpoint() else ""
+        where = f" at {s3_endpoint()}" if self.uri.startswith("s3://") and s3_endpoint() else ""
         for part, reason in _UNREACHABLE.items():
             if part in said:
                 return f"{reason}{where}; check the network and AWS_ENDPOINT_URL, and run the same command again"
@@ -106,11 +107,9 @@ class Store:
 def _lasting(error: Exception) -> str | None:
     if isinstance(error, PermissionError):
         return f"permission denied; {_CREDENTIALS}"
+    if isinstance(error, FileNotFoundError):
+        return "it is not there, or no longer"
     return next((reason for part, reason in _LASTING.items() if part in str(error)), None)
-
-
-def _without_user(url: str) -> str:
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def open_store(uri: str) -> Store:
@@ -143,6 +142,8 @@ def _s3(bucket: str, endpoint: str) -> Any:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if endpoint:
         url = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+        if "@" in url.netloc:
+            raise ValueError("AWS_ENDPOINT_URL holds credentials; take them out of it")
         options |= {"endpoint_override": url.netloc + url.path.rstrip("/"), "scheme": url.scheme}
         region = region or "us-east-1"  # or the region is asked of a server of EC2
     return fs.S3FileSystem(region=region or fs.resolve_s3_region(bucket), **options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,7 +16,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from flashbulb.audit.stores.store import Store
 from flashbulb.reports.tables.files import PART_SUFFIX
-from flashbulb.reports.tables.stores import StoreError
 
 Item = TypeVar("Item")
 _AT_ONCE = 8  # transfers
@@ -53,7 +53,7 @@ def download(store: Store, uri: str, path: Path, info: Any) -> None:
     """Write an object to the cache, whole or not at all.
 
     Raises:
-        StoreError: it cannot be read, or another object is called like a folder of its path.
+        StoreError: it cannot be read.
     """
     part = path.with_name(f"{path.name}{PART_SUFFIX}")
 
@@ -63,12 +63,9 @@ def download(store: Store, uri: str, path: Path, info: Any) -> None:
         if part.stat().st_size != info.size:
             raise OSError(f"it has {part.stat().st_size} bytes, not the {info.size} that it was listed with")
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            shutil.rmtree(path)  # an earlier folder of the same name
-    except (FileExistsError, NotADirectoryError) as error:
-        raise StoreError(f"{uri}: another object is called like a folder of its name; rename one of them") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        shutil.rmtree(path)  # what the store held before
     try:
         store.call(uri, "be read", copy)
         if info.mtime_ns is not None:
@@ -123,10 +120,23 @@ def delete_object(store: Store, uri: str) -> None:
 
 def in_parallel(function: Callable[[Item], None], items: Iterable[Item]) -> None:
     """Call a function with every item, several at once. The first error ends it."""
+    ahead, lock, ends = iter(items), threading.Lock(), threading.Event()
+
+    def work() -> None:
+        while not ends.is_set():
+            with lock:
+                item = next(ahead, None)
+            if item is None:
+                return
+            try:
+                function(item)
+            except BaseException:
+                ends.set()
+                raise
+
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         try:
-            for _ in threads.map(function, items):
-                pass
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            raise
+            for future in [threads.submit(work) for _ in range(_AT_ONCE)]:
+                future.result()
+        finally:
+            ends.set()  # also where this thread is interrupted

@@ -16,6 +16,7 @@ from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leaked_imag
 from flashbulb.reports.leaks.next_steps import RUN, Step, next_steps
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import ModelIdentity, RunRecord
+from flashbulb.reports.tables.stores import is_uri
 from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict
 
 Standing = Literal["breaks", "allowed", "waived", "known"]
@@ -142,6 +143,8 @@ def _steps(
 
 def _run_name(record: RunRecord) -> str:
     out = record.settings.get("out")
+    if isinstance(out, str) and is_uri(out):
+        return out
     path = PurePath(out) if isinstance(out, str) else PurePath(RUN)
     return path.name if path.is_absolute() else str(path)
 

@@ -9,6 +9,7 @@ from flashbulb import __version__
 from flashbulb.reports.checks.findings import IMAGE, SPIKE, Finding
 from flashbulb.reports.gate.judgement import GateReport, JudgedFinding
 from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.stores import is_uri
 from flashbulb.reports.tables.verdict import EXIT_CODES
 from flashbulb.reports.views.text import json_text, visible_text
 
@@ -190,7 +191,9 @@ def _locations(finding: Finding, root: Path) -> list[dict[str, Any]]:
 
 def _uri(source_file: str, root: Path) -> str:
     path = PurePath(source_file)
-    if path.is_absolute():
+    if is_uri(source_file):
+        path = PurePath(path.name)
+    elif path.is_absolute():
         path = path.relative_to(root) if path.is_relative_to(root) else PurePath(path.name)
     elif ".." in path.parts:
         path = PurePath(path.name)

@@ -54,5 +54,5 @@ def steps_markdown(steps: Sequence[Step], run: str) -> list[str]:
 
 def _text(text: str, run: str) -> str:
     """Return a sentence of ours; as code if the name of its run directory could be markup."""
-    plain = all(character.isalnum() or character in "./_-" for character in run)
+    plain = all(character.isalnum() or character in "./_-:" for character in run) and not run.startswith("http")
     return text if plain and "__" not in run else code(text)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from urllib.parse import quote
 
 from flashbulb.reports.tables.schema import TableRow
+from flashbulb.reports.tables.stores import is_uri
 from flashbulb.reports.views.text import format_location, visible_text
 
 LONGEST_PROMPT = 400  # characters in a card
@@ -48,7 +49,8 @@ class Labels:
         The name of a model joins its pipeline and what is added to it with " + ".
         """
         parts = [
-            f"…/{PurePath(part).name}" if PurePath(part).is_absolute() else part for part in str(value).split(" + ")
+            f"…/{PurePath(part).name}" if PurePath(part).is_absolute() or is_uri(part) else part
+            for part in str(value).split(" + ")
         ]
         return visible_text(" + ".join(parts), 200)
 

@@ -14,7 +14,7 @@ CLAIMS_FOLDER = ".claims"
 
 _SCHEME = r"[a-z][a-z0-9+.-]+"
 _URI = re.compile(rf"({_SCHEME})://(.*)", re.DOTALL)
-_AS_PATH = re.compile(r"(s3|gs|gcs|abfss?|az|adl|hdfs|memory):/([^/].*)", re.DOTALL)  # pathlib drops a slash
+_AS_PATH = re.compile(rf"({_SCHEME}):/([^/].*)", re.DOTALL)  # pathlib drops a slash
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
@@ -39,12 +39,13 @@ def local_path(place: str | Path) -> Path | None:
     Raises:
         StoreError: the URI holds credentials or a query, or names no place that a file system can hold.
     """
-    match = _URI.fullmatch(str(place)) or _AS_PATH.fullmatch(str(place))
-    if match is None:
+    match = _AS_PATH.fullmatch(str(place)) if isinstance(place, Path) else _URI.fullmatch(place)
+    if match is None or (isinstance(place, Path) and Path(place.parts[0]).exists()):  # a folder with such a name
         return None
     scheme, rest = match[1], match[2].rstrip("/")
     bucket = rest.partition("/")[0]
-    if "@" in bucket:
+    user = bucket.rpartition("@")[0]
+    if user and (":" in user or not scheme.startswith("abfs")):  # abfss://container@account names no user
         raise StoreError(
             f"a URI of {scheme}:// holds credentials; take them out of it, and give them in the usual variables of the "
             "store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -71,6 +72,11 @@ def check_key(key: str, uri: str) -> None:
 def as_uri(place: str | Path) -> str:
     """Return the URI of a path in the cache; any other path is returned as it is."""
     return with_uris(str(place))
+
+
+def is_uri(place: str) -> bool:
+    """Return whether a place is named by a URI, which is whole like an absolute path."""
+    return _URI.fullmatch(place) is not None
 
 
 def in_store(place: str | Path) -> bool:
