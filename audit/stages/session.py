@@ -30,13 +30,7 @@ from flashbulb.audit.settings import (
     SettingsError,
     TrainingImageSettings,
 )
-from flashbulb.audit.settings.checks import (
-    check_baseline_model,
-    check_canaries,
-    check_strategies,
-    check_tiers,
-    check_training_images,
-)
+from flashbulb.audit.settings.checks import check_combinations
 from flashbulb.audit.stages.base import (
     Prompts,
     compare_with_base,
@@ -217,13 +211,9 @@ def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
 
 def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:
     """Refuse settings and prompts that an audit cannot use, before the model is loaded."""
-    check_baseline_model(settings)
+    check_combinations(settings)
     if settings.calibration is None:
         check_reference_size(reference or candidates)
-    check_training_images(settings)
-    check_tiers(settings)
-    check_canaries(settings)
-    check_strategies(settings)
 
 
 def check_reference_size(reference: PromptSet) -> None:
