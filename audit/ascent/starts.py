@@ -1,4 +1,4 @@
-"""Neutral starts for a search without prompts: random complete words of the tokenizer's vocabulary."""
+"""Starts for a search without prompts: random complete words of the tokenizer's vocabulary, or runs of a text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 
 MIN_WORDS, MAX_WORDS = 3, 12
+MAX_RUN = 4
 _MIN_LETTERS = 4
+
+
+def draw_starts(denoiser: Denoiser, texts: Sequence[str], n: int, number: int, generator: torch.Generator) -> list[str]:
+    """Draw the starts of a round: random words; where there are texts, every second one is a run of their words.
+
+    Args:
+        number: of the round; from one round to the next, the places of the two kinds change.
+    """
+    prompts = random_prompts(denoiser, n, generator)
+    if texts:
+        runs = slice((number + 1) % 2, None, 2)
+        prompts[runs] = word_runs(texts, len(prompts[runs]), generator)
+    return prompts
 
 
 def random_prompts(denoiser: Denoiser, n: int, generator: torch.Generator) -> list[str]:
@@ -31,6 +45,17 @@ def random_prompts(denoiser: Denoiser, n: int, generator: torch.Generator) -> li
         chosen = torch.randint(len(words), (length,), generator=generator).tolist()
         prompts.append(" ".join(words[i] for i in chosen))
     return prompts
+
+
+def word_runs(texts: Sequence[str], n: int, generator: torch.Generator) -> list[str]:
+    """Draw runs of one to four consecutive words, each of one of `texts`, which have words."""
+    runs = []
+    for _ in range(n):
+        words = texts[int(torch.randint(len(texts), (1,), generator=generator))].split()
+        length = min(int(torch.randint(1, MAX_RUN + 1, (1,), generator=generator)), len(words))
+        first = int(torch.randint(len(words) - length + 1, (1,), generator=generator))
+        runs.append(" ".join(words[first : first + length]))
+    return runs
 
 
 def whole_words(vocabulary: Sequence[str]) -> list[str]:

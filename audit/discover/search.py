@@ -1,8 +1,8 @@
 """Blind search for memorized images: neuron ascent from neutral starts, without any prompt (Flashbulb's own method).
 
-A round climbs from many random word sequences at once. Each start sees a random tenth of the neurons, so that starts
-diverge. The z-scores of what was found are projected out (deflation), so that rounds diverge. Images that most seeds
-give without guidance are verified, and new ones are kept.
+A round climbs from many starts at once: random words, and words of a text where the user gives one. Each start sees a
+random tenth of the neurons, so that starts diverge. The z-scores of what was found are projected out (deflation), so
+that rounds diverge. Images that most seeds give without guidance are verified, and new ones are kept.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashbulb.audit.ascent.climb import ClimbPlan, climb
+from flashbulb.audit.ascent.climb import Climbed, ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
-from flashbulb.audit.ascent.starts import random_prompts
+from flashbulb.audit.ascent.starts import draw_starts, random_prompts
+from flashbulb.audit.discover.unseen import Finds
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
@@ -24,7 +25,7 @@ from flashbulb.audit.model.network import BACKWARD_COST
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.outcome import Outcome, judge
-from flashbulb.audit.recover.verify import Looked, Verifier
+from flashbulb.audit.recover.verify import Looked, Verifier, are_worth_a_look
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.hooks import NonFiniteActivation
@@ -50,6 +51,7 @@ class SearchPlan:
         seen_share: share of the neurons that each start sees.
         n_highest: neurons whose mean z is climbed.
         patience: rounds without a new image after which the search stops.
+        stop_at: share of new images among further finds at which it stops; None to disregard it.
     """
 
     run_seed: int
@@ -60,6 +62,7 @@ class SearchPlan:
     seen_share: float
     n_highest: int
     patience: int
+    stop_at: float | None
     climb: ClimbPlan
 
 
@@ -95,6 +98,7 @@ class SearchState:
     Args:
         found: orthonormal directions of z-scores that are no longer climbed, [direction, neuron].
         spent: UE by part: reference, climb, verify, deflate.
+        finds: how often each discovery was found.
         barren: consecutive rounds without a new image.
         seconds: time its rounds took.
     """
@@ -102,6 +106,7 @@ class SearchState:
     found: Tensor
     spent: dict[str, int]
     discoveries: list[Discovery] = field(default_factory=list)
+    finds: Finds = field(default_factory=Finds)
     n_rounds: int = 0
     n_starts: int = 0
     barren: int = 0
@@ -119,7 +124,11 @@ def cost_of_start(plan: SearchPlan, verifier: Verifier) -> int:
 
 
 class Search:
-    """A blind search of one model by the neurons of `columns`, with a baseline fitted on neutral prompts."""
+    """A blind search of one model by the neurons of `columns`, with a baseline fitted on neutral prompts.
+
+    Args:
+        texts: what starts are taken from beside random words; may be empty.
+    """
 
     def __init__(
         self,
@@ -127,9 +136,11 @@ class Search:
         columns: Columns,
         verifier: Verifier,
         training: TrainingImages | None,
+        texts: Sequence[str],
         plan: SearchPlan,
     ) -> None:
-        self._denoiser, self._verifier, self._training, self._plan = denoiser, verifier, training, plan
+        self._denoiser, self._verifier, self._training = denoiser, verifier, training
+        self._texts, self._plan = texts, plan
         timestep = denoiser.first_timestep(plan.num_inference_steps)
         generator = self._generator("reference", 0)
         prompts = random_prompts(denoiser, plan.n_reference, generator)
@@ -144,21 +155,26 @@ class Search:
         return SearchState(empty, {"reference": self._plan.n_reference, "climb": 0, "verify": 0, "deflate": 0})
 
     def rounds(self, state: SearchState, budget: int) -> Iterator[list[Discovery]]:
-        """Search until `budget` UE are spent or patience runs out; yields each round's findings and updates `state`.
+        """Search until `budget` UE are spent or little is left; yields each round's findings and updates `state`.
 
         The last round has as many starts as the budget still covers at their highest cost.
         """
         dearest = cost_of_start(self._plan, self._verifier)
-        while state.barren < self._plan.patience:
+        while state.barren < self._plan.patience and not self.is_exhausted(state):
             n_starts = min(self._plan.n_starts, (budget - state.evaluations) // dearest)
             if n_starts < 1:
                 return
             yield self._round(state, n_starts)
 
+    def is_exhausted(self, state: SearchState) -> bool:
+        """Return whether even the upper bound of what is left lies at `stop_at` or below."""
+        unseen, stop_at = state.finds.unseen(), self._plan.stop_at
+        return unseen is not None and stop_at is not None and unseen.high <= stop_at
+
     def _round(self, state: SearchState, n: int) -> list[Discovery]:
         plan, number = self._plan, state.n_rounds
         generator = self._generator("round", number)
-        prompts = self._denoiser.encode(random_prompts(self._denoiser, n, generator))
+        prompts = self._denoiser.encode(draw_starts(self._denoiser, self._texts, n, number, generator))
         seen = (torch.rand(n, self._scores.n_neurons, generator=generator) < plan.seen_share).float()
         objective = HighestNeurons(self._scores, plan.n_highest, seen.to(self._denoiser.device), state.found)
         noise = [self._generator(f"noise {i}", number) for i in range(n)]
@@ -167,22 +183,28 @@ class Search:
         keys = [f"round {number} start {i}" for i in range(n)]
         looked = self._verifier.look(climbed.conditioning, keys, lambda images: _is_among(images, known))
         state.spent["climb"] += n * climbed.evaluations
-        new: list[Discovery] = []
-        for i, look in enumerate(looked):
-            state.spent["verify"] += look.evaluations
-            outcome = self._judge(look)
-            if outcome is None:
-                continue
-            row = climbed.conditioning.rows([i])
-            self._deflate(state, row)
-            if not self._is_known(outcome, look.images, [*state.discoveries, *new]):
-                cost = climbed.evaluations + look.evaluations
-                new.append(Discovery(outcome, look.images, row, number, i, cost, state.evaluations))
-        state.discoveries += new
+        new = self._collect(state, climbed, looked)
         state.n_rounds += 1
         state.n_starts += n
         state.barren = 0 if new else state.barren + 1
         return new
+
+    def _collect(self, state: SearchState, climbed: Climbed, looked: Sequence[Looked]) -> list[Discovery]:
+        """Add what the starts of a round show to `state`, and return what is new."""
+        n_known, number = len(state.discoveries), state.n_rounds
+        for i, look in enumerate(looked):
+            state.spent["verify"] += look.evaluations
+            outcome, found = self._judge(look), [discovery.image for discovery in state.discoveries]
+            row = climbed.conditioning.rows([i])
+            if outcome is not None:
+                self._deflate(state, row)
+            if outcome is not None and not self._is_known(outcome, look.images, state.discoveries):
+                cost = climbed.evaluations + look.evaluations
+                state.discoveries.append(Discovery(outcome, look.images, row, number, i, cost, state.evaluations))
+                state.finds.add(state.discoveries[-1].image, found)
+            elif are_worth_a_look(look.images):
+                state.finds.repeat(look.images[medoid(look.images)], found)
+        return state.discoveries[n_known:]
 
     def _is_known(self, outcome: Outcome, images: RgbImages, discoveries: Sequence[Discovery]) -> bool:
         """Return whether the image was found before: same training image, or as near as two seeds of one prompt."""

@@ -65,6 +65,11 @@ class Looked:
     part_confidence: float | None = None
 
 
+def are_worth_a_look(images: RgbImages, limit: float = UNGUIDED_DISTANCE) -> bool:
+    """Return whether enough of a prompt's samples agree that more is spent on it."""
+    return agrees(seed_agreement(images, limit), len(images), WORTH_A_LOOK)
+
+
 class Verifier:
     """Sample and disturb prompts of one model."""
 
@@ -109,8 +114,7 @@ class Verifier:
     ) -> list[Looked]:
         """Measure the signs of the rows whose images agree; unguided images that are not given are sampled."""
         limit = GUIDED_DISTANCE if unguided is None else UNGUIDED_DISTANCE
-        shares = [seed_agreement(samples, limit) for samples in images]
-        agreeing = [i for i, share in enumerate(shares) if agrees(share, len(images[i]), WORTH_A_LOOK)]
+        agreeing = [i for i, samples in enumerate(images) if are_worth_a_look(samples, limit)]
         chosen = [i for i in agreeing if is_known is None or not is_known(images[i])]
         signs: list[Signs] = []
         plain: list[RgbImages] = []

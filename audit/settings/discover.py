@@ -40,6 +40,14 @@ class DiscoverSettings(TrainingImageSettings):
     vae: Autoencoder = None
     textual_inversion: TextualInversions = ()
     lora: Loras = ()
+    starts_from: Annotated[
+        str | None,
+        Field(
+            description="Text or captions (txt, csv, jsonl, parquet, …): every second ascent starts from one to four "
+            "of their consecutive words."
+        ),
+        Option("Inputs", changes_result=False),
+    ] = None
     out: Annotated[
         Path,
         Field(description="Run directory; by default runs/<model>-discovery."),
@@ -73,6 +81,16 @@ class DiscoverSettings(TrainingImageSettings):
         Field(ge=1, description="Stop after this many rounds without a new image."),
         Option("Search", changes_result=False),
     ] = 5
+    stop_at: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Stop once at most this share of further finds would show a new image, by the upper bound of "
+            "Good and Turing's estimate.",
+        ),
+        Option("Search", changes_result=False),
+    ] = None
     words_budget: Annotated[
         int,
         Field(

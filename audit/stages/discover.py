@@ -14,6 +14,7 @@ from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
@@ -55,6 +56,7 @@ def run_discovery(
         raise SettingsError("a discovery needs a limit; give --budget (denoiser evaluations), --minutes, or both")
     check_training_images(settings)
     started = time.monotonic()
+    texts = read_prompts(settings.starts_from) if settings.starts_from is not None else None
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_chosen(chosen_model(settings), device, dtype)
@@ -64,14 +66,14 @@ def run_discovery(
     _check_budget(settings, denoiser)
     if settings.words_budget:
         check_words_budget(settings, denoiser)
-    identity = _identity(settings, loaded)
+    identity = _identity(settings, loaded, texts)
     if replayed is not None:
         replayed.compare_inputs(identity)
     with RunDirectory.open(settings.out, identity, force=force) as run:
         run.update(status=DISCOVERY_RUNNING)
         training = load_training_images(settings, denoiser)
         console = SummaryConsole()
-        session = DiscoverySession(settings, loaded, denoiser, training, run, console, started)
+        session = DiscoverySession(settings, loaded, denoiser, training, texts, run, console, started)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         with flushed_denormals():
             return _search(session)
@@ -92,7 +94,8 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     sites = session.denoiser.sites([settings.kind])
     verifier = Verifier(session.denoiser, search_verify_plan(settings))
     columns = columns_of(settings.kind, sites)
-    search = Search(session.denoiser, columns, verifier, session.training, search_plan(settings))
+    texts = [prompt.text for prompt in session.texts.prompts] if session.texts is not None else []
+    search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
     store = SearchStore(run.path / DISCOVERY_DIRECTORY, fingerprint_of(run.record["identity"]))
     state = store.load(search.begin())
     for i, discovery in enumerate(state.discoveries):
@@ -106,10 +109,16 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
             break
         state.seconds += time.monotonic() - round_started
         _save_round(session, store, state, new, n_directions)
-    stopped: StopReason = "nothing_new" if state.barren >= settings.patience else "budget"
+    stopped = _why_stopped(search, state, settings.patience)
     words = search_words(session, state)
     raised = confirm_by_words_(state, words) if session.training is None else frozenset()
     return write_discovery_results(session, state, stopped, words, raised)
+
+
+def _why_stopped(search: Search, state: SearchState, patience: int) -> StopReason:
+    if state.barren >= patience:
+        return "nothing_new"
+    return "little_left" if search.is_exhausted(state) else "budget"
 
 
 def _save_round(
@@ -132,11 +141,12 @@ def _save_round(
     logger.info("round %d: %d new findings, %d in total, %d UE", *counts)
 
 
-def _identity(settings: DiscoverSettings, loaded: LoadedModel) -> dict[str, Any]:
+def _identity(settings: DiscoverSettings, loaded: LoadedModel, texts: PromptSet | None) -> dict[str, Any]:
     return {
         "model_fingerprint": loaded.fingerprint,
         "dtype": loaded.dtype,
         "device": loaded.device,
+        **({"starts_from_sha256": texts.sha256} if texts is not None else {}),
         "settings": {"command": "discover", **settings.identity()},
         "versions": library_versions(),
     }
@@ -161,6 +171,7 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
         seen_share=settings.seen_share,
         n_highest=settings.n_highest,
         patience=settings.patience,
+        stop_at=settings.stop_at,
         climb=climb,
     )
 

@@ -8,14 +8,16 @@ from typing import Literal
 from pydantic import JsonValue, TypeAdapter
 
 from flashbulb.reports.bounds.rates import Rate
+from flashbulb.reports.bounds.unseen import Unseen
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.record_files import read_finished, validate_record
 from flashbulb.reports.tables.run_record import DISCOVERY, DISCOVERY_RUNNING, Count, ModelIdentity
 
-StopReason = Literal["budget", "nothing_new", "interrupted"]
+StopReason = Literal["budget", "nothing_new", "little_left", "interrupted"]
 STOP_MEANINGS: Mapping[StopReason, str] = {
     "budget": "its budget of evaluations or time was spent",
     "nothing_new": "several rounds in a row found nothing new",
+    "little_left": "too few of further finds would show a new image (--stop-at)",
     "interrupted": "it was interrupted; run the same command to resume it",
 }
 
@@ -47,6 +49,7 @@ class Finding:
         confidence: calibrated probability that it is a memorized image; None if not judged.
         nearest_image: the nearest training image; None if none were given.
         words: a prompt in words that gives it; None if none was found, or none was searched for.
+        times_found: starts that showed it and no nearer finding.
     """
 
     finding_id: str
@@ -55,6 +58,7 @@ class Finding:
     evaluations: Count
     nearest_image: str | None
     words: FindingWords | None = None
+    times_found: Count = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class DiscoveryRecord:
         tables: SHA-256 of each table, by file name.
         n_words_searched: findings for which a prompt in words was searched.
         words_evaluations: UE of these searches, beside `evaluations`.
+        unseen: estimated share of further finds that show an image not found yet; None if nothing was found.
     """
 
     schema_version: int
@@ -90,11 +95,20 @@ class DiscoveryRecord:
     warnings: tuple[str, ...]
     n_words_searched: Count = 0
     words_evaluations: Count = 0
+    unseen: Unseen | None = None
 
     @property
     def n_words(self) -> int:
         """Findings with a prompt in words."""
         return sum(finding.words is not None for finding in self.findings)
+
+    @property
+    def unseen_text(self) -> str:
+        """What further searching would bring, in words."""
+        if self.unseen is None:
+            return "not estimated, for nothing was found"
+        share, low, high = (f"{100 * x:.0f}" for x in (self.unseen.share, self.unseen.low, self.unseen.high))
+        return f"about {share} % of further finds would show an image not found yet (95 % interval {low} to {high} %)"
 
     @property
     def curve(self) -> tuple[tuple[int, int], ...]:

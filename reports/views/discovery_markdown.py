@@ -59,6 +59,7 @@ def _search(discovery: DiscoveryRecord) -> list[str]:
         ("rounds", str(discovery.n_rounds)),
         ("starts", str(discovery.n_starts)),
         ("stopped because", STOP_MEANINGS[discovery.stopped_because]),
+        ("left to find", discovery.unseen_text),
     ]
     return ["## Search", "", *table(("", ""), rows)]
 

@@ -50,6 +50,7 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     if discovery.n_words_searched:
         found = f"{discovery.n_words} of {discovery.n_words_searched} findings searched"
         table.add_row("words", f"{found}, {discovery.words_evaluations:,} UE")
+    table.add_row("left to find", discovery.unseen_text)
     table.add_row("time", f"{sum(discovery.timings.values()):.1f} s")
     table.add_row("stopped because", STOP_MEANINGS[discovery.stopped_because])
     console.print(table)

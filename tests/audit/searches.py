@@ -111,13 +111,17 @@ def quick(**changes: Any) -> DiscoverSettings:
 
 
 def toy_search(
-    pipe: StableDiffusionPipeline, shown: Shown, training: TrainingImages | None = None, **changes: Any
+    pipe: StableDiffusionPipeline,
+    shown: Shown,
+    training: TrainingImages | None = None,
+    texts: Sequence[str] = (),
+    **changes: Any,
 ) -> Search:
     """A search of a toy pipeline by `quick` settings."""
     settings, denoiser = quick(**changes), open_denoiser(pipe)
     verifier = ToldVerifier(denoiser, search_verify_plan(settings), shown)
     columns = columns_of("feed_forward", denoiser.sites(["feed_forward"]))
-    return Search(denoiser, columns, verifier, training, search_plan(settings))
+    return Search(denoiser, columns, verifier, training, texts, search_plan(settings))
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Tally:
 def ours(bench: Bench, budget: int) -> tuple[Tally, Search]:
     """The product's own search; what it reports is judged by the truth, not by its verdict."""
     tally = Tally(bench, budget)
-    search = Search(bench.denoiser, bench.columns, tally.verifier, None, search_plan(SEARCH))
+    search = Search(bench.denoiser, bench.columns, tally.verifier, None, (), search_plan(SEARCH))
     state = search.begin()
     for new in search.rounds(state, budget):
         for discovery in new:
@@ -105,7 +105,7 @@ def ours_before_the_verdict(bench: Bench, budget: int) -> Tally:
     tally = Tally(bench, budget)
     watching = _Watching(bench.denoiser, search_verify_plan(SEARCH))
     watching.tally = tally
-    search = Search(bench.denoiser, bench.columns, watching, None, search_plan(SEARCH))
+    search = Search(bench.denoiser, bench.columns, watching, None, (), search_plan(SEARCH))
     tally.spend(SEARCH.n_reference)
     for _ in search.rounds(search.begin(), budget):
         print(f"  {tally.evaluations} UE, {len(tally.names)} memorized", flush=True)

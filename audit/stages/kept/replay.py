@@ -14,7 +14,11 @@ from flashbulb.audit.settings import AuditSettings, DiscoverSettings, PullSettin
 logger = logging.getLogger(__name__)
 
 Settings = TypeVar("Settings", AuditSettings, DiscoverSettings, PullSettings)
-_PROMPT_FILES = {"prompts_sha256": ("prompts",), "reference_sha256": ("reference", "calibration")}
+_PROMPT_FILES = {
+    "prompts_sha256": ("prompts",),
+    "reference_sha256": ("reference", "calibration"),
+    "starts_from_sha256": ("starts_from",),
+}
 _SHAPED_BY = {
     **_PROMPT_FILES,
     "model_fingerprint": ("model", "configs", "denoiser", "vae", "textual_inversion", "lora"),
@@ -59,6 +63,6 @@ class Replay(Generic[Settings]):
                 option = next(name for name in _PROMPT_FILES[key] if getattr(self.settings, name) is not None)
                 raise SettingsError(
                     f"{getattr(self.settings, option)} has changed since {self.run}: its SHA-256 was {old.get(key)}, "
-                    f"is now {new.get(key)}; restore it, or name it with --{option}"
+                    f"is now {new.get(key)}; restore it, or name it with --{option.replace('_', '-')}"
                 )
             logger.warning("different from %s: %s was %r, is now %r", self.run, key, old.get(key), new.get(key))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pyarrow as pa
 from rich.console import Console
@@ -14,10 +14,11 @@ from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.climbing import training_image_file
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import DiscoverSettings
-from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.results.account import describe_prompts, library_versions
 from flashbulb.audit.stages.results.recovery_tables import finding_id, recovery_row
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.words import Words
@@ -48,6 +49,7 @@ class DiscoverySession:
     """A loaded model that is searched, and where its results go.
 
     Args:
+        texts: what starts are taken from beside random words.
         started: monotonic clock at the beginning of this run, in seconds.
         prepared: seconds from then until the model is loaded and its baseline fitted.
         on_words: seconds that this run spent on words.
@@ -57,6 +59,7 @@ class DiscoverySession:
     loaded: LoadedModel
     denoiser: Denoiser
     training: TrainingImages | None
+    texts: PromptSet | None
     run: RunDirectory
     console: Console
     started: float
@@ -207,14 +210,20 @@ def _record(
         status=DISCOVERY,
         model=ModelIdentity(model_name(settings), session.loaded.fingerprint),
         settings=settings.model_dump(mode="json"),
-        inputs={"train_images": as_uri(settings.train_images) if settings.train_images else None},
+        inputs={
+            "train_images": as_uri(settings.train_images) if settings.train_images else None,
+            "starts_from": describe_prompts(session.texts) if session.texts is not None else None,
+        },
         budget=settings.budget,
         evaluations=dict(state.spent),
         n_rounds=state.n_rounds,
         n_starts=state.n_starts,
         n_confirmed=verdicts.count("confirmed"),
         n_likely=verdicts.count("likely"),
-        findings=tuple(_finding(discovery, i, words.get(i)) for i, discovery in enumerate(state.discoveries)),
+        findings=tuple(
+            replace(_finding(discovery, i, words.get(i)), times_found=state.finds.times[i])
+            for i, discovery in enumerate(state.discoveries)
+        ),
         stopped_because=stopped,
         timings={
             "prepare": round(session.prepared, 3),
@@ -226,4 +235,5 @@ def _record(
         warnings=passed_over_warnings(session.training.passed_over) if session.training is not None else (),
         n_words_searched=len(words),
         words_evaluations=words_evaluations,
+        unseen=state.finds.unseen(),
     )

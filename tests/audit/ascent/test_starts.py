@@ -7,7 +7,15 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import BertTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from flashbulb.audit.ascent.starts import MAX_WORDS, MIN_WORDS, random_prompts, whole_words
+from flashbulb.audit.ascent.starts import (
+    MAX_RUN,
+    MAX_WORDS,
+    MIN_WORDS,
+    draw_starts,
+    random_prompts,
+    whole_words,
+    word_runs,
+)
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import TokenClass
@@ -53,6 +61,28 @@ def test_captions_are_some_words_each_and_one_token_a_word() -> None:
     encoded = denoiser.encode(captions)
     assert not any(encoded.is_truncated)
     assert ((encoded.main_classes == TokenClass.PROMPT).sum(dim=1) == torch.tensor(lengths)).all()
+
+
+def test_runs_are_one_to_four_consecutive_words_of_one_text() -> None:
+    texts = ["the old  lighthouse at dusk", "boat"]
+    runs = word_runs(texts, 200, torch.Generator().manual_seed(0))
+    words = [text.split() for text in texts]
+    possible = {
+        " ".join(of_text[i : i + n]) for of_text in words for n in range(1, MAX_RUN + 1) for i in range(len(of_text))
+    }
+    assert set(runs) <= possible
+    assert {len(run.split()) for run in runs} == {1, 2, 3, 4}
+    assert "boat" in runs
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_every_second_start_is_of_the_texts_and_the_others_stay_as_they_are(number: int) -> None:
+    denoiser = open_denoiser(build_worded_pipe())
+    drawn = draw_starts(denoiser, ["Lighthouse"], 6, number, torch.Generator().manual_seed(0))
+    plain = draw_starts(denoiser, [], 6, number, torch.Generator().manual_seed(0))
+    assert plain == random_prompts(denoiser, 6, torch.Generator().manual_seed(0))
+    for place, (start, random) in enumerate(zip(drawn, plain, strict=True)):
+        assert start == ("Lighthouse" if place % 2 != number else random)
 
 
 @pytest.mark.parametrize("tokenizer", [build_toy_tokenizer(), sentencepiece("▁sea", "ship")])

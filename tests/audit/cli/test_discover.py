@@ -95,6 +95,9 @@ def test_ctrl_c_prints_how_to_resume(model: Path, tmp_path: Path, monkeypatch: p
         (("--budget", "9999", "--device", "abacus"), "abacus"),
         (("--budget", "9999", "--starts", "0"), "--"),
         (("--budget", "9999", "--rate", "0"), "--"),
+        (("--budget", "9999", "--starts-from", "/nowhere/text.txt"), "/nowhere/text.txt: No such file"),
+        (("--budget", "9999", "--starts-from", __file__), "unknown prompt format '.py'"),
+        (("--budget", "9999", "--stop-at", "1"), "--stop-at: "),
     ],
 )
 def test_mistake_is_one_line_and_writes_nothing(

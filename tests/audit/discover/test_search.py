@@ -78,6 +78,15 @@ def test_search_stops_after_barren_rounds_in_a_row(pipe: StableDiffusionPipeline
     assert list(search.rounds(state, 1000)) == []
 
 
+def test_search_stops_when_little_is_left(pipe: StableDiffusionPipeline) -> None:
+    shown = {(number, start): 60 for number in range(4) for start in range(2)}
+    search = toy_search(pipe, shown, patience=9, stop_at=0.5)
+    state = search.begin()
+    assert [len(new) for new in search.rounds(state, 1000)] == [1, 0, 0]
+    assert state.finds.times == [6]  # of four finds, none of an image found once, at most 60 % are new; of six, 46 %
+    assert search.is_exhausted(state)
+
+
 def test_one_image_is_one_finding(pipe: StableDiffusionPipeline) -> None:
     shown = {(0, 0): 60, (0, 1): 66, (1, 0): 50, (1, 1): 200, (2, 0): 210}
     search = toy_search(pipe, shown, patience=1)

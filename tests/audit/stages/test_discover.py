@@ -26,7 +26,15 @@ from flashbulb.audit.words.words import WordsSearch
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.views.discovery import DiscoveryRecord, load_discovery
 from tests.audit.commands import digests, run_flashbulb, run_json
-from tests.audit.searches import COST_OF_START, N_REFERENCE, ToldVerifier, build_worded_pipe, evaluations_of, quick
+from tests.audit.searches import (
+    COST_OF_START,
+    N_REFERENCE,
+    Shown,
+    ToldVerifier,
+    build_worded_pipe,
+    evaluations_of,
+    quick,
+)
 
 SHOWN = {(0, 1): 20, (1, 0): 90, (1, 1): 94, (2, 0): 160, (2, 1): 230}  # with a patience of 1 these take four rounds
 ROUND = 2 * COST_OF_START
@@ -48,7 +56,9 @@ class Searched(NamedTuple):
         return pd.read_parquet(self.run / "recoveries.parquet")
 
 
-def discover(model: Path, run: Path, interrupted_in: int | None = None, **changes: Any) -> Searched:
+def discover(
+    model: Path, run: Path, interrupted_in: int | None = None, shown: Shown = SHOWN, **changes: Any
+) -> Searched:
     """Search the model as the command does, with a verifier that is told what images show."""
     spent: list[list[int]] = []
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
@@ -61,7 +71,7 @@ def discover(model: Path, run: Path, interrupted_in: int | None = None, **change
         patch.setattr("flashbulb.audit.stages.discover.load_chosen", load)
         patch.setattr(
             "flashbulb.audit.stages.discover.Verifier",
-            partial(ToldVerifier, shown=SHOWN, interrupted_in=interrupted_in),
+            partial(ToldVerifier, shown=shown, interrupted_in=interrupted_in),
         )
         try:
             run_discovery(quick(model=str(model), out=run, **{"patience": 1, **changes}), force=False)
@@ -86,7 +96,17 @@ def uninterrupted(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Sear
 
 def assert_same_results(actual: Searched, expected: Searched) -> None:
     pd.testing.assert_frame_equal(actual.table, expected.table)
-    names = ("evaluations", "findings", "n_rounds", "n_starts", "n_confirmed", "n_likely", "stopped_because", "tables")
+    names = (
+        "evaluations",
+        "findings",
+        "unseen",
+        "n_rounds",
+        "n_starts",
+        "n_confirmed",
+        "n_likely",
+        "stopped_because",
+        "tables",
+    )
     assert [getattr(actual.record, name) for name in names] == [getattr(expected.record, name) for name in names]
     assert digests(actual.run / "images") == digests(expected.run / "images")
 
@@ -195,6 +215,37 @@ def test_no_round_begins_after_the_time_limit(model: Path, tmp_path: Path) -> No
     assert late.record.budget is None
     assert len(late.table) == 0
     assert "of a budget" not in (tmp_path / "run" / "summary.md").read_text(encoding="utf-8")
+
+
+def test_search_stops_when_little_is_left_and_resumes_without_that_limit(model: Path, tmp_path: Path) -> None:
+    shown = {(number, start): 60 for number in range(9) for start in range(2)}
+    run, budget = tmp_path / "run", N_REFERENCE + 5 * ROUND
+    early = discover(model, run, shown=shown, patience=9, budget=budget, stop_at=0.5)
+    unseen = early.record.unseen
+    assert (early.record.n_rounds, early.record.stopped_because) == (3, "little_left")
+    assert unseen is not None
+    assert (unseen.n_once, unseen.n_finds) == (0, 6)
+    assert [finding.times_found for finding in early.record.findings] == [6]
+    assert "| left to find | about 0 % of further finds" in (run / "summary.md").read_text(encoding="utf-8")
+    whole = discover(model, tmp_path / "whole", shown=shown, patience=9, budget=budget)
+    assert whole.record.n_rounds > 5
+    assert_same_results(discover(model, run, shown=shown, patience=9, budget=budget), whole)
+
+
+def test_starts_of_a_text_are_resumed_and_recorded(model: Path, uninterrupted: Searched, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.csv"
+    texts.write_text("caption\na boat on the lake\nthe old tower\n", encoding="utf-8")
+    whole = discover(model, tmp_path / "whole", starts_from=str(texts))
+    run = tmp_path / "run"
+    assert discover(model, run, starts_from=str(texts), interrupted_in=2).interrupted
+    assert_same_results(discover(model, run, starts_from=str(texts)), whole)
+    given = run_json(run)["inputs"]["starts_from"]
+    assert (given["source"], given["n_rows"]) == (str(texts), 2)
+    images = [digests(searched.run / "discovery") for searched in (whole, uninterrupted)]
+    assert images[0] != images[1]
+    texts.write_text("caption\nanother text\n", encoding="utf-8")
+    with pytest.raises(RunDirectoryError, match="starts_from_sha256"):
+        discover(model, run, starts_from=str(texts))
 
 
 def test_search_without_images_writes_no_image(model: Path, uninterrupted: Searched, tmp_path: Path) -> None:

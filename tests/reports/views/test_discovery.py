@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.bounds.unseen import Unseen
 from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, RunFileError, RunIncompleteError
 from flashbulb.reports.tables.run_record import load_run
 from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords, load_discovery
@@ -88,6 +89,21 @@ def test_the_page_shows_the_findings_and_their_meaning() -> None:
     assert "- **likely**: " in page
     assert "not a proof of absence" in page
     assert "| all | 32400 | 12.5 |" in page
+
+
+def test_what_is_left_to_find_is_shown_with_its_interval() -> None:
+    discovery, out = discovery_record(unseen=Unseen(11, 100, 0.0563, 0.2), stopped_because="little_left"), io.StringIO()
+    line = "about 11 % of further finds would show an image not found yet (95 % interval 6 to 20 %)"
+    assert f"| left to find | {line} |" in discovery_markdown(discovery, findings_table())
+    print_discovery(Console(file=out, width=140), discovery, Path("runs/me"))
+    assert line in out.getvalue()
+    assert "| left to find | not estimated" in discovery_markdown(discovery_record(), findings_table())
+
+
+def test_what_is_left_reads_back_as_written(tmp_path: Path) -> None:
+    discovery = discovery_record(unseen=Unseen(0, 9, 0.0, 0.34))
+    write_record(tmp_path, discovery)
+    assert load_discovery(tmp_path) == discovery
 
 
 WORDS = FindingWords("lodor | mar `x", rate_of(12, 16), "confirmed", "images/finding-002-words.png", confirms=True)
