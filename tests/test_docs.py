@@ -1,14 +1,10 @@
-"""Every Python example of the documentation runs, and the run directory's files, columns and keys are all described."""
+"""The run directory's files, columns and keys are all described, and so is every term of the report."""
 
-import re
 from dataclasses import fields
-from pathlib import Path
-
-import pytest
-from diffusers import StableDiffusionPipeline
 
 from flashbulb.reports.bounds.epsilon import EpsilonBound
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
+from flashbulb.reports.page.glossary import GLOSSARY
 from flashbulb.reports.prompts.view import PromptView
 from flashbulb.reports.pull.record import PULL_SCHEMA, PullRecord
 from flashbulb.reports.tables.canaries import CanaryRecord, CanaryTier
@@ -23,47 +19,9 @@ from flashbulb.reports.tables.sweep import SWEEP_SCHEMA
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
-from tests.audit.commands import CANDIDATES, REFERENCE, text_file
 from tests.paths import ROOT
 
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def run_examples(page: Path, namespace: dict[str, object]) -> None:
-    """Run every Python block of a page in one namespace, in their order."""
-    text = page.read_text(encoding="utf-8")
-    blocks = list(BLOCK.finditer(text))
-    assert len(blocks) == text.count("```python") > 0
-    for block in blocks:
-        line = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * line + block[1], str(page), "exec"), namespace)  # errors name the line of the page
-
-
-def test_examples_of_the_python_api_run_in_their_order(
-    toy_pipe: StableDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flashbulb.audit.stages.examine.require_working", lambda *_, **__: None)  # random weights
-    toy_pipe.save_pretrained("my-pipeline")
-    Path("captions.csv").write_text("prompt\n" + "\n".join(CANDIDATES), encoding="utf-8")
-    text_file(Path("clean.txt"), REFERENCE)
-    run_examples(DOCS / "python.md", {"__name__": "example"})
-    assert "spike_score" in capsys.readouterr().out
-    assert {path.name for path in tmp_path.iterdir()} == {
-        *("my-pipeline", "captions.csv", "clean.txt", "runs", "labels.csv")
-    }
-
-
-def test_examples_on_neurons_run_in_their_order(
-    toy_pipe: StableDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    run_examples(DOCS / "neurons.md", {"__name__": "example", "pipe": toy_pipe})
-    said = capsys.readouterr().out
-    assert "there is no neuron 1000000; take the neurons from an audit of this model" in said
-    assert float(re.search(r"changed by (\S+)", said)[1]) > 0
-    assert [path.name for path in tmp_path.iterdir()] == ["neurons.json"]
 
 
 def test_every_key_of_a_shown_prompt_is_described() -> None:
@@ -91,3 +49,14 @@ def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
     assert not [name for name in sorted(names) if f"`{name}`" not in page]
     kinds_of_value = {name.removesuffix("_low").removesuffix("_high") for name in EVALUATION_SCHEMA.names}
     assert not [name for name in sorted(kinds_of_value) if f"`{name}`" not in page]
+
+
+def test_the_glossary_has_every_term_of_the_report() -> None:
+    page = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    assert not [term for term in GLOSSARY if f"- **{term}**: " not in page]
+
+
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.encode()) <= 8_000
+    assert not [page.name for page in DOCS.glob("*.md") if f"](docs/{page.name})" not in text]

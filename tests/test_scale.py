@@ -1,59 +1,29 @@
-"""Every command of docs/scale.md runs as it stands, and all ways to record that it shows write the same shards."""
+"""All ways to record that docs/scale.md shows write the same shards; every command of the page runs as it stands."""
 
-import json
-import os
-import re
-import subprocess
+from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 
 import pytest
 from diffusers import StableDiffusionPipeline
 
 from tests.audit.commands import CANDIDATES, REFERENCE, digests, run_flashbulb, run_json, text_file
+from tests.documents import Block, blocks_of, run_shell, write_tools
 from tests.object_store import BUCKET, s3_server
 from tests.paths import ROOT
 
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs" / "scale.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
-CALLED = (
-    "import json, os, sys; print(json.dumps([dict(os.environ), sys.argv[1:]]), file=open(os.environ['CALLS'], 'a'))"
-)
-LAUNCHER = """
-while [ "$1" != flashbulb ]; do shift; done
-for rank in 1 0; do {rank}=$rank {size}=2 "$@"; done
-"""
-
-
-@pytest.fixture(scope="module")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Commands that only note how they are called; launchers call theirs once for each of two processes."""
-    folder = tmp_path_factory.mktemp("tools")
-    scripts = {
-        "flashbulb": f'exec python3 -c "{CALLED}" "$@"',
-        "torchrun": LAUNCHER.format(rank="RANK", size="WORLD_SIZE"),
-        "srun": LAUNCHER.format(rank="SLURM_PROCID", size="SLURM_NTASKS"),
-    }
-    for name, script in scripts.items():
-        (folder / name).write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-        (folder / name).chmod(0o755)
-    return folder
-
-
-def calls_of(block: str, tools: Path, folder: Path) -> list[tuple[dict[str, str], list[str]]]:
-    """Run a block with bash, once for each element of its array; return what it calls `flashbulb` with, and where."""
-    array = re.search(r"--array=1-(\d+)", block)
-    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(folder / "calls")}
-    for element in range(1, int(array[1]) + 1) if array else [0]:
-        variables = {**environment, "SLURM_ARRAY_TASK_ID": str(element)}
-        subprocess.run(["bash", "-e", "-c", block], cwd=folder, env=variables, check=True)
-    names = ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS")
-    lines = [json.loads(line) for line in (folder / "calls").read_text("utf-8").splitlines()]
-    return [({name: called[name] for name in names if name in called}, words) for called, words in lines]
+BLOCKS = [block for block in blocks_of(ROOT / "docs" / "scale.md") if block.is_run]
 
 
 def recorded(run: Path) -> dict[str, str]:
     """Return the hashes of the shards and their manifests."""
     return {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tools(tmp_path_factory.mktemp("tools"))
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +39,28 @@ def prepared(toy_pipe: StableDiffusionPipeline, tmp_path_factory: pytest.TempPat
     return folder
 
 
-@pytest.mark.parametrize("number", range(len(BLOCKS)))
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
 def test_the_commands_of_the_page_run_and_write_the_same_shards(
-    number: int, prepared: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    block: Block, prepared: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("my-pipeline", "captions.csv", "clean.txt"):
         (tmp_path / name).symlink_to(prepared / name)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FLASHBULB_SHARD_SIZE", "3")
-    calls = calls_of(BLOCKS[number], tools, tmp_path)
-    with s3_server() if "s3://" in BLOCKS[number] else nullcontext() as store:
+    machines = count()
+
+    def on_a_new_machine(words: Sequence[str]) -> list[str]:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine {next(machines)}"))
+        return [word.replace("my-bucket", BUCKET) for word in words]
+
+    with s3_server() if "s3://" in block.text else nullcontext() as store:
         for name in ("my-pipeline", "captions.csv", "clean.txt") if store else ():
             store.put(prepared / name, name)
-        for place, (variables, words) in enumerate(calls):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine {place}"))
-                for name, value in variables.items():
-                    patch.setenv(name, value)
-                answer = run_flashbulb(*(word.replace("my-bucket", BUCKET) for word in words))
-                assert answer.code == 0, answer.err
+        calls = run_shell(block, tmp_path, tools, on_a_new_machine)
+        assert [call.answer.code for call in calls] == [0] * len(calls)
         if store:
             store.get("runs/mine", tmp_path / "runs" / "mine")
-    if calls[-1][1][0] == "record":  # an array, which the next block of the page merges
+    if calls[-1].words[0] == "record":  # an array, which the next block of the page merges
         assert run_flashbulb("merge", "runs/mine").code == 0
     assert recorded(Path("runs/mine")) == recorded(prepared / "run")
     assert run_json(Path("runs/mine"))["status"] in ("recorded", "detected")
