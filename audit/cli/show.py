@@ -19,7 +19,10 @@ from flashbulb.reports.tables.run_record import COMPLETE
 def show(
     run: Annotated[Path, typer.Argument(help="Run directory of an audit whose prompts are scored.")],
     prompt: Annotated[
-        str, typer.Argument(help="A finding's number or fingerprint, a prompt's id, `file:row`, or a part of its text.")
+        str,
+        typer.Argument(
+            help="Finding number or fingerprint, prompt id, `file:row`, training image, or a part of the prompt's text."
+        ),
     ],
     as_json: Json = False,
 ) -> None:

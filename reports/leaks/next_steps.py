@@ -32,6 +32,9 @@ class Step:
         return Step(self.text.replace(RUN, name), commands)
 
 
+AGAIN = Step("Repeat the audit, with every option as it was.", (f"flashbulb audit --replay {RUN} --out {RUN}-again",))
+
+
 def next_steps(
     outcome: Outcome,
     leaks: Sequence[LeakedImage],

@@ -25,6 +25,7 @@ GLOSSARY = {
     "fixed share": "Share of the image's area that is the same for every seed.",
     "comes back": "The image appears at other seeds of the prompt, or with prompts that describe something else.",
     "denoiser evaluations": "Cost: one evaluation is the denoiser once on one latent.",
+    "extractable": "The way this audit tries a prompt brings its training image back.",
     "false recoveries": "Images from controls, unflagged prompts given the same recovery. They should give none.",
     "text-only AUC": "How well the text alone tells flagged from other prompts: 0.5 not at all, 1 completely.",
     "neurons": "Units of the recorded layers. Those that spike are evidence of recall, not the place of storage.",
@@ -34,12 +35,17 @@ GLOSSARY = {
 
 _SAME = {
     "prompts flagged": "flagged",
+    "extractable prompts at most": "extractable",
+    "extractable prompts missed at most": "extractable",
     "recovery": "confirmed",
     "distinct memorized images confirmed": "confirmed",
     "top neurons": "neurons",
     "activation at each site": "site",
 }
 """Labels that use a term in other words."""
+
+
+_NAMES = {term.lower(): term for term in GLOSSARY}
 
 
 def term_anchor(term: str) -> str:
@@ -50,7 +56,7 @@ def term_anchor(term: str) -> str:
 def link_term(label: str) -> Markup:
     """Return a label as a link to its explanation; escaped as it is if the glossary has none."""
     key = label.lower().replace("_", " ")
-    term = _SAME.get(key, key)
-    if term not in GLOSSARY:
+    term = _NAMES.get(_SAME.get(key, key))
+    if term is None:
         return escape(label)
     return Markup('<a class="term" href="#{}">{}</a>').format(term_anchor(term), label)

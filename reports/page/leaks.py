@@ -24,6 +24,7 @@ class LeakTile(NamedTuple):
 
     Args:
         image: of the training image; of the recovered image if that is unknown.
+        near: how many near-duplicates it has in the training set; empty if none or not known.
         anchor: id of its card; None if the page shows none.
     """
 
@@ -33,6 +34,7 @@ class LeakTile(NamedTuple):
     p: str
     verdict: str
     note: str
+    near: str
     anchor: str | None
 
 
@@ -70,6 +72,7 @@ def leaks_of(
             p=_p_text(leak),
             verdict=leak.verdict,
             note=_note(leak),
+            near=count_text(n, "near-duplicate") if (n := leak.copied and leak.copied.near_duplicates) else "",
             anchor=anchors.get(leak.finding_id),
         )
         for leak in shown
@@ -90,14 +93,10 @@ def _p_text(leak: LeakedImage) -> str:
 
 
 def _note(leak: LeakedImage) -> str:
-    """Return what else a reader needs of it: its similarity, near-duplicates, a waiver."""
-    near = leak.copied.near_duplicates if leak.copied else None
-    parts = (
-        f"similarity {leak.nearest.similarity:.2f}" if leak.nearest and leak.is_training_image else "origin unknown",
-        count_text(near, "near-duplicate") if near else "",
-        "waived" if leak.is_waived else "",
-    )
-    return ", ".join(part for part in parts if part)
+    """Return what else a reader needs of it: its similarity, a waiver."""
+    known = leak.nearest and leak.is_training_image
+    similarity = f"similarity {leak.nearest.similarity:.2f}" if known and leak.nearest else "origin unknown"
+    return similarity + (", waived" if leak.is_waived else "")
 
 
 def _image(

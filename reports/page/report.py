@@ -8,7 +8,7 @@ from markupsafe import Markup
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import GateReport
-from flashbulb.reports.leaks.next_steps import RUN
+from flashbulb.reports.leaks.next_steps import AGAIN, RUN
 from flashbulb.reports.page.cards import (
     MAX_CARDS,
     MAX_ILLUSTRATED,
@@ -79,6 +79,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     findings = [judged.finding for judged in report.judged]
     figures = draw_figures(run.record, tables.scores, rows, profiles, labels)
     cards = build_cards(report.judged, source, labels, options.images)
+    run_name = RUN if labels.redact else report.run_name
     script, style = read_template("findings.js") + read_template("prompts.js"), page_style()
     environment = template_environment()
     environment.filters["standing"] = _STANDINGS.__getitem__
@@ -104,13 +105,14 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
         standings=sorted({name for card in cards for name in card.standings}, key=[*_STANDINGS].index),
         verdicts=list(dict.fromkeys(card.verdict for card in cards)),
         changes=sorted({name for card in cards for name in card.changes}),
-        since_baseline=since_baseline(report, labels.setting(RUN if labels.redact else report.run_name)),
+        since_baseline=since_baseline(report, labels.setting(run_name)),
         n_with_image=sum(finding.image is not None for finding in findings),
         n_images=len(distinct_images(findings, "confirmed") | distinct_images(findings, "likely")),
         max_cards=MAX_CARDS,
         max_illustrated=MAX_ILLUSTRATED,
         n_open=N_OPEN,
         command=command_line(run.record, labels) if run.record.options else None,
+        again=AGAIN.of_run(run_name).commands[0],
         glossary=[(term_anchor(term), term, meaning) for term, meaning in GLOSSARY.items()],
         profiles={prompt_id: Markup(svg) for prompt_id, svg in draw_profiles(profiles).items()},
         figures=[(figure.title, Markup(figure.svg), figure.caption) for figure in figures],

@@ -1,4 +1,4 @@
-"""Find a prompt of a run by any of its names: fingerprint, id, number of its finding, file and row, or its text."""
+"""Find a prompt of a run by any of its names: fingerprint, id, number of its finding, file and row, image, or text."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ def find_prompt(scores: pa.Table, wanted: str, findings: Sequence[Finding], dire
     """Return the row of the prompt that `wanted` names; the first kind of name that matches any prompt decides.
 
     These are: the whole id, the fingerprint of a finding, its number, `file:row`, the exact text, the beginning of an
-    id or fingerprint, a part of the text.
+    id or fingerprint, the file name of the training image nearest to what came back, a part of the text.
 
     Args:
         scores: scores.parquet of the run in `directory`.
@@ -41,7 +41,7 @@ def find_prompt(scores: pa.Table, wanted: str, findings: Sequence[Finding], dire
         if matches:
             raise RunFileError(_ambiguous(scores, matches, wanted, directory))
     raise RunFileError(
-        f"no prompt of {directory} has this fingerprint, id, finding number, file:row or text: "
+        f"no prompt of {directory} has this fingerprint, id, finding number, file:row, image or text: "
         f"{visible_text(wanted, 200)!r}; {directory / SCORES_FILE} lists them"
     )
 
@@ -65,6 +65,8 @@ def _matches(scores: pa.Table, text: str, findings: Sequence[Finding]) -> Iterat
     yield [i for i, prompt in enumerate(prompts) if prompt == text]
     begun = {finding.prompt_id for finding in findings if text and finding.fingerprint.startswith(text)}
     yield [i for i, prompt_id in enumerate(ids) if text and (prompt_id.startswith(text) or prompt_id in begun)]
+    near = {f.prompt_id for f in findings if text in {image.nearest.name for image in f.images if image.nearest}}
+    yield [i for i, prompt_id in enumerate(ids) if prompt_id in near]
     yield [i for i, prompt in enumerate(prompts) if text and text.casefold() in prompt.casefold()]
 
 

@@ -31,6 +31,8 @@ def _prompt(view: PromptView) -> Iterator[str]:
     yield f"Prompt: {visible_text(view.prompt, _MAX_PROMPT)}"
     yield ""
     yield _row("prompt_id", view.prompt_id)
+    if view.fingerprint is not None:
+        yield _row("finding", f"{view.finding_number}, fingerprint {view.fingerprint}")
     more = f", {view.n_duplicates} times" if view.n_duplicates > 1 else ""
     yield _row("from", f"{view.source_file}, row {view.source_row}{more}")
     flag = "flagged" if view.flagged else "a control, not flagged" if view.is_control else "not flagged"

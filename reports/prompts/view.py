@@ -118,6 +118,7 @@ class PromptView:
         status: the status of the run; recovery has no results until it is complete.
         detectors: score of each detector, None if its tier was not reached; the tier-0 score is `screen`.
         style: the style group that the prompt is compared with, as numbered in `run.json`.
+        finding_number, fingerprint: of its finding; None if it has none, or the audit is not complete.
         is_control: the prompt is unflagged and was tried to measure false recoveries.
         sites: highest |z| first.
         rungs: attempts in the order in which they were tried.
@@ -129,6 +130,8 @@ class PromptView:
     run: str
     status: str
     prompt_id: str
+    finding_number: int | None
+    fingerprint: str | None
     prompt: str
     source_file: str
     source_row: int
@@ -167,9 +170,13 @@ def view_prompt(directory: Path, wanted: str, findings: Sequence[Finding] = ()) 
     prompt_id = row["prompt_id"]
     recoveries, memories = tables.read(RECOVERIES_FILE, RECOVERIES_SCHEMA), tables.read(MEMORIES_FILE, MEMORIES_SCHEMA)
     attempts = _prompt_rows(recoveries, prompt_id)
+    own = ((n, finding.fingerprint) for n, finding in enumerate(findings, 1) if finding.prompt_id == prompt_id)
+    number, fingerprint = next(own, (None, None))
     return PromptView(
         run=str(directory),
         status=str(content.get("status")),
+        finding_number=number,
+        fingerprint=fingerprint,
         **{name: row[name] for name in scores_schema(()).names},
         detectors={name: row[name] for name in _score_columns(scores.schema)},
         is_control=any(attempt["is_control"] for attempt in attempts),

@@ -209,6 +209,7 @@ function keptInAddress(controls, apply) {
       box.append(file);
     }
     columns.append(box);
+    box.scrollIntoView({ block: "nearest" });
   }
 
   for (const block of document.querySelectorAll("#cards .images")) {

@@ -18,6 +18,7 @@ from flashbulb.audit.model.loading import load_model, resolve_device
 from flashbulb.audit.planted.paths import MODEL
 from tests.audit.commands import QUICK, refused, text_file
 from tests.paths import ROOT
+from tests.reports.runs import write_example
 
 
 def test_a_file_without_an_option_is_taken_for_prompts_or_a_model(inputs: Any) -> None:
@@ -62,6 +63,13 @@ def test_no_command_takes_the_embedded_model_on_its_own(command: str, rest: tupl
     assert (MODEL / "model_index.json").is_file()
 
 
+@pytest.mark.parametrize("command", ["audit", "record", "validate", "calibrate"])
+def test_a_model_that_is_not_given_is_asked_for(tmp_path: Path, command: str) -> None:
+    calibrate = ("--reference", "r.txt", "--out", tmp_path / "out")
+    line = refused(command, *(calibrate if command == "calibrate" else ("--prompts", "p.txt")))
+    assert "--model is missing; give the model to audit, or see `flashbulb demo`, which needs none" in line
+
+
 def test_a_missing_model_is_reported_before_the_prompts_are_read(tmp_path: Path) -> None:
     line = refused("audit", "--model", tmp_path / "nowhere", "--prompts", tmp_path / "missing.txt")
     assert f"no model folder {tmp_path / 'nowhere'}" in line
@@ -101,10 +109,22 @@ def test_mistakes_in_waivers_are_named(tmp_path: Path) -> None:
     assert expected in refused(*typed)
 
 
-@pytest.mark.parametrize(("command", "rest"), [("gate", ()), ("report", ()), ("show", ("x",)), ("diff", ("b",))])
+@pytest.mark.parametrize(
+    ("command", "rest"),
+    [
+        *[(name, ()) for name in ("gate", "report", "verify", "localize")],
+        *[("show", ("x",)), ("diff", ("b",)), ("evaluate", ("--labels", "l.csv"))],
+    ],
+)
 def test_a_missing_run_says_how_to_make_one(tmp_path: Path, command: str, rest: tuple[str, ...]) -> None:
     run = tmp_path / "nowhere"
     assert f"run `flashbulb audit --out {run}` first" in refused(command, run, *rest)
+
+
+@pytest.mark.parametrize("command", ["gate", "report"])
+def test_a_missing_baseline_says_how_to_make_one(tmp_path: Path, command: str) -> None:
+    run, older = write_example(tmp_path / "run", {}), tmp_path / "nowhere"
+    assert f"run `flashbulb audit --out {older}` first" in refused(command, run, "--baseline", older)
 
 
 def load_from_hub() -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.commands import digests, edit_run_json, run_flashbulb
+from tests.audit.commands import digests, edit_run_json, refused, run_flashbulb
 from tests.reports.pages import write_illustrated
 from tests.reports.run_files import seal_again
-from tests.reports.runs import SECRET, write_example
+from tests.reports.runs import LEAKS, PROMPTS, SECRET, write_example
 
 
 @pytest.fixture
@@ -105,3 +105,29 @@ def test_report_of_a_run_without_images_has_none(tmp_path: Path) -> None:
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "<img" not in page
     assert "A memorized image was recovered" in page
+
+
+def test_the_page_marks_what_is_new_since_a_baseline(tmp_path: Path) -> None:
+    run = write_example(tmp_path / "run", LEAKS, prompts=PROMPTS)
+    old = write_example(tmp_path / "old", {0: "high", 2: "medium", 5: "low"}, prompts=PROMPTS)
+    assert run_flashbulb("report", run).code == 0
+    alone = (run / "report.html").read_text(encoding="utf-8")
+    assert "--baseline EARLIER_RUN marks what is new" in alone
+    assert '<select id="change">' not in alone
+    assert run_flashbulb("report", run, "--baseline", old).code == 0
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Since the baseline: 2 new, 2 unchanged, 1 fixed." in page
+    assert '<select id="change">' in page
+    assert page.count('data-change="new"') == 2
+
+
+def test_a_baseline_that_cannot_be_used_leaves_the_page(run: Path, tmp_path: Path) -> None:
+    assert run_flashbulb("report", run).code == 0
+    before = digests(run)
+    assert "is the run itself" in refused("report", run, "--baseline", run)
+    damaged = write_illustrated(tmp_path / "damaged")
+    (damaged / "scores.parquet").write_bytes(b"PAR1")
+    refused("report", run, "--baseline", damaged, code=3)
+    other = write_example(tmp_path / "other")
+    assert "cannot be compared" in refused("report", run, "--baseline", other)
+    assert digests(run) == before

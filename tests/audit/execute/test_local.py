@@ -76,7 +76,6 @@ def test_a_recording_that_lost_workers_equals_that_of_one_process_bit_for_bit(al
 
 
 def test_the_log_names_the_killed_worker(lost):
-    """A stopped worker is named as well, if it was not between two shards, which is chance."""
     assert sum("was killed by signal 9" in line for line in lost.log) == 1
 
 
@@ -89,6 +88,33 @@ def test_parts_put_together_are_the_whole(spec, alone, tmp_path):
         for number in (3, 1, 2):
             record_set(recorder, prompts(), tmp_path, MANIFEST, "part", Part(number, 3))
     assert digests(tmp_path) == digests(alone)
+
+
+class Stop:
+    """Stops the worker at the first of many prompts of its only shard, and is patient with the next worker."""
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self.stopped = list[int]()
+
+    def __call__(self, n: int) -> None:
+        if n < 0:
+            self._coordinator.timeout = PATIENT
+        elif not self.stopped:
+            self.stopped.append(active_children()[0].pid)
+            os.kill(self.stopped[0], signal.SIGSTOP)
+            self._coordinator.timeout = 1.0
+
+
+def test_the_log_names_a_worker_that_stopped_within_its_shard(spec, tmp_path):
+    one = replace(spec, plan=replace(spec.plan, shard_size=N_PROMPTS, batch_size=1))
+    with logged() as log, recording_workers(one, 1) as workers:
+        stop = Stop(workers.coordinator)
+        record_set(Watched(workers, stop), prompts(), tmp_path, MANIFEST, "stopped")
+        assert stop.stopped[0] not in {child.pid for child in active_children()}
+    assert [line for line in log if line.startswith("worker 0 ")] == ["worker 0 has not answered for 1 s"]
+    assert any("shard 0 of" in line and "is recorded again" in line for line in log)
+    assert list(tmp_path.rglob("part-00000.parquet"))
 
 
 def murder(n: int) -> None:

@@ -130,6 +130,7 @@ def test_the_first_screen_names_what_leaked_and_what_to_do(page: str) -> None:
 def test_every_term_of_the_glossary_is_linked_and_has_its_target(page: str) -> None:
     terms = {href for href in attributes(page, "href") if href.startswith("#term-")}
     assert {"#term-spike-score", "#term-p", "#term-p-value", "#term-fingerprint", "#term-severity"} <= terms
+    assert {"#term-text-only-AUC", "#term-extractable", "#term-flagged"} <= terms  # tiles
 
 
 def test_options_that_differ_from_their_defaults_are_a_command(tmp_path: Path) -> None:

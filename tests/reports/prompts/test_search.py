@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.bounds.replication import replication_of
+from flashbulb.reports.checks.findings import Finding, FoundImage, Nearest
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.prompts.search import find_prompt
 from flashbulb.reports.tables.files import RunFileError
@@ -41,6 +42,14 @@ def found(run: CheckedRun, wanted: str, findings: tuple[Finding, ...] | None = N
 def test_every_name_leads_to_the_prompt(run: CheckedRun, name: Callable[[Finding, int], str]) -> None:
     for number, one in enumerate(run.findings, 1):
         assert found(run, name(one, number)) == one.prompt_id
+
+
+def test_the_file_name_of_a_training_image_leads_to_the_prompt_that_gives_it(run: CheckedRun) -> None:
+    image = FoundImage("f1", "confirmed", replication_of(1, 4), Nearest("/data/fox.png", 0.9, "verbatim"), 1)
+    findings = (finding("p4", images=(image,)), finding("p5", images=()))
+    assert found(run, "fox.png", findings) == "p4"
+    with pytest.raises(RunFileError, match=r"file:row, image or text: 'owl\.png'"):
+        found(run, "owl.png", findings)
 
 
 def test_several_matches_are_listed_with_place_and_text(run: CheckedRun) -> None:
