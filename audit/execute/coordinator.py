@@ -21,7 +21,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class WorkersLost(RuntimeError):  # noqa: N818
-    """A task lost one worker after the other; the message says how, and what to do."""
+    """A task lost one worker after the other, or all were lost; the message says how, and what to do."""
 
 
 class Transport(Protocol):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from contextlib import suppress
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from threading import Thread
 from typing import Any, NamedTuple
 
 from flashbulb.audit.execute.messages import Ended, Message
+from flashbulb.audit.execute.parent import follow_parent
 from flashbulb.audit.execute.serve import Place, serve
 
 _GRACE = 5.0  # seconds for a process that has closed its connection to end
@@ -83,14 +81,6 @@ class LocalProcesses:
 
 def _run(place: Place, connection: Connection) -> None:
     """Be a worker until the connection closes or the process that started this one ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the one that started this decides
-    Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()
     with suppress(EOFError, BrokenPipeError):  # nobody listens any longer
         serve(place, connection.recv, connection.send)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None, "a worker has a parent"
-    parent.join()
-    os._exit(1)

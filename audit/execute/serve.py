@@ -64,13 +64,12 @@ def serve(place: Place, receive: Callable[[], Any], send: Callable[[Message], No
 def _perform(place: Place, receive: Callable[[], Any], send: Callable[[Message], None]) -> None:
     import torch
 
-    from flashbulb.audit.model.loading import flushed_denormals
-
     work = receive()
     torch.set_num_threads(place.n_threads)
+    torch.set_flush_denormal(True)  # as the process that hands out the tasks
     if work.device == "cuda":
         torch.cuda.set_device(place.number % torch.cuda.device_count())
-    with flushed_denormals(), work.opened() as perform:
+    with work.opened() as perform:
         send(Ready())
         while True:
             send(Done(perform(receive(), lambda n=1, remark="": send(Advanced(n, remark)))))

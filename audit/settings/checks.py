@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.settings import AuditSettings, SettingsError, TrainingImageSettings
 from flashbulb.hooks import PROMPT_SITE_KINDS
+
+
+def check_combinations(settings: AuditSettings) -> None:
+    """Refuse settings of an audit that lack something or contradict each other."""
+    check_baseline_model(settings)
+    check_training_images(settings)
+    check_tiers(settings)
+    check_canaries(settings)
+    check_strategies(settings)
+    check_workers(settings)
 
 
 def check_tiers(settings: AuditSettings) -> None:
@@ -52,6 +64,22 @@ def check_canaries(settings: AuditSettings) -> None:
     if settings.canaries is not None and settings.tiers == "screened":
         raise SettingsError(
             "--canaries are recorded in full, so they say nothing of --tiers screened; give --tiers full"
+        )
+
+
+def check_workers(settings: AuditSettings) -> None:
+    """Refuse Ray where it is not installed, the address of its client, and an address without it."""
+    address = settings.ray_address
+    if settings.executor == "local":
+        if address is not None:
+            raise SettingsError(f"--ray-address {address} needs --executor ray; give both or neither")
+        return
+    if find_spec("ray") is None:
+        raise SettingsError("--executor ray needs Ray; run `pip install 'flashbulb[ray]'`")
+    if address is not None and address.startswith("ray://"):
+        raise SettingsError(
+            f"--ray-address {address} is for the client of Ray; run the command on a machine of the cluster, and give "
+            "host:6379 or auto"
         )
 
 

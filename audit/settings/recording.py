@@ -121,6 +121,13 @@ class ActivationSettings(Settings):
         Field(description="Latents per call of the denoiser; auto finds the fastest that fits into memory."),
         Option("Machine", changes_result=False),
     ] = 32
+    executor: Annotated[
+        Literal["local", "ray"],
+        Field(
+            description="Where workers run: on this machine, or as actors of a Ray cluster; the results are the same."
+        ),
+        Option("Machine", changes_result=False),
+    ] = "local"
     workers: Annotated[
         int,
         Field(
@@ -131,6 +138,14 @@ class ActivationSettings(Settings):
         ),
         Option("Machine", changes_result=False),
     ] = 1
+    ray_address: Annotated[
+        str | None,
+        Field(
+            description="Address of a Ray cluster, such as host:6379 or auto; by default RAY_ADDRESS, else a cluster "
+            "is started on this machine and ends with the command."
+        ),
+        Option("Machine", changes_result=False, can_run_code=True),  # what a cluster answers is unpickled
+    ] = None
     worker_timeout: Annotated[
         float,
         Field(

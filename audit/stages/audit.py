@@ -25,7 +25,7 @@ from flashbulb.audit.run.directory import (
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings, refuse_missing_model
-from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images
+from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images, check_workers
 from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
@@ -207,6 +207,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         watch, settings = Stopwatch(), restore_settings(run, changes)
         check_training_images(settings)
         check_strategies(settings)
+        check_workers(settings)
         recorded = open_recorded(directory, settings)
         candidates = recorded.inputs.candidates
         check_frame(settings, candidates.source, candidates.n_distinct)

@@ -8,6 +8,7 @@ from pathlib import Path
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings.checks import check_workers
 from flashbulb.audit.stages.claim import status_on_failure
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.examine import check_reference_size, check_store_size
@@ -35,6 +36,7 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     """
     prompts = read_prompts(settings.prompts, settings.text_column)
     check_reference_size(prompts)
+    check_workers(settings)
     detectors = select_detectors(settings.detectors, settings.sites)
     session = settle_batch_size(load_session(settings, prompts, None, detectors))
     inputs = session.inputs

@@ -10,6 +10,7 @@ from typing import Any
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.execute.coordinator import WorkersLost
+from flashbulb.audit.execute.ray_actors import RayError
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.loading import flushed_denormals
@@ -38,6 +39,7 @@ USAGE_ERRORS = (
     CalibrationError,
     ModelError,
     PromptFileError,
+    RayError,
     RunDirectoryError,
     TrainingImagesError,
     UnknownArchitecture,

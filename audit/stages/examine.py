@@ -12,13 +12,7 @@ from flashbulb.audit.model.examination import N_IMAGES, require_working
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import estimate_bytes
 from flashbulb.audit.settings import AuditSettings, SettingsError
-from flashbulb.audit.settings.checks import (
-    check_baseline_model,
-    check_canaries,
-    check_strategies,
-    check_tiers,
-    check_training_images,
-)
+from flashbulb.audit.settings.checks import check_combinations
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.calibration import MIN_REFERENCE
 from flashbulb.audit.training_images.storage import some_training_images
@@ -52,13 +46,9 @@ def examine_model(settings: _Examined, denoiser: Denoiser, prompts: Sequence[str
 
 def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:
     """Refuse settings and prompts that an audit cannot use, before the model is loaded."""
-    check_baseline_model(settings)
+    check_combinations(settings)
     if settings.calibration is None:
         check_reference_size(reference or candidates)
-    check_training_images(settings)
-    check_tiers(settings)
-    check_canaries(settings)
-    check_strategies(settings)
 
 
 def check_reference_size(reference: PromptSet) -> None:

@@ -24,7 +24,7 @@ from flashbulb.audit.stages.base import same_text_side
 from flashbulb.audit.stages.kept.adopted import adopt_base_shards
 from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
-from flashbulb.audit.stages.results.account import recorded_entries
+from flashbulb.audit.stages.results.account import library_versions, recorded_entries
 from flashbulb.audit.stages.results.state import Inputs, RecordedRun
 from flashbulb.audit.stages.session import Session, base_is_inside
 from flashbulb.audit.statistics.screening import (
@@ -91,9 +91,9 @@ def finish_recording(recorded: RecordedRun, run: RunDirectory) -> None:
 
 @contextmanager
 def open_executor(session: Session, *, is_base: bool = False) -> Iterator[Executor]:
-    """Yield what records: the session's own model, or --workers processes that load it as well."""
+    """Yield what records: the session's own model, or workers that load it as well."""
     settings = session.inputs.settings
-    if settings.workers == 1:
+    if settings.executor == "local" and settings.workers == 1:
         yield session.recorder()
         return
     spec = _spec_of(session, is_base)
@@ -102,8 +102,10 @@ def open_executor(session: Session, *, is_base: bool = False) -> Iterator[Execut
 
 
 def workers_of(settings: ActivationSettings) -> Workers:
-    """Return how many workers the settings ask for, and how patient to be with them."""
-    return Workers(settings.workers, settings.worker_timeout)
+    """Return where and how many workers the settings ask for, and how patient to be with them."""
+    return Workers(
+        settings.executor, settings.workers, settings.worker_timeout, settings.ray_address, library_versions()
+    )
 
 
 def _spec_of(session: Session, is_base: bool) -> RecorderSpec:

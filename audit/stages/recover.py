@@ -9,7 +9,7 @@ from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_mod
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
-from flashbulb.audit.execute.workers import Workers, open_workers
+from flashbulb.audit.execute.workers import open_workers
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.climbing import Recovery
@@ -27,6 +27,7 @@ from flashbulb.audit.run.together import undo_cut_off
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
+from flashbulb.audit.stages.record import workers_of
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.propensity import measure_propensity
 from flashbulb.audit.stages.results.state import AuditedModel, DetectedRun, RecordedRun, Results
@@ -75,11 +76,11 @@ def recover_images(
 
 @contextmanager
 def open_performer(settings: AuditSettings, spec: RecoverySpec, here: Recoverer) -> Iterator[Performer]:
-    """Yield what recovers prompts: this process, or --workers processes that load the model as well."""
-    if settings.workers == 1:
+    """Yield what recovers prompts: this process, or workers that load the model as well."""
+    if settings.executor == "local" and settings.workers == 1:
         yield here
         return
-    with open_workers(spec, Workers(settings.workers, settings.worker_timeout)) as coordinator:
+    with open_workers(spec, workers_of(settings)) as coordinator:
         yield coordinator
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -152,12 +153,23 @@ def test_a_part_is_no_run_and_a_run_without_parts_cannot_be_merged(parts, tmp_pa
         (("--shard", "half"), "is neither i/n"),
         (("--shard", "ranks"), "needs RANK and WORLD_SIZE"),
         (("--shard", "1/2", "--tiers", "screened"), "--shard needs --tiers full"),
+        (("--ray-address", "head:6379"), "--ray-address head:6379 needs --executor ray"),
+        (("--executor", "ray", "--ray-address", "ray://head:10001"), "is for the client of Ray; run the command on a"),
+        (("--executor", "slurm"), "'slurm'"),
     ],
 )
 def test_a_shard_that_cannot_be_recorded_is_refused(inputs, tmp_path, monkeypatch, options, line):
     for name in ("RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     assert line in refused("record", *recording(inputs, tmp_path / "run", *options))
+    assert not list(tmp_path.iterdir())
+
+
+def test_ray_that_is_not_installed_is_named_with_its_extra(inputs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    for command in ("record", "audit"):
+        line = refused(command, *recording(inputs, tmp_path / "run", "--executor", "ray"))
+        assert "pip install 'flashbulb[ray]'" in line
     assert not list(tmp_path.iterdir())
 
 

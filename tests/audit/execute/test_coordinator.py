@@ -1,26 +1,12 @@
 """A coordinator hands out tasks and returns results, whatever the tasks are and however messages travel."""
 
 from collections import deque
-from dataclasses import dataclass, field
 
 import pytest
 
 from flashbulb.audit.execute.coordinator import MAX_LOSSES, Coordinator, WorkersLost
 from flashbulb.audit.execute.messages import Advanced, Done, Ended, Failed, Message, Placed, Ready
-
-
-@dataclass(frozen=True)
-class Square:
-    """A task: the square of a number."""
-
-    n: int
-    discarded: list[int] = field(default_factory=list, compare=False)
-
-    def __str__(self) -> str:
-        return f"square {self.n}"
-
-    def discard(self) -> None:
-        self.discarded.append(self.n)
+from tests.audit.squares import Count, Square
 
 
 class InMemory:
@@ -56,16 +42,6 @@ class InMemory:
 
     def close(self) -> None:
         self.working.clear()
-
-
-class Count:
-    """Counts units that are done."""
-
-    def __init__(self) -> None:
-        self.n = 0
-
-    def __call__(self, n: int = 1, remark: str = "") -> None:
-        self.n += n
 
 
 @pytest.mark.parametrize("n_workers", [1, 2, 5])

@@ -40,7 +40,7 @@ class Lost(NamedTuple):
 
 @contextmanager
 def recording_workers(spec: RecorderSpec, n: int) -> Iterator[RecordingWorkers]:
-    with open_workers(spec, Workers(n, PATIENT)) as coordinator:
+    with open_workers(spec, Workers("local", n, PATIENT, None, {})) as coordinator:
         yield RecordingWorkers(spec, coordinator)
 
 

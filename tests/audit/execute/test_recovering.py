@@ -33,12 +33,17 @@ from tests.audit.commands import digests
 from tests.audit.recordings import logged, one_thread
 from tests.audit.scored import TIMESTEP
 from tests.audit.shortages import room_for
+from tests.ray_cluster import AUTHENTICATION, ray_cluster
 
 PATIENT = 300.0
 PROMPTS = [Prompt(f"id{i}", f"a star over the sea, number {i}", "p.txt", i, 1) for i in range(7)]
 TARGETS = {i: Target(prompt.text, (3, 40 + i, 7), (1.0, -1.0, 1.0)) for i, prompt in enumerate(PROMPTS)}
 FLAGGED, CONTROLS = (4, 0, 2, 6), (1, 3, 5)
 STRATEGIES = ("sample", "ascend", "extrapolate")
+
+
+def workers(n: int) -> Workers:
+    return Workers("local", n, PATIENT, None, {})
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ class Accidents:
 
 def test_a_recovery_that_lost_workers_equals_that_of_one_process_bit_for_bit(spec, alone, tmp_path):
     own = replace(spec, run=tmp_path)
-    with logged() as log, built(own) as recovery, open_workers(own, Workers(2, PATIENT)) as coordinator:
+    with logged() as log, built(own) as recovery, open_workers(own, workers(2)) as coordinator:
         found = recover(recovery, Accidents(coordinator, log))
     assert found == alone.told
     assert digests(tmp_path) == digests(alone.folder)
@@ -127,10 +132,22 @@ def test_a_recovery_that_lost_workers_equals_that_of_one_process_bit_for_bit(spe
     assert not active_children()
 
 
+@pytest.mark.slow
+def test_actors_of_ray_recover_the_same(spec, alone, tmp_path, monkeypatch):
+    own = replace(spec, run=tmp_path)
+    for name, value in AUTHENTICATION.items():
+        monkeypatch.setenv(name, value)
+    with ray_cluster() as cluster, built(own) as recovery:
+        actors = Workers("ray", 2, PATIENT, cluster.address, {})
+        with open_workers(own, actors) as coordinator:
+            assert recover(recovery, coordinator) == alone.told
+    assert digests(tmp_path) == digests(alone.folder)
+
+
 @pytest.mark.parametrize("keep_images", [True, False])
 def test_what_is_on_the_disk_is_kept_and_without_images_nothing_is(spec, alone, tmp_path, keep_images):
     own = replace(spec, run=tmp_path, keep_images=keep_images)
-    with built(own) as recovery, open_workers(own, Workers(2, PATIENT)) as coordinator:
+    with built(own) as recovery, open_workers(own, workers(2)) as coordinator:
         first = recover(recovery, coordinator)
         files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
         again = recover(recovery, coordinator)
@@ -143,7 +160,7 @@ def test_another_model_than_the_recorded_one_is_refused(spec, tmp_path):
     other = replace(spec, run=tmp_path, model=replace(spec.model, fingerprint="another"))
     with (
         built(replace(spec, run=tmp_path)) as recovery,
-        open_workers(other, Workers(1, PATIENT)) as coordinator,
+        open_workers(other, workers(1)) as coordinator,
         pytest.raises(ModelError, match="changed since it was recorded"),
     ):
         recover(recovery, coordinator)

@@ -23,7 +23,7 @@ COMPARED_BY_HASH = {
 RECORDED_WITH_THE_MODEL = {"dtype", "device", "examine"}
 PATHS_AND_LIMITS = {"out", "max_store_gib", "allow_pickle"}
 ROUNDING = {"batch_size", "checkpointing", "offload"}
-WORKERS = {"workers", "worker_timeout"}
+WORKERS = {"executor", "workers", "worker_timeout", "ray_address"}
 VERDICT_AND_PAGE = {"strict", "policy", "waivers", "show_prompts", "redact_prompts", "blur", "targeted", "population"}
 CHANGING_NO_RESULT = (
     COMPARED_BY_HASH | RECORDED_WITH_THE_MODEL | PATHS_AND_LIMITS | ROUNDING | WORKERS | VERDICT_AND_PAGE

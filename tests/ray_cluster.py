@@ -1,0 +1,68 @@
+"""A Ray cluster of one machine, in processes of its own, and the processes of its actors."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+_HEAD = """
+import sys
+import ray
+ray.init("local", include_dashboard=False, object_store_memory=100 * 2**20, num_cpus=4, logging_level="ERROR")
+print(ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 32 * "5e"}
+"""Variables of all who speak with the cluster."""
+_ACTOR = "ray::RayWorker"  # begins the title of an actor's process
+
+
+class RayCluster:
+    """A cluster at an address, which ends with this process."""
+
+    def __init__(self) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._head = subprocess.Popen(
+            [sys.executable, "-c", _HEAD], text=True, env={**os.environ, **AUTHENTICATION}, **pipes
+        )
+        assert self._head.stdout is not None
+        self.address = self._head.stdout.readline().strip()
+
+    def actors(self) -> list[psutil.Process]:
+        """Return the processes of actors, the first ones first."""
+        return actors_under(psutil.Process(self._head.pid))
+
+    def end(self) -> None:
+        """Kill every process of the cluster, if it has not ended."""
+        if self._head.returncode is not None:
+            return
+        processes = [*psutil.Process(self._head.pid).children(recursive=True), psutil.Process(self._head.pid)]
+        for process in processes:
+            process.kill()
+        self._head.communicate()
+
+
+def actors_under(process: psutil.Process) -> list[psutil.Process]:
+    """Return the processes of actors below one that started a cluster, the first ones first."""
+    children = sorted(process.children(recursive=True), key=lambda child: child.create_time())
+    return [child for child in children if _title(child).startswith(_ACTOR)]
+
+
+@contextmanager
+def ray_cluster() -> Iterator[RayCluster]:
+    """Start a cluster, and end it with the block."""
+    cluster = RayCluster()
+    try:
+        yield cluster
+    finally:
+        cluster.end()
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
