@@ -102,7 +102,7 @@ bench-discover: $(INSTALLED) ## measure blind search against other searches, cur
 	@$(PY) -m tests.bench.discover $(ARGS)
 
 bench-faults: $(INSTALLED) ## try damaged inputs, kills, failing disks, edited runs and hostile models
-	@$(PY) -m tests.bench.faults $(ARGS)
+	@OMP_NUM_THREADS=1 $(PY) -m tests.bench.faults $(ARGS)
 
 bench-finetune: $(INSTALLED) ## fine-tune the embedded model: plain spike score against difference from the base
 	@$(PY) -m tests.bench.finetune $(ARGS)

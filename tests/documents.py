@@ -48,7 +48,7 @@ for rank in 1 0; do {rank}=$rank {size}=2 "$@"; done
 """
 _REFUSED = ("pip", "apt-get", "conda", "make", "accelerate")
 """Commands that no test runs: a block that needs one has to say so."""
-_OURS = re.compile(r"FLASHBULB_|HF_|SLURM_|RANK$|WORLD_SIZE$|LOCAL_RANK$")
+_OURS = re.compile(r"FLASHBULB_|HF_|RAY_ADDRESS$|SLURM_|RANK$|WORLD_SIZE$|LOCAL_RANK$")
 
 
 class Block(NamedTuple):
@@ -100,6 +100,7 @@ def write_tools(folder: Path) -> Path:
     """Write a `flashbulb` that hands its words to this process, and launchers that start it once for each rank."""
     (folder / "client.py").write_text(_CLIENT, encoding="utf-8")
     scripts = {
+        "ray": "true",  # a test starts the cluster
         "flashbulb": f'exec python3 -I -S {folder / "client.py"} "$@"',
         "torchrun": _LAUNCHER.format(rank="RANK", size="WORLD_SIZE"),
         "srun": _LAUNCHER.format(rank="SLURM_PROCID", size="SLURM_NTASKS"),

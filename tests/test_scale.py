@@ -1,7 +1,7 @@
 """All ways to record that docs/scale.md shows write the same shards; every command of the page runs as it stands."""
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import count
 from pathlib import Path
 
@@ -12,18 +12,32 @@ from tests.audit.commands import CANDIDATES, REFERENCE, digests, run_flashbulb, 
 from tests.documents import Block, blocks_of, run_shell, write_tools
 from tests.object_store import BUCKET, s3_server
 from tests.paths import ROOT
+from tests.ray_cluster import AUTHENTICATION, ray_cluster
 
 BLOCKS = [block for block in blocks_of(ROOT / "docs" / "scale.md") if block.is_run]
-
-
-def recorded(run: Path) -> dict[str, str]:
-    """Return the hashes of the shards and their manifests."""
-    return {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}
+ADDRESS = "head-node:6379"
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tools(tmp_path_factory.mktemp("tools"))
+
+
+@contextmanager
+def cluster_for(block: Block) -> Iterator[Block]:
+    """Yield the block with the address of a cluster on this machine, if it names that of one."""
+    if ADDRESS not in block.text:
+        yield block
+        return
+    with pytest.MonkeyPatch.context() as patch, ray_cluster() as cluster:
+        for name, value in AUTHENTICATION.items():
+            patch.setenv(name, value)
+        yield block._replace(text=block.text.replace(ADDRESS, cluster.address))
+
+
+def recorded(run: Path) -> dict[str, str]:
+    """Return the hashes of the shards and their manifests."""
+    return {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +53,9 @@ def prepared(toy_pipe: StableDiffusionPipeline, tmp_path_factory: pytest.TempPat
     return folder
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
+@pytest.mark.parametrize(
+    "block", [pytest.param(b, id=b.place, marks=[pytest.mark.slow] if b.is_slow else []) for b in BLOCKS]
+)
 def test_the_commands_of_the_page_run_and_write_the_same_shards(
     block: Block, prepared: Path, tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,10 +69,10 @@ def test_the_commands_of_the_page_run_and_write_the_same_shards(
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / f"machine {next(machines)}"))
         return [word.replace("my-bucket", BUCKET) for word in words]
 
-    with s3_server() if "s3://" in block.text else nullcontext() as store:
+    with cluster_for(block) as here, s3_server() if "s3://" in here.text else nullcontext() as store:
         for name in ("my-pipeline", "captions.csv", "clean.txt") if store else ():
             store.put(prepared / name, name)
-        calls = run_shell(block, tmp_path, tools, on_a_new_machine)
+        calls = run_shell(here, tmp_path, tools, on_a_new_machine)
         assert [call.answer.code for call in calls] == [0] * len(calls)
         if store:
             store.get("runs/mine", tmp_path / "runs" / "mine")

@@ -20,9 +20,9 @@ from flashbulb import __version__
 from flashbulb.audit.cli.shell.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
 from flashbulb.audit.cli.shell.help import HELP_ALL
 from flashbulb.audit.cli.shell.output import print_text
-from flashbulb.audit.cli.shell.shortage import describe_shortage
 from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_interrupted
 from flashbulb.audit.run.quiet import quieten_libraries
+from flashbulb.audit.run.shortage import describe_shortage
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 from flashbulb.reports.tables.stores import with_uris

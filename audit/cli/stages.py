@@ -137,7 +137,9 @@ def detect(
 @takes(
     options_of(RecoverySettings),
     options_of(VerdictSettings),
-    options_of(ActivationSettings, "batch_size", "workers", "worker_timeout", "allow_pickle"),
+    options_of(
+        ActivationSettings, "batch_size", "executor", "workers", "worker_timeout", "ray_address", "allow_pickle"
+    ),
 )
 def recover(
     run: Annotated[Path, typer.Argument(help="Run directory written by `flashbulb detect`.")],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.progress import Advance
+from flashbulb.audit.run.shortage import with_smaller_batches
 from flashbulb.audit.statistics.baseline import Baseline
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import TrainingSource
@@ -111,10 +112,7 @@ class RecoverySpec:
             TrainingImagesError: the training images cannot be opened.
         """
         loaded = self.model.load()
-        denoiser = open_denoiser(loaded.pipe, self.model.clip_skip)
-        training = None if self.training is None else self.training.opened(*denoiser.image_size)
-        recovery = self.build(denoiser, training, loaded.loras)
-        yield lambda task, advance: task.perform(recovery, advance)
+        yield Recoverer(self, open_denoiser(loaded.pipe, self.model.clip_skip), loaded.loras).perform_one
 
     def build(self, denoiser: Denoiser, training: TrainingImages | None, loras: MergedLoras) -> Recovery:
         """Build the recovery on a loaded model.
@@ -141,6 +139,11 @@ class RecoverySpec:
             seed_budget=self.seed_budget,
         )
 
+    def with_batches_of(self, batch_size: int) -> RecoverySpec:
+        """Return the same recovery in other batches."""
+        values = {**self.values, "batch_size": batch_size}
+        return replace(self, batch_size=batch_size, values=values, verify=replace(self.verify, batch_size=batch_size))
+
     def _base_opener(self, denoiser: Denoiser, loras: MergedLoras) -> OpenBase | None:
         """Return what opens the base's denoiser: this model without its LoRAs, or another that is loaded once."""
         base = self.base
@@ -150,6 +153,31 @@ class RecoverySpec:
             return None
         load = cache(lambda: open_denoiser(base.load().pipe, base.clip_skip))
         return lambda: load().called()
+
+
+class Recoverer:
+    """Performs tasks on a loaded model, in smaller batches once memory runs out."""
+
+    def __init__(self, spec: RecoverySpec, denoiser: Denoiser, loras: MergedLoras) -> None:
+        self._spec, self._denoiser, self._loras = spec, denoiser, loras
+        self._training = None if spec.training is None else spec.training.opened(*denoiser.image_size)
+        self.recovery = self._build()
+
+    def perform(self, tasks: Iterable[Any], advance: Advance) -> Iterator[tuple[Any, Any]]:
+        """Perform tasks in this process, and yield each with its result."""
+        return ((task, self.perform_one(task, advance)) for task in tasks)
+
+    def perform_one(self, task: Any, advance: Advance) -> Any:
+        """Perform a task of `recover.tasks`."""
+
+        def use(batch_size: int) -> None:
+            self._spec = self._spec.with_batches_of(batch_size)
+            self.recovery = self._build()
+
+        return with_smaller_batches(lambda: task.perform(self.recovery, advance), self._spec.batch_size, use, str(task))
+
+    def _build(self) -> Recovery:
+        return self._spec.build(self._denoiser, self._training, self._loras)
 
 
 @contextmanager

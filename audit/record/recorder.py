@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.run.progress import Advance
+from flashbulb.audit.run.shortage import with_smaller_batches
 from flashbulb.hooks import (
     SPACE_REDUCTIONS,
     TOKEN_REDUCTIONS,
@@ -105,9 +106,24 @@ class Recorder:
         """UE of the empty prompt at x_T, shared by all prompts."""
 
     def record_shards(self, shards: Iterable[Shard], advance: Advance) -> None:
-        """Record one shard after the other in this process."""
+        """Record one shard after the other in this process; where memory runs out, in smaller batches."""
         for shard in shards:
-            _record_shard(self, shard, advance)
+            self._record(shard, advance)
+
+    def _record(self, shard: Shard, advance: Advance) -> None:
+        n_done = 0
+
+        def counted(n: int = 1, remark: str = "") -> None:
+            nonlocal n_done
+            n_done += n
+            advance(n, remark)
+
+        def use(batch_size: int) -> None:
+            counted(-n_done)  # all of the shard is recorded in batches of one size
+            self.plan = replace(self.plan, batch_size=batch_size)
+            self.seeds.batch_size = batch_size
+
+        with_smaller_batches(lambda: _record_shard(self, shard, counted), self.plan.batch_size, use, str(shard))
 
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""
@@ -209,7 +225,8 @@ def _record_shard(recorder: Recorder, shard: Shard, advance: Advance) -> None:
     check_finite(prompt_activations, prompt_keys)
     check_finite({**step_activations, f"{NOISE_NORM}/mean": scores[NOISE_NORM][:, None]}, step_keys)
     n_evaluations = recorder.denoiser.evaluations - n_before
-    entries = {**shard.manifest, "n_truncated": n_truncated, "n_evaluations": n_evaluations}
+    counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
+    entries = {**shard.manifest, **counted}
     write_shard(shard.folder / PROMPT_FOLDER, shard.index, prompt_keys, prompt_activations, entries)
     write_shard(shard.folder / STEP_FOLDER, shard.index, step_keys, step_activations, entries)
 

@@ -61,7 +61,7 @@ class SampleTask:
 
 
 class OnLadder(NamedTuple):
-    """A prompt that is to climb: its position, the neurons to climb, and what it has shown so far."""
+    """A prompt that is to climb: its position, the neurons to climb, and its plain samples so far."""
 
     prompt: Prompt
     position: int
@@ -85,12 +85,16 @@ class ClimbTask:
 
     def perform(self, recovery: Recovery, advance: Advance) -> list[Shown]:
         """Take every prompt up the ladder until an attempt confirms a memory, and return what each has shown."""
-        climbing = [Climbing(recovery, *row) for row in self.rows]
-        sample_(Here(recovery), climbing, recovery.plan.n_samples)
-        ladder = [one.on_ladder for one in climbing]
-        climb_ladder(recovery.strategies, ladder, recovery.store, partial(_confirms, climbing, advance))
-        for one in climbing:
-            _finish_(one)
+        climbing = [
+            Climbing(recovery, row.prompt, row.position, row.target, Shown(row.shown.sampled, [*row.shown.nearest]))
+            for row in self.rows
+        ]
+        for batch in batches_of(climbing, recovery.plan.n_samples):  # one, unless batches have become smaller
+            sample_(Here(recovery), batch, recovery.plan.n_samples)
+            ladder = [one.on_ladder for one in batch]
+            climb_ladder(recovery.strategies, ladder, recovery.store, partial(_confirms, batch, advance))
+            for one in batch:
+                _finish_(one)
         advance(len(climbing))
         return [one.shown for one in climbing]
 

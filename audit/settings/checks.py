@@ -27,6 +27,11 @@ def check_tiers(settings: AuditSettings) -> None:
         raise SettingsError("--tiers screened needs a reference; give --reference or --calibration")
     if not PROMPT_SITE_KINDS.intersection(settings.sites):
         raise SettingsError(f"--tiers screened needs one of --sites {', '.join(sorted(PROMPT_SITE_KINDS))}")
+    if settings.baseline_model is not None and settings.batch_size == "auto":
+        raise SettingsError(
+            "--tiers screened with --baseline-model subtracts what both models read in equal batches, before the model "
+            "is at hand for --batch-size auto; give a number"
+        )
 
 
 def check_frame(settings: AuditSettings, source: str, n_distinct: int) -> None:

@@ -12,6 +12,7 @@ from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
     AllowPickle,
     Autoencoder,
+    BatchSize,
     ClipSkip,
     Configs,
     DenoiserFile,
@@ -116,7 +117,9 @@ class ActivationSettings(Settings):
     seed: Seed = 0
     num_inference_steps: Annotated[int, Field(ge=1)] = 50
     batch_size: Annotated[
-        int, Field(ge=1, description="Latents per call of the denoiser."), Option("Machine", changes_result=False)
+        BatchSize,
+        Field(description="Latents per call of the denoiser; auto finds the fastest that fits into memory."),
+        Option("Machine", changes_result=False),
     ] = 32
     executor: Annotated[
         Literal["local", "ray"],
@@ -161,6 +164,12 @@ class ActivationSettings(Settings):
     offload: OffloadName = None
     examine: Examine = True
     allow_pickle: AllowPickle = False
+
+    @property
+    def latents_per_call(self) -> int:
+        """The batch size, which has been chosen where it is to be found."""
+        assert self.batch_size != "auto", "a size is chosen before anything is computed"
+        return self.batch_size
 
 
 class ScreeningSettings(Settings):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
+from typing_extensions import TypeAliasType
 
 from flashbulb.audit.settings.option import Option, Settings
 
@@ -53,6 +54,8 @@ TextColumn = Annotated[
 ]
 SampleSteps = Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")]
 GuidanceScale = Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")]
+BatchSize = TypeAliasType("BatchSize", Annotated[int, Field(ge=1)] | Literal["auto"])
+"""A name of its own, because typer takes no union of types."""
 ImagesPerCall = Annotated[
     int, Field(ge=1, description="Images per call of the pipeline."), Option("Machine", changes_result=False)
 ]

@@ -25,11 +25,12 @@ from flashbulb.audit.run.directory import (
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings, refuse_missing_model
-from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images
+from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images, check_workers
 from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.detectors import select_detectors
+from flashbulb.audit.stages.examine import check_settings, check_store_size
 from flashbulb.audit.stages.kept.identity import (
     audit_identity,
     detection_identity,
@@ -45,11 +46,10 @@ from flashbulb.audit.stages.results.account import recorded_entries
 from flashbulb.audit.stages.results.propensity import check_pool
 from flashbulb.audit.stages.session import (
     Session,
-    check_settings,
-    check_store_size,
     load_session,
     open_base,
     reload_session,
+    settle_batch_size,
 )
 from flashbulb.audit.stores.fetching import fetch
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERY_DIRECTORY
@@ -107,7 +107,7 @@ def open_session(
     candidates, reference, canaries = read_sets(settings)
     detectors = select_detectors(settings.detectors, settings.sites)
     session = load_session(settings, candidates, reference, detectors, loaded)
-    session = replace(session, inputs=replace(session.inputs, canaries=canaries))
+    session = settle_batch_size(replace(session, inputs=replace(session.inputs, canaries=canaries)))
     check_store_size(session.inputs)
     check_pool(session.inputs)
     if replayed is not None:
@@ -207,11 +207,14 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         SettingsError: the model has changed since it was recorded, or `changes` do not fit together.
         the errors of `run_audit`.
     """
+    if changes.get("batch_size") == "auto":  # the recording settled it
+        changes = {name: value for name, value in changes.items() if name != "batch_size"}
     with RunDirectory.reopen(directory) as run:
         watch, settings = Stopwatch(), restore_settings(run, changes)
         fetch(*(getattr(settings, name) for name in _READ_BY_RECOVERY))
         check_training_images(settings)
         check_strategies(settings)
+        check_workers(settings)
         recorded = open_recorded(directory, settings)
         candidates = recorded.inputs.candidates
         check_frame(settings, candidates.source, candidates.n_distinct)

@@ -72,7 +72,7 @@ def _read_text_side(settings: AuditSettings, denoiser: Denoiser, prompts: Prompt
         prompts.reference,
         prompts.candidates,
         n_components=settings.n_components,
-        batch_size=settings.batch_size,
+        batch_size=settings.latents_per_call,
     )
     return TextSide(spikes, denoiser.hash_text_side(sites))
 

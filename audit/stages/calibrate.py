@@ -11,6 +11,7 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.settings.checks import check_workers
 from flashbulb.audit.stages.claim import status_on_failure
 from flashbulb.audit.stages.detectors import select_detectors
+from flashbulb.audit.stages.examine import check_reference_size, check_store_size
 from flashbulb.audit.stages.kept.identity import (
     calibration_identity,
     recording_identity,
@@ -19,9 +20,8 @@ from flashbulb.audit.stages.kept.identity import (
 from flashbulb.audit.stages.kept.recorded import CALIBRATION_FILE, save_calibration
 from flashbulb.audit.stages.record import open_executor, record_prompt_set
 from flashbulb.audit.stages.session import (
-    check_reference_size,
-    check_store_size,
     load_session,
+    settle_batch_size,
 )
 from flashbulb.reports.tables.run_record import CALIBRATION
 
@@ -37,7 +37,8 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     prompts = read_prompts(settings.prompts, settings.text_column)
     check_reference_size(prompts)
     check_workers(settings)
-    session = load_session(settings, prompts, None, select_detectors(settings.detectors, settings.sites))
+    detectors = select_detectors(settings.detectors, settings.sites)
+    session = settle_batch_size(load_session(settings, prompts, None, detectors))
     inputs = session.inputs
     check_store_size(inputs)
     with RunDirectory.open(settings.out, {"calibration": recording_identity(inputs)}, force=force) as run:

@@ -104,7 +104,7 @@ def audit_canaries(
         np.stack([planted.image(canary) for canary in manifest.canaries]),
         [canary.caption for canary in manifest.canaries],
         run_seed=inputs.settings.seed,
-        batch_size=inputs.settings.batch_size,
+        batch_size=inputs.settings.latents_per_call,
     )
     guesses = _guess(manifest.canaries, memberships)
     write_json(recovery.run / GUESSES_FILE, {"manifest_sha256": manifest.sha256, "guesses": guesses})

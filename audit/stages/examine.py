@@ -1,4 +1,4 @@
-"""Examine a model before it is audited."""
+"""Examine the settings, the prompts and the model of an audit before anything is recorded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from typing import Protocol
 
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.examination import N_IMAGES, require_working
+from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.record.recorder import estimate_bytes
+from flashbulb.audit.settings import AuditSettings, SettingsError
+from flashbulb.audit.settings.checks import check_combinations
+from flashbulb.audit.stages.results.state import Inputs
+from flashbulb.audit.statistics.calibration import MIN_REFERENCE
 from flashbulb.audit.training_images.storage import some_training_images
 
 logger = logging.getLogger(__name__)
@@ -36,3 +42,31 @@ def examine_model(settings: _Examined, denoiser: Denoiser, prompts: Sequence[str
     if settings.train_images is not None:
         images = some_training_images(settings.train_images, N_IMAGES, *denoiser.image_size)
     require_working(denoiser, prompts, images)
+
+
+def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:
+    """Refuse settings and prompts that an audit cannot use, before the model is loaded."""
+    check_combinations(settings)
+    if settings.calibration is None:
+        check_reference_size(reference or candidates)
+
+
+def check_reference_size(reference: PromptSet) -> None:
+    """Refuse too few prompts to calibrate on."""
+    if (n := len(reference.prompts)) < MIN_REFERENCE:
+        found = f"{reference.source} has {n}" if n == reference.n_distinct else f"{n} of {reference.source} were drawn"
+        raise SettingsError(
+            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {found}; give more with --reference"
+        )
+
+
+def check_store_size(inputs: Inputs) -> None:
+    """Refuse a recording above the size limit: activations of a large model and many prompts can take terabytes."""
+    settings = inputs.settings
+    n_prompts = len(inputs.models) * sum(len(prompts.prompts) for prompts in inputs.sets_to_record.values())
+    gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
+    if gib > settings.max_store_gib:
+        raise SettingsError(
+            f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
+            "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
+        )

@@ -178,7 +178,7 @@ def _screen_added(inputs: Inputs, recorder: Recorder, base: TextSpikes) -> Scree
         reference.prompts,
         inputs.candidates.prompts,
         n_components=settings.n_components,
-        batch_size=settings.batch_size,
+        batch_size=settings.latents_per_call,
     )
     screened = screen_added(own, base, settings.screened_share)
     if not (screened.scores.any() or screened.threshold):

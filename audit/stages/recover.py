@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.ascent.neurons import NeuronScores
-from flashbulb.audit.execute.recovering import ClimbedNeurons, RecoverySpec, UnchangedModel
-from flashbulb.audit.execute.workers import Workers, open_workers
+from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
+from flashbulb.audit.execute.workers import open_workers
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.climbing import Recovery
@@ -19,7 +19,7 @@ from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.recover.targets import target_of
-from flashbulb.audit.recover.tasks import Here, Performer
+from flashbulb.audit.recover.tasks import Performer
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
@@ -27,6 +27,7 @@ from flashbulb.audit.run.together import undo_cut_off
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
+from flashbulb.audit.stages.record import workers_of
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.propensity import measure_propensity
 from flashbulb.audit.stages.results.state import AuditedModel, DetectedRun, RecordedRun, Results
@@ -49,9 +50,10 @@ def recover_images(
         targets = collect_targets(group, prompts, detection)
         samples = bool(detection.chosen.flagged or settings.n_ordinary)
         spec = recovery_spec(session, recorded, detection, run, group, samples=samples)
-        recovery = build_recovery(session, spec)
-        with open_performer(settings, spec, recovery) as performer:
-            recovered = recover_all(recovery, prompts, detection.chosen, targets, performer)
+        here = Recoverer(spec, session.denoiser, session.loras or MergedLoras())
+        with open_performer(settings, spec, here) as performer:
+            recovered = recover_all(here.recovery, prompts, detection.chosen, targets, performer)
+        recovery = here.recovery  # in smaller batches, if memory ran out
     canaries = None
     if recorded.inputs.canaries is not None:
         with watch.stage("canaries"):
@@ -73,12 +75,12 @@ def recover_images(
 
 
 @contextmanager
-def open_performer(settings: AuditSettings, spec: RecoverySpec, recovery: Recovery) -> Iterator[Performer]:
-    """Yield what recovers prompts: this process, or --workers processes that load the model as well."""
-    if settings.workers == 1:
-        yield Here(recovery)
+def open_performer(settings: AuditSettings, spec: RecoverySpec, here: Recoverer) -> Iterator[Performer]:
+    """Yield what recovers prompts: this process, or workers that load the model as well."""
+    if settings.executor == "local" and settings.workers == 1:
+        yield here
         return
-    with open_workers(spec, Workers(settings.workers, settings.worker_timeout)) as coordinator:
+    with open_workers(spec, workers_of(settings)) as coordinator:
         yield coordinator
 
 
@@ -92,13 +94,8 @@ def prepare_recovery(
     samples: bool,
 ) -> Recovery:
     """Gather what every prompt's recovery shares, as `recovery_spec`, on the loaded model."""
-    return build_recovery(session, recovery_spec(session, recorded, detection, run, group, samples=samples))
-
-
-def build_recovery(session: Session, spec: RecoverySpec) -> Recovery:
-    """Build a recovery on the loaded model."""
-    training = None if spec.training is None else spec.training.opened(*session.denoiser.image_size)
-    return spec.build(session.denoiser, training, session.loras or MergedLoras())
+    spec = recovery_spec(session, recorded, detection, run, group, samples=samples)
+    return Recoverer(spec, session.denoiser, session.loras or MergedLoras()).recovery
 
 
 def recovery_spec(
@@ -121,8 +118,7 @@ def recovery_spec(
     if group is None:
         chosen = [strategy for strategy in chosen if not strategy.needs_neurons]
     else:
-        timestep = session.denoiser.first_timestep(settings.num_inference_steps)
-        neurons = ClimbedNeurons(group.columns, group.baselines[0], timestep)
+        neurons = ClimbedNeurons(group.columns, group.baselines[0], session.timestep)
     if inputs.base is not None and settings.baseline_model is not None and session.loras is None:
         base = unchanged_model(inputs.base, base_model(settings, settings.baseline_model), settings.clip_skip)
     return RecoverySpec(
@@ -139,7 +135,7 @@ def recovery_spec(
         verify=verify_plan(settings),
         run=run.path,
         keep_images=settings.images,
-        batch_size=settings.batch_size,
+        batch_size=settings.latents_per_call,
         seed_budget=settings.seed_budget,
     )
 
@@ -180,4 +176,4 @@ def sample_plan(settings: AuditSettings) -> SamplePlan:
 
 def verify_plan(settings: AuditSettings) -> VerifyPlan:
     """Return how attempts are verified."""
-    return VerifyPlan(settings.seed, VERIFY_SAMPLES, VERIFY_STEPS, settings.batch_size)
+    return VerifyPlan(settings.seed, VERIFY_SAMPLES, VERIFY_STEPS, settings.latents_per_call)

@@ -22,15 +22,15 @@ from flashbulb.audit.detectors import (
 )
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.record.recorder import Plan, Recorder, estimate_bytes
+from flashbulb.audit.record.batch_size import find_batch_size
+from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.settings import (
     AuditSettings,
     SettingsError,
     TrainingImageSettings,
 )
-from flashbulb.audit.settings.checks import check_combinations
 from flashbulb.audit.stages.base import (
     Prompts,
     compare_with_base,
@@ -40,10 +40,10 @@ from flashbulb.audit.stages.base import (
 )
 from flashbulb.audit.stages.detectors import fit_to_model, select_detectors
 from flashbulb.audit.stages.examine import examine_model
-from flashbulb.audit.stages.kept.identity import calibration_identity
+from flashbulb.audit.stages.kept.batch_size import kept_batch_size
+from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity
 from flashbulb.audit.stages.kept.recorded import open_calibration
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
-from flashbulb.audit.statistics.calibration import MIN_REFERENCE
 from flashbulb.audit.statistics.screening import TextSpikes
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import TrainingSource
@@ -56,6 +56,7 @@ class Session:
     """A loaded model with the inputs and detectors of an audit.
 
     Args:
+        timestep: the scheduler's t of x_T.
         loras: LoRAs without which the model is its base; None if the base is another model, or if there is none.
         base_spikes: spikes of the base's text side, where tier 0 subtracts them.
     """
@@ -63,7 +64,7 @@ class Session:
     inputs: Inputs
     denoiser: Denoiser
     detectors: tuple[Detector, ...]
-    recorder_plan: Plan
+    timestep: float
     loras: MergedLoras | None = None
     base_spikes: TextSpikes | None = None
 
@@ -71,6 +72,23 @@ class Session:
     def image_detectors(self) -> list[ImageDetector]:
         """Detectors that score the samples of a prompt."""
         return [detector for detector in self.detectors if isinstance(detector, ImageDetector)]
+
+    @property
+    def recorder_plan(self) -> Plan:
+        """How prompts are recorded."""
+        settings = self.inputs.settings
+        return Plan(
+            run_seed=settings.seed,
+            n_seeds=settings.n_seeds,
+            timestep=self.timestep,
+            batch_size=settings.latents_per_call,
+            shard_size=settings.shard_size,
+        )
+
+    def with_batches_of(self, batch_size: int) -> Session:
+        """Return the same session with another batch size."""
+        settings = self.inputs.settings.model_copy(update={"batch_size": batch_size})
+        return replace(self, inputs=replace(self.inputs, settings=settings))
 
     def recorder(self) -> Recorder:
         """Return a new recorder for the sites and step detectors."""
@@ -111,7 +129,8 @@ def load_session(
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
     loras, spikes = loaded.loras if is_inside else None, None if base_text is None else base_text.spikes
-    return Session(inputs, denoiser, detectors, _plan(settings, denoiser), loras, spikes)
+    timestep = denoiser.first_timestep(settings.num_inference_steps)
+    return Session(inputs, denoiser, detectors, timestep, loras, spikes)
 
 
 def reload_session(inputs: Inputs) -> Session:
@@ -181,7 +200,8 @@ def _reload(settings: AuditSettings, chosen: ChosenModel, model: AuditedModel) -
 
 def _session_of(inputs: Inputs, denoiser: Denoiser) -> Session:
     settings = inputs.settings
-    return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), _plan(settings, denoiser))
+    timestep = denoiser.first_timestep(settings.num_inference_steps)
+    return Session(inputs, denoiser, select_detectors(settings.detectors, settings.sites), timestep)
 
 
 def training_source(settings: TrainingImageSettings) -> TrainingSource | None:
@@ -199,39 +219,16 @@ def load_training_images(settings: TrainingImageSettings, denoiser: Denoiser) ->
     return None if source is None else source.opened(*denoiser.image_size)
 
 
-def _plan(settings: AuditSettings, denoiser: Denoiser) -> Plan:
-    return Plan(
-        run_seed=settings.seed,
-        n_seeds=settings.n_seeds,
-        timestep=denoiser.first_timestep(settings.num_inference_steps),
-        batch_size=settings.batch_size,
-        shard_size=settings.shard_size,
-    )
-
-
-def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:
-    """Refuse settings and prompts that an audit cannot use, before the model is loaded."""
-    check_combinations(settings)
-    if settings.calibration is None:
-        check_reference_size(reference or candidates)
-
-
-def check_reference_size(reference: PromptSet) -> None:
-    """Refuse too few prompts to calibrate on."""
-    if (n := len(reference.prompts)) < MIN_REFERENCE:
-        found = f"{reference.source} has {n}" if n == reference.n_distinct else f"{n} of {reference.source} were drawn"
-        raise SettingsError(
-            f"calibration needs at least {MIN_REFERENCE} distinct prompts, {found}; give more with --reference"
-        )
-
-
-def check_store_size(inputs: Inputs) -> None:
-    """Refuse a recording above the size limit: activations of a large model and many prompts can take terabytes."""
-    settings = inputs.settings
-    n_prompts = len(inputs.models) * sum(len(prompts.prompts) for prompts in inputs.sets_to_record.values())
-    gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
-    if gib > settings.max_store_gib:
-        raise SettingsError(
-            f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
-            "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
-        )
+def settle_batch_size(session: Session) -> Session:
+    """Replace --batch-size auto by that of the same recording if it has begun, else by the fastest that fits."""
+    inputs, settings = session.inputs, session.inputs.settings
+    if settings.batch_size != "auto":
+        return session
+    size = kept_batch_size(settings.out, recording_identity(inputs))
+    if size is None:
+        first = next(iter(inputs.sets_to_record.values())).prompts[: settings.shard_size]
+        with flushed_denormals():
+            size = find_batch_size(
+                lambda size: session.with_batches_of(size).recorder(), first, settings.n_seeds, session.denoiser.device
+            )
+    return session.with_batches_of(size)

@@ -11,6 +11,7 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.audit import open_session
 from flashbulb.audit.stages.claim import claim, status_on_failure
+from flashbulb.audit.stages.kept.batch_size import agreed_batch_size, refuse_other_batch_sizes
 from flashbulb.audit.stages.kept.identity import recording_identity
 from flashbulb.audit.stages.kept.parts import (
     RANKS,
@@ -57,7 +58,11 @@ def run_record_shard(
     with watch.stage("load"):
         session = open_session(settings.model_copy(update={"out": part_folder(out, part)}), replayed)
     shards_folder(out).mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
-    identity = {"shard": {**recording_identity(session.inputs), "part": str(part)}}
+    recording = recording_identity(session.inputs)
+    if settings.batch_size == "auto":
+        own = session.inputs.settings.latents_per_call
+        session = session.with_batches_of(agreed_batch_size(shards_folder(out), recording, own))
+    identity = {"shard": {**recording, "part": str(part)}}
     with claim(session.inputs, identity, force) as run:
         recorded = record_prompts(session, run, watch, part)
         base = None if recorded.inputs.base is None else open_base(session)
@@ -77,6 +82,7 @@ def run_merge(out: Path, *, force: bool) -> RunDirectory:
         RunDirectoryError: a part is missing, or two do not belong together; or `out` holds something else.
     """
     parts = find_parts(out)
+    refuse_other_batch_sizes(parts.folders)
     shards, identity = find_shards(parts), {RECORDING: parts.identity}
     settings = restore_settings(RunDirectory(out, dict(read_content(parts.folders[0], "recording"))), {})
     status = RunDirectory.examine(out, identity, force=force)

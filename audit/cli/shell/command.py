@@ -37,9 +37,9 @@ from flashbulb.audit.cli.shell.layers import (
     unknown_variables,
 )
 from flashbulb.audit.cli.shell.settings_file import read_settings_file
-from flashbulb.audit.cli.shell.shortage import describe_shortage
 from flashbulb.audit.cli.shell.signals import InterruptedEarly, interrupt_code, interrupts_as_errors
 from flashbulb.audit.cli.shell.stored import fetch_stored_
+from flashbulb.audit.run.shortage import describe_shortage
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.stores import StoreError, with_uris
 from flashbulb.reports.views.text import visible_text

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ from tests.audit.commands import (
     CANDIDATES,
     REFERENCE,
     digests,
+    edit_run_json,
     refused,
     run_flashbulb,
     run_json,
@@ -151,12 +153,23 @@ def test_a_part_is_no_run_and_a_run_without_parts_cannot_be_merged(parts, tmp_pa
         (("--shard", "half"), "is neither i/n"),
         (("--shard", "ranks"), "needs RANK and WORLD_SIZE"),
         (("--shard", "1/2", "--tiers", "screened"), "--shard needs --tiers full"),
+        (("--ray-address", "head:6379"), "--ray-address head:6379 needs --executor ray"),
+        (("--executor", "ray", "--ray-address", "ray://head:10001"), "is for the client of Ray; run the command on a"),
+        (("--executor", "slurm"), "'slurm'"),
     ],
 )
 def test_a_shard_that_cannot_be_recorded_is_refused(inputs, tmp_path, monkeypatch, options, line):
     for name in ("RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     assert line in refused("record", *recording(inputs, tmp_path / "run", *options))
+    assert not list(tmp_path.iterdir())
+
+
+def test_ray_that_is_not_installed_is_named_with_its_extra(inputs, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)  # as where it is not installed
+    for command in ("record", "audit"):
+        line = refused(command, *recording(inputs, tmp_path / "run", "--executor", "ray"))
+        assert "pip install 'flashbulb[ray]'" in line
     assert not list(tmp_path.iterdir())
 
 
@@ -205,3 +218,52 @@ def test_an_audit_of_drawn_prompts_with_workers_finds_what_one_process_finds(inp
     runs = [without_times(tmp_path / name) for name in ("alone", "together")]
     differing = {name for name in runs[0].keys() | runs[1].keys() if runs[0].get(name) != runs[1].get(name)}
     assert differing <= {"started", "finished", "seal", "options"}
+
+
+def batch_size(run: Path) -> object:
+    return run_json(run)["settings"]["batch_size"]
+
+
+def test_a_batch_size_that_was_found_is_kept_for_all_that_continues_the_recording(inputs, tmp_path):
+    run = tmp_path / "run"
+    options = recording(inputs, run, *SHARDS, "--batch-size", "auto")
+    answer = run_flashbulb("record", *options)
+    assert answer.code == 0, answer.err
+    assert "latents per call of the denoiser, chosen by speed" in answer.err
+    edit_run_json(run, "settings", "batch_size", value=6)  # as if it had been chosen: no power of two
+    next((run / "activations").rglob("part-00000.json")).unlink()
+    again = run_flashbulb("record", *options)
+    assert again.code == 0, again.err
+    assert "chosen by speed" not in again.err
+    assert batch_size(run) == 6
+    assert run_flashbulb("detect", run, "--fpr", "0.2").code == 0
+    quick = ("--samples", "2", "--sample-steps", "2", "--strategy", "sample")
+    assert run_flashbulb("recover", run, *quick, "--batch-size", "auto").code == 0
+    assert batch_size(run) == 6
+
+
+def test_parts_agree_on_the_size_that_the_first_of_them_found(inputs, tmp_path):
+    run = tmp_path / "run"
+    options = recording(inputs, run, *SHARDS, "--batch-size", "auto")
+    assert run_flashbulb("record", *options, "--shard", "1/2").code == 0
+    agreed = Path(f"{run}.shards/batch_size.json")
+    agreed.write_text(json.dumps({**json.loads(agreed.read_text()), "batch_size": 6}))
+    for part in ("1/2", "2/2"):
+        assert run_flashbulb("record", *options, "--shard", part, "--force").code == 0
+        assert batch_size(Path(f"{run}.shards/{part.replace('/', '-of-')}")) == 6
+    assert run_flashbulb("merge", run).code == 0
+    assert batch_size(run) == 6
+
+
+def test_parts_of_other_batch_sizes_are_refused(inputs, copied_parts):
+    again = recording(inputs, copied_parts, *SHARDS, "--shard", "2/2", "--force", "--batch-size", "3")
+    assert run_flashbulb("record", *again).code == 0
+    line = refused("merge", copied_parts)
+    assert "1-of-2 was recorded with --batch-size 32, " in line
+    assert "2-of-2 with 3, which rounds differently; record one of them again" in line
+
+
+def test_a_size_cannot_be_found_where_a_base_is_read_first(inputs, tmp_path):
+    options = recording(inputs, tmp_path / "run", "--batch-size", "auto", "--baseline-model", inputs.model)
+    assert "give a number" in refused("record", *options, "--tiers", "screened")
+    assert "is not a whole number" in refused("record", *recording(inputs, tmp_path / "run", "--batch-size", "much"))

@@ -14,30 +14,36 @@ import torch
 from flashbulb.audit.additions.chosen import ChosenModel
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.execute.coordinator import Coordinator
-from flashbulb.audit.execute.recovering import ClimbedNeurons, RecoverySpec, UnchangedModel
+from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
 from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.climbing import Recovery
+from flashbulb.audit.recover.climbing import Recovery, Shown
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
-from flashbulb.audit.recover.tasks import Here, Performer
+from flashbulb.audit.recover.tasks import ClimbTask, Here, OnLadder, Performer
 from flashbulb.audit.recover.verify import VerifyPlan
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.results.recovery_tables import memories_table, recoveries_table
 from tests.audit.commands import digests
 from tests.audit.recordings import logged, one_thread
 from tests.audit.scored import TIMESTEP
+from tests.audit.shortages import room_for
+from tests.ray_cluster import AUTHENTICATION, ray_cluster
 
 PATIENT = 300.0
 PROMPTS = [Prompt(f"id{i}", f"a star over the sea, number {i}", "p.txt", i, 1) for i in range(7)]
 TARGETS = {i: Target(prompt.text, (3, 40 + i, 7), (1.0, -1.0, 1.0)) for i, prompt in enumerate(PROMPTS)}
 FLAGGED, CONTROLS = (4, 0, 2, 6), (1, 3, 5)
 STRATEGIES = ("sample", "ascend", "extrapolate")
+
+
+def workers(n: int) -> Workers:
+    return Workers("local", n, PATIENT, None, {})
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +124,7 @@ class Accidents:
 
 def test_a_recovery_that_lost_workers_equals_that_of_one_process_bit_for_bit(spec, alone, tmp_path):
     own = replace(spec, run=tmp_path)
-    with logged() as log, built(own) as recovery, open_workers(own, Workers(2, PATIENT)) as coordinator:
+    with logged() as log, built(own) as recovery, open_workers(own, workers(2)) as coordinator:
         found = recover(recovery, Accidents(coordinator, log))
     assert found == alone.told
     assert digests(tmp_path) == digests(alone.folder)
@@ -126,10 +132,22 @@ def test_a_recovery_that_lost_workers_equals_that_of_one_process_bit_for_bit(spe
     assert not active_children()
 
 
+@pytest.mark.slow
+def test_actors_of_ray_recover_the_same(spec, alone, tmp_path, monkeypatch):
+    own = replace(spec, run=tmp_path)
+    for name, value in AUTHENTICATION.items():
+        monkeypatch.setenv(name, value)
+    with ray_cluster() as cluster, built(own) as recovery:
+        actors = Workers("ray", 2, PATIENT, cluster.address, {})
+        with open_workers(own, actors) as coordinator:
+            assert recover(recovery, coordinator) == alone.told
+    assert digests(tmp_path) == digests(alone.folder)
+
+
 @pytest.mark.parametrize("keep_images", [True, False])
 def test_what_is_on_the_disk_is_kept_and_without_images_nothing_is(spec, alone, tmp_path, keep_images):
     own = replace(spec, run=tmp_path, keep_images=keep_images)
-    with built(own) as recovery, open_workers(own, Workers(2, PATIENT)) as coordinator:
+    with built(own) as recovery, open_workers(own, workers(2)) as coordinator:
         first = recover(recovery, coordinator)
         files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
         again = recover(recovery, coordinator)
@@ -142,7 +160,27 @@ def test_another_model_than_the_recorded_one_is_refused(spec, tmp_path):
     other = replace(spec, run=tmp_path, model=replace(spec.model, fingerprint="another"))
     with (
         built(replace(spec, run=tmp_path)) as recovery,
-        open_workers(other, Workers(1, PATIENT)) as coordinator,
+        open_workers(other, workers(1)) as coordinator,
         pytest.raises(ModelError, match="changed since it was recorded"),
     ):
         recover(recovery, coordinator)
+
+
+def test_prompts_without_room_climb_as_in_smaller_batches_and_the_log_says_so(spec, tmp_path):
+    def climb(folder: Path, batch_size: int, room: int) -> tuple[list[Shown], list[str]]:
+        own = replace(spec, run=folder).with_batches_of(batch_size)
+        rows = tuple(OnLadder(PROMPTS[i], i, TARGETS[i], Shown()) for i in FLAGGED)
+        with logged() as log, one_thread(), flushed_denormals():
+            pipe = own.model.load().pipe
+            with room_for(room, pipe.unet):
+                recoverer = Recoverer(own, open_denoiser(pipe), MergedLoras())
+                return recoverer.perform_one(ClimbTask(folder, rows), lambda n=1, remark="": None), log
+
+    alike, silent = climb(tmp_path / "small", 2, 10**6)
+    shown, log = climb(tmp_path / "short", 8, room=5)  # guided calls take twice as many
+    assert [[attempt.outcome for attempt in one.attempts] for one in shown] == [
+        [attempt.outcome for attempt in one.attempts] for one in alike
+    ]
+    assert digests(tmp_path / "short") == digests(tmp_path / "small")
+    assert [line.split("--batch-size ")[1][:1] for line in log if "memory ran out" in line] == ["4", "2"]
+    assert not [line for line in silent if "memory" in line]

@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # processes that are forked import this file again, and must 
 
 
 def main() -> None:
-    """Run the chosen sections, print what goes wrong as it happens, and write the page once every section has run."""
-    from tests.bench.faults.page import page
+    """Run the chosen sections, print what goes wrong as it happens, and write the page."""
+    from tests.bench.faults.page import page, with_sections
     from tests.bench.faults.sections import SECTIONS
     from tests.bench.faults.toys import build_toys
     from tests.bench.faults.trials import problems_of, read_trials, write_trials
@@ -24,7 +24,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="a section; repeat for more")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/faults.md"), help="page of all sections")
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs/faults.md"), help="page of all sections; chosen ones replace their own"
+    )
     parser.add_argument(
         "--json", type=Path, default=Path("runs/faults/trials.json"), help="every trial, sections of earlier calls kept"
     )
@@ -41,6 +43,9 @@ def main() -> None:
                 write_trials(trials, arguments.json)
     if {trial.section for trial in trials} == SECTIONS.keys():
         arguments.out.write_text(page(trials), encoding="utf-8")
+    elif arguments.out.is_file():  # other sections were tried elsewhere
+        text = with_sections(arguments.out.read_text(encoding="utf-8"), [t for t in trials if t.section in chosen])
+        arguments.out.write_text(text, encoding="utf-8")
     print(page([trial for trial in trials if trial.section in chosen]))
     raise SystemExit(1 if problems_of(trial for trial in trials if trial.section in chosen) else 0)
 

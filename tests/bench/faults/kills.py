@@ -41,7 +41,7 @@ def try_kills(toys: Toys, work: Path, seed: int, n_moments: int) -> Iterator[Tri
             yield Trial("kills", command.name, "nothing", EXPECTED, "", calm, as_command(command.arguments))
             continue
         for moment in choose_moments(len(calm.events), n_moments, chance):
-            yield _try(toys, command, calm, moment, work / command.name)
+            yield try_moment("kills", toys, command, calm, moment, work / command.name)
 
 
 def choose_moments(n_events: int, n_moments: int, chance: random.Random) -> list[Moment]:
@@ -57,7 +57,8 @@ def choose_moments(n_events: int, n_moments: int, chance: random.Random) -> list
     return moments
 
 
-def _try(toys: Toys, command: Command, calm: Undisturbed, moment: Moment, folder: Path) -> Trial:
+def try_moment(section: str, toys: Toys, command: Command, calm: Undisturbed, moment: Moment, folder: Path) -> Trial:
+    """Disturb a command at one moment, run it again and compare."""
     started(toys, command, folder)
     if moment.event is None:
         after = moment.share * calm.ended.seconds
@@ -72,7 +73,7 @@ def _try(toys: Toys, command: Command, calm: Undisturbed, moment: Moment, folder
     observed = f"{disturbed.code}, then {again.code}{parts_of(folder)}" + (
         "" if forced is None else f", forced {forced.code}"
     )
-    return Trial("kills", command.name, tried, EXPECTED, observed, problem, as_command(command.arguments))
+    return Trial(section, command.name, tried, EXPECTED, observed, problem, as_command(command.arguments))
 
 
 def _event(calm: Undisturbed, number: int, folder: Path) -> str:

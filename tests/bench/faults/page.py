@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from tests.bench.faults.trials import Trial, problems_of
 
+PROBLEMS = "Problems"
 SHOWN = 4
 """Different outcomes that a row names."""
 INTRODUCTION = """\
@@ -29,6 +30,10 @@ making and removing files, flushing), at writes spread over the run, and at mome
 runs again. Nothing is lost if every file equals that of an undisturbed run, but for dates and durations; tables and
 images are compared byte by byte. Incomplete files that a kill left are counted as *.part left*. After the earliest
 kills `--force` is tried as well, in a copy.""",
+    "workers": """\
+One recording of 80 prompts is shared by several processes, and some are killed: workers of `--workers 2` on this
+machine and on Ray (several in one run, each counted, whose outcome is one), the command that hands out to them, both of
+two ranks, and `merge`, as the commands of *kills* are.""",
     "disk": """\
 From one write on, or at one write, the operating system answers with an error; or no file may exceed a size, which
 libraries that write past Python meet too. Then the same command runs again without the fault.""",
@@ -50,6 +55,33 @@ def page(trials: Sequence[Trial]) -> str:
     return "\n".join(_lines(trials)) + "\n"
 
 
+def with_sections(text: str, trials: Sequence[Trial]) -> str:
+    """Return a page that was written before, with the sections of these trials in place of its own."""
+    before, after = _chunks(text), _chunks(page(trials))
+    chunks = {**before, **{name: chunk for name, chunk in after.items() if name}}
+    tried = {f"- {trial.section}" for trial in trials}
+    kept = [line for line in before.get(PROBLEMS, "").splitlines() if line and line.split(",")[0] not in tried]
+    found = [line for line in after.get(PROBLEMS, "").splitlines() if line]
+    chunks[PROBLEMS] = "\n".join(["", *kept, *found, ""])
+    rows = {row.split(" | ")[0]: row for row in (*_rows(before[""]), *_rows(after[""]))}
+    order = ["", *(name for name in SECTIONS if name in chunks), *([PROBLEMS] if kept or found else [])]
+    head = before[""].partition("| section |")[0]
+    table = [rows[f"| {name}"] for name in SECTIONS if f"| {name}" in rows]
+    summary = ["| section | tried | problems |", "| --- | --- | --- |", *table]
+    chunks[""] = head + "\n".join(summary) + "\n"
+    return "\n## ".join(f"{name}\n{chunks[name]}" if name else chunks[name] for name in order)
+
+
+def _chunks(text: str) -> dict[str, str]:
+    """Return the text below each heading by the heading; "" for what stands above the first."""
+    head, *others = text.split("\n## ")
+    return {"": head, **dict(chunk.split("\n", 1) for chunk in others)}
+
+
+def _rows(head: str) -> list[str]:
+    return [line for line in head.splitlines() if line.startswith("| ")][2:]
+
+
 def _lines(trials: Sequence[Trial]) -> Iterator[str]:
     sections = {name: [t for t in trials if t.section == name] for name in dict.fromkeys(t.section for t in trials)}
     yield INTRODUCTION
@@ -59,7 +91,7 @@ def _lines(trials: Sequence[Trial]) -> Iterator[str]:
     for name, rows in sections.items():
         yield from ("", f"## {name}", "", SECTIONS[name], "", *_table(rows))
     if problems := problems_of(trials):
-        yield from ("", "## Problems", "")
+        yield from ("", f"## {PROBLEMS}", "")
         for trial in problems:
             yield f"- {trial.section}, {trial.kind}: {trial.tried}: {' '.join(str(trial.problem).split())}"
 

@@ -14,12 +14,14 @@ from tests.bench.faults.kinds import try_kinds
 from tests.bench.faults.readings import try_readings
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial
+from tests.bench.faults.workers import try_workers
 
 Section = Callable[[Toys, Path, int], Iterator[Trial]]
 
 SECTIONS: dict[str, Section] = {
     "kinds": try_kinds,
     "kills": partial(try_kills, n_moments=3),
+    "workers": partial(try_workers, n_kills=6, n_coordinators=2),
     "disk": partial(try_disk, n_moments=2),
     "corrupt": partial(try_corruption, most=110),
     "hostile": try_hostile,
@@ -28,6 +30,7 @@ SECTIONS: dict[str, Section] = {
 SHORT: dict[str, Section] = {
     "kinds": try_kinds,
     "kills": partial(try_kills, n_moments=1),
+    "workers": partial(try_workers, n_kills=1, n_coordinators=1),
     "disk": partial(try_disk, n_moments=1),
     "corrupt": partial(try_corruption, most=15),
     "hostile": try_hostile,

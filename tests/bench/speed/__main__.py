@@ -1,6 +1,6 @@
-"""`make bench-speed`: ratios to the bare networks and to the peers' way, and what a prompt costs as sets grow.
+"""`make bench-speed`: ratios to the bare networks and the peers' way, what a prompt costs as sets grow, executors.
 
-Writes JSON and a picture, and prints a table. `--growth` takes minutes for ten thousand prompts.
+Writes JSON and a picture, and prints a table. `--part growth` takes minutes for ten thousand prompts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.planted.captions import poster_title
 from tests.bench.models import folder_of
+from tests.bench.speed.executors import measure_executors
 from tests.bench.speed.growth import SCREENED, measure_stages
 from tests.bench.speed.layouts import SHAPES, measure_layouts
 from tests.bench.speed.picture import draw
 from tests.bench.speed.ratios import measure_ratios
 
-PARTS = ("ratios", "layouts", "growth")
+PARTS = ("ratios", "layouts", "growth", "executors")
 
 
 def main() -> None:
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--screened", type=int, nargs="*", default=[1_000, 10_000], help="growth: prompts at tier 0")
     parser.add_argument("--stepped", type=int, nargs="*", default=[2_000], help="growth: prompts at tier 1")
+    parser.add_argument("--executed", type=int, default=600, help="executors: prompts to record in every way")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-speed"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -48,8 +50,9 @@ def main() -> None:
         found[part] = _MEASURES[part](arguments)
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(_table(part, found[part]), flush=True)
-    draw(found, arguments.out / "speed.png")
-    print(f"written to {path} and speed.png")
+    if found.keys() & {"ratios", "growth"}:
+        draw(found, arguments.out / "speed.png")
+    print(f"written to {arguments.out}")
 
 
 def _ratios(arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -79,7 +82,12 @@ def _growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth}
+def _executors(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as work:
+        return [executed._asdict() for executed in measure_executors(Path(work), arguments.executed)]
+
+
+_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth, "executors": _executors}
 
 
 def _table(part: str, rows: list[dict[str, Any]]) -> str:

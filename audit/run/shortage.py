@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 _OUT_OF_MEMORY = (
     *("can't allocate memory", "cannot allocate memory", "out of memory"),
@@ -27,3 +36,35 @@ def describe_shortage(error: BaseException) -> str | None:
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, of whichever library, means that memory ran out."""
     return isinstance(error, MemoryError) or any(part in str(error).lower() for part in _OUT_OF_MEMORY)
+
+
+def free_memory() -> None:
+    """Give back what a call that ran out of memory held on a GPU."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def with_smaller_batches(call: Callable[[], Result], batch_size: int, use: Callable[[int], None], what: str) -> Result:
+    """Call until memory suffices, each time with batches half as large; raise what is raised at a batch of one.
+
+    Args:
+        use: takes the new size, for this call and those that follow.
+        what: what is made again, for the log.
+    """
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if batch_size == 1 or not is_out_of_memory(error):
+                raise
+        batch_size //= 2
+        free_memory()
+        use(batch_size)
+        logger.warning(
+            "memory ran out: %s and what follows goes on with --batch-size %d; last bits can differ from a run with "
+            "enough memory",
+            what,
+            batch_size,
+        )

@@ -1,0 +1,67 @@
+"""Keep the batch size that was chosen for a recording, so that what continues or completes it rounds alike."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError, fingerprint_of, flatten_json
+from flashbulb.audit.stages.kept.resume import restore_settings
+from flashbulb.reports.tables.files import RUN_FILE, write_json
+from flashbulb.reports.tables.record_files import read_content
+
+_AGREED_FILE = "batch_size.json"
+
+
+def kept_batch_size(out: Path, identity: Mapping[str, Any]) -> int | None:
+    """Return the batch size of a recording that has begun in `out`; None if none has, or one of another identity."""
+    try:
+        record = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+        wanted = flatten_json(identity)
+        is_same = any(flatten_json(held) == wanted for held in record["identity"].values())
+        return int(record["settings"]["batch_size"]) if is_same else None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None  # whoever opens the directory says what is wrong with it
+
+
+def agreed_batch_size(folder: Path, identity: Mapping[str, Any], own: int) -> int:
+    """Return the batch size that all parts in `folder` use: the choice of the part that came first.
+
+    Raises:
+        RunDirectoryError: the parts are of another recording.
+    """
+    agreed, mine = folder / _AGREED_FILE, folder / f"{_AGREED_FILE}.{os.getpid()}"
+    write_json(mine, {"recording": fingerprint_of(identity), "batch_size": own})
+    try:
+        os.link(mine, agreed)  # of several processes one succeeds, with a whole file
+    except FileExistsError:
+        pass
+    finally:
+        mine.unlink()
+    content = json.loads(agreed.read_text(encoding="utf-8"))
+    if content["recording"] != fingerprint_of(identity):
+        raise RunDirectoryError(f"{folder} holds parts of another recording; delete it, or choose another --out")
+    return int(content["batch_size"])
+
+
+def refuse_other_batch_sizes(folders: list[Path]) -> None:
+    """Refuse parts that were recorded with different batch sizes, which round differently.
+
+    Raises:
+        RunDirectoryError: names two of them.
+    """
+    sizes = {folder: _batch_size_of(folder) for folder in folders}
+    first = folders[0]
+    other = next((folder for folder, size in sizes.items() if size != sizes[first]), None)
+    if other is not None:
+        raise RunDirectoryError(
+            f"{first} was recorded with --batch-size {sizes[first]}, {other} with {sizes[other]}, which rounds "
+            f"differently; record one of them again, with --force and --batch-size {sizes[first]}"
+        )
+
+
+def _batch_size_of(folder: Path) -> Any:
+    return restore_settings(RunDirectory(folder, dict(read_content(folder, "recording"))), {}).batch_size
