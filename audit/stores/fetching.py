@@ -51,7 +51,7 @@ def fetch(*places: object, without: Collection[str] = ()) -> None:
                 store = open_store(uri)
                 objects = find_objects(store, uri)
                 kept = _kept_here(store, uri, objects)
-                held = {folder for folder in _claimed_folders(objects) if _is_held(path / folder)}
+                held = {folder for folder in {"", *_claimed_folders(objects)} if _is_held(path / folder)}
                 wanted = {n: o for n, o in objects.items() if not (_is_apart(n, without) or _is_below(n, held))}
                 _fetch(store, path, wanted, kept | held, without)
 
@@ -134,7 +134,7 @@ def _kept_here(store: Store, uri: str, objects: Iterable[str]) -> set[str]:
 def _claimed_folders(objects: Iterable[str]) -> set[str]:
     """Return the folders of runs, by their claims among objects."""
     claims = (PurePosixPath(name).parent for name in objects)
-    return {str(claim.parent).removeprefix(".") for claim in claims if claim.name == CLAIMS_FOLDER}
+    return {"/".join(claim.parent.parts) for claim in claims if claim.name == CLAIMS_FOLDER}
 
 
 def _is_held(folder: Path) -> bool:

@@ -64,7 +64,7 @@ def send(file: Path) -> None:
     Raises:
         StoreError: the store does not take it.
     """
-    upload(open_store(as_uri(file)), file, as_uri(file), state_of(file.stat()))
+    in_parallel(lambda path: upload(open_store(as_uri(path)), path, as_uri(path), state_of(path.stat())), [file])
 
 
 class _Sender:
@@ -135,9 +135,10 @@ class _Sender:
         gone = self._seen - now.keys()
         in_parallel(self._delete, gone)
         changed = [name for name, state in now.items() if self.sent.get(name) != state]
-        in_parallel(lambda name: self._send_file(name, now[name]), [n for n in changed if not n.endswith(_JSON)])
-        for name in sorted((n for n in changed if n.endswith(_JSON)), key=lambda name: name == RUN_FILE):
-            self._send_file(name, now[name])
+        last = [name for name in changed if name == RUN_FILE]
+        naming = [name for name in changed if name.endswith(_JSON) and name != RUN_FILE]
+        for names in ([name for name in changed if not name.endswith(_JSON)], naming, last):
+            in_parallel(lambda name: self._send_file(name, now[name]), names)
         return bool(gone or changed)
 
     def _delete(self, name: str) -> None:

@@ -25,6 +25,7 @@ Result = TypeVar("Result")
 _WAITS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds before each further try, once the store has answered at all."""
 _SECONDS_TO_CONNECT, _SECONDS_OF_SILENCE = 3, 5
+_LONGEST_REASON = 300  # characters
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ENAMETOOLONG, errno.EMFILE, errno.ENOMEM)
 
 _CREDENTIALS = "give credentials that may, in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or a role"
@@ -89,19 +90,20 @@ class Store:
                 said, lasting = str(error), _lasting(error)
                 is_unknown = not self.has_answered and any(part in said for part in _UNREACHABLE)
                 if lasting is not None or wait is None or is_unknown:
-                    raise StoreError(f"{uri} cannot {does}: {lasting or self._reason(said)}") from error
+                    raise StoreError(f"{uri} cannot {does}: {lasting or _reason(uri, said)}") from error
                 logger.debug("%s: %s; again in %g s", uri, said, wait)
             time.sleep(wait)
         raise AssertionError("the last try returns or raises")
 
-    def _reason(self, said: str) -> str:
-        """Return a store's message without what only its makers understand."""
-        where = f" at {s3_endpoint()}" if self.uri.startswith("s3://") and s3_endpoint() else ""
-        for part, reason in _UNREACHABLE.items():
-            if part in said:
-                return f"{reason}{where}; check the network and AWS_ENDPOINT_URL, and run the same command again"
-        short = re.sub(r"\s*\(Request ID: .*?\)", "", said.partition("AWS Error ")[2] or said)
-        return f"{short}; run the same command again to resume"
+
+def _reason(uri: str, said: str) -> str:
+    """Return a store's message without what only its makers understand."""
+    where = f" at {s3_endpoint()}" if uri.startswith("s3://") and s3_endpoint() else ""
+    for part, reason in _UNREACHABLE.items():
+        if part in said:
+            return f"{reason}{where}; check the network and AWS_ENDPOINT_URL, and run the same command again"
+    short = re.sub(r"\s*\(Request ID: .*?\)", "", said.partition("AWS Error ")[2] or said)
+    return f"{short[:_LONGEST_REASON]}; run the same command again to resume"
 
 
 def _lasting(error: Exception) -> str | None:
@@ -133,8 +135,8 @@ def _open(scheme: str, bucket: str, endpoint: str) -> Store:
         files, path = fs.FileSystem.from_uri(uri) if scheme in ("hdfs", "abfs", "abfss") else _fsspec(uri)
         return Store(uri, files, path.strip("/"))
     except (OSError, ValueError, ImportError, ArrowException) as error:
-        lasting = _lasting(error)
-        raise StoreError(f"{uri} cannot be opened: {lasting or error}") from error
+        reason = _lasting(error) or _reason(uri, str(error)).removesuffix("; run the same command again to resume")
+        raise StoreError(f"{uri} cannot be opened: {reason}") from error
 
 
 def _s3(bucket: str, endpoint: str) -> Any:

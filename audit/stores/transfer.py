@@ -78,6 +78,8 @@ def download(store: Store, uri: str, path: Path, info: Any) -> None:
 def upload(store: Store, path: Path, uri: str, state: FileState) -> FileState | None:
     """Send a file of the cache to its store, give it the time of its object, and return its state since.
 
+    To be called by another thread than the first: an interrupt in the middle would send half of the file.
+
     Args:
         state: in which the file is sent; None is returned if it is in another.
 
@@ -118,7 +120,7 @@ def delete_object(store: Store, uri: str) -> None:
     store.call(uri, "be written", delete)
 
 
-def in_parallel(function: Callable[[Item], None], items: Iterable[Item]) -> None:
+def in_parallel(function: Callable[[Item], object], items: Iterable[Item]) -> None:
     """Call a function with every item, several at once. The first error ends it."""
     ahead, lock, ends = iter(items), threading.Lock(), threading.Event()
 

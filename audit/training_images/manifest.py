@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from flashbulb.audit.stores.fetching import fetched
 from flashbulb.audit.training_images.hashes import HASH_KIND
 from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.passed_over import as_documents, from_documents
 from flashbulb.reports.tables.files import write_json
+from flashbulb.reports.tables.stores import StoreError, as_uri
 from flashbulb.reports.views.passed_over import PassedOver
 
 INDEX_VERSION = 2
@@ -44,7 +46,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "count": manifest.n_rows,
         "n_images": manifest.n_images,
         "passed_over": as_documents(manifest.passed_over),
-        "source": str(manifest.source),
+        "source": as_uri(manifest.source),
         "source_fingerprint": manifest.fingerprint,
         "aspect": manifest.aspect,
         "records_bytes": manifest.n_bytes,
@@ -57,6 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         TrainingImagesError: it is damaged, or of another version or hash.
+        StoreError: its images lie in an object store that cannot be read.
     """
     path = folder / MANIFEST_FILE
     try:
@@ -66,12 +69,12 @@ def read_manifest(folder: Path) -> Manifest:
             int(manifest["count"]),
             int(manifest["n_images"]),
             from_documents(manifest["passed_over"]),
-            Path(manifest["source"]),
+            Path(fetched(str(manifest["source"]))),
             str(manifest["source_fingerprint"]),
             float(manifest["aspect"]),
             int(manifest["records_bytes"]),
         )
-    except TrainingImagesError:
+    except (TrainingImagesError, StoreError):
         raise
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise TrainingImagesError(f"{path} is damaged or not of Flashbulb; build the index again") from error

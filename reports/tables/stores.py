@@ -23,8 +23,14 @@ class StoreError(RunFileError):
 
 
 def cache_root() -> Path:
-    """Return the folder that holds what is fetched from object stores."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Return the folder that holds what is fetched from object stores.
+
+    Raises:
+        StoreError: the user has no home directory, as in some containers.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (which never raises)
+    if home.startswith("~"):
+        raise StoreError("there is no home directory for a cache of the object store; set XDG_CACHE_HOME to a folder")
     return Path(home).absolute() / "flashbulb" / "stores"
 
 
@@ -63,10 +69,10 @@ def check_key(key: str, uri: str) -> None:
     """Refuse a key that is no path of a file system.
 
     Raises:
-        StoreError: it has an empty part, or steps to a parent folder.
+        StoreError: it has an empty part or a NUL character, or steps to a parent folder.
     """
-    if any(part in ("", ".", "..") for part in key.split("/")):
-        raise StoreError(f"{uri} has an empty part, '.' or '..' between its slashes; rename it")
+    if any(part in ("", ".", "..") for part in key.split("/")) or "\0" in key:
+        raise StoreError(f"{uri} has an empty part, '.' or '..' between its slashes, or a NUL character; rename it")
 
 
 def as_uri(place: str | Path) -> str:
@@ -86,7 +92,10 @@ def in_store(place: str | Path) -> bool:
 
 def with_uris(text: str) -> str:
     """Replace the cache's paths in a text by the URIs that they stand for."""
-    root = str(cache_root())
+    try:
+        root = str(cache_root())
+    except StoreError:  # then nothing lies in a cache
+        return text
     if root not in text:
         return text
     return re.sub(rf"{re.escape(root)}/({_SCHEME})(?:@[^/\s]*)?/", r"\1://", text)

@@ -91,9 +91,9 @@ def test_a_key_that_is_no_path_is_refused(s3, key):
     put = HTTPConnection(s3.url.removeprefix("http://"))  # pyarrow writes no such keys
     put.request("PUT", f"/bucket/{key}", b"image")
     assert put.getresponse().status == 200
-    with pytest.raises(StoreError, match="between its slashes; rename it"):
+    with pytest.raises(StoreError, match="between its slashes, or a NUL character; rename it"):
         fetched("s3://bucket/images")
-    with pytest.raises(StoreError, match="between its slashes; rename it"):
+    with pytest.raises(StoreError, match="between its slashes, or a NUL character; rename it"):
         local_path(f"s3://bucket/{key}")
 
 
@@ -121,6 +121,14 @@ def test_a_path_in_the_cache_has_one_uri_and_each_server_has_its_own_cache(s3, m
 def test_paths_of_this_machine_are_no_uris(s3, place):
     assert local_path(place) is None
     assert as_uri(place) == str(place)
+
+
+def test_who_has_no_home_needs_a_cache_for_stores_and_for_nothing_else(s3, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for a user that the system does not know
+    assert with_uris("no /path") == "no /path"
+    with pytest.raises(StoreError, match=r"no home directory for a cache .* set XDG_CACHE_HOME to a folder"):
+        local_path("s3://bucket/run")
 
 
 def test_other_file_systems_are_read_with_fsspec(s3):

@@ -179,6 +179,20 @@ def test_an_audit_through_a_store_that_fails_every_tenth_call_equals_one_in_file
     assert recorded(s3.get("runs/mine", tmp_path / "mine")) == recorded(whole)
 
 
+def test_an_index_of_training_images_in_a_store_finds_them_on_another_machine(s3, on_machine, stored, tmp_path):
+    answer = run_flashbulb("index", stored.training, tmp_path / "index")
+    assert answer.code == 0, answer.err
+    with on_machine("there"):
+        options = ("--model", stored.model, "--prompts", stored.prompts, "--reference", stored.reference)
+        images = ("--train-images", tmp_path / "index", "--out", tmp_path / "run")
+        answer = run_flashbulb("audit", *options, *images, *QUICK)
+        assert answer.code == 0, answer.err
+        assert (
+            "nearest training image s3://bucket/inputs/training/secret.png"
+            in run_flashbulb("show", tmp_path / "run", "1").out
+        )
+
+
 def test_a_replay_fetches_the_inputs_of_the_replayed_run(s3, on_machine, stored):
     options = ("--model", stored.model, "--prompts", stored.prompts, "--reference", stored.reference)
     assert run_flashbulb("audit", *options, "--out", RUN, *QUICK).code == 0

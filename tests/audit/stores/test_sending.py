@@ -75,7 +75,7 @@ def test_files_are_sent_while_the_block_runs_and_manifests_after_what_they_name(
         wait_until(lambda: len(names(s3)) == 41)
     written = [call.path for call in s3.app.calls if call.method == "POST" and ".claims" not in call.path]
     first = {path: written.index(path) for path in written}
-    last = {path: len(written) - written[::-1].index(path) for path in written}
+    last = {path: len(written) - 1 - written[::-1].index(path) for path in written}
     for i in range(20):
         assert last[f"/bucket/run/part-{i}.parquet"] < first[f"/bucket/run/part-{i}.json"]
     assert max(last, key=lambda path: last[path]) == "/bucket/run/run.json"
