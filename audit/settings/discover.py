@@ -43,8 +43,8 @@ class DiscoverSettings(TrainingImageSettings):
     starts_from: Annotated[
         str | None,
         Field(
-            description="Text or captions (txt, csv, jsonl, parquet, …): every second ascent starts from one to four "
-            "of their consecutive words."
+            description="Text or captions (txt, csv, jsonl, parquet or a folder): every second ascent starts from one "
+            "to four of their consecutive words."
         ),
         Option("Inputs", changes_result=False),
     ] = None
