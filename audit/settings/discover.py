@@ -73,6 +73,14 @@ class DiscoverSettings(TrainingImageSettings):
         Field(ge=1, description="Stop after this many rounds without a new image."),
         Option("Search", changes_result=False),
     ] = 5
+    closing_looks: Annotated[
+        bool,
+        Field(
+            description="Look at what was found a second time, within the limit: an ascent towards it confirms or "
+            "refuses it.",
+        ),
+        Option("Search", changes_result=False),
+    ] = True
     words_budget: Annotated[
         int,
         Field(
