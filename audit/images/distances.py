@@ -6,6 +6,8 @@ tiles. A plain background in common therefore does not make two images similar.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -33,6 +35,11 @@ def tile_distances(images: RgbImages, target: npt.NDArray[np.uint8]) -> npt.NDAr
     rows = np.array_split(squared, N_TILES, axis=1)
     tiles = [tile.mean(axis=(1, 2, 3)) for row in rows for tile in np.array_split(row, N_TILES, axis=2)]
     return np.asarray(np.sqrt(np.max(tiles, axis=0)), dtype=np.float64)
+
+
+def is_near_any(image: RgbImage, others: Sequence[RgbImage], limit: float) -> bool:
+    """Return whether any of `others` lies within `limit` of the image."""
+    return bool(others) and float(tile_distances(np.stack(others), image).min()) <= limit
 
 
 def pairwise_distances(images: RgbImages) -> npt.NDArray[np.float64]:

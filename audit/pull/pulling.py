@@ -56,22 +56,29 @@ def pull(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullP
     Args:
         keys: seeds of each image's noise.
     """
-    parts = [
-        _find(denoiser, images[first : first + plan.batch_size], keys[first : first + plan.batch_size], plan)
-        for first in range(0, len(images), plan.batch_size)
-    ]
+    return sample_pulled(denoiser, ascend_towards(denoiser, images, keys, plan), keys, plan)
+
+
+def ascend_towards(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullPlan) -> Conditioning:
+    """Return a row for each image, at which the model denoises it best."""
+    batches = (slice(first, first + plan.batch_size) for first in range(0, len(images), plan.batch_size))
+    return Conditioning.join([_find(denoiser, images[batch], keys[batch], plan) for batch in batches])
+
+
+def sample_pulled(denoiser: Denoiser, found: Conditioning, keys: Sequence[str], plan: PullPlan) -> RgbImages:
+    """Sample each row with seeds that no ascent saw: [row, sample, height, width, 3]."""
     samples = denoiser.sample(
-        Conditioning.join(parts).repeat(plan.n_samples),
+        found.repeat(plan.n_samples),
         [sample_generator(plan.run_seed, f"pull sample\n{key}", i) for key in keys for i in range(plan.n_samples)],
         num_inference_steps=plan.sample_steps,
         guidance_scale=plan.guidance_scale,
         batch_size=plan.batch_size,
     )
-    return samples.reshape(len(images), plan.n_samples, *samples.shape[1:])
+    return samples.reshape(len(keys), plan.n_samples, *samples.shape[1:])
 
 
 def _find(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullPlan) -> Conditioning:
-    """Return a row for each image, at which the model denoises it best."""
+    """Return the rows of one batch."""
     ascent = ClimbPlan(
         n_steps=plan.n_steps,
         learning_rate=plan.learning_rate,

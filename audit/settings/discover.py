@@ -91,6 +91,14 @@ class DiscoverSettings(TrainingImageSettings):
         ),
         Option("Search", changes_result=False),
     ] = None
+    closing_looks: Annotated[
+        bool,
+        Field(
+            description="Look at what was found a second time, within the limit: an ascent towards it confirms or "
+            "refuses it.",
+        ),
+        Option("Search", changes_result=False),
+    ] = True
     words_budget: Annotated[
         int,
         Field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from typing import Any
 
@@ -22,6 +21,7 @@ from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.results.closing import budget_of_rounds, close_findings_, rounds_are_over
 from flashbulb.audit.stages.results.discovery import (
     DiscoverySession,
     save_finding,
@@ -101,18 +101,18 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     for i, discovery in enumerate(state.discoveries):
         show_finding(session, discovery, i)
     session.prepared = time.monotonic() - session.started
-    rounds = search.rounds(state, settings.budget if settings.budget is not None else sys.maxsize)
-    while not session.is_over:
+    while not rounds_are_over(session, state):
         round_started, n_directions = time.monotonic(), len(state.found)
-        new = next(rounds, None)
+        new = next(search.rounds(state, budget_of_rounds(session, state)), None)
         if new is None:
             break
         state.seconds += time.monotonic() - round_started
         _save_round(session, store, state, new, n_directions)
     stopped = _why_stopped(search, state, settings.patience)
+    closing = close_findings_(session, state)
     words = search_words(session, state)
     raised = confirm_by_words_(state, words) if session.training is None else frozenset()
-    return write_discovery_results(session, state, stopped, words, raised)
+    return write_discovery_results(session, state, stopped, closing, words, raised)
 
 
 def _why_stopped(search: Search, state: SearchState, patience: int) -> StopReason:

@@ -62,18 +62,34 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosingCounts:
+    """What closing looks at the findings of a search did.
+
+    Args:
+        n_looked: findings that were looked at.
+        n_refused: findings that a look refused.
+        n_repeated: findings that show the image of a surer one.
+    """
+
+    n_looked: Count = 0
+    n_refused: Count = 0
+    n_repeated: Count = 0
+
+
+@dataclass(frozen=True, slots=True)
 class DiscoveryRecord:
     """The complete `run.json` of a finished discovery.
 
     Args:
         inputs: training images with their hashes, if any were given.
         budget: UE that the search was allowed; None if only its time was limited.
-        evaluations, timings: UE and seconds, by part, e.g. baseline, climb, glance, verify.
+        evaluations, timings: UE and seconds, by part, e.g. reference, climb, verify, close.
         findings: in the order found.
         tables: SHA-256 of each table, by file name.
         n_words_searched: findings for which a prompt in words was searched.
         words_evaluations: UE of these searches, beside `evaluations`.
         unseen: estimated share of further finds that show an image not found yet; None if nothing was found.
+        closing: what closing looks did; their UE are in `evaluations`.
     """
 
     schema_version: int
@@ -96,6 +112,7 @@ class DiscoveryRecord:
     n_words_searched: Count = 0
     words_evaluations: Count = 0
     unseen: Unseen | None = None
+    closing: ClosingCounts = ClosingCounts()
 
     @property
     def n_words(self) -> int:

@@ -106,6 +106,7 @@ def quick(**changes: Any) -> DiscoverSettings:
         "n_samples": 2,
         "sample_steps": 2,
         "patience": 2,
+        "closing_looks": False,
     }
     return DiscoverSettings(**{**given, **changes})
 

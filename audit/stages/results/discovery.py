@@ -10,6 +10,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from flashbulb.audit.additions.chosen import model_name
+from flashbulb.audit.discover.findings import findings_of
 from flashbulb.audit.discover.search import Discovery, SearchState
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
@@ -38,7 +39,7 @@ from flashbulb.reports.tables.files import (
 from flashbulb.reports.tables.run_record import DISCOVERY, ModelIdentity
 from flashbulb.reports.tables.schema import RECOVERIES_SCHEMA, write_table
 from flashbulb.reports.tables.stores import as_uri
-from flashbulb.reports.views.discovery import DiscoveryRecord, Finding, FindingWords, StopReason
+from flashbulb.reports.views.discovery import ClosingCounts, DiscoveryRecord, Finding, FindingWords, StopReason
 from flashbulb.reports.views.discovery_markdown import discovery_markdown
 from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding, print_words
 from flashbulb.reports.views.passed_over import passed_over_warnings
@@ -52,7 +53,7 @@ class DiscoverySession:
         texts: what starts are taken from beside random words.
         started: monotonic clock at the beginning of this run, in seconds.
         prepared: seconds from then until the model is loaded and its baseline fitted.
-        on_words: seconds that this run spent on words.
+        on_closing, on_words: seconds that this run spent on closing looks and on words.
     """
 
     settings: DiscoverSettings
@@ -64,11 +65,12 @@ class DiscoverySession:
     console: Console
     started: float
     prepared: float = 0.0
+    on_closing: float = 0.0
     on_words: float = 0.0
 
     @property
     def is_over(self) -> bool:
-        """True if the time limit is spent, so no new round may begin."""
+        """True if the time limit is spent."""
         minutes = self.settings.minutes
         return minutes is not None and time.monotonic() - self.started > 60 * minutes
 
@@ -125,10 +127,16 @@ def save_finding(session: DiscoverySession, discovery: Discovery, number: int) -
         save_image(session.run.path / _image_name(number), discovery.image, metadata)
 
 
+def remove_finding_image(session: DiscoverySession, number: int) -> None:
+    """Remove the image of a finding that is none after all."""
+    (session.run.path / _image_name(number)).unlink(missing_ok=True)
+
+
 def write_discovery_results(
     session: DiscoverySession,
     state: SearchState,
     stopped: StopReason,
+    closing: ClosingCounts,
     words: Mapping[int, Words],
     raised: Collection[int],
 ) -> DiscoveryRecord:
@@ -142,12 +150,12 @@ def write_discovery_results(
     recoveries = write_recoveries(session, state)
     shown = {i: _finding_words(session, i, found, i in raised) for i, found in words.items()}
     spent_on_words = sum(found.evaluations for found in words.values())
-    record = _record(session, state, stopped, shown, spent_on_words)
+    record = _record(session, state, stopped, closing, shown, spent_on_words)
     write_text(run / SUMMARY_FILE, discovery_markdown(record, recoveries))
     discovery_curves({"discover": list(record.curve)}, None, run / CURVE_FILE)
     (run / EVIDENCE_FILE).unlink(missing_ok=True)
-    if images and state.discoveries:
-        rows = [_panel_row(session, discovery, i) for i, discovery in enumerate(state.discoveries)]
+    if images and findings_of(state):
+        rows = [_panel_row(session, discovery, i) for i, discovery in findings_of(state).items()]
         evidence_panel(rows, run / EVIDENCE_FILE)
     session.run.update(**asdict(record))
     print_discovery(session.console, record, run)
@@ -170,7 +178,7 @@ def write_recoveries(session: DiscoverySession, state: SearchState) -> pa.Table:
             "mask_path": None,
             "fixed_share": None,
         }
-        for i, discovery in enumerate(state.discoveries)
+        for i, discovery in findings_of(state).items()
     ]
     table = pa.Table.from_pylist(rows, schema=RECOVERIES_SCHEMA)
     footer = {"model_fingerprint": session.loaded.fingerprint}
@@ -199,12 +207,13 @@ def _record(
     session: DiscoverySession,
     state: SearchState,
     stopped: StopReason,
+    closing: ClosingCounts,
     words: Mapping[int, FindingWords | None],
     words_evaluations: int,
 ) -> DiscoveryRecord:
-    """Build run.json; its timing `search` adds up the rounds of all runs, `prepare` and `words` are of this run."""
+    """Build run.json; its timing `search` adds up the rounds of all runs, the others are of this run."""
     settings, run = session.settings, session.run.path
-    verdicts = [discovery.outcome.verdict for discovery in state.discoveries]
+    verdicts = [discovery.outcome.verdict for discovery in findings_of(state).values()]
     return DiscoveryRecord(
         schema_version=SCHEMA_VERSION,
         status=DISCOVERY,
@@ -222,12 +231,13 @@ def _record(
         n_likely=verdicts.count("likely"),
         findings=tuple(
             replace(_finding(discovery, i, words.get(i)), times_found=state.finds.times[i])
-            for i, discovery in enumerate(state.discoveries)
+            for i, discovery in findings_of(state).items()
         ),
         stopped_because=stopped,
         timings={
             "prepare": round(session.prepared, 3),
             "search": round(state.seconds, 3),
+            **({"close": round(session.on_closing, 3)} if settings.closing_looks else {}),
             **({"words": round(session.on_words, 3)} if words else {}),
         },
         versions=library_versions(),
@@ -236,4 +246,5 @@ def _record(
         n_words_searched=len(words),
         words_evaluations=words_evaluations,
         unseen=state.finds.unseen(),
+        closing=closing,
     )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-import numpy as np
-
+from flashbulb.audit.discover.findings import surest_first
 from flashbulb.audit.discover.search import SearchState
-from flashbulb.audit.images.distances import RgbImage, tile_distances
+from flashbulb.audit.images.distances import is_near_any
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.pull.familiarity import RankPlan
-from flashbulb.audit.recover.outcome import VERDICTS
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
@@ -86,12 +84,12 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     search = words_search(session.denoiser, session.training, settings)
     identity = fingerprint_of({"discovery": session.run.record["identity"], "words": asdict(search.plan)})
     store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, identity)
-    for number in _surest_first(state):
+    for number in surest_first(state):
         kept = store.load(finding_id(number)) if settings.images else None
         if kept is None:
             left = settings.words_budget - sum(words.evaluations for words in found.values())
             if left < search.most_evaluations or session.is_over:
-                logger.info("words for %d of %d findings; the limit is spent", len(found), len(state.discoveries))
+                logger.info("words for %d of %d findings; the limit is spent", len(found), len(surest_first(state)))
                 break
             started = time.monotonic()
             kept = search.find(state.discoveries[number].image, finding_id(number))
@@ -115,24 +113,12 @@ def confirm_by_words_(state: SearchState, found: Mapping[int, Words]) -> frozens
         discovery = state.discoveries[number]
         if words.verdict != CONFIRMED or words.score is None or words.score < CONFIRMS_AT:
             continue
-        if discovery.outcome.verdict == CONFIRMED or _is_among(words.image, shown):
+        if discovery.outcome.verdict == CONFIRMED or is_near_any(words.image, shown, REPLICATION_DISTANCE):
             continue
         state.discoveries[number] = replace(discovery, outcome=replace(discovery.outcome, verdict=CONFIRMED))
         shown.append(words.image)
         raised.add(number)
     return frozenset(raised)
-
-
-def _is_among(image: RgbImage, shown: Sequence[RgbImage]) -> bool:
-    return bool(shown) and float(tile_distances(np.stack(shown), image).min()) <= REPLICATION_DISTANCE
-
-
-def _surest_first(state: SearchState) -> list[int]:
-    def doubt(number: int) -> tuple[int, float]:
-        outcome = state.discoveries[number].outcome
-        return -VERDICTS.index(outcome.verdict), -(outcome.confidence or 0.0)
-
-    return sorted(range(len(state.discoveries)), key=doubt)
 
 
 def _save_image(session: DiscoverySession, number: int, words: Words) -> None:

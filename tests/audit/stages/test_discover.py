@@ -16,6 +16,7 @@ from PIL import Image
 from flashbulb.audit.additions.chosen import load_chosen
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.recover.signs import Regression
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectoryError
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
@@ -24,7 +25,7 @@ from flashbulb.audit.stages.results.words import words_search
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.words import WordsSearch
 from flashbulb.reports.tables.files import RunIncompleteError
-from flashbulb.reports.views.discovery import DiscoveryRecord, load_discovery
+from flashbulb.reports.views.discovery import ClosingCounts, DiscoveryRecord, load_discovery
 from tests.audit.commands import digests, run_flashbulb, run_json
 from tests.audit.searches import (
     COST_OF_START,
@@ -38,6 +39,7 @@ from tests.audit.searches import (
 
 SHOWN = {(0, 1): 20, (1, 0): 90, (1, 1): 94, (2, 0): 160, (2, 1): 230}  # with a patience of 1 these take four rounds
 ROUND = 2 * COST_OF_START
+COST_OF_LOOK = 2 * (15 * 3 + 3 * 10 * 2 + 6 + 8)  # two pulls: steps, guided samples, errors, familiarity
 
 
 class Searched(NamedTuple):
@@ -267,6 +269,54 @@ def test_gate_refuses_a_discovery(uninterrupted: Searched) -> None:
     assert answer.code == 3
     assert len(answer.errors) == len(answer.err.splitlines()) == 1
     assert "belongs to a discovery, not to an audit" in answer.errors[0]
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
+    model: Path, tmp_path: Path, images: bool
+) -> None:
+    closed = discover(model, tmp_path / "run", closing_looks=True, budget=3000, images=images)
+    record = closed.record
+    assert (record.closing, record.findings, record.n_confirmed) == (ClosingCounts(4, 4, 0), (), 0)  # it knows nothing
+    assert sum(record.evaluations.values()) == closed.spent <= 3000
+    assert record.evaluations["close"] == 4 * COST_OF_LOOK
+    assert closed.table.empty
+    assert not list(tmp_path.rglob("finding-*.png"))
+    if images:
+        again = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+        assert_same_results(again, closed)
+        assert again.spent == N_REFERENCE
+
+
+def test_rounds_leave_enough_to_look_at_all_that_was_found(
+    model: Path, uninterrupted: Searched, tmp_path: Path
+) -> None:
+    budget = N_REFERENCE + ROUND + COST_OF_LOOK
+    first = discover(model, tmp_path / "run", closing_looks=True, budget=budget)
+    assert first.record.n_rounds == 1  # it found one image
+    assert first.record.closing == ClosingCounts(1, 1, 0)
+    assert first.spent <= budget
+    more = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+    assert (more.record.n_rounds, more.record.closing) == (uninterrupted.record.n_rounds, ClosingCounts(4, 4, 0))
+    assert first.spent + more.spent == sum(more.record.evaluations.values()) + N_REFERENCE
+
+
+def test_a_finding_that_a_look_confirms_shows_what_the_look_saw(
+    model: Path, uninterrupted: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.audit.discover.closing.WEIGHTS", Regression(9.0, {}))
+    monkeypatch.setattr("flashbulb.audit.discover.closing.MIN_SHIFT_DISTANCE", 0.0)  # a toy model paints no shapes
+    closed = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+    counts, findings = closed.record.closing, closed.record.findings
+    assert counts.n_refused == 0
+    assert len(findings) == 4 - counts.n_repeated >= 1
+    assert {finding.verdict for finding in findings} == {"confirmed"}
+    row = closed.table.iloc[0]
+    assert row["confidence"] == pytest.approx(0.9998766, abs=1e-6)
+    before = uninterrupted.table.set_index("finding_id").loc[row["finding_id"]]
+    assert row["evaluations"] == before["evaluations"] + COST_OF_LOOK // 2  # the first pull was sure
+    with Image.open(closed.run / row["image_path"]) as image:
+        assert image.getextrema() != ((20, 20),) * 3
 
 
 def small_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:
