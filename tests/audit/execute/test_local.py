@@ -113,7 +113,7 @@ def test_the_log_names_a_worker_that_stopped_within_its_shard(spec, tmp_path):
         record_set(Watched(workers, stop), prompts(), tmp_path, MANIFEST, "stopped")
         assert stop.stopped[0] not in {child.pid for child in active_children()}
     assert [line for line in log if line.startswith("worker 0 ")] == ["worker 0 has not answered for 1 s"]
-    assert any("shard 0 of" in line and "is recorded again" in line for line in log)
+    assert any("shard 0 of" in line and "is begun again" in line for line in log)
     assert list(tmp_path.rglob("part-00000.parquet"))
 
 
