@@ -13,7 +13,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +108,7 @@ def write_tools(folder: Path) -> Path:
     """Write a `flashbulb` that hands its words to this process, and launchers that start it once for each rank."""
     (folder / "client.py").write_text(_CLIENT, encoding="utf-8")
     scripts = {
-        "flashbulb": f'exec {sys.executable} -I -S {folder / "client.py"} "$@"',
+        "flashbulb": f'exec python3 -I -S {folder / "client.py"} "$@"',
         "torchrun": _LAUNCHER.format(rank="RANK", size="WORLD_SIZE"),
         "srun": _LAUNCHER.format(rank="SLURM_PROCID", size="SLURM_NTASKS"),
     }
