@@ -33,7 +33,7 @@ _FENCE = re.compile(
 _CLIENT = """
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
-    server.connect(os.environ["FLASHBULB_DOCUMENTS"])
+    server.connect(os.environ["DOCUMENTS_SOCKET"])
     with server.makefile("rw", encoding="utf-8") as stream:
         stream.write(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]) + "\\n")
         stream.flush()
@@ -96,6 +96,14 @@ class Call(NamedTuple):
     answer: Answer
 
 
+class Asked(NamedTuple):
+    """What a script asks of `flashbulb`: the words, the environment, and where."""
+
+    words: list[str]
+    environment: dict[str, str]
+    directory: str
+
+
 def write_tools(folder: Path) -> Path:
     """Write a `flashbulb` that hands its words to this process, and launchers that start it once for each rank."""
     (folder / "client.py").write_text(_CLIENT, encoding="utf-8")
@@ -115,59 +123,70 @@ def write_tools(folder: Path) -> Path:
 def run_shell(
     block: Block, folder: Path, tools: Path, words_of: Callable[[Sequence[str]], list[str]] = list
 ) -> list[Call]:
-    """Run a block with bash in `folder`, once for each element of its Slurm array, until a command fails.
+    """Run a block with bash in `folder`, once for each element of its Slurm array; no command of it may fail.
 
     Args:
         words_of: what `flashbulb` is given in place of the words of the page.
     """
-    array = re.search(r"--array=1-(\d+)", block.text)
     calls: list[Call] = []
+
+    def respond(asked: Asked) -> Answer:
+        answer = run_asked(asked._replace(words=words_of(asked.words)))
+        calls.append(Call(tuple(asked.words), answer))
+        return answer._replace(code=0) if answer.code == 1 else answer  # a verdict, no error
+
+    array = re.search(r"--array=1-(\d+)", block.text)
     for element in range(1, int(array[1]) + 1) if array else (None,):
         extra = {} if element is None else {"SLURM_ARRAY_TASK_ID": str(element)}
-        calls += _run_once(block, folder, tools, words_of, extra)
+        done = run_bash(block.text, folder, tools, {**os.environ, **extra}, respond)
+        assert done.code == 0, f"{block.place} ended with {done.code}: {done.err}"
     return calls
 
 
-def _run_once(
-    block: Block, folder: Path, tools: Path, words_of: Callable[[Sequence[str]], list[str]], extra: Mapping[str, str]
-) -> list[Call]:
-    calls: list[Call] = []
-    with tempfile.TemporaryDirectory() as place, Path(place, "said").open("w+", encoding="utf-8") as said:
-        address = str(Path(place, "s"))  # the path of a socket has to be short
-        variables = {**os.environ, **extra, "PATH": f"{tools}:{os.environ['PATH']}", "FLASHBULB_DOCUMENTS": address}
-        command = ["bash", "-eo", "pipefail", "-c", block.text]
-        with socket.socket(socket.AF_UNIX) as server:
-            server.bind(address)
-            server.listen()
-            server.settimeout(0.02)
-            with subprocess.Popen(command, cwd=folder, env=variables, stderr=said) as bash:
-                while bash.poll() is None:
-                    try:
-                        connection, _ = server.accept()
-                    except TimeoutError:
-                        continue
-                    calls.append(_serve(connection, words_of))
-        said.seek(0)
-        assert bash.returncode == 0, f"{block.place} ended with {bash.returncode}: {said.read()}"
-    return calls
-
-
-def _serve(connection: socket.socket, words_of: Callable[[Sequence[str]], list[str]]) -> Call:
-    """Run what one `flashbulb` of the block asks for; to bash, the exit code of a failed gate is no error."""
-    with connection, connection.makefile("rw", encoding="utf-8") as stream:
-        words, environment, directory = json.loads(stream.readline())
-        answer = _answer(words_of(words), environment, directory)
-        stream.write(json.dumps([0 if answer.code == 1 else answer.code, answer.out, answer.err]) + "\n")
-    return Call(tuple(words), answer)
-
-
-def _answer(words: Sequence[str], environment: Mapping[str, str], directory: str) -> Answer:
+def run_asked(asked: Asked) -> Answer:
+    """Run `flashbulb` in this process as a script asks for it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(directory)
-        for name in filter(_OURS.match, environment):
-            if name != "FLASHBULB_DOCUMENTS":
-                patch.setenv(name, environment[name])
-        return run_flashbulb(*words)
+        patch.chdir(asked.directory)
+        for name in filter(_OURS.match, asked.environment):
+            patch.setenv(name, asked.environment[name])
+        return run_flashbulb(*asked.words)
+
+
+def run_bash(
+    script: str,
+    folder: Path,
+    tools: Path,
+    environment: Mapping[str, str],
+    respond: Callable[[Asked], Answer] = run_asked,
+    arguments: Sequence[object] = (),
+) -> Answer:
+    """Run a script until a command fails; `respond` answers every `flashbulb` of it."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as server:
+        address = str(Path(place, "s"))  # the path of a socket has to be short
+        server.bind(address)
+        server.listen()
+        server.settimeout(0.02)
+        path = f"{tools}:{environment.get('PATH', os.defpath)}"
+        variables = {**environment, "PATH": path, "DOCUMENTS_SOCKET": address}
+        command = ["bash", "-eo", "pipefail", "-c", script, "script", *map(str, arguments)]
+        out, err = (Path(place, name) for name in ("out", "err"))
+        with out.open("wb") as said, err.open("wb") as complained:
+            bash = subprocess.Popen(command, cwd=folder, env=variables, stdout=said, stderr=complained)
+            with bash:
+                while bash.poll() is None:
+                    _serve(server, respond)
+        return Answer(bash.returncode, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
+def _serve(server: socket.socket, respond: Callable[[Asked], Answer]) -> None:
+    """Answer the next `flashbulb`, if there is one soon."""
+    try:
+        connection, _ = server.accept()
+    except TimeoutError:
+        return
+    with connection, connection.makefile("rw", encoding="utf-8") as stream:
+        answer = respond(Asked(*json.loads(stream.readline())))
+        stream.write(json.dumps(answer) + "\n")
 
 
 def run_python(block: Block, namespace: dict[str, object]) -> None:

@@ -24,12 +24,12 @@ from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers
-from tests.audit.commands import CANDIDATES, QUICK, REFERENCE, run_flashbulb
+from tests.audit.commands import CANDIDATES, QUICK, REFERENCE, Answer, run_flashbulb
+from tests.documents import Asked, run_asked, run_bash, write_tools
 from tests.paths import ROOT
 from tests.reports.runs import LEAKS, SECRET, write_example
 
 EXAMPLES = ROOT / "docs" / "ci"
-FLASHBULB = f"{sys.executable} -m flashbulb"
 ACTION = "github-action/action.yml"
 SCHEMAS = {
     ACTION: "vendor.github-actions",
@@ -73,18 +73,18 @@ def command(name: str, prefix: str) -> str:
     return found[found.index(prefix) :] if prefix.startswith("flashbulb") else found
 
 
-def shell(checkout: Path, line: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command as CI does, except that nothing is installed and no model is audited."""
+def shell(checkout: Path, line: str, *arguments: object) -> Answer:
+    """Run a command as CI does, except that no model is audited."""
     tools = checkout / "bin"
-    tools.mkdir(exist_ok=True)
-    for tool, script in (("pip", "exit 0\n"), ("flashbulb", f'[ "$1" = audit ] && exit 0\nexec {FLASHBULB} "$@"\n')):
-        (tools / tool).write_text(f"#!/bin/sh\n{script}")
-        (tools / tool).chmod(0o755)
-    paths = f"{ROOT / 'src'}:{ROOT}"
-    environment = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    environment |= {"KEY": KEY, "FLASHBULB_KEY": KEY}
-    command_line = ["bash", "-eo", "pipefail", "-c", line, "example", *map(str, arguments)]
-    return subprocess.run(command_line, cwd=checkout, env=environment, capture_output=True, text=True)
+    if not tools.exists():
+        tools.mkdir()
+        write_tools(tools)
+    environment = {"PATH": os.environ["PATH"], "KEY": KEY, "FLASHBULB_KEY": KEY}
+    return run_bash(line, checkout, tools, environment, judged, arguments)
+
+
+def judged(asked: Asked) -> Answer:
+    return Answer(0, "", "") if asked.words[0] == "audit" else run_asked(asked)
 
 
 @pytest.fixture
@@ -139,13 +139,13 @@ def test_the_tables_reach_the_gate_encrypted_and_no_artifact_holds_prompts(check
         pd.read_parquet(run / "scores.parquet")
     )
     for line in (command(name, "tar -cz"), f"rm -r {run}"):
-        assert shell(checkout, line).returncode == 0
+        assert shell(checkout, line).code == 0
     unpack = [line for line in commands(name) if "tar -xz" in line or line.startswith("mkdir")]
     for line in unpack:
-        assert shell(checkout, line).returncode == 0
+        assert shell(checkout, line).code == 0
     assert {path.suffix for path in run.rglob("*")} == {".json", ".parquet"}
-    assert shell(checkout, command(name, "flashbulb gate")).returncode == 1
-    assert shell(checkout, command(name, "flashbulb report")).returncode == 0
+    assert shell(checkout, command(name, "flashbulb gate")).code == 1
+    assert shell(checkout, command(name, "flashbulb report")).code == 0
     with gzip.open(io.BytesIO((checkout / "audit.tgz.enc").read_bytes())) as packed, pytest.raises(gzip.BadGzipFile):
         packed.read()
     for path in {path for paths, _ in artifacts(name) for path in paths}:
@@ -158,7 +158,7 @@ def test_the_tables_reach_the_gate_encrypted_and_no_artifact_holds_prompts(check
 def test_without_a_key_nothing_is_packed(checkout: Path, name: str) -> None:
     write_example(checkout / "runs" / "audit", LEAKS)
     (line,) = {line for line in commands(name) if "test -n" in line}
-    assert shell(checkout, f"unset KEY FLASHBULB_KEY; {line}").returncode == 2
+    assert shell(checkout, f"unset KEY FLASHBULB_KEY; {line}").code == 2
     assert not (checkout / "audit.tgz.enc").exists()
 
 
@@ -187,8 +187,8 @@ def test_the_commands_audit_and_judge_a_model(
     assert not (checkout / "runs" / "audit" / "images").exists()
     completed = shell(checkout, command(ACTION, "flashbulb gate"))
     verdict = decide(load_checked(checkout / "runs" / "audit").results, read_policy(checkout / "policy.toml"))
-    assert completed.returncode == verdict.exit_code in (0, 1)
-    assert completed.stdout.startswith(f"{verdict.outcome}: ")
+    assert completed.code == verdict.exit_code in (0, 1)
+    assert completed.out.startswith(f"{verdict.outcome}: ")
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -199,7 +199,7 @@ def test_the_gate_step_exits_with_the_verdict_and_leaves_its_reports(
     run = write_example(checkout / "runs" / "audit", severities)
     if severities is None:
         (run / "scores.parquet").write_bytes(b"PAR1")
-    assert shell(checkout, command(name, "flashbulb gate")).returncode == code
+    assert shell(checkout, command(name, "flashbulb gate")).code == code
     xml = JUnitXml.fromfile(str(checkout / "junit.xml"))
     assert (xml.failures > 0, xml.errors > 0) == (code == 1, code == 3)
     assert (checkout / "findings.jsonl").exists() == (code != 3)
@@ -208,7 +208,7 @@ def test_the_gate_step_exits_with_the_verdict_and_leaves_its_reports(
 @pytest.mark.parametrize("name", SERVICES)
 def test_the_report_step_leaves_a_page_without_prompts(checkout: Path, name: str) -> None:
     write_example(checkout / "runs" / "audit", LEAKS)
-    assert shell(checkout, command(name, "flashbulb report")).returncode == 0
+    assert shell(checkout, command(name, "flashbulb report")).code == 0
     page = (checkout / "report.html").read_text(encoding="utf-8")
     assert "Failed: a limit of the policy is exceeded" in page
     assert SECRET not in page
@@ -229,9 +229,9 @@ def test_the_hook_exits_with_the_verdict(checkout: Path, severities: dict[int, s
     if severities is None:
         (run / "scores.parquet").unlink()
     entry = shlex.join(shlex.split(hook["entry"]))
-    assert shell(checkout, entry).returncode == code
+    assert shell(checkout, entry).code == code
     shutil.rmtree(run)
-    assert shell(checkout, entry).returncode == 2
+    assert shell(checkout, entry).code == 2
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,6 @@ def test_the_shell_script_exits_with_the_verdict(
         runs.append(write_example(checkout / "old", baseline))
     (checkout / "policy.toml").write_text("min_coverage = 1.0\n")
     completed = shell(checkout, 'sh gate.sh "$@"', "model", *runs)
-    assert completed.returncode == code, completed.stderr
+    assert completed.code == code, completed.err
     assert all((checkout / name).is_file() for name in ("gate.md", "junit.xml", "findings.parquet", "model-card.md"))
-    assert ("0 new, 0 worse" in completed.stdout) == (baseline == new)
+    assert ("0 new, 0 worse" in completed.out) == (baseline == new)
