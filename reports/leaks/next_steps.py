@@ -1,5 +1,6 @@
 """What to do after an audit: remove training images, compare after retraining, or accept a finding until a day."""
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from flashbulb.reports.views.text import visible_text
 
 RUN = "RUN"
 """Stands for the run directory until `Step.of_run` names it."""
+_RUN = re.compile(rf"\b{RUN}\b")  # not the end of NEXT_RUN
 _WAIVED_FOR = timedelta(days=90)
 
 
@@ -28,8 +30,8 @@ class Step:
     def of_run(self, run: str) -> "Step":
         """Return the step with the name of its run directory, quoted for a shell."""
         name = visible_text(run, 1000)
-        commands = tuple(command.replace(RUN, shlex.quote(name)) for command in self.commands)
-        return Step(self.text.replace(RUN, name), commands)
+        commands = tuple(_RUN.sub(lambda _: shlex.quote(name), command) for command in self.commands)
+        return Step(_RUN.sub(lambda _: name, self.text), commands)
 
 
 AGAIN = Step("Repeat the audit, with every option as it was.", (f"flashbulb audit --replay {RUN} --out {RUN}-again",))
@@ -53,8 +55,7 @@ def next_steps(
     return (
         *_after_verdict(outcome),
         *(_after_leaks(leaks, has_training_images) if leaks else _after_spikes(findings)),
-        *(_waiver(findings[0], audited) if findings else ()),
-        *(_keep() if outcome == "pass" and not findings else ()),
+        *(_keep() if outcome == "pass" else _waiver(findings[0], audited) if findings else ()),
     )
 
 

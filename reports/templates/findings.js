@@ -11,7 +11,7 @@ function keptInAddress(controls, apply) {
     const query = new URLSearchParams(location.search);
     for (const { id, value } of controls) value ? query.set(id, value) : query.delete(id);
     try {
-      history.replaceState(null, "", (query.size ? `?${query}` : location.pathname) + location.hash);
+      history.replaceState(null, "", (String(query) ? `?${query}` : location.pathname) + location.hash);
     } catch {} // a page inside a frame without an address of its own
   };
 }
@@ -23,7 +23,7 @@ function keptInAddress(controls, apply) {
   const moreLeaks = document.getElementById("more-leaks");
   if (moreLeaks) {
     const grid = document.getElementById("leaks");
-    moreLeaks.hidden = grid.lastElementChild.checkVisibility();
+    moreLeaks.hidden = grid.lastElementChild.offsetParent !== null;
     moreLeaks.addEventListener("click", () => {
       grid.classList.remove("cut");
       moreLeaks.hidden = true;

@@ -14,6 +14,7 @@ import pytest
 
 from flashbulb.audit.recover.outcome import judge_found
 from tests.audit.commands import ODD, QUICK, Answer, run_flashbulb
+from tests.reports.runs import LEAKS, write_example
 from tests.toy import build_toy_pipe
 
 
@@ -102,3 +103,17 @@ def test_a_spike_without_an_image_is_shown_as_printed(inputs: Any, place: Path) 
     paste(html.unescape(again))
     assert run_flashbulb("diff", "my run", "my run-again").out.startswith("0 new, 0 worse, 0 better")
     assert "is waived by WHO until" in paste(waive).out
+
+
+def test_after_a_pass_the_next_checkpoint_is_compared_as_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_example(Path("run"))
+    write_example(Path("NEXT_RUN"), LEAKS)
+    gate = run_flashbulb("gate", "run")
+    assert gate.out.startswith("pass: ")
+    show, keep = on_terminal(gate.out)
+    paste(show)
+    assert keep == "flashbulb gate NEXT_RUN --baseline run --new-only"
+    assert "breaks the policy (2)" in paste(keep, code=1).out
