@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow.parquet as pq
 
 from flashbulb.audit.detectors import Matrix
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
@@ -23,6 +24,7 @@ from flashbulb.reports.tables.files import atomic_write, sha256_of
 
 PROMPTS_FILE = "prompts.parquet"
 _FILE_SHA256 = "file_sha256"
+_ROWS_AT_ONCE = 8192
 _PROMPT_FIELDS = [field.name for field in fields(Prompt)]
 
 
@@ -111,9 +113,16 @@ def read_prompt_set(folder: Path, saved: Mapping[str, Any]) -> PromptSet:
     """
     other_fields = dict(saved)
     check_intact(folder / PROMPTS_FILE, other_fields.pop(_FILE_SHA256))
-    table = pd.read_parquet(folder / PROMPTS_FILE)
-    rows = table[_PROMPT_FIELDS].itertuples(index=False)
-    return PromptSet(prompts=tuple(Prompt(*row) for row in rows), **other_fields)
+    return PromptSet(prompts=tuple(_read_prompts(folder / PROMPTS_FILE)), **other_fields)
+
+
+def _read_prompts(path: Path) -> Iterator[Prompt]:
+    """Yield the prompts of a file, some rows at a time; all prompts of a source share its name."""
+    sources: dict[str, str] = {}
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=_PROMPT_FIELDS, use_threads=False):
+            for row in batch.to_pylist():
+                yield Prompt(**{**row, "source_file": sources.setdefault(row["source_file"], row["source_file"])})
 
 
 def check_intact(path: Path, sha256: str) -> None:

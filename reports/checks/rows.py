@@ -3,9 +3,10 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from flashbulb.reports.checks.findings import Finding
@@ -38,17 +39,22 @@ def check_scores(path: Path, scores: pa.Table, calibration: Calibration) -> None
     Raises:
         RunIncompleteError: a row breaks one of these rules.
     """
-    ids, tiers = scores["prompt_id"].to_pylist(), scores["tier"].to_pylist()
-    if len(set(ids)) != len(ids):
+    if _repeats(scores):
         raise RunIncompleteError(f"{path}: a prompt_id occurs twice; run the audit again")
-    check_ids(path, ids)
+    check_ids(path, (row["prompt_id"] for row in iter_rows(scores, ["prompt_id"])))
     for name, highest in (("spike_score", float("inf")), ("p_value", 1.0), ("q_value", 1.0)):
-        values = [value for value, tier in zip(scores[name].to_pylist(), tiers, strict=True) if tier != 0]
+        values = (row[name] for row in iter_rows(scores, [name, "tier"]) if row["tier"] != 0)
         if not all(value is not None and math.isfinite(value) and value <= highest for value in values):
             raise RunIncompleteError(f"{path}: a {name} is missing, not finite or too large; run the audit again")
     _check_styles(path, scores, calibration)
     for row in iter_rows(scores, ["tier", "p_value", "q_value", "flagged", "severity"]):
         _check_severity(path, row, calibration.fpr)
+
+
+def _repeats(scores: pa.Table) -> bool:
+    """Return whether a prompt_id occurs twice; the ids themselves are held only where two hashes are equal."""
+    hashes = np.fromiter((hash(row["prompt_id"]) for row in iter_rows(scores, ["prompt_id"])), np.int64, len(scores))
+    return len(np.unique(hashes)) < len(scores) and len(set(scores["prompt_id"].to_pylist())) < len(scores)
 
 
 def check_base_scores(path: Path, scores: pa.Table, *, has_base: bool) -> None:
@@ -87,7 +93,7 @@ def check_base_spikes(path: Path, spikes: pa.Table, *, has_base: bool) -> None:
         raise RunIncompleteError(f"{path}: a z is not the difference of the two models' z; run the audit again")
 
 
-def check_ids(path: Path, ids: Sequence[str]) -> None:
+def check_ids(path: Path, ids: Iterable[str]) -> None:
     """Check that each id of a prompt or finding is a plain word, because images lie in a folder of that name.
 
     Raises:
@@ -139,7 +145,10 @@ def check_prompt_counts(path: Path, scores: pa.Table, counts: Counts, n_file: in
     Raises:
         RunIncompleteError: rows are missing or left over.
     """
-    n_texts, n_occurrences = counts.n_rows - counts.n_empty, sum(scores["n_duplicates"].to_pylist())
+    n_texts, n_occurrences = (
+        counts.n_rows - counts.n_empty,
+        sum(r["n_duplicates"] for r in iter_rows(scores, ["n_duplicates"])),
+    )
     n_unscored, n_left = n_file - counts.n_scored, n_texts - n_occurrences
     if n_left < n_unscored or (n_unscored == 0 and n_left > 0) or counts.n_truncated > counts.n_prompts:
         raise RunIncompleteError(

@@ -1,6 +1,7 @@
 """Compare the tables of a run directory with its run.json, so that a truncated or edited run is never trusted."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -38,6 +39,7 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.frame import frame_fault
 from flashbulb.reports.tables.recoveries import recovery_counts
+from flashbulb.reports.tables.rows import iter_rows
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
 from flashbulb.reports.tables.schema import CANARIES_SCHEMA, KNOWN_BY_BASE, read_table
@@ -136,13 +138,15 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
     counts, recovered = run.counts, recovery_counts(recoveries, tables.memories)
-    severities, tiers = scores["severity"].to_pylist(), scores["tier"].to_pylist()  # an Arrow scalar imports pandas
+    found = Counter(  # an Arrow scalar imports pandas
+        key for row in iter_rows(scores, ["severity", "tier", "flagged"]) for key in row.items()
+    )
     comparisons: dict[str, tuple[object, object]] = {
         "scored prompts": (counts.n_scored, scores.num_rows),
-        "prompts left out by tier 0": (counts.n_left_out, tiers.count(0)),
-        "flagged prompts": (counts.n_flagged, scores["flagged"].to_pylist().count(True)),
+        "prompts left out by tier 0": (counts.n_left_out, found["tier", 0]),
+        "flagged prompts": (counts.n_flagged, found["flagged", True]),
         "prompts known by the base": (counts.n_known_by_base, _n_known(scores)),
-        "prompts of high severity": (counts.n_high, severities.count("high")),
+        "prompts of high severity": (counts.n_high, found["severity", "high"]),
         "controls": (counts.n_controls, recovered.n_controls),
         "controls with an image": (counts.n_false_recoveries, recovered.n_false_recoveries),
         "distinct images": (counts.n_confirmed_pictures, recovered.n_confirmed_pictures),

@@ -23,6 +23,7 @@ RECOVERY_VERDICTS = ("confirmed", "likely", "not_shown")
 """Best first."""
 
 _VERSION_KEY = b"flashbulb.schema_version"
+_ROWS_AT_ONCE, _BYTES_AT_ONCE = 8192, 1 << 16
 
 
 def required_column(name: str, data_type: pa.DataType) -> pa.Field:
@@ -185,8 +186,10 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     if not path.is_file():
         raise RunIncompleteError(f"{path} does not exist; run the audit again to finish it")
     try:
-        with pq.ParquetFile(path) as file:  # pq.read_table imports pandas and reads a folder named `a=1` as a column
-            table = file.read()
+        # pq.read_table imports pandas and reads a folder named `a=1` as a column; whole columns are decoded twice
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BYTES_AT_ONCE) as file:
+            batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False)
+            table = pa.Table.from_batches(batches, file.schema_arrow)
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise RunIncompleteError(f"{path} is damaged ({_first_line(error)}); run the audit again") from error

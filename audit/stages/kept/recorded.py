@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded
@@ -215,9 +216,12 @@ def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettin
     if (screened := content["screened"]) is None:
         return inputs
     check_intact(folder / SCREEN_FILE, screened["scores_sha256"])
-    screen = pd.read_parquet(folder / SCREEN_FILE)
-    scores = dict(zip(screen["prompt_id"].tolist(), screen["screen"].tolist(), strict=True))
     left_out = read_prompt_set(folder / LEFT_OUT, screened["left_out"])
+    ids = {p.prompt_id: p.prompt_id for p in (*inputs.candidates.prompts, *left_out.prompts)}
+    with pq.ParquetFile(folder / SCREEN_FILE) as file:
+        batches = file.iter_batches(columns=["prompt_id", "screen"], use_threads=False)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        scores = {ids.get(row["prompt_id"], row["prompt_id"]): row["screen"] for row in rows}  # shared with the prompts
     return replace(inputs, left_out=left_out.prompts, screen_scores=scores)
 
 

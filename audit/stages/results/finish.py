@@ -81,6 +81,7 @@ def write_results(results: Results, run: RunDirectory, seconds: Mapping[str, flo
         finished=now.isoformat(timespec="seconds"),
         power=audit_power(record, written.scores, written.recoveries),
     )
+    del written  # the same tables are read again
     checked = check_run(run.path, record)
     tables = checked.tables
     report = judge(checked, inputs.policy, inputs.waivers, None, new_only=False, today=now.date())

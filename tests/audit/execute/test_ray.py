@@ -110,6 +110,22 @@ def test_a_recording_that_lost_actors_equals_that_of_one_process_bit_for_bit(clu
 
 
 @pytest.mark.slow
+def test_a_shard_that_one_disk_does_not_take_is_recorded_by_another_worker(cluster, spec, alone, tmp_path):
+    limited: list[psutil.Process] = []
+
+    def limit(n: int) -> None:
+        """Let the first worker write no more files, as where its disk is full."""
+        if not limited:
+            limited.extend(cluster.actors())
+            limited[0].rlimit(psutil.RLIMIT_FSIZE, (500, 500))
+
+    with logged() as log, one_thread(), open_workers(spec, ray_workers(1, cluster.address)) as coordinator:
+        record_set(Watched(RecordingWorkers(spec, coordinator), limit), prompts(), tmp_path, MANIFEST, "limited")
+    assert digests(tmp_path) == digests(alone)
+    assert sum("failed: [Errno 27] File too large" in line for line in log) == 1
+
+
+@pytest.mark.slow
 def test_actors_end_with_the_process_that_started_them(cluster, tmp_path):
     (tmp_path / "1").touch()
     child = os.fork()

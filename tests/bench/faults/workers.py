@@ -9,6 +9,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,7 +70,10 @@ def _kill_workers(way: Way, options: tuple[object, ...], run: Path, expected: Re
     command = psutil.Process(process.process.pid)
     for number in range(1, n_kills + 1):
         _wait_for_shards(process, run, number * N_PROMPTS // (n_kills + 1))
-        workers = way.find_workers(command) if process.process.is_alive() else []
+        workers: list[psutil.Process] = []
+        with suppress(psutil.NoSuchProcess):  # the command has ended
+            while not (workers := way.find_workers(command)) and process.process.is_alive():
+                time.sleep(0.01)  # all were killed, and others start
         if workers:
             workers[number % len(workers)].kill()
             moments.append(f"SIGKILL of a worker after {_n_shards(run)} shards")

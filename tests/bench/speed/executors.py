@@ -23,7 +23,7 @@ WAYS = (
     ("ray", 2, ("--executor", "ray", "--workers", 2)),
     ("ranks", 2, ("--shard", "ranks")),
 )
-_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_BETWEEN_LOOKS = 0.5
 
 
 class Executed(NamedTuple):
@@ -49,7 +49,9 @@ def measure_executors(work: Path, n_prompts: int) -> Iterator[Executed]:
         wall, cpu = _run(command, n_commands, n_workers)
         shards = {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}
         first = first or shards
-        yield Executed(executor, n_workers, wall, cpu, n_recorded / wall, shards == first)
+        executed = Executed(executor, n_workers, wall, cpu, n_recorded / wall, shards == first)
+        print(executed, flush=True)
+        yield executed
 
 
 def _run(command: tuple[object, ...], n_commands: int, n_workers: int) -> tuple[float, float]:
@@ -59,7 +61,10 @@ def _run(command: tuple[object, ...], n_commands: int, n_workers: int) -> tuple[
     started, seconds = time.monotonic(), dict[psutil.Process, float]()
     words = [sys.executable, "-m", "flashbulb", *map(str, command)]
     ranks = [{"RANK": str(rank), "WORLD_SIZE": str(n_commands)} for rank in range(n_commands)]
-    processes = [psutil.Popen(words, stderr=subprocess.DEVNULL, env={**environment, **rank}) for rank in ranks]
+    processes = [
+        psutil.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**environment, **rank})
+        for rank in ranks
+    ]
     while any(process.poll() is None for process in processes):
         for process in processes:
             _look(process, seconds)
