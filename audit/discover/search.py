@@ -124,7 +124,7 @@ def cost_of_start(plan: SearchPlan, verifier: Verifier) -> int:
 
 
 class Search:
-    """A blind search of one model by the neurons of `columns`, from random words and, if there are any, from `texts`."""
+    """A blind search of one model by the neurons of `columns`, from random words and, if given, from `texts`."""
 
     def __init__(
         self,
