@@ -17,7 +17,6 @@ from torch import Tensor
 from flashbulb.audit.ascent.climb import Climbed, ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import draw_starts, random_prompts
-from flashbulb.audit.discover.unseen import Finds
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
@@ -29,6 +28,7 @@ from flashbulb.audit.recover.verify import Looked, Verifier, are_worth_a_look
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.hooks import NonFiniteActivation
+from flashbulb.reports.bounds.unseen import estimate_unseen
 
 SAME_IMAGE_DISTANCE = AGREEMENT_DISTANCE
 """Two findings this near are one image, as two seeds of one prompt are; blurred copies of one image may count twice."""
@@ -98,7 +98,7 @@ class SearchState:
     Args:
         found: orthonormal directions of z-scores that are no longer climbed, [direction, neuron].
         spent: UE by part: reference, climb, verify, deflate.
-        finds: how often each discovery was found.
+        times_found: starts that showed each discovery and no nearer one, its own included.
         barren: consecutive rounds without a new image.
         seconds: time its rounds took.
     """
@@ -106,7 +106,7 @@ class SearchState:
     found: Tensor
     spent: dict[str, int]
     discoveries: list[Discovery] = field(default_factory=list)
-    finds: Finds = field(default_factory=Finds)
+    times_found: list[int] = field(default_factory=list)
     n_rounds: int = 0
     n_starts: int = 0
     barren: int = 0
@@ -124,11 +124,7 @@ def cost_of_start(plan: SearchPlan, verifier: Verifier) -> int:
 
 
 class Search:
-    """A blind search of one model by the neurons of `columns`, with a baseline fitted on neutral prompts.
-
-    Args:
-        texts: what starts are taken from beside random words; may be empty.
-    """
+    """A blind search of one model by the neurons of `columns`, from random words and, if given, from `texts`."""
 
     def __init__(
         self,
@@ -168,7 +164,7 @@ class Search:
 
     def is_exhausted(self, state: SearchState) -> bool:
         """Return whether even the upper bound of what is left lies at `stop_at` or below."""
-        unseen, stop_at = state.finds.unseen(), self._plan.stop_at
+        unseen, stop_at = estimate_unseen(state.times_found), self._plan.stop_at
         return unseen is not None and stop_at is not None and unseen.high <= stop_at
 
     def _round(self, state: SearchState, n: int) -> list[Discovery]:
@@ -181,7 +177,7 @@ class Search:
         climbed = climb(self._denoiser, prompts, objective, plan.climb, noise)
         known = [discovery.image for discovery in state.discoveries]
         keys = [f"round {number} start {i}" for i in range(n)]
-        looked = self._verifier.look(climbed.conditioning, keys, lambda images: _is_among(images, known))
+        looked = self._verifier.look(climbed.conditioning, keys, lambda images: _index_among(images, known) is not None)
         state.spent["climb"] += n * climbed.evaluations
         new = self._collect(state, climbed, looked)
         state.n_rounds += 1
@@ -194,25 +190,17 @@ class Search:
         n_known, number = len(state.discoveries), state.n_rounds
         for i, look in enumerate(looked):
             state.spent["verify"] += look.evaluations
-            outcome, found = self._judge(look), [discovery.image for discovery in state.discoveries]
-            row = climbed.conditioning.rows([i])
+            outcome, row = self._judge(look), climbed.conditioning.rows([i])
             if outcome is not None:
                 self._deflate(state, row)
-            if outcome is not None and not self._is_known(outcome, look.images, state.discoveries):
+            known = _index_of(outcome, look.images, state.discoveries) if are_worth_a_look(look.images) else None
+            if known is not None:
+                state.times_found[known] += 1
+            elif outcome is not None:
                 cost = climbed.evaluations + look.evaluations
                 state.discoveries.append(Discovery(outcome, look.images, row, number, i, cost, state.evaluations))
-                state.finds.add(state.discoveries[-1].image, found)
-            elif are_worth_a_look(look.images):
-                state.finds.repeat(look.images[medoid(look.images)], found)
+                state.times_found.append(1)
         return state.discoveries[n_known:]
-
-    def _is_known(self, outcome: Outcome, images: RgbImages, discoveries: Sequence[Discovery]) -> bool:
-        """Return whether the image was found before: same training image, or as near as two seeds of one prompt."""
-        if outcome.verdict == "confirmed" and outcome.nearest is not None:
-            same = [d.outcome for d in discoveries if d.outcome.verdict == "confirmed"]
-            if any(other.nearest is not None and other.nearest.index == outcome.nearest.index for other in same):
-                return True
-        return _is_among(images, [discovery.image for discovery in discoveries])
 
     def _judge(self, looked: Looked) -> Outcome | None:
         """Return the outcome of a verified start; None if it shows nothing or was not verified."""
@@ -234,10 +222,23 @@ class Search:
         return sample_generator(self._plan.run_seed, f"search\n{purpose}", number)
 
 
-def _is_among(images: RgbImages, known: Sequence[RgbImage]) -> bool:
-    """Return whether the medoid of these images was found already."""
-    image = images[medoid(images)]
-    return bool(known) and float(tile_distances(np.stack(known), image).min()) <= SAME_IMAGE_DISTANCE
+def _index_of(outcome: Outcome | None, images: RgbImages, discoveries: Sequence[Discovery]) -> int | None:
+    """Return which discovery shows this image: same training image, or as near as two seeds of one prompt."""
+    if outcome is not None and outcome.verdict == "confirmed" and outcome.nearest is not None:
+        for i, other in enumerate(discovery.outcome for discovery in discoveries):
+            is_confirmed = other.verdict == "confirmed"
+            if is_confirmed and other.nearest is not None and other.nearest.index == outcome.nearest.index:
+                return i
+    return _index_among(images, [discovery.image for discovery in discoveries])
+
+
+def _index_among(images: RgbImages, known: Sequence[RgbImage]) -> int | None:
+    """Return which known image the medoid of these images is; None if it is none of them."""
+    if not known:
+        return None
+    distances = tile_distances(np.stack(known), images[medoid(images)])
+    nearest = int(distances.argmin())
+    return nearest if distances[nearest] <= SAME_IMAGE_DISTANCE else None
 
 
 def with_direction(found: Tensor, z: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.discover.search import Discovery, SearchState
-from flashbulb.audit.discover.unseen import Finds
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
@@ -50,7 +49,7 @@ class SearchStore:
             "barren": state.barren,
             "n_starts": state.n_starts,
             "spent": state.spent,
-            "finds": asdict(state.finds),
+            "times_found": state.times_found,
             "seconds": state.seconds,
             "discoveries": [_stated(discovery) for discovery in new],
         }
@@ -68,7 +67,7 @@ class SearchStore:
         ]
         state.seconds = float(stated["seconds"])
         state.found = torch.cat([state.found, tensors["directions"].to(state.found)])
-        state.finds = Finds(**stated["finds"])
+        state.times_found = [int(n) for n in stated["times_found"]]
         state.barren, state.spent = int(stated["barren"]), {k: int(n) for k, n in stated["spent"].items()}
         state.n_rounds, state.n_starts = state.n_rounds + 1, int(stated["n_starts"])
         return True

@@ -86,8 +86,8 @@ class DiscoverSettings(TrainingImageSettings):
         Field(
             gt=0,
             lt=1,
-            description="Stop once at most this share of further finds would show a new image, by the upper bound of "
-            "Good and Turing's estimate.",
+            description="Stop once at most this share of further finds would be new, by the upper bound of Good and "
+            "Turing's estimate.",
         ),
         Option("Search", changes_result=False),
     ] = None

@@ -17,7 +17,7 @@ StopReason = Literal["budget", "nothing_new", "little_left", "interrupted"]
 STOP_MEANINGS: Mapping[StopReason, str] = {
     "budget": "its budget of evaluations or time was spent",
     "nothing_new": "several rounds in a row found nothing new",
-    "little_left": "too few of further finds would show a new image (--stop-at)",
+    "little_left": "too few of further finds would be new (--stop-at)",
     "interrupted": "it was interrupted; run the same command to resume it",
 }
 
@@ -88,7 +88,7 @@ class DiscoveryRecord:
         tables: SHA-256 of each table, by file name.
         n_words_searched: findings for which a prompt in words was searched.
         words_evaluations: UE of these searches, beside `evaluations`.
-        unseen: estimated share of further finds that show an image not found yet; None if nothing was found.
+        unseen: estimated share of further finds that are new findings; None if nothing was found.
         closing: what closing looks did; their UE are in `evaluations`.
     """
 
@@ -125,7 +125,7 @@ class DiscoveryRecord:
         if self.unseen is None:
             return "not estimated, for nothing was found"
         share, low, high = (f"{100 * x:.0f}" for x in (self.unseen.share, self.unseen.low, self.unseen.high))
-        return f"about {share} % of further finds would show an image not found yet (95 % interval {low} to {high} %)"
+        return f"about {share} % of further finds would be new (95 % interval {low} to {high} %)"
 
     @property
     def curve(self) -> tuple[tuple[int, int], ...]:

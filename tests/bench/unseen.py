@@ -12,7 +12,7 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
-from flashbulb.reports.bounds.unseen import Unseen
+from flashbulb.reports.bounds.unseen import Unseen, estimate_unseen
 from tests.bench.models import ALL, folder_of
 from tests.bench.outcomes import SEARCH, Bench, open_bench
 
@@ -21,10 +21,17 @@ AHEAD = 3
 
 
 class Round(NamedTuple):
-    """The end of a round: the estimate, and by the truth, memorized images found so far and shown in this round."""
+    """The end of a round: the estimate, findings and finds so far, and by the truth memorized images found and shown.
+
+    Args:
+        found: memorized images with a finding.
+        shown: memorized images that starts of this round show.
+    """
 
     evaluations: int
     unseen: Unseen | None
+    n_findings: int
+    n_finds: int
     found: frozenset[str]
     shown: tuple[str, ...]
 
@@ -53,29 +60,30 @@ def search_rounds(bench: Bench, budget: int) -> list[Round]:
     found: frozenset[str] = frozenset()
     for new in search.rounds(state, budget):
         found |= {bench.truth.shown(discovery.images) for discovery in new} & bench.truth.memorized
-        rounds.append(Round(state.evaluations, state.finds.unseen(), found, tuple(watching.shown)))
+        times = state.times_found
+        shown = tuple(watching.shown)
+        rounds.append(Round(state.evaluations, estimate_unseen(times), len(times), sum(times), found, shown))
     return rounds
 
 
 def main() -> None:
-    """Print the estimate at every third round, and the share of new images among the memorized ones shown next."""
+    """Print the estimate at every third round, and what the next three bring."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="gazette", choices=ALL)
     parser.add_argument("--budget", type=int, default=80_000)
     arguments = parser.parse_args()
     with flushed_denormals():
         rounds = search_rounds(open_bench(folder_of(arguments.model)), arguments.budget)
-    print(
-        f"{arguments.model}\n| UE | estimate | of the next starts that show a memorized image, of one not found yet |"
-    )
-    print("| --- | --- | --- |")
-    for i in range(AHEAD - 1, len(rounds) - 1, AHEAD):
-        now, ahead = rounds[i], [name for later in rounds[i + 1 : i + 1 + AHEAD] for name in later.shown]
-        if now.unseen is not None and ahead:
-            left = now.unseen
-            n_new = sum(name not in now.found for name in ahead)
+    print(f"{arguments.model}\n| UE | estimate | new of the next finds | new of the memorized images shown next |")
+    print("| --- | --- | --- | --- |")
+    for now, then in zip(rounds[AHEAD - 1 :: AHEAD], rounds[2 * AHEAD - 1 :: AHEAD], strict=False):
+        left, first = now.unseen, rounds.index(now) + 1
+        if left is not None:
+            shown = [name for later in rounds[first : first + AHEAD] for name in later.shown]
+            n_new = sum(name not in now.found for name in shown)
             estimate = f"{left.share:.0%} ({left.low:.0%} to {left.high:.0%})"
-            print(f"| {now.evaluations:,} | {estimate} | {n_new} of {len(ahead)}, {n_new / len(ahead):.0%} |")
+            finds = f"{then.n_findings - now.n_findings} of {then.n_finds - now.n_finds}"
+            print(f"| {now.evaluations:,} | {estimate} | {finds} | {n_new} of {len(shown)} |")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from flashbulb.audit.stages.results.recovery_tables import finding_id, recovery_
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.words import Words
 from flashbulb.reports.bounds.rates import rate_of
+from flashbulb.reports.bounds.unseen import estimate_unseen
 from flashbulb.reports.figures.curves import discovery_curves
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
 from flashbulb.reports.tables.files import (
@@ -230,7 +231,7 @@ def _record(
         n_confirmed=verdicts.count("confirmed"),
         n_likely=verdicts.count("likely"),
         findings=tuple(
-            replace(_finding(discovery, i, words.get(i)), times_found=state.finds.times[i])
+            replace(_finding(discovery, i, words.get(i)), times_found=state.times_found[i])
             for i, discovery in findings_of(state).items()
         ),
         stopped_because=stopped,
@@ -245,6 +246,6 @@ def _record(
         warnings=passed_over_warnings(session.training.passed_over) if session.training is not None else (),
         n_words_searched=len(words),
         words_evaluations=words_evaluations,
-        unseen=state.finds.unseen(),
+        unseen=estimate_unseen(state.times_found),
         closing=closing,
     )

@@ -91,6 +91,18 @@ def test_replayed_discovery_gives_the_same_search(searched: Path, tmp_path: Path
     assert {part: replayed[part] for part in parts} == {part: original[part] for part in parts}
 
 
+def test_a_changed_text_of_starts_is_refused_unless_it_is_named(searched: Path, tmp_path: Path) -> None:
+    run, texts = Path(shutil.copytree(searched, tmp_path / "run")), text_file(tmp_path / "texts.txt", REFERENCE)
+    edit_run_json(run, "settings", "starts_from", value=str(texts))
+    edit_run_json(run, "identity", "starts_from_sha256", value="0" * 64)
+    again = ("discover", "--replay", run, "--out", tmp_path / "again")
+    line = message_of(run_flashbulb(*again))
+    assert line.startswith(f"{texts} has changed since {run}: its SHA-256 was {'0' * 64}")
+    assert line.endswith("restore it, or name it with --starts-from")
+    assert not (tmp_path / "again").exists()
+    assert run_flashbulb(*again, "--starts-from", texts).code == 0
+
+
 @pytest.mark.parametrize("option", ["prompts", "reference"])
 def test_a_changed_prompt_file_is_refused_with_both_hashes_unless_it_is_named(
     finished, inputs, tmp_path: Path, option: str

@@ -83,7 +83,7 @@ def test_search_stops_when_little_is_left(pipe: StableDiffusionPipeline) -> None
     search = toy_search(pipe, shown, patience=9, stop_at=0.5)
     state = search.begin()
     assert [len(new) for new in search.rounds(state, 1000)] == [1, 0, 0]
-    assert state.finds.times == [6]  # of four finds, none of an image found once, at most 60 % are new; of six, 46 %
+    assert state.times_found == [6]  # of four finds, none of an image found once, at most 60 % are new; of six, 46 %
     assert search.is_exhausted(state)
 
 

@@ -93,7 +93,7 @@ def test_the_page_shows_the_findings_and_their_meaning() -> None:
 
 def test_what_is_left_to_find_is_shown_with_its_interval() -> None:
     discovery, out = discovery_record(unseen=Unseen(11, 100, 0.0563, 0.2), stopped_because="little_left"), io.StringIO()
-    line = "about 11 % of further finds would show an image not found yet (95 % interval 6 to 20 %)"
+    line = "about 11 % of further finds would be new (95 % interval 6 to 20 %)"
     assert f"| left to find | {line} |" in discovery_markdown(discovery, findings_table())
     print_discovery(Console(file=out, width=140), discovery, Path("runs/me"))
     assert line in out.getvalue()
