@@ -24,9 +24,9 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate discover docs pictures test test-slow check format bench bench-added bench-canaries bench-detect bench-device \
-	bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power bench-pull bench-report \
-	bench-speed bench-sweep bench-truth bench-verdict bench-words planted clean
+.PHONY: help venv audit gate discover docs pictures test test-slow check format bench bench-added bench-canaries bench-closing \
+	bench-detect bench-device bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power \
+	bench-pull bench-report bench-speed bench-sweep bench-truth bench-verdict bench-words planted clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,9 @@ bench-detect: $(INSTALLED) ## measure the detectors on four planted models, as o
 
 bench-recover: $(INSTALLED) ## measure recovery against the truth, and captions known in part
 	@$(PY) -m tests.bench.recover $(ARGS)
+
+bench-closing: $(INSTALLED) ## run discoveries with closing looks, judge findings by the truth, and look at never-trained images
+	@$(PY) -m tests.bench.closing $(ARGS)
 
 bench-device: $(INSTALLED) ## measure recording, ascents and --offload on a GPU, at the shapes of SD 1.5 and SDXL
 	@$(PY) -m tests.bench.device $(ARGS)

@@ -134,6 +134,11 @@ class DiscoveryRecord:
         return (*found, (sum(self.evaluations.values()), len(found)))
 
 
+def looks_text(counts: ClosingCounts) -> str:
+    """Say what closing looks did, in a few words."""
+    return f"{counts.n_looked}, {counts.n_refused} findings refused, {counts.n_repeated} show a surer one's image"
+
+
 _ADAPTER = TypeAdapter(DiscoveryRecord)
 
 

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import count_text
-from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords
+from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords, looks_text
 from flashbulb.reports.views.markdown_parts import MAX_ROWS, VERDICT_MEANINGS, code, cost, page, pairs, sentence, table
 
 _LIMITS = (
@@ -58,6 +58,7 @@ def _search(discovery: DiscoveryRecord) -> list[str]:
         ),
         ("rounds", str(discovery.n_rounds)),
         ("starts", str(discovery.n_starts)),
+        *([("closing looks", looks_text(discovery.closing))] if discovery.closing.n_looked else []),
         ("stopped because", STOP_MEANINGS[discovery.stopped_because]),
         ("left to find", discovery.unseen_text),
     ]

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from flashbulb.reports.tables.files import SUMMARY_FILE
 from flashbulb.reports.tables.stores import as_uri
-from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords
+from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords, looks_text
 from flashbulb.reports.views.text import visible_text
 
 _STYLES = {"confirmed": "red", "likely": "yellow"}
@@ -46,6 +46,8 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     table.add_row("model", Text(f"{visible_text(discovery.model.name, 80)}  ({discovery.model.fingerprint})"))
     table.add_row("findings", f"{discovery.n_confirmed} confirmed, {discovery.n_likely} likely")
     table.add_row("search", f"{discovery.n_rounds} rounds, {discovery.n_starts} starts")
+    if discovery.closing.n_looked:
+        table.add_row("closing looks", looks_text(discovery.closing))
     table.add_row("evaluations", f"{spent:,}{budget} UE" + (f" ({parts})" if parts else ""))
     if discovery.n_words_searched:
         found = f"{discovery.n_words} of {discovery.n_words_searched} findings searched"

@@ -15,7 +15,14 @@ from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.bounds.unseen import Unseen
 from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, RunFileError, RunIncompleteError
 from flashbulb.reports.tables.run_record import load_run
-from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords, load_discovery
+from flashbulb.reports.views.discovery import (
+    STOP_MEANINGS,
+    ClosingCounts,
+    DiscoveryRecord,
+    Finding,
+    FindingWords,
+    load_discovery,
+)
 from flashbulb.reports.views.discovery_markdown import discovery_markdown
 from flashbulb.reports.views.discovery_terminal import print_discovery, print_finding, print_words
 from tests.reports.examples import attempt, attempts_table, discovery_record, run_record
@@ -146,6 +153,18 @@ def test_words_are_printed_on_one_line(width: int, words: FindingWords | None) -
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", out.getvalue())
     if width == 200 and words is not None:
         assert "p 0.75 (0.48-0.93)" in out.getvalue()
+
+
+def test_closing_looks_are_read_back_and_shown_where_there_were_any(tmp_path: Path) -> None:
+    closed = discovery_record(closing=ClosingCounts(n_looked=9, n_refused=4, n_repeated=1))
+    write_record(tmp_path, closed)
+    assert load_discovery(tmp_path) == closed
+    says = "9, 4 findings refused, 1 show a surer one's image"
+    out = io.StringIO()
+    print_discovery(Console(file=out, width=200), closed, tmp_path)
+    for shown in (discovery_markdown(closed, findings_table()), out.getvalue()):
+        assert says in shown
+    assert "closing looks" not in discovery_markdown(discovery_record(), findings_table())
 
 
 def test_a_search_limited_by_time_has_no_budget() -> None:
