@@ -7,10 +7,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.tables.files import SCORES_FILE, RunFileError
 from flashbulb.reports.views.text import visible_text
 
+_NUMBER = re.compile(r"#\d+|\d{1,3}")  # what a finding's number looks like; longer ones may begin an id
 _MAX_NAMED = 8  # of several matching prompts
 _LONGEST = 60  # characters of a prompt among candidates
 
@@ -34,6 +36,8 @@ def find_prompt(scores: pa.Table, wanted: str, findings: Sequence[Finding], dire
         if named.prompt_id is None:
             raise RunFileError(f"finding {text} of {directory} has no prompt; report.html shows its image")
         text = named.prompt_id
+    if named is None and _NUMBER.fullmatch(text) and text not in scores["prompt"].to_pylist():
+        raise RunFileError(f"{directory} has {count_text(len(findings), 'finding')}, and no finding {text}")
     for matches in _matches(scores, text, findings):
         if len(matches) == 1:
             row: dict[str, Any] = scores.slice(matches[0], 1).to_pylist()[0]

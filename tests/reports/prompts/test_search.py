@@ -52,6 +52,14 @@ def test_the_file_name_of_a_training_image_leads_to_the_prompt_that_gives_it(run
         found(run, "owl.png", findings)
 
 
+@pytest.mark.parametrize("wanted", ["0", "99", "#99"])
+def test_a_number_that_no_finding_has_is_no_part_of_a_prompt(run: CheckedRun, wanted: str) -> None:
+    with pytest.raises(RunFileError, match=rf"has {len(run.findings)} findings, and no finding {wanted}"):
+        found(run, wanted)
+    with pytest.raises(RunFileError, match=rf"has 0 findings, and no finding {wanted}"):
+        found(run, wanted, ())
+
+
 def test_several_matches_are_listed_with_place_and_text(run: CheckedRun) -> None:
     with pytest.raises(RunFileError, match=r"'portrait 1' matches 11 prompts of run: p1 \(captions.csv:3: portrait 1 "):
         found(run, "portrait 1")
