@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from flashbulb.audit.execute.messages import Advanced, Done, Failed, Message, Placed, Ready, Said
@@ -63,7 +64,9 @@ def serve(place: Place, receive: Callable[[], Any], send: Callable[[Message], No
 
 def _perform(place: Place, receive: Callable[[], Any], send: Callable[[Message], None]) -> None:
     import torch
+    from tqdm import tqdm  # type: ignore[import-untyped]
 
+    tqdm.set_lock(RLock())  # its own is a semaphore, of which Python complains once a worker is killed
     work = receive()
     torch.set_num_threads(place.n_threads)
     torch.set_flush_denormal(True)  # as the process that hands out the tasks

@@ -205,6 +205,7 @@ def audited(inputs, run: Path, *more: object) -> dict[str, str]:
     ended = fork_flashbulb("audit", *options, "--propensity", "3", *more, environment=ONE_THREAD).wait()
     assert ended.code == 0, ended.err
     assert "Traceback" not in ended.err
+    assert "leaked semaphore" not in ended.err
     own = {"run.json", "activations/recording.json", "report.html", "summary.md", "results.sarif", "junit.xml"}
     return {name: digest for name, digest in digests(run).items() if name not in own}
 
