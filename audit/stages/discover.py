@@ -99,6 +99,7 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     store = SearchStore(run.path / DISCOVERY_DIRECTORY, fingerprint_of(run.record["identity"]))
     state = store.load(search.begin())
     for i, discovery in enumerate(state.discoveries):
+        save_finding(session, discovery, i)  # closing looks of an earlier run may have replaced or removed it
         show_finding(session, discovery, i)
     session.prepared = time.monotonic() - session.started
     while not rounds_are_over(session, state):

@@ -288,6 +288,13 @@ def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
         assert again.spent == N_REFERENCE
 
 
+def test_findings_that_looks_refused_are_listed_again_without_looks(
+    model: Path, uninterrupted: Searched, tmp_path: Path
+) -> None:
+    discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+    assert_same_results(discover(model, tmp_path / "run", budget=3000), uninterrupted)
+
+
 def test_rounds_leave_enough_to_look_at_all_that_was_found(
     model: Path, uninterrupted: Searched, tmp_path: Path
 ) -> None:
