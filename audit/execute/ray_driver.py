@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from flashbulb.audit.execute.messages import Ended, Message, Said
 from flashbulb.audit.execute.parent import follow_parent
-from flashbulb.audit.execute.ray_actor import RayWorker
+from flashbulb.audit.execute.ray_worker import RayWorker
 from flashbulb.audit.execute.serve import Place
 
 _NEW_CLUSTER = "local"  # an address that makes Ray start one
