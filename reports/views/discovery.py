@@ -136,7 +136,10 @@ class DiscoveryRecord:
 
 def looks_text(counts: ClosingCounts) -> str:
     """Say what closing looks did, in a few words."""
-    return f"{counts.n_looked}, {counts.n_refused} findings refused, {counts.n_repeated} show a surer one's image"
+    shown = " (--no-closing-looks lists them)" if counts.n_refused else ""
+    return (
+        f"{counts.n_looked}, {counts.n_refused} findings refused{shown}, {counts.n_repeated} show a surer one's image"
+    )
 
 
 _ADAPTER = TypeAdapter(DiscoveryRecord)

@@ -159,7 +159,7 @@ def test_closing_looks_are_read_back_and_shown_where_there_were_any(tmp_path: Pa
     closed = discovery_record(closing=ClosingCounts(n_looked=9, n_refused=4, n_repeated=1))
     write_record(tmp_path, closed)
     assert load_discovery(tmp_path) == closed
-    says = "9, 4 findings refused, 1 show a surer one's image"
+    says = "9, 4 findings refused (--no-closing-looks lists them), 1 show a surer one's image"
     out = io.StringIO()
     print_discovery(Console(file=out, width=200), closed, tmp_path)
     for shown in (discovery_markdown(closed, findings_table()), out.getvalue()):
