@@ -19,6 +19,7 @@ from flashbulb.reports.tables.files import write_text
 from flashbulb.reports.tables.stores import in_store
 
 _OF_THE_PIPELINE = {*ADDED, "device", "dtype", "offload", "allow_pickle"}
+_OF_WORKERS = {"workers", "executor", "worker_timeout", "ray_address"}
 
 
 def audit_model(
@@ -51,6 +52,8 @@ def audit_model(
     is_path = isinstance(model, str | Path)
     if not is_path and (foreign := sorted(_OF_THE_PIPELINE & settings.keys())):
         raise SettingsError(f"{foreign[0]} is a matter of the pipeline object; set it there, or give its folder")
+    if not is_path and (foreign := sorted(_OF_WORKERS & settings.keys())):
+        raise SettingsError(f"{foreign[0]}: workers load the model themselves; give the folder of the pipeline")
     quieten_libraries()
     name = fetched(str(model)) if is_path else _name_of(model)
     directory = Path(fetched(str(out))) if out is not None else Path("runs") / default_run_name(name)

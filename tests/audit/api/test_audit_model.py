@@ -150,6 +150,8 @@ def test_mistakes_say_what_to_do(pipe: StableDiffusionPipeline, tmp_path: Path) 
             audit(pipe, CANDIDATES, out=tmp_path / "run", **named)
     with pytest.raises(SettingsError, match="device is a matter of the pipeline object"):
         audit(pipe, CANDIDATES, out=tmp_path / "run", device="cuda")
+    with pytest.raises(SettingsError, match="workers load the model themselves; give the folder"):
+        audit(pipe, CANDIDATES, out=tmp_path / "run", workers=2)
     with pytest.raises(SettingsError, match="model is a int"):
         audit(3, CANDIDATES)
     with pytest.raises(SettingsError, match="no model folder"):
