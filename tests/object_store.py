@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
@@ -24,6 +25,7 @@ class Call(NamedTuple):
 
     method: str
     path: str
+    query: str
 
 
 class Server:
@@ -43,7 +45,7 @@ class Server:
         self.on_call: Callable[[Call], None] = lambda call: None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
-        call = Call(environ["REQUEST_METHOD"], environ["PATH_INFO"].encode("latin-1").decode())
+        call = Call(environ["REQUEST_METHOD"], environ["PATH_INFO"].encode("latin-1").decode(), environ["QUERY_STRING"])
         with self._lock:
             self.calls.append(call)
             fails = self.fails_every and len(self.calls) % self.fails_every == 0
@@ -112,6 +114,7 @@ def s3_server() -> Iterator[S3]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
+    urlopen(f"{url}/moto-api/reset", data=b"").close()  # moto keeps what an earlier server of this process was given
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("AWS_")]:
             patch.delenv(name)

@@ -12,7 +12,7 @@ from flashbulb.reports.tables.files import RunFileError
 CLAIMS_FOLDER = ".claims"
 """Folder of a run in a store that says who writes there; it is no part of the run."""
 
-_SCHEME = r"[a-z][a-z0-9+.-]+"
+_SCHEME = r"(?!ray:)[a-z][a-z0-9+.-]+"  # Ray's addresses name no files
 _URI = re.compile(rf"({_SCHEME})://(.*)", re.DOTALL)
 _AS_PATH = re.compile(rf"({_SCHEME}):/([^/].*)", re.DOTALL)  # pathlib drops a slash
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
