@@ -110,8 +110,8 @@ def _cell(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
 @contextmanager
 def _lines(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
     def tell(count: int, speed: float, remark: str) -> None:
-        left = (total - count) / speed if speed else float("inf")
-        logger.info("%s %d/%d, %.1f %s/s, ETA %.0f s %s", stage, count, total, speed, unit, left, remark)
+        left = f"{(total - count) / speed:.0f} s" if speed else "unknown"
+        logger.info("%s %d/%d, %.1f %s/s, ETA %s %s", stage, count, total, speed, unit, left, remark)
 
     yield _telling(total, done, _SECONDS_BETWEEN_LINES, tell)
 
@@ -123,6 +123,8 @@ def _telling(total: int, done: int, seconds: float, tell: Callable[[int, float, 
 
     def advance(n: int = 1, remark: str = "") -> None:
         nonlocal last, count
+        if not n and not remark:  # a sign of life, which tells nothing new
+            return
         count += n
         now = time.monotonic()
         if now - last >= seconds or count >= total:
