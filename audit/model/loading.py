@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
-from huggingface_hub import constants, model_info
+from huggingface_hub import constants, model_info, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 from transformers.utils import logging as transformers_logging
@@ -127,12 +127,28 @@ def _resolve(model: str, allow_pickle: bool) -> Path:
         return Path(DiffusionPipeline.download(model, **options, **dict.fromkeys(_UNUSED)))
     except (OSError, ValueError, RuntimeError) as error:
         if offline is not None:
-            raise ModelError(
-                f"{model} is neither a local folder nor in the hub's cache, and {offline}; give a folder, or run "
-                f"`hf download {model}` where there is a network"
-            ) from error
+            raise _unreachable(model, offline) from error
         reason = one_line(error.__cause__ or error)  # diffusers wraps the error of the connection
         raise ModelError(f"{model} is not a local folder, and the hub did not provide it: {reason}") from error
+
+
+def refuse_unreachable_model(model: str) -> None:
+    """Refuse a hub id that is not in the cache while the hub cannot be asked, before anything takes long.
+
+    Raises:
+        ModelError: says why the hub cannot be asked.
+    """
+    if not Path(model).expanduser().exists():
+        offline = _why_offline(model)
+        if offline is not None and not isinstance(try_to_load_from_cache(model, "model_index.json"), str):
+            raise _unreachable(model, offline)
+
+
+def _unreachable(model: str, offline: str) -> ModelError:
+    return ModelError(
+        f"{model} is neither a local folder nor in the hub's cache, and {offline}; give a folder, or run "
+        f"`hf download {model}` where there is a network"
+    )
 
 
 def _why_offline(model: str) -> str | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flashbulb.audit.additions.chosen import ComposedModel
+from flashbulb.audit.model.loading import refuse_unreachable_model
 from flashbulb.audit.prompts.drawing import draw_set
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.run.directory import (
@@ -103,6 +104,7 @@ def open_session(
     """
     if loaded is None:
         refuse_missing_model(settings.model)
+        refuse_unreachable_model(settings.model)
     check_free(settings.out)  # before anything takes long
     candidates, reference, canaries = read_sets(settings)
     detectors = select_detectors(settings.detectors, settings.sites)

@@ -157,6 +157,12 @@ def test_a_hub_that_does_not_answer_is_not_asked_for_a_minute(monkeypatch: pytes
     assert len(calls) <= 2  # a download tries for a minute
 
 
+def test_a_model_that_nobody_has_is_reported_before_prompts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", True)
+    line = refused("audit", "--model", "owner/name", "--prompts", "nowhere.csv")
+    assert "owner/name is neither a local folder nor in the hub's cache, and HF_HUB_OFFLINE is set" in line
+
+
 def test_offline_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", True)
