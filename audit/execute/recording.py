@@ -58,15 +58,27 @@ class RecorderSpec:
         """
         loaded = load_chosen(self.model, self.device, resolve_dtype(self.dtype, self.device))
         fingerprint = loaded.unadapted if self.without_loras else loaded.fingerprint
-        if fingerprint != self.fingerprint:
-            raise ModelError(
-                f"{self.model.model} changed while it was recorded, from fingerprint {self.fingerprint} to "
-                f"{fingerprint}; put that model back and run the same command again"
-            )
+        check_unchanged(self.model, self.fingerprint, fingerprint, "while")
         with loaded.loras.scaled(0) if self.without_loras else nullcontext():
             denoiser = open_denoiser(loaded.pipe, self.clip_skip)
             recorder = Recorder(denoiser, denoiser.sites(self.site_kinds), self.step_detectors, self.plan)
             yield lambda shard, advance: recorder.record_shards([shard], advance)
+
+
+def check_unchanged(model: ChosenModel, recorded: str, found: str, when: str) -> None:
+    """Refuse a model whose fingerprint is no longer the recorded one.
+
+    Args:
+        when: "while" or "since" it was recorded.
+
+    Raises:
+        ModelError: the fingerprints differ.
+    """
+    if found != recorded:
+        raise ModelError(
+            f"{model.model} changed {when} it was recorded, from fingerprint {recorded} to {found}; put that model "
+            "back and run the same command again"
+        )
 
 
 @dataclass(frozen=True, slots=True)

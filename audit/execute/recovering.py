@@ -13,9 +13,9 @@ from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_ch
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.detectors import ImageDetector, find_detectors
+from flashbulb.audit.execute.recording import check_unchanged
 from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import resolve_dtype
 from flashbulb.audit.record.columns import Columns
@@ -50,11 +50,7 @@ class UnchangedModel:
             ModelError: it is no longer the model with this fingerprint.
         """
         loaded = load_chosen(self.chosen, self.device, resolve_dtype(self.dtype, self.device))
-        if loaded.fingerprint != self.fingerprint:
-            raise ModelError(
-                f"{self.chosen.model} changed since it was recorded, from fingerprint {self.fingerprint} to "
-                f"{loaded.fingerprint}; put that model back and run the same command again"
-            )
+        check_unchanged(self.chosen, self.fingerprint, loaded.fingerprint, "since")
         return loaded
 
 
@@ -159,7 +155,7 @@ class Recoverer:
     """Performs tasks on a loaded model, in smaller batches once memory runs out."""
 
     def __init__(self, spec: RecoverySpec, denoiser: Denoiser, loras: MergedLoras) -> None:
-        self._spec, self._denoiser, self._loras = spec, denoiser, loras
+        self.spec, self._denoiser, self._loras = spec, denoiser, loras
         self._training = None if spec.training is None else spec.training.opened(*denoiser.image_size)
         self.recovery = self._build()
 
@@ -171,13 +167,13 @@ class Recoverer:
         """Perform a task of `recover.tasks`."""
 
         def use(batch_size: int) -> None:
-            self._spec = self._spec.with_batches_of(batch_size)
+            self.spec = self.spec.with_batches_of(batch_size)
             self.recovery = self._build()
 
-        return with_smaller_batches(lambda: task.perform(self.recovery, advance), self._spec.batch_size, use, str(task))
+        return with_smaller_batches(lambda: task.perform(self.recovery, advance), self.spec.batch_size, use, str(task))
 
     def _build(self) -> Recovery:
-        return self._spec.build(self._denoiser, self._training, self._loras)
+        return self.spec.build(self._denoiser, self._training, self._loras)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, Recove
 from flashbulb.audit.execute.workers import open_workers
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.recover.recovery import recover_all
@@ -49,9 +48,8 @@ def recover_images(
         group = climbed[0] if climbed and climbs else None
         targets = collect_targets(group, prompts, detection)
         samples = bool(detection.chosen.flagged or settings.n_ordinary)
-        spec = recovery_spec(session, recorded, detection, run, group, samples=samples)
-        here = Recoverer(spec, session.denoiser, session.loras or MergedLoras())
-        with open_performer(settings, spec, here) as performer:
+        here = prepare_recovery(session, recorded, detection, run, group, samples=samples)
+        with open_performer(settings, here) as performer:
             recovered = recover_all(here.recovery, prompts, detection.chosen, targets, performer)
         recovery = here.recovery  # in smaller batches, if memory ran out
     canaries = None
@@ -75,12 +73,12 @@ def recover_images(
 
 
 @contextmanager
-def open_performer(settings: AuditSettings, spec: RecoverySpec, here: Recoverer) -> Iterator[Performer]:
+def open_performer(settings: AuditSettings, here: Recoverer) -> Iterator[Performer]:
     """Yield what recovers prompts: this process, or workers that load the model as well."""
     if settings.executor == "local" and settings.workers == 1:
         yield here
         return
-    with open_workers(spec, workers_of(settings)) as coordinator:
+    with open_workers(here.spec, workers_of(settings)) as coordinator:
         yield coordinator
 
 
@@ -92,22 +90,8 @@ def prepare_recovery(
     group: GroupScores | None,
     *,
     samples: bool,
-) -> Recovery:
-    """Gather what every prompt's recovery shares, as `recovery_spec`, on the loaded model."""
-    spec = recovery_spec(session, recorded, detection, run, group, samples=samples)
-    return Recoverer(spec, session.denoiser, session.loras or MergedLoras()).recovery
-
-
-def recovery_spec(
-    session: Session,
-    recorded: RecordedRun,
-    detection: DetectedRun,
-    run: RunDirectory,
-    group: GroupScores | None,
-    *,
-    samples: bool,
-) -> RecoverySpec:
-    """Gather all that builds the recovery in any process.
+) -> Recoverer:
+    """Gather what every prompt's recovery shares, as plain values for any process, and build it on the loaded model.
 
     Args:
         group: scores of the neurons to climb; None where no strategy climbs.
@@ -121,7 +105,7 @@ def recovery_spec(
         neurons = ClimbedNeurons(group.columns, group.baselines[0], session.timestep)
     if inputs.base is not None and settings.baseline_model is not None and session.loras is None:
         base = unchanged_model(inputs.base, base_model(settings, settings.baseline_model), settings.clip_skip)
-    return RecoverySpec(
+    spec = RecoverySpec(
         model=unchanged_model(inputs.model, chosen_model(settings), settings.clip_skip),
         base=base,
         base_is_inside=session.loras is not None,
@@ -138,6 +122,7 @@ def recovery_spec(
         batch_size=settings.latents_per_call,
         seed_budget=settings.seed_budget,
     )
+    return Recoverer(spec, session.denoiser, session.loras or MergedLoras())
 
 
 def unchanged_model(model: AuditedModel, chosen: ChosenModel, clip_skip: int | None) -> UnchangedModel:

@@ -18,7 +18,7 @@ from PIL import Image
 from flashbulb.audit.images.distances import RgbImage, tile_distances
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.planted.paths import FOLDER
-from flashbulb.audit.recover.outcome import Recovered
+from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
@@ -121,10 +121,8 @@ def rows_of(settings: AuditSettings, truth: Truth, images: Path) -> Iterator[tup
             for name, strategies in TRIED.items():
                 changed = settings.model_copy(update={"strategies": strategies, "train_images": source})
                 inputs = replace(recorded.inputs, settings=changed)
-                recovery = prepare_recovery(
-                    session, replace(recorded, inputs=inputs), detection, run, group, has_flagged=True
-                )
-                recovered = recover_all(recovery, prompts, detection.chosen, targets)
+                here = prepare_recovery(session, replace(recorded, inputs=inputs), detection, run, group, samples=True)
+                recovered = recover_all(here.recovery, prompts, detection.chosen, targets)
                 yield given, name, row_of(recovered, captions, truth)
 
 

@@ -182,7 +182,7 @@ class Audited:
         settings = self.settings.model_copy(update={**changes, "train_images": images})
         recorded = replace(self.recorded, inputs=replace(self.recorded.inputs, settings=settings))
         group = next(g for g in self.detection.detected.scored.groups if g.kind == settings.ascend_kind)
-        recovery = prepare_recovery(self.session, recorded, self.detection, self.run, group, samples=True)
+        recovery = prepare_recovery(self.session, recorded, self.detection, self.run, group, samples=True).recovery
         work = self.run.path.parent
         identities = attempt_fingerprints(recorded.inputs, self.detection.detected.pooled)
         kept = AttemptStore(work / "attempts" / store, identities, keep_images=True)
