@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.browser import Browser, chromium
 
 # toy models have random weights, which an examination tells at once; tests of it set the variable back
 os.environ["FLASHBULB_EXAMINE"] = "false"
@@ -22,6 +24,13 @@ def toy_pipe() -> StableDiffusionPipeline:
     from tests.toy import build_toy_pipe  # the process that distributes the tests does without torch
 
     return build_toy_pipe()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser that the tests of a module share."""
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.hookimpl(wrapper=True)

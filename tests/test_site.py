@@ -5,12 +5,11 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, chromium, needs_chromium
+from tests.browser import Browser, needs_chromium
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -33,12 +32,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = build(ROOT, out)
     assert done.returncode == 0, done.stderr
     return out
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 def test_the_site_has_a_page_for_every_document(site: Path) -> None:

@@ -138,10 +138,11 @@ def refuse_unreachable_model(model: str) -> None:
     Raises:
         ModelError: says why the hub cannot be asked.
     """
-    if not Path(model).expanduser().exists():
-        offline = _why_offline(model)
-        if offline is not None and not isinstance(try_to_load_from_cache(model, "model_index.json"), str):
-            raise _unreachable(model, offline)
+    if Path(model).expanduser().exists() or isinstance(try_to_load_from_cache(model, "model_index.json"), str):
+        return
+    offline = _why_offline(model)
+    if offline is not None:
+        raise _unreachable(model, offline)
 
 
 def _unreachable(model: str, offline: str) -> ModelError:

@@ -1,13 +1,12 @@
 """The page in a real browser: it loads nothing, logs no errors, filters and sorts, and withstands hostile prompts."""
 
 from base64 import b64decode
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser import Browser, chromium, needs_chromium
+from tests.browser import Browser, needs_chromium
 from tests.reports.pages import TRAINING_NAME, page_of, write_illustrated
 from tests.reports.runs import HOSTILE, N_PROMPTS, PROMPTS, write_example
 
@@ -20,12 +19,6 @@ HOSTILE_PROMPTS = (
     "x" * 10_000,
 )
 SHOWN = "return Array.from(document.querySelectorAll('#all tbody tr')).filter(row => !row.hidden)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,16 @@
 """Where the eye of a newcomer lands: what the first screens answer, and what one click more does."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, chromium, needs_chromium
+from tests.browser import Browser, needs_chromium
 from tests.reports.pages import page_of
 from tests.reports.runs import write_example
 
 pytestmark = needs_chromium
 
 BOTTOM = "return arguments[0].getBoundingClientRect().bottom + scrollY"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
