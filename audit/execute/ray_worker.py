@@ -47,10 +47,7 @@ class RayWorker:
             if (found := _version(name)) != expected:
                 self._send(Ended(f"on {socket.gethostname()} has {name} {found}, and {expected} is needed"))
                 return
-        try:
-            serve(place, self._receive, self._send)
-        except Exception as error:  # one that cannot be pickled; the outermost boundary of the thread
-            self._send(Ended(f"on {socket.gethostname()} failed: {error!r}"))
+        serve(place, self._receive, self._send)
 
     def _receive(self) -> Any:
         return pickle.loads(self._inbox.get())  # from the process that started the actor

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ from typing import Any
 
 from flashbulb.audit.execute.messages import Advanced, Done, Failed, Message, Placed, Ready, Said
 from flashbulb.audit.run.quiet import quieten_libraries
+
+
+class UnreadableError(RuntimeError):
+    """What a worker raised, in words: the error itself cannot be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,18 @@ def serve(place: Place, receive: Callable[[], Any], send: Callable[[Message], No
         raise
     except Exception as error:  # the outermost boundary of the process
         error.add_note(f"in worker {place.number}:\n{traceback.format_exc()}")
-        send(Failed(error))
+        send(Failed(_sendable(error)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return the error, or one with its text where the other process could not read it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # errors of libraries decide by themselves what they raise
+        told = UnreadableError(f"{type(error).__name__}: {error}")
+        told.__notes__ = error.__notes__
+        return told
+    return error
 
 
 def _perform(place: Place, receive: Callable[[], Any], send: Callable[[Message], None]) -> None:
