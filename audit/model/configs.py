@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flashbulb.audit.model.errors import ModelError, UntrustedModel
+from flashbulb.audit.model.errors import ModelError, UntrustedModel, refusing
 
 _MAX_MIB = 64  # the largest tokenizer.json in use has 33 MB
 _MAX_CONFIG_MIB = 4
@@ -161,6 +162,43 @@ def check_schedule(path: Path, config: Mapping[str, Any]) -> None:
         raise refusal(path, f"has trained_betas {shown(betas)}; they are a list of {n} numbers")
     for beta in betas:
         _check_number(path, "trained_betas", beta, 0, 1)
+
+
+def load_scheduler(folder: Path, scheduler_class: Any) -> Any:
+    """Load the scheduler that a folder describes.
+
+    Raises:
+        ModelError: the folder holds no config, or one that cannot be used.
+        UntrustedModel: no model is trained with such a schedule.
+    """
+    path = folder / scheduler_class.config_name
+    if not path.exists():
+        raise ModelError(f"{folder} holds no {path.name}; save the pipeline again")
+    check_schedule(path, read_config(path))
+    with refusing(folder), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        scheduler = scheduler_class.from_pretrained(folder, local_files_only=True)
+    levels = getattr(scheduler, "alphas_cumprod", None)
+    if levels is not None and not (levels.isfinite().all() and levels[0] > levels[-1] >= 0):
+        raise UntrustedModel(
+            f"{path} adds no noise (beta_start, beta_end, trained_betas); give the schedule of the training"
+        )
+    return scheduler
+
+
+def check_sample_size(folder: Path, network: Any) -> None:
+    """Refuse a size that is not the saved one: diffusers replaces those below 64 of files tagged by old versions.
+
+    Raises:
+        UntrustedModel: names both sizes.
+    """
+    saved = read_config(folder / "config.json").get("sample_size")
+    now = network.config.get("sample_size")
+    if saved is not None and (list(now) if isinstance(now, tuple) else now) != saved:
+        raise UntrustedModel(
+            f"{folder / 'config.json'} says sample_size {saved}, and diffusers made it {now} because an old version "
+            "tagged the file (_diffusers_version); save the model again, or correct one of the two"
+        )
 
 
 def is_whole(value: Any, least: int, most: float) -> bool:

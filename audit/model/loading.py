@@ -14,19 +14,18 @@ from typing import Any, TypeAlias
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import logging as diffusers_logging
 from huggingface_hub import constants, model_info, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
-from transformers.utils import logging as transformers_logging
 
-from flashbulb.audit.model.configs import check_schedule, read_config
-from flashbulb.audit.model.errors import ModelError, UntrustedModel, one_line, refusing
+from flashbulb.audit.model.configs import check_sample_size, load_scheduler, read_config
+from flashbulb.audit.model.errors import ModelError, one_line, refusing
 from flashbulb.audit.model.families import UNREAD, component_classes, expected_family, pipeline_class
 from flashbulb.audit.model.network import check_weights
 from flashbulb.audit.model.sampling import ALTERS_IMAGES
 from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
 from flashbulb.audit.model.weights import PICKLES, load_network
+from flashbulb.audit.run.quiet import quieten_loading
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
 _SECONDS_TO_ANSWER = 5
@@ -77,7 +76,7 @@ def load_model(
         UntrustedModel: no model is trained with such a schedule or scale, diffusers replaces the size of samples, or
             weights are not finite in this dtype.
     """
-    _silence_libraries()
+    quieten_loading()
     folder = _resolve(model, allow_pickle)
     index = _read_index(folder)
     family = expected_family(folder, index)
@@ -86,7 +85,7 @@ def load_model(
     for name in classes:
         if name.startswith("tokenizer"):
             check_tokenizer(folder / name)
-    parts = {"scheduler": _load_scheduler(folder / "scheduler", classes["scheduler"])}
+    parts = {"scheduler": load_scheduler(folder / "scheduler", classes["scheduler"])}
     for name, part_class in classes.items():
         if issubclass(part_class, nn.Module):
             load = networks(name) or partial(load_network, allow_pickle=allow_pickle)
@@ -98,7 +97,7 @@ def load_model(
     with refusing(folder), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pipe = pipeline(**parts, **_other_arguments(folder, index, pipeline, parts))
-    _check_sample_size(folder / family.network[0], parts[family.network[0]])
+    check_sample_size(folder / family.network[0], parts[family.network[0]])
     pipe.set_progress_bar_config(disable=True)
     names = [name for name in index if not name.startswith("_") and name not in _UNUSED]
     fingerprint = fingerprint_folder(folder, {name: _CONFIGS if networks(name) else HASHED for name in names})
@@ -172,33 +171,6 @@ def _read_index(folder: Path) -> dict[str, Any]:
     return read_config(path)
 
 
-def _check_sample_size(folder: Path, network: Any) -> None:
-    """Refuse a size that is not the saved one: diffusers replaces those below 64 of files tagged by old versions."""
-    saved = read_config(folder / "config.json").get("sample_size")
-    now = network.config.get("sample_size")
-    if saved is not None and (list(now) if isinstance(now, tuple) else now) != saved:
-        raise UntrustedModel(
-            f"{folder / 'config.json'} says sample_size {saved}, and diffusers made it {now} because an old version "
-            "tagged the file (_diffusers_version); save the model again, or correct one of the two"
-        )
-
-
-def _load_scheduler(folder: Path, scheduler_class: Any) -> Any:
-    path = folder / scheduler_class.config_name
-    if not path.exists():
-        raise ModelError(f"{folder} holds no {path.name}; save the pipeline again")
-    check_schedule(path, read_config(path))
-    with refusing(folder), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        scheduler = scheduler_class.from_pretrained(folder, local_files_only=True)
-    levels = getattr(scheduler, "alphas_cumprod", None)
-    if levels is not None and not (levels.isfinite().all() and levels[0] > levels[-1] >= 0):
-        raise UntrustedModel(
-            f"{path} adds no noise (beta_start, beta_end, trained_betas); give the schedule of the training"
-        )
-    return scheduler
-
-
 def _other_arguments(folder: Path, index: Mapping[str, Any], pipeline: Any, parts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the switches that the index sets, and None for components that the pipeline has but the folder lacks."""
     parameters = inspect.signature(pipeline).parameters
@@ -227,15 +199,6 @@ def fingerprint_folder(folder: Path, components: Mapping[str, tuple[str, ...]]) 
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
-
-
-def _silence_libraries() -> None:
-    """Keep the libraries' advice and loading bars out of the audit's output."""
-    diffusers_logging.set_verbosity_error()
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", message="`upcast_vae`", category=FutureWarning)  # of the pipelines' own call
 
 
 def resolve_device(device: str) -> str:
