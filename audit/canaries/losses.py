@@ -7,6 +7,8 @@ prompt minus that under the caption, here of the logarithm, so that every noise 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,7 +19,9 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import log_losses
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.run.progress import track
+from flashbulb.audit.recover.climbing import Recovery
+from flashbulb.audit.recover.tasks import Performer
+from flashbulb.audit.run.progress import Advance, track
 
 NOISED_AT, N_NOISES = (0.1, 0.3, 0.5, 0.7), 2
 """Shares of the noise schedule, and noises at each, at which every image is denoised."""
@@ -25,27 +29,67 @@ NOISED_AT, N_NOISES = (0.1, 0.3, 0.5, 0.7), 2
 EVALUATIONS_PER_PAIR = 2 * len(NOISED_AT) * N_NOISES
 
 
-@torch.no_grad()
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreTask:
+    """Pairs to score in one batch.
+
+    Args:
+        run: whose recovery scores them.
+        first: number of the first of them among all.
+    """
+
+    run: Path
+    first: int
+    images: RgbImages
+    captions: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"scoring {len(self.captions)} canaries from number {self.first}"
+
+    def discard(self) -> None:
+        """Nothing is written."""
+
+    def perform(self, recovery: Recovery, advance: Advance) -> list[float]:
+        """Return the scores, in smaller batches where the recovery's are."""
+        scores: list[float] = []
+        for first in range(0, len(self.captions), recovery.batch_size):
+            rows = slice(first, first + recovery.batch_size)
+            scores += score_pairs(recovery.denoiser, self.images[rows], self.captions[rows], recovery.plan.run_seed)
+        advance(len(scores))
+        return scores
+
+
 def membership_scores(
-    denoiser: Denoiser, images: RgbImages, captions: Sequence[str], *, run_seed: int, batch_size: int
+    recovery: Recovery, performer: Performer, images: RgbImages, captions: Sequence[str]
 ) -> list[float]:
-    """Return the score of each pair; the higher, the more it looks trained on. All pairs meet the same noises.
+    """Return the score of each pair; the higher, the more it looks trained on.
 
     Args:
         images: of the model's size, [pair, height, width, 3].
     """
-    scores: list[float] = []
-    noises = denoiser.noise([sample_generator(run_seed, "canaries", index) for index in range(N_NOISES)])
+    scores, size = [0.0] * len(captions), recovery.batch_size
+    tasks = [
+        ScoreTask(recovery.run, first, images[first : first + size], tuple(captions[first : first + size]))
+        for first in range(0, len(captions), size)
+    ]
     with track("scoring canaries", len(captions), "pairs") as advance:
-        for first in range(0, len(captions), batch_size):
-            rows = slice(first, first + batch_size)
-            latents = denoiser.encode_images(images[rows])
-            own = denoiser.encode(captions[rows]).conditioning
-            empty = denoiser.unconditional(len(latents))
-            gain = _log_loss(denoiser, latents, empty, noises) - _log_loss(denoiser, latents, own, noises)
-            scores += gain.tolist()
-            advance(len(latents))
+        for task, found in performer.perform(tasks, advance):
+            scores[task.first : task.first + len(found)] = found
     return scores
+
+
+@torch.no_grad()
+def score_pairs(denoiser: Denoiser, images: RgbImages, captions: Sequence[str], run_seed: int) -> list[float]:
+    """Return the score of each pair, in one batch. All pairs meet the same noises.
+
+    Args:
+        images: of the model's size, [pair, height, width, 3].
+    """
+    noises = denoiser.noise([sample_generator(run_seed, "canaries", index) for index in range(N_NOISES)])
+    latents = denoiser.encode_images(images)
+    own, empty = denoiser.encode(captions).conditioning, denoiser.unconditional(len(latents))
+    gain = _log_loss(denoiser, latents, empty, noises) - _log_loss(denoiser, latents, own, noises)
+    return [float(score) for score in gain]
 
 
 def _log_loss(

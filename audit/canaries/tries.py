@@ -14,10 +14,9 @@ from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovery import recover_all
-from flashbulb.audit.recover.samples import load_or_sample
-from flashbulb.audit.run.progress import track
+from flashbulb.audit.recover.tasks import Performer, samples_of
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.reports.tables.files import CANARIES_FOLDER, IMAGES_DIRECTORY
+from flashbulb.reports.tables.files import CANARIES_FOLDER
 from flashbulb.reports.tables.limits import VERBATIM
 
 
@@ -59,13 +58,21 @@ class Tried(NamedTuple):
 UNTRIED = Tried(None, None, None, None)
 
 
+class Tries(NamedTuple):
+    """What became of each canary, and the UE of all."""
+
+    tried: list[Tried]
+    evaluations: int
+
+
 def try_canaries(
     recovery: Recovery,
+    performer: Performer,
     planted: Planted,
     prompts: Sequence[Prompt],
     targets: Mapping[int, Target],
     inside: Sequence[bool],
-) -> list[Tried]:
+) -> Tries:
     """Sample the canaries that are in, and take those that are flagged up the ladder, whether they are in or not.
 
     Args:
@@ -74,8 +81,8 @@ def try_canaries(
     """
     canaries = planted.manifest.canaries
     sampled = [i for i in range(len(canaries)) if inside[i] or i in targets]
-    replicated = dict(zip(sampled, _replicated(recovery, planted, prompts, sampled), strict=True))
-    recovered = {r.position: r for r in recover_all(recovery, prompts, (list(targets), []), targets)}
+    replicated = _replicated(recovery, performer, planted, prompts, sampled)
+    recovered = {r.position: r for r in recover_all(recovery, prompts, (list(targets), []), targets, performer)}
     tried = [UNTRIED] * len(canaries)
     for i in sampled:
         tried[i] = Tried(replicated[i], None, None, None)
@@ -85,21 +92,19 @@ def try_canaries(
             path = None if best.image_path is None else f"{CANARIES_FOLDER}/{best.image_path}"
             verdict = best.outcome.verdict
             tried[i] = Tried(replicated[i], verdict, own and verdict != "not_shown", path)
-    return tried
+    per_prompt = recovery.plan.evaluations(recovery.denoiser)
+    n_sampled = len(sampled) - (len(recovered) if recovery.keep_images else 0)  # the ladder's samples are these
+    climbed = sum(attempt.evaluations for result in recovered.values() for attempt in result.attempts)
+    return Tries(tried, n_sampled * per_prompt + climbed)
 
 
 def _replicated(
-    recovery: Recovery, planted: Planted, prompts: Sequence[Prompt], positions: Sequence[int]
-) -> list[bool]:
+    recovery: Recovery, performer: Performer, planted: Planted, prompts: Sequence[Prompt], positions: Sequence[int]
+) -> dict[int, bool]:
     """Return which canaries have their own image among their plain samples; the ladder finds the samples on disk."""
-    plan, fingerprint, found = recovery.plan, recovery.fingerprint, list[bool]()
-    per_call = max(1, recovery.batch_size // plan.n_samples)
-    with track("sampling canaries", len(positions), "canaries") as advance:
-        for first in range(0, len(positions), per_call):
-            chunk = positions[first : first + per_call]
-            texts = {recovery.run / IMAGES_DIRECTORY / prompts[i].prompt_id: prompts[i].text for i in chunk}
-            sampled = load_or_sample(recovery.denoiser, texts, plan, fingerprint, keeps=recovery.keep_images)
-            canaries = (planted.manifest.canaries[i] for i in chunk)
-            found += [planted.is_among(canary, images) for canary, images in zip(canaries, sampled, strict=True)]
-            advance(len(chunk))
+    places, chosen = {prompts[i].prompt_id: i for i in positions}, [prompts[i] for i in positions]
+    n, found = recovery.plan.n_samples, dict[int, bool]()
+    for prompt, sampled in samples_of(recovery, performer, chosen, n, "sampling canaries", "canaries"):
+        place = places[prompt.prompt_id]
+        found[place] = planted.is_among(planted.manifest.canaries[place], sampled.images)
     return found

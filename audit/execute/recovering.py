@@ -76,6 +76,7 @@ class RecoverySpec:
         identities: by strategy, as `AttemptStore` takes them.
         detectors: names of the image detectors.
         training: None without training images, and where nothing is sampled.
+        apart: another recovery with the same model, of prompts that lie in a folder of their own.
     """
 
     model: UnchangedModel
@@ -93,6 +94,7 @@ class RecoverySpec:
     keep_images: bool
     batch_size: int
     seed_budget: int
+    apart: RecoverySpec | None = None
 
     @property
     def device(self) -> str:
@@ -137,8 +139,13 @@ class RecoverySpec:
 
     def with_batches_of(self, batch_size: int) -> RecoverySpec:
         """Return the same recovery in other batches."""
-        values = {**self.values, "batch_size": batch_size}
-        return replace(self, batch_size=batch_size, values=values, verify=replace(self.verify, batch_size=batch_size))
+        return replace(
+            self,
+            batch_size=batch_size,
+            values={**self.values, "batch_size": batch_size},
+            verify=replace(self.verify, batch_size=batch_size),
+            apart=None if self.apart is None else self.apart.with_batches_of(batch_size),
+        )
 
     def _base_opener(self, denoiser: Denoiser, loras: MergedLoras) -> OpenBase | None:
         """Return what opens the base's denoiser: this model without its LoRAs, or another that is loaded once."""
@@ -156,24 +163,42 @@ class Recoverer:
 
     def __init__(self, spec: RecoverySpec, denoiser: Denoiser, loras: MergedLoras) -> None:
         self.spec, self._denoiser, self._loras = spec, denoiser, loras
-        self._training = None if spec.training is None else spec.training.opened(*denoiser.image_size)
-        self.recovery = self._build()
+        sources = {part.run: part.training for part in (spec, spec.apart) if part is not None}
+        self._training = {
+            run: None if source is None else source.opened(*denoiser.image_size) for run, source in sources.items()
+        }
+        self._recoveries = self._build()
+
+    @property
+    def recovery(self) -> Recovery:
+        """The recovery in batches that fit into memory."""
+        return self._recoveries[self.spec.run]
+
+    @property
+    def apart(self) -> Recovery:
+        """The recovery apart."""
+        assert self.spec.apart is not None, "nothing is recovered apart"
+        return self._recoveries[self.spec.apart.run]
 
     def perform(self, tasks: Iterable[Any], advance: Advance) -> Iterator[tuple[Any, Any]]:
         """Perform tasks in this process, and yield each with its result."""
         return ((task, self.perform_one(task, advance)) for task in tasks)
 
     def perform_one(self, task: Any, advance: Advance) -> Any:
-        """Perform a task of `recover.tasks`."""
+        """Perform a task of `recover.tasks`, or another of the same methods, with the recovery of its folder."""
 
         def use(batch_size: int) -> None:
             self.spec = self.spec.with_batches_of(batch_size)
-            self.recovery = self._build()
+            self._recoveries = self._build()
 
-        return with_smaller_batches(lambda: task.perform(self.recovery, advance), self.spec.batch_size, use, str(task))
+        def call() -> Any:
+            return task.perform(self._recoveries[task.run], advance)
 
-    def _build(self) -> Recovery:
-        return self.spec.build(self._denoiser, self._training, self._loras)
+        return with_smaller_batches(call, self.spec.batch_size, use, str(task))
+
+    def _build(self) -> dict[Path, Recovery]:
+        parts = [part for part in (self.spec, self.spec.apart) if part is not None]
+        return {part.run: part.build(self._denoiser, self._training[part.run], self._loras) for part in parts}
 
 
 @contextmanager

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, tile_distances
-from flashbulb.audit.model.denoiser import Denoiser
+from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, tile_distances
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.recover.samples import SamplePlan, load_or_sample
-from flashbulb.audit.run.progress import track
+from flashbulb.audit.recover.climbing import Recovery
+from flashbulb.audit.recover.tasks import Performer, samples_of
 from flashbulb.audit.training_images.blocks import block_means, lower_bounds
 from flashbulb.audit.training_images.matching import FINE_SIDE, MIN_ZNCC, luma, shrink, zncc
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY
+from flashbulb.audit.training_images.nearest import Nearest
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 
@@ -41,48 +38,26 @@ class OrdinarySample:
     n_recurring: int
 
 
-@dataclass(frozen=True, slots=True)
-class OrdinaryPlan:
-    """How ordinary prompts are sampled, and where the images are kept.
-
-    Args:
-        run: the run directory.
-        fingerprint: of the model.
-        batch_size: images in one call of the pipeline.
-    """
-
-    plan: SamplePlan
-    run: Path
-    fingerprint: str
-    keep_images: bool
-    batch_size: int
-
-
 def sample_ordinary(
-    denoiser: Denoiser,
-    prompts: Sequence[Prompt],
-    how: OrdinaryPlan,
-    training: TrainingImages | None,
-    findings: Mapping[str, RgbImage],
+    recovery: Recovery, performer: Performer, prompts: Sequence[Prompt], findings: Mapping[str, RgbImage]
 ) -> list[OrdinarySample]:
     """Sample every prompt once and compare the images; images of the same plan and model on disk are kept.
 
     Args:
+        prompts: all different.
         findings: the image of each finding of the run, by its id.
     """
-    nearest: list[Nearest | None] = []
-    small: list[RgbImage] = []
-    with track("sampling ordinary prompts", len(prompts), "prompts") as advance:
-        for first in range(0, len(prompts), how.batch_size):
-            chunk = prompts[first : first + how.batch_size]
-            images = _sample(denoiser, chunk, how)
-            nearest += [None] * len(images) if training is None else training.nearest(images)
-            small += map(_shrunk, images)
-            advance(len(chunk))
+    nearest: dict[str, Nearest | None] = {}
+    small: dict[str, RgbImage] = {}
+    for prompt, sampled in samples_of(recovery, performer, prompts, 1, "sampling ordinary prompts"):
+        (image,), (nearest[prompt.prompt_id],) = sampled.images, sampled.nearest
+        small[prompt.prompt_id] = _shrunk(image)
     shown = {finding_id: _shrunk(image) for finding_id, image in findings.items()}
+    ids = [prompt.prompt_id for prompt in prompts]
+    counts = count_recurring([small[i] for i in ids])
     return [
-        OrdinarySample(prompt, near, _finding_of(image, shown), n)
-        for prompt, near, image, n in zip(prompts, nearest, small, count_recurring(small), strict=True)
+        OrdinarySample(prompt, nearest[i], _finding_of(small[i], shown), n)
+        for prompt, i, n in zip(prompts, ids, counts, strict=True)
     ]
 
 
@@ -95,12 +70,6 @@ def count_recurring(images: Sequence[RgbImage]) -> list[int]:
         for second in (first + 1 + np.flatnonzero(bounds <= AGREEMENT_DISTANCE)).tolist():
             counts[[first, second]] += _shows_the_same(image, images[second], AGREEMENT_DISTANCE)
     return [int(count) for count in counts]
-
-
-def _sample(denoiser: Denoiser, prompts: Sequence[Prompt], how: OrdinaryPlan) -> RgbImages:
-    """Return the image of each prompt, [prompt, height, width, 3]: from disk, or else sampled in one batch and kept."""
-    texts = {how.run / IMAGES_DIRECTORY / prompt.prompt_id: prompt.text for prompt in prompts}
-    return np.concatenate(load_or_sample(denoiser, texts, how.plan, how.fingerprint, keeps=how.keep_images))
 
 
 def _shrunk(image: RgbImage) -> RgbImage:

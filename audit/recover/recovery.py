@@ -36,20 +36,18 @@ def recover_all(
     order = [*flagged, *controls]
     if recovery.seed_budget:
         add_seeds_(recovery, performer, flagged, controls)
-    _climb_(performer, order)
+    _climb_(recovery, performer, order)
     judge_recurrences_(flagged, controls)
     recovered = [_recovered(climbing, positions[0]) for climbing in order]
     number_findings_(result.memories for result in recovered if not result.is_control)
     return recovered
 
 
-def _climb_(performer: Performer, order: Sequence[Climbing]) -> None:
+def _climb_(recovery: Recovery, performer: Performer, order: Sequence[Climbing]) -> None:
     by_position = {one.position: one for one in order}
     tasks = [
-        ClimbTask(
-            batch[0].recovery.run, tuple(OnLadder(one.prompt, one.position, one.target, one.shown) for one in batch)
-        )
-        for batch in batches_of(order, order[0].recovery.plan.n_samples if order else 1)
+        ClimbTask(recovery.run, tuple(OnLadder(one.prompt, one.position, one.target, one.shown) for one in batch))
+        for batch in batches_of(order, recovery.plan.n_samples, recovery.batch_size)
     ]
     with track("recovering", len(order), "prompts") as advance:
         for task, shown in performer.perform(tasks, advance):

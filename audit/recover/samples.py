@@ -66,21 +66,6 @@ def sample_and_keep(
     return sampled
 
 
-def load_or_sample(
-    denoiser: Denoiser, prompts: Mapping[Path, str], plan: SamplePlan, fingerprint: str, *, keeps: bool
-) -> list[RgbImages]:
-    """Return the images of each prompt, [seed, height, width, 3]: from its folder, or else sampled in one batch.
-
-    Args:
-        prompts: by the folder of their images.
-        keeps: what is sampled is saved.
-    """
-    kept = {folder: load_images(folder, prompt, plan, fingerprint) for folder, prompt in prompts.items()}
-    missing = {folder: prompts[folder] for folder, images in kept.items() if images is None}
-    made = iter(sample_and_keep(denoiser, missing, plan, fingerprint, keeps=keeps))
-    return [next(made) if images is None else images for images in kept.values()]
-
-
 def image_name(image_index: int) -> str:
     """Return the file name of a sample."""
     return f"seed-{image_index}.png"

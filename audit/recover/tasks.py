@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from flashbulb.audit.detectors.views import SampledPrompt
 from flashbulb.audit.images.distances import RgbImages
@@ -24,6 +24,8 @@ from flashbulb.audit.recover.samples import load_images, sample_and_keep
 from flashbulb.audit.run.progress import Advance, track
 from flashbulb.audit.run.together import undo_cut_off
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERY_DIRECTORY
+
+PromptT = TypeVar("PromptT")
 
 
 class Performer(Protocol):
@@ -52,10 +54,12 @@ class SampleTask:
     def perform(self, recovery: Recovery, advance: Advance) -> list[Sampled]:
         """Sample all prompts in one batch, keep the images, and find the training image nearest to each."""
         plan = replace(recovery.plan, n_samples=self.n_samples)
-        texts = {recovery.run / IMAGES_DIRECTORY / prompt.prompt_id: prompt.text for prompt in self.prompts}
-        sampled = sample_and_keep(
-            recovery.denoiser, texts, plan, recovery.fingerprint, self.first, keeps=recovery.keep_images
-        )
+        sampled: list[RgbImages] = []
+        for batch in batches_of(self.prompts, self.n_samples - self.first, recovery.batch_size):  # one, see ClimbTask
+            texts = {recovery.run / IMAGES_DIRECTORY / prompt.prompt_id: prompt.text for prompt in batch}
+            sampled += sample_and_keep(
+                recovery.denoiser, texts, plan, recovery.fingerprint, self.first, keeps=recovery.keep_images
+            )
         advance(len(self.prompts))
         return [Sampled(images, nearest_of(images, recovery.training)) for images in sampled]
 
@@ -89,7 +93,9 @@ class ClimbTask:
             Climbing(recovery, row.prompt, row.position, row.target, Shown(row.shown.sampled, [*row.shown.nearest]))
             for row in self.rows
         ]
-        for batch in batches_of(climbing, recovery.plan.n_samples):  # one, unless batches have become smaller
+        for batch in batches_of(
+            climbing, recovery.plan.n_samples, recovery.batch_size
+        ):  # one, unless batches have become smaller
             sample_(Here(recovery), batch, recovery.plan.n_samples)
             ladder = [one.on_ladder for one in batch]
             climb_ladder(recovery.strategies, ladder, recovery.store, partial(_confirms, batch, advance))
@@ -126,7 +132,7 @@ def sample_(performer: Performer, prompts: Sequence[Climbing], n: int) -> None:
     tasks = [
         SampleTask(batch[0].recovery.run, tuple(one.prompt for one in batch), first, n)
         for first, rows in missing.items()
-        for batch in batches_of(rows, n - first)
+        for batch in batches_of(rows, n - first, rows[0].recovery.batch_size)
     ]
     by_id = {one.prompt.prompt_id: one for rows in missing.values() for one in rows}
     with track("sampling", len(by_id), "prompts") as advance:
@@ -135,9 +141,38 @@ def sample_(performer: Performer, prompts: Sequence[Climbing], n: int) -> None:
                 by_id[prompt.prompt_id].shown.add_samples(samples.images, samples.nearest)
 
 
-def batches_of(prompts: Sequence[Climbing], n_images: int) -> Iterator[Sequence[Climbing]]:
+def samples_of(
+    recovery: Recovery, performer: Performer, prompts: Sequence[Prompt], n: int, what: str, unit: str = "prompts"
+) -> Iterator[tuple[Prompt, Sampled]]:
+    """Yield each prompt with its first `n` plain samples: from disk, or else sampled in batches and kept.
+
+    The batches do not depend on what is on the disk, so that an interrupted run rounds like another. What is on the
+    disk comes first.
+
+    Args:
+        what, unit: of the progress.
+    """
+    plan, tasks = replace(recovery.plan, n_samples=n), list[SampleTask]()
+    with track(what, len(prompts), unit) as advance:
+        for batch in batches_of(prompts, n, recovery.batch_size):
+            missing = []
+            for prompt in batch:
+                folder = recovery.run / IMAGES_DIRECTORY / prompt.prompt_id
+                images = load_images(folder, prompt.text, plan, recovery.fingerprint)
+                if images is None:
+                    missing.append(prompt)
+                else:
+                    yield prompt, Sampled(images, nearest_of(images, recovery.training))
+                    advance()
+            if missing:
+                tasks.append(SampleTask(recovery.run, tuple(missing), 0, n))
+        for task, sampled in performer.perform(tasks, advance):
+            yield from zip(task.prompts, sampled, strict=True)
+
+
+def batches_of(prompts: Sequence[PromptT], n_images: int, batch_size: int) -> Iterator[Sequence[PromptT]]:
     """Yield as many prompts at a time as fit into one call of the pipeline with so many images each."""
-    per_call = max(1, prompts[0].recovery.batch_size // n_images) if prompts else 1
+    per_call = max(1, batch_size // n_images)
     for first in range(0, len(prompts), per_call):
         yield prompts[first : first + per_call]
 

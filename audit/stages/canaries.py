@@ -17,25 +17,23 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from flashbulb.audit.canaries.errors import CanaryError
-from flashbulb.audit.canaries.losses import membership_scores
+from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR, membership_scores
 from flashbulb.audit.canaries.manifest import Manifest, check_data_set, read_coins, read_manifest
 from flashbulb.audit.canaries.plan import Canary, are_in
 from flashbulb.audit.canaries.tries import UNTRIED, Planted, Tried, try_canaries
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.targets import target_of
-from flashbulb.audit.stages.kept.identity import attempt_fingerprints
+from flashbulb.audit.recover.tasks import Performer
 from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, RecordedRun
-from flashbulb.audit.stages.session import Session
 from flashbulb.audit.statistics.apart import PromptsApart, ScoredApart, score_apart
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.membership import guess_coins
 from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record
-from flashbulb.reports.tables.files import CANARIES_FOLDER, GUESSES_FILE, RECOVERY_DIRECTORY, write_json
+from flashbulb.reports.tables.files import GUESSES_FILE, write_json
 from flashbulb.reports.tables.schema import CANARIES_SCHEMA
 from flashbulb.reports.tables.stores import as_uri
 
@@ -82,38 +80,39 @@ def set_canaries_apart(manifest: Path, candidates: PromptSet) -> _Apart:
 
 
 def audit_canaries(
-    session: Session, recorded: RecordedRun, detection: DetectedRun, recovery: Recovery, climbed: GroupScores | None
+    recorded: RecordedRun,
+    detection: DetectedRun,
+    recovery: Recovery,
+    performer: Performer,
+    run: Path,
+    climbed: GroupScores | None,
 ) -> AuditedCanaries:
     """Score the canaries, guess their coins, then read the coins and recover what came back.
 
     Args:
-        recovery: that of the prompts; canaries share all but the folder and the training images.
+        recovery: that of canaries, in a folder of their own.
+        run: the run directory.
         climbed: neurons to climb in ascents.
 
     Raises:
         CanaryError: the manifest or an image has changed since the recording.
     """
-    inputs, denoiser = recorded.inputs, session.denoiser
+    inputs, denoiser = recorded.inputs, recovery.denoiser
     manifest, path = _recorded_manifest(recorded)
-    before = denoiser.evaluations
     planted = Planted(manifest, open_training_images(manifest.folder, *denoiser.image_size))
     scored = _score(recorded, detection)
     flagged = scored.p_value <= inputs.settings.fpr
-    memberships = membership_scores(
-        denoiser,
-        np.stack([planted.image(canary) for canary in manifest.canaries]),
-        [canary.caption for canary in manifest.canaries],
-        run_seed=inputs.settings.seed,
-        batch_size=inputs.settings.latents_per_call,
-    )
+    images = np.stack([planted.image(canary) for canary in manifest.canaries])
+    captions = [canary.caption for canary in manifest.canaries]
+    memberships = membership_scores(recovery, performer, images, captions)
     guesses = _guess(manifest.canaries, memberships)
-    write_json(recovery.run / GUESSES_FILE, {"manifest_sha256": manifest.sha256, "guesses": guesses})
+    write_json(run / GUESSES_FILE, {"manifest_sha256": manifest.sha256, "guesses": guesses})
     inside = are_in(manifest.canaries, read_coins(path))  # the guesses are written
-    tried = [UNTRIED] * len(inside)
+    tried, evaluations = [UNTRIED] * len(inside), len(captions) * EVALUATIONS_PER_PAIR
     if inputs.settings.max_sampled:
-        apart = _recovery_apart(recovery, planted, recorded, detection)
         targets = _targets(recorded, detection, climbed, flagged)
-        tried = try_canaries(apart, planted, manifest.prompts().prompts, targets, inside)
+        tries = try_canaries(recovery, performer, planted, manifest.prompts().prompts, targets, inside)
+        tried, evaluations = tries.tried, evaluations + tries.evaluations
     table = pa.table(
         {
             **{name: [getattr(canary, name) for canary in manifest.canaries] for name in _PLANTED_COLUMNS},
@@ -129,7 +128,7 @@ def audit_canaries(
         schema=CANARIES_SCHEMA,
     )
     stated = PlantedCanaries(as_uri(path), manifest.sha256, manifest.data.captions, manifest.delta, manifest.confidence)
-    return AuditedCanaries(table, canary_record(table, stated), denoiser.evaluations - before)
+    return AuditedCanaries(table, canary_record(table, stated), evaluations)
 
 
 class _ReadManifest(NamedTuple):
@@ -174,20 +173,6 @@ def _guess(canaries: Sequence[Canary], memberships: Sequence[float]) -> dict[str
         flipped = [(name, score) for name, score in of_tier if name.startswith("canary")]
         guesses |= dict(zip([n for n, _ in flipped], guess_coins([score for _, score in flipped]), strict=True))
     return guesses
-
-
-def _recovery_apart(recovery: Recovery, planted: Planted, recorded: RecordedRun, detection: DetectedRun) -> Recovery:
-    """Return the recovery of canaries: in a folder of their own, with their own images as training images."""
-    settings, folder = recorded.inputs.settings, recovery.run / CANARIES_FOLDER
-    fingerprints = attempt_fingerprints(recorded.inputs, detection.detected.pooled)
-    return replace(
-        recovery,
-        run=folder,
-        store=AttemptStore(folder / RECOVERY_DIRECTORY, fingerprints, keep_images=settings.images),
-        detectors=(),
-        seed_budget=0,
-        training=None if settings.train_images is None else planted.images,
-    )
 
 
 def _targets(

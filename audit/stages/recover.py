@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.ascent.neurons import NeuronScores
+from flashbulb.audit.canaries.manifest import IMAGES_FOLDER
 from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
 from flashbulb.audit.execute.workers import open_workers
 from flashbulb.audit.model.denoiser import Denoiser
@@ -32,6 +35,8 @@ from flashbulb.audit.stages.results.propensity import measure_propensity
 from flashbulb.audit.stages.results.state import AuditedModel, DetectedRun, RecordedRun, Results
 from flashbulb.audit.stages.session import Session, training_source
 from flashbulb.audit.statistics.scores import GroupScores
+from flashbulb.audit.training_images.storage import TrainingSource
+from flashbulb.reports.tables.files import CANARIES_FOLDER
 from flashbulb.reports.tables.verdict import Verdict
 
 
@@ -42,24 +47,23 @@ def recover_images(
     settings, scored = recorded.inputs.settings, detection.detected.scored
     prompts = recorded.inputs.candidates.prompts
     undo_cut_off(run.path)
-    with watch.stage("recover"):
-        climbed = [group for group in scored.groups if group.kind == settings.ascend_kind]
-        climbs = any(strategy.needs_neurons for strategy in chosen_strategies(settings))
-        group = climbed[0] if climbed and climbs else None
-        targets = collect_targets(group, prompts, detection)
-        samples = bool(detection.chosen.flagged or settings.n_ordinary)
-        here = prepare_recovery(session, recorded, detection, run, group, samples=samples)
-        with open_performer(settings, here) as performer:
+    canaries, ordinary = None, None
+    with ExitStack() as workers:
+        with watch.stage("recover"):
+            climbed = [group for group in scored.groups if group.kind == settings.ascend_kind]
+            climbs = any(strategy.needs_neurons for strategy in chosen_strategies(settings))
+            group = climbed[0] if climbed and climbs else None
+            targets = collect_targets(group, prompts, detection)
+            samples = bool(detection.chosen.flagged or settings.n_ordinary)
+            here = prepare_recovery(session, recorded, detection, run, group, samples=samples)
+            performer = workers.enter_context(open_performer(settings, here))
             recovered = recover_all(here.recovery, prompts, detection.chosen, targets, performer)
-        recovery = here.recovery  # in smaller batches, if memory ran out
-    canaries = None
-    if recorded.inputs.canaries is not None:
-        with watch.stage("canaries"):
-            canaries = audit_canaries(session, recorded, detection, recovery, group)
-    ordinary = None
-    if settings.n_ordinary:
-        with watch.stage("propensity"):
-            ordinary = measure_propensity(recovery, recorded.inputs, scored, recovered)
+        if recorded.inputs.canaries is not None:
+            with watch.stage("canaries"):
+                canaries = audit_canaries(recorded, detection, here.apart, performer, run.path, group)
+        if settings.n_ordinary:
+            with watch.stage("propensity"):
+                ordinary = measure_propensity(here.recovery, performer, recorded.inputs, scored, recovered)
     outcomes = {prompt.position: prompt.best.outcome for prompt in recovered}
     severity = severities(scored.flagged.tolist(), scored.q_value.tolist(), outcomes)
     detectors = session.image_detectors
@@ -67,7 +71,7 @@ def recover_images(
     names = tuple(detector.name for detector in detectors)
     measured = measuring * len(recovered)
     results = Results(
-        recorded, detection, tuple(recovered), measured, names, severity, recovery.training, ordinary, canaries
+        recorded, detection, tuple(recovered), measured, names, severity, here.recovery.training, ordinary, canaries
     )
     return write_results(results, run, {**recorded.timings, **watch.seconds})
 
@@ -122,7 +126,19 @@ def prepare_recovery(
         batch_size=settings.latents_per_call,
         seed_budget=settings.seed_budget,
     )
+    if settings.canaries is not None:
+        spec = replace(spec, apart=_of_canaries(spec, settings.canaries, compares=settings.train_images is not None))
     return Recoverer(spec, session.denoiser, session.loras or MergedLoras())
+
+
+def _of_canaries(spec: RecoverySpec, manifest: Path, *, compares: bool) -> RecoverySpec:
+    """Return the recovery of canaries: in a folder of their own, with their own images as training images.
+
+    Args:
+        compares: the audit compares with training images.
+    """
+    training = TrainingSource(manifest.parent / IMAGES_FOLDER) if compares else None
+    return replace(spec, run=spec.run / CANARIES_FOLDER, detectors=(), training=training, seed_budget=0)
 
 
 def unchanged_model(model: AuditedModel, chosen: ChosenModel, clip_skip: int | None) -> UnchangedModel:

@@ -18,20 +18,18 @@ from flashbulb.audit.recover.strategies.sample import Sample
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 
 
-def recover_by_samples(
+def sampling_recovery(
     denoiser: Denoiser,
     run: Path,
     plan: SamplePlan,
-    prompts: Sequence[Prompt],
-    positions: tuple[Sequence[int], Sequence[int]],
     *,
     keep_images: bool = True,
     batch_size: int = 4,
     seed_budget: int = 0,
     training: Any = None,
-) -> list[Recovered]:
-    """Sample the flagged prompts and the controls, and judge them."""
-    recovery = Recovery(
+) -> Recovery:
+    """Build the recovery."""
+    return Recovery(
         denoiser=denoiser,
         strategies=[Sample(denoiser, Verifier(denoiser, VerifyPlan(3, 2, 2, 4)), plan)],
         store=AttemptStore(run / "recovery", {"sample": "x"}, keep_images=keep_images),
@@ -44,5 +42,20 @@ def recover_by_samples(
         batch_size=batch_size,
         seed_budget=seed_budget,
     )
+
+
+def recover_by_samples(
+    denoiser: Denoiser,
+    run: Path,
+    plan: SamplePlan,
+    prompts: Sequence[Prompt],
+    positions: tuple[Sequence[int], Sequence[int]],
+    **how: Any,
+) -> list[Recovered]:
+    """Sample the flagged prompts and the controls, and judge them.
+
+    Args:
+        how: of `sampling_recovery`.
+    """
     targets = {i: Target(prompt.text, (), ()) for i, prompt in enumerate(prompts)}
-    return recover_all(recovery, prompts, positions, targets)
+    return recover_all(sampling_recovery(denoiser, run, plan, **how), prompts, positions, targets)

@@ -10,10 +10,11 @@ import pyarrow as pa
 
 from flashbulb.audit.prompts.drawing import draw
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.propensity.ordinary import OrdinaryPlan, OrdinarySample, sample_ordinary
+from flashbulb.audit.propensity.ordinary import OrdinarySample, sample_ordinary
 from flashbulb.audit.recover.climbing import Recovery, training_image_file
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.samples import image_name
+from flashbulb.audit.recover.tasks import Performer
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.stages.results.state import Inputs, OrdinaryPrompts
@@ -46,7 +47,7 @@ def check_pool(inputs: Inputs) -> None:
 
 
 def measure_propensity(
-    recovery: Recovery, inputs: Inputs, scored: Scored, recovered: Sequence[Recovered]
+    recovery: Recovery, performer: Performer, inputs: Inputs, scored: Scored, recovered: Sequence[Recovered]
 ) -> OrdinaryPrompts:
     """Sample as many ordinary prompts as the settings ask for, and write propensity.parquet.
 
@@ -56,11 +57,9 @@ def measure_propensity(
     settings = inputs.settings
     pool = _pool(inputs, scored)
     prompts = draw(pool.prompts, settings.n_ordinary, settings.seed, "propensity")
-    plan = replace(recovery.plan, n_samples=1)
-    how = OrdinaryPlan(plan, recovery.run, recovery.fingerprint, recovery.keep_images, recovery.batch_size)
     memories = (memory for tried in recovered for memory in tried.memories)
     findings = {finding_id(memory.finding): memory.image for memory in memories if memory.finding is not None}
-    samples = sample_ordinary(recovery.denoiser, prompts, how, recovery.training, findings)
+    samples = sample_ordinary(recovery, performer, prompts, findings)
     for sample in samples if recovery.keep_images else ():
         if sample.nearest is not None and sample.nearest.kind is not None:  # a copy that the page can show
             training_image_file(
@@ -74,7 +73,7 @@ def measure_propensity(
     n_sampled = sum(prompt.prompt_id not in kept for prompt in prompts)
     return OrdinaryPrompts(
         propensity_of(table, pool.source, len(pool.prompts), compared_with),
-        n_sampled * plan.evaluations(recovery.denoiser),
+        n_sampled * replace(recovery.plan, n_samples=1).evaluations(recovery.denoiser),
     )
 
 

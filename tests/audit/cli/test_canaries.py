@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flashbulb.audit.canaries.losses import membership_scores
+from flashbulb.audit.canaries.losses import score_pairs
 from flashbulb.audit.canaries.manifest import data_set_of, write_manifest
 from flashbulb.audit.canaries.plan import Canary, image_name
 from flashbulb.audit.model.families import open_denoiser
@@ -56,7 +56,7 @@ def plant_known(folder: Path, inputs: Inputs, *, remembered: bool) -> Path:
     loaded = load_model(str(inputs.model), device="cpu", dtype=torch.float32, allow_pickle=False)
     denoiser = open_denoiser(loaded.pipe)
     images = [samples[1] for samples in sample_prompts(denoiser, captions, SamplePlan(0, 2, 2, 3.0))]
-    scores = membership_scores(denoiser, np.stack(images), captions, run_seed=0, batch_size=32)[:N]
+    scores = score_pairs(denoiser, np.stack(images), captions, run_seed=0)[:N]
     coins = {f"canary-{i:03d}": bool((scores[i] >= np.median(scores)) == remembered) for i in range(N)}
     (folder / "canaries").mkdir(parents=True)
     canaries = []

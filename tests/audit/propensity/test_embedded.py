@@ -11,9 +11,11 @@ from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.planted.paths import FOLDER, IMAGES, MODEL, REFERENCE
 from flashbulb.audit.prompts.drawing import draw
 from flashbulb.audit.prompts.prompt_set import Prompt, read_prompts
-from flashbulb.audit.propensity.ordinary import OrdinaryPlan, sample_ordinary
+from flashbulb.audit.propensity.ordinary import sample_ordinary
 from flashbulb.audit.recover.samples import SamplePlan
+from flashbulb.audit.recover.tasks import Here
 from flashbulb.audit.training_images.storage import open_training_images
+from tests.audit.samplings import sampling_recovery
 
 N = 40
 pytestmark = pytest.mark.slow
@@ -27,10 +29,11 @@ def test_memorized_captions_copy_at_one_sample_and_reference_captions_do_not(tmp
     ]
     clean = read_prompts(str(REFERENCE)).prompts
     training = open_training_images(IMAGES, *denoiser.image_size, None)
-    how = OrdinaryPlan(SamplePlan(0, 1, 25, 3.0), tmp_path, "", keep_images=False, batch_size=32)
+    plan, how = SamplePlan(0, 1, 25, 3.0), {"keep_images": False, "batch_size": 32, "training": training}
+    recovery = sampling_recovery(denoiser, tmp_path, plan, **how)
     with flushed_denormals():
         copies = [
-            sum(s.nearest.kind == "verbatim" for s in sample_ordinary(denoiser, prompts, how, training, {}))
+            sum(s.nearest.kind == "verbatim" for s in sample_ordinary(recovery, Here(recovery), prompts, {}))
             for prompts in (draw(memorized, N, 0, "propensity"), draw(clean, N, 0, "propensity"))
         ]
     assert copies[0] >= 0.95 * N

@@ -9,10 +9,12 @@ from PIL import Image
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, tile_distances
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.propensity.ordinary import OrdinaryPlan, count_recurring, sample_ordinary
+from flashbulb.audit.propensity.ordinary import OrdinarySample, count_recurring, sample_ordinary
 from flashbulb.audit.recover.samples import SamplePlan, sample_prompts
+from flashbulb.audit.recover.tasks import Here
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import open_training_images
+from tests.audit.samplings import sampling_recovery
 
 PLAN = SamplePlan(run_seed=3, n_samples=1, num_inference_steps=2, guidance_scale=3.0)
 TEXTS = ["a red star", "the bakery of Ada Vasari", "a small blue circle", "zzqx", "a hill"]
@@ -24,8 +26,9 @@ def denoiser(toy_pipe):
     return open_denoiser(toy_pipe)
 
 
-def plan_in(run: Path, *, keep_images: bool = True) -> OrdinaryPlan:
-    return OrdinaryPlan(PLAN, run, "fingerprint", keep_images, batch_size=2)
+def sample(denoiser, run: Path, training=None, findings=None, prompts=PROMPTS, **how) -> list[OrdinarySample]:
+    recovery = sampling_recovery(denoiser, run, PLAN, batch_size=2, training=training, **how)
+    return sample_ordinary(recovery, Here(recovery), prompts, findings or {})
 
 
 def training_images(folder: Path, *images: np.ndarray) -> TrainingImages:
@@ -40,36 +43,36 @@ def test_a_sample_that_is_a_training_image_counts_and_others_do_not(denoiser, tm
     (copied,) = sample_prompts(denoiser, [TEXTS[1]], PLAN)[0]
     noise = np.random.default_rng(0).integers(0, 256, copied.shape, dtype=np.uint8)
     training = training_images(tmp_path / "training", copied, noise)
-    samples = sample_ordinary(denoiser, PROMPTS, plan_in(tmp_path), training, {})
+    samples = sample(denoiser, tmp_path, training)
     assert [sample.nearest.kind for sample in samples] == [None, "verbatim", None, None, None]
     assert samples[1].nearest.path.name == "0.png"
     without = training_images(tmp_path / "others", noise)
-    assert all(s.nearest.kind is None for s in sample_ordinary(denoiser, PROMPTS, plan_in(tmp_path), without, {}))
+    assert all(s.nearest.kind is None for s in sample(denoiser, tmp_path, without))
 
 
 def test_without_training_images_a_sample_that_shows_a_finding_is_named_after_it(denoiser, tmp_path) -> None:
     shown = sample_prompts(denoiser, TEXTS[2:3], PLAN)[0][0]
     findings = {"finding-001": 255 - shown, "finding-002": shown}
-    samples = sample_ordinary(denoiser, PROMPTS, plan_in(tmp_path), None, findings)
+    samples = sample(denoiser, tmp_path, findings=findings)
     assert [sample.finding_id for sample in samples] == [None, None, "finding-002", None, None]
 
 
 def test_what_an_interrupted_run_sampled_is_not_sampled_again(denoiser, tmp_path) -> None:
-    before = sample_ordinary(denoiser, PROMPTS, plan_in(tmp_path), None, {})
+    before = sample(denoiser, tmp_path)
     (tmp_path / "images" / "p3" / "seed-0.png").unlink()
     spent = denoiser.evaluations
-    assert sample_ordinary(denoiser, PROMPTS, plan_in(tmp_path), None, {}) == before
+    assert sample(denoiser, tmp_path) == before
     assert denoiser.evaluations - spent == PLAN.evaluations(denoiser)
     assert (tmp_path / "images" / "p3" / "seed-0.png").is_file()
 
 
 def test_no_image_is_kept_if_none_may_be(denoiser, tmp_path) -> None:
-    sample_ordinary(denoiser, PROMPTS, plan_in(tmp_path, keep_images=False), None, {})
+    sample(denoiser, tmp_path, keep_images=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_no_ordinary_prompt_gives_no_sample(denoiser, tmp_path) -> None:
-    assert sample_ordinary(denoiser, [], plan_in(tmp_path), None, {}) == []
+    assert sample(denoiser, tmp_path, prompts=()) == []
 
 
 @pytest.mark.parametrize("side", [32, 40, 128])
