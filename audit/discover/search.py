@@ -8,7 +8,7 @@ that rounds diverge. Images that most seeds give without guidance are verified, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from flashbulb.audit.ascent.climb import Climbed, ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import draw_starts, random_prompts
+from flashbulb.audit.detectors import Matrix
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
@@ -25,6 +26,7 @@ from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.audit.recover.verify import Looked, Verifier, are_worth_a_look
+from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.hooks import NonFiniteActivation
@@ -136,11 +138,15 @@ class Search:
         plan: SearchPlan,
     ) -> None:
         self._denoiser, self._verifier, self._training = denoiser, verifier, training
-        self._texts, self._plan = texts, plan
+        self._texts, self._plan, self._batches = texts, plan, ShrinkingBatches(plan.climb.batch_size, "the search")
         timestep = denoiser.first_timestep(plan.num_inference_steps)
-        generator = self._generator("reference", 0)
-        prompts = random_prompts(denoiser, plan.n_reference, generator)
-        reference = activations_of(denoiser, columns, timestep, prompts, generator, plan.climb.batch_size)
+
+        def record_reference(batch_size: int) -> Matrix:
+            generator = self._generator("reference", 0)
+            prompts = random_prompts(denoiser, plan.n_reference, generator)
+            return activations_of(denoiser, columns, timestep, prompts, generator, batch_size)
+
+        reference = self._batches.call(record_reference)
         if not np.isfinite(reference).all():
             raise NonFiniteActivation("activations of neutral prompts are not finite; try float32 or bfloat16 weights")
         self._scores = NeuronScores(denoiser, columns, timestep, fit_baseline(reference, plan.n_components))
@@ -168,22 +174,28 @@ class Search:
         return unseen is not None and stop_at is not None and unseen.high <= stop_at
 
     def _round(self, state: SearchState, n: int) -> list[Discovery]:
-        plan, number = self._plan, state.n_rounds
-        generator = self._generator("round", number)
-        prompts = self._denoiser.encode(draw_starts(self._denoiser, self._texts, n, number, generator))
-        seen = (torch.rand(n, self._scores.n_neurons, generator=generator) < plan.seen_share).float()
-        objective = HighestNeurons(self._scores, plan.n_highest, seen.to(self._denoiser.device), state.found)
-        noise = [self._generator(f"noise {i}", number) for i in range(n)]
-        climbed = climb(self._denoiser, prompts, objective, plan.climb, noise)
-        known = [discovery.image for discovery in state.discoveries]
-        keys = [f"round {number} start {i}" for i in range(n)]
-        looked = self._verifier.look(climbed.conditioning, keys, lambda images: _index_among(images, known) is not None)
+        climbed, looked = self._batches.call(lambda batch_size: self._climb(state, n, batch_size))
         state.spent["climb"] += n * climbed.evaluations
         new = self._collect(state, climbed, looked)
         state.n_rounds += 1
         state.n_starts += n
         state.barren = 0 if new else state.barren + 1
         return new
+
+    def _climb(self, state: SearchState, n: int, batch_size: int) -> tuple[Climbed, Sequence[Looked]]:
+        """Climb from the starts of the next round, and look at where they end."""
+        plan, number = self._plan, state.n_rounds
+        generator = self._generator("round", number)
+        prompts = self._denoiser.encode(draw_starts(self._denoiser, self._texts, n, number, generator))
+        seen = (torch.rand(n, self._scores.n_neurons, generator=generator) < plan.seen_share).float()
+        objective = HighestNeurons(self._scores, plan.n_highest, seen.to(self._denoiser.device), state.found)
+        noise = [self._generator(f"noise {i}", number) for i in range(n)]
+        climbed = climb(self._denoiser, prompts, objective, replace(plan.climb, batch_size=batch_size), noise)
+        known = [discovery.image for discovery in state.discoveries]
+        keys = [f"round {number} start {i}" for i in range(n)]
+        verifier = Verifier(self._denoiser, replace(self._verifier.plan, batch_size=batch_size))
+        looked = verifier.look(climbed.conditioning, keys, lambda images: _index_among(images, known) is not None)
+        return climbed, looked
 
     def _collect(self, state: SearchState, climbed: Climbed, looked: Sequence[Looked]) -> list[Discovery]:
         """Add what the starts of a round show to `state`, and return what is new."""

@@ -21,6 +21,7 @@ from torch import Tensor
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.network import BACKWARD_COST
+from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.hooks import NonFiniteActivation, Site, observe
 
 
@@ -76,6 +77,7 @@ class Attributor:
 
     def __init__(self, denoiser: Denoiser, sites: Sequence[Site], plan: AttributionPlan) -> None:
         self._denoiser, self._sites, self._plan = denoiser, tuple(sites), plan
+        self._batches = ShrinkingBatches(plan.batch_size, "attribution")
         self._modules = denoiser.modules(sites)
         self._latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self._empty_activations: dict[str, Tensor] = {}  # [seed or 1, position, neuron] by site.name
@@ -96,12 +98,15 @@ class Attributor:
         Raises:
             NonFiniteActivation: a gradient is not finite.
         """
-        plan = self._plan
-        per_call = max(1, plan.batch_size // (plan.n_seeds * plan.n_points))
         attributions: list[Attribution] = []
+
+        def attribute_next(batch_size: int) -> list[Attribution]:
+            first, per_call = len(attributions), max(1, batch_size // (self._plan.n_seeds * self._plan.n_points))
+            return self._attribute_batch(prompts[first : first + per_call])
+
         with self._denoiser.frozen():
-            for first in range(0, len(prompts), per_call):
-                attributions += self._attribute_batch(prompts[first : first + per_call])
+            while len(attributions) < len(prompts):
+                attributions += self._batches.call(attribute_next)
         return attributions
 
     def _attribute_batch(self, prompts: Sequence[str]) -> list[Attribution]:

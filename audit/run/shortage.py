@@ -68,3 +68,21 @@ def with_smaller_batches(call: Callable[[], Result], batch_size: int, use: Calla
             what,
             batch_size,
         )
+
+
+class ShrinkingBatches:
+    """Calls in batches of one size, which is halved whenever memory runs out.
+
+    Args:
+        what: is made in batches, for the log.
+    """
+
+    def __init__(self, batch_size: int, what: str) -> None:
+        self.size, self._what = batch_size, what
+
+    def call(self, function: Callable[[int], Result]) -> Result:
+        """Call a function with the size, again with a smaller one if memory runs out."""
+        return with_smaller_batches(lambda: function(self.size), self.size, self._use, self._what)
+
+    def _use(self, batch_size: int) -> None:
+        self.size = batch_size

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from flashbulb.audit.settings.option import Option
 from flashbulb.audit.settings.shared import (
+    AUTO_BATCH_SIZE,
     AllowPickle,
     AscentSiteKind,
     Autoencoder,
+    BatchSize,
     Checkpointing,
     ClipSkip,
     Configs,
@@ -110,7 +112,9 @@ class DiscoverSettings(TrainingImageSettings):
     ] = 0
     seed: Seed = 0
     batch_size: Annotated[
-        int, Field(ge=1, description="Ascents per call of the denoiser."), Option("Machine", changes_result=False)
+        BatchSize,
+        Field(description=f"Ascents per call of the denoiser; {AUTO_BATCH_SIZE}"),
+        Option("Machine", changes_result=False),
     ] = 48
     checkpointing: Checkpointing = False
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
@@ -131,3 +135,8 @@ class DiscoverSettings(TrainingImageSettings):
     n_samples: Annotated[int, Field(ge=2, le=64)] = 3
     sample_steps: Annotated[int, Field(ge=2)] = 15
     kind: AscentSiteKind = "feed_forward"
+
+    @property
+    def per_call(self) -> int:
+        """The batch size that is tried first."""
+        return self.tried_first(self.batch_size)

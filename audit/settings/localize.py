@@ -9,7 +9,9 @@ from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
+    AUTO_BATCH_SIZE,
     AllowPickle,
+    BatchSize,
     Device,
     OffloadName,
     Replacement,
@@ -87,10 +89,15 @@ class LocalizeSettings(Settings):
     ] = False
     seed: Seed = 0
     batch_size: Annotated[
-        int,
-        Field(ge=1, description="Latents per call of the denoiser, in the attribution."),
+        BatchSize,
+        Field(description=f"Latents per call of the denoiser, in the attribution; {AUTO_BATCH_SIZE}"),
         Option("Machine", changes_result=False),
     ] = 32
     allow_pickle: AllowPickle = False
     device: Device = "auto"
     offload: OffloadName = None
+
+    @property
+    def per_call(self) -> int:
+        """The batch size that is tried first."""
+        return self.tried_first(self.batch_size)

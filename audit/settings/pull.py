@@ -9,8 +9,10 @@ from pydantic import Field
 
 from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
+    AUTO_BATCH_SIZE,
     AllowPickle,
     Autoencoder,
+    BatchSize,
     Checkpointing,
     ClipSkip,
     Configs,
@@ -72,7 +74,9 @@ class PullSettings(Settings):
     ] = 0.02
     seed: Seed = 0
     batch_size: Annotated[
-        int, Field(ge=1, description="Images per call of the denoiser."), Option("Machine", changes_result=False)
+        BatchSize,
+        Field(description=f"Images per call of the denoiser; {AUTO_BATCH_SIZE}"),
+        Option("Machine", changes_result=False),
     ] = 32
     checkpointing: Checkpointing = False
     dtype: Annotated[DtypeName, Option("Machine")] = "auto"
@@ -97,3 +101,8 @@ class PullSettings(Settings):
     def train_images(self) -> Path:
         """The images to pull at, which an examination of the model reads as well."""
         return self.source
+
+    @property
+    def per_call(self) -> int:
+        """The batch size that is tried first."""
+        return self.tried_first(self.batch_size)

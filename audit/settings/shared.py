@@ -56,8 +56,12 @@ SampleSteps = Annotated[int, Field(ge=1, description="Denoising steps per image.
 GuidanceScale = Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")]
 BatchSize = TypeAliasType("BatchSize", Annotated[int, Field(ge=1)] | Literal["auto"])
 """A name of its own, because typer takes no union of types."""
+AUTO_BATCH_SIZE = "auto is the default, and less where memory runs out."
+"""What auto is in commands that do not measure speed."""
 ImagesPerCall = Annotated[
-    int, Field(ge=1, description="Images per call of the pipeline."), Option("Machine", changes_result=False)
+    BatchSize,
+    Field(description=f"Images per call of the pipeline; {AUTO_BATCH_SIZE}"),
+    Option("Machine", changes_result=False),
 ]
 DtypeName = Annotated[
     Literal["auto", "float32", "float16", "bfloat16"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_name
@@ -17,6 +18,7 @@ from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolv
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
+from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import AblateSettings, SettingsError
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
@@ -150,19 +152,25 @@ def _ablate_prompts(ablation: _Ablation) -> list[dict[str, Any]]:
     rows_by_id = finished_rows(path, footer)
     ids = {prompt: hashlib.sha256(prompt.encode()).hexdigest()[:16] for prompt in settings.prompt}
     unfinished = [prompt for prompt in settings.prompt if ids[prompt] not in rows_by_id]
-    per_call = max(1, settings.batch_size // settings.n_samples)
     skipped = {} if settings.clip_skip is None else {"clip_skip": settings.clip_skip}
+    batches = ShrinkingBatches(settings.per_call, "sampling")
+
+    def sample(batch_size: int) -> list[tuple[PromptSamples, PromptSamples]]:
+        batch = unfinished[: max(1, batch_size // settings.n_samples)]
+        call = partial(sample_and_measure, pipe, batch, ablation.plan, batch_size, **skipped)
+        before = call()
+        with ablate(pipe, ablation.neurons, settings.by):
+            return list(zip(before, call(), strict=True))
+
     with track("ablating", len(ids), "prompts", done=len(ids) - len(unfinished)) as advance:
-        for first in range(0, len(unfinished), per_call):
-            batch = unfinished[first : first + per_call]
-            before = sample_and_measure(pipe, batch, ablation.plan, settings.batch_size, **skipped)
-            with ablate(pipe, ablation.neurons, settings.by):
-                after = sample_and_measure(pipe, batch, ablation.plan, settings.batch_size, **skipped)
-            for prompt, sampled_before, sampled_after in zip(batch, before, after, strict=True):
+        while unfinished:
+            sampled = batches.call(sample)
+            for prompt, (sampled_before, sampled_after) in zip(unfinished, sampled, strict=False):
                 rows_by_id[ids[prompt]] = _save_prompt(ablation, ids[prompt], prompt, sampled_before, sampled_after)
             rows = [row for prompt_id in ids.values() for row in rows_by_id.get(prompt_id, [])]
             write_effects(path, rows, footer)
-            advance(len(batch))
+            unfinished = unfinished[len(sampled) :]
+            advance(len(sampled))
     return [row for prompt_id in ids.values() for row in rows_by_id[prompt_id]]
 
 

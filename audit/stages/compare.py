@@ -16,6 +16,7 @@ from flashbulb.audit.additions.chosen import (
     model_name,
     only_adds_loras,
 )
+from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
@@ -23,6 +24,7 @@ from flashbulb.audit.recover.samples import sample_prompts, save_images
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import track
+from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.examine import examine_model
@@ -160,14 +162,19 @@ def _sample(sampling: Sampling, denoiser: Denoiser, side: str) -> int:
     """Sample the prompts whose images are not on disk, and return what sampling all of them costs, in UE."""
     prompts, plan, settings = sampling.prompts.prompts, sampling.plan, sampling.settings
     missing = [prompt for prompt in prompts if sampling.kept(prompt, side) is None]
-    per_call = max(1, settings.batch_size // plan.n_samples)
     title = "sampling the base" if side == BASE else "sampling the fine-tune"
+    batches = ShrinkingBatches(settings.per_call, title)
+
+    def sample(batch_size: int) -> list[RgbImages]:
+        batch = missing[: max(1, batch_size // plan.n_samples)]
+        return sample_prompts(denoiser, [prompt.text for prompt in batch], plan)
+
     with track(title, len(prompts), "prompts", done=len(prompts) - len(missing)) as advance:
-        for start in range(0, len(missing), per_call):
-            batch = missing[start : start + per_call]
-            sampled = sample_prompts(denoiser, [prompt.text for prompt in batch], plan)
-            for prompt, images in zip(batch, sampled, strict=True):
+        while missing:
+            sampled = batches.call(sample)
+            for prompt, images in zip(missing, sampled, strict=False):
                 folder = sampling.run.path / sampling.folder(prompt, side)
                 save_images(folder, images, prompt.text, plan, sampling.fingerprints[side])
-            advance(len(batch))
+            missing = missing[len(sampled) :]
+            advance(len(sampled))
     return len(prompts) * plan.evaluations(denoiser)

@@ -160,7 +160,7 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
         learning_rate=settings.learning_rate,
         radius=settings.radius,
         variable="token_embeddings",
-        batch_size=settings.batch_size,
+        batch_size=settings.per_call,
         checkpointing=settings.checkpointing,
     )
     return SearchPlan(
@@ -179,4 +179,4 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
 
 def search_verify_plan(settings: DiscoverSettings) -> VerifyPlan:
     """Return how what the search reaches is verified."""
-    return VerifyPlan(settings.seed, settings.n_samples, settings.sample_steps, settings.batch_size)
+    return VerifyPlan(settings.seed, settings.n_samples, settings.sample_steps, settings.per_call)

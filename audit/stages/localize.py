@@ -156,7 +156,7 @@ def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord
         )
     means = None
     if settings.by == "mean":
-        means = measure_reference_means(denoiser, sites, clean, timestep, settings.seed, settings.batch_size)
+        means = measure_reference_means(denoiser, sites, clean, timestep, settings.seed, settings.per_call)
     n = settings.n_samples
     sampling = EffectPlan(settings.seed, n, settings.sample_steps, settings.guidance_scale, first_index=n)
     plan = LocalizationPlan(
@@ -167,7 +167,7 @@ def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord
         n_controls=settings.n_controls,
         recovery=KnownImagePlan(settings.seed, MAX_STEPS, RECOVERY_RATE, RECOVERY_BATCH) if settings.again else None,
     )
-    attribution = AttributionPlan(settings.seed, timestep, settings.n_seeds, settings.n_points, settings.batch_size)
+    attribution = AttributionPlan(settings.seed, timestep, settings.n_seeds, settings.n_points, settings.per_call)
     attributor = Attributor(denoiser, denoiser.sites(denoiser.site_kinds()), attribution)
     clean_attribution = average_neurons(attributor.attribute(clean[-N_FOR_ATTRIBUTION:]))
     controls = clean[: N_CONTROL_PROMPTS if settings.n_controls else 0]

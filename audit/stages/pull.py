@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from flashbulb.audit.pull.pulling import PullPlan, pull
 from flashbulb.audit.pull.store import Pulled, PullStore, key_of
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch, track
+from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import PullSettings, SettingsError
 from flashbulb.audit.stages.claim import status_on_failure
 from flashbulb.audit.stages.examine import examine_model
@@ -103,17 +105,27 @@ def _rank(settings: PullSettings, denoiser: Denoiser, store: PullStore, training
     keys: list[str] = []
     ranks: list[npt.NDArray[np.float64]] = []
     with track("ranking", len(training), "images") as advance:
-        for first in range(0, len(training), settings.batch_size):
-            images = _read(training, range(first, min(first + settings.batch_size, len(training))))
+        for first in range(0, len(training), settings.per_call):
+            images = _read(training, range(first, min(first + settings.per_call, len(training))))
             block = [key_of(image) for image in images]
             known = store.ranks(block)
             if known is None:
-                known = familiarity(denoiser, images, rank_plan(settings))
+                known = _familiarity(denoiser, images, rank_plan(settings))
                 store.save_ranks(block, known)
             keys += block
             ranks.append(known)
             advance(len(block))
     return GivenImages(training, keys, np.concatenate(ranks))
+
+
+def _familiarity(denoiser: Denoiser, images: RgbImages, plan: RankPlan) -> npt.NDArray[np.float64]:
+    """Return the rank of each image of a block, in calls of the denoiser that fit into memory."""
+
+    def rank(size: int) -> npt.NDArray[np.float64]:
+        parts = [images[first : first + size] for first in range(0, len(images), size)]
+        return np.concatenate([familiarity(denoiser, part, plan) for part in parts])
+
+    return ShrinkingBatches(len(images), "ranking").call(rank)
 
 
 def _read(training: TrainingImages, indices: Sequence[int]) -> RgbImages:
@@ -141,16 +153,23 @@ def _pull_at(given: GivenImages, chosen: Sequence[int], denoiser: Denoiser, stor
     cost = plan.evaluations(denoiser)
     given.pulled |= {i: kept for i in chosen if (kept := store.pulled(given.keys[i])) is not None}
     open_ones = [i for i in chosen if i not in given.pulled]
+
+    batches = ShrinkingBatches(plan.batch_size, "pulling")
+
+    def pull_next(size: int) -> tuple[RgbImages, RgbImages]:
+        batch = open_ones[:size]
+        images = _read(given.training, batch)
+        return images, pull(denoiser, images, [given.keys[i] for i in batch], replace(plan, batch_size=size))
+
     with track("pulling", len(chosen), "images", done=len(given.pulled)) as advance:
-        for first in range(0, len(open_ones), plan.batch_size):
-            batch = open_ones[first : first + plan.batch_size]
-            images = _read(given.training, batch)
-            samples = pull(denoiser, images, [given.keys[i] for i in batch], plan)
-            for i, image, shown in zip(batch, images, samples, strict=True):
+        while open_ones:
+            images, samples = batches.call(pull_next)
+            for i, image, shown in zip(open_ones, images, samples, strict=False):
                 evidence = evidence_of(shown, image)
                 given.pulled[i] = Pulled(evidence, shown[evidence.best], cost)
                 store.save_pulled(given.keys[i], given.pulled[i])
-            advance(len(batch))
+            open_ones = open_ones[len(images) :]
+            advance(len(images))
 
 
 def rank_plan(settings: PullSettings) -> RankPlan:
@@ -170,6 +189,6 @@ def pull_plan(settings: PullSettings) -> PullPlan:
         n_samples=settings.n_samples,
         sample_steps=settings.sample_steps,
         guidance_scale=settings.guidance_scale,
-        batch_size=settings.batch_size,
+        batch_size=settings.per_call,
         checkpointing=settings.checkpointing,
     )

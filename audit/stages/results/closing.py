@@ -21,6 +21,7 @@ from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
+from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.results.discovery import (
     DiscoverySession,
@@ -54,7 +55,7 @@ def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLook
         n_samples=3,
         sample_steps=10,
         guidance_scale=2.0,
-        batch_size=settings.batch_size,
+        batch_size=settings.per_call,
         checkpointing=settings.checkpointing,
     )
     verifier = Verifier(denoiser, VerifyPlan(settings.seed, settings.n_samples, settings.sample_steps, _BLOCK))
@@ -114,6 +115,7 @@ class _Closing:
     def __init__(self, session: DiscoverySession, state: SearchState) -> None:
         self._session, self._state = session, state
         self._looks = closing_looks(session.settings, session.denoiser)
+        self._batches = ShrinkingBatches(session.settings.per_call, "closing looks")
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": asdict(self._looks.plan)})
         self._store = ClosingStore(session.run.path / DISCOVERY_DIRECTORY, identity)
         self._waiting = _to_look_at(session, state)
@@ -138,8 +140,14 @@ class _Closing:
         missing = [i for i in block if kept[i] is None]
         if missing:
             images = np.stack([self._state.discoveries[i].image for i in missing])
-            kept |= dict(zip(missing, self._looks.look(images, [finding_id(i) for i in missing]), strict=True))
+            names = [finding_id(i) for i in missing]
+            looked = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
+            kept |= dict(zip(missing, looked, strict=True))
         return [closed for i in block if (closed := kept[i]) is not None]
+
+    def _looks_in(self, batch_size: int) -> ClosingLooks:
+        settings = self._session.settings.model_copy(update={"batch_size": batch_size})
+        return closing_looks(settings, self._session.denoiser)
 
     def settle_(self, number: int, closed: Closed) -> None:
         """Judge a finding by a look at it."""

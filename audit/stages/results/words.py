@@ -6,15 +6,17 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 
 from flashbulb.audit.discover.findings import surest_first
 from flashbulb.audit.discover.search import SearchState
-from flashbulb.audit.images.distances import is_near_any
+from flashbulb.audit.images.distances import RgbImage, is_near_any
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.pull.familiarity import RankPlan
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
+from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.stages.results.discovery import DiscoverySession, show_words, words_image_name
 from flashbulb.audit.stages.results.recovery_tables import finding_id
@@ -53,9 +55,9 @@ def words_search(denoiser: Denoiser, training: TrainingImages | None, settings: 
         n_samples=WORDS_SAMPLES,
         sample_steps=10,
         guidance_scale=3.0,
-        batch_size=settings.batch_size,
+        batch_size=settings.per_call,
     )
-    verifier = Verifier(denoiser, VerifyPlan(settings.seed, VERIFY_SAMPLES, VERIFY_STEPS, settings.batch_size))
+    verifier = Verifier(denoiser, VerifyPlan(settings.seed, VERIFY_SAMPLES, VERIFY_STEPS, settings.per_call))
     return WordsSearch(denoiser, verifier, training, plan)
 
 
@@ -84,6 +86,7 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     search = words_search(session.denoiser, session.training, settings)
     identity = fingerprint_of({"discovery": session.run.record["identity"], "words": asdict(search.plan)})
     store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, identity)
+    batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):
         kept = store.load(finding_id(number)) if settings.images else None
         if kept is None:
@@ -92,7 +95,7 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
                 logger.info("words for %d of %d findings; the limit is spent", len(found), len(surest_first(state)))
                 break
             started = time.monotonic()
-            kept = search.find(state.discoveries[number].image, finding_id(number))
+            kept = batches.call(partial(_find, session, state.discoveries[number].image, finding_id(number)))
             session.on_words += time.monotonic() - started
         found[number] = kept
         if settings.images:
@@ -100,6 +103,11 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
             _save_image(session, number, kept)
         show_words(session, number, kept)
     return found
+
+
+def _find(session: DiscoverySession, image: RgbImage, key: str, batch_size: int) -> Words:
+    settings = session.settings.model_copy(update={"batch_size": batch_size})
+    return words_search(session.denoiser, session.training, settings).find(image, key)
 
 
 def confirm_by_words_(state: SearchState, found: Mapping[int, Words]) -> frozenset[int]:
