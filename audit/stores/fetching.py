@@ -13,6 +13,7 @@ from typing import Any
 from pyarrow import fs
 
 from flashbulb.audit.stores.claims import is_last_writer, machine_name
+from flashbulb.audit.stores.room import make_room, use
 from flashbulb.audit.stores.store import Store, open_store
 from flashbulb.audit.stores.transfer import download, in_parallel, is_same
 from flashbulb.reports.tables.stores import (
@@ -47,6 +48,7 @@ def fetch(*places: object, without: Collection[str] = ()) -> None:
         if isinstance(place, str | Path) and in_store(place):
             path = Path(place)
             uri = as_uri(path)
+            use(path)
             with _one_at_a_time(path):
                 store = open_store(uri)
                 objects = find_objects(store, uri)
@@ -93,8 +95,9 @@ def _fetch(
     }
     _delete_others(path, wanted.keys(), kept, without)
     if missing:
-        size = sum(info.size for info in missing.values()) / 2**20
-        logger.info("%s: %d of %d files to fetch, %.1f MiB", uri, len(missing), len(wanted), size)
+        size = sum(info.size for info in missing.values())
+        make_room(size)
+        logger.info("%s: %d of %d files to fetch, %.1f MiB", uri, len(missing), len(wanted), size / 2**20)
         in_parallel(lambda name: download(store, f"{uri}/{name}".rstrip("/"), path / name, missing[name]), missing)
         logger.info("%s: fetched in %.1f s", uri, time.monotonic() - started)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from flashbulb.audit.stores.claims import Claim, claimed
 from flashbulb.audit.stores.fetching import complete
+from flashbulb.audit.stores.room import unsent, use
 from flashbulb.audit.stores.store import Store, open_store
 from flashbulb.audit.stores.transfer import (
     FileState,
@@ -44,7 +45,8 @@ def kept_in_store(folder: Path) -> Iterator[None]:
         yield
         return
     store = open_store(as_uri(folder))
-    with claimed(store, as_uri(folder)) as claim:
+    use(folder)
+    with claimed(store, as_uri(folder)) as claim, unsent(folder):
         objects = complete(store, folder, is_newer=claim.is_last)
         claim.become_last()
         sender = _Sender(store, folder, claim, objects)

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from flashbulb.reports.tables.files import RunFileError
 
+CACHE_LIMIT_VARIABLE = "FLASHBULB_CACHE_GIB"
+"""Environment variable that bounds the cache; no option sets it, since all commands share the cache."""
 CLAIMS_FOLDER = ".claims"
 """Folder of a run in a store that says who writes there; it is no part of the run."""
 

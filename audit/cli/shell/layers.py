@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from flashbulb.audit.settings import MODELS, SettingsError
+from flashbulb.reports.tables.stores import CACHE_LIMIT_VARIABLE
 
 _TYPED_SETTINGS = {name for model in MODELS for name, option in model.options().items() if option.only_typed}
 COMMAND_LINE_ONLY = frozenset({"force", "exit_zero", "replay", *_TYPED_SETTINGS})
@@ -90,7 +91,7 @@ def leaf_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[LeafComm
 
 def unknown_variables(root: Any) -> list[str]:
     """Return the environment variables that start like an option's but belong to no option."""
-    unknown = {variable for variable in os.environ if variable.startswith(f"{_PREFIX}_")}
+    unknown = {variable for variable in os.environ if variable.startswith(f"{_PREFIX}_")} - {CACHE_LIMIT_VARIABLE}
     for leaf in (LeafCommand((), root), *leaf_commands(root)) if unknown else ():
         known = [param for param in leaf.command.params if is_layered(param) or param.name in COMMAND_LINE_ONLY]
         unknown -= {variable for param in known for variable in variables_of(leaf.path, option_name(param))}
