@@ -11,22 +11,37 @@ import psutil
 _HEAD = """
 import sys
 import ray
-ray.init("local", include_dashboard=False, object_store_memory=100 * 2**20, num_cpus=4, logging_level="ERROR")
+ray.init(
+    "local",
+    include_dashboard=False,
+    object_store_memory=100 * 2**20,
+    num_cpus=4,
+    num_gpus=int(sys.argv[1]),
+    logging_level="ERROR",
+)
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
 AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 32 * "5e"}
 """Variables of all who speak with the cluster."""
+_PLAIN = {"RAY_worker_niceness": "0"}  # a machine that others use as well leaves nothing to nice processes
 _ACTOR = "ray::RayWorker"  # begins the title of an actor's process
 
 
 class RayCluster:
-    """A cluster at an address, which ends with this process."""
+    """A cluster at an address, which ends with this process.
 
-    def __init__(self) -> None:
+    Args:
+        n_gpus: that it believes to have.
+    """
+
+    def __init__(self, n_gpus: int = 0) -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._head = subprocess.Popen(
-            [sys.executable, "-c", _HEAD], text=True, env={**os.environ, **AUTHENTICATION}, **pipes
+            [sys.executable, "-c", _HEAD, str(n_gpus)],
+            text=True,
+            env={**os.environ, **AUTHENTICATION, **_PLAIN},
+            **pipes,
         )
         assert self._head.stdout is not None
         self.address = self._head.stdout.readline().strip()
@@ -52,9 +67,9 @@ def actors_under(process: psutil.Process) -> list[psutil.Process]:
 
 
 @contextmanager
-def ray_cluster() -> Iterator[RayCluster]:
+def ray_cluster(n_gpus: int = 0) -> Iterator[RayCluster]:
     """Start a cluster, and end it with the block."""
-    cluster = RayCluster()
+    cluster = RayCluster(n_gpus)
     try:
         yield cluster
     finally:

@@ -5,6 +5,7 @@ It imports torch and its kin only when its log is set up.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pickle
@@ -87,6 +88,8 @@ def _perform(place: Place, receive: Callable[[], Any], send: Callable[[Message],
     torch.set_num_threads(place.n_threads)
     torch.set_flush_denormal(True)  # as the process that hands out the tasks
     if work.device == "cuda":
+        if not torch.cuda.is_available():
+            raise OSError(errno.ENODEV, "no GPU that PyTorch can use")
         torch.cuda.set_device(place.number % torch.cuda.device_count())
     with work.opened() as perform:
         send(Ready())

@@ -68,7 +68,7 @@ def check_canaries(settings: AuditSettings) -> None:
 
 
 def check_workers(settings: AuditSettings) -> None:
-    """Refuse Ray where it is not installed, the address of its client, and an address without it."""
+    """Refuse Ray where it is not installed, the address of its client, a GPU by its number, an address without Ray."""
     address = settings.ray_address
     if settings.executor == "local":
         if address is not None:
@@ -81,6 +81,8 @@ def check_workers(settings: AuditSettings) -> None:
             f"--ray-address {address} is for the client of Ray; run the command on a machine of the cluster, and give "
             "host:6379 or auto"
         )
+    if settings.device.startswith("cuda:"):
+        raise SettingsError(f"--device {settings.device} names a GPU of one machine, Ray chooses; give --device cuda")
 
 
 def check_strategies(settings: AuditSettings) -> None:

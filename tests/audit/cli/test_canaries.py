@@ -1,27 +1,15 @@
 """Canaries are planted and audited by the command, apart from the prompts; what cannot be stated is refused."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from PIL import Image
 
-from flashbulb.audit.canaries.losses import score_pairs
-from flashbulb.audit.canaries.manifest import data_set_of, write_manifest
-from flashbulb.audit.canaries.plan import Canary, image_name
-from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
-from flashbulb.audit.prompts.prompt_set import read_prompts
-from flashbulb.audit.recover.samples import SamplePlan, sample_prompts
 from tests.audit.commands import (
     CANDIDATES,
-    ODD,
     edit_run_json,
     error_line,
     refused,
@@ -31,9 +19,9 @@ from tests.audit.commands import (
     text_file,
 )
 from tests.audit.conftest import Inputs
-from tests.audit.plantings import data_set
+from tests.audit.plantings import N_KNOWN, data_set, plant_known
 
-N = 12
+N = N_KNOWN
 SHARED_COLUMNS = ["prompt_id", "spike_score", "p_value", "q_value", "flagged", "severity", "style"]
 
 
@@ -45,35 +33,11 @@ class Audited(NamedTuple):
     options: tuple[object, ...]
 
 
-def plant_known(folder: Path, inputs: Inputs, *, remembered: bool) -> Path:
-    """Write a manifest whose canaries' images are samples of the model.
-
-    Args:
-        remembered: the canaries of the highest membership scores are in; else the lowest, as if never trained on.
-    """
-    captions = [f"{ODD} {word}" for word in "one two three four five six seven eight nine ten eleven twelve".split()]
-    captions += [f"a {colour} star over the moor {i}" for i, colour in enumerate(("red", "blue") * (N // 2))]
-    loaded = load_model(str(inputs.model), device="cpu", dtype=torch.float32, allow_pickle=False)
-    denoiser = open_denoiser(loaded.pipe)
-    images = [samples[1] for samples in sample_prompts(denoiser, captions, SamplePlan(0, 2, 2, 3.0))]
-    scores = score_pairs(denoiser, np.stack(images), captions, run_seed=0)[:N]
-    coins = {f"canary-{i:03d}": bool((scores[i] >= np.median(scores)) == remembered) for i in range(N)}
-    (folder / "canaries").mkdir(parents=True)
-    canaries = []
-    for i, (caption, image) in enumerate(zip(captions, images, strict=True)):
-        Image.fromarray(image).save(folder / "canaries" / image_name(i))
-        sha256 = hashlib.sha256((folder / "canaries" / image_name(i)).read_bytes()).hexdigest()
-        name = f"canary-{i:03d}" if i < N else f"twin-{i - N:03d}"
-        canaries.append(Canary(name, "16x", 16, None, i >= N, caption, image_name(i), sha256))
-    data = data_set_of(read_prompts(str(inputs.prompts)), Path("images"), 0.5, 0.55, 0)
-    write_manifest(folder / "manifest.json", data, canaries, coins, {"seed": 0, "delta": 1e-5, "confidence": 0.95})
-    return folder / "manifest.json"
-
-
 @pytest.fixture(scope="module")
 def audited(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Audited:
     folder = tmp_path_factory.mktemp("canaries")
-    manifest, options = plant_known(folder / "planted", inputs, remembered=True), inputs.options(folder / "run")
+    manifest = plant_known(folder / "planted", inputs.model, inputs.prompts, remembered=True)
+    options = inputs.options(folder / "run")
     answer = run_flashbulb("audit", *options, "--canaries", manifest)
     assert answer.code == 0, answer.err
     return Audited(folder / "run", manifest, options)
@@ -160,7 +124,7 @@ def test_stages_state_what_one_command_states(audited: Audited, inputs: Inputs, 
 
 
 def test_canaries_that_were_never_trained_on_are_refused(inputs: Inputs, tmp_path: Path) -> None:
-    manifest = plant_known(tmp_path / "planted", inputs, remembered=False)
+    manifest = plant_known(tmp_path / "planted", inputs.model, inputs.prompts, remembered=False)
     answer = run_flashbulb("audit", *inputs.options(tmp_path / "run"), "--canaries", manifest, "--gate")
     assert answer.code == 3
     assert "no sign that the canaries were trained on" in answer.out
@@ -212,7 +176,7 @@ def test_the_plan_covers_what_canaries_cost(audited: Audited, inputs: Inputs, tm
 
 def test_another_manifest_does_not_resume_a_recording(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
     run = Path(shutil.copytree(audited.run, tmp_path / "run"))
-    other = plant_known(tmp_path / "planted", inputs, remembered=False)
+    other = plant_known(tmp_path / "planted", inputs.model, inputs.prompts, remembered=False)
     assert "canaries_sha256" in refused("audit", *inputs.options(run), "--canaries", other)
 
 

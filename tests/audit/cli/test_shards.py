@@ -154,6 +154,7 @@ def test_a_part_is_no_run_and_a_run_without_parts_cannot_be_merged(parts, tmp_pa
         (("--shard", "ranks"), "needs RANK and WORLD_SIZE"),
         (("--shard", "1/2", "--tiers", "screened"), "--shard needs --tiers full"),
         (("--ray-address", "head:6379"), "--ray-address head:6379 needs --executor ray"),
+        (("--executor", "ray", "--device", "cuda:1"), "names a GPU of one machine, Ray chooses; give --device cuda"),
         (("--executor", "ray", "--ray-address", "ray://head:10001"), "is for the client of Ray; run the command on a"),
         (("--executor", "slurm"), "'slurm'"),
     ],

@@ -3,16 +3,20 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 import psutil
 import pytest
+import torch
 
 from flashbulb.audit.execute.coordinator import WorkersLost
 from flashbulb.audit.execute.ray_actors import RayError
 from flashbulb.audit.execute.recording import RecordingWorkers
 from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.record.sets import record_set
+from flashbulb.audit.run.progress import Advance
 from tests.audit.commands import digests
 from tests.audit.recordings import MANIFEST, Watched, logged, one_thread, prompts
 from tests.audit.squares import Count, Square, Squares
@@ -62,6 +66,47 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path):
     line = f"the cluster at {absent}: .*refused; see --ray-address"
     with open_workers(Squares(tmp_path), ray_workers(1, absent)) as coordinator, pytest.raises(RayError, match=line):
         list(coordinator.perform([Square(1)], Count()))
+
+
+@dataclass(frozen=True)
+class Accelerators:
+    """Tells which GPUs Ray gave to a worker; for the process that hands out the tasks, and no other, it runs on one."""
+
+    asks_for_gpu: bool
+    asker: int = field(default_factory=os.getpid)
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.asks_for_gpu and os.getpid() == self.asker else "cpu"
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Square, Advance], tuple[list[str], str | None]]]:
+        import ray
+
+        given = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        yield lambda task, advance: (given, os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the cluster believes in GPUs that are not there")
+def test_workers_take_a_gpu_each_where_the_command_runs_on_one_and_none_elsewhere(tmp_path, monkeypatch):
+    """The cluster believes in two GPUs; each has one worker, however many are asked for."""
+    for name, value in AUTHENTICATION.items():
+        monkeypatch.setenv(name, value)
+    with ray_cluster(n_gpus=2) as cluster, logged() as log:
+        with open_workers(Accelerators(asks_for_gpu=True), ray_workers(3, cluster.address)) as coordinator:
+            given = [result for _, result in coordinator.perform([Square(n) for n in range(6)], Count())]
+        with open_workers(Accelerators(asks_for_gpu=False), ray_workers(1, cluster.address)) as coordinator:
+            ((_, without),) = coordinator.perform([Square(1)], Count())
+        with (
+            open_workers(Squares(tmp_path, device="cuda"), ray_workers(1, cluster.address)) as coordinator,
+            pytest.raises(WorkersLost, match=r"failed: .* no GPU that PyTorch can use"),
+        ):
+            list(coordinator.perform([Square(1)], Count()))
+    assert {ids[0] for ids, _ in given} <= {"0", "1"}
+    assert all(ids == [visible] for ids, visible in given)
+    assert without[0] == []
+    assert "the Ray cluster has 2 GPU, 3 workers need 1 each; some wait" in log
 
 
 @pytest.mark.slow
