@@ -20,7 +20,7 @@ from flashbulb import __version__
 from flashbulb.audit.cli.shell.command import EXIT_USAGE, NAME, CommandLine, Root, print_error
 from flashbulb.audit.cli.shell.help import HELP_ALL
 from flashbulb.audit.cli.shell.output import print_text
-from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_interrupted
+from flashbulb.audit.cli.shell.signals import interrupt_code, terminated_as_interrupted, was_interrupted
 from flashbulb.audit.run.quiet import quieten_libraries
 from flashbulb.audit.run.shortage import describe_shortage
 from flashbulb.audit.settings import SettingsError
@@ -47,6 +47,7 @@ EXTRA_BY_LIBRARY = {
     "cryptography": "sign",
 }
 """The extra that installs each library which `pip install flashbulb` leaves out."""
+_INTERRUPTED = "interrupted; run the same command again to resume"
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -63,14 +64,18 @@ def errors_as_lines() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _fail("interrupted; run the same command again to resume", interrupt_code())
-    except RunIncompleteError as error:
-        _fail(str(error), EXIT_UNTRUSTED)
-    except (ValidationError, SettingsError, RunFileError) as error:
-        raise typer.BadParameter(str(error)) from error
-    except (typer.Exit, typer.BadParameter):
+        _fail(_INTERRUPTED, interrupt_code())
+    except typer.Exit:
         raise
     except Exception as error:  # the outermost boundary: every error becomes an exit code
+        if was_interrupted():
+            _fail(_INTERRUPTED, interrupt_code())
+        if isinstance(error, typer.BadParameter):
+            raise
+        if isinstance(error, RunIncompleteError):
+            _fail(str(error), EXIT_UNTRUSTED)
+        if isinstance(error, ValidationError | SettingsError | RunFileError):
+            raise typer.BadParameter(str(error)) from error
         _fail_by_kind(error)
 
 

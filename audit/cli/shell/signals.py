@@ -10,7 +10,7 @@ from typing import NoReturn
 
 EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
-_terminated = Event()
+_interrupted, _terminated = Event(), Event()
 
 
 class InterruptedEarly(Exception):  # noqa: N818
@@ -31,16 +31,26 @@ def interrupt_code() -> int:
     return EXIT_TERMINATED if _terminated.is_set() else EXIT_INTERRUPTED
 
 
+def was_interrupted() -> bool:
+    """Return whether a signal came. An interrupt inside of torch becomes an error about the file that it reads."""
+    return _interrupted.is_set()
+
+
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
     """Let SIGTERM, which schedulers and containers send, interrupt the block as Ctrl-C does."""
 
-    def terminate(_number: int, _frame: object) -> NoReturn:
-        _terminated.set()
+    def interrupt(number: int, _frame: object) -> NoReturn:
+        _interrupted.set()
+        if number == signal.SIGTERM:
+            _terminated.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # a job in the background of a shell
+    numbers = (signal.SIGTERM,) if ignores else (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -60,3 +60,20 @@ def test_sigterm_while_the_commands_are_put_together_is_one_line():
     )
     ended = fork_python(code).wait()
     assert (ended.code, ended.err) == (143, "flashbulb: interrupted\n")
+
+
+def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt():
+    code = "\n".join(
+        [
+            "import os, signal, flashbulb.reports.gate.policy",
+            "def read_policy(_):",
+            "    try:",
+            "        os.kill(os.getpid(), signal.SIGINT)",
+            "    except KeyboardInterrupt:",
+            "        raise ValueError('the file is torn') from None",
+            "flashbulb.reports.gate.policy.read_policy = read_policy",
+            "from flashbulb.audit.__main__ import main; main()",
+        ]
+    )
+    ended = fork_python(code, "gate", "nowhere").wait()
+    assert (ended.code, ended.err) == (130, "flashbulb: interrupted; run the same command again to resume\n")
