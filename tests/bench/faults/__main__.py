@@ -6,6 +6,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,14 @@ if TYPE_CHECKING:  # processes that are forked import this file again, and must 
 
 def main() -> None:
     """Run the chosen sections, print what goes wrong as it happens, and write the page."""
-    from tests.bench.faults.page import page, with_sections
+    from tests.bench.faults.page import page, with_rows, with_sections
     from tests.bench.faults.sections import SECTIONS
     from tests.bench.faults.toys import build_toys
     from tests.bench.faults.trials import problems_of, read_trials, write_trials
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", choices=list(SECTIONS), help="a section; repeat for more")
+    parser.add_argument("--command", action="append", help="of --only kills or disk: a command; repeat for more")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out", type=Path, default=Path("docs/faults.md"), help="page of all sections; chosen ones replace their own"
@@ -33,15 +35,21 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder to keep; by default one that is deleted")
     arguments = parser.parse_args()
     chosen, trials = arguments.only or list(SECTIONS), read_trials(arguments.json)
+    if arguments.command and set(chosen) - {"kills", "disk"}:
+        parser.error("--command goes with --only kills or --only disk")
     with tempfile.TemporaryDirectory() as kept:
         work = (arguments.work or Path(kept)).resolve()
         toys = build_toys(work / "toys")
         for name in chosen:
+            section = partial(SECTIONS[name], names=arguments.command) if arguments.command else SECTIONS[name]
             others = [trial for trial in trials if trial.section != name]
-            for new in _shown(name, SECTIONS[name], toys, work / name, arguments.seed):
+            for new in _shown(name, section, toys, work / name, arguments.seed):
                 trials = sorted([*others, *new], key=lambda trial: list(SECTIONS).index(trial.section))
                 write_trials(trials, arguments.json)
-    if {trial.section for trial in trials} == SECTIONS.keys():
+    if arguments.command:
+        text = with_rows(arguments.out.read_text(encoding="utf-8"), [t for t in trials if t.section in chosen])
+        arguments.out.write_text(text, encoding="utf-8")
+    elif {trial.section for trial in trials} == SECTIONS.keys():
         arguments.out.write_text(page(trials), encoding="utf-8")
     elif arguments.out.is_file():  # other sections were tried elsewhere
         text = with_sections(arguments.out.read_text(encoding="utf-8"), [t for t in trials if t.section in chosen])

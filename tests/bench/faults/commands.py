@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,14 +36,19 @@ class Undisturbed(NamedTuple):
     events: list[str]
 
 
-def writing_commands(toys: Toys) -> list[Command]:
-    """List every command that writes a folder or a file, but the training of planted models; quick ones first."""
+def writing_commands(toys: Toys, names: Collection[str] = ()) -> list[Command]:
+    """List every command that writes a folder or a file, but the training of planted models; quick ones first.
+
+    Args:
+        names: of the commands to list; all by default.
+    """
     images = ("--train-images", toys.training)
     ablated = ("--neurons", toys.neurons, "--prompt", "a red star", "--out", "out")
     searched = ("--budget", SEARCH, "--starts", 2, "--steps", 1, "--out", "run")
     localized = ("--samples", 2, "--sample-steps", 2, "--seeds", 1, "--points", 2, "--controls", 1, "--no-again")
-    return [
+    commands = [
         Command("index", None, ("index", toys.training, "out")),
+        Command("merge", "parts", ("merge", "run"), can_force=True),
         Command("gate", "audited", ("gate", "run", *GATE_OUTPUTS)),
         Command("report", "audited", ("report", "run")),
         Command("detect", "recorded", ("detect", "run", "--fpr", 0.2)),
@@ -55,6 +61,7 @@ def writing_commands(toys: Toys) -> list[Command]:
         Command("recover", "detected", ("recover", "run", *toys.recovery())),
         Command("audit", None, ("audit", *toys.recording(), "--fpr", 0.2, *toys.recovery()), can_force=True),
     ]
+    return [command for command in commands if not names or command.name in names]
 
 
 def _calibration(toys: Toys) -> tuple[object, ...]:

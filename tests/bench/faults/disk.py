@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tests.bench.faults.commands import Command, Undisturbed, started, undisturbed, writing_commands
@@ -25,10 +25,14 @@ LASTING = {FULL: "disk full", "EROFS": "disk read-only", "EDQUOT": "quota spent"
 PASSING = {"EIO": "one error of the device", "ENOSPC": "disk full for a moment"}
 
 
-def try_disk(toys: Toys, work: Path, seed: int, n_moments: int) -> Iterator[Trial]:
-    """Fail each command at `n_moments` events with every fault, and run it under every limit."""
+def try_disk(toys: Toys, work: Path, seed: int, n_moments: int, names: Collection[str] = ()) -> Iterator[Trial]:
+    """Fail each command at `n_moments` events with every fault, and run it under every limit.
+
+    Args:
+        names: of the commands; all by default.
+    """
     chance = random.Random(seed)
-    for command in writing_commands(toys):
+    for command in writing_commands(toys, names):
         folder = work / command.name
         calm = undisturbed(toys, command, folder)
         if isinstance(calm, str):

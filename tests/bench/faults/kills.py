@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,10 +32,14 @@ class Moment(NamedTuple):
     share: float
 
 
-def try_kills(toys: Toys, work: Path, seed: int, n_moments: int) -> Iterator[Trial]:
-    """Disturb each command at `n_moments` events and as many times."""
+def try_kills(toys: Toys, work: Path, seed: int, n_moments: int, names: Collection[str] = ()) -> Iterator[Trial]:
+    """Disturb each command at `n_moments` events and as many times.
+
+    Args:
+        names: of the commands; all by default.
+    """
     chance = random.Random(seed)
-    for command in writing_commands(toys):
+    for command in writing_commands(toys, names):
         calm = undisturbed(toys, command, work / command.name)
         if isinstance(calm, str):
             yield Trial("kills", command.name, "nothing", EXPECTED, "", calm, as_command(command.arguments))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from tests.bench.faults.trials import Trial, problems_of
 
 PROBLEMS = "Problems"
+_HEAD = ("| kind | tried | problems | expected | observed |", "| --- | --- | --- | --- | --- |")
 SHOWN = 4
 """Different outcomes that a row names."""
 INTRODUCTION = """\
@@ -32,8 +33,13 @@ images are compared byte by byte. Incomplete files that a kill left are counted 
 kills `--force` is tried as well, in a copy.""",
     "workers": """\
 One recording of 80 prompts is shared by several processes, and some are killed: workers of `--workers 2` on this
-machine and on Ray (several in one run, each counted, whose outcome is one), the command that hands out to them, both of
-two ranks, and `merge`, as the commands of *kills* are.""",
+machine and on Ray (several in one run, each counted, whose outcome is one), the command that hands out to them, and
+both of two ranks. `merge` is among the commands of *kills*.""",
+    "stores": """\
+Runs and inputs lie in an object store (a local S3 server). Each command is ended by SIGKILL at a call of the store,
+spread over all of its calls, and the same command runs again: in turn with the cache that the kill left, and on another
+machine that shares only the store. Or the store fails every tenth call: with an error, a request to slow down, or a
+lost connection. All files of the run in the store are compared, as in *kills*.""",
     "disk": """\
 From one write on, or at one write, the operating system answers with an error; or no file may exceed a size, which
 libraries that write past Python meet too. Then the same command runs again without the fault.""",
@@ -72,6 +78,26 @@ def with_sections(text: str, trials: Sequence[Trial]) -> str:
     return "\n## ".join(f"{name}\n{chunks[name]}" if name else chunks[name] for name in order)
 
 
+def with_rows(text: str, trials: Sequence[Trial]) -> str:
+    """Return a page that was written before, with the rows of these trials in place of its own, or added to them."""
+    chunks, new = _chunks(text), _chunks(page(trials))
+    counts = {row.split(" | ")[0]: row for row in _rows(chunks[""])}
+    for name in dict.fromkeys(trial.section for trial in trials):
+        intro = chunks[name].partition("| kind |")[0]
+        rows = {row.split(" | ")[0]: row for chunk in (chunks, new) for row in _rows(chunk[name])}
+        chunks[name] = intro + "\n".join([*_HEAD, *rows.values()]) + "\n"
+        cells = [row.split(" | ") for row in rows.values()]
+        tried, problems = (sum(int(row[column].replace(",", "")) for row in cells) for column in (1, 2))
+        counts[f"| {name}"] = f"| {name} | {tried:,} | {problems} |"
+    summary = ["| section | tried | problems |", "| --- | --- | --- |", *counts.values()]
+    chunks[""] = chunks[""].partition("| section |")[0] + "\n".join(summary) + "\n"
+    tried_again = tuple({f"- {trial.section}, {trial.kind}: " for trial in trials})
+    lines = [line for line in chunks.pop(PROBLEMS, "").splitlines() if line and not line.startswith(tried_again)]
+    if lines := lines + [line for line in new.get(PROBLEMS, "").splitlines() if line]:
+        chunks[PROBLEMS] = "\n" + "\n".join(lines) + "\n"
+    return "\n## ".join(f"{name}\n{chunk}" if name else chunk for name, chunk in chunks.items())
+
+
 def _chunks(text: str) -> dict[str, str]:
     """Return the text below each heading by the heading; "" for what stands above the first."""
     head, *others = text.split("\n## ")
@@ -97,7 +123,7 @@ def _lines(trials: Sequence[Trial]) -> Iterator[str]:
 
 
 def _table(trials: Sequence[Trial]) -> Iterator[str]:
-    yield from ("| kind | tried | problems | expected | observed |", "| --- | --- | --- | --- | --- |")
+    yield from _HEAD
     for kind in dict.fromkeys(trial.kind for trial in trials):
         rows = [trial for trial in trials if trial.kind == kind]
         expected = "; ".join(dict.fromkeys(trial.expected for trial in rows))

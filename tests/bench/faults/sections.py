@@ -12,6 +12,7 @@ from tests.bench.faults.hostile import try_hostile
 from tests.bench.faults.kills import try_kills
 from tests.bench.faults.kinds import try_kinds
 from tests.bench.faults.readings import try_readings
+from tests.bench.faults.stores import try_stores
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial
 from tests.bench.faults.workers import try_workers
@@ -22,6 +23,7 @@ SECTIONS: dict[str, Section] = {
     "kinds": try_kinds,
     "kills": partial(try_kills, n_moments=3),
     "workers": partial(try_workers, n_kills=6, n_coordinators=2),
+    "stores": partial(try_stores, n_kills=5),
     "disk": partial(try_disk, n_moments=2),
     "corrupt": partial(try_corruption, most=110),
     "hostile": try_hostile,
@@ -31,6 +33,7 @@ SHORT: dict[str, Section] = {
     "kinds": try_kinds,
     "kills": partial(try_kills, n_moments=1),
     "workers": partial(try_workers, n_kills=1, n_coordinators=1),
+    "stores": partial(try_stores, n_kills=1),
     "disk": partial(try_disk, n_moments=1),
     "corrupt": partial(try_corruption, most=15),
     "hostile": try_hostile,

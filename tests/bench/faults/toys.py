@@ -74,6 +74,8 @@ def build_toys(folder: Path) -> Toys:
     _reach(toys, "recorded", None, ("record", *toys.recording()))
     _reach(toys, "detected", "recorded", ("detect", "run", "--fpr", 0.2))
     _reach(toys, "audited", "detected", ("recover", "run", *toys.recovery()))
+    _reach(toys, "half", None, ("record", *toys.recording(), "--shard", "1/2"))
+    _reach(toys, "parts", "half", ("record", *toys.recording(), "--shard", "2/2"))
     (folder / "done").touch()
     return toys
 

@@ -1,4 +1,4 @@
-"""Processes that share one recording are killed: workers, the command that hands out to them, ranks, and `merge`.
+"""Processes that share one recording are killed: workers, the command that hands out to them, and ranks.
 
 The finished recording must equal that of one process, bit for bit.
 """
@@ -16,8 +16,6 @@ from typing import NamedTuple
 import psutil
 
 from tests.audit.commands import text_file
-from tests.bench.faults.commands import Command, undisturbed
-from tests.bench.faults.kills import EXPECTED, choose_moments, try_moment
 from tests.bench.faults.results import Result, read_result
 from tests.bench.faults.runs import UNEXAMINED
 from tests.bench.faults.toys import Toys
@@ -40,7 +38,7 @@ class Way(NamedTuple):
 
 
 def try_workers(toys: Toys, work: Path, seed: int, n_kills: int, n_coordinators: int) -> Iterator[Trial]:
-    """Kill `n_kills` workers of each executor in one run, the command itself `n_coordinators` times; ranks; `merge`."""
+    """Kill `n_kills` workers of each executor in one run, the command itself `n_coordinators` times; ranks."""
     chance = random.Random(seed)
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
@@ -55,7 +53,6 @@ def try_workers(toys: Toys, work: Path, seed: int, n_kills: int, n_coordinators:
             yield _kill_command(way, options, work / f"{way.name}-{number}", expected, chance)
     for number in range(n_coordinators):
         yield _kill_rank(arguments, work / f"ranks-{number}", expected, chance)
-    yield from _kill_merge(toys, arguments, work / "merge", chance, n_kills)
 
 
 def _arguments(toys: Toys, work: Path) -> tuple[object, ...]:
@@ -110,24 +107,6 @@ def _kill_rank(arguments: tuple[object, ...], run: Path, expected: Result, chanc
     problem, observed = _outcome(first, run, expected)
     problem = problem if second_code == 0 else f"the second rank again {second_code}"
     return Trial("workers", "ranks", moment, SAME, f"{codes}, then {observed}", problem, as_command(options))
-
-
-def _kill_merge(
-    toys: Toys, arguments: tuple[object, ...], folder: Path, chance: random.Random, n_moments: int
-) -> Iterator[Trial]:
-    """Kill `merge` at its writes and at moments in time, as `kills` does with other commands."""
-    state = toys.state("parts")
-    shutil.rmtree(state, ignore_errors=True)
-    state.mkdir(parents=True)
-    for number in (1, 2):
-        assert _wait(_started((*arguments, "--shard", f"{number}/2"), state / "run")).code == 0
-    command = Command("merge", "parts", ("merge", "run"), can_force=True)
-    calm = undisturbed(toys, command, folder)
-    if isinstance(calm, str):
-        yield Trial("workers", "merge", "nothing", EXPECTED, "", calm, as_command(command.arguments))
-        return
-    for moment in choose_moments(len(calm.events), n_moments, chance):
-        yield try_moment("workers", toys, command, calm, moment, folder)
 
 
 def _started(options: tuple[object, ...], run: Path, rank: int | None = None) -> Forked:
