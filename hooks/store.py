@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -56,14 +56,14 @@ _OWN_ENTRIES = frozenset(f.name for f in fields(ShardManifest)) - {"entries"}
 def write_shard(
     directory: Path,
     index: int,
-    keys: Mapping[str, Sequence[object]],
+    keys: Mapping[str, Sequence[object] | pa.Array],
     activations: Mapping[str, Tensor],
     manifest: Mapping[str, object],
 ) -> Path:
     """Write shard `index`, then its manifest, each complete or not at all; return the path of the Parquet file.
 
     Args:
-        keys: the columns that identify a row, by name, one value per row.
+        keys: the columns that identify a row, by name, one value per row, and any others that are written as they are.
         activations: [row, neuron] by column, stored as float16, or as float32 if a finite value is above 65504;
             rows with only NaN become null.
         manifest: a "fingerprint" (string) and any other entries that JSON can hold.
@@ -186,7 +186,7 @@ def _fingerprint(manifest: Mapping[str, object]) -> str:
     return fingerprint
 
 
-def _table(keys: Mapping[str, Sequence[object]], activations: Mapping[str, Tensor]) -> pa.Table:
+def _table(keys: Mapping[str, Sequence[object] | pa.Array], activations: Mapping[str, Tensor]) -> pa.Table:
     shared = sorted(keys.keys() & activations.keys())
     if shared:
         raise ValueError(f"columns {shared} are both keys and activations")
@@ -197,14 +197,28 @@ def _table(keys: Mapping[str, Sequence[object]], activations: Mapping[str, Tenso
     return pa.table(columns | {name: _column(name, values) for name, values in activations.items()})
 
 
+def as_read(values: Tensor) -> npt.NDArray[np.float32]:
+    """Return activations [row, neuron] as a shard returns them: rounded, and NaN where a row is null."""
+    stored, is_absent = _rounded(values)
+    rows = stored.astype(np.float32)
+    rows[is_absent] = np.nan
+    return rows
+
+
+def _rounded(values: Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Return activations in the type in which they are stored, and which rows are absent: [row, neuron], [row]."""
+    rows = values.detach().float().cpu().numpy()
+    is_absent = np.isnan(rows).all(axis=1)
+    largest = np.abs(rows[np.isfinite(rows)]).max(initial=0.0)
+    stored = np.where(is_absent[:, None], 0.0, rows).astype(np.float32 if largest > FLOAT16_MAX else np.float16)
+    return stored, is_absent
+
+
 def _column(name: str, values: Tensor) -> pa.Array:
     if values.ndim != 2:
         raise ValueError(f"{name} must be [row, neuron], got shape {tuple(values.shape)}")
-    rows = values.detach().float().cpu().numpy()
-    is_absent = np.isnan(rows).all(axis=1)  # [row]
-    largest = np.abs(rows[np.isfinite(rows)]).max(initial=0.0)
-    stored = np.where(is_absent[:, None], 0.0, rows).astype(np.float32 if largest > FLOAT16_MAX else np.float16)
-    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), rows.shape[1], mask=pa.array(is_absent))
+    stored, is_absent = _rounded(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), stored.shape[1], mask=pa.array(is_absent))
 
 
 def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

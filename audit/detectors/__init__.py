@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # listing detectors does not import torch
 
 Matrix = npt.NDArray[np.float32]  # [prompt, neuron]
 Vector = npt.NDArray[np.float64]  # [prompt]
+Learnt = Mapping[str, npt.NDArray[np.float64]]  # by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class NeuronDetector:
         kind: kind of the sites it reads.
         reduction: reduction of their activations that it reads.
         evaluations_per_seed: UE per prompt and seed if it were the only detector.
-        fit: takes the reference's activations [prompt, neuron] and returns a function that scores activations
-            [prompt, neuron] -> [prompt].
+        fit: takes the reference's activations [prompt, neuron] and returns what scores depend on, as named arrays.
+        score: takes these arrays and activations [prompt, neuron] and returns [prompt], each prompt by itself.
     """
 
     name: str
@@ -43,7 +44,8 @@ class NeuronDetector:
     kind: str
     reduction: str
     evaluations_per_seed: int
-    fit: Callable[[Matrix], Callable[[Matrix], Vector]]
+    fit: Callable[[Matrix], Learnt]
+    score: Callable[[Learnt, Matrix], Vector]
 
 
 @dataclass(frozen=True, slots=True)

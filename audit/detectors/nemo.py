@@ -15,38 +15,35 @@ Cost: 0 UE.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from flashbulb.audit.detectors import Matrix, NeuronDetector, Vector
+from flashbulb.audit.detectors import Learnt, Matrix, NeuronDetector, Vector
 
 N_LARGEST = 20
 
 
-def fit_nemo(reference: Matrix) -> Callable[[Matrix], Vector]:
-    """Fit μ and σ on the reference's activations, [prompt, neuron].
-
-    A neuron that is constant over the reference has σ = 0, and its z counts as 0. With fewer than 20 neurons, the mean
-    is over all of them.
-
-    Returns:
-        A function that scores activations: [prompt, neuron] -> [prompt].
+def fit_nemo(reference: Matrix) -> Learnt:
+    """Return μ and σ of the reference's activations, [prompt, neuron] -> [neuron] each.
 
     Raises:
         ValueError: there are fewer than two reference prompts.
     """
     if len(reference) < 2:
         raise ValueError(f"a standard deviation needs two reference prompts, got {len(reference)}; give more")
-    mean = reference.mean(axis=0, dtype=np.float64)  # [neuron]
-    std = reference.std(axis=0, dtype=np.float64, ddof=1)
+    mean = reference.mean(axis=0, dtype=np.float64)
+    return {"mean": mean, "std": reference.std(axis=0, dtype=np.float64, ddof=1)}
 
-    def score(activations: Matrix) -> Vector:
-        distance = np.abs(activations - mean)  # [prompt, neuron]
-        z = np.divide(distance, std, out=np.zeros_like(distance), where=std > 0)
-        return np.asarray(np.sort(z, axis=1)[:, -N_LARGEST:].mean(axis=1), dtype=np.float64)
 
-    return score
+def score_nemo(learnt: Learnt, activations: Matrix) -> Vector:
+    """Score activations: [prompt, neuron] -> [prompt].
+
+    A neuron that is constant over the reference has σ = 0, and its z counts as 0. With fewer than 20 neurons, the mean
+    is over all of them.
+    """
+    std = learnt["std"]
+    distance = np.abs(activations - learnt["mean"])  # [prompt, neuron]
+    z = np.divide(distance, std, out=np.zeros_like(distance), where=std > 0)
+    return np.asarray(np.sort(z, axis=1)[:, -N_LARGEST:].mean(axis=1), dtype=np.float64)
 
 
 DETECTOR = NeuronDetector(
@@ -56,4 +53,5 @@ DETECTOR = NeuronDetector(
     reduction="all_mean",
     evaluations_per_seed=0,
     fit=fit_nemo,
+    score=score_nemo,
 )

@@ -19,6 +19,7 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
+from flashbulb.audit.record.reduction import Reduction
 from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.run.shortage import with_smaller_batches
 from flashbulb.hooks import (
@@ -69,12 +70,14 @@ class Shard:
     Args:
         folder: of the set; the shard has a file in each of its two halves.
         manifest: written with the shard; its "fingerprint" identifies the recording.
+        reduction: reduces the activations to what is written in their place; None to write all of them.
     """
 
     index: int
     prompts: tuple[Prompt, ...]
     folder: Path
     manifest: Mapping[str, Any]
+    reduction: Reduction | None = None
 
     def __str__(self) -> str:
         return f"shard {self.index} of {self.folder}"
@@ -214,7 +217,7 @@ def _record_shard(recorder: Recorder, shard: Shard, advance: Advance) -> None:
         advance(len(encoded))
     ids = [prompt.prompt_id for prompt in prompts]
     scores = _concatenate(score_batches)
-    prompt_keys = {"prompt_id": ids}
+    prompt_keys: dict[str, Any] = {"prompt_id": ids}
     step_keys = {
         "prompt_id": np.repeat(ids, plan.n_seeds).tolist(),
         "seed_index": list(range(plan.n_seeds)) * len(ids),
@@ -227,6 +230,11 @@ def _record_shard(recorder: Recorder, shard: Shard, advance: Advance) -> None:
     n_evaluations = recorder.denoiser.evaluations - n_before
     counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
     entries = {**shard.manifest, **counted}
+    if shard.reduction is not None:
+        first = shard.index * plan.shard_size
+        prompt_keys |= shard.reduction.reduce(prompt_activations, step_activations, first)
+        prompt_activations, step_activations = {}, {}
+        entries |= shard.reduction.entries
     write_shard(shard.folder / PROMPT_FOLDER, shard.index, prompt_keys, prompt_activations, entries)
     write_shard(shard.folder / STEP_FOLDER, shard.index, step_keys, step_activations, entries)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,11 @@ from typing import Any, Protocol
 
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER, Plan, Recorded, Shard
+from flashbulb.audit.record.reduction import LAYOUT, Reduction
 from flashbulb.audit.run.progress import Advance, track
 from flashbulb.hooks import complete_shards, read_manifest
+
+logger = logging.getLogger(__name__)
 
 
 class Executor(Protocol):
@@ -54,12 +58,15 @@ def record_set(
     manifest: Mapping[str, Any],
     stage: str,
     part: Part = WHOLE,
+    reduction: Reduction | None = None,
+    n_dense: int = 0,
 ) -> Recorded:
     """Record `prompts` into `folder`, shard by shard; complete shards with the same fingerprint are kept.
 
     Args:
         manifest: written with every shard; its "fingerprint" identifies the recording.
         stage: what the progress line says.
+        reduction: of all shards but the first `n_dense`; None to write all activations of all prompts.
 
     Raises:
         SiteDidNotFire, NonFiniteActivation: the recording cannot be trusted; the shard is not written.
@@ -68,15 +75,35 @@ def record_set(
     size, fingerprint = executor.plan.shard_size, str(manifest["fingerprint"])
     n_shards = math.ceil(len(prompts) / size)
     shards = [
-        Shard(index, tuple(prompts[index * size : (index + 1) * size]), folder, manifest)
+        Shard(
+            index,
+            tuple(prompts[index * size : (index + 1) * size]),
+            folder,
+            manifest,
+            reduction if index >= n_dense else None,
+        )
         for index in part.indices(n_shards)
     ]
-    halves = (complete_shards(folder / half, fingerprint).keys() for half in (PROMPT_FOLDER, STEP_FOLDER))
-    done = set.intersection(*map(set, halves))
+    halves = (_complete(folder / half, fingerprint, reduction) for half in (PROMPT_FOLDER, STEP_FOLDER))
+    done = set.intersection(*halves)
     n_done = sum(len(shard.prompts) for shard in shards if shard.index in done)
     with track(stage, sum(len(shard.prompts) for shard in shards), "prompts", done=n_done) as advance:
         executor.record_shards([shard for shard in shards if shard.index not in done], advance)
     return summarize(folder, n_shards, part)
+
+
+def _complete(folder: Path, fingerprint: str, reduction: Reduction | None) -> set[int]:
+    """Return the complete shards; one that another reduction made is not among them."""
+    shards = complete_shards(folder, fingerprint)
+    if reduction is None:
+        return set(shards)
+    made = {index: read_manifest(path).entries for index, path in shards.items()}
+    others = {
+        i for i, entries in made.items() if LAYOUT in entries and not reduction.entries.items() <= entries.items()
+    }
+    if others:
+        logger.warning("%d shards of %s were reduced by other baselines, and are recorded again", len(others), folder)
+    return made.keys() - others
 
 
 def summarize(folder: Path, n_shards: int, part: Part = WHOLE) -> Recorded:

@@ -5,7 +5,7 @@ Activations of step sites are averaged over seeds.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
-from flashbulb.audit.detectors import Matrix
+from flashbulb.audit.detectors import Matrix, Vector
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER, Recorded
+from flashbulb.audit.record.reduction import BASELINES_FILE, BASELINES_SHA256, BULK, LAYOUT
 from flashbulb.hooks import DamagedFile, complete_shards, read_activations, read_manifest
 from flashbulb.reports.tables.files import atomic_write, sha256_of
 
@@ -39,6 +40,7 @@ class Shards:
     def __init__(self, folder: Path, n_shards: int, n_seeds: int, n_seeds_used: int | None = None) -> None:
         self._folder, self._n_shards, self._n_seeds = folder, n_shards, n_seeds
         self._n_seeds_used = n_seeds_used or n_seeds
+        self._reduced: dict[int, bool] = {}
 
     def matrices(self, columns: Columns) -> Iterator[Matrix]:
         """Yield the neurons of the columns side by side, one shard at a time: [prompt, neuron]."""
@@ -54,20 +56,38 @@ class Shards:
                 break
         return np.concatenate(parts)[:limit]
 
+    def scores(self, columns: Columns, stored: str, score: Callable[[Matrix, int], Vector]) -> Vector:
+        """Return a score of every prompt, [prompt]: where shards are reduced, the one that they hold.
+
+        Args:
+            stored: column of reduced shards that holds it.
+            score: scores the neurons of a dense shard, [prompt, neuron], whose first prompt has a position.
+        """
+        parts: list[Vector] = [np.zeros(0)]
+        for index in range(self._n_shards):
+            if self._is_reduced(index):
+                table = pq.read_table(self._path(index, True), columns=[stored])
+                parts.append(np.asarray(table[stored], dtype=np.float64))
+            else:
+                parts.append(score(self._read(index, columns, slice(None)), sum(map(len, parts))))
+        return np.concatenate(parts)
+
+    def reduced(self, names: Sequence[str], positions: Collection[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield those of `positions` that lie in reduced shards, and the named columns of that prompt."""
+        for index, start, chosen in self._holding(True, positions):
+            if self._is_reduced(index):
+                table = pq.read_table(self._path(index, True), columns=list(names)).take(chosen)
+                yield from zip((start + row for row in chosen), table.to_pylist(), strict=True)
+
     def rows(self, columns: Columns, positions: Collection[int]) -> Iterator[tuple[int, Matrix]]:
         """Yield each of `positions` and the neurons of that prompt, [1, neuron], in the order of the shards.
 
-        Shards without such a prompt are not read.
+        Shards without such a prompt are not read, and reduced ones hold none.
         """
-        n_rows_per_prompt = 1 if columns.are_of_prompt_sites else self._n_seeds
-        start = 0
-        for index in range(self._n_shards):
-            n_prompts = read_manifest(self._path(index, columns.are_of_prompt_sites)).n_rows // n_rows_per_prompt
-            chosen = [position - start for position in positions if start <= position < start + n_prompts]
-            if chosen:
+        for index, start, chosen in self._holding(columns.are_of_prompt_sites, positions):
+            if not self._is_reduced(index):
                 matrix = self._read(index, columns, chosen)
                 yield from ((start + row, matrix[i : i + 1]) for i, row in enumerate(chosen))
-            start += n_prompts
 
     def detector_scores(self, detectors: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:
         """Return the scores of step detectors by name, means over seeds: [prompt]; NaN where there is none."""
@@ -81,6 +101,21 @@ class Shards:
             for detector, values in parts.items()
         }
 
+    def _holding(self, is_prompt_site: bool, positions: Collection[int]) -> Iterator[tuple[int, int, list[int]]]:
+        """Yield index and first position of the shards that hold some of `positions`, and which of their rows."""
+        n_rows_per_prompt, start, ordered = 1 if is_prompt_site else self._n_seeds, 0, np.sort(list(positions))
+        for index in range(self._n_shards if len(ordered) else 0):
+            n_prompts = read_manifest(self._path(index, is_prompt_site)).n_rows // n_rows_per_prompt
+            first, end = np.searchsorted(ordered, [start, start + n_prompts])
+            if first < end:
+                yield index, start, (ordered[first:end] - start).tolist()
+            start += n_prompts
+
+    def _is_reduced(self, index: int) -> bool:
+        if index not in self._reduced:
+            self._reduced[index] = read_manifest(self._path(index, True)).entries.get(LAYOUT) == BULK
+        return self._reduced[index]
+
     def _path(self, index: int, is_prompt_site: bool) -> Path:
         return self._folder / (PROMPT_FOLDER if is_prompt_site else STEP_FOLDER) / f"part-{index:05d}.parquet"
 
@@ -90,11 +125,13 @@ class Shards:
         arrays, _ = read_activations([self._path(index, is_prompt_site)], columns.names)
         if is_prompt_site:
             return columns.join({name: rows[chosen] for name, rows in arrays.items()})
-        return columns.join({name: self._mean_over_seeds(rows, chosen) for name, rows in arrays.items()})
+        by_seed = {name: rows.reshape(-1, self._n_seeds, rows.shape[1])[chosen] for name, rows in arrays.items()}
+        return columns.join({name: mean_over_seeds(rows[:, : self._n_seeds_used]) for name, rows in by_seed.items()})
 
-    def _mean_over_seeds(self, rows: Matrix, chosen: slice | list[int]) -> Matrix:
-        by_seed = rows.reshape(-1, self._n_seeds, rows.shape[1])[chosen]
-        return np.asarray(by_seed[:, : self._n_seeds_used].mean(axis=1), dtype=np.float32)
+
+def mean_over_seeds(by_seed: Matrix) -> Matrix:
+    """Return the means over seeds: [prompt, seed, neuron] -> [prompt, neuron]."""
+    return np.asarray(by_seed.mean(axis=1), dtype=np.float32)
 
 
 def save_prompts(folder: Path, prompts: PromptSet) -> dict[str, Any]:
@@ -132,10 +169,18 @@ def check_intact(path: Path, sha256: str) -> None:
 
 
 def find_damage(recorded: Recorded, fingerprint: str, n_prompts: int) -> str | None:
-    """Return what is wrong with a recording, or None if its shards are complete and hold every prompt."""
+    """Return what is wrong with a recording, or None if its shards are complete and hold every prompt.
+
+    Reduced shards must all be by the baselines that lie beside them.
+    """
+    path = recorded.folder / BASELINES_FILE
+    baselines = sha256_of(path) if path.is_file() else None
     for half in (PROMPT_FOLDER, STEP_FOLDER):
         shards = complete_shards(recorded.folder / half, fingerprint)
-        n_rows = sum(read_manifest(shard).n_rows for shard in shards.values())
+        manifests = [read_manifest(shard) for shard in shards.values()]
+        if any(LAYOUT in m.entries and m.entries.get(BASELINES_SHA256) != baselines for m in manifests):
+            return f"{path} is missing, or not what {half} shards were reduced by"
+        n_rows = sum(manifest.n_rows for manifest in manifests)
         is_complete = sorted(shards) == list(range(recorded.n_shards)) and n_rows >= n_prompts > 0
         if not is_complete or n_rows % n_prompts or (half == PROMPT_FOLDER and n_rows != n_prompts):
             return (

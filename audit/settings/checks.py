@@ -15,6 +15,7 @@ def check_combinations(settings: AuditSettings) -> None:
     check_training_images(settings)
     check_tiers(settings)
     check_canaries(settings)
+    check_layout(settings)
     check_strategies(settings)
     check_workers(settings)
 
@@ -64,6 +65,15 @@ def check_canaries(settings: AuditSettings) -> None:
     if settings.canaries is not None and settings.tiers == "screened":
         raise SettingsError(
             "--canaries are recorded in full, so they say nothing of --tiers screened; give --tiers full"
+        )
+
+
+def check_layout(settings: AuditSettings) -> None:
+    """Refuse --layout bulk with a base: differences from it need all activations of both models."""
+    if settings.layout == "bulk" and settings.baseline_model is not None:
+        raise SettingsError(
+            "--baseline-model compares neurons of both models, which --layout bulk does not keep; give --layout dense, "
+            "and audit a random --sample where the set is too large for it"
         )
 
 

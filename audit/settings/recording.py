@@ -197,6 +197,14 @@ class CandidateSettings(ScreeningSettings):
         Option("Inputs"),
     ] = None
     shard_size: Annotated[int, Field(ge=1, description="Prompts per saved shard."), Option("Machine")] = 256
+    layout: Annotated[
+        Literal["auto", "dense", "bulk"],
+        Field(
+            description="What to keep of candidates: dense keeps all activations, bulk what detection reads of them, "
+            "for the same scores in a fraction of the bytes; auto is bulk above 20,000 prompts."
+        ),
+        Option("Machine", changes_result=False),
+    ] = "auto"
 
 
 class RecordingSettings(CandidateSettings, ActivationSettings, InputSettings):  # fields of the last class come first

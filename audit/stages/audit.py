@@ -32,6 +32,7 @@ from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.examine import check_settings, check_store_size
+from flashbulb.audit.stages.kept.bulk import settle_layout
 from flashbulb.audit.stages.kept.identity import (
     audit_identity,
     detection_identity,
@@ -107,6 +108,7 @@ def open_session(
         refuse_unreachable_model(settings.model)
     check_free(settings.out)  # before anything takes long
     candidates, reference, canaries = read_sets(settings)
+    settings = settle_layout(settings, len(candidates.prompts))
     detectors = select_detectors(settings.detectors, settings.sites)
     session = load_session(settings, candidates, reference, detectors, loaded)
     session = settle_batch_size(replace(session, inputs=replace(session.inputs, canaries=canaries)))

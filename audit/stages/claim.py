@@ -20,6 +20,7 @@ from flashbulb.audit.prompts.prompt_set import PromptFileError
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError
 from flashbulb.audit.stages.kept.recorded import CalibrationError
 from flashbulb.audit.stages.results.state import Inputs
+from flashbulb.audit.statistics.bulk import BulkError
 from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.hooks import (
     FingerprintMismatch,
@@ -32,6 +33,7 @@ from flashbulb.hooks import (
 logger = logging.getLogger(__name__)
 
 USAGE_ERRORS = (
+    BulkError,
     CanaryError,
     LabelsError,
     MemoriesError,

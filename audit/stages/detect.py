@@ -13,8 +13,9 @@ from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.stages.detectors import select_detectors
+from flashbulb.audit.stages.kept.bulk import kept_neurons, open_fit
 from flashbulb.audit.stages.results.account import build_calibration, detected_entries
-from flashbulb.audit.stages.results.state import DetectedRun, Inputs, RecordedRun
+from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun
 from flashbulb.audit.stages.results.tables import (
     measure_text_null,
     reference_scores_table,
@@ -25,6 +26,7 @@ from flashbulb.audit.stages.results.tables import (
 )
 from flashbulb.audit.statistics.detection import BaseShards, Detected, RecordedSet, detect
 from flashbulb.audit.statistics.flags import choose
+from flashbulb.audit.statistics.reduced import read_kept
 from flashbulb.audit.statistics.scores import baseline_arrays, baseline_columns
 from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.reports.figures.panels import score_histogram
@@ -75,6 +77,9 @@ def detect_spikes(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch, *,
 
 def _detect(recorded: RecordedRun) -> DetectedRun:
     inputs, settings = recorded.inputs, recorded.inputs.settings
+    bulk = open_fit(inputs, recorded.sets["candidates"])
+    if bulk is not None:
+        bulk.refuse_more(kept_neurons(settings))
     detected = detect(
         inputs.sites,
         select_detectors(settings.detectors, settings.sites),
@@ -84,8 +89,9 @@ def _detect(recorded: RecordedRun) -> DetectedRun:
         fpr=settings.fpr,
         max_style_shift=settings.max_style_shift,
         seed=settings.seed,
-        all_texts=_all_texts(inputs),
+        all_texts=inputs.all_texts,
         base=_base_shards(recorded),
+        bulk=bulk,
     )
     return _with_evidence(recorded, detected)
 
@@ -112,15 +118,10 @@ def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
     inputs, settings, scored = recorded.inputs, recorded.inputs.settings, detected.scored
     flagged = np.flatnonzero(scored.flagged).tolist()
     chosen = choose(scored.spike_score, scored.flagged, settings.max_sampled, settings.seed)
+    kept, shards, wanted = kept_neurons(settings), recorded.shards("candidates"), [*flagged, *chosen.controls]
     neurons = read_neurons(
-        scored.groups,
-        recorded.shards("candidates"),
-        [*flagged, *chosen.controls],
-        n_spikes=settings.n_top_neurons,
-        climbed_kind=settings.ascend_kind,
-        n_climbed=settings.ascend_neurons,
-        base=_base_neurons(recorded, detected),
-    )
+        scored.groups, shards, wanted, **kept._asdict(), base=_base_neurons(recorded, detected)
+    ) | read_kept(scored.groups, shards, wanted, kept)
     text_null = measure_text_null(text_sets(inputs, scored), settings.seed)
     return DetectedRun(
         detected=detected,
@@ -130,12 +131,6 @@ def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
         text_null=text_null,
         calibration=build_calibration(inputs, detected, None if text_null is None else text_null.auc),
     )
-
-
-def _all_texts(inputs: Inputs) -> list[str]:
-    """Return every candidate's text in the order of the prompt file, those that tier 0 left out included."""
-    texts = {prompt.prompt_id: prompt.text for prompt in (*inputs.candidates.prompts, *inputs.left_out)}
-    return [texts[prompt_id] for prompt_id in inputs.screen_scores or texts]
 
 
 def write_scores(recorded: RecordedRun, detection: DetectedRun, run: Path) -> None:

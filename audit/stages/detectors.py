@@ -21,7 +21,7 @@ from flashbulb.audit.settings import (
     SettingsError,
     default_strategies,
 )
-from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, SOURCE
+from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, SOURCE, spike_column
 from flashbulb.hooks import PROMPT_SITE_KINDS, SITE_KINDS
 from flashbulb.reports.views.audit_plan import offer_line
 
@@ -97,7 +97,7 @@ def _are_by_name(names: Sequence[str]) -> bool:
 def list_detectors() -> list[tuple[str, str, str, str, str]]:
     """Return a row for each detector: its column of scores.parquet, what it reads, UE per prompt, default, source."""
     spikes = [
-        (f"spikes_{kind}", f"{kind} neurons", "0" if kind in PROMPT_SITE_KINDS else "n", "yes", SOURCE)
+        (spike_column(kind), f"{kind} neurons", "0" if kind in PROMPT_SITE_KINDS else "n", "yes", SOURCE)
         for kind in SCORED_REDUCTIONS
     ]
     others = [

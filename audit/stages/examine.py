@@ -11,10 +11,14 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.examination import N_IMAGES, require_working
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import estimate_bytes
+from flashbulb.audit.record.reduction import BULK
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.settings.checks import check_combinations
+from flashbulb.audit.stages.kept.bulk import kept_neurons
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.calibration import MIN_REFERENCE
+from flashbulb.audit.statistics.reduced import estimate_reduced_bytes
+from flashbulb.audit.statistics.scores import MAX_SELF_REFERENCE
 from flashbulb.audit.training_images.storage import some_training_images
 
 logger = logging.getLogger(__name__)
@@ -60,13 +64,25 @@ def check_reference_size(reference: PromptSet) -> None:
         )
 
 
+def estimate_activations(inputs: Inputs, n_prompts: int) -> int:
+    """Return the bytes of activations of `n_prompts` on every model, before compression."""
+    settings, n_reduced = inputs.settings, 0
+    if settings.layout == BULK:  # all but the reference and the first candidates, which can be dense
+        n_reduced = max(0, len(inputs.candidates.prompts) - MAX_SELF_REFERENCE - settings.shard_size)
+    dense = estimate_bytes(inputs.sites, settings.n_seeds, max(n_prompts - n_reduced, 0))
+    reduced = min(n_reduced, n_prompts) * estimate_reduced_bytes(inputs.sites, kept_neurons(settings))
+    return len(inputs.models) * dense + reduced
+
+
 def check_store_size(inputs: Inputs) -> None:
     """Refuse a recording above the size limit: activations of a large model and many prompts can take terabytes."""
     settings = inputs.settings
-    n_prompts = len(inputs.models) * sum(len(prompts.prompts) for prompts in inputs.sets_to_record.values())
-    gib = estimate_bytes(inputs.sites, settings.n_seeds, n_prompts) / 2**30
+    n_prompts = sum(len(prompts.prompts) for prompts in inputs.sets_to_record.values())
+    gib = estimate_activations(inputs, n_prompts) / 2**30
     if gib > settings.max_store_gib:
+        bulk = "" if settings.layout == BULK or inputs.base is not None else "--layout bulk, "
         raise SettingsError(
-            f"recording {n_prompts} prompts would take up to {gib:.1f} GiB, the limit is {settings.max_store_gib:g}; "
-            "use --sites feed_forward, fewer --seeds or fewer prompts, or raise --max-store-gib"
+            f"recording {len(inputs.models) * n_prompts} prompts would take up to {gib:.1f} GiB, the limit is "
+            f"{settings.max_store_gib:g}; use {bulk}--sites feed_forward, fewer --seeds or fewer prompts, or raise "
+            "--max-store-gib"
         )

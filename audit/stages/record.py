@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from flashbulb.audit.additions.chosen import base_model, chosen_model
-from flashbulb.audit.detectors import StepDetector
+from flashbulb.audit.detectors import NeuronDetector, StepDetector
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
 from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded, Recorder
+from flashbulb.audit.record.reduction import BULK
 from flashbulb.audit.record.sets import WHOLE, Executor, Part, record_set
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
@@ -21,7 +23,9 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.settings.recording import ActivationSettings
 from flashbulb.audit.stages.base import same_text_side
+from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.kept.adopted import adopt_base_shards
+from flashbulb.audit.stages.kept.bulk import bulk_reduction, candidates_fit, count_dense_shards
 from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
 from flashbulb.audit.stages.results.account import library_versions, recorded_entries
@@ -47,14 +51,17 @@ def record_prompts(session: Session, run: RunDirectory, watch: Stopwatch, part: 
             if inputs.saved is not None:
                 sets["reference"] = inputs.saved
             elif inputs.reference is not None:
-                sets["reference"] = record_prompt_set(executor, run.path, inputs, "reference", inputs.reference, part)
+                whole = WHOLE if inputs.settings.layout == BULK else part  # each part fits baselines on all of it
+                sets["reference"] = record_prompt_set(executor, run.path, inputs, "reference", inputs.reference, whole)
         if inputs.settings.tiers == "screened":
             with watch.stage("screen"):
                 recorder = executor if isinstance(executor, Recorder) else session.recorder()
                 inputs = _screened(inputs, recorder, sets["reference"], session.base_spikes)
         with watch.stage("record"):
             for name, prompts in inputs.sets_to_record.items():
-                if name != "reference":
+                if name == "candidates" and inputs.settings.layout == BULK:
+                    sets[name] = _record_in_bulk(executor, run.path, inputs, sets.get("reference"), part)
+                elif name != "reference":
                     sets[name] = record_prompt_set(executor, run.path, inputs, name, prompts, part)
     return RecordedRun(inputs, sets, {"record": _spent(sets, executor)}, dict(watch.seconds))
 
@@ -138,12 +145,40 @@ def record_prompt_set(
     is_base: bool = False,
 ) -> Recorded:
     """Record one set of prompts into the folder `activations/<name>` of the run, or `activations/baseline/<name>`."""
+    folder, manifest, stage = _set_of(run, inputs, name, prompts, is_base=is_base)
+    return record_set(executor, prompts.prompts, folder, manifest, stage, part)
+
+
+def _set_of(
+    run: Path, inputs: Inputs, name: str, prompts: PromptSet, *, is_base: bool
+) -> tuple[Path, dict[str, Any], str]:
+    """Return the folder of a set, the manifest of its shards, and what its progress line says."""
     model = inputs.base if is_base and inputs.base is not None else inputs.model
     identity = set_identity(inputs, name, prompts, model)
-    manifest = {"fingerprint": fingerprint_of(identity), **identity}
     stage = f"recording {name} on the base" if is_base else f"recording {name}"
-    folder = set_folder(run / ACTIVATIONS, name, is_base=is_base)
-    return record_set(executor, prompts.prompts, folder, manifest, stage, part)
+    return (
+        set_folder(run / ACTIVATIONS, name, is_base=is_base),
+        {"fingerprint": fingerprint_of(identity), **identity},
+        stage,
+    )
+
+
+def _record_in_bulk(executor: Executor, run: Path, inputs: Inputs, reference: Recorded | None, part: Part) -> Recorded:
+    """Record the candidates reduced to what detection reads: by baselines that the reference and the first ones fit.
+
+    Every part of a run records all of the candidates that help to fit them.
+    """
+    prompts = inputs.candidates.prompts
+    folder, manifest, stage = _set_of(run, inputs, "candidates", inputs.candidates, is_base=False)
+    n_dense = count_dense_shards(inputs, executor.plan, pooled=candidates_fit(inputs))
+    if n_dense:
+        first = prompts[: n_dense * executor.plan.shard_size]
+        record_set(executor, first, folder, manifest, f"{stage} that fit baselines")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = select_detectors(inputs.settings.detectors, inputs.settings.sites)
+    detectors = [detector for detector in found if isinstance(detector, NeuronDetector)]
+    reduction = bulk_reduction(inputs, detectors, folder, manifest["fingerprint"], reference, n_dense, part)
+    return record_set(executor, prompts, folder, manifest, stage, part, reduction, n_dense)
 
 
 def _spent(sets: Mapping[str, Recorded], executor: Executor) -> int:

@@ -15,9 +15,10 @@ from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
-from flashbulb.audit.record.recorder import Recorder, estimate_bytes
+from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing
+from flashbulb.audit.stages.examine import estimate_activations
 from flashbulb.audit.stages.kept.identity import audit_identity
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
 from flashbulb.audit.stages.results.account import base_identity
@@ -71,7 +72,7 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
         evaluations=evaluations,
         seconds={stage: _map_range(spent, pace.seconds) for stage, spent in evaluations.items()},
         measured=pace.measured,
-        bytes_of_activations=estimate_bytes(inputs.sites, settings.n_seeds, len(inputs.models) * n_recorded.high),
+        bytes_of_activations=estimate_activations(inputs, n_recorded.high),
         bytes_of_pictures=_n_recovered(n_flagged.high, inputs) * _bytes_per_prompt(session)
         + settings.n_ordinary * _bytes_per_image(session),
         free_bytes=shutil.disk_usage(nearest_existing(settings.out)).free,

@@ -10,10 +10,11 @@ import numpy as np
 
 from flashbulb.audit.detectors import Vector
 from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.statistics.baseline import spike_scores
 from flashbulb.audit.statistics.calibration import p_values
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.flags import DIFFERENCE_ORIGIN
-from flashbulb.audit.statistics.scores import GroupScores, combine, spike_scores
+from flashbulb.audit.statistics.scores import GroupScores, combine
 from flashbulb.audit.statistics.style import nearest_style
 
 

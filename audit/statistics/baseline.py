@@ -6,18 +6,20 @@ recall of a single image lies outside them. Projecting these components out leav
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.utils.extmath import randomized_svd
 
-from flashbulb.audit.detectors import Matrix
+from flashbulb.audit.detectors import Matrix, Vector
 
 Z_CLIP = 30.0
 """z-scores are clipped to ± this before components are fitted or removed: no single spike shapes a direction."""
 
 MAD_TO_DEVIATION = 1.4826
+_ROWS_AT_ONCE = 32  # of those that are squared in float64
 _ROUNDING = 2.0**-9  # two steps of float16, relative to the activation
 
 
@@ -59,7 +61,7 @@ def fit_baseline(activations: Matrix, n_components: int) -> Baseline:
     z = z_scores(present, with_style)
     _, values, directions = randomized_svd(z, n_kept, n_oversamples=20, n_iter=7, random_state=0)
     kept = values > 1e-3 * max(float(values[0]), 1e-6)
-    return replace(with_style, components=directions[kept].astype(np.float32))  # [component, neuron]
+    return replace(with_style, components=np.ascontiguousarray(directions[kept], dtype=np.float32))
 
 
 def z_scores(activations: Matrix, baseline: Baseline) -> Matrix:
@@ -72,3 +74,30 @@ def z_scores(activations: Matrix, baseline: Baseline) -> Matrix:
     if len(baseline.components):
         z = z - (z @ baseline.components.T) @ baseline.components
     return np.asarray(z, dtype=np.float32)
+
+
+def spike_scores(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None = None) -> Vector:
+    """Return the root mean square of each prompt's z over neurons: [prompt, neuron] -> [prompt]; clean prompts about 1.
+
+    Args:
+        matrix: activations.
+        folds: index of the baseline that each prompt is compared with: [prompt]; by default the only one.
+    """
+    return root_mean_squares(whiten(matrix, baselines, folds))
+
+
+def whiten(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None = None) -> Matrix:
+    """Return z of every prompt and neuron, each prompt by its own baseline: [prompt, neuron]."""
+    if folds is None or len(baselines) == 1:
+        return z_scores(matrix, baselines[0])
+    z = np.empty(matrix.shape, dtype=np.float32)
+    for fold, baseline in enumerate(baselines):
+        z[folds == fold] = z_scores(matrix[folds == fold], baseline)
+    return z
+
+
+def root_mean_squares(z: npt.NDArray[np.floating]) -> Vector:
+    """Return the root mean square over neurons: [prompt, neuron] -> [prompt]."""
+    parts = (z[start : start + _ROWS_AT_ONCE] for start in range(0, len(z), _ROWS_AT_ONCE))
+    means = [np.square(part, dtype=np.float64).mean(axis=1) for part in parts]
+    return np.asarray(np.sqrt(np.concatenate([np.zeros(0), *means])))

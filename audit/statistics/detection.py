@@ -10,8 +10,17 @@ import numpy as np
 
 from flashbulb.audit.detectors import Detector, NeuronDetector, StepDetector, Vector
 from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.statistics.bulk import BulkFit
 from flashbulb.audit.statistics.flags import Scored, flagged_at
-from flashbulb.audit.statistics.scores import GroupScores, combine, score_group, score_neurons, scored_kinds
+from flashbulb.audit.statistics.scores import (
+    GroupScores,
+    combine,
+    score_group,
+    score_neurons,
+    score_recorded,
+    scored_kinds,
+    spike_column,
+)
 from flashbulb.audit.statistics.style import group_by_style, text_only_auc
 from flashbulb.hooks import Site
 
@@ -62,6 +71,7 @@ def detect(
     seed: int,
     all_texts: Sequence[str] | None = None,
     base: BaseShards | None = None,
+    bulk: BulkFit | None = None,
 ) -> Detected:
     """Score and flag every candidate.
 
@@ -72,10 +82,16 @@ def detect(
         all_texts: the candidates' texts and those that tier 0 left out, whose style counts as well.
         base: the same prompts recorded on the base model. Each model is whitened by its own baselines, and the scores
             are subtracted in one unit, that of the audited model.
+        bulk: the baselines by which candidates were reduced when they were recorded; None where all are dense.
+
+    Raises:
+        BulkError: candidates would help to fit the baselines, and those of `bulk` were fitted without them, or the
+            other way round.
     """
     texts = candidates.texts if all_texts is None else all_texts
-    shift = _style_shift(texts, reference.texts, seed) if reference is not None else None
-    pooled = reference is None or (shift is not None and shift > max_style_shift)
+    shift, pooled = choose_pooled(texts, None if reference is None else reference.texts, max_style_shift, seed)
+    if bulk is not None:
+        bulk.refuse_other(pooled)
     clean = reference.shards if reference is not None else None
 
     def score(scored: Shards, calibrating: Shards | None) -> list[GroupScores]:
@@ -84,28 +100,46 @@ def detect(
             for kind in scored_kinds(sites)
         ]
 
-    groups = score(candidates.shards, clean)
+    if bulk is None:
+        groups = score(candidates.shards, clean)
+    else:
+        groups = [score_recorded(fit, candidates.shards) for fit in bulk.groups]
     base_groups = [] if base is None else score(base.candidates, base.reference)
     of_base = combine(base_groups, scale=groups) if base_groups else None
-    columns = {f"spikes_{group.kind}": group.candidates for group in groups}
-    columns |= _detector_columns(sites, detectors, candidates.shards, clean)
+    columns = {spike_column(group.kind): group.candidates for group in groups}
+    columns |= _detector_columns(sites, detectors, candidates.shards, clean, bulk)
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
     scored = flagged_at(groups, columns, combine(groups), styles, fpr, of_base)
     return Detected(scored, shift, pooled, tuple(base_groups))
 
 
 def _detector_columns(
-    sites: Sequence[Site], detectors: Sequence[Detector], candidates: Shards, reference: Shards | None
+    sites: Sequence[Site],
+    detectors: Sequence[Detector],
+    candidates: Shards,
+    reference: Shards | None,
+    bulk: BulkFit | None,
 ) -> dict[str, Vector]:
     """Return the scores of published detectors that need no images, by name: [prompt] each."""
     columns: dict[str, Vector] = {}
     at_step = candidates.detector_scores([d.name for d in detectors if isinstance(d, StepDetector)])
     for detector in detectors:
         if isinstance(detector, NeuronDetector) and any(site.kind == detector.kind for site in sites):
-            columns[detector.name] = score_neurons(detector, sites, candidates, reference)
+            if bulk is None:
+                columns[detector.name] = score_neurons(detector, sites, candidates, reference)
+            else:
+                columns[detector.name] = bulk.score_neurons(detector, sites, candidates)
         elif isinstance(detector, StepDetector):
             columns[detector.name] = at_step[detector.name]
     return columns
+
+
+def choose_pooled(
+    candidates: Sequence[str], reference: Sequence[str] | None, max_style_shift: float, seed: int
+) -> tuple[float | None, bool]:
+    """Return the style shift, None if it is not measured, and whether candidates help to fit the baselines."""
+    shift = None if reference is None else _style_shift(candidates, reference, seed)
+    return shift, reference is None or (shift is not None and shift > max_style_shift)
 
 
 def _style_shift(candidates: Sequence[str], reference: Sequence[str], seed: int) -> float | None:

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from flashbulb.audit.detectors import Matrix, NeuronDetector, Vector
 from flashbulb.audit.record.columns import Column, Columns
 from flashbulb.audit.record.shards import Shards
-from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, z_scores
-from flashbulb.audit.statistics.calibration import assign_folds, cross_fit
+from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, spike_scores
+from flashbulb.audit.statistics.calibration import cross_fit
 from flashbulb.hooks import Site
 
 SOURCE = "Flashbulb; after Hintersdorf et al. 2024, arXiv 2406.02366"
@@ -48,6 +48,34 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class GroupFit:
+    """What candidates' spike scores depend on, for one kind of site; the fields are those of `GroupScores`.
+
+    Args:
+        reference: out-of-fold scores of reference prompts: [prompt]; None where candidates are their own reference.
+    """
+
+    kind: str
+    columns: Columns
+    reference: Vector | None
+    baselines: tuple[Baseline, ...]
+    first_fold: int = 0
+
+    def folds(self, first: int, n: int) -> npt.NDArray[np.int64]:
+        """Return the baseline that each of `n` candidates is compared with, from the position `first` on: [prompt]."""
+        return (self.first_fold + np.arange(first, first + n)) % len(self.baselines)
+
+    def score(self, matrix: Matrix, first: int) -> Vector:
+        """Return the spike scores of candidates from the position `first` on: [prompt, neuron] -> [prompt]."""
+        return spike_scores(matrix, self.baselines, self.folds(first, len(matrix)))
+
+    def scored(self, candidates: Vector) -> GroupScores:
+        """Return the scores of all candidates together with those of the reference."""
+        reference = candidates if self.reference is None else self.reference
+        return GroupScores(self.kind, self.columns, candidates, reference, self.baselines, self.first_fold)
+
+
+@dataclass(frozen=True, slots=True)
 class GroupScores:
     """Spike scores of candidates and (out-of-fold) of reference prompts for one kind of site, and their baselines.
 
@@ -68,20 +96,6 @@ class GroupScores:
         return self.baselines[(self.first_fold + candidate) % len(self.baselines)]
 
 
-def spike_scores(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None = None) -> Vector:
-    """Return the root mean square of each prompt's z over neurons: [prompt, neuron] -> [prompt]; clean prompts about 1.
-
-    Args:
-        matrix: activations.
-        folds: index of the baseline that each prompt is compared with: [prompt]; by default the only one.
-    """
-    scores = np.empty(len(matrix))
-    for fold, baseline in enumerate(baselines):
-        rows = slice(None) if folds is None else folds == fold
-        scores[rows] = np.sqrt(np.square(z_scores(matrix[rows], baseline), dtype=np.float64).mean(axis=1))
-    return scores
-
-
 def columns_of(kind: str, sites: Sequence[Site]) -> Columns:
     """Return the columns of activations that make one kind's spike score."""
     return Columns(tuple(Column(site, r) for site in sites if site.kind == kind for r in SCORED_REDUCTIONS[kind]))
@@ -98,26 +112,46 @@ def score_group(
             out, and every prompt is compared with a baseline that it did not help to fit.
     """
     columns = columns_of(kind, sites)
-    clean = reference.matrix(columns) if reference is not None else None
-    if clean is not None and not pooled:
+    if reference is not None and not pooled:
+        fit, matrices = fit_group(kind, sites, None, reference, n_components=n_components), candidates.matrices(columns)
+    else:
+        own, matrices = _read_once(candidates, columns)
+        fit = fit_group(kind, sites, own, reference, n_components=n_components)
+    scores: list[Vector] = [np.zeros(0)]
+    for matrix in matrices:
+        scores.append(fit.score(matrix, sum(map(len, scores))))
+    return fit.scored(np.concatenate(scores))
+
+
+def fit_group(
+    kind: str, sites: Sequence[Site], own: Matrix | None, reference: Rows | None, *, n_components: int
+) -> GroupFit:
+    """Fit the baselines of one kind of site.
+
+    Args:
+        own: the first candidates, at most `MAX_SELF_REFERENCE`, where they help to fit: [prompt, neuron].
+    """
+    columns = columns_of(kind, sites)
+    clean = None if reference is None else np.concatenate(list(reference.matrices(columns)))
+    if own is None:
+        assert clean is not None, "without a reference, candidates fit the baselines"
         folds, baselines = cross_fit(clean, n_components)
-        out_of_fold = spike_scores(clean, baselines, folds)
-        baseline = fit_baseline(clean, n_components)
-        scores = np.concatenate([spike_scores(m, [baseline]) for m in candidates.matrices(columns)])
-        return GroupScores(kind, columns, scores, out_of_fold, (baseline,))
-    own, matrices = _read_once(candidates, columns)
+        return GroupFit(kind, columns, spike_scores(clean, baselines, folds), (fit_baseline(clean, n_components),))
     n_reference = 0 if clean is None else len(clean)
     pool = own if clean is None else np.concatenate([clean, own])
     baselines, pool_scores = _robust_fit(pool, n_reference, n_components)
-    by_shard: list[Vector] = []
-    start = n_reference
-    for matrix in matrices:
-        by_shard.append(spike_scores(matrix, baselines, _folds(start, len(matrix), len(baselines))))
-        start += len(matrix)
-    scores = np.concatenate(by_shard)
-    first_fold = n_reference % len(baselines)
-    reference_scores = pool_scores[:n_reference] if clean is not None else scores
-    return GroupScores(kind, columns, scores, reference_scores, tuple(baselines), first_fold)
+    reference_scores = None if clean is None else pool_scores[:n_reference]
+    return GroupFit(kind, columns, reference_scores, tuple(baselines), n_reference % len(baselines))
+
+
+def score_recorded(fit: GroupFit, candidates: Shards) -> GroupScores:
+    """Score candidates with baselines that are fitted already; where shards are reduced, they hold the scores."""
+    return fit.scored(candidates.scores(fit.columns, spike_column(fit.kind), fit.score))
+
+
+def spike_column(kind: str) -> str:
+    """Return the name of a kind's spike score, as a detector."""
+    return f"spikes_{kind}"
 
 
 def _read_once(candidates: Rows, columns: Columns) -> tuple[Matrix, Iterator[Matrix]]:
@@ -147,10 +181,6 @@ def _robust_fit(pool: Matrix, n_reference: int, n_components: int) -> tuple[list
     return baselines, spike_scores(pool, baselines, folds)
 
 
-def _folds(start: int, n: int, n_folds: int) -> npt.NDArray[np.int64]:
-    return assign_folds(start + n)[start:] % n_folds
-
-
 def scored_kinds(sites: Sequence[Site]) -> list[str]:
     """Return the recorded kinds of site that have a spike score."""
     return [kind for kind in SCORED_REDUCTIONS if any(site.kind == kind for site in sites)]
@@ -175,20 +205,25 @@ def _chosen(groups: Sequence[GroupScores]) -> list[GroupScores]:
     return [group for group in groups if group.kind == SPIKE_SCORE_KIND] or list(groups)
 
 
+def neuron_columns(detector: NeuronDetector, sites: Sequence[Site]) -> Columns:
+    """Return the columns of activations that a published detector reads; none where their kind is not recorded."""
+    return Columns(tuple(Column(site, detector.reduction) for site in sites if site.kind == detector.kind))
+
+
 def score_neurons(
     detector: NeuronDetector, sites: Sequence[Site], candidates: Shards, reference: Shards | None
 ) -> Vector:
     """Score each candidate by a published neuron detector, fitted on the reference or else on the candidates."""
-    columns = Columns(tuple(Column(site, detector.reduction) for site in sites if site.kind == detector.kind))
+    columns = neuron_columns(detector, sites)
     if reference is None:
         clean, matrices = _read_once(candidates, columns)
     else:
         clean, matrices = reference.matrix(columns, MAX_SELF_REFERENCE), candidates.matrices(columns)
-    score = detector.fit(clean)
-    return np.concatenate([score(matrix) for matrix in matrices])
+    learnt = detector.fit(clean)
+    return np.concatenate([detector.score(learnt, matrix) for matrix in matrices])
 
 
-def baseline_arrays(groups: Sequence[GroupScores]) -> dict[str, npt.NDArray[np.float32]]:
+def baseline_arrays(groups: Sequence[GroupScores | GroupFit]) -> dict[str, npt.NDArray[np.float32]]:
     """Return location [neuron], scale [neuron] and components [component, neuron] by `kind/fold/name`."""
     return {
         f"{group.kind}/{fold}/{name}": np.ascontiguousarray(getattr(baseline, name))

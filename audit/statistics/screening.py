@@ -20,8 +20,8 @@ from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.progress import track
-from flashbulb.audit.statistics.baseline import Baseline, fit_baseline
-from flashbulb.audit.statistics.scores import score_group, scored_kinds, spike_scores
+from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, spike_scores
+from flashbulb.audit.statistics.scores import score_group, scored_kinds
 from flashbulb.hooks import PROMPT_SITE_KINDS, Site
 
 

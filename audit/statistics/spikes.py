@@ -142,7 +142,7 @@ def _whiten(
 
 def _spikes(row: _Whitened, columns: Columns, n: int) -> list[Spike]:
     squared = np.square(row.z)
-    farthest = np.argsort(-squared)[:n]
+    farthest = largest(squared, n)
     listed = zip(
         columns.neurons_at(farthest),
         np.nan_to_num(row.activations[0, farthest]).tolist(),
@@ -152,6 +152,16 @@ def _spikes(row: _Whitened, columns: Columns, n: int) -> list[Spike]:
         strict=True,
     )
     return [Spike(*where, activation, own_z, share, base_z) for where, activation, own_z, share, base_z in listed]
+
+
+def largest(values: npt.NDArray[np.floating], n: int) -> npt.NDArray[np.intp]:
+    """Return where the `n` largest of [neuron] stand, largest first; of equal ones those that come first."""
+    if n >= len(values):
+        return np.argsort(-values, kind="stable")
+    if n == 0:
+        return np.zeros(0, dtype=np.intp)
+    chosen = np.flatnonzero(values >= np.partition(values, len(values) - n)[len(values) - n])
+    return chosen[np.argsort(-values[chosen], kind="stable")[:n]]
 
 
 def _profiles(z: Row, columns: Columns) -> list[SiteProfile]:

@@ -62,28 +62,31 @@ class CheckedRun(NamedTuple):
     ordinary: pa.Table | None = None
 
 
-def load_checked(directory: Path) -> CheckedRun:
+def load_checked(directory: Path, *, detectors: bool = True) -> CheckedRun:
     """Read a finished audit, check it as `check_run` does, and compare it with its seal.
+
+    Args:
+        detectors: hold the scores of single detectors in memory as well.
 
     Raises:
         RunFileError: `directory` is not the run directory of a finished audit.
         RunIncompleteError: the audit is untrusted.
     """
     try:
-        checked = check_run(directory, load_run(directory))
+        checked = check_run(directory, load_run(directory), detectors=detectors)
         check_seal(directory)
         return checked
     except OSError as error:
         raise RunIncompleteError(f"{directory} cannot be read: {error.strerror or error}") from error
 
 
-def check_run(directory: Path, record: RunRecord) -> CheckedRun:
+def check_run(directory: Path, record: RunRecord, *, detectors: bool = True) -> CheckedRun:
     """Read the tables that `record` describes. Their rows must agree with it and with each other.
 
     Raises:
         RunIncompleteError: the audit is untrusted.
     """
-    tables = check_tables(directory, record)
+    tables = check_tables(directory, record, detectors=detectors)
     scores, recoveries = tables.scores, tables.recoveries
     check_scores(directory / SCORES_FILE, scores, record.calibration)
     check_base_scores(directory / SCORES_FILE, scores, has_base=record.base is not None)
@@ -123,7 +126,7 @@ def _check_frame(directory: Path, record: RunRecord) -> None:
         raise RunIncompleteError(f"{directory}: run.json records an impossible frame: {fault}; run the audit again")
 
 
-def check_tables(directory: Path, run: RunRecord) -> AuditTables:
+def check_tables(directory: Path, run: RunRecord, *, detectors: bool = True) -> AuditTables:
     """Read every table and compare it with run.json: first its bytes, so that a damaged file is never parsed.
 
     No judgement reads some of them. They are checked all the same.
@@ -134,7 +137,7 @@ def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     for name in (*TABLE_FILES, *(() if run.propensity is None else (PROPENSITY_FILE,))):
         _check_bytes(directory / name, run)
     _check_canaries(directory / CANARIES_FILE, run)
-    tables = read_audit_tables(directory)
+    tables = read_audit_tables(directory, detectors=detectors)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
     counts, recovered = run.counts, recovery_counts(recoveries, tables.memories)

@@ -19,7 +19,7 @@ REGRESSIONS: tuple[Change, ...] = ("new", "worse")
 _MAY_DIFFER = frozenset(
     "model baseline_model configs denoiser vae textual_inversion lora out examine prompts reference calibration "
     "train_images descriptor_weights text_column reference_column batch_size executor workers worker_timeout "
-    "ray_address shard_size max_store_gib checkpointing device offload allow_pickle images show_prompts strict "
+    "ray_address shard_size layout max_store_gib checkpointing device offload allow_pickle images show_prompts strict "
     "n_top_neurons min_group_prompts policy waivers redact_prompts blur targeted population canaries".split()
 )
 """Settings that name files and devices, or change how a result is computed or shown but not what is found."""

@@ -19,6 +19,7 @@ from flashbulb.reports.bounds.power import (
     supports,
 )
 from flashbulb.reports.bounds.rates import Rate, lower_bound, percent, rate_of, upper_bound
+from flashbulb.reports.tables.rows import iter_rows
 from flashbulb.reports.tables.run_record import RunRecord
 
 
@@ -57,7 +58,7 @@ def audit_power(record: RunRecord, scores: pa.Table, recoveries: pa.Table) -> Po
     at_least = None if sensitivity is None else sensitivity.at_least
     n_images, n_untried = _n_images(recoveries), _n_untried(scores, recoveries)
     n_possible, n_prompts = counts.n_recovered + n_untried, counts.n_scored
-    p_values, styles = scores["p_value"].to_pylist(), reference_styles(record)
+    p_values, styles = [row["p_value"] for row in iter_rows(scores, ["p_value"])], reference_styles(record)
     refuting = refuting_canaries(record)
     rates = {fpr} if refuting else {fpr, min(fpr, LOW_FPR)}
     flags = {
@@ -149,8 +150,7 @@ def _n_samples(settings: Mapping[str, object]) -> int:
 
 
 def _n_untried(scores: pa.Table, recoveries: pa.Table) -> int:
-    of_prompts = zip(scores["prompt_id"].to_pylist(), scores["flagged"].to_pylist(), strict=True)
-    flagged = {prompt_id for prompt_id, is_flagged in of_prompts if is_flagged}
+    flagged = {row["prompt_id"] for row in iter_rows(scores, ["prompt_id", "flagged"]) if row["flagged"]}
     return len(flagged - set(recoveries["prompt_id"].to_pylist()))
 
 

@@ -27,7 +27,16 @@ from flashbulb.reports.tables.files import (
     sha256_of,
 )
 from flashbulb.reports.tables.run_record import NEXT_COMMANDS, NO_AUDIT
-from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, RECOVERIES_SCHEMA, SPIKES_SCHEMA, read_table, scores_schema
+from flashbulb.reports.tables.schema import (
+    BASE_SCORE,
+    FINETUNE_SCORE,
+    KNOWN_BY_BASE,
+    MEMORIES_SCHEMA,
+    RECOVERIES_SCHEMA,
+    SPIKES_SCHEMA,
+    read_table,
+    scores_schema,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +65,23 @@ AUDIT_SCHEMAS = {
 }
 
 
-def read_audit_tables(directory: Path) -> AuditTables:
+def read_audit_tables(directory: Path, *, detectors: bool = True) -> AuditTables:
     """Read every table of a finished audit and check it against its schema.
+
+    Args:
+        detectors: read the scores of single detectors as well.
 
     Raises:
         RunFileError, RunIncompleteError: as `read_table`.
     """
-    tables = {name.partition(".")[0]: read_table(directory / name, schema) for name, schema in AUDIT_SCHEMAS.items()}
+    others = {SCORES_FILE: None if detectors else (FINETUNE_SCORE, BASE_SCORE, KNOWN_BY_BASE)}
+    repeated = {SCORES_FILE: ("source_file", "severity")}
+    tables = {
+        name.partition(".")[0]: read_table(
+            directory / name, schema, others=others.get(name), repeated=repeated.get(name, ())
+        )
+        for name, schema in AUDIT_SCHEMAS.items()
+    }
     return AuditTables(**tables)
 
 

@@ -1,6 +1,6 @@
 """Columns of the run directory's main tables, and strict reading and writing of any table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +174,15 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema, metadata: Mappin
         )
 
 
-def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+def read_table(
+    path: Path, schema: pa.Schema, *, others: Collection[str] | None = None, repeated: Collection[str] = ()
+) -> pa.Table:
     """Read a table and check it against `schema`.
 
-    Columns that `schema` lacks are kept: read scores with `scores_schema(())` to get every detector.
+    Args:
+        others: columns that `schema` lacks and that are read, where the table has them; by default all: read scores
+            with `scores_schema(())` to get every detector.
+        repeated: columns of few values, which are held once each.
 
     Raises:
         RunFileError: another schema version, a missing column, or a column of another type.
@@ -187,9 +192,12 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
         raise RunIncompleteError(f"{path} does not exist; run the audit again to finish it")
     try:
         # pq.read_table imports pandas and reads a folder named `a=1` as a column; whole columns are decoded twice
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BYTES_AT_ONCE) as file:
-            batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, use_threads=False)
-            table = pa.Table.from_batches(batches, file.schema_arrow)
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BYTES_AT_ONCE, read_dictionary=list(repeated)) as file:
+            held = file.schema_arrow
+            if others is not None:
+                held = pa.schema([f for f in held if f.name in {*schema.names, *others}], held.metadata)
+            batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=held.names, use_threads=False)
+            table = pa.Table.from_batches(batches, held)
         table.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise RunIncompleteError(f"{path} is damaged ({_first_line(error)}); run the audit again") from error
@@ -199,6 +207,7 @@ def read_table(path: Path, schema: pa.Schema) -> pa.Table:
     check_version(path, int(version), "audit")
     for field in schema:
         found = table.schema.field(field.name).type if field.name in table.column_names else None
+        found = found.value_type if found is not None and pa.types.is_dictionary(found) else found
         if found != field.type:
             raise RunFileError(f"{path}: column {field.name} should be {field.type}, found {found or 'none'}")
         if not field.nullable and table[field.name].null_count:

@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from flashbulb.reports.checks.run import CheckedRun
 
 
-def load_run_to_judge(directory: Path) -> CheckedRun:
-    """Load and check a finished run. Imports the Parquet reader."""
+def load_run_to_judge(directory: Path, *, detectors: bool = False) -> CheckedRun:
+    """Load and check a finished run. Imports the Parquet reader.
+
+    Args:
+        detectors: hold the scores of single detectors as well, which no judgement reads.
+    """
     from flashbulb.reports.checks.run import load_checked
 
-    return load_checked(directory)
+    return load_checked(directory, detectors=detectors)
 
 
 def refuse_same_run(run: Path, baseline: Path | None) -> None:

@@ -13,6 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.record.reduction import BULK
 from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.run.directory import DETECTION, RECORDING, RECOVERY, fingerprint_of
@@ -26,6 +27,9 @@ from flashbulb.audit.settings import (
 )
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
+
+REDUCED = "candidates_layout"
+"""What the recording's identity has where candidates are reduced, and says what by."""
 
 
 def audit_identity(inputs: Inputs) -> dict[str, Any]:
@@ -50,7 +54,18 @@ def recording_identity(inputs: Inputs) -> dict[str, Any]:
         "canaries_sha256": inputs.canaries.sha256 if inputs.canaries else None,
         "settings": inputs.settings.identity(RecordingSettings),
         "versions": library_versions(),
+        **_layout_identity(inputs),
     }
+
+
+def _layout_identity(inputs: Inputs) -> dict[str, Any]:
+    """Return what the numbers of reduced shards depend on besides activations; nothing where all shards are dense."""
+    settings = inputs.settings
+    if settings.layout != BULK:
+        return {}
+    read = ("n_components", "max_style_shift", "n_top_neurons", "ascend_kind", "ascend_neurons")
+    reference = inputs.reference.sha256 if inputs.reference else None
+    return {REDUCED: {"layout": BULK, "reference_sha256": reference, **_select(settings, set(read))}}
 
 
 def detection_identity(settings: AuditSettings) -> dict[str, Any]:
@@ -97,6 +112,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
         "screening": screening,
         **({"without": inputs.canaries.sha256} if name == "candidates" and inputs.canaries else {}),
         **({"n_drawn": settings.sample} if is_drawn else {}),
+        **(_layout_identity(inputs) if name == "candidates" else {}),
     }
 
 

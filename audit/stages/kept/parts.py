@@ -14,18 +14,20 @@ import torch
 
 from flashbulb.audit.execute.coordinator import WorkersLost
 from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER
+from flashbulb.audit.record.reduction import BASELINES_FILE
 from flashbulb.audit.record.sets import Part, summarize
 from flashbulb.audit.record.shards import PROMPTS_FILE
 from flashbulb.audit.run.directory import RunDirectoryError, flatten_json
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.adopted import link_whole
+from flashbulb.audit.stages.kept.identity import REDUCED
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE, set_folder
 from flashbulb.audit.stores.fetching import fetch
 from flashbulb.hooks import complete_shards
 from flashbulb.hooks.files import sealed, unsealed
 from flashbulb.reports.tables.differences import first_difference
-from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.files import sha256_of, write_text
 from flashbulb.reports.tables.stores import in_store
 
 logger = logging.getLogger(__name__)
@@ -169,6 +171,26 @@ def _all_shards(parts: Parts, place: Path, fingerprint: str, n_shards: int) -> l
     return list(shards.values())
 
 
+def find_baselines(parts: Parts) -> Path | None:
+    """Return the baselines by which every part was reduced; None where all shards are dense.
+
+    Raises:
+        RunDirectoryError: two parts were reduced by other ones, or lack them.
+    """
+    if parts.contents[0]["identity"].get(REDUCED) is None:
+        return None
+    files = {folder: folder / ACTIVATIONS / "candidates" / BASELINES_FILE for folder in parts.folders}
+    hashes = {folder: sha256_of(file) if file.is_file() else None for folder, file in files.items()}
+    first = parts.folders[0]
+    other = next((folder for folder, found in hashes.items() if found is None or found != hashes[first]), None)
+    if other is not None:
+        raise RunDirectoryError(
+            f"{first} and {other} were reduced by different baselines, which parts share where they have one file "
+            f"system; copy {files[first]} over that of {other}, and run its command again, which reduces it again"
+        )
+    return files[first]
+
+
 def merge_parts(parts: Parts, shards: Mapping[Path, Sequence[Path]], run: Path) -> None:
     """Put every shard of the parts into `run`, as links where the file system has them, and mark it as recorded."""
     for place, paths in shards.items():
@@ -181,6 +203,8 @@ def merge_parts(parts: Parts, shards: Mapping[Path, Sequence[Path]], run: Path) 
     for name in first["sets"]:
         file = Path(ACTIVATIONS) / name / PROMPTS_FILE
         link_whole(parts.folders[0] / file, run / file)
+    if (baselines := find_baselines(parts)) is not None:
+        link_whole(baselines, run / baselines.relative_to(parts.folders[0]))
     content = {**first, "sets": _merged_sets(parts, run, is_base=False), "evaluations": {}, "timings": {}}
     stages = {"record": (first["sets"], content["sets"])}
     if first["base"] is not None:

@@ -71,6 +71,12 @@ class Inputs:
         return len(self.candidates.prompts) + len(self.left_out)
 
     @property
+    def all_texts(self) -> list[str]:
+        """Every candidate's text in the order of the prompt file, those that tier 0 left out included."""
+        texts = {prompt.prompt_id: prompt.text for prompt in (*self.candidates.prompts, *self.left_out)}
+        return [texts[prompt_id] for prompt_id in self.screen_scores or texts]
+
+    @property
     def frame(self) -> Frame:
         """How these prompts were chosen, and what a share among them speaks about."""
         settings, candidates = self.settings, self.candidates

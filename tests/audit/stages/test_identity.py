@@ -25,8 +25,9 @@ PATHS_AND_LIMITS = {"out", "max_store_gib", "allow_pickle"}
 ROUNDING = {"batch_size", "checkpointing", "offload"}
 WORKERS = {"executor", "workers", "worker_timeout", "ray_address"}
 VERDICT_AND_PAGE = {"strict", "policy", "waivers", "show_prompts", "redact_prompts", "blur", "targeted", "population"}
+LAYOUT = {"layout"}  # settled by the number of prompts; the recording's identity has what reduced candidates depend on
 CHANGING_NO_RESULT = (
-    COMPARED_BY_HASH | RECORDED_WITH_THE_MODEL | PATHS_AND_LIMITS | ROUNDING | WORKERS | VERDICT_AND_PAGE
+    COMPARED_BY_HASH | RECORDED_WITH_THE_MODEL | PATHS_AND_LIMITS | ROUNDING | WORKERS | VERDICT_AND_PAGE | LAYOUT
 )
 
 

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from flashbulb.audit.statistics.baseline import Z_CLIP, fit_baseline, z_scores
-from flashbulb.audit.statistics.scores import spike_scores
+from flashbulb.audit.statistics.baseline import Z_CLIP, fit_baseline, spike_scores, z_scores
 
 N_PROMPTS, N_NEURONS = 200, 64
 

@@ -7,7 +7,7 @@ from flashbulb.audit.detectors import NeuronDetector
 from flashbulb.audit.record.columns import Column, Columns
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics import scores as scoring
-from flashbulb.audit.statistics.baseline import fit_baseline, z_scores
+from flashbulb.audit.statistics.baseline import fit_baseline, spike_scores, z_scores
 from flashbulb.audit.statistics.calibration import assign_folds
 from flashbulb.audit.statistics.scores import (
     SET_ASIDE,
@@ -17,7 +17,6 @@ from flashbulb.audit.statistics.scores import (
     columns_of,
     combine,
     score_neurons,
-    spike_scores,
 )
 from tests.audit.counting import counted_reads
 from tests.audit.neuron_sets import (
@@ -242,9 +241,12 @@ def test_neuron_detectors_are_fitted_on_the_reference_or_else_on_the_candidates(
 
     def fit(matrix):
         fitted.append(matrix)
-        return lambda activations: activations[:, 0].astype(np.float64)
+        return {}
 
-    detector = NeuronDetector("first", "", "feed_forward", "abs_max", 0, fit)
+    def score(_, activations):
+        return activations[:, 0].astype(np.float64)
+
+    detector = NeuronDetector("first", "", "feed_forward", "abs_max", 0, fit, score)
     np.testing.assert_array_equal(score_neurons(detector, SITES, shards, reference_shards), candidates[:, 0])
     np.testing.assert_array_equal(fitted[0], reference if with_reference else candidates)
 
@@ -281,8 +283,9 @@ def test_a_neuron_detector_reads_no_candidate_twice(tmp_path, monkeypatch, held)
     monkeypatch.setattr(scoring, "MAX_SELF_REFERENCE", held)
     candidates = noise(90, 0)
     shards = write_set(tmp_path, candidates, shard_size=16)
+    kind, reduction = "feed_forward", "abs_max"
     detector = NeuronDetector(
-        "sum", "", "feed_forward", "abs_max", 0, lambda fitted: lambda a: a.sum(axis=1) - len(fitted)
+        *("sum", "", kind, reduction, 0), lambda fitted: {"n": len(fitted)}, lambda n, a: a.sum(axis=1) - n["n"]
     )
     with counted_reads() as reads:
         scores = score_neurons(detector, SITES, shards, None)

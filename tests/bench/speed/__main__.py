@@ -19,13 +19,14 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.planted.captions import poster_title
 from tests.bench.models import folder_of
+from tests.bench.speed.bulk import measure_bulk
 from tests.bench.speed.executors import measure_executors
 from tests.bench.speed.growth import SCREENED, measure_stages
 from tests.bench.speed.layouts import SHAPES, measure_layouts
 from tests.bench.speed.picture import draw
 from tests.bench.speed.ratios import measure_ratios
 
-PARTS = ("ratios", "layouts", "growth", "executors")
+PARTS = ("ratios", "layouts", "growth", "executors", "bulk")
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--screened", type=int, nargs="*", default=[1_000, 10_000], help="growth: prompts at tier 0")
     parser.add_argument("--stepped", type=int, nargs="*", default=[2_000], help="growth: prompts at tier 1")
     parser.add_argument("--executed", type=int, default=600, help="executors: prompts to record in every way")
+    parser.add_argument("--recorded", type=int, default=4_096, help="bulk: prompts to record in both layouts")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-speed"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,15 @@ def _executors(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         return [executed._asdict() for executed in measure_executors(Path(work), arguments.executed)]
 
 
-_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth, "executors": _executors}
+def _bulk(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    for n_seeds, n in ((1, arguments.recorded), (4, arguments.recorded // 4)):
+        with tempfile.TemporaryDirectory() as work:
+            rows += [recorded._asdict() for recorded in measure_bulk(Path(work), n, n_seeds)]
+    return rows
+
+
+_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth, "executors": _executors, "bulk": _bulk}
 
 
 def _table(part: str, rows: list[dict[str, Any]]) -> str:

@@ -1,0 +1,204 @@
+"""What a shard of the bulk layout keeps gives the scores, flags and neurons of the dense layout."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from flashbulb.audit.detectors import NeuronDetector
+from flashbulb.audit.detectors.nemo import fit_nemo, score_nemo
+from flashbulb.audit.record.recorder import Recorded
+from flashbulb.audit.record.reduction import BASELINES_FILE
+from flashbulb.audit.record.shards import Shards, find_damage
+from flashbulb.audit.statistics import bulk as fitting
+from flashbulb.audit.statistics import reduced
+from flashbulb.audit.statistics import scores as scoring
+from flashbulb.audit.statistics.bulk import BulkError, Kept, bulk_fingerprint, fit_bulk, open_bulk, save_bulk
+from flashbulb.audit.statistics.detection import RecordedSet, detect
+from flashbulb.audit.statistics.reduced import BulkReduction, read_kept
+from flashbulb.audit.statistics.spikes import read_neurons
+from flashbulb.hooks import DamagedFile, read_activations, write_shard
+from tests.audit.neuron_sets import (
+    FIRST,
+    MODES,
+    N_CANDIDATES,
+    N_COMPONENTS,
+    SECOND,
+    SITES,
+    SPIKED,
+    noise,
+    sets_of,
+    spiked,
+    write_set,
+)
+from tests.tolerances import ARITHMETIC
+
+KEPT = Kept(n_spikes=7, climbed_kind="feed_forward", n_climbed=5)
+NEURONS = NeuronDetector("some", "", "feed_forward", "abs_max", 0, fit_nemo, score_nemo)
+SHARD_SIZE, HELD, N_SEEDS = 16, 40, 2
+FPR = 0.05
+
+
+def texts(n: int, word: str) -> list[str]:
+    return [f"{word} number {i}" for i in range(n)]
+
+
+def reduce_set(dense, bulk, reduction, n_shards: int, n_dense: int) -> Shards:
+    """Write a set again, reduced but for the first shards."""
+    for index in range(n_shards):
+        halves = []
+        for half in ("prompt", "step"):
+            activations, keys = read_activations([dense / half / f"part-{index:05d}.parquet"])
+            tensors = {name: torch.from_numpy(rows) for name, rows in activations.items()}
+            halves.append((keys.to_pydict(), tensors))
+        (prompt_keys, at_prompt), (step_keys, at_step) = halves
+        entries = {"fingerprint": "abc"}
+        if index >= n_dense:
+            prompt_keys |= reduction.reduce(at_prompt, at_step, index * SHARD_SIZE)
+            at_prompt, at_step, entries = {}, {}, {**entries, **reduction.entries}
+        write_shard(bulk / "prompt", index, prompt_keys, at_prompt, entries)
+        write_shard(bulk / "step", index, step_keys, at_step, entries)
+    return Shards(bulk, n_shards, N_SEEDS)
+
+
+@pytest.fixture
+def both(tmp_path, monkeypatch):
+    """Record candidates in both layouts; return their shards, the reference's and the baselines."""
+    for module in (scoring, fitting):
+        monkeypatch.setattr(module, "MAX_SELF_REFERENCE", HELD)
+    monkeypatch.setattr(reduced, "find_detectors", lambda: {"some": NEURONS})
+
+    def record(mode: str):
+        candidates, reference, pooled = sets_of(mode, spiked(noise(N_CANDIDATES, 0), [SPIKED, 77]))
+        by_seed = np.stack([candidates, candidates + 0.03125], axis=1)
+        dense = write_set(tmp_path / "dense", by_seed, shard_size=SHARD_SIZE)
+        clean = None if reference is None else write_set(tmp_path / "reference", reference, n_seeds=N_SEEDS)
+        n_shards, n_dense = -(-N_CANDIDATES // SHARD_SIZE), -(-HELD // SHARD_SIZE) if pooled else 0
+        first = Shards(tmp_path / "dense", n_dense, N_SEEDS) if pooled else None
+        fit = fit_bulk(SITES, [NEURONS], clean, first, n_seeds=N_SEEDS, n_components=N_COMPONENTS, kept=KEPT)
+        (tmp_path / "bulk").mkdir()
+        save_bulk(tmp_path / "bulk" / BASELINES_FILE, fit, "abc")
+        reduction = BulkReduction.by(tmp_path / "bulk" / BASELINES_FILE)
+        bulk = reduce_set(tmp_path / "dense", tmp_path / "bulk", reduction, n_shards, n_dense)
+        return dense, bulk, clean, open_bulk(tmp_path / "bulk" / BASELINES_FILE)
+
+    return record
+
+
+def detected(shards, clean, bulk, *, pooled):
+    reference = None if clean is None else RecordedSet(texts(80, "clean"), clean)
+    shift = 0.5 if pooled else 1.0
+    how = {"n_components": N_COMPONENTS, "fpr": FPR, "max_style_shift": shift, "seed": 0}
+    candidates = RecordedSet(texts(N_CANDIDATES, "candidate"), shards)
+    return detect(SITES, [NEURONS], candidates, reference, **how, bulk=bulk)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_scores_p_values_and_flags_equal_those_of_the_dense_layout(both, mode):
+    dense, bulk, clean, fit = both(mode)
+    pooled = MODES[mode][2]
+    expected, found = detected(dense, clean, None, pooled=pooled), detected(bulk, clean, fit, pooled=pooled)
+    assert found.pooled == expected.pooled == pooled
+    assert found.scored.flagged[SPIKED]
+    for name in ("spike_score", "p_value", "q_value", "flagged", "reference_score", "reference_p_value"):
+        np.testing.assert_array_equal(getattr(found.scored, name), getattr(expected.scored, name), err_msg=name)
+    assert (
+        found.scored.detectors.keys()
+        == expected.scored.detectors.keys()
+        == {*("spikes_text_mlp", "spikes_feed_forward", "some")}
+    )
+    for name, values in expected.scored.detectors.items():
+        np.testing.assert_array_equal(found.scored.detectors[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_neurons_behind_a_prompt_are_those_of_the_dense_layout(both, mode):
+    dense, bulk, clean, _ = both(mode)
+    groups = detected(dense, clean, None, pooled=MODES[mode][2]).scored.groups
+    positions = [SPIKED, 0, 77, N_CANDIDATES - 1, 50]
+    expected = read_neurons(groups, dense, positions, **KEPT._asdict())
+    found = read_neurons(groups, bulk, positions, **KEPT._asdict()) | read_kept(groups, bulk, positions, KEPT)
+    assert found.keys() == expected.keys()
+    for position, neurons in expected.items():
+        for listed in ("spikes", "climbed"):
+            ours, theirs = getattr(found[position], listed), getattr(neurons, listed)
+            assert [(s.column, s.neuron, s.activation) for s in ours] == [
+                (s.column, s.neuron, s.activation) for s in theirs
+            ]
+            assert [s.z for s in ours] == pytest.approx([s.z for s in theirs], rel=1e-5)
+            assert [s.share for s in ours] == pytest.approx([s.share for s in theirs], rel=1e-5)
+        assert [p.site for p in found[position].profiles] == [p.site for p in neurons.profiles]
+        assert [p.rms_z for p in found[position].profiles] == pytest.approx(
+            [p.rms_z for p in neurons.profiles], rel=1e-5
+        )
+        assert [p.spike_share for p in found[position].profiles] == [p.spike_share for p in neurons.profiles]
+
+
+def test_fewer_neurons_than_are_kept_are_the_first_of_them(both):
+    _, bulk, clean, fit = both("reference")
+    groups = detected(bulk, clean, fit, pooled=False).scored.groups
+    few = KEPT._replace(n_spikes=2, n_climbed=1)
+    all_of, found = (read_kept(groups, bulk, [SPIKED], kept)[SPIKED] for kept in (KEPT, few))
+    assert (found.spikes, found.climbed) == (all_of.spikes[:2], all_of.climbed[:1])
+
+
+@pytest.mark.parametrize("asked", [{"n_spikes": 8}, {"n_climbed": 6}, {"climbed_kind": "cross_out"}])
+def test_more_or_other_neurons_than_are_kept_are_refused(both, asked):
+    *_, fit = both("reference")
+    fit.refuse_more(KEPT)
+    with pytest.raises(BulkError, match=r"7 neurons a prompt and 5 of feed_forward.*--layout dense"):
+        fit.refuse_more(KEPT._replace(**asked))
+
+
+def test_baselines_that_candidates_did_not_help_to_fit_do_not_score_where_they_should(both):
+    _, bulk, clean, fit = both("reference")
+    with pytest.raises(BulkError, match=r"fitted without candidates.*fitted with them"):
+        detected(bulk, clean, fit, pooled=True)
+
+
+def test_a_reduced_prompt_takes_few_bytes_and_holds_no_activations(both, tmp_path):
+    _, bulk, *_ = both("reference")
+    assert not list(bulk.rows(scoring.columns_of("feed_forward", SITES), range(N_CANDIDATES)))
+    for half in ("prompt", "step"):
+        schema = pq.read_schema(tmp_path / "bulk" / half / "part-00000.parquet")
+        assert not [name for name in schema.names if name.startswith((FIRST.name, SECOND.name))]
+
+
+def test_shards_reduced_by_other_baselines_than_lie_beside_them_are_damage(both, tmp_path):
+    both("reference")
+    recorded, path = Recorded(tmp_path / "bulk", 7, 0, 0), tmp_path / "bulk" / BASELINES_FILE
+    assert find_damage(recorded, "abc", N_CANDIDATES) is None
+    save_bulk(path, open_bulk(path), "another")
+    assert "not what prompt shards were reduced by" in str(find_damage(recorded, "abc", N_CANDIDATES))
+    path.unlink()
+    assert "is missing" in str(find_damage(recorded, "abc", N_CANDIDATES))
+
+
+def test_a_changed_file_of_baselines_reduces_nothing(both, tmp_path):
+    both("reference")
+    path = tmp_path / "bulk" / BASELINES_FILE
+    reduction = BulkReduction(path, "0" * 64)
+    with pytest.raises(DamagedFile, match="missing or damaged"):
+        reduction.reduce({}, {}, 0)
+
+
+def test_a_file_that_holds_no_baselines_has_no_fingerprint(both, tmp_path):
+    both("reference")
+    path = tmp_path / "bulk" / BASELINES_FILE
+    assert bulk_fingerprint(path) == "abc"
+    for content in (b"", b"junk", path.read_bytes()[:-9]):
+        path.write_bytes(content)
+        assert bulk_fingerprint(path) is None
+    path.unlink()
+    assert bulk_fingerprint(path) is None
+
+
+def test_absent_token_classes_and_equal_neurons_are_kept_as_in_the_dense_layout(both):
+    *_, fit = both("reference")
+    group = fit.groups[0]
+    rows = np.full((3, group.columns.n_neurons), np.nan, dtype=np.float32)
+    matrices = {g.kind: rows if g is group else np.full((3, g.columns.n_neurons), 4, np.float32) for g in fit.groups}
+    columns = reduced.reduce_shard(fit, lambda c: matrices[c.ordered[0].site.kind], 0)
+    np.testing.assert_array_equal(columns["spikes_text_mlp"], np.zeros(3))
+    assert np.isfinite(np.array(columns["top/activation"].to_pylist())).all()
+    assert np.allclose(columns["top/z"].to_pylist()[0], columns["top/z"].to_pylist()[2], rtol=ARITHMETIC)
