@@ -25,7 +25,7 @@ from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.localize.selection import RankedNeuron, bisect_fewest, make_neuron_set, rank_neurons
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.recover.strategies.known_image import KnownImagePlan
+from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.hooks import By, NeuronSet, Site
 
 MARGIN = 1.5
@@ -50,7 +50,7 @@ class LocalizationPlan:
     by: By
     sampling: EffectPlan
     n_controls: int
-    recovery: KnownImagePlan | None
+    recovery: PullPlan | None
 
     @property
     def selection_sampling(self) -> EffectPlan:
@@ -69,7 +69,7 @@ class LocalizedMemory:
             in; None if not tested.
         n_recovered_again: samples that show the memory after recovery from the ablated model; None if not tested.
         before, after: samples of the prompt, [seed, height, width, 3].
-        evaluations: UE spent.
+        evaluations: UE spent, without what all memories share: the attribution and the samples of clean prompts.
     """
 
     memory: Memory
@@ -110,11 +110,12 @@ class Localizer:
     ) -> None:
         self._denoiser, self._sites, self._attributor, self._plan = denoiser, tuple(sites), attributor, plan
         self._clean_attribution, self._means, self._fingerprint = clean_attribution, means, fingerprint
-        self._clean = [(prompt, sample_edited(denoiser, prompt, plan.sampling)) for prompt in clean_prompts]
+        self._clean, self._sampled = tuple(clean_prompts), dict[str, Samples]()  # sampled once a memory needs them
 
     def localize(self, memory: Memory) -> LocalizedMemory:
         """Select and test the neurons of one memory."""
         denoiser, plan = self._denoiser, self._plan
+        controls = self._controls(memory)
         evaluations_before = denoiser.evaluations
         (attribution,) = self._attributor.attribute([memory.prompt])
         excess = {
@@ -123,14 +124,13 @@ class Localizer:
         neurons = self._select(memory, rank_neurons(excess, self._sites))
         before, recording = sample_and_record(denoiser, memory.prompt, plan.sampling, neurons)
         after = sample_edited(denoiser, memory.prompt, plan.sampling, denoiser.ablated(neurons, plan.by))
-        controls = self._controls(memory)
         control_effects = measure_control_effects(denoiser, controls, neurons, plan.by, plan.sampling)
         n_patched = n_recovered_again = None
         if controls:
             n_patched = count_patched(denoiser, controls[0][0], recording, memory.image, plan.sampling)
         if plan.recovery is not None:
             n_recovered_again = count_recovered_again(
-                denoiser, memory.prompt, memory.image, neurons, plan.by, plan.recovery, plan.sampling
+                denoiser, memory.prompt, memory.image, neurons, plan.by, plan.recovery
             )
         return LocalizedMemory(
             memory=memory,
@@ -161,9 +161,15 @@ class Localizer:
         return top(min(n_most, round(MARGIN * bisect_fewest(is_enough, n_most, plan.n_checks))))
 
     def _controls(self, memory: Memory) -> list[tuple[str, Samples]]:
-        """Choose clean prompts for this memory; which ones depends on its id."""
-        if not self._clean:
-            return []
-        first = int(memory.prompt_id, 16)
-        n = min(self._plan.n_controls, len(self._clean))
-        return [self._clean[(first + i) % len(self._clean)] for i in range(n)]
+        """Choose clean prompts for this memory, which depend on its id, with their samples, shared by all memories."""
+        chosen = controls_of(memory, self._clean, self._plan.n_controls)
+        for prompt in chosen:
+            if prompt not in self._sampled:
+                self._sampled[prompt] = sample_edited(self._denoiser, prompt, self._plan.sampling)
+        return [(prompt, self._sampled[prompt]) for prompt in chosen]
+
+
+def controls_of(memory: Memory, clean_prompts: Sequence[str], n_controls: int) -> list[str]:
+    """Choose at most `n_controls` clean prompts for a memory; which ones depends on its id."""
+    first, n = int(memory.prompt_id, 16), min(n_controls, len(clean_prompts))
+    return [clean_prompts[(first + i) % len(clean_prompts)] for i in range(n)]

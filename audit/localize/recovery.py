@@ -1,7 +1,8 @@
 """Recovery from an ablated model, after Finding Dori (arXiv 2507.16880): is the memory gone, or one way to it closed?
 
-The authors pruned the localized neurons; fifty steps on the prompt's embedding brought the images back. The same test
-runs here: Adam moves the embedding until the ablated model denoises the image, then the embedding is sampled.
+The authors pruned the localized neurons; fifty steps on the prompt's embedding brought the images back. A shorter test
+runs here, a pull from the prompt: Adam moves its embedding, inside a ball, until the ablated model denoises the image;
+then the embedding is sampled.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImage
-from flashbulb.audit.localize.effects import EffectPlan, count_replicating
+from flashbulb.audit.localize.effects import count_replicating
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
+from flashbulb.audit.pull.pulling import PullPlan, ascend_towards, sample_pulled
 from flashbulb.hooks import By, NeuronSet, Site, observe, replace_neurons
 
 
@@ -26,24 +26,16 @@ def count_recovered_again(
     memory: RgbImage,
     neurons: NeuronSet,
     by: By,
-    recovery: KnownImagePlan,
-    sampling: EffectPlan,
+    recovery: PullPlan,
 ) -> int:
     """Optimise the prompt's embedding towards the memory, and count the samples that replicate it.
 
     The model is ablated throughout.
     """
     with ablated_alone(denoiser, neurons, by):
-        start = denoiser.encode([prompt]).conditioning
-        pulled = pull_out(denoiser, memory[None], start, prompt, recovery)
+        found = ascend_towards(denoiser, memory[None], [prompt], recovery, start=prompt)
     with denoiser.ablated(neurons, by):
-        images = denoiser.sample(
-            pulled.repeat(sampling.n_samples),
-            [sample_generator(sampling.run_seed, f"again\n{prompt}", i) for i in range(sampling.n_samples)],
-            num_inference_steps=sampling.num_inference_steps,
-            guidance_scale=sampling.guidance_scale,
-            batch_size=sampling.n_samples,
-        )
+        (images,) = sample_pulled(denoiser, found, [prompt], recovery)
     return count_replicating(images, memory)
 
 

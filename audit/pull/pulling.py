@@ -1,8 +1,9 @@
-"""Pull at a known image: ascend from the empty prompt until the model denoises the image, then sample unseen seeds.
+"""Pull at a known image: ascend from a prompt until the model denoises the image, then sample unseen seeds.
 
-The variable is what the text encoder makes of the empty prompt. Each vector stays within a ball around its start, and
-the steps are few: without limits, textual inversion draws any image (Finding Dori, arXiv 2507.16880, found images that
-are not memorized to stay out of reach within 50 steps). The noise of the ascent and that of the samples never agree.
+The variable is what the text encoder makes of the prompt, mostly the empty one. Each vector stays within a ball around
+its start, and the steps are few: without limits, textual inversion draws any image (Finding Dori, arXiv 2507.16880,
+found images that are not memorized to stay out of reach within 50 steps). The noise of the ascent and that of the
+samples never agree.
 """
 
 from __future__ import annotations
@@ -59,10 +60,17 @@ def pull(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullP
     return sample_pulled(denoiser, ascend_towards(denoiser, images, keys, plan), keys, plan)
 
 
-def ascend_towards(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullPlan) -> Conditioning:
-    """Return a row for each image, at which the model denoises it best."""
+def ascend_towards(
+    denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullPlan, start: str = ""
+) -> Conditioning:
+    """Return a row for each image, at which the model denoises it best.
+
+    Args:
+        keys: seeds of each image's noise.
+        start: the prompt that every ascent begins from.
+    """
     batches = (slice(first, first + plan.batch_size) for first in range(0, len(images), plan.batch_size))
-    return Conditioning.join([_find(denoiser, images[batch], keys[batch], plan) for batch in batches])
+    return Conditioning.join([_find(denoiser, images[batch], keys[batch], plan, start) for batch in batches])
 
 
 def sample_pulled(denoiser: Denoiser, found: Conditioning, keys: Sequence[str], plan: PullPlan) -> RgbImages:
@@ -77,7 +85,7 @@ def sample_pulled(denoiser: Denoiser, found: Conditioning, keys: Sequence[str], 
     return samples.reshape(len(keys), plan.n_samples, *samples.shape[1:])
 
 
-def _find(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullPlan) -> Conditioning:
+def _find(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullPlan, start: str) -> Conditioning:
     """Return the rows of one batch."""
     ascent = ClimbPlan(
         n_steps=plan.n_steps,
@@ -95,7 +103,7 @@ def _find(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: Pull
         return -log_losses(predicted.losses(noise))  # the log weighs all timesteps alike
 
     generators = [sample_generator(plan.run_seed, f"pull noise\n{key}", 0) for key in keys]
-    return climb(denoiser, denoiser.encode([""] * len(images)), denoises, ascent, generators).conditioning
+    return climb(denoiser, denoiser.encode([start] * len(images)), denoises, ascent, generators).conditioning
 
 
 def _timesteps(denoiser: Denoiser, plan: PullPlan) -> Iterator[int]:

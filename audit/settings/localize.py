@@ -77,7 +77,7 @@ class LocalizeSettings(Settings):
     n_samples: Annotated[
         int, Field(ge=2, le=64, description="Images per prompt before and after, 2 to 64."), Option("Images", "samples")
     ] = 4
-    sample_steps: SampleSteps = 25
+    sample_steps: SampleSteps = 6
     guidance_scale: Annotated[float, Field(gt=1, description="Guidance scale, above 1."), Option("Images")] = 3.0
     again: Annotated[bool, Field(description="Try to recover each image from the ablated model."), Option("Images")] = (
         True

@@ -10,14 +10,14 @@ from pathlib import Path
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
 from flashbulb.audit.localize.effects import EffectPlan
-from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory, Localizer
+from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory, Localizer, controls_of
 from flashbulb.audit.localize.memories import Memory, draw_clean_prompts, read_memories
 from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
-from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan
+from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
@@ -37,8 +37,9 @@ N_CONTROL_PROMPTS = 8
 N_FOR_MEANS, N_FOR_ATTRIBUTION = 64, 32
 """Number of clean prompts for mean activations and for the mean attribution."""
 
-RECOVERY_RATE, RECOVERY_BATCH = 0.1, 8
-"""Learning rate, and noises per step, of a recovery from the ablated model."""
+RECOVERY_STEPS, RECOVERY_RATE = 28, 0.15
+RECOVERY_RADIUS, RECOVERY_LOWEST, RECOVERY_HIGHEST = 1.0, 0.6, 0.99
+"""How the ablated model is pulled at, see `PullPlan`; chosen on a planted model (docs/localization.md)."""
 
 
 def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
@@ -77,11 +78,18 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
         if (result := load_localized(_path(settings, memory), memory, identity)) is not None:
             localized[memory.prompt_id] = result
     missing = [memory for memory in memories if memory.prompt_id not in localized]
+    clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, N_CONTROL_PROMPTS), settings.seed)
+    timestep = denoiser.first_timestep(_count(record, "num_inference_steps"))
+    if not clean:
+        raise SettingsError(
+            f"every prompt of {settings.run} is flagged, and localization compares with unflagged ones; "
+            "audit more prompts"
+        )
     logger.info("%d recovered images, %d already localized", len(memories), len(memories) - len(missing))
     if missing:
         started = time.monotonic()
         with flushed_denormals(), track("localizing", len(missing), "images") as advance:
-            localizer = _localizer(settings, denoiser, record, loaded.fingerprint)
+            localizer = _localizer(settings, denoiser, clean, timestep, loaded.fingerprint)
             for memory in missing:
                 result = localizer.localize(memory)
                 save_localized(_path(settings, memory), result, identity)
@@ -89,7 +97,20 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
                 advance()
         logger.info("localized in %.0f s, %d UE", time.monotonic() - started, denoiser.evaluations)
     results = [localized[memory.prompt_id] for memory in memories]
-    return write_localization_results(folder, results, settings, denoiser, loaded.fingerprint)
+    shared = _shared_evaluations(settings, denoiser, clean, memories)
+    return write_localization_results(folder, results, settings, denoiser, loaded.fingerprint, shared)
+
+
+def _shared_evaluations(
+    settings: LocalizeSettings, denoiser: Denoiser, clean: Sequence[str], memories: Sequence[Memory]
+) -> int:
+    """Return the UE spent once for all memories: the attribution, the means and the samples of clean prompts."""
+    attribution = _attribution_plan(settings, 0)
+    attributed = attribution.evaluations * len(clean[-N_FOR_ATTRIBUTION:]) + attribution.n_seeds  # of the empty prompt
+    pool = clean[:N_CONTROL_PROMPTS]
+    controls = {prompt for memory in memories for prompt in controls_of(memory, pool, settings.n_controls)}
+    sampled = len(controls) * _sampling(settings).evaluations(denoiser)
+    return attributed + sampled + (len(clean) if settings.by == "mean" else 0)
 
 
 def _path(settings: LocalizeSettings, memory: Memory) -> Path:
@@ -145,30 +166,48 @@ def _check_sizes(memories: Sequence[Memory], denoiser: Denoiser, settings: Local
             )
 
 
-def _localizer(settings: LocalizeSettings, denoiser: Denoiser, record: RunRecord, fingerprint: str) -> Localizer:
+def recovery_plan(settings: LocalizeSettings) -> PullPlan:
+    """Return how an image is recovered from the ablated model, and how what comes is sampled."""
+    return PullPlan(
+        run_seed=settings.seed,
+        n_steps=RECOVERY_STEPS,
+        learning_rate=RECOVERY_RATE,
+        radius=RECOVERY_RADIUS,
+        lowest=RECOVERY_LOWEST,
+        highest=RECOVERY_HIGHEST,
+        n_samples=settings.n_samples,
+        sample_steps=settings.sample_steps,
+        guidance_scale=settings.guidance_scale,
+        batch_size=settings.n_samples,
+        checkpointing=False,
+    )
+
+
+def _sampling(settings: LocalizeSettings) -> EffectPlan:
+    n = settings.n_samples
+    return EffectPlan(settings.seed, n, settings.sample_steps, settings.guidance_scale, first_index=n)
+
+
+def _attribution_plan(settings: LocalizeSettings, timestep: float) -> AttributionPlan:
+    return AttributionPlan(settings.seed, timestep, settings.n_seeds, settings.n_points, settings.per_call)
+
+
+def _localizer(
+    settings: LocalizeSettings, denoiser: Denoiser, clean: Sequence[str], timestep: float, fingerprint: str
+) -> Localizer:
     sites = denoiser.sites([settings.kind])
-    timestep = denoiser.first_timestep(_count(record, "num_inference_steps"))
-    clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, N_CONTROL_PROMPTS), settings.seed)
-    if not clean:
-        raise SettingsError(
-            f"every prompt of {settings.run} is flagged, and localization compares with unflagged ones; "
-            "audit more prompts"
-        )
     means = None
     if settings.by == "mean":
         means = measure_reference_means(denoiser, sites, clean, timestep, settings.seed, settings.per_call)
-    n = settings.n_samples
-    sampling = EffectPlan(settings.seed, n, settings.sample_steps, settings.guidance_scale, first_index=n)
     plan = LocalizationPlan(
         share=settings.share,
         n_checks=settings.n_checks if settings.minimal else 0,
         by=settings.by,
-        sampling=sampling,
+        sampling=_sampling(settings),
         n_controls=settings.n_controls,
-        recovery=KnownImagePlan(settings.seed, MAX_STEPS, RECOVERY_RATE, RECOVERY_BATCH) if settings.again else None,
+        recovery=recovery_plan(settings) if settings.again else None,
     )
-    attribution = AttributionPlan(settings.seed, timestep, settings.n_seeds, settings.n_points, settings.per_call)
-    attributor = Attributor(denoiser, denoiser.sites(denoiser.site_kinds()), attribution)
+    attributor = Attributor(denoiser, denoiser.sites(denoiser.site_kinds()), _attribution_plan(settings, timestep))
     clean_attribution = average_neurons(attributor.attribute(clean[-N_FOR_ATTRIBUTION:]))
     controls = clean[: N_CONTROL_PROMPTS if settings.n_controls else 0]
     return Localizer(denoiser, sites, attributor, controls, clean_attribution, means, plan, fingerprint)

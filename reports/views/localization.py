@@ -90,7 +90,7 @@ class LocalizationCounts:
     def lines(self) -> tuple[str, ...]:
         """The counts in sentences: erased, recovered again from the ablated model, controls changed, patched."""
         again = (
-            f"Memorized images recovered from the ablated model, by 50 steps on the prompt's embedding: "
+            f"Memorized images recovered from the ablated model, by a short ascent on the prompt's embedding: "
             f"{rate_text(rate_of(self.n_recovered_again, self.n_tried_again))}."
             if self.n_tried_again
             else "Recovery from the ablated model was not tried (--no-again)."
@@ -129,6 +129,20 @@ def count_localizations(levers: pa.Table) -> LocalizationCounts:
     )
 
 
+def cost_line(levers: pa.Table, shared_evaluations: int) -> str:
+    """Say what localizing cost, in evaluations of the denoiser for one latent (UE), tests included.
+
+    Args:
+        shared_evaluations: UE that were spent once for all images.
+    """
+    spent = sum(levers["evaluations"].to_pylist())
+    mean = round(spent / max(levers.num_rows, 1))
+    return (
+        f"Cost: {mean:,} UE for each image, selection and tests, and {shared_evaluations:,} UE once for all; "
+        f"{spent + shared_evaluations:,} UE together."
+    )
+
+
 def write_localization(
     folder: Path, levers: pa.Table, attributions: pa.Table, tokens: pa.Table, fingerprint: str
 ) -> None:
@@ -139,8 +153,12 @@ def write_localization(
     write_table(folder / TOKENS_FILE, tokens, TOKENS_SCHEMA, footer)
 
 
-def localization_markdown(levers: pa.Table, tokens: pa.Table, show_prompts: bool) -> str:
-    """Render the page: the effect of the localized neurons on each memorized image, and the tokens they respond to."""
+def localization_markdown(levers: pa.Table, tokens: pa.Table, show_prompts: bool, cost: str) -> str:
+    """Render the page: the effect of the localized neurons on each memorized image, and the tokens they respond to.
+
+    Args:
+        cost: what it cost, see `cost_line`.
+    """
     tokens_by_prompt: dict[str, list[TableRow]] = {}
     for token in tokens.to_pylist():
         tokens_by_prompt.setdefault(token["prompt_id"], []).append(token)
@@ -150,7 +168,7 @@ def localization_markdown(levers: pa.Table, tokens: pa.Table, show_prompts: bool
     header += ["tokens with most attribution"] if show_prompts else []
     return page(
         ["# Localized neurons"],
-        [f"- {line}" for line in count_localizations(levers).lines],
+        [f"- {line}" for line in (*count_localizations(levers).lines, cost)],
         [LOCALIZATION_CAVEAT],
         [f"![images before and after]({PANEL_FILE})"],
         [f"![share of the response by site]({LAYERS_FILE})"],

@@ -20,9 +20,9 @@ from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.localize.selection import RankedNeuron, make_neuron_set, rank_neurons
 from flashbulb.audit.model.loading import flushed_denormals
-from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan, pull_out
+from flashbulb.audit.pull.pulling import ascend_towards, sample_pulled
 from flashbulb.audit.settings import LocalizeSettings
+from flashbulb.audit.stages.localize import recovery_plan
 from flashbulb.hooks import By, NeuronSet, Site
 from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.models import MODELS
@@ -30,7 +30,7 @@ from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_n
 from tests.bench.outcomes import Bench, open_bench
 
 SETTINGS = LocalizeSettings(run=Path())
-RECOVERY = KnownImagePlan(0, MAX_STEPS, 0.1, 8)
+RECOVERY = recovery_plan(SETTINGS)
 SAMPLING = EffectPlan(0, SETTINGS.n_samples, SETTINGS.sample_steps, SETTINGS.guidance_scale, SETTINGS.n_samples)
 N_CLEAN, N_USUAL, N_HOLDOUT = 32, 32, 100
 PARTS = ("default", "peers", "fewest", "again")
@@ -212,7 +212,7 @@ def _again(
             ("memories", memory.prompt, memory.image),
             ("images of no memory", memory.prompt, stranger),
         ):
-            count = count_recovered_again(denoiser, prompt, image, neurons, SETTINGS.by, RECOVERY, SAMPLING)
+            count = count_recovered_again(denoiser, prompt, image, neurons, SETTINGS.by, RECOVERY)
             back[name] += 2 * count >= SAMPLING.n_samples
         back["images of no memory, nothing ablated"] += _comes_out(bench, memory.prompt, stranger)
     for name, count in back.items():
@@ -229,14 +229,8 @@ def _not_memorized(bench: Bench, n: int) -> list[RgbImage]:
 
 def _comes_out(bench: Bench, prompt: str, image: RgbImage) -> bool:
     denoiser = bench.denoiser
-    pulled = pull_out(denoiser, image[None], denoiser.encode([prompt]).conditioning, prompt, RECOVERY)
-    images = denoiser.sample(
-        pulled.repeat(SAMPLING.n_samples),
-        [sample_generator(0, f"bench\n{prompt}", i) for i in range(SAMPLING.n_samples)],
-        num_inference_steps=SAMPLING.num_inference_steps,
-        guidance_scale=SAMPLING.guidance_scale,
-        batch_size=SAMPLING.n_samples,
-    )
+    found = ascend_towards(denoiser, image[None], [prompt], RECOVERY, start=prompt)
+    (images,) = sample_pulled(denoiser, found, [prompt], RECOVERY)
     return 2 * count_replicating(images, image) >= SAMPLING.n_samples
 
 

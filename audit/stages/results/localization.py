@@ -28,6 +28,7 @@ from flashbulb.reports.views.localization import (
     SETTINGS_FILE,
     TOKENS_SCHEMA,
     LocalizationCounts,
+    cost_line,
     count_localizations,
     localization_markdown,
     write_localization,
@@ -36,9 +37,18 @@ from flashbulb.reports.views.terminal import SummaryConsole
 
 
 def write_localization_results(
-    folder: Path, results: Sequence[LocalizedMemory], settings: LocalizeSettings, denoiser: Denoiser, fingerprint: str
+    folder: Path,
+    results: Sequence[LocalizedMemory],
+    settings: LocalizeSettings,
+    denoiser: Denoiser,
+    fingerprint: str,
+    shared_evaluations: int,
 ) -> LocalizationCounts:
-    """Write the results into `folder` in the order of `results`, and print and return the counts."""
+    """Write the results into `folder` in the order of `results`, and print and return the counts.
+
+    Args:
+        shared_evaluations: UE that were spent once for all results.
+    """
     sites = denoiser.sites([settings.kind])
     lever_rows = [_lever_row(localized, settings, sites) for localized in results]
     levers = pa.Table.from_pylist(lever_rows, schema=LEVERS_SCHEMA)
@@ -52,20 +62,22 @@ def write_localization_results(
     for localized in results:
         save_neurons(folder / _neurons_path(localized), localized.neurons)
         _save_images(folder, localized, settings)
+    cost = cost_line(levers, shared_evaluations)
     write_localization(folder, levers, _attributions(results), tokens, fingerprint)
     localization_panel([_panel_row(localized) for localized in results], folder / PANEL_FILE)
     _draw_layers(folder / LAYERS_FILE, results, sites)
-    write_text(folder / LOCALIZATION_PAGE, localization_markdown(levers, tokens, settings.show_prompts))
+    write_text(folder / LOCALIZATION_PAGE, localization_markdown(levers, tokens, settings.show_prompts, cost))
     content = {
         "schema_version": SCHEMA_VERSION,
         "model_fingerprint": fingerprint,
+        "shared_evaluations": shared_evaluations,
         "settings": settings.model_dump(mode="json", exclude={"run"}),  # the run directory that holds this file
         "versions": library_versions(),
     }
     write_json(folder / SETTINGS_FILE, content)
     counts = count_localizations(levers)
     console = SummaryConsole()
-    for line in (*counts.lines, LOCALIZATION_CAVEAT, f"Read {folder / LOCALIZATION_PAGE}"):
+    for line in (*counts.lines, cost, LOCALIZATION_CAVEAT, f"Read {folder / LOCALIZATION_PAGE}"):
         console.print(line, highlight=False, markup=False)
     return counts
 

@@ -159,11 +159,13 @@ def test_page_and_terminal_agree_and_hide_prompts(audited):
 
 
 def test_recorded_evaluations_equal_what_the_unet_saw(audited):
-    n_clean, for_samples, for_empty_prompt = 2, 2 * 2 * 2, 1
-    n_points = 2
-    shared = n_clean * (for_samples + n_points) + for_empty_prompt
-    backward = 2 * n_points  # at one seed
-    assert sum(row["evaluations"] - backward for row in rows(audited.run)) == audited.n_latents - shared
+    settings = json.loads((audited.run / "localization" / "settings.json").read_text(encoding="utf-8"))
+    spent = sum(row["evaluations"] for row in rows(audited.run)) + settings["shared_evaluations"]
+    backward = 2 * 2  # two points at one seed, of every memory and every clean prompt
+    n_memories, n_clean = 2, 2
+    assert spent == audited.n_latents + backward * (n_memories + n_clean)
+    page = (audited.run / "localization" / "localization.md").read_text(encoding="utf-8")
+    assert f"{spent} UE together" in page
 
 
 def test_rerun_computes_nothing_and_writes_the_same(audited, copied):
@@ -238,7 +240,7 @@ def test_the_fewest_neurons_are_no_more_than_all(copied, audited):
 
 
 def test_recovery_from_the_ablated_model_is_tried_by_default(copied, monkeypatch):
-    monkeypatch.setattr("flashbulb.audit.stages.localize.MAX_STEPS", 2)
+    monkeypatch.setattr("flashbulb.audit.stages.localize.RECOVERY_STEPS", 2)
     answer = run_flashbulb("localize", copied, *QUICK[:-1], "--prompt", OTHER)
     assert answer.code == 0, answer.err
     (row,) = rows(copied)

@@ -14,7 +14,7 @@ from flashbulb.audit.localize.localizer import LocalizationPlan, Localizer
 from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.recover.strategies.known_image import KnownImagePlan
+from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.hooks import SITE_KINDS
 
 PROMPT = "zzqx !!!! @@@@ ####"
@@ -22,7 +22,7 @@ CLEAN = ("a red star", "a blue sea", "a pale hill")
 TIMESTEP = 981
 SAMPLING = EffectPlan(run_seed=0, n_samples=2, num_inference_steps=2, guidance_scale=3.0, first_index=2)
 ATTRIBUTION = AttributionPlan(run_seed=0, timestep=TIMESTEP, n_seeds=1, n_points=2, batch_size=8)
-RECOVERY = KnownImagePlan(run_seed=0, n_steps=2, learning_rate=0.1, batch_size=3)
+RECOVERY = PullPlan(0, 2, 0.1, 1.0, 0.6, 0.99, SAMPLING.n_samples, 2, SAMPLING.guidance_scale, 4, False)
 PLAN = LocalizationPlan(share=0.2, n_checks=3, by="unconditional", sampling=SAMPLING, n_controls=2, recovery=RECOVERY)
 NO_EVIDENCE = np.zeros((16, 16, 3), dtype=np.uint8)
 

@@ -58,15 +58,19 @@ def test_results_are_those_of_ablating_the_localized_neurons(denoiser, by):
 
 
 def test_evaluations_are_the_unets_forward_passes_and_two_for_each_backward_pass(denoiser):
-    localizer = build_localizer(denoiser)
+    localizer, memory = build_localizer(denoiser), memory_of_a_sample(denoiser)
+    with counted_latents() as first:
+        localizer.localize(memory)
     with counted_latents() as count:
-        localized = localizer.localize(memory_of_a_sample(denoiser))
-    backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + PLAN.recovery.n_steps * PLAN.recovery.batch_size)
+        localized = localizer.localize(memory)
+    backward = 2 * (ATTRIBUTION.n_seeds * ATTRIBUTION.n_points + PLAN.recovery.n_steps)
     sampling = SAMPLING.evaluations(denoiser)
-    assert localized.evaluations == count.n_latents - sampling + backward  # without sampling the memory itself
+    assert localized.evaluations == count.n_latents + backward
+    assert first.n_latents - count.n_latents == PLAN.n_controls * sampling  # clean prompts are sampled once for all
     n_samplings = 2 + PLAN.n_checks + PLAN.n_controls + 1
-    most = ATTRIBUTION.evaluations + n_samplings * sampling + PLAN.recovery.evaluations + sampling
-    assert localized.evaluations <= most
+    assert localized.evaluations <= (
+        ATTRIBUTION.evaluations + n_samplings * sampling + PLAN.recovery.evaluations(denoiser)
+    )
     assert n_hooks(denoiser.pipe) == 0
 
 

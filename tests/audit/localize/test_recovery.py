@@ -1,5 +1,7 @@
 """Recovery from an ablated model uses the prompt's own noise, costs what is stated and leaves no hook."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,7 @@ import torch
 from flashbulb.audit.localize.effects import count_replicating
 from flashbulb.audit.localize.recovery import ablated_alone, count_recovered_again
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.recover.strategies.known_image import KnownImagePlan, pull_out
+from flashbulb.audit.pull.pulling import ascend_towards, sample_pulled
 from flashbulb.hooks import NeuronSet, ablate, find_sites
 from tests.audit.counting import counted_latents
 from tests.audit.localize.memory_examples import PROMPT, RECOVERY, SAMPLING
@@ -25,7 +26,8 @@ def denoiser(request):
 
 
 def expected_evaluations(denoiser, halves):
-    return halves * RECOVERY.evaluations + SAMPLING.evaluations(denoiser)
+    samples = SAMPLING.evaluations(denoiser)
+    return halves * (RECOVERY.evaluations(denoiser) - samples) + samples
 
 
 def noise_by_hand(denoiser, kind, latents):
@@ -73,7 +75,7 @@ def test_guided_noise_is_ablated_by_the_empty_prompts_activations(denoiser, kind
 )
 def test_the_cost_is_known_beforehand_and_no_hook_is_left(denoiser, kind, by, halves):
     neurons, spent = some_neurons(denoiser.pipe, [kind]), denoiser.evaluations
-    n = count_recovered_again(denoiser, PROMPT, MEMORY, neurons, by, RECOVERY, SAMPLING)
+    n = count_recovered_again(denoiser, PROMPT, MEMORY, neurons, by, RECOVERY)
     assert denoiser.evaluations - spent == expected_evaluations(denoiser, halves)
     assert 0 <= n <= SAMPLING.n_samples
     assert n_hooks(denoiser.pipe) == 0
@@ -85,8 +87,8 @@ def test_the_cost_is_known_beforehand_and_no_hook_is_left(denoiser, kind, by, ha
 def test_the_stated_cost_is_the_unets_forward_passes_and_two_for_each_backward_pass(denoiser, kind, halves):
     neurons = some_neurons(denoiser.pipe, [kind])
     with counted_latents() as count:
-        count_recovered_again(denoiser, PROMPT, MEMORY, neurons, "unconditional", RECOVERY, SAMPLING)
-    backward = 2 * halves * RECOVERY.n_steps * RECOVERY.batch_size
+        count_recovered_again(denoiser, PROMPT, MEMORY, neurons, "unconditional", RECOVERY)
+    backward = 2 * halves * RECOVERY.n_steps
     assert count.n_latents + backward == expected_evaluations(denoiser, halves)
 
 
@@ -104,30 +106,19 @@ def test_a_prompts_own_half_is_ablated_as_it_is_in_a_guided_batch(denoiser):
 
 
 def test_an_interruption_leaves_no_hook(denoiser):
-    with counted_latents(stop_after=8), pytest.raises(KeyboardInterrupt):
-        count_recovered_again(
-            denoiser, PROMPT, MEMORY, some_neurons(denoiser.pipe), "unconditional", RECOVERY, SAMPLING
-        )
+    with counted_latents(stop_after=2), pytest.raises(KeyboardInterrupt):
+        count_recovered_again(denoiser, PROMPT, MEMORY, some_neurons(denoiser.pipe), "unconditional", RECOVERY)
     assert n_hooks(denoiser.pipe) == 0
     assert all(p.requires_grad for p in denoiser.pipe.unet.parameters())
 
 
-def test_without_ablation_it_equals_recovery_of_a_known_image(denoiser):
-    recovery = KnownImagePlan(run_seed=0, n_steps=4, learning_rate=0.1, batch_size=2)
-    start = denoiser.encode([PROMPT]).conditioning
+def test_without_ablation_it_equals_a_pull_from_the_prompt(denoiser):
+    recovery = replace(RECOVERY, n_steps=4)
 
     def recover_by_hand(memory):
-        pulled = pull_out(denoiser, memory[None], start, PROMPT, recovery)
-        return denoiser.sample(
-            pulled.repeat(SAMPLING.n_samples),
-            [sample_generator(SAMPLING.run_seed, f"again\n{PROMPT}", i) for i in range(SAMPLING.n_samples)],
-            num_inference_steps=SAMPLING.num_inference_steps,
-            guidance_scale=SAMPLING.guidance_scale,
-            batch_size=1,
-        )
+        found = ascend_towards(denoiser, memory[None], [PROMPT], recovery, start=PROMPT)
+        return sample_pulled(denoiser, found, [PROMPT], recovery)[0]
 
     memory = recover_by_hand(MEMORY)[0]  # recovered from noise, so recovery of this image ends near it
-    n_recovered_again = count_recovered_again(
-        denoiser, PROMPT, memory, NeuronSet({}), "unconditional", recovery, SAMPLING
-    )
+    n_recovered_again = count_recovered_again(denoiser, PROMPT, memory, NeuronSet({}), "unconditional", recovery)
     assert n_recovered_again == count_replicating(recover_by_hand(memory), memory) >= 1

@@ -20,6 +20,7 @@ from flashbulb.reports.views.localization import (
     TOKENS_FILE,
     TOKENS_SCHEMA,
     LocalizationCounts,
+    cost_line,
     count_localizations,
     localization_markdown,
     write_localization,
@@ -54,6 +55,7 @@ LEVER: dict[str, Any] = {
 }
 WORDS = [("<|startoftext|>", 0.0), ("secretive", 0.6), ("fox", -0.2), ("a", 0.2), ("<|endoftext|>", 0.0)]
 CLASSES = ["start", "prompt", "prompt", "prompt", "padding"]
+COST = "Cost: 1,000 UE for each image."
 READ = [9.0, 0.2, -5.0, 0.1, 0.3]
 
 
@@ -82,22 +84,28 @@ def row_of(page: str) -> str:
     return row
 
 
+def test_the_whole_cost_is_stated_shared_part_included() -> None:
+    line = cost_line(levers({"evaluations": 300}, {"evaluations": 400}), 481)
+    assert line == "Cost: 350 UE for each image, selection and tests, and 481 UE once for all; 1,181 UE together."
+    assert cost_line(levers(), 0).startswith("Cost: 0 UE")
+
+
 def test_the_page_shows_what_was_measured() -> None:
-    page = localization_markdown(levers({}), tokens(), show_prompts=True)
+    page = localization_markdown(levers({}), tokens(), show_prompts=True, cost=COST)
     assert page.startswith("# Localized neurons\n")
     assert row_of(page) == (
         "| `finding-001` | `a secretive fox` | 51 of 256 `cross_v` | 4 → 1 of 4 | 0.05 → 0.41 | 0.02 → 0.33 | 2 of 4 "
         "| 1 of 2 | words 50%, end 0%, padding 50% | `secretive` 60%, `a` 20%, `<¦startoftext¦>` 0% |"
     )
     assert LOCALIZATION_CAVEAT in page
-    for line in count_localizations(levers({})).lines:
+    for line in (*count_localizations(levers({})).lines, COST):
         assert f"- {line}" in page
     assert f"]({PANEL_FILE})" in page
     assert f"]({LAYERS_FILE})" in page
 
 
 def test_prompts_and_tokens_are_hidden_unless_shown() -> None:
-    page = localization_markdown(levers({}), tokens(), show_prompts=False)
+    page = localization_markdown(levers({}), tokens(), show_prompts=False, cost=COST)
     assert "secretive" not in page
     assert "fox" not in page
     assert "tokens with most attribution" not in page
@@ -108,8 +116,8 @@ def test_prompts_and_tokens_are_hidden_unless_shown() -> None:
 @pytest.mark.parametrize("show_prompts", [False, True])
 def test_untrusted_text_stays_in_its_cell(show_prompts: bool) -> None:
     hostile = levers(dict.fromkeys(("prompt", "finding_id", "kind"), HOSTILE))
-    plain = localization_markdown(levers({}), tokens(), show_prompts)
-    page = localization_markdown(hostile, tokens(words=[(HOSTILE, 0.5), ("`", 0.3), ("|", 0.1)]), show_prompts)
+    plain = localization_markdown(levers({}), tokens(), show_prompts, COST)
+    page = localization_markdown(hostile, tokens(words=[(HOSTILE, 0.5), ("`", 0.3), ("|", 0.1)]), show_prompts, COST)
     assert len(page.splitlines()) == len(plain.splitlines())
     header = next(line for line in page.splitlines() if line.startswith("| finding"))
     assert row_of(page).count("|") == header.count("|") == (11 if show_prompts else 10)
@@ -121,24 +129,24 @@ def test_untrusted_text_stays_in_its_cell(show_prompts: bool) -> None:
 
 
 def test_a_very_long_prompt_is_cut() -> None:
-    page = localization_markdown(levers({"prompt": "x" * 100_000}), tokens(), show_prompts=True)
+    page = localization_markdown(levers({"prompt": "x" * 100_000}), tokens(), show_prompts=True, cost=COST)
     assert len(page) < 5_000
 
 
 def test_a_page_without_rows_counts_nothing() -> None:
-    page = localization_markdown(levers(), tokens(words=[]), show_prompts=True)
+    page = localization_markdown(levers(), tokens(words=[]), show_prompts=True, cost=COST)
     assert count_localizations(levers()) == LocalizationCounts(0, 0, 0, 0, 0, 0, 0, 0, 0)
     assert "none were tried" in page
 
 
 def test_tokens_without_attribution_have_shares_of_zero() -> None:
-    page = localization_markdown(levers({}), tokens(words=[("a", 0.0), ("b", 0.0)]), show_prompts=True)
+    page = localization_markdown(levers({}), tokens(words=[("a", 0.0), ("b", 0.0)]), show_prompts=True, cost=COST)
     assert "`a` 0%, `b` 0%" in page
 
 
 def test_read_positions_are_unknown_without_values() -> None:
     without_reads = pa.Table.from_pylist([row | {"read": None} for row in tokens().to_pylist()], schema=TOKENS_SCHEMA)
-    assert "| unknown |" in row_of(localization_markdown(levers({}), without_reads, show_prompts=False))
+    assert "| unknown |" in row_of(localization_markdown(levers({}), without_reads, show_prompts=False, cost=COST))
 
 
 def test_counts_match_the_rows() -> None:
@@ -176,7 +184,7 @@ def test_sentences_show_counts_and_totals() -> None:
 
 
 def test_recovery_that_was_not_tried_is_named_in_its_row() -> None:
-    page = localization_markdown(levers({"n_recovered_again": None}), tokens(), show_prompts=False)
+    page = localization_markdown(levers({"n_recovered_again": None}), tokens(), show_prompts=False, cost=COST)
     assert "| not tried |" in row_of(page)
 
 
