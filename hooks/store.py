@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed, write_atomically
+from flashbulb.hooks.overlap import FLOAT16_MAX
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 ROWS_PER_GROUP = 200
-FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 
 
 class FingerprintMismatch(ValueError):  # noqa: N818
@@ -200,11 +201,14 @@ def _table(keys: Mapping[str, Sequence[object]], activations: Mapping[str, Tenso
 def _column(name: str, values: Tensor) -> pa.Array:
     if values.ndim != 2:
         raise ValueError(f"{name} must be [row, neuron], got shape {tuple(values.shape)}")
-    rows = values.detach().float().cpu().numpy()
-    is_absent = np.isnan(rows).all(axis=1)  # [row]
-    largest = np.abs(rows[np.isfinite(rows)]).max(initial=0.0)
-    stored = np.where(is_absent[:, None], 0.0, rows).astype(np.float32 if largest > FLOAT16_MAX else np.float16)
-    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), rows.shape[1], mask=pa.array(is_absent))
+    values = values.detach().cpu()
+    is_absent = values.isnan().all(dim=1)  # [row]
+    stored = values.masked_fill(is_absent[:, None], 0.0) if is_absent.any() else values
+    if stored.dtype != torch.float16:
+        largest = torch.where(stored.isfinite(), stored.abs(), 0.0).max() if stored.numel() else 0.0
+        stored = stored.to(torch.float32 if largest > FLOAT16_MAX else torch.float16)
+    flat = pa.array(stored.contiguous().numpy().reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(is_absent.numpy()))
 
 
 def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import Site, observe, over_tokens
+from flashbulb.hooks.overlap import begin_transfer
 
 
 class PromptSites:
@@ -19,8 +20,16 @@ class PromptSites:
         self.denoiser, self.sites = denoiser, [site for site in sites if site.is_prompt_site]
         self._modules = denoiser.modules(self.sites)
 
-    @torch.no_grad()
     def read(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return the reductions of the prompt sites, float32 [prompt, neuron] on the CPU, and the encoded prompts.
+
+        On a GPU they are rounded to float16, as they are stored.
+        """
+        rows, encoded = self.read_on_device(prompts)
+        return {column: values.float() for column, values in begin_transfer(rows)().items()}, encoded
+
+    @torch.no_grad()
+    def read_on_device(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
 
         Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
@@ -34,7 +43,7 @@ class PromptSites:
                 classes_of.update(text.classes({encoder: received[encoder][-1].to(activation.device)}))
             classes = classes_of[encoder]
             reduced = over_tokens(activation.reshape(*classes.shape, -1), classes)
-            rows.update({f"{site.name}/{reduction}": values.cpu() for reduction, values in reduced.items()})
+            rows.update({f"{site.name}/{reduction}": values for reduction, values in reduced.items()})
 
         with text.reading() as received, observe(self._modules, self.sites, keep):
             encoded = self.denoiser.encode(prompts)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,22 +19,14 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
+from flashbulb.audit.record.rows import NOISE_NORM, BatchRows, ShardRows
+from flashbulb.audit.run.behind import one_behind
 from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.run.shortage import with_smaller_batches
-from flashbulb.hooks import (
-    SPACE_REDUCTIONS,
-    TOKEN_REDUCTIONS,
-    Site,
-    check_finite,
-    over_space,
-    record,
-    write_shard,
-)
+from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, Site, over_space, record
 from flashbulb.hooks.attention import observe_attention
+from flashbulb.hooks.overlap import begin_transfer, beside
 from flashbulb.reports.tables.files import PART_SUFFIX
-
-PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
-NOISE_NORM = "noise_pred_norm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +90,7 @@ class Recorder:
         layers = denoiser.attention_layers()
         read = {layer for d in detectors if d.reads_attention for layer in d.reads_attention(layers)}
         self._attention_layers = {path: layer for path, layer in layers.items() if path in read}
+        self._encodes_aside = denoiser.device.type == "cuda" and denoiser.is_resident
         latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
         for timestep in _empty_timesteps(detectors, plan):
@@ -106,11 +99,17 @@ class Recorder:
         """UE of the empty prompt at x_T, shared by all prompts."""
 
     def record_shards(self, shards: Iterable[Shard], advance: Advance) -> None:
-        """Record one shard after the other in this process; where memory runs out, in smaller batches."""
-        for shard in shards:
-            self._record(shard, advance)
+        """Record one shard after the other in this process; where memory runs out, in smaller batches.
 
-    def _record(self, shard: Shard, advance: Advance) -> None:
+        A shard is written while the next one is computed. A GPU computes while the next prompts are encoded and while
+        its rows come to the host.
+        """
+        with one_behind() as write_behind:
+            for shard in shards:
+                rows = self._record(shard, advance)
+                write_behind(partial(rows.write, shard.folder, shard.index))
+
+    def _record(self, shard: Shard, advance: Advance) -> ShardRows:
         n_done = 0
 
         def counted(n: int = 1, remark: str = "") -> None:
@@ -123,13 +122,61 @@ class Recorder:
             self.plan = replace(self.plan, batch_size=batch_size)
             self.seeds.batch_size = batch_size
 
-        with_smaller_batches(lambda: _record_shard(self, shard, counted), self.plan.batch_size, use, str(shard))
+        read = partial(self._read, shard, counted)
+        return with_smaller_batches(read, self.plan.batch_size, use, str(shard))
+
+    def _read(self, shard: Shard, advance: Advance) -> ShardRows:
+        plan, prompts = self.plan, shard.prompts
+        n_per_call = max(1, plan.batch_size // plan.n_seeds)
+        n_before = self.denoiser.evaluations
+        aside = self._stream_aside()
+        batches: list[BatchRows] = []
+        begun: Callable[[], BatchRows] | None = None
+
+        def finish(batch: Callable[[], BatchRows]) -> None:
+            batches.append(batch())
+            advance(len(batches[-1].is_truncated))
+
+        for start in range(0, len(prompts), n_per_call):
+            following = self._begin([prompt.text for prompt in prompts[start : start + n_per_call]], aside)
+            if begun is not None:
+                finish(begun)
+            begun = following
+        assert begun is not None, "a shard holds prompts"
+        finish(begun)
+        counted = {
+            "n_truncated": sum(sum(batch.is_truncated) for batch in batches),
+            "n_evaluations": self.denoiser.evaluations - n_before,
+            "batch_size": plan.batch_size,
+        }
+        entries = {**shard.manifest, **counted}
+        return ShardRows([prompt.prompt_id for prompt in prompts], plan.n_seeds, plan.timestep, batches, entries)
+
+    def _stream_aside(self) -> torch.cuda.Stream | None:
+        """Return a stream that sees the weights as they are now; None where encoding cannot run beside predictions."""
+        if not self._encodes_aside:
+            return None
+        stream = torch.cuda.Stream(self.denoiser.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self.denoiser.device))
+        return stream
+
+    def _begin(self, texts: Sequence[str], aside: torch.cuda.Stream | None) -> Callable[[], BatchRows]:
+        """Issue all work on some prompts; returns what waits for it."""
+        with beside(aside):
+            rows, encoded = self.prompt_sites.read_on_device(texts)
+            prompt_rows = begin_transfer(rows)
+        step = self._begin_step(encoded)
+
+        def finish() -> BatchRows:
+            step_rows, scores = step()
+            return BatchRows(prompt_rows(), step_rows, scores, encoded.is_truncated)
+
+        return finish
 
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""
         return self.prompt_sites.read(prompts)
 
-    @torch.no_grad()
     def record_step_sites(self, encoded: EncodedPrompts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the reductions of the step sites over space at x_T, and the scores of the step detectors.
 
@@ -137,8 +184,13 @@ class Recorder:
             [prompt × seed, neuron] by column, prompts outermost, and float64 [prompt × seed] by detector. The norm of
             the prediction is under NOISE_NORM.
         """
-        n_prompts, n_seeds = len(encoded), self.plan.n_seeds
-        pairs = torch.cartesian_prod(torch.arange(n_prompts), torch.arange(n_seeds))  # [prompt × seed, 2]
+        return self._begin_step(encoded)()
+
+    @torch.no_grad()
+    def _begin_step(self, encoded: EncodedPrompts) -> Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Issue the evaluations at x_T; returns what waits for their rows and scores."""
+        shape, device = (len(encoded), self.plan.n_seeds), self.seeds.latents.device
+        pairs = torch.cartesian_prod(*(torch.arange(n, device=device) for n in shape))  # [prompt × seed, 2]
         chunks = torch.split(pairs, self.plan.batch_size)
         predictions: list[Prediction] = []
 
@@ -150,7 +202,6 @@ class Recorder:
 
         with self._attention() as attention:
             rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
-        shape = (n_prompts, n_seeds)
         native, pull = (
             torch.cat(parts).reshape(*shape, *self.seeds.latents.shape[1:])
             for parts in ([prediction.native for prediction in predictions], [p.pull for p in predictions])
@@ -166,7 +217,9 @@ class Recorder:
         )
         measured = {detector.name: detector.measure(step) for detector in self.detectors}
         measured[NOISE_NORM] = step.native.float().flatten(2).norm(dim=2)
-        return rows, {name: values.double().cpu().flatten() for name, values in measured.items()}
+        columns = {name: values.double().reshape(-1, 1) for name, values in measured.items()}
+        moved_rows, moved_scores = begin_transfer(rows), begin_transfer(columns, exact=True)
+        return lambda: (moved_rows(), {name: values.flatten() for name, values in moved_scores().items()})
 
     @contextmanager
     def _attention(self) -> Iterator[dict[str, list[Tensor]]]:
@@ -196,41 +249,3 @@ def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
     n_per_prompt = sum(site.n_neurons for site in sites if site.is_prompt_site) * len(TOKEN_REDUCTIONS)
     n_per_step = sum(site.n_neurons for site in sites if not site.is_prompt_site) * len(SPACE_REDUCTIONS)
     return 2 * n_prompts * (n_per_prompt + n_seeds * n_per_step)
-
-
-def _record_shard(recorder: Recorder, shard: Shard, advance: Advance) -> None:
-    plan, prompts = recorder.plan, shard.prompts
-    n_per_call = max(1, plan.batch_size // plan.n_seeds)
-    n_before = recorder.denoiser.evaluations
-    prompt_batches, step_batches, score_batches, n_truncated = [], [], [], 0
-    for start in range(0, len(prompts), n_per_call):
-        texts = [prompt.text for prompt in prompts[start : start + n_per_call]]
-        prompt_rows, encoded = recorder.record_prompt_sites(texts)
-        step_rows, detector_scores = recorder.record_step_sites(encoded)
-        prompt_batches.append(prompt_rows)
-        step_batches.append(step_rows)
-        score_batches.append(detector_scores)
-        n_truncated += sum(encoded.is_truncated)
-        advance(len(encoded))
-    ids = [prompt.prompt_id for prompt in prompts]
-    scores = _concatenate(score_batches)
-    prompt_keys = {"prompt_id": ids}
-    step_keys = {
-        "prompt_id": np.repeat(ids, plan.n_seeds).tolist(),
-        "seed_index": list(range(plan.n_seeds)) * len(ids),
-        "timestep": [plan.timestep] * (len(ids) * plan.n_seeds),
-        **{name: values.tolist() for name, values in scores.items()},
-    }
-    prompt_activations, step_activations = _concatenate(prompt_batches), _concatenate(step_batches)
-    check_finite(prompt_activations, prompt_keys)
-    check_finite({**step_activations, f"{NOISE_NORM}/mean": scores[NOISE_NORM][:, None]}, step_keys)
-    n_evaluations = recorder.denoiser.evaluations - n_before
-    counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
-    entries = {**shard.manifest, **counted}
-    write_shard(shard.folder / PROMPT_FOLDER, shard.index, prompt_keys, prompt_activations, entries)
-    write_shard(shard.folder / STEP_FOLDER, shard.index, step_keys, step_activations, entries)
-
-
-def _concatenate(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Concatenate the rows of several batches, column by column."""
-    return {column: torch.cat([batch[column] for batch in batches]) for column in batches[0]}

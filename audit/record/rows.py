@@ -1,0 +1,76 @@
+"""Rows of a shard, batch by batch as they come from the device, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashbulb.hooks import check_finite, write_shard
+
+PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
+NOISE_NORM = "noise_pred_norm"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRows:
+    """What is recorded of some prompts, on the CPU.
+
+    Args:
+        prompt: [prompt, neuron] by column of a prompt site.
+        step: [prompt × seed, neuron] by column of a step site, prompts outermost.
+        scores: float64 [prompt × seed] by step detector; the norm of the prediction is under NOISE_NORM.
+        is_truncated: for each prompt, True if its last words reach no text encoder.
+    """
+
+    prompt: Mapping[str, Tensor]
+    step: Mapping[str, Tensor]
+    scores: Mapping[str, Tensor]
+    is_truncated: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRows:
+    """All that is recorded of a shard, ready to be written.
+
+    Args:
+        entries: of its manifest.
+    """
+
+    prompt_ids: Sequence[str]
+    n_seeds: int
+    timestep: float
+    batches: Sequence[BatchRows]
+    entries: Mapping[str, Any]
+
+    def write(self, folder: Path, index: int) -> None:
+        """Write both halves of the shard, each complete or not at all.
+
+        Raises:
+            NonFiniteActivation: the recording cannot be trusted; nothing is written.
+        """
+        ids = list(self.prompt_ids)
+        scores = _concatenate([batch.scores for batch in self.batches])
+        prompt_keys = {"prompt_id": ids}
+        step_keys = {
+            "prompt_id": np.repeat(ids, self.n_seeds).tolist(),
+            "seed_index": list(range(self.n_seeds)) * len(ids),
+            "timestep": [self.timestep] * (len(ids) * self.n_seeds),
+            **{name: values.tolist() for name, values in scores.items()},
+        }
+        prompt_rows = _concatenate([batch.prompt for batch in self.batches])
+        step_rows = _concatenate([batch.step for batch in self.batches])
+        check_finite(prompt_rows, prompt_keys)
+        check_finite({**step_rows, f"{NOISE_NORM}/mean": scores[NOISE_NORM][:, None]}, step_keys)
+        write_shard(folder / PROMPT_FOLDER, index, prompt_keys, prompt_rows, self.entries)
+        write_shard(folder / STEP_FOLDER, index, step_keys, step_rows, self.entries)
+
+
+def _concatenate(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Concatenate the rows of several batches, column by column."""
+    return {column: torch.cat([batch[column] for batch in batches]) for column in batches[0]}
