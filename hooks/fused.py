@@ -8,7 +8,7 @@ import triton  # type: ignore[import-not-found,unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found,unused-ignore]
 from torch import Tensor
 
-_PIXELS, _NEURONS, _WARPS = 64, 64, 8  # of a block that a program reads at a time
+_PIXELS, _NEURONS, _WARPS = 128, 64, 8  # of a block that a program reads at a time
 
 
 # Triton evaluates annotations on the GPU's behalf, so that there are none but its own.

@@ -202,13 +202,24 @@ def _column(name: str, values: Tensor) -> pa.Array:
     if values.ndim != 2:
         raise ValueError(f"{name} must be [row, neuron], got shape {tuple(values.shape)}")
     values = values.detach().cpu()
-    is_absent = values.isnan().all(dim=1)  # [row]
+    is_absent = values[:, :1].isnan().any(dim=1)  # [row]; so far by the first neuron
+    if is_absent.any():
+        is_absent[is_absent.clone()] = values[is_absent].isnan().all(dim=1)
     stored = values.masked_fill(is_absent[:, None], 0.0) if is_absent.any() else values
     if stored.dtype != torch.float16:
-        largest = torch.where(stored.isfinite(), stored.abs(), 0.0).max() if stored.numel() else 0.0
-        stored = stored.to(torch.float32 if largest > FLOAT16_MAX else torch.float16)
+        stored = stored.to(torch.float32 if _largest(stored) > FLOAT16_MAX else torch.float16)
     flat = pa.array(stored.contiguous().numpy().reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=pa.array(is_absent.numpy()))
+
+
+def _largest(values: Tensor) -> float:
+    """Return the largest finite magnitude, 0 if there is none."""
+    if not values.numel():
+        return 0.0
+    least, most = values.aminmax()
+    if least.isfinite() and most.isfinite():  # else it is NaN or infinite
+        return max(-float(least), float(most))
+    return float(torch.where(values.isfinite(), values.abs(), 0.0).max())
 
 
 def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

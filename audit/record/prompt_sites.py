@@ -9,8 +9,11 @@ from torch import Tensor
 
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.hooks import Site, observe, over_tokens
+from flashbulb.hooks import TOKEN_REDUCTIONS, Site, observe, over_tokens
 from flashbulb.hooks.overlap import begin_transfer
+
+_REDUCED_AT_ONCE = 8_000_000
+"""Activations that are reduced together, once so many wait: small sites cost calls, large ones memory."""
 
 
 class PromptSites:
@@ -36,17 +39,31 @@ class PromptSites:
         prompts without an evaluation of the denoiser.
         """
         text, rows, classes_of = self.denoiser.text, dict[str, Tensor](), dict[str, Tensor]()
+        columns: list[str] = []
+        waiting: dict[str, list[tuple[Site, Tensor]]] = {}
 
         def keep(site: Site, activation: Tensor) -> None:
             encoder = site.component if site.is_in_text_encoder else text.main
             if encoder not in classes_of:
                 classes_of.update(text.classes({encoder: received[encoder][-1].to(activation.device)}))
-            classes = classes_of[encoder]
-            reduced = over_tokens(activation.reshape(*classes.shape, -1), classes)
-            rows.update({f"{site.name}/{reduction}": values for reduction, values in reduced.items()})
+            columns.extend(f"{site.name}/{reduction}" for reduction in TOKEN_REDUCTIONS)
+            activation = activation.reshape(*classes_of[encoder].shape, -1)
+            of_encoder = waiting.setdefault(encoder, [])
+            of_encoder.append((site, activation))
+            if sum(waits.numel() for _, waits in of_encoder) >= _REDUCED_AT_ONCE:
+                reduce_waiting(encoder)
+
+        def reduce_waiting(encoder: str) -> None:
+            sites, activations = zip(*waiting.pop(encoder), strict=True)
+            reduced = over_tokens(torch.cat(activations, dim=2), classes_of[encoder])
+            for reduction, values in reduced.items():
+                parts = torch.split(values, [site.n_neurons for site in sites], dim=1)
+                rows.update({f"{site.name}/{reduction}": part for site, part in zip(sites, parts, strict=True)})
 
         with text.reading() as received, observe(self._modules, self.sites, keep):
             encoded = self.denoiser.encode(prompts)
             projections = [site for site in self.sites if not site.is_in_text_encoder]
             self.denoiser.run_prompt_sites(projections, encoded.conditioning)
-        return rows, encoded
+        for encoder in list(waiting):
+            reduce_waiting(encoder)
+        return {column: rows[column] for column in columns}, encoded

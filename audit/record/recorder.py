@@ -19,14 +19,17 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
-from flashbulb.audit.record.rows import NOISE_NORM, BatchRows, ShardRows
-from flashbulb.audit.run.behind import one_behind
+from flashbulb.audit.record.rows import NOISE_NORM, ShardRows
+from flashbulb.audit.run.behind import behind
 from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.run.shortage import with_smaller_batches
 from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, Site, over_space, record
 from flashbulb.hooks.attention import observe_attention
 from flashbulb.hooks.overlap import begin_transfer, beside
 from flashbulb.reports.tables.files import PART_SUFFIX
+
+_SHARDS_BEHIND_GPU = 3
+"""Shards that are written at a time while a GPU computes the next: one thread encodes about 90 MB a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,8 @@ class Recorder:
         layers = denoiser.attention_layers()
         read = {layer for d in detectors if d.reads_attention for layer in d.reads_attention(layers)}
         self._attention_layers = {path: layer for path, layer in layers.items() if path in read}
-        self._encodes_aside = denoiser.device.type == "cuda" and denoiser.is_resident
+        self._is_on_gpu = denoiser.device.type == "cuda"
+        self._encodes_aside = self._is_on_gpu and denoiser.is_resident
         latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
         for timestep in _empty_timesteps(detectors, plan):
@@ -101,10 +105,10 @@ class Recorder:
     def record_shards(self, shards: Iterable[Shard], advance: Advance) -> None:
         """Record one shard after the other in this process; where memory runs out, in smaller batches.
 
-        A shard is written while the next one is computed. A GPU computes while the next prompts are encoded and while
-        its rows come to the host.
+        Shards are written while the next ones are computed. A GPU computes while the next prompts are encoded and
+        while its rows come to the host.
         """
-        with one_behind() as write_behind:
+        with behind(_SHARDS_BEHIND_GPU if self._is_on_gpu else 1) as write_behind:
             for shard in shards:
                 rows = self._record(shard, advance)
                 write_behind(partial(rows.write, shard.folder, shard.index))
@@ -126,31 +130,39 @@ class Recorder:
         return with_smaller_batches(read, self.plan.batch_size, use, str(shard))
 
     def _read(self, shard: Shard, advance: Advance) -> ShardRows:
-        plan, prompts = self.plan, shard.prompts
+        plan, n_before, n_truncated = self.plan, self.denoiser.evaluations, 0
+        texts, aside = [prompt.text for prompt in shard.prompts], self._stream_aside()
         n_per_call = max(1, plan.batch_size // plan.n_seeds)
-        n_before = self.denoiser.evaluations
-        aside = self._stream_aside()
-        batches: list[BatchRows] = []
-        begun: Callable[[], BatchRows] | None = None
+        # A GPU waits for calls rather than for sums, so it encodes about as many prompts at a time as latents.
+        n_encoded = max(1, plan.batch_size // n_per_call) * n_per_call if self._is_on_gpu else n_per_call
+        prompt_batches: list[Mapping[str, Tensor]] = []
+        step_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
 
-        def finish(batch: Callable[[], BatchRows]) -> None:
-            batches.append(batch())
-            advance(len(batches[-1].is_truncated))
+        def finish(step: Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]], read: EncodedPrompts) -> None:
+            step_batches.append(step())  # `read` is held until here
+            advance(len(read))
 
-        for start in range(0, len(prompts), n_per_call):
-            following = self._begin([prompt.text for prompt in prompts[start : start + n_per_call]], aside)
-            if begun is not None:
-                finish(begun)
-            begun = following
-        assert begun is not None, "a shard holds prompts"
-        finish(begun)
-        counted = {
-            "n_truncated": sum(sum(batch.is_truncated) for batch in batches),
-            "n_evaluations": self.denoiser.evaluations - n_before,
-            "batch_size": plan.batch_size,
-        }
-        entries = {**shard.manifest, **counted}
-        return ShardRows([prompt.prompt_id for prompt in prompts], plan.n_seeds, plan.timestep, batches, entries)
+        with behind(1 if self._is_on_gpu else 0) as finish_behind:
+            for start in range(0, len(texts), n_encoded):
+                with beside(aside):
+                    prompt_rows, encoded = self.prompt_sites.read_on_device(texts[start : start + n_encoded])
+                    moved = begin_transfer(prompt_rows)
+                for first in range(0, len(encoded), n_per_call):
+                    read = encoded.rows(slice(first, first + n_per_call))
+                    finish_behind(partial(finish, self._begin_step(read), read))
+                prompt_batches.append(moved())
+                n_truncated += sum(encoded.is_truncated)
+        n_evaluations = self.denoiser.evaluations - n_before
+        counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
+        return ShardRows(
+            prompt_ids=[prompt.prompt_id for prompt in shard.prompts],
+            n_seeds=plan.n_seeds,
+            timestep=plan.timestep,
+            prompt=prompt_batches,
+            step=[rows for rows, _ in step_batches],
+            scores=[scores for _, scores in step_batches],
+            entries={**shard.manifest, **counted},
+        )
 
     def _stream_aside(self) -> torch.cuda.Stream | None:
         """Return a stream that sees the weights as they are now; None where encoding cannot run beside predictions."""
@@ -159,19 +171,6 @@ class Recorder:
         stream = torch.cuda.Stream(self.denoiser.device)  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream(self.denoiser.device))
         return stream
-
-    def _begin(self, texts: Sequence[str], aside: torch.cuda.Stream | None) -> Callable[[], BatchRows]:
-        """Issue all work on some prompts; returns what waits for it."""
-        with beside(aside):
-            rows, encoded = self.prompt_sites.read_on_device(texts)
-            prompt_rows = begin_transfer(rows)
-        step = self._begin_step(encoded)
-
-        def finish() -> BatchRows:
-            step_rows, scores = step()
-            return BatchRows(prompt_rows(), step_rows, scores, encoded.is_truncated)
-
-        return finish
 
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""

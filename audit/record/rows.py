@@ -17,35 +17,23 @@ PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
 NOISE_NORM = "noise_pred_norm"
 
 
-@dataclass(frozen=True, slots=True)
-class BatchRows:
-    """What is recorded of some prompts, on the CPU.
-
-    Args:
-        prompt: [prompt, neuron] by column of a prompt site.
-        step: [prompt × seed, neuron] by column of a step site, prompts outermost.
-        scores: float64 [prompt × seed] by step detector; the norm of the prediction is under NOISE_NORM.
-        is_truncated: for each prompt, True if its last words reach no text encoder.
-    """
-
-    prompt: Mapping[str, Tensor]
-    step: Mapping[str, Tensor]
-    scores: Mapping[str, Tensor]
-    is_truncated: tuple[bool, ...]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShardRows:
-    """All that is recorded of a shard, ready to be written.
+    """All that is recorded of a shard, on the CPU, ready to be written.
 
     Args:
+        prompt: [prompt, neuron] by column of a prompt site, some prompts at a time.
+        step: [prompt × seed, neuron] by column of a step site, prompts outermost, some prompts at a time.
+        scores: float64 [prompt × seed] by step detector, likewise; the norm of the prediction is under NOISE_NORM.
         entries: of its manifest.
     """
 
     prompt_ids: Sequence[str]
     n_seeds: int
     timestep: float
-    batches: Sequence[BatchRows]
+    prompt: Sequence[Mapping[str, Tensor]]
+    step: Sequence[Mapping[str, Tensor]]
+    scores: Sequence[Mapping[str, Tensor]]
     entries: Mapping[str, Any]
 
     def write(self, folder: Path, index: int) -> None:
@@ -55,7 +43,7 @@ class ShardRows:
             NonFiniteActivation: the recording cannot be trusted; nothing is written.
         """
         ids = list(self.prompt_ids)
-        scores = _concatenate([batch.scores for batch in self.batches])
+        scores = _concatenate(self.scores)
         prompt_keys = {"prompt_id": ids}
         step_keys = {
             "prompt_id": np.repeat(ids, self.n_seeds).tolist(),
@@ -63,8 +51,7 @@ class ShardRows:
             "timestep": [self.timestep] * (len(ids) * self.n_seeds),
             **{name: values.tolist() for name, values in scores.items()},
         }
-        prompt_rows = _concatenate([batch.prompt for batch in self.batches])
-        step_rows = _concatenate([batch.step for batch in self.batches])
+        prompt_rows, step_rows = _concatenate(self.prompt), _concatenate(self.step)
         check_finite(prompt_rows, prompt_keys)
         check_finite({**step_rows, f"{NOISE_NORM}/mean": scores[NOISE_NORM][:, None]}, step_keys)
         write_shard(folder / PROMPT_FOLDER, index, prompt_keys, prompt_rows, self.entries)

@@ -1,28 +1,31 @@
-"""Finish one piece of work in another thread while the next is computed."""
+"""Finish pieces of work in other threads while the next ones are computed."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 
 @contextmanager
-def one_behind() -> Iterator[Callable[[Callable[[], object]], None]]:
-    """Yield a function that hands a call to another thread, after it has waited for the call before.
+def behind(n: int) -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Yield a function that hands a call to another thread, after it has waited until fewer than `n` are behind.
 
-    So at most one runs behind. Its error is raised at the next call or when the context is left, where the last call
-    is waited for whatever happens.
+    Its error is raised at a later call or when the context is left, where all are waited for whatever happens. With an
+    `n` of 0, calls run at once.
     """
-    last: Future[object] | None = None
+    running: deque[Future[object]] = deque()
 
     def hand_over(call: Callable[[], object]) -> None:
-        nonlocal last
-        if last is not None:
-            last.result()
-        last = thread.submit(call)
+        if n == 0:
+            call()
+            return
+        if len(running) == n:
+            running.popleft().result()
+        running.append(threads.submit(call))
 
-    with ThreadPoolExecutor(max_workers=1) as thread:
+    with ThreadPoolExecutor(max_workers=max(1, n)) as threads:
         yield hand_over
-        if last is not None:
-            last.result()
+        for call in running:
+            call.result()

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from flashbulb.audit.run.behind import one_behind
+from flashbulb.audit.run.behind import behind
 
 
 def test_calls_run_in_order_in_another_thread():
@@ -14,7 +14,7 @@ def test_calls_run_in_order_in_another_thread():
         threads.add(threading.get_ident())
         done.append(i)
 
-    with one_behind() as hand_over:
+    with behind(1) as hand_over:
         for i in range(5):
             hand_over(lambda i=i: work(i))
     assert done == list(range(5))
@@ -26,7 +26,7 @@ def test_at_most_one_call_is_behind():
     may_end, handed = threading.Event(), []
 
     def hand_all() -> None:
-        with one_behind() as hand_over:
+        with behind(1) as hand_over:
             for i in range(3):
                 hand_over(may_end.wait)
                 handed.append(i)
@@ -48,7 +48,7 @@ def test_an_error_behind_ends_the_work(n_after):
         raise OSError(28, "No space left on device")
 
     def hand_all() -> None:
-        with one_behind() as hand_over:
+        with behind(1) as hand_over:
             hand_over(fail)
             for _ in range(n_after):
                 hand_over(lambda: done.append(1))
@@ -58,11 +58,22 @@ def test_an_error_behind_ends_the_work(n_after):
     assert done == []
 
 
+def test_several_calls_run_at_a_time_and_none_behind_runs_at_once():
+    together = threading.Barrier(2, timeout=10)
+    with behind(2) as hand_over:
+        hand_over(together.wait)
+        hand_over(together.wait)
+    threads = []
+    with behind(0) as hand_over:
+        hand_over(lambda: threads.append(threading.get_ident()))
+        assert threads == [threading.get_ident()]
+
+
 def test_what_was_handed_over_is_finished_after_an_interruption():
     done = []
 
     def interrupted() -> None:
-        with one_behind() as hand_over:
+        with behind(1) as hand_over:
             hand_over(lambda: done.append(1))
             raise KeyboardInterrupt
 

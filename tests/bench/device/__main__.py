@@ -1,7 +1,7 @@
 """`make bench-device`: recording, screening, ascents and sampling on a GPU, at the shapes of SD 1.5 and SDXL.
 
-The weights are random and the tokenizer is a toy: speed and memory depend on neither. Prints a line of JSON a part, and
-writes all of them, with a table of the kernels, into `--out`.
+The weights are random and the tokenizer is a toy: speed and memory depend on neither. Prints each figure as it is
+measured, and writes all of them, with a table of the kernels, into `--out`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,15 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks.offload import OFFLOADS
 from tests.bench.device.networks import SHAPES, build
 from tests.bench.device.offloaded import measure
-from tests.bench.device.recording import Bench, measure_batch_size, measure_recording, measure_screening
+from tests.bench.device.recording import (
+    Bench,
+    measure_batch_size,
+    measure_profile,
+    measure_recording,
+    measure_screening,
+)
 
-PARTS = ("recording", "screening", "batch size", "channels_last", "bfloat16", "compiled", "offload")
+PARTS = ("recording", "screening", "profile", "batch size", "channels_last", "bfloat16", "compiled", "offload")
 
 
 def main() -> None:
@@ -33,43 +39,49 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS[:-1])
     parser.add_argument("--ways", nargs="*", choices=("loaded", *OFFLOADS), default=("loaded", *OFFLOADS))
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--peers", type=int, default=2, help="1: without the peers' 50 steps")
     parser.add_argument("--shards", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-device"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    on_gpu = arguments.device != "cpu"
     written: list[dict[str, Any]] = []
 
     def say(shape: str, part: str, figures: Iterable[tuple[str, Any]]) -> None:
         started, row = time.perf_counter(), {"shape": shape, "part": part}
+        written.append(row)
         try:
             for name, value in figures:
                 row[name] = float(f"{value:.4g}") if isinstance(value, float) else value
+                print(f"{shape}, {part}: {name}: {row[name]}", flush=True)
+                (arguments.out / "device.json").write_text(json.dumps(written, indent=1) + "\n")
         except RuntimeError as error:  # the other parts are still worth their time
             row["failed"] = str(error)[:300]
-        row["took s"] = round(time.perf_counter() - started, 1)
-        written.append(row)
-        print(json.dumps(row), flush=True)
-        (arguments.out / "device.json").write_text(json.dumps(written, indent=1) + "\n")
+            print(f"{shape}, {part}: failed: {row['failed']}", flush=True)
+        print(f"{shape}, {part}: {time.perf_counter() - started:.1f} s", flush=True)
 
-    machine = {"device": torch.cuda.get_device_name() if on_gpu else "cpu", "torch": torch.__version__}
+    machine = {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "torch": torch.__version__,
+    }
     say("", "machine", machine.items())
     for shape in arguments.shapes:
         pipe = build(SHAPES[shape], arguments.device, "loaded")
         bench = Bench(open_denoiser(pipe), arguments.prompts, arguments.repeats)
-        table = arguments.out / f"profile-{SHAPES[shape]}.txt" if on_gpu else None
-        if "recording" in arguments.parts:
-            say(shape, "recording", measure_recording(bench, arguments.shards, table))
-        if "screening" in arguments.parts:
-            say(shape, "screening", measure_screening(bench))
-        if "batch size" in arguments.parts:
-            say(shape, "batch size", measure_batch_size(bench))
+        table = arguments.out / f"profile-{SHAPES[shape]}.txt"
+        measures: dict[str, Iterable[tuple[str, Any]]] = {
+            "recording": measure_recording(bench, arguments.shards),
+            "screening": measure_screening(bench, arguments.peers),
+            "profile": measure_profile(bench, table),
+            "batch size": measure_batch_size(bench),
+        }
+        for part in (part for part in measures if part in arguments.parts):
+            say(shape, part, measures[part])
         for part, change in _CHANGES.items():
             if part in arguments.parts:
                 change(pipe)
-                changed = Bench(open_denoiser(pipe), arguments.prompts, min(2, arguments.repeats))
-                say(shape, f"recording, {part}", measure_recording(changed, 1, None))
+                changed = Bench(open_denoiser(pipe), arguments.prompts, arguments.repeats)
+                say(shape, f"recording, {part}", measure_recording(changed, 1))
         del pipe, bench
         torch.cuda.empty_cache()
         if "offload" in arguments.parts:

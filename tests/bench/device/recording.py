@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.batch_size import find_batch_size
 from flashbulb.audit.record.recorder import Plan, Recorder, Shard
+from flashbulb.audit.record.rows import ShardRows
 from tests.bench.device.networks import alternate
 from tests.bench.device.profiled import profile_run
 from tests.bench.speed.ratios import calls_of
@@ -48,6 +53,10 @@ class Bench:
         shards = [Shard(i, tuple(self.prompts), folder, {"fingerprint": "bench"}) for i in range(n_shards)]
         self.recorder.record_shards(shards, _ignore)
 
+    def read(self) -> ShardRows:
+        """Record the prompts, without Parquet."""
+        return self.recorder._read(Shard(0, tuple(self.prompts), Path(), {"fingerprint": "bench"}), _ignore)
+
     def bare(self) -> Callable[[], None]:
         """Return the calls of the network that recording the prompts makes, without hooks."""
         per_call = BATCH // N_SEEDS
@@ -64,37 +73,55 @@ class Bench:
         return run
 
 
-def measure_recording(bench: Bench, n_shards: int, profile_path: Path | None) -> Iterator[tuple[str, Any]]:
+def measure_recording(bench: Bench, n_shards: int) -> Iterator[tuple[str, Any]]:
     """Yield figures by name: recording beside the bare network."""
-    n_latents, bare = len(bench.texts) * N_SEEDS, bench.bare()
-    recorder, per_call = bench.recorder, BATCH // N_SEEDS
+    bare, recorder, per_call = bench.bare(), bench.recorder, BATCH // N_SEEDS
     encoded = [bench.denoiser.encode(bench.texts[i : i + per_call]) for i in range(0, len(bench.texts), per_call)]
-    with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
-        bare()
-        yield "bare UE/s", n_latents / alternate([bare], 1)[0]
-        bench.record(folder / "warm")
-        runs: list[Callable[[], Any]] = [
-            bare,
-            lambda: [recorder.record_step_sites(of_batch) for of_batch in encoded],
-            lambda: bench.record(folder / "one"),
-        ]
-        seconds = alternate(runs, bench.n_repeats)
-        yield "step sites, batch by batch / bare", seconds[1] / seconds[0]
-        yield "record of one shard with Parquet / bare", seconds[2] / seconds[0]
-        many = alternate([lambda: bench.record(folder / "many", n_shards)], 1)[0]
-        yield f"record of {n_shards} shards with Parquet / bare", many / n_shards / seconds[0]
-        yield "prompts/s", len(bench.texts) * n_shards / many
-        yield "MB of Parquet a prompt", _megabytes(folder / "many") / len(bench.texts) / n_shards
-        read = recorder._read
-        shard = Shard(0, tuple(bench.prompts), folder, {"fingerprint": "bench"})
-        yield "record without Parquet / bare", alternate([lambda: read(shard, _ignore)], 1)[0] / seconds[0]
-        if profile_path is not None:
-            busy = profile_run(lambda: bench.record(folder / "profiled", 2), profile_path)
-            yield "profile of 2 shards", busy._asdict()
+    bare()
+    yield "bare UE/s", len(bench.texts) * N_SEEDS / alternate([bare], 1)[0]
+    read = bench.read()
+    dtypes = [str(batch[next(iter(batch))].dtype) for batch in (*read.prompt, *read.step)]
+    yield "batches that came in", {dtype: dtypes.count(dtype) for dtype in sorted(set(dtypes))}
+    seconds = alternate([bare, bench.read], bench.n_repeats)
+    yield "tier 1 without Parquet / bare", seconds[1] / seconds[0]
+    seconds = alternate([bare, lambda: [recorder.record_step_sites(batch) for batch in encoded]], bench.n_repeats)
+    yield "step sites, batch by batch / bare", seconds[1] / seconds[0]
+    with tempfile.TemporaryDirectory() as work, utilization() as percents:
+        many = alternate([lambda: bench.record(Path(work), n_shards)], 1)[0]
+        megabytes = sum(path.stat().st_size for path in Path(work).rglob("*.parquet")) / 1e6
+    yield f"record of {n_shards} shards with Parquet / bare", many / n_shards / seconds[0]
+    yield "device utilization while it records, %", statistics.mean(percents) if percents else None
+    yield "prompts/s", len(bench.texts) * n_shards / many
+    yield "MB of Parquet a prompt", megabytes / len(bench.texts) / n_shards
 
 
-def measure_screening(bench: Bench) -> Iterator[tuple[str, Any]]:
+def measure_profile(bench: Bench, path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield how much of a recording without Parquet the device computes; the kernels go to `path`."""
+    yield from profile_run(bench.read, path)._asdict().items()
+
+
+@contextmanager
+def utilization() -> Iterator[list[float]]:
+    """Collect the percent of time in which the GPU ran kernels, as its driver reports it, while the context is open."""
+    percents: list[float] = []
+    if not torch.cuda.is_available():
+        yield percents
+        return
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.2):
+            percents.append(torch.cuda.utilization())
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(look)
+        try:
+            yield percents
+        finally:
+            done.set()
+
+
+def measure_screening(bench: Bench, n_peers: int) -> Iterator[tuple[str, Any]]:
     """Yield figures by name: prompt sites beside the bare text encoders, and the peers' way beside both."""
     pipe, sites, denoiser = bench.denoiser.pipe, bench.recorder.prompt_sites, bench.denoiser
     texts = [f"{text} by the sea, {i}" for i in range(8) for text in bench.texts][:SCREENED]
@@ -105,9 +132,8 @@ def measure_screening(bench: Bench) -> Iterator[tuple[str, Any]]:
     yield "tier 0 prompts/s", len(texts) / read
     yield "tier 0 / bare text encoder, throughput", encode / read
 
-    shard = Shard(0, tuple(bench.prompts), Path(), {"fingerprint": "bench"})
-    tier_1 = alternate([lambda: bench.recorder._read(shard, _ignore)], 2)[0] / len(bench.texts)
-    for name, n_steps, output_type, n_calls in PEERS:
+    tier_1 = alternate([bench.read], 2)[0] / len(bench.texts)
+    for name, n_steps, output_type, n_calls in PEERS[:n_peers]:
 
         def call(n_steps: int = n_steps, output_type: str = output_type) -> None:
             pipe(
@@ -129,10 +155,6 @@ def measure_batch_size(bench: Bench) -> Iterator[tuple[str, Any]]:
     started = time.perf_counter()
     yield "batch size auto", find_batch_size(bench.recorder_of, bench.prompts, N_SEEDS, bench.denoiser.device)
     yield "batch size auto, s", time.perf_counter() - started
-
-
-def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*.parquet")) / 1e6
 
 
 def _ignore(_n: int = 1, _remark: str = "") -> None: ...

@@ -24,8 +24,9 @@ from tests.bench.speed.growth import SCREENED, measure_stages
 from tests.bench.speed.layouts import SHAPES, measure_layouts
 from tests.bench.speed.picture import draw
 from tests.bench.speed.ratios import measure_ratios
+from tests.bench.speed.whole import measure_whole
 
-PARTS = ("ratios", "layouts", "growth", "executors")
+PARTS = ("ratios", "layouts", "growth", "executors", "whole")
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--screened", type=int, nargs="*", default=[1_000, 10_000], help="growth: prompts at tier 0")
     parser.add_argument("--stepped", type=int, nargs="*", default=[2_000], help="growth: prompts at tier 1")
     parser.add_argument("--executed", type=int, default=600, help="executors: prompts to record in every way")
+    parser.add_argument("--whole", type=int, nargs=2, default=[100, 500], help="whole: two numbers of prompts")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-speed"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -87,7 +89,12 @@ def _executors(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         return [executed._asdict() for executed in measure_executors(Path(work), arguments.executed)]
 
 
-_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth, "executors": _executors}
+def _whole(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as work:
+        return [whole._asdict() for whole in measure_whole(Path(work), *arguments.whole)]
+
+
+_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth, "executors": _executors, "whole": _whole}
 
 
 def _table(part: str, rows: list[dict[str, Any]]) -> str:
