@@ -13,7 +13,8 @@ from flashbulb.hooks import TOKEN_REDUCTIONS, Site, observe, over_tokens
 from flashbulb.hooks.overlap import begin_transfer
 
 _REDUCED_AT_ONCE = 8_000_000
-"""Activations that are reduced together, once so many wait: small sites cost calls, large ones memory."""
+"""Activations that an accelerator reduces together, once so many wait: small sites cost calls, large ones memory. A CPU
+reduces each site while it is in the cache."""
 
 
 class PromptSites:
@@ -50,12 +51,13 @@ class PromptSites:
             activation = activation.reshape(*classes_of[encoder].shape, -1)
             of_encoder = waiting.setdefault(encoder, [])
             of_encoder.append((site, activation))
-            if sum(waits.numel() for _, waits in of_encoder) >= _REDUCED_AT_ONCE:
+            if activation.device.type == "cpu" or sum(waits.numel() for _, waits in of_encoder) >= _REDUCED_AT_ONCE:
                 reduce_waiting(encoder)
 
         def reduce_waiting(encoder: str) -> None:
             sites, activations = zip(*waiting.pop(encoder), strict=True)
-            reduced = over_tokens(torch.cat(activations, dim=2), classes_of[encoder])
+            together = torch.cat(activations, dim=2) if len(activations) > 1 else activations[0]
+            reduced = over_tokens(together, classes_of[encoder])
             for reduction, values in reduced.items():
                 parts = torch.split(values, [site.n_neurons for site in sites], dim=1)
                 rows.update({f"{site.name}/{reduction}": part for site, part in zip(sites, parts, strict=True)})
