@@ -1,4 +1,4 @@
-"""Record reduced activations of sites while the model runs, as rows on the CPU."""
+"""Record reduced activations of sites while the model runs, as rows on its device."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -32,7 +32,7 @@ def record(
         expected_firings: how often every site fires in `run`; the rows of its firings are concatenated.
 
     Returns:
-        float32 [row, neuron] on the CPU by "site.name/reduction".
+        float32 [row, neuron] on the activation's device by "site.name/reduction".
 
     Raises:
         SiteDidNotFire: a site fired more or less often than `expected_firings`.
@@ -49,7 +49,7 @@ def record(
 
     with observe(modules, sites, keep, expected_firings):
         run()
-    return {key: torch.cat(firings).to("cpu", torch.float32) for key, firings in rows.items()}
+    return {key: (firings[0] if len(firings) == 1 else torch.cat(firings)).float() for key, firings in rows.items()}
 
 
 def check_finite(activations: Mapping[str, Tensor], keys: Mapping[str, Sequence[object]]) -> None:
@@ -63,6 +63,10 @@ def check_finite(activations: Mapping[str, Tensor], keys: Mapping[str, Sequence[
         NonFiniteActivation: a value is not finite; the message names the first site and row at fault.
     """
     for name, values in activations.items():
+        if not values.numel() or all(
+            bool(extreme.isfinite()) for extreme in values.aminmax()
+        ):  # NaN is either's result
+            continue
         is_bad = ~values.isfinite()  # [row, neuron]
         if name.rpartition("/")[2] not in SPACE_REDUCTIONS:
             is_bad &= ~values.isnan().all(dim=1, keepdim=True)

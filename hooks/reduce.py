@@ -1,9 +1,15 @@
 """Reduce an activation to a few values per neuron, by token class or over space: pure functions, in float32."""
 
+import logging
+from collections.abc import Callable
 from enum import IntEnum
+from functools import cache
+from subprocess import SubprocessError
 
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 
 class TokenClass(IntEnum):
@@ -74,29 +80,58 @@ def over_tokens(x: Tensor, classes: Tensor) -> dict[str, Tensor]:
             f"x must be [prompt, position, neuron] and classes [prompt, position], "
             f"got {tuple(x.shape)} and {tuple(classes.shape)}"
         )
-    magnitude = x.float().abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
-    reduced = {"all_mean": magnitude.mean(dim=1)}
     inside = torch.stack([classes == token_class for token_class in TokenClass], dim=1)  # [prompt, class, position]
     n_inside = inside.sum(dim=2, keepdim=True)  # [prompt, class, 1]
+    magnitude = x.float().abs()
+    if x.device.type != "cpu":
+        return over_tokens_in_few_calls(magnitude.nan_to_num(nan=torch.inf, posinf=torch.inf), inside, n_inside)
+    reduced = {"all_mean": magnitude.mean(dim=1)}
     # Products with 0 and 1 take a third of the time of selections on a CPU, but infinity times 0 is NaN.
-    multiplies = x.device.type == "cpu" and bool(reduced["all_mean"].isfinite().all())
-    weights = inside.float() if multiplies else None
+    weights = inside.float() if reduced["all_mean"].isfinite().all() else None
+    if weights is None:
+        magnitude = magnitude.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        reduced = {"all_mean": magnitude.mean(dim=1)}
     for token_class in TokenClass:
         name, n = token_class.name.lower(), n_inside[:, token_class]  # [prompt, 1]
+        if token_class in (TokenClass.START, TokenClass.END):  # one position, or none
+            position = inside[:, token_class].int().argmax(dim=1)
+            single = magnitude[torch.arange(len(magnitude)), position]  # [prompt, neuron]
+            reduced[f"{name}_mean"] = single.masked_fill(n == 0, torch.nan)
+            continue
         if weights is None:
             members = magnitude.where(inside[:, token_class, :, None], 0.0)
         else:
             members = magnitude * weights[:, token_class, :, None]
         reduced[f"{name}_mean"] = members.sum(dim=1) / n  # 0 / 0 is NaN: the class is absent
+        reduced[f"{name}_max"] = members.amax(dim=1).masked_fill(n == 0, torch.nan)  # no magnitude is below 0
+    return reduced
+
+
+def over_tokens_in_few_calls(magnitude: Tensor, inside: Tensor, n_inside: Tensor) -> dict[str, Tensor]:
+    """Reduce magnitudes [prompt, position, neuron] on an accelerator, which waits for calls rather than for sums.
+
+    A neuron that is infinite at some position is infinite in the means of all classes.
+    """
+    weights = inside.float() / n_inside  # [prompt, class, position]; 0 / 0 is NaN: the class is absent
+    weights = torch.cat([torch.full_like(weights[:, :1], 1 / inside.shape[2]), weights], dim=1)
+    means = weights @ magnitude  # [prompt, all or class, neuron]; infinity times 0 is NaN
+    is_absent = n_inside == 0
+    means[:, 1:] = means[:, 1:].nan_to_num(nan=torch.inf, posinf=torch.inf).masked_fill(is_absent, torch.nan)
+    reduced = {"all_mean": means[:, 0]}
+    for token_class in TokenClass:
+        name = token_class.name.lower()
+        reduced[f"{name}_mean"] = means[:, 1 + token_class]
         if token_class in (TokenClass.PROMPT, TokenClass.PADDING):
-            reduced[f"{name}_max"] = members.amax(dim=1).masked_fill(n == 0, torch.nan)  # no magnitude is below 0
+            members = magnitude.masked_fill(~inside[:, token_class, :, None], 0.0)
+            reduced[f"{name}_max"] = members.amax(dim=1).masked_fill(is_absent[:, token_class], torch.nan)
     return reduced
 
 
 def over_space(x: Tensor) -> dict[str, Tensor]:
     """Reduce over the pixels of each latent image, keyed as in `SPACE_REDUCTIONS`.
 
-    An accelerator reads `x` three times and writes no copy of it, which would cost more than the model's own layer.
+    A GPU reads `x` once. Where its compiler is missing or gradients flow, it reads `x` four times, and an accelerator
+    never writes a copy of it, which would cost more than the model's own layer.
 
     Args:
         x: [latent, pixel, neuron]
@@ -113,9 +148,32 @@ def over_space(x: Tensor) -> dict[str, Tensor]:
         x = x.float()
         magnitude = x.abs()
         return {"abs_max": magnitude.amax(dim=1), "abs_mean": magnitude.mean(dim=1), "mean": x.mean(dim=1)}
+    if x.is_cuda and not x.requires_grad and (in_one_pass := _find_one_pass()) is not None:
+        reduced = in_one_pass(x)
+    else:
+        reduced = _in_four_passes(x)
+    return dict(zip(SPACE_REDUCTIONS, reduced.unbind(dim=1), strict=True))
+
+
+def _in_four_passes(x: Tensor) -> Tensor:
+    """Reduce as `over_space` without a copy of `x`: float32 [latent, reduction, neuron]."""
+    largest = torch.maximum(x.amax(dim=1), -x.amin(dim=1)).float()
     abs_sum = torch.linalg.vector_norm(x, 1, dim=1, dtype=torch.float32)
-    return {
-        "abs_max": torch.maximum(x.amax(dim=1), -x.amin(dim=1)).float(),
-        "abs_mean": abs_sum / x.shape[1],
-        "mean": x.mean(dim=1, dtype=torch.float32),
-    }
+    return torch.stack([largest, abs_sum / x.shape[1], x.mean(dim=1, dtype=torch.float32)], dim=1)
+
+
+@cache
+def _find_one_pass() -> Callable[[Tensor], Tensor] | None:
+    """Return what reduces over space in one pass on a GPU, or None where that cannot be trusted."""
+    try:
+        from flashbulb.hooks.fused import reduce_over_space
+
+        known = torch.linspace(-3, 2, 2 * 300 * 70, device="cuda").reshape(2, 300, 70).half()
+        deviation = (reduce_over_space(known) - _in_four_passes(known)).abs().max().item()
+    except (ImportError, OSError, RuntimeError, SubprocessError) as error:
+        logger.info("activations are reduced without Triton, which takes longer: %s", error)
+        return None
+    if not deviation < 1e-4:
+        logger.warning("activations are reduced without Triton, whose results deviate by %.2g on this GPU", deviation)
+        return None
+    return reduce_over_space

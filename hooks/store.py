@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed, write_atomically
+from flashbulb.hooks.overlap import FLOAT16_MAX
 
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 ROWS_PER_GROUP = 200
-FLOAT16_MAX = float(np.finfo(np.float16).max)  # 65504
 
 
 class FingerprintMismatch(ValueError):  # noqa: N818
@@ -207,18 +208,32 @@ def as_read(values: Tensor) -> npt.NDArray[np.float32]:
 
 def _rounded(values: Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Return activations in the type in which they are stored, and which rows are absent: [row, neuron], [row]."""
-    rows = values.detach().float().cpu().numpy()
-    is_absent = np.isnan(rows).all(axis=1)
-    largest = np.abs(rows[np.isfinite(rows)]).max(initial=0.0)
-    stored = np.where(is_absent[:, None], 0.0, rows).astype(np.float32 if largest > FLOAT16_MAX else np.float16)
-    return stored, is_absent
+    values = values.detach().cpu()
+    is_absent = values[:, :1].isnan().any(dim=1)  # [row]; so far by the first neuron
+    if is_absent.any():
+        is_absent[is_absent.clone()] = values[is_absent].isnan().all(dim=1)
+    stored = values.masked_fill(is_absent[:, None], 0.0) if is_absent.any() else values
+    if stored.dtype != torch.float16:
+        stored = stored.to(torch.float32 if _largest(stored) > FLOAT16_MAX else torch.float16)
+    return stored.contiguous().numpy(), is_absent.numpy()
 
 
 def _column(name: str, values: Tensor) -> pa.Array:
     if values.ndim != 2:
         raise ValueError(f"{name} must be [row, neuron], got shape {tuple(values.shape)}")
     stored, is_absent = _rounded(values)
-    return pa.FixedSizeListArray.from_arrays(pa.array(stored.reshape(-1)), stored.shape[1], mask=pa.array(is_absent))
+    flat = pa.array(stored.reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, stored.shape[1], mask=pa.array(is_absent))
+
+
+def _largest(values: Tensor) -> float:
+    """Return the largest finite magnitude, 0 if there is none."""
+    if not values.numel():
+        return 0.0
+    least, most = values.aminmax()
+    if least.isfinite() and most.isfinite():  # else it is NaN or infinite
+        return max(-float(least), float(most))
+    return float(torch.where(values.isfinite(), values.abs(), 0.0).max())
 
 
 def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

@@ -118,4 +118,4 @@ def activations_of(
         evaluate = partial(denoiser.predict, latents, timestep, denoiser.encode(batch).conditioning)
         recorded = record(modules, sites, evaluate, over_space)
         rows.append(torch.cat([recorded[name] for name in columns.names], dim=1))
-    return np.asarray(torch.cat(rows).numpy(), dtype=np.float32)
+    return np.asarray(torch.cat(rows).cpu().numpy(), dtype=np.float32)

@@ -84,6 +84,6 @@ def measure_reference_means(
 
         means = record(modules, sites, evaluate, lambda activation: {"mean": activation.float().mean(dim=1)})
         for site in sites:
-            batch_sum = means[f"{site.name}/mean"].sum(dim=0)
+            batch_sum = means[f"{site.name}/mean"].cpu().sum(dim=0)
             sums[site.name] = sums.get(site.name, torch.zeros_like(batch_sum)) + batch_sum
     return {name: total / len(prompts) for name, total in sums.items()}

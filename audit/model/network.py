@@ -173,6 +173,11 @@ class Network:
         return [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
 
     @property
+    def is_resident(self) -> bool:
+        """Whether all weights lie on the device, rather than coming there when they run."""
+        return all(weight.device == self.device for part in self._parts() for weight in part.parameters())
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all weights."""
         weights = [weight for part in self._parts() for weight in part.parameters()]

@@ -55,7 +55,8 @@ class StableDiffusion(Denoiser):
         _check_text_encoder(pipe.text_encoder)
         _check_scheduler(pipe.scheduler)
         super().__init__(pipe, clip_skip)
-        self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod
+        self._alphas_cumprod: Tensor = pipe.scheduler.alphas_cumprod.to(self.device)
+        self._timestep_tensors: dict[int, Tensor] = {}  # on the device, which would wait for a number
         self._embedded_scale: Tensor | None = None  # [1, width]
         if embeds_guidance(pipe):
             self._embedded_scale = self.first_call([""], FEWEST_STEPS)["timestep_cond"]
@@ -111,6 +112,10 @@ class StableDiffusion(Denoiser):
 
     def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:
         scale = self._embedded_scale
+        if isinstance(timestep, int):
+            if timestep not in self._timestep_tensors:
+                self._timestep_tensors[timestep] = torch.tensor(timestep, device=self.device)
+            timestep = self._timestep_tensors[timestep]
         output: Tensor = self.pipe.unet(
             latents,
             timestep,

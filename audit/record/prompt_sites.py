@@ -9,7 +9,12 @@ from torch import Tensor
 
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.hooks import Site, observe, over_tokens
+from flashbulb.hooks import TOKEN_REDUCTIONS, Site, observe, over_tokens
+from flashbulb.hooks.overlap import begin_transfer
+
+_REDUCED_AT_ONCE = 8_000_000
+"""Activations that an accelerator reduces together, once so many wait: small sites cost calls, large ones memory. A CPU
+reduces each site while it is in the cache."""
 
 
 class PromptSites:
@@ -19,25 +24,48 @@ class PromptSites:
         self.denoiser, self.sites = denoiser, [site for site in sites if site.is_prompt_site]
         self._modules = denoiser.modules(self.sites)
 
-    @torch.no_grad()
     def read(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return the reductions of the prompt sites, float32 [prompt, neuron] on the CPU, and the encoded prompts.
+
+        On a GPU they are rounded to float16, as they are stored.
+        """
+        rows, encoded = self.read_on_device(prompts)
+        return {column: values.float() for column, values in begin_transfer(rows)().items()}, encoded
+
+    @torch.no_grad()
+    def read_on_device(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
 
         Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
         prompts without an evaluation of the denoiser.
         """
         text, rows, classes_of = self.denoiser.text, dict[str, Tensor](), dict[str, Tensor]()
+        columns: list[str] = []
+        waiting: dict[str, list[tuple[Site, Tensor]]] = {}
 
         def keep(site: Site, activation: Tensor) -> None:
             encoder = site.component if site.is_in_text_encoder else text.main
             if encoder not in classes_of:
                 classes_of.update(text.classes({encoder: received[encoder][-1].to(activation.device)}))
-            classes = classes_of[encoder]
-            reduced = over_tokens(activation.reshape(*classes.shape, -1), classes)
-            rows.update({f"{site.name}/{reduction}": values.cpu() for reduction, values in reduced.items()})
+            columns.extend(f"{site.name}/{reduction}" for reduction in TOKEN_REDUCTIONS)
+            activation = activation.reshape(*classes_of[encoder].shape, -1)
+            of_encoder = waiting.setdefault(encoder, [])
+            of_encoder.append((site, activation))
+            if activation.device.type == "cpu" or sum(waits.numel() for _, waits in of_encoder) >= _REDUCED_AT_ONCE:
+                reduce_waiting(encoder)
+
+        def reduce_waiting(encoder: str) -> None:
+            sites, activations = zip(*waiting.pop(encoder), strict=True)
+            together = torch.cat(activations, dim=2) if len(activations) > 1 else activations[0]
+            reduced = over_tokens(together, classes_of[encoder])
+            for reduction, values in reduced.items():
+                parts = torch.split(values, [site.n_neurons for site in sites], dim=1)
+                rows.update({f"{site.name}/{reduction}": part for site, part in zip(sites, parts, strict=True)})
 
         with text.reading() as received, observe(self._modules, self.sites, keep):
             encoded = self.denoiser.encode(prompts)
             projections = [site for site in self.sites if not site.is_in_text_encoder]
             self.denoiser.run_prompt_sites(projections, encoded.conditioning)
-        return rows, encoded
+        for encoder in list(waiting):
+            reduce_waiting(encoder)
+        return {column: rows[column] for column in columns}, encoded

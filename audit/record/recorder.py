@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,22 +20,17 @@ from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.reduction import Reduction
+from flashbulb.audit.record.rows import NOISE_NORM, ShardRows
+from flashbulb.audit.run.behind import behind
 from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.run.shortage import with_smaller_batches
-from flashbulb.hooks import (
-    SPACE_REDUCTIONS,
-    TOKEN_REDUCTIONS,
-    Site,
-    check_finite,
-    over_space,
-    record,
-    write_shard,
-)
+from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, Site, over_space, record
 from flashbulb.hooks.attention import observe_attention
+from flashbulb.hooks.overlap import begin_transfer, beside
 from flashbulb.reports.tables.files import PART_SUFFIX
 
-PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
-NOISE_NORM = "noise_pred_norm"
+_SHARDS_BEHIND_GPU = 3
+"""Shards that are written at a time while a GPU computes the next: one thread encodes about 90 MB a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +96,8 @@ class Recorder:
         layers = denoiser.attention_layers()
         read = {layer for d in detectors if d.reads_attention for layer in d.reads_attention(layers)}
         self._attention_layers = {path: layer for path, layer in layers.items() if path in read}
+        self._is_on_gpu = denoiser.device.type == "cuda"
+        self._encodes_aside = self._is_on_gpu and denoiser.is_resident
         latents = denoiser.initial_latents(plan.run_seed, range(plan.n_seeds))
         self.seeds = NoiseSeeds(denoiser, latents, plan.batch_size)
         for timestep in _empty_timesteps(detectors, plan):
@@ -109,11 +106,18 @@ class Recorder:
         """UE of the empty prompt at x_T, shared by all prompts."""
 
     def record_shards(self, shards: Iterable[Shard], advance: Advance) -> None:
-        """Record one shard after the other in this process; where memory runs out, in smaller batches."""
-        for shard in shards:
-            self._record(shard, advance)
+        """Record one shard after the other in this process; where memory runs out, in smaller batches.
 
-    def _record(self, shard: Shard, advance: Advance) -> None:
+        Shards are written while the next ones are computed. A GPU computes while the next prompts are encoded and
+        while its rows come to the host.
+        """
+        with behind(_SHARDS_BEHIND_GPU if self._is_on_gpu else 1) as write_behind:
+            for shard in shards:
+                rows = self._record(shard, advance)
+                first = shard.index * self.plan.shard_size
+                write_behind(partial(rows.write, shard.folder, shard.index, first))
+
+    def _record(self, shard: Shard, advance: Advance) -> ShardRows:
         n_done = 0
 
         def counted(n: int = 1, remark: str = "") -> None:
@@ -126,13 +130,57 @@ class Recorder:
             self.plan = replace(self.plan, batch_size=batch_size)
             self.seeds.batch_size = batch_size
 
-        with_smaller_batches(lambda: _record_shard(self, shard, counted), self.plan.batch_size, use, str(shard))
+        read = partial(self._read, shard, counted)
+        return with_smaller_batches(read, self.plan.batch_size, use, str(shard))
+
+    def _read(self, shard: Shard, advance: Advance) -> ShardRows:
+        plan, n_before, n_truncated = self.plan, self.denoiser.evaluations, 0
+        texts, aside = [prompt.text for prompt in shard.prompts], self._stream_aside()
+        n_per_call = max(1, plan.batch_size // plan.n_seeds)
+        # A GPU waits for calls rather than for sums, so it encodes about as many prompts at a time as latents.
+        n_encoded = max(1, plan.batch_size // n_per_call) * n_per_call if self._is_on_gpu else n_per_call
+        prompt_batches: list[Mapping[str, Tensor]] = []
+        step_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
+
+        def finish(step: Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]], read: EncodedPrompts) -> None:
+            step_batches.append(step())  # `read` is held until here
+            advance(len(read))
+
+        with behind(1 if self._is_on_gpu else 0) as finish_behind:
+            for start in range(0, len(texts), n_encoded):
+                with beside(aside):
+                    prompt_rows, encoded = self.prompt_sites.read_on_device(texts[start : start + n_encoded])
+                    moved = begin_transfer(prompt_rows)
+                for first in range(0, len(encoded), n_per_call):
+                    read = encoded.rows(slice(first, first + n_per_call))
+                    finish_behind(partial(finish, self._begin_step(read), read))
+                prompt_batches.append(moved())
+                n_truncated += sum(encoded.is_truncated)
+        n_evaluations = self.denoiser.evaluations - n_before
+        counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
+        return ShardRows(
+            prompt_ids=[prompt.prompt_id for prompt in shard.prompts],
+            n_seeds=plan.n_seeds,
+            timestep=plan.timestep,
+            prompt=prompt_batches,
+            step=[rows for rows, _ in step_batches],
+            scores=[scores for _, scores in step_batches],
+            entries={**shard.manifest, **counted},
+            reduction=shard.reduction,
+        )
+
+    def _stream_aside(self) -> torch.cuda.Stream | None:
+        """Return a stream that sees the weights as they are now; None where encoding cannot run beside predictions."""
+        if not self._encodes_aside:
+            return None
+        stream = torch.cuda.Stream(self.denoiser.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self.denoiser.device))
+        return stream
 
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""
         return self.prompt_sites.read(prompts)
 
-    @torch.no_grad()
     def record_step_sites(self, encoded: EncodedPrompts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the reductions of the step sites over space at x_T, and the scores of the step detectors.
 
@@ -140,8 +188,13 @@ class Recorder:
             [prompt × seed, neuron] by column, prompts outermost, and float64 [prompt × seed] by detector. The norm of
             the prediction is under NOISE_NORM.
         """
-        n_prompts, n_seeds = len(encoded), self.plan.n_seeds
-        pairs = torch.cartesian_prod(torch.arange(n_prompts), torch.arange(n_seeds))  # [prompt × seed, 2]
+        return self._begin_step(encoded)()
+
+    @torch.no_grad()
+    def _begin_step(self, encoded: EncodedPrompts) -> Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]]:
+        """Issue the evaluations at x_T; returns what waits for their rows and scores."""
+        shape, device = (len(encoded), self.plan.n_seeds), self.seeds.latents.device
+        pairs = torch.cartesian_prod(*(torch.arange(n, device=device) for n in shape))  # [prompt × seed, 2]
         chunks = torch.split(pairs, self.plan.batch_size)
         predictions: list[Prediction] = []
 
@@ -153,7 +206,6 @@ class Recorder:
 
         with self._attention() as attention:
             rows = record(self._modules, self._step_sites, run, over_space, expected_firings=len(chunks))
-        shape = (n_prompts, n_seeds)
         native, pull = (
             torch.cat(parts).reshape(*shape, *self.seeds.latents.shape[1:])
             for parts in ([prediction.native for prediction in predictions], [p.pull for p in predictions])
@@ -169,7 +221,9 @@ class Recorder:
         )
         measured = {detector.name: detector.measure(step) for detector in self.detectors}
         measured[NOISE_NORM] = step.native.float().flatten(2).norm(dim=2)
-        return rows, {name: values.double().cpu().flatten() for name, values in measured.items()}
+        columns = {name: values.double().reshape(-1, 1) for name, values in measured.items()}
+        moved_rows, moved_scores = begin_transfer(rows), begin_transfer(columns, exact=True)
+        return lambda: (moved_rows(), {name: values.flatten() for name, values in moved_scores().items()})
 
     @contextmanager
     def _attention(self) -> Iterator[dict[str, list[Tensor]]]:
@@ -199,46 +253,3 @@ def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
     n_per_prompt = sum(site.n_neurons for site in sites if site.is_prompt_site) * len(TOKEN_REDUCTIONS)
     n_per_step = sum(site.n_neurons for site in sites if not site.is_prompt_site) * len(SPACE_REDUCTIONS)
     return 2 * n_prompts * (n_per_prompt + n_seeds * n_per_step)
-
-
-def _record_shard(recorder: Recorder, shard: Shard, advance: Advance) -> None:
-    plan, prompts = recorder.plan, shard.prompts
-    n_per_call = max(1, plan.batch_size // plan.n_seeds)
-    n_before = recorder.denoiser.evaluations
-    prompt_batches, step_batches, score_batches, n_truncated = [], [], [], 0
-    for start in range(0, len(prompts), n_per_call):
-        texts = [prompt.text for prompt in prompts[start : start + n_per_call]]
-        prompt_rows, encoded = recorder.record_prompt_sites(texts)
-        step_rows, detector_scores = recorder.record_step_sites(encoded)
-        prompt_batches.append(prompt_rows)
-        step_batches.append(step_rows)
-        score_batches.append(detector_scores)
-        n_truncated += sum(encoded.is_truncated)
-        advance(len(encoded))
-    ids = [prompt.prompt_id for prompt in prompts]
-    scores = _concatenate(score_batches)
-    prompt_keys: dict[str, Any] = {"prompt_id": ids}
-    step_keys = {
-        "prompt_id": np.repeat(ids, plan.n_seeds).tolist(),
-        "seed_index": list(range(plan.n_seeds)) * len(ids),
-        "timestep": [plan.timestep] * (len(ids) * plan.n_seeds),
-        **{name: values.tolist() for name, values in scores.items()},
-    }
-    prompt_activations, step_activations = _concatenate(prompt_batches), _concatenate(step_batches)
-    check_finite(prompt_activations, prompt_keys)
-    check_finite({**step_activations, f"{NOISE_NORM}/mean": scores[NOISE_NORM][:, None]}, step_keys)
-    n_evaluations = recorder.denoiser.evaluations - n_before
-    counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
-    entries = {**shard.manifest, **counted}
-    if shard.reduction is not None:
-        first = shard.index * plan.shard_size
-        prompt_keys |= shard.reduction.reduce(prompt_activations, step_activations, first)
-        prompt_activations, step_activations = {}, {}
-        entries |= shard.reduction.entries
-    write_shard(shard.folder / PROMPT_FOLDER, shard.index, prompt_keys, prompt_activations, entries)
-    write_shard(shard.folder / STEP_FOLDER, shard.index, step_keys, step_activations, entries)
-
-
-def _concatenate(batches: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Concatenate the rows of several batches, column by column."""
-    return {column: torch.cat([batch[column] for batch in batches]) for column in batches[0]}

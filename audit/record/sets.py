@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flashbulb.audit.prompts.prompt_set import Prompt
-from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER, Plan, Recorded, Shard
+from flashbulb.audit.record.recorder import Plan, Recorded, Shard
 from flashbulb.audit.record.reduction import LAYOUT, Reduction
+from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.run.progress import Advance, track
 from flashbulb.hooks import complete_shards, read_manifest
 

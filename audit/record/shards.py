@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 from flashbulb.audit.detectors import Matrix, Vector
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.columns import Columns
-from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER, Recorded
+from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.reduction import BASELINES_FILE, BASELINES_SHA256, BULK, LAYOUT
+from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.hooks import DamagedFile, complete_shards, read_activations, read_manifest
 from flashbulb.reports.tables.files import atomic_write, sha256_of
 

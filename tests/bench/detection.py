@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from flashbulb.audit.detectors import Detector, ImageDetector, StepDetector, find_detectors
-from flashbulb.audit.record.recorder import STEP_FOLDER
+from flashbulb.audit.record.rows import STEP_FOLDER
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 from flashbulb.hooks import SITE_KINDS

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, TokenClass, over_space, over_tokens, token_classes
+from flashbulb.hooks.reduce import over_tokens_in_few_calls
 
 BOS, EOS = 49406, 49407
 S, P, E, D = TokenClass
@@ -52,20 +53,29 @@ def slow_over_tokens(x, classes):
     return reduced
 
 
+def in_few_calls(x, classes):
+    """As on an accelerator."""
+    inside = torch.stack([classes == token_class for token_class in TokenClass], dim=1)
+    magnitude = x.float().abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
+    return over_tokens_in_few_calls(magnitude, inside, inside.sum(dim=2, keepdim=True))
+
+
+@pytest.mark.parametrize("reduce", [over_tokens, in_few_calls])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_reduction_equals_slow_oracle(dtype):
+def test_reduction_equals_slow_oracle(dtype, reduce):
     x = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
     ids = [[1, 5, 6, 2, 2, 2], [1, 5, 6, 7, 8, 2], [1, 2, 2, 2, 2, 2], [5, 6, 7, 8, 9, 9]]
     classes = token_classes(torch.tensor(ids), eos_token_id=2, bos_token_id=1)
-    reduced, expected = over_tokens(x, classes), slow_over_tokens(x, classes)
+    reduced, expected = reduce(x, classes), slow_over_tokens(x, classes)
     assert tuple(reduced) == TOKEN_REDUCTIONS
     for key, values in reduced.items():
         torch.testing.assert_close(values, expected[key], equal_nan=True)
 
 
-def test_truncated_prompt_has_no_padding_and_an_empty_one_no_prompt():
+@pytest.mark.parametrize("reduce", [over_tokens, in_few_calls])
+def test_truncated_prompt_has_no_padding_and_an_empty_one_no_prompt(reduce):
     classes = token_classes(torch.tensor([[1, 5, 6, 2], [1, 2, 2, 2]]), eos_token_id=2, bos_token_id=1)
-    reduced = over_tokens(torch.ones(2, 4, 3), classes)
+    reduced = reduce(torch.ones(2, 4, 3), classes)
     for key in TOKEN_REDUCTIONS:
         absent = reduced[key].isnan().all(dim=1).tolist()
         assert absent == [key.startswith("padding"), key.startswith("prompt")], key
@@ -84,6 +94,16 @@ def test_infinity_affects_only_its_class_and_the_mean_over_all():
     x[0, 3] = torch.inf
     infinite = {key for key, values in over_tokens(x, classes).items() if values.isinf().any()}
     assert infinite == {"all_mean", "padding_mean", "padding_max"}
+
+
+def test_no_infinity_is_lost_in_few_calls():
+    classes = torch.tensor([[0, 1, 2, 2]], dtype=torch.int8)  # without padding
+    x = torch.ones(1, 4, 2)
+    x[0, 1, 0] = torch.nan
+    reduced = in_few_calls(x, classes)
+    assert {key for key, values in reduced.items() if values[0, 0].isinf()} >= {"all_mean", "prompt_mean", "prompt_max"}
+    assert {key for key, values in reduced.items() if values[0, 1].isnan()} == {"padding_mean", "padding_max"}
+    assert {key for key, values in reduced.items() if values[0, 0].isnan()} == {"padding_mean", "padding_max"}
 
 
 def test_space_reduction_equals_slow_oracle():

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER
+from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, set_folder

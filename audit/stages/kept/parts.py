@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from flashbulb.audit.execute.coordinator import WorkersLost
-from flashbulb.audit.record.recorder import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.record.reduction import BASELINES_FILE
+from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.record.sets import Part, summarize
 from flashbulb.audit.record.shards import PROMPTS_FILE
 from flashbulb.audit.run.directory import RunDirectoryError, flatten_json

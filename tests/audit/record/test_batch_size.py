@@ -6,7 +6,8 @@ import torch
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.batch_size import MIN_GAIN, find_batch_size, grow
-from flashbulb.audit.record.recorder import STEP_FOLDER, Plan, Recorder
+from flashbulb.audit.record.recorder import Plan, Recorder
+from flashbulb.audit.record.rows import STEP_FOLDER
 from flashbulb.audit.record.sets import record_set
 from flashbulb.hooks import read_manifest
 from tests.audit.commands import digests

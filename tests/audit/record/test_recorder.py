@@ -13,6 +13,7 @@ from flashbulb.audit.detectors.text_conditional_noise import DETECTOR
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record import recorder as recording
+from flashbulb.audit.record import rows
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.settings.recording import ALL_SITES
@@ -26,6 +27,7 @@ from flashbulb.hooks import (
     over_tokens,
     read_activations,
     site_modules,
+    write_shard,
 )
 from tests.tolerances import ARITHMETIC, BATCH, STORED
 from tests.toy import build_toy_pipe
@@ -65,14 +67,14 @@ def n_hooks(pipe) -> int:
 def before_storing(monkeypatch) -> list[dict[str, torch.Tensor]]:
     """Collect the float32 activations passed to `write_shard`: prompt and step halves alternate."""
     kept: list[dict[str, torch.Tensor]] = []
-    write = recording.write_shard
+    write = rows.write_shard
 
     def keep_and_write(folder, index, keys, activations, entries):
         noise = {"noise": torch.tensor(keys["text_conditional_noise"])[:, None]} if len(keys) > 1 else {}
         kept.append({**activations, **noise})
         return write(folder, index, keys, activations, entries)
 
-    monkeypatch.setattr(recording, "write_shard", keep_and_write)
+    monkeypatch.setattr(rows, "write_shard", keep_and_write)
     return kept
 
 
@@ -283,6 +285,57 @@ def test_each_kind_of_site_can_be_recorded_alone(toy_pipe, tmp_path, kinds):
     assert {column.rpartition("/")[0] for column in [*prompt_activations, *step_activations]} == names
     assert bool(prompt_activations) != bool(step_activations)
     assert read(recorded.folder, "step")[1]["text_conditional_noise"].null_count == 0
+
+
+def record_plainly(pipe, folder: Path, batch_size: int, shard_size: int) -> None:
+    """Record batch by batch and shard by shard, each complete before the next begins."""
+    recorder = make_recorder(pipe, batch_size=batch_size)
+    per_call = batch_size // N_SEEDS
+    for index, start in enumerate(range(0, len(PROMPTS), shard_size)):
+        prompts = PROMPTS[start : start + shard_size]
+        halves, scores, n_truncated = ([], []), [], 0
+        for first in range(0, len(prompts), per_call):
+            of_batch, encoded = recorder.record_prompt_sites([p.text for p in prompts[first : first + per_call]])
+            halves[0].append(of_batch)
+            of_batch, of_detectors = recorder.record_step_sites(encoded)
+            halves[1].append(of_batch)
+            scores.append(of_detectors)
+            n_truncated += sum(encoded.is_truncated)
+        ids = [prompt.prompt_id for prompt in prompts]
+        keys = {
+            "prompt_id": [i for i in ids for _ in range(N_SEEDS)],
+            "seed_index": list(range(N_SEEDS)) * len(ids),
+            "timestep": [TIMESTEP] * (len(ids) * N_SEEDS),
+            **{name: torch.cat([batch[name] for batch in scores]).tolist() for name in scores[0]},
+        }
+        counted = {"n_truncated": n_truncated, "n_evaluations": len(prompts) * N_SEEDS, "batch_size": batch_size}
+        for half, own_keys, parts in zip(("prompt", "step"), ({"prompt_id": ids}, keys), halves, strict=True):
+            columns = {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
+            write_shard(folder / half, index, own_keys, columns, {**MANIFEST, **counted})
+
+
+def test_what_overlaps_computing_changes_no_byte(tmp_path):
+    pipe = build_toy_pipe()
+    record_plainly(pipe, tmp_path / "plain", batch_size=3, shard_size=3)
+    record(pipe, tmp_path / "overlapping", batch_size=3, shard_size=3)
+    assert contents(tmp_path / "overlapping") == contents(tmp_path / "plain")
+
+
+def test_an_error_while_a_shard_is_written_ends_the_recording(tmp_path, monkeypatch):
+    write, n_calls = rows.write_shard, 0
+
+    def fail_at_the_second_shard(*arguments):
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls > 2:
+            raise OSError(28, "No space left on device", "part-00001.parquet")
+        return write(*arguments)
+
+    monkeypatch.setattr(rows, "write_shard", fail_at_the_second_shard)
+    with pytest.raises(OSError, match=r"part-00001\.parquet"):
+        record(build_toy_pipe(), tmp_path, shard_size=1)
+    assert list(complete_shards(tmp_path / "step", "abc")) == [0]
+    assert n_calls == 3
 
 
 def test_no_prompts_make_no_shards(toy_pipe, tmp_path):

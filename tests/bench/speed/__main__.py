@@ -25,8 +25,9 @@ from tests.bench.speed.growth import SCREENED, measure_stages
 from tests.bench.speed.layouts import SHAPES, measure_layouts
 from tests.bench.speed.picture import draw
 from tests.bench.speed.ratios import measure_ratios
+from tests.bench.speed.whole import measure_whole
 
-PARTS = ("ratios", "layouts", "growth", "executors", "bulk")
+PARTS = ("ratios", "layouts", "growth", "executors", "bulk", "whole")
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--stepped", type=int, nargs="*", default=[2_000], help="growth: prompts at tier 1")
     parser.add_argument("--executed", type=int, default=600, help="executors: prompts to record in every way")
     parser.add_argument("--recorded", type=int, default=4_096, help="bulk: prompts to record in both layouts")
+    parser.add_argument("--whole", type=int, nargs=2, default=[100, 500], help="whole: two numbers of prompts")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-speed"))
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,19 @@ def _bulk(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-_MEASURES = {"ratios": _ratios, "layouts": _layouts, "growth": _growth, "executors": _executors, "bulk": _bulk}
+def _whole(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as work:
+        return [whole._asdict() for whole in measure_whole(Path(work), *arguments.whole)]
+
+
+_MEASURES = {
+    "ratios": _ratios,
+    "layouts": _layouts,
+    "growth": _growth,
+    "executors": _executors,
+    "bulk": _bulk,
+    "whole": _whole,
+}
 
 
 def _table(part: str, rows: list[dict[str, Any]]) -> str:

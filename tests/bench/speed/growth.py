@@ -51,8 +51,13 @@ def measure_stages(work: Path, n: int, options: Sequence[str]) -> Iterator[tuple
 
 def cost_of(*arguments: object) -> Cost:
     """Run a command of Flashbulb on one thread; a verdict of fail or inconclusive is no error."""
+    return cost_of_command(sys.executable, "-m", "flashbulb", *arguments)
+
+
+def cost_of_command(*arguments: object) -> Cost:
+    """Run a command on one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "flashbulb", *map(str, arguments)]
+    command = list(map(str, arguments))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     assert process.stderr is not None
     said = process.stderr.read().decode()

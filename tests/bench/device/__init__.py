@@ -1,0 +1,1 @@
+"""Speed and memory on a GPU, at the shapes of released models."""
