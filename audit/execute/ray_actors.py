@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from flashbulb.audit.execute.coordinator import WorkersLost
-from flashbulb.audit.execute.messages import Message
+from flashbulb.audit.execute.messages import Ended, Message
 from flashbulb.audit.execute.ray_driver import Cluster, Give, Refused, Start, Stop, drive
 from flashbulb.audit.execute.serve import Place
 
@@ -56,7 +56,6 @@ class RayActors:
             WorkersLost: the cluster is gone.
             RayError: there is none.
         """
-        numbers = {key: number for number, key in self._keys.items()}
         messages: list[tuple[int, Message]] = []
         connection = self._open()
         try:
@@ -67,8 +66,11 @@ class RayActors:
                     case None, text:
                         said = pickle.loads(text)
                         logger.log(said.level, said.text)
-                    case key, message if key in numbers:
-                        messages.append((numbers[key], pickle.loads(message)))
+                    case key, text if (number := self._number_of(key)) is not None:
+                        message = pickle.loads(text)
+                        messages.append((number, message))
+                        if isinstance(message, Ended):  # its actor may live on, and keep its place in the cluster
+                            self.end(number)
         except (EOFError, OSError):
             raise WorkersLost(
                 "the Ray cluster is gone; what is complete is kept: start the cluster again, then the same command"
@@ -86,6 +88,9 @@ class RayActors:
             self._process.join(_GRACE)
             self._process.kill()
             self._process.join()
+
+    def _number_of(self, key: int) -> int | None:
+        return next((number for number, other in self._keys.items() if other == key), None)
 
     def _send(self, command: Start | Give | Stop) -> None:
         with suppress(OSError):  # the driver is gone, which `received` tells

@@ -19,9 +19,9 @@ TIMES = re.compile(r"(^|\.)(timings|finished|seconds|started|seal)(\.|$)")
 """Entries of JSON files that say when and how long, or hash that."""
 TIMED = re.compile(
     rb"\d{4}-\d\d-\d\d(T[\d:+.]+)?|\d+(\.\d+)?\s*(s\b|min\b|seconds|minutes)"
-    rb'|<tr><th scope="row">\w+</th><td>[\d.]+</td></tr>|(?m:\| [\d.]+ \|$)'
+    rb'|<tr><th scope="row">\w+</th><td>[\d.]+</td></tr>|(?m:\| [\d.]+ \|$)|sha256:[0-9a-f]{64}'
 )
-"""The same in pages and other texts, and in their tables of stages."""
+"""The same in pages and other texts, and in their tables of stages; and the seal, which covers them."""
 
 
 @dataclass(frozen=True, slots=True)

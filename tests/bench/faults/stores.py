@@ -39,10 +39,10 @@ class Stored(NamedTuple):
 def try_stores(toys: Toys, work: Path, seed: int, n_kills: int) -> Iterator[Trial]:
     """Kill each command at `n_kills` calls, spread over all of its calls, and let it run once while calls fail."""
     chance = random.Random(seed)
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
     with s3_server() as s3:
         for command in _commands(toys, s3):
+            shutil.rmtree(work, ignore_errors=True)  # a cache knows the runs of other commands
+            work.mkdir(parents=True)
             _begin(toys, s3, command)
             before = len(s3.app.calls)
             ended = _started(command, work / "calm").wait()
