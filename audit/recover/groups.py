@@ -15,7 +15,7 @@ from flashbulb.audit.recover.recurrence import find_recurrences
 from flashbulb.audit.recover.verify import Looked, Verifier
 
 LEAST_ALIKE = 3
-"""Samples that must be alike to count: two of 56 are by chance in 2 of 80 clean captions (docs/recovery.md)."""
+"""Samples that must be alike to count; chosen on the planted models (docs/recovery.md)."""
 MOST_KEPT = 4
 """Samples of a group that are verified and kept, the most alike first."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.recover.ladder import Strategy
     from flashbulb.audit.recover.verify import Verifier
 
-N_SEEDS, N_STEPS, GUIDANCE_SCALE = 56, 6, 2.0
+N_SEEDS, N_STEPS, GUIDANCE_SCALE = 52, 6, 2.0
 """No user sets these: experiments on the planted models settled them (docs/recovery.md)."""
 
 
