@@ -21,11 +21,78 @@ MAX_TRIED = 16
 _MIN_WORDS = 2
 
 
+MOST_LEFT_OUT = 3
+"""Words that a random shortening leaves out, at most."""
+
+
 class Shortened(NamedTuple):
     """A prompt without some of its words, and the UE spent on choosing them."""
 
     text: str
     evaluations: int
+
+
+class Shortenings(NamedTuple):
+    """Several shortened prompts, and the UE spent on choosing them."""
+
+    texts: list[str]
+    evaluations: int
+
+
+def random_shortenings(text: str, n: int, generator: torch.Generator) -> list[str]:
+    """Return a prompt `n` times, each time without one to three of its words, which are drawn at random.
+
+    At least two words stay; of a prompt that has no more, all do.
+    """
+    words = text.split()
+    most = min(MOST_LEFT_OUT, len(words) - _MIN_WORDS)
+    if most < 1:
+        return [text] * n
+    texts = []
+    for _ in range(n):
+        n_left_out = 1 + int(torch.randint(most, (1,), generator=generator))
+        left_out = set(torch.randperm(len(words), generator=generator)[:n_left_out].tolist())
+        texts.append(" ".join(word for i, word in enumerate(words) if i not in left_out))
+    return texts
+
+
+@torch.no_grad()
+def best_shortenings(
+    denoiser: Denoiser,
+    scores: NeuronScores,
+    prompts: Sequence[str],
+    n_tried: int,
+    n_best: int,
+    n_highest: int,
+    generators: Sequence[torch.Generator],
+    batch_size: int,
+) -> list[Shortenings]:
+    """Return the `n_best` of each prompt and of its random shortenings: those that spike highest.
+
+    Args:
+        n_tried: at most, the prompt included; each costs 1 UE.
+        n_highest: neurons whose mean z says how high a text spikes, at one noise.
+        generators: one CPU generator per prompt, which draws its noise and the words that are left out.
+    """
+    latents = torch.cat([denoiser.noise([generator]) for generator in generators])
+    tried = [
+        list(dict.fromkeys([prompt, *random_shortenings(prompt, n_tried - 1, generator)]))
+        for prompt, generator in zip(prompts, generators, strict=True)
+    ]
+    texts = [text for of_prompt in tried for text in of_prompt]
+    noises = latents[[i for i, of_prompt in enumerate(tried) for _ in of_prompt]]
+    spikes = torch.cat(
+        [
+            _spikes(denoiser, scores, texts[rows], noises[rows], n_highest)
+            for rows in (slice(first, first + batch_size) for first in range(0, len(texts), batch_size))
+        ]
+    )
+    chosen = []
+    for of_prompt, spike in zip(tried, torch.split(spikes, [len(of_prompt) for of_prompt in tried]), strict=True):
+        order = spike.argsort(descending=True, stable=True).tolist()[:n_best]
+        best = [of_prompt[i] for i in order]
+        chosen.append(Shortenings(best + best[:1] * (n_best - len(best)), len(of_prompt)))
+    return chosen
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ class RectifiedFlow(Denoiser):
     }
     not_offered: ClassVar[tuple[str, ...]] = (
         "ascend",
+        "ascend_shortened",
         "cyclic",
         "known_image",
         "extrapolate",

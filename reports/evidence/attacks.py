@@ -43,12 +43,23 @@ _STRATEGIES = {
         _PROMPT,
         "{n_samples} seeds a prompt, {sample_steps} steps, guidance {guidance_scale}.",
     ),
+    "few_steps": _Strategy(
+        "Prompting with many seeds in few denoising steps",
+        _PROMPT,
+        "The largest group of samples that are alike counts.",
+    ),
     "ascend": _Strategy(
         "Gradient ascent on the prompt's embeddings",
         _GRADIENT,
         "Up to {ascend_restarts} ascents a prompt, inside a trust region of {ascend_radius} of a token's norm. The "
         "first makes {ascend_steps} steps on the {ascend_neurons} neurons that spiked most; later ones climb the "
         "highest neurons, from the prompt and from the prompt with words left out.",
+    ),
+    "ascend_shortened": _Strategy(
+        "Gradient ascent from some of a prompt's words",
+        _GRADIENT,
+        "Prompts without one to three random words are ranked by their highest neurons; the best are climbed, and what "
+        "is reached is sampled with several seeds.",
     ),
     "cyclic": _Strategy(
         "Cyclic denoising of samples", "grey box: sampler", "The samples are noised in part and denoised again."

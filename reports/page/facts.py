@@ -25,7 +25,9 @@ _SITES = {
 }
 _STRATEGIES = {
     "sample": "sampling",
+    "few_steps": "many seeds in few steps",
     "ascend": "gradient ascent on the neurons that spiked",
+    "ascend_shortened": "gradient ascent from some of the words",
     "cyclic": "cyclic denoising",
     "extrapolate": "sampling away from the base model",
     "known_image": "optimization of the prompt embedding towards a known training image",

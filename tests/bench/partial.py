@@ -1,21 +1,24 @@
-"""Captions known only in part: what the ladder brings out of them, and what as many UE of plain samples do."""
+"""Captions known only in part, and captions whose image comes at few seeds: the ladder against plain samples."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from flashbulb.audit.recover.attempts import Attempt
-from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target
-from flashbulb.audit.recover.outcome import judge
-from flashbulb.audit.recover.strategies.ascend import Ascend
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
-from tests.bench.outcomes import SETTINGS, Bench, sample_guided, targets_of
+from tests.bench.attempted import Tried, hits_of, seeds_of, try_all
+from tests.bench.outcomes import SETTINGS, Bench
+from tests.bench.truth.probabilities import best_truth
 
-CASES = (("replace", 2), ("drop", 2), ("order", 0), ("synonyms", 0))
+CASES = {
+    "2 words replaced": ("replace", 2),
+    "2 words dropped": ("drop", 2),
+    "another order": ("order", 0),
+    "synonyms": ("synonyms", 0),
+}
 _SYNONYMS = """bakery breadhouse, harbour haven, garden park, station depot, library reading-room, theatre playhouse,
 bridge viaduct, orchard grove, market bazaar, museum gallery, school academy, mill gristmill, chapel oratory,
 tower turret, postcard card, poster placard, stamp seal, calendar almanac, engraving etching, print reproduction,
@@ -28,39 +31,6 @@ purple violet, pink rosy, brown tan, black jet, white snowy, grey ashen, turquoi
 background backdrop, circle disc, square box, cross plus, star asterisk, edition issue, above over, two twin,
 three triple, one single"""
 SYNONYMS = dict(pair.split() for pair in _SYNONYMS.split(","))
-
-
-@dataclasses.dataclass
-class Result:
-    """How many of the captions' own images came out, by what, and how often a verdict named another.
-
-    Args:
-        first: by the samples that both arms begin with.
-        first_ascent: by these and the first ascent.
-        sampled: by plain samples alone, `n_sets` times as many.
-        evaluations: UE of the whole ladder, the most of any caption.
-    """
-
-    n: int
-    first: int
-    first_ascent: int
-    ascend: int
-    ladder: int
-    sampled: int
-    n_sets: int
-    strays: int
-    evaluations: int
-
-    def line(self, case: str) -> str:
-        ratio = self.ladder / self.sampled if self.sampled else float("inf")
-        sampled = f"{self.sampled} ({self.n_sets} sets)"
-        return (
-            f"{case:11s} {self.n:4d} {self.first:7d} {sampled:>12s} {self.first_ascent:13d} {self.ascend:12d} "
-            f"{self.ladder:7d} {ratio:6.2f} {self.strays:7d} {self.evaluations:7d}"
-        )
-
-
-HEADER = "captions       n  4 seeds      sampling  first ascent  all ascents  ladder  ratio  strays UE at most"
 
 
 def corrupted(caption: str, how: str, n: int, words: Sequence[str], rng: np.random.Generator) -> str:
@@ -83,85 +53,68 @@ def _synonym(word: str) -> str:
     return SYNONYMS.get(core, core) + word[len(core) :]
 
 
-class Arms:
-    """Captions whose own image is known to the benchmark: each is tried until its image comes out.
+WEAK, CLEAN = "p < 1/8", "clean"
+BUDGET, LOW = 1_000, 1 / 8
+"""UE that captions with p < 1/8 are given."""
+STRATEGIES = ("sample", "few_steps", "ascend", "ascend_shortened", "cyclic")
+
+
+def captions_of(bench: Bench, case: str, limit: int | None = None) -> tuple[list[str], list[str]]:
+    """Return the captions of a case and the image of each; clean ones have none.
 
     Args:
-        names: the image of each caption.
+        limit: captions, of memorized ones the first of the model; None for all.
     """
-
-    def __init__(self, bench: Bench, captions: Sequence[str], names: Sequence[str]) -> None:
-        self.bench, self.captions, self.names = bench, captions, names
-        self.first = self._sample(range(len(captions)), 0)
-        self.came_out = self._right(self.first, range(len(captions)))
-
-    def _sample(self, rows: Sequence[int], number: int) -> list[np.ndarray]:
-        captions = [self.captions[i] for i in rows]
-        encoded, keys = self.bench.denoiser.encode(captions).conditioning, [f"{number}\n{text}" for text in captions]
-        steps, guidance = SETTINGS.sample_steps, SETTINGS.guidance_scale
-        return list(sample_guided(self.bench, encoded, keys, SETTINGS.n_samples, steps, guidance)) if captions else []
-
-    def _right(self, images: Sequence[np.ndarray], rows: Sequence[int]) -> set[int]:
-        """Captions of which at least half of the images show their own."""
-        return {i for i, shown in zip(rows, images, strict=True) if self.bench.truth.shows(shown, self.names[i])}
-
-    def sampled(self, n_sets: int) -> set[int]:
-        """Captions whose image comes out of so many sets of samples, the first included."""
-        right = set(self.came_out)
-        for number in range(1, n_sets):
-            rows = [i for i in range(len(self.captions)) if i not in right]
-            right |= self._right(self._sample(rows, number), rows)
-        return right
-
-    def climbed(self, strategies: Sequence[Strategy], targets: Sequence[Target]) -> tuple[list[set[int]], int, int]:
-        """Captions whose image is out after each attempt of the ladder; its strays, and the most UE of a caption."""
-        right, after, strays = set(self.came_out), [set(self.came_out)], 0
-        spent = np.zeros(len(self.captions), dtype=int)
-        for strategy in strategies:
-            for restart in range(strategy.n_restarts):
-                rows = [i for i in range(len(self.captions)) if i not in right or strategy.is_plain]
-                prompts = [LadderPrompt(f"{i}", targets[i], self.first[i], lambda: None) for i in rows]
-                attempts = strategy.try_(prompts, restart) if rows else []
-                strays += sum(self._is_stray(attempt, i) for attempt, i in zip(attempts, rows, strict=True))
-                spent[rows] += [attempt.evaluations for attempt in attempts]
-                right |= self._right([attempt.images for attempt in attempts], rows)
-                after.append(set(right))
-        return after, strays, int(spent.max())
-
-    def _is_stray(self, attempt: Attempt, row: int) -> bool:
-        """Whether a verdict shows another image than the caption's own as recovered."""
-        outcome = judge(
-            attempt.images, None, attempt.signs, kinship=attempt.kinship, is_pushed=attempt.kinship is not None
-        )
-        return outcome.verdict != "not_shown" and not self.bench.truth.shows(attempt.images, self.names[row])
+    if case == WEAK:
+        truth = best_truth(bench.folder)
+        chosen = truth[truth["kind"].str.startswith("planted") & (truth["p"] < LOW)][:limit]
+        return chosen["prompt"].tolist(), chosen["picture"].tolist()
+    if case == CLEAN:
+        clean = bench.captions[bench.captions["kind"].isin(["unseen", "descriptive"])]["prompt"].to_numpy()
+        texts = [str(text) for text in np.random.default_rng(5).permutation(clean)[:limit]]
+        return texts, [""] * len(texts)
+    return _changed(bench, *CASES[case], limit)
 
 
-def partial_captions(bench: Bench, how: str, n: int, limit: int | None = None) -> Result:
-    """Take memorized captions, templates apart, up the whole ladder, and sample them at equal UE.
-
-    Args:
-        limit: captions, the first of the model; None for all.
-    """
+def _changed(bench: Bench, how: str, n: int, limit: int | None) -> tuple[list[str], list[str]]:
+    """Return memorized captions, templates apart, with their words changed."""
     rng, truth = np.random.default_rng(1), bench.truth
     chosen = truth.captions[(truth.captions["label"] == "memorized") & (truth.captions["kind"] != "planted_template")]
     chosen = chosen[:limit]
     ordinary = bench.captions[bench.captions["kind"].isin(["unseen", "descriptive"])]["prompt"]
     words = " ".join(ordinary).split()
-    captions = [corrupted(caption, how, n, words, rng) for caption in chosen["prompt"]]
-    arms = Arms(bench, captions, chosen["picture"].tolist())
-    strategies = build_strategies(chosen_strategies(SETTINGS), SETTINGS, bench.denoiser, bench.scores)
-    targets = targets_of(bench, captions, SETTINGS.ascend_neurons)
-    after, strays, evaluations = arms.climbed(strategies, targets)
-    n_sets = math.ceil(evaluations / sample_plan(SETTINGS).evaluations(bench.denoiser))
-    climbed = [s.name for s in strategies for _ in range(s.n_restarts)].index(Ascend.name)
-    return Result(
-        n=len(captions),
-        first=len(arms.came_out),
-        first_ascent=len(after[climbed + 1]),
-        ascend=len(after[climbed + SETTINGS.ascend_restarts]),
-        ladder=len(after[-1]),
-        sampled=len(arms.sampled(n_sets)),
-        n_sets=n_sets,
-        strays=strays,
-        evaluations=evaluations,
-    )
+    return [corrupted(caption, how, n, words, rng) for caption in chosen["prompt"]], chosen["picture"].tolist()
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One case of one model and run seed, every caption by every attempt.
+
+    Args:
+        tried: [caption, attempt], the plain samples first.
+        hits: [caption], of `n_seeds` plain samples, as many as the UE of the ladder pay for.
+    """
+
+    model: str
+    case: str
+    seed: int
+    names: list[str]
+    tried: list[list[Tried]]
+    n_seeds: int
+    hits: list[int]
+
+
+def measure(bench: Bench, model: str, case: str, limit: int | None, seed: int) -> Measured:
+    """Take the captions of a case through every attempt, and sample them at equal UE."""
+    captions, names = captions_of(bench, case, limit)
+    settings = SETTINGS.model_copy(update={"seed": seed, "strategies": STRATEGIES})
+    strategies = build_strategies(chosen_strategies(settings), settings, bench.denoiser, bench.scores)
+    n_samples = settings.n_samples
+    budget = BUDGET if case == WEAK else None
+    tried = try_all(bench, strategies, captions, names, seeds_of(bench, captions, n_samples, seed), seed, budget)
+    spent = budget or max(sum(one.evaluations for one in row) for row in tried)
+    of_seed = sample_plan(settings).evaluations(bench.denoiser) // n_samples
+    n_seeds = n_samples if case == CLEAN else math.ceil(spent / of_seed)
+    sampled = seeds_of(bench, captions, n_seeds, seed)
+    hits = [hits_of(bench, images, name) for images, name in zip(sampled, names, strict=True)]
+    return Measured(model, case, seed, names, tried, n_seeds, hits)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from flashbulb.audit.model.loading import flushed_denormals
 from tests.bench.audited import audit_blind, judge_run
-from tests.bench.models import FIRST, folder_of
+from tests.bench.models import ALL, FIRST, folder_of
 from tests.bench.outcomes import open_bench
-from tests.bench.partial import CASES, HEADER, partial_captions
+from tests.bench.partial import CASES, CLEAN, WEAK, measure
+from tests.bench.partial_page import page
 
 
 def main() -> None:
@@ -17,21 +18,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-recover"))
     parser.add_argument("--part", choices=("audits", "partial", "all"), default="all")
-    parser.add_argument("--captions", type=int, help="of each case of captions known in part; all by default")
-    parser.add_argument("models", nargs="*", default=FIRST)
+    parser.add_argument("--captions", type=int, default=16, help="memorized captions that are changed, of each model")
+    parser.add_argument("--clean", type=int, default=100, help="clean captions of each model")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="run seeds of captions with p < 1/8")
+    parser.add_argument("--models", nargs="*", choices=tuple(ALL), default=FIRST)
     arguments = parser.parse_args()
+    measured = []
     for name in arguments.models:
         if arguments.part != "partial":
             audit_blind(folder_of(name), arguments.work / name)
             print(judge_run(folder_of(name), arguments.work / name), flush=True)
         if arguments.part != "audits":
-            print(f"{name}\n{HEADER}")
             bench = open_bench(folder_of(name))
-            for how, n in CASES:
-                with flushed_denormals():
-                    print(
-                        partial_captions(bench, how, n, arguments.captions).line(f"{how} {n or ''}".strip()), flush=True
-                    )
+            with flushed_denormals():
+                measured += [measure(bench, name, case, arguments.captions, 0) for case in CASES]
+                measured += [measure(bench, name, WEAK, None, seed) for seed in arguments.seeds]
+                measured.append(measure(bench, name, CLEAN, arguments.clean, 0))
+    if measured:
+        print("\n".join(page(measured)))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """A prompt loses the words without which its neurons spike highest, and every word tried is paid for."""
 
+import pytest
 import torch
 
 from flashbulb.audit.ascent import shorten
-from flashbulb.audit.ascent.shorten import leave_words_out
+from flashbulb.audit.ascent.shorten import best_shortenings, leave_words_out, random_shortenings
 from flashbulb.audit.model.sampling import sample_generator
 
 PROMPTS = ["a red star on a plain hill", "the sea", "grey  boats, far out at night"]
@@ -58,3 +59,35 @@ def test_a_long_prompt_costs_no_more_than_a_few_words(scored, monkeypatch):
     monkeypatch.setattr(shorten, "MAX_TRIED", 3)
     (one,) = left_out(scored, PROMPTS[:1], 2)
     assert (len(one.text.split()), one.evaluations) == (5, 6)
+
+
+def drawn(text, n, seed=0):
+    return random_shortenings(text, n, sample_generator(seed, text, 0))
+
+
+def test_random_shortenings_are_what_is_left_of_one_to_three_words_in_their_order():
+    texts, words = drawn(PROMPTS[0], 40), PROMPTS[0].split()
+    assert {len(words) - len(text.split()) for text in texts} == {1, 2, 3}
+    assert len(set(texts)) > 10
+    for text in texts:
+        rest = iter(words)
+        assert all(word in rest for word in text.split())
+    assert texts == drawn(PROMPTS[0], 40) != drawn(PROMPTS[0], 40, seed=1)
+
+
+@pytest.mark.parametrize(("text", "left"), [("a red star", 2), ("red star", 2), ("star", 1), ("", 0)])
+def test_random_shortenings_of_a_short_prompt_keep_two_words(text, left):
+    assert {len(shorter.split()) for shorter in drawn(text, 9)} == {left}
+
+
+def test_the_best_shortenings_spike_highest_and_each_tried_costs_one_evaluation(precise):
+    before, generators = precise.denoiser.evaluations, [sample_generator(0, prompt, 0) for prompt in PROMPTS]
+    chosen = best_shortenings(precise.denoiser, precise.scores, PROMPTS, 9, 3, N_HIGHEST, generators, 4)
+    assert sum(one.evaluations for one in chosen) == precise.denoiser.evaluations - before
+    for prompt, one in zip(PROMPTS, chosen, strict=True):
+        generator = sample_generator(0, prompt, 0)
+        precise.denoiser.noise([generator])  # the noise at which texts are compared is drawn first
+        tried = list(dict.fromkeys([prompt, *random_shortenings(prompt, 8, generator)]))
+        with torch.no_grad():
+            highest = sorted(tried, key=lambda text: -spike_of(precise, prompt, text))[:3]
+        assert (one.texts, one.evaluations) == ((highest + highest[:1] * 3)[:3], len(tried))

@@ -10,7 +10,17 @@ from flashbulb.reports.tables.run_record import load_run
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
 from tests.toy_transformers import build_toy_sd3_pipe
 
-NOT_OFFERED = ["ascend", "cyclic", "known_image", "extrapolate", "localize", "ablate", "discover", "pull"]
+NOT_OFFERED = [
+    "ascend",
+    "ascend_shortened",
+    "cyclic",
+    "known_image",
+    "extrapolate",
+    "localize",
+    "ablate",
+    "discover",
+    "pull",
+]
 
 
 @pytest.fixture(scope="module")

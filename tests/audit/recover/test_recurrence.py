@@ -5,31 +5,22 @@ import numpy as np
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, tile_distances
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.recover.recurrence import Recurrence, find_recurrences
-
-
-def images(*seeds):
-    """One image of independent pixels for each seed; equal seeds give images that are alike, not equal."""
-    made = []
-    for place, seed in enumerate(seeds):
-        pixels = np.random.default_rng(seed).integers(0, 256, (32, 32, 3))
-        noise = np.random.default_rng(1000 + place).integers(-9, 10, (32, 32, 3))
-        made.append(np.clip(pixels + noise, 0, 255).astype(np.uint8))
-    return np.stack(made)
+from tests.audit.noisy_images import noisy_images
 
 
 def test_an_image_at_two_seeds_comes_back_and_different_ones_do_not():
-    assert find_recurrences(["a mill"], [images(1, 2, 1, 3)]) == [[Recurrence(0, 1, 0)]]
-    assert find_recurrences(["a mill"], [images(1, 2, 3, 4)]) == [[]]
+    assert find_recurrences(["a mill"], [noisy_images(1, 2, 1, 3)]) == [[Recurrence(0, 1, 0)]]
+    assert find_recurrences(["a mill"], [noisy_images(1, 2, 3, 4)]) == [[]]
     assert find_recurrences([], []) == []
 
 
 def test_every_distinct_image_is_listed_the_most_frequent_first():
-    (found,) = find_recurrences(["a mill"], [images(1, 2, 1, 2, 2, 3)])
+    (found,) = find_recurrences(["a mill"], [noisy_images(1, 2, 1, 2, 2, 3)])
     assert [(one.sample, one.n_seeds) for one in found] == [(1, 2), (0, 1)]
 
 
 def test_prompts_that_describe_the_same_give_no_evidence_to_one_another():
-    samples = [images(1, 2), images(3, 1)]
+    samples = [noisy_images(1, 2), noisy_images(3, 1)]
     different = find_recurrences(["a mill by the sea", "leaflet of Melnai"], samples)
     assert different == [[Recurrence(0, 0, 1)], [Recurrence(1, 0, 1)]]
     assert find_recurrences(["a mill by the sea", "the sea by a red mill"], samples) == [[], []]
@@ -44,7 +35,7 @@ def test_plain_colours_and_regular_patterns_do_not_come_back():
 
 def test_counts_are_those_of_every_pair_compared_by_itself():
     rng = np.random.default_rng(5)
-    samples = [images(*rng.integers(0, 6, size=3)) for _ in range(7)]
+    samples = [noisy_images(*rng.integers(0, 6, size=3)) for _ in range(7)]
     prompts = [f"word{i}" for i in range(7)]
     for position, found in enumerate(find_recurrences(prompts, samples)):
         for one in found:
@@ -55,6 +46,6 @@ def test_counts_are_those_of_every_pair_compared_by_itself():
 
 
 def test_reduced_images_keep_what_is_alike_at_every_resolution():
-    small = images(1, 1, 2)
+    small = noisy_images(1, 1, 2)
     large = small.repeat(4, axis=1).repeat(4, axis=2)
     assert (reduce_images(large) == small).all()

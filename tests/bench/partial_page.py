@@ -1,0 +1,126 @@
+"""Tables of what the ladder brings out of captions known in part, of weak memories, and of clean captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+
+from flashbulb.reports.bounds.rates import exact_interval, percent
+from tests.bench.attempted import LEAST, Tried, within
+from tests.bench.partial import BUDGET, CASES, CLEAN, WEAK, Measured
+
+RUNGS = {
+    "sample-0": "four seeds",
+    "few_steps-0": "few steps",
+    "few_steps-1": "shortened",
+    "ascend-0": "first ascent",
+    "ascend-1": "second",
+    "ascend-2": "third",
+    "ascend-3": "fourth",
+    "ascend_shortened-0": "from shortened",
+    "cyclic-0": "cyclic",
+}
+
+
+def page(measured: Sequence[Measured]) -> Iterator[str]:
+    """Yield all tables as lines of Markdown."""
+    models = list(dict.fromkeys(one.model for one in measured))
+    yield from _changed([one for one in measured if one.case in CASES], models)
+    yield from _ablation([one for one in measured if one.case in CASES], models)
+    yield from _weak([one for one in measured if one.case == WEAK], models)
+    yield from _clean([one for one in measured if one.case == CLEAN], models)
+
+
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return [f"### {title}", "", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
+
+
+def _n_out(rows: Sequence[Sequence[Tried]]) -> int:
+    return sum(any(one.is_out for one in row) for row in rows)
+
+
+def _named(measured: Measured, choose: Callable[[Tried, str], bool]) -> int:
+    """Count captions with an attempt that has a verdict and is of the chosen kind."""
+    pairs = zip(measured.tried, measured.names, strict=True)
+    return sum(any(one.verdict != "not_shown" and choose(one, name) for one in row) for row, name in pairs)
+
+
+def _ratio(a: int, b: int) -> str:
+    return f"{a / b:.2f}" if b else "-"
+
+
+def _changed(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
+    header = ["model", "change", "captions", "sampling at equal UE", *RUNGS.values(), "ladder / sampling"]
+    header += ["own image has a verdict", "another's", "UE at most"]
+    rows = []
+    for model in models:
+        of_model = [one for one in measured if one.model == model]
+        for one in of_model:
+            rows.append([model, one.case, *_counts([one])])
+        if of_model:
+            rows.append([f"**{model}**", "all", *_counts(of_model)])
+    yield from _table("Captions known in part: images out after each attempt", header, rows)
+
+
+def _counts(measured: Sequence[Measured]) -> list[object]:
+    tried = list(chain.from_iterable(one.tried for one in measured))
+    sampled = sum(sum(hits >= LEAST for hits in one.hits) for one in measured)
+    after = [_n_out([row[: i + 1] for row in tried]) for i in range(len(tried[0]))]
+    own = sum(_named(one, lambda attempt, name: attempt.named == name) for one in measured)
+    other = sum(_named(one, lambda attempt, name: attempt.named not in (name, None)) for one in measured)
+    most = max(sum(attempt.evaluations for attempt in row) for row in tried)
+    return [len(tried), sampled, *after, _ratio(after[-1], sampled), own, other, most]
+
+
+def _ablation(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
+    header = ["attempt", "UE at most", *(f"{model}: alone, only by it" for model in models)]
+    by_model = {m: list(chain.from_iterable(o.tried for o in measured if o.model == m)) for m in models}
+    rows = []
+    for i, name in enumerate(RUNGS):
+        most = max(row[i].evaluations for rows_of in by_model.values() for row in rows_of)
+        cells = [
+            f"{_n_out([row[i : i + 1] for row in of])}, {_n_out(of) - _n_out([row[:i] + row[i + 1 :] for row in of])}"
+            for of in by_model.values()
+        ]
+        rows.append([RUNGS[name], most, *cells])
+    yield from _table("What each attempt gives, all four changes together", header, rows)
+
+
+def _weak(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
+    header = ["model", "captions", f"sampling, {BUDGET} UE", f"ladder, {BUDGET} UE", "ladder / sampling"]
+    header += ["at least one sample: sampling", "ladder", "own image has a verdict", "another's"]
+    rows = []
+    for model in [*models, "all"]:
+        chosen = [one for one in measured if model in (one.model, "all")]
+        tried = [list(within(row, BUDGET)) for one in chosen for row in one.tried]
+        hits = [n for one in chosen for n in one.hits]
+        sampled, out = sum(n >= LEAST for n in hits), _n_out(tried)
+        once = [sum(n > 0 for n in hits), sum(any(a.hits for a in row) for row in tried)]
+        own = sum(_named(one, lambda attempt, name: attempt.named == name) for one in chosen)
+        other = sum(_named(one, lambda attempt, name: attempt.named not in (name, None)) for one in chosen)
+        seeds = len({one.seed for one in chosen})
+        n = f"{len(tried) // max(1, seeds)} by {seeds} run seeds"
+        rows.append(
+            [model, n, _share(sampled, len(tried)), _share(out, len(tried)), _ratio(out, sampled), *once, own, other]
+        )
+    yield from _table("Captions with p < 1/8", header, rows)
+
+
+def _share(n: int, of: int) -> str:
+    low, high = exact_interval(n, of)
+    return f"{n} of {of} ({percent(low)} to {percent(high)})"
+
+
+def _clean(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
+    header = ["model", "false recovery: image that is none", "a planted image has a verdict"]
+    header += [f"planted image comes out: {name}" for name in RUNGS.values()]
+    rows = []
+    for model in [*models, "all"]:
+        chosen = [one for one in measured if model in (one.model, "all")]
+        tried = [row for one in chosen for row in one.tried]
+        false = sum(_named(one, lambda attempt, _: attempt.named is None) for one in chosen)
+        planted = sum(_named(one, lambda attempt, _: attempt.named is not None) for one in chosen)
+        shown = [sum(row[i].named is not None for row in tried) for i in range(len(RUNGS))]
+        rows.append([model, _share(false, len(tried)), planted, *shown])
+    yield from _table("Clean captions", header, rows)
