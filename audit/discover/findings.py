@@ -1,8 +1,8 @@
-"""The findings of a search by their numbers: all that it found, without those that a closing look refused."""
+"""The findings of a search by their numbers: all that has a verdict, without candidates for closing looks."""
 
 from __future__ import annotations
 
-from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.recover.outcome import VERDICTS
 
 
@@ -19,3 +19,16 @@ def surest_first(state: SearchState) -> list[int]:
         return -VERDICTS.index(outcome.verdict), -(outcome.confidence or 0.0)
 
     return sorted(findings_of(state), key=doubt)
+
+
+def most_promising_first(state: SearchState) -> list[int]:
+    """Return the numbers of all that a closing look may be taken at.
+
+    Findings come first, the surest ahead; then single samples in the order in which their rounds chose them.
+    """
+    places, n_of_round = list[tuple[int, int, int]](), dict[int, int]()
+    for i, discovery in enumerate(state.discoveries):
+        if state.times_found[i] == 0:
+            n_of_round[discovery.round] = n_of_round.get(discovery.round, 0) + 1
+            places.append((n_of_round[discovery.round], discovery.round, i))
+    return [*surest_first(state), *(i for _, _, i in sorted(places))]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from flashbulb.audit.discover.findings import surest_first
-from flashbulb.audit.discover.search import SearchState
+from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.images.distances import is_near_any
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
