@@ -325,6 +325,26 @@ def test_a_finding_that_a_look_confirms_shows_what_the_look_saw(
         assert image.getextrema() != ((20, 20),) * 3
 
 
+def test_single_samples_that_a_look_confirms_are_found(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.audit.discover.closing.WEIGHTS", Regression(9.0, {}))
+    monkeypatch.setattr("flashbulb.audit.discover.closing.MIN_SHIFT_DISTANCE", 0.0)  # a toy model paints no shapes
+    options: dict[str, Any] = {"shown": {}, "n_candidates": 2, "closing_looks": True}
+    closed = discover(model, tmp_path / "run", budget=3000, **options)
+    record = closed.record
+    assert (record.n_rounds, record.unseen, record.closing.n_refused) == (1, None, 0)  # no start shows anything
+    assert 1 <= len(record.findings) <= record.closing.n_looked <= 2
+    assert sum(record.evaluations.values()) == closed.spent
+    assert [finding.times_found for finding in record.findings] == [1] * len(record.findings)
+    assert {f"{finding.finding_id}.png" for finding in record.findings} == set(digests(closed.run / "images"))
+    again = discover(model, tmp_path / "run", budget=3000, **options)
+    assert again.spent == N_REFERENCE
+    assert_same_results(again, closed)
+    without = discover(model, tmp_path / "run", budget=3000, **{**options, "closing_looks": False})
+    assert (without.record.findings, digests(closed.run / "images")) == ((), {})
+
+
 def small_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:
     """The search for words, so short that a finding takes a second."""
     usual = words_search(denoiser, training, settings)
