@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from flashbulb.audit.discover.candidates import doubts
 from flashbulb.audit.discover.state import Discovery, SearchState
+from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.recover.outcome import VERDICTS
 
 
@@ -22,13 +26,11 @@ def surest_first(state: SearchState) -> list[int]:
 
 
 def most_promising_first(state: SearchState) -> list[int]:
-    """Return the numbers of all that a closing look may be taken at.
-
-    Findings come first, the surest ahead; then single samples in the order in which their rounds chose them.
-    """
-    places, n_of_round = list[tuple[int, int, int]](), dict[int, int]()
-    for i, discovery in enumerate(state.discoveries):
-        if state.times_found[i] == 0:
-            n_of_round[discovery.round] = n_of_round.get(discovery.round, 0) + 1
-            places.append((n_of_round[discovery.round], discovery.round, i))
-    return [*surest_first(state), *(i for _, _, i in sorted(places))]
+    """Return the numbers of all that closing looks may be taken at: findings, the surest ahead, then single samples."""
+    singles = [i for i, times in enumerate(state.times_found) if not times]
+    if not singles:
+        return surest_first(state)
+    images = reduce_images(np.stack([state.discoveries[i].image for i in singles]))
+    places = [(state.discoveries[i].round, state.discoveries[i].start) for i in singles]
+    order = np.argsort(doubts(images, places, state.glimpses), kind="stable")
+    return [*surest_first(state), *(singles[i] for i in order.tolist())]

@@ -20,6 +20,7 @@ from flashbulb.audit.discover.candidates import choose_samples
 from flashbulb.audit.discover.deflation import with_direction
 from flashbulb.audit.discover.state import NOT_SHOWN, Discovery, SearchState
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
+from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.network import BACKWARD_COST
@@ -158,12 +159,12 @@ class Search:
 
     def _add_candidates(self, state: SearchState, climbed: Climbed, looked: Sequence[Looked]) -> None:
         """Add the most promising single samples of a round."""
-        known = [discovery.image for discovery in state.discoveries]
-        for chosen in choose_samples([look.images for look in looked], known, self._plan.n_candidates):
-            look, row = looked[chosen.start], climbed.conditioning.rows([chosen.start])
-            image, cost = look.images[chosen.sample][None], climbed.evaluations + look.evaluations
-            place = (state.n_rounds, chosen.start)
-            state.discoveries.append(Discovery(NOT_SHOWN, image, row, *place, cost, state.evaluations))
+        number, known = state.n_rounds, [discovery.image for discovery in state.discoveries]
+        state.glimpses |= {(number, i): reduce_images(look.images) for i, look in enumerate(looked)}
+        for start, sample in choose_samples(number, known, state.glimpses, self._plan.n_candidates):
+            image, cost = looked[start].images[sample][None], climbed.evaluations + looked[start].evaluations
+            candidate = Discovery(NOT_SHOWN, image, Conditioning({}), number, start, cost, state.evaluations)
+            state.discoveries.append(candidate)
             state.times_found.append(0)
 
     def _judge(self, looked: Looked) -> Outcome | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
+from flashbulb.audit.discover.candidates import Place
 from flashbulb.audit.images.distances import RgbImage, RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
@@ -21,7 +22,7 @@ class Discovery:
 
     Args:
         images: all samples of it, [seed, height, width, 3].
-        conditioning: what gives it, one row.
+        conditioning: what gives it, one row; empty for a candidate.
         cost: UE of this start alone.
         evaluations: UE of the entire search until then.
     """
@@ -48,6 +49,7 @@ class SearchState:
         found: orthonormal directions of z-scores that are no longer climbed, [direction, neuron].
         spent: UE by part: reference, climb, verify, deflate.
         times_found: starts that showed each discovery and no nearer one, its own included; 0 for candidates.
+        glimpses: all samples of every start, reduced to 32 by 32 pixels.
         barren: consecutive rounds without a new image.
         seconds: time its rounds took.
     """
@@ -56,6 +58,7 @@ class SearchState:
     spent: dict[str, int]
     discoveries: list[Discovery] = field(default_factory=list)
     times_found: list[int] = field(default_factory=list)
+    glimpses: dict[Place, RgbImages] = field(default_factory=dict)
     n_rounds: int = 0
     n_starts: int = 0
     barren: int = 0

@@ -41,6 +41,9 @@ class SearchStore:
         """
         new = state.discoveries[n_known:]
         tensors = {"directions": state.found[n_known_directions:]}
+        glimpses = [samples for (number, _), samples in state.glimpses.items() if number == state.n_rounds - 1]
+        if glimpses:
+            tensors["glimpses"] = torch.from_numpy(np.stack(glimpses))
         for i, discovery in enumerate(new):
             tensors[f"images/{i}"] = torch.from_numpy(discovery.images.copy())
             tensors |= {f"{name}/{i}": tensor[0] for name, tensor in discovery.conditioning.tensors.items()}
@@ -65,6 +68,8 @@ class SearchStore:
             _discovery(entry, {name.removesuffix(f"/{i}"): x for name, x in tensors.items() if name.endswith(f"/{i}")})
             for i, entry in enumerate(stated["discoveries"])
         ]
+        glimpses = tensors.get("glimpses", torch.zeros(0))
+        state.glimpses |= {(state.n_rounds, start): np.asarray(samples) for start, samples in enumerate(glimpses)}
         state.seconds = float(stated["seconds"])
         state.found = torch.cat([state.found, tensors["directions"].to(state.found)])
         state.times_found = [int(n) for n in stated["times_found"]]

@@ -36,10 +36,10 @@ from flashbulb.reports.views.discovery import ClosingCounts
 
 logger = logging.getLogger(__name__)
 
-LIKELY_AT = 0.6
+LIKELY_AT = 0.65
 """Confidence from which what a closing look saw is likely."""
 
-LOOKS_SHARE = 0.55
+LOOKS_SHARE = 0.65
 """Share of all UE that closing looks may take before the rounds are over; chosen on `gazette` (docs/discovery.md)."""
 
 _BLOCK = 16  # looks taken before the next candidates are compared with what they show
@@ -80,7 +80,8 @@ class Closing:
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": asdict(self._looks.plan)})
         self._store = ClosingStore(session.run.path / DISCOVERY_DIRECTORY, identity)
         self._judged: dict[int, Discovery] = {}
-        self._passed: set[int] = set()  # candidates that were looked at, or need no look
+        self._order: list[int] = []
+        self._passed: set[int] = set()  # what was looked at, or needs no look
         self._shown: list[RgbImage] = []
         self.evaluations = self.n_looked = self.n_refused = self.n_repeated = 0
 
@@ -94,7 +95,7 @@ class Closing:
         settings = self._session.settings
         if settings.budget is None or not settings.closing_looks:
             return settings.budget
-        waiting = len(self._waiting(state)) * self._looks.most_evaluations
+        waiting = (len(state.discoveries) - len(self._passed)) * self._looks.most_evaluations
         return max(int((1 - LOOKS_SHARE) * settings.budget), settings.budget - self.evaluations - waiting)
 
     def judged(self, state: SearchState) -> SearchState:
@@ -116,14 +117,11 @@ class Closing:
     def _look_(self, state: SearchState, limit: int | None) -> None:
         if not self._session.settings.closing_looks:
             return
-        started = time.monotonic()
+        started, self._order = time.monotonic(), most_promising_first(state)
         while not self._session.is_over and (block := self._next_block_(state, limit)):
             for number, closed in zip(block, self._take(state, block), strict=True):
                 self._settle_(state, number, closed)
         self._session.on_closing += time.monotonic() - started
-
-    def _waiting(self, state: SearchState) -> list[int]:
-        return [number for number in most_promising_first(state) if number not in self._passed]
 
     def _next_block_(self, state: SearchState, limit: int | None) -> list[int]:
         """Return what to look at next; empty at the end of the limits.
@@ -135,7 +133,7 @@ class Closing:
         limits = [most for most in (limit, None if budget is None else budget - state.evaluations) if most is not None]
         affordable = min([_BLOCK, *((most - self.evaluations) // self._looks.most_evaluations for most in limits)])
         block: list[int] = []
-        for number in self._waiting(state) if affordable > 0 else ():
+        for number in [i for i in self._order if i not in self._passed] if affordable > 0 else ():
             self._passed.add(number)
             discovery = state.discoveries[number]
             if self._session.training is not None and discovery.outcome.verdict == "confirmed":
