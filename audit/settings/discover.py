@@ -94,8 +94,8 @@ class DiscoverSettings(TrainingImageSettings):
     closing_looks: Annotated[
         bool,
         Field(
-            description="Look at what was found a second time, within the limit: an ascent towards it confirms or "
-            "refuses it.",
+            description="Look a second time, within the limit, at what was found and at single samples: an ascent "
+            "towards each confirms or refuses it.",
         ),
         Option("Search", changes_result=False),
     ] = True
