@@ -35,6 +35,9 @@ WEIGHTS = Regression(
 )
 """Probability that what a pull at a found image ended at is a memory; fitted on `gazette` (docs/discovery.md)."""
 
+LEAST_PROMISE = 0.3
+"""Confidence of a first pull below which no second one follows; chosen on `gazette`, as all limits here."""
+
 _OFFSET = 0.01  # added to distances before their logarithm
 
 
@@ -59,7 +62,7 @@ class Closed:
 
     Args:
         images: samples of the surest pull, [sample, height, width, 3].
-        confidence: probability that they show a memory.
+        confidence: probability that they show a memory; unless a pull confirms it, the mean of all pulls.
         evaluations: UE spent on all pulls.
     """
 
@@ -99,19 +102,22 @@ class ClosingLooks:
         Args:
             keys: seeds of each image's noise.
         """
-        best = [Closed(image[None], 0.0, 0) for image in images]
-        aims = list(images)
-        for number in range(self.plan.n_pulls):
-            unsure = [i for i, closed in enumerate(best) if closed.confidence < CONFIRMED_AT]
+        best = self._pull(images, [f"pull 0\n{key}" for key in keys])
+        sums, aims = [closed.confidence for closed in best], [closed.image for closed in best]
+        for number in range(1, self.plan.n_pulls):
+            unsure = [i for i, closed in enumerate(best) if LEAST_PROMISE <= closed.confidence < CONFIRMED_AT]
             if not unsure:
                 break
             pulled = self._pull(np.stack([aims[i] for i in unsure]), [f"pull {number}\n{keys[i]}" for i in unsure])
             for i, closed in zip(unsure, pulled, strict=True):
-                spent = best[i].evaluations + closed.evaluations
-                aims[i] = closed.image
-                surest = closed if number == 0 or closed.confidence > best[i].confidence else best[i]
-                best[i] = replace(surest, evaluations=spent)
-        return best
+                surest = max(best[i], closed, key=lambda of_pull: of_pull.confidence)
+                best[i] = replace(surest, evaluations=best[i].evaluations + closed.evaluations)
+                sums[i], aims[i] = sums[i] + closed.confidence, closed.image
+        n_pulls = [closed.evaluations // self._cost_of_pull for closed in best]
+        return [
+            closed if closed.confidence >= CONFIRMED_AT else replace(closed, confidence=total / n)
+            for closed, total, n in zip(best, sums, n_pulls, strict=True)
+        ]
 
     def _pull(self, aims: RgbImages, keys: Sequence[str]) -> list[Closed]:
         found = ascend_towards(self._denoiser, aims, keys, self.plan.pull)

@@ -1,8 +1,12 @@
-"""The findings of a search by their numbers: all that it found, without those that a closing look refused."""
+"""The findings of a search by their numbers: all that has a verdict, without candidates for closing looks."""
 
 from __future__ import annotations
 
-from flashbulb.audit.discover.search import Discovery, SearchState
+import numpy as np
+
+from flashbulb.audit.discover.candidates import doubts
+from flashbulb.audit.discover.state import Discovery, SearchState
+from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.recover.outcome import VERDICTS
 
 
@@ -19,3 +23,14 @@ def surest_first(state: SearchState) -> list[int]:
         return -VERDICTS.index(outcome.verdict), -(outcome.confidence or 0.0)
 
     return sorted(findings_of(state), key=doubt)
+
+
+def most_promising_first(state: SearchState) -> list[int]:
+    """Return the numbers of all that closing looks may be taken at: findings, the surest ahead, then single samples."""
+    singles = [i for i, times in enumerate(state.times_found) if not times]
+    if not singles:
+        return surest_first(state)
+    images = reduce_images(np.stack([state.discoveries[i].image for i in singles]))
+    places = [(state.discoveries[i].round, state.discoveries[i].start) for i in singles]
+    order = np.argsort(doubts(images, places, state.glimpses), kind="stable")
+    return [*surest_first(state), *(singles[i] for i in order.tolist())]

@@ -7,18 +7,21 @@ that rounds diverge. Images that most seeds give without guidance are verified, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from flashbulb.audit.ascent.climb import Climbed, ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import draw_starts, random_prompts
 from flashbulb.audit.detectors import Matrix
+from flashbulb.audit.discover.candidates import choose_samples
+from flashbulb.audit.discover.deflation import with_direction
+from flashbulb.audit.discover.state import NOT_SHOWN, Discovery, SearchState
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
+from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.network import BACKWARD_COST
@@ -35,9 +38,6 @@ from flashbulb.reports.bounds.unseen import estimate_unseen
 SAME_IMAGE_DISTANCE = AGREEMENT_DISTANCE
 """Two findings this near are one image, as two seeds of one prompt are; blurred copies of one image may count twice."""
 
-MIN_NEW = 0.5
-"""A direction is kept if at least this share of its length lies outside those kept already."""
-
 _N_DEFLATING = 2  # latents over which a solution's z-scores are averaged
 
 
@@ -52,6 +52,7 @@ class SearchPlan:
         n_starts: starts of a round.
         seen_share: share of the neurons that each start sees.
         n_highest: neurons whose mean z is climbed.
+        n_candidates: single samples of a round that are kept for closing looks.
         patience: rounds without a new image after which the search stops.
         stop_at: share of new images among further finds at which it stops; None to disregard it.
     """
@@ -63,61 +64,10 @@ class SearchPlan:
     n_starts: int
     seen_share: float
     n_highest: int
+    n_candidates: int
     patience: int
     stop_at: float | None
     climb: ClimbPlan
-
-
-@dataclass(frozen=True, slots=True)
-class Discovery:
-    """One image that the search found for the first time.
-
-    Args:
-        images: all samples of it, [seed, height, width, 3].
-        conditioning: what gives it, one row.
-        cost: UE of this start alone.
-        evaluations: UE of the entire search until then.
-    """
-
-    outcome: Outcome
-    images: RgbImages
-    conditioning: Conditioning
-    round: int
-    start: int
-    cost: int
-    evaluations: int
-
-    @property
-    def image(self) -> RgbImage:
-        """The sample that represents it."""
-        return np.asarray(self.images[self.outcome.best])
-
-
-@dataclass(slots=True)
-class SearchState:
-    """What a search has found after some rounds; enough to resume from.
-
-    Args:
-        found: orthonormal directions of z-scores that are no longer climbed, [direction, neuron].
-        spent: UE by part: reference, climb, verify, deflate.
-        times_found: starts that showed each discovery and no nearer one, its own included.
-        barren: consecutive rounds without a new image.
-        seconds: time its rounds took.
-    """
-
-    found: Tensor
-    spent: dict[str, int]
-    discoveries: list[Discovery] = field(default_factory=list)
-    times_found: list[int] = field(default_factory=list)
-    n_rounds: int = 0
-    n_starts: int = 0
-    barren: int = 0
-    seconds: float = 0.0
-
-    @property
-    def evaluations(self) -> int:
-        """UE spent so far."""
-        return sum(self.spent.values())
 
 
 def cost_of_start(plan: SearchPlan, verifier: Verifier) -> int:
@@ -156,30 +106,34 @@ class Search:
         empty = torch.zeros(0, self._scores.n_neurons, device=self._denoiser.device)
         return SearchState(empty, {"reference": self._plan.n_reference, "climb": 0, "verify": 0, "deflate": 0})
 
-    def rounds(self, state: SearchState, budget: int) -> Iterator[list[Discovery]]:
+    def rounds(self, state: SearchState, budget: int | None) -> Iterator[list[Discovery]]:
         """Search until `budget` UE are spent or little is left; yields each round's findings and updates `state`.
+
+        A round adds its findings to the state, and then its candidates. Without a budget, None, nothing limits the UE.
 
         The last round has as many starts as the budget still covers at their highest cost.
         """
         dearest = cost_of_start(self._plan, self._verifier)
         while state.barren < self._plan.patience and not self.is_exhausted(state):
-            n_starts = min(self._plan.n_starts, (budget - state.evaluations) // dearest)
+            affordable = self._plan.n_starts if budget is None else (budget - state.evaluations) // dearest
+            n_starts = min(self._plan.n_starts, affordable)
             if n_starts < 1:
                 return
             yield self._round(state, n_starts)
 
     def is_exhausted(self, state: SearchState) -> bool:
         """Return whether even the upper bound of what is left lies at `stop_at` or below."""
-        unseen, stop_at = estimate_unseen(state.times_found), self._plan.stop_at
+        unseen, stop_at = estimate_unseen([n for n in state.times_found if n]), self._plan.stop_at
         return unseen is not None and stop_at is not None and unseen.high <= stop_at
 
     def _round(self, state: SearchState, n: int) -> list[Discovery]:
         climbed, looked = self._batches.call(lambda batch_size: self._climb(state, n, batch_size))
         state.spent["climb"] += n * climbed.evaluations
         new = self._collect(state, climbed, looked)
+        self._add_candidates(state, climbed, looked)
+        state.barren = 0 if new else state.barren + 1
         state.n_rounds += 1
         state.n_starts += n
-        state.barren = 0 if new else state.barren + 1
         return new
 
     def _climb(self, state: SearchState, n: int, batch_size: int) -> tuple[Climbed, Sequence[Looked]]:
@@ -191,7 +145,7 @@ class Search:
         objective = HighestNeurons(self._scores, plan.n_highest, seen.to(self._denoiser.device), state.found)
         noise = [self._generator(f"noise {i}", number) for i in range(n)]
         climbed = climb(self._denoiser, prompts, objective, replace(plan.climb, batch_size=batch_size), noise)
-        known = [discovery.image for discovery in state.discoveries]
+        known = state.found_images
         keys = [f"round {number} start {i}" for i in range(n)]
         verifier = Verifier(self._denoiser, replace(self._verifier.plan, batch_size=batch_size))
         looked = verifier.look(climbed.conditioning, keys, lambda images: _index_among(images, known) is not None)
@@ -199,20 +153,31 @@ class Search:
 
     def _collect(self, state: SearchState, climbed: Climbed, looked: Sequence[Looked]) -> list[Discovery]:
         """Add what the starts of a round show to `state`, and return what is new."""
-        n_known, number = len(state.discoveries), state.n_rounds
+        n_known = len(state.discoveries)
         for i, look in enumerate(looked):
             state.spent["verify"] += look.evaluations
             outcome, row = self._judge(look), climbed.conditioning.rows([i])
             if outcome is not None:
                 self._deflate(state, row)
-            known = _index_of(outcome, look.images, state.discoveries) if are_worth_a_look(look.images) else None
+            known = _index_of(outcome, look.images, state) if are_worth_a_look(look.images) else None
             if known is not None:
                 state.times_found[known] += 1
             elif outcome is not None:
                 cost = climbed.evaluations + look.evaluations
-                state.discoveries.append(Discovery(outcome, look.images, row, number, i, cost, state.evaluations))
+                place = (state.n_rounds, i)
+                state.discoveries.append(Discovery(outcome, look.images, row, *place, cost, state.evaluations))
                 state.times_found.append(1)
         return state.discoveries[n_known:]
+
+    def _add_candidates(self, state: SearchState, climbed: Climbed, looked: Sequence[Looked]) -> None:
+        """Add the most promising single samples of a round."""
+        number, known = state.n_rounds, [discovery.image for discovery in state.discoveries]
+        state.glimpses |= {(number, i): reduce_images(look.images) for i, look in enumerate(looked)}
+        for start, sample in choose_samples(number, known, state.glimpses, self._plan.n_candidates):
+            image, cost = looked[start].images[sample][None], climbed.evaluations + looked[start].evaluations
+            candidate = Discovery(NOT_SHOWN, image, Conditioning({}), number, start, cost, state.evaluations)
+            state.discoveries.append(candidate)
+            state.times_found.append(0)
 
     def _judge(self, looked: Looked) -> Outcome | None:
         """Return the outcome of a verified start; None if it shows nothing or was not verified."""
@@ -234,29 +199,20 @@ class Search:
         return sample_generator(self._plan.run_seed, f"search\n{purpose}", number)
 
 
-def _index_of(outcome: Outcome | None, images: RgbImages, discoveries: Sequence[Discovery]) -> int | None:
-    """Return which discovery shows this image: same training image, or as near as two seeds of one prompt."""
+def _index_of(outcome: Outcome | None, images: RgbImages, state: SearchState) -> int | None:
+    """Return which finding shows this image: same training image, or as near as two seeds of one prompt."""
     if outcome is not None and outcome.verdict == "confirmed" and outcome.nearest is not None:
-        for i, other in enumerate(discovery.outcome for discovery in discoveries):
+        for i, other in enumerate(discovery.outcome for discovery in state.discoveries):
             is_confirmed = other.verdict == "confirmed"
             if is_confirmed and other.nearest is not None and other.nearest.index == outcome.nearest.index:
                 return i
-    return _index_among(images, [discovery.image for discovery in discoveries])
+    return _index_among(images, state.found_images)
 
 
-def _index_among(images: RgbImages, known: Sequence[RgbImage]) -> int | None:
+def _index_among(images: RgbImages, known: Mapping[int, RgbImage]) -> int | None:
     """Return which known image the medoid of these images is; None if it is none of them."""
     if not known:
         return None
-    distances = tile_distances(np.stack(known), images[medoid(images)])
+    distances = tile_distances(np.stack(list(known.values())), images[medoid(images)])
     nearest = int(distances.argmin())
-    return nearest if distances[nearest] <= SAME_IMAGE_DISTANCE else None
-
-
-def with_direction(found: Tensor, z: Tensor) -> Tensor:
-    """Append the new part of z [neuron] to the orthonormal `found` [direction, neuron], if that part is long enough."""
-    unit = z / z.norm().clamp_min(torch.finfo(z.dtype).tiny)
-    rest = unit - (unit @ found.T) @ found
-    if rest.norm() <= MIN_NEW:
-        return found
-    return torch.cat([found, (rest / rest.norm())[None]])
+    return list(known)[nearest] if distances[nearest] <= SAME_IMAGE_DISTANCE else None

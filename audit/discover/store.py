@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
@@ -30,18 +29,21 @@ class SearchStore:
 
     def load(self, state: SearchState) -> SearchState:
         """Add every stored round to `state`, a search's begin, up to the first missing one."""
-        while self._add_round(state):
+        while self.add_round_(state):
             pass
         return state
 
-    def save(self, state: SearchState, new: Sequence[Discovery], n_known_directions: int) -> None:
+    def save(self, state: SearchState, n_known: int, n_known_directions: int) -> None:
         """Write the round that `state` has just finished, completely or not at all.
 
         Args:
-            new: its findings.
-            n_known_directions: number of directions before the round.
+            n_known, n_known_directions: numbers of discoveries and of directions before the round.
         """
+        new = state.discoveries[n_known:]
         tensors = {"directions": state.found[n_known_directions:]}
+        glimpses = [samples for (number, _), samples in state.glimpses.items() if number == state.n_rounds - 1]
+        if glimpses:
+            tensors["glimpses"] = torch.from_numpy(np.stack(glimpses))
         for i, discovery in enumerate(new):
             tensors[f"images/{i}"] = torch.from_numpy(discovery.images.copy())
             tensors |= {f"{name}/{i}": tensor[0] for name, tensor in discovery.conditioning.tensors.items()}
@@ -56,7 +58,8 @@ class SearchStore:
         self._path(state.n_rounds).unlink(missing_ok=True)  # of an earlier search that did not follow this round
         write_tensors(self._path(state.n_rounds - 1), tensors, self._identity, stated)
 
-    def _add_round(self, state: SearchState) -> bool:
+    def add_round_(self, state: SearchState) -> bool:
+        """Add the next stored round to `state`; return False if there is none."""
         kept = read_tensors(self._path(state.n_rounds), self._identity)
         if kept is None:
             return False
@@ -65,6 +68,8 @@ class SearchStore:
             _discovery(entry, {name.removesuffix(f"/{i}"): x for name, x in tensors.items() if name.endswith(f"/{i}")})
             for i, entry in enumerate(stated["discoveries"])
         ]
+        glimpses = tensors.get("glimpses", torch.zeros(0))
+        state.glimpses |= {(state.n_rounds, start): np.asarray(samples) for start, samples in enumerate(glimpses)}
         state.seconds = float(stated["seconds"])
         state.found = torch.cat([state.found, tensors["directions"].to(state.found)])
         state.times_found = [int(n) for n in stated["times_found"]]

@@ -37,6 +37,22 @@ def tile_distances(images: RgbImages, target: npt.NDArray[np.uint8]) -> npt.NDAr
     return np.asarray(np.sqrt(np.max(tiles, axis=0)), dtype=np.float64)
 
 
+def cross_distances(images: RgbImages, others: RgbImages) -> npt.NDArray[np.float64]:
+    """Compute the distance of each image to each of `others`, up to rounding: [image, other]; for many small images."""
+    tiles, of_others = (_tiles(each.astype(np.float64) / 255) for each in (images, others))
+    squared = [
+        (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T for a, b in zip(tiles, of_others, strict=True)
+    ]
+    sizes = np.array([tile.shape[1] for tile in tiles])[:, None, None]
+    return np.asarray(np.sqrt((np.stack(squared) / sizes).max(axis=0).clip(min=0)), dtype=np.float64)
+
+
+def _tiles(images: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+    """Split images into tiles, [image, value] each."""
+    rows = np.array_split(images, N_TILES, axis=1)
+    return [tile.reshape(len(images), -1) for row in rows for tile in np.array_split(row, N_TILES, axis=2)]
+
+
 def is_near_any(image: RgbImage, others: Sequence[RgbImage], limit: float) -> bool:
     """Return whether any of `others` lies within `limit` of the image."""
     return bool(others) and float(tile_distances(np.stack(others), image).min()) <= limit

@@ -96,8 +96,8 @@ class DiscoverSettings(TrainingImageSettings):
     closing_looks: Annotated[
         bool,
         Field(
-            description="Look at what was found a second time, within the limit: an ascent towards it confirms or "
-            "refuses it.",
+            description="Look a second time, within the limit, at what was found and at single samples: an ascent "
+            "towards each confirms or refuses it.",
         ),
         Option("Search", changes_result=False),
     ] = True
@@ -131,6 +131,7 @@ class DiscoverSettings(TrainingImageSettings):
     n_components: Annotated[int, Field(ge=0)] = 10
     seen_share: Annotated[float, Field(gt=0, le=1)] = 0.1
     n_highest: Annotated[int, Field(ge=1)] = 20
+    n_candidates: Annotated[int, Field(ge=0)] = 96
     n_reference: Annotated[int, Field(ge=8)] = 400
     n_samples: Annotated[int, Field(ge=2, le=64)] = 3
     sample_steps: Annotated[int, Field(ge=2)] = 15

@@ -8,7 +8,9 @@ from typing import Any
 
 from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_name
 from flashbulb.audit.ascent.climb import ClimbPlan
-from flashbulb.audit.discover.search import Discovery, Search, SearchPlan, SearchState, cost_of_start
+from flashbulb.audit.discover.findings import findings_of
+from flashbulb.audit.discover.search import Search, SearchPlan, cost_of_start
+from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
@@ -21,9 +23,10 @@ from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
-from flashbulb.audit.stages.results.closing import budget_of_rounds, close_findings_, rounds_are_over
+from flashbulb.audit.stages.results.closing import Closing
 from flashbulb.audit.stages.results.discovery import (
     DiscoverySession,
+    clear_findings,
     save_finding,
     show_finding,
     write_discovery_results,
@@ -97,49 +100,48 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     texts = [prompt.text for prompt in session.texts.prompts] if session.texts is not None else []
     search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
     store = SearchStore(run.path / DISCOVERY_DIRECTORY, fingerprint_of(run.record["identity"]))
-    state = store.load(search.begin())
-    for i, discovery in enumerate(state.discoveries):
-        save_finding(session, discovery, i)  # closing looks of an earlier run may have replaced or removed it
-        show_finding(session, discovery, i)
-    session.prepared = time.monotonic() - session.started
-    while not rounds_are_over(session, state):
-        round_started, n_directions = time.monotonic(), len(state.found)
-        new = next(search.rounds(state, budget_of_rounds(session, state)), None)
-        if new is None:
-            break
-        state.seconds += time.monotonic() - round_started
-        _save_round(session, store, state, new, n_directions)
+    state, closing = search.begin(), Closing(session)
+    clear_findings(session)  # images of an earlier run, whose looks may have been others
+    while _next_round(session, search, store, state, closing):
+        closing.after_round_(state)
+        write_recoveries(session, closing.judged(state))
     stopped = _why_stopped(search, state, settings.patience)
-    closing = close_findings_(session, state)
-    words = search_words(session, state)
-    raised = confirm_by_words_(state, words) if session.training is None else frozenset()
-    return write_discovery_results(session, state, stopped, closing, words, raised)
+    closing.finish_(state)
+    judged = closing.judged(state)
+    words = search_words(session, judged)
+    raised = confirm_by_words_(judged, words) if session.training is None else frozenset()
+    return write_discovery_results(session, judged, stopped, closing.counts, words, raised)
+
+
+def _next_round(
+    session: DiscoverySession, search: Search, store: SearchStore, state: SearchState, closing: Closing
+) -> bool:
+    """Read the next round of an earlier run, or search it; return False at the end of the search."""
+    n_before, n_directions = len(state.discoveries), len(state.found)
+    is_kept = session.settings.images and store.add_round_(state)
+    if not is_kept:
+        session.prepared = session.prepared or time.monotonic() - session.started
+        if session.is_over:
+            return False
+        started = time.monotonic()
+        if next(search.rounds(state, closing.budget_of_rounds(state)), None) is None:
+            return False
+        state.seconds += time.monotonic() - started
+        if session.settings.images:
+            store.save(state, n_before, n_directions)
+    for i in findings_of(state):
+        if i >= n_before:
+            save_finding(session, state.discoveries[i], i)
+            show_finding(session, state.discoveries[i], i)
+    n_found = len(findings_of(state))
+    logger.info("round %d: %d findings in total, %d UE", state.n_rounds, n_found, state.evaluations)
+    return True
 
 
 def _why_stopped(search: Search, state: SearchState, patience: int) -> StopReason:
     if state.barren >= patience:
         return "nothing_new"
     return "little_left" if search.is_exhausted(state) else "budget"
-
-
-def _save_round(
-    session: DiscoverySession, store: SearchStore, state: SearchState, new: list[Discovery], n_directions: int
-) -> None:
-    """Save and print the findings of the latest round.
-
-    Args:
-        n_directions: number of directions before this round.
-    """
-    n_before = len(state.discoveries) - len(new)
-    for i, discovery in enumerate(new, start=n_before):
-        save_finding(session, discovery, i)
-        show_finding(session, discovery, i)
-    if session.settings.images:
-        store.save(state, new, n_directions)
-    if new:
-        write_recoveries(session, state)
-    counts = (state.n_rounds, len(new), len(state.discoveries), state.evaluations)
-    logger.info("round %d: %d new findings, %d in total, %d UE", *counts)
 
 
 def _identity(settings: DiscoverSettings, loaded: LoadedModel, texts: PromptSet | None) -> dict[str, Any]:
@@ -171,6 +173,7 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
         n_starts=settings.n_starts,
         seen_share=settings.seen_share,
         n_highest=settings.n_highest,
+        n_candidates=settings.n_candidates,
         patience=settings.patience,
         stop_at=settings.stop_at,
         climb=climb,

@@ -45,7 +45,7 @@ class Finding:
     """A memorized image that the search found.
 
     Args:
-        evaluations: UE that the search had spent in total when it found the image.
+        evaluations: UE that the search had spent in total when it found the image, closing looks included.
         confidence: calibrated probability that it is a memorized image; None if not judged.
         nearest_image: the nearest training image; None if none were given.
         words: a prompt in words that gives it; None if none was found, or none was searched for.
@@ -66,7 +66,7 @@ class ClosingCounts:
     """What closing looks at the findings of a search did.
 
     Args:
-        n_looked: findings that were looked at.
+        n_looked: looks at findings and at single samples.
         n_refused: findings that a look refused.
         n_repeated: findings that show the image of a surer one.
     """
@@ -130,7 +130,7 @@ class DiscoveryRecord:
     @property
     def curve(self) -> tuple[tuple[int, int], ...]:
         """Points (UE, distinct images) for `discovery_curves`, up to the total UE."""
-        found = [(finding.evaluations, n) for n, finding in enumerate(self.findings, start=1)]
+        found = [(spent, n) for n, spent in enumerate(sorted(f.evaluations for f in self.findings), start=1)]
         return (*found, (sum(self.evaluations.values()), len(found)))
 
 

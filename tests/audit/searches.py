@@ -103,6 +103,7 @@ def quick(**changes: Any) -> DiscoverSettings:
         "seen_share": 0.5,
         "n_reference": N_REFERENCE,
         "n_components": 2,
+        "n_candidates": 0,
         "n_samples": 2,
         "sample_steps": 2,
         "patience": 2,

@@ -9,6 +9,8 @@ model is replaced by the tokenizer's whole words, drawn evenly, since none can b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -24,10 +26,11 @@ from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.collection import WORLDS
 from flashbulb.audit.planted.presets import PRESETS
 from flashbulb.audit.recover.verify import Looked, Verifier
-from flashbulb.audit.stages.discover import search_plan, search_verify_plan
+from flashbulb.audit.stages.discover import run_discovery, search_plan, search_verify_plan
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.hooks import observe
 from flashbulb.reports.bounds.rates import rate_of, rate_text
+from tests.bench.closing import samples_of
 from tests.bench.outcomes import SEARCH, Bench
 
 Curve = list[tuple[int, int]]
@@ -82,6 +85,18 @@ def ours(bench: Bench, budget: int) -> tuple[Tally, Search]:
         n_right = sum(bench.truth.shown(samples) is not None for samples in images)
         print(f"  {verdict}: {rate_text(rate_of(n_right, len(images)))} right")
     return tally, search
+
+
+def ours_with_looks(bench: Bench, budget: int) -> Tally:
+    """`flashbulb discover` with its closing looks; what it lists is judged by the truth."""
+    tally = Tally(bench, budget)
+    with TemporaryDirectory() as folder:
+        settings = SEARCH.model_copy(update={"model": str(bench.folder / "model"), "out": Path(folder) / "run"})
+        record = run_discovery(settings.model_copy(update={"budget": budget}), force=False)
+        for finding in sorted(record.findings, key=lambda finding: finding.evaluations):
+            tally.add(bench.truth.shown(samples_of(settings.out, finding)), finding.evaluations)
+    tally.evaluations = sum(record.evaluations.values())
+    return tally
 
 
 class _Watching(Verifier):
@@ -214,6 +229,7 @@ def _replacements(caption: str, words: Sequence[str], rng: np.random.Generator) 
 
 
 SEARCHES: dict[str, Callable[[Bench, int], Tally]] = {
+    "ours, with closing looks": ours_with_looks,
     "spiking neurons (ours)": lambda bench, budget: ours(bench, budget)[0],
     "ours, before the verdict": ours_before_the_verdict,
     "random prompts": search_random_prompts,

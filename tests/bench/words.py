@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.discover.findings import findings_of
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.images.distances import RgbImage, tile_distances
 from flashbulb.audit.model.families import open_denoiser
@@ -75,7 +76,8 @@ def discover(folder: Path, run: Path, settings: DiscoverSettings) -> list[Discov
     run_discovery(chosen, force=False)
     identity = fingerprint_of(json.loads((run / RUN_FILE).read_text(encoding="utf-8"))["identity"])
     store = SearchStore(run / DISCOVERY_DIRECTORY, identity)
-    return store.load(SearchState(torch.zeros(0), {})).discoveries
+    state = store.load(SearchState(torch.zeros(0), {}))
+    return list(findings_of(state).values())
 
 
 def measure(model: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -1,9 +1,8 @@
-"""Closing looks at the findings of a discovery, within its budget: the rounds leave enough to pay for them."""
+"""Closing looks at what a discovery reached, after each of its rounds and within its limits."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,8 +11,9 @@ import numpy as np
 
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
 from flashbulb.audit.discover.closing_store import ClosingStore
-from flashbulb.audit.discover.findings import surest_first
-from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE, SearchState
+from flashbulb.audit.discover.findings import most_promising_first
+from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage, is_near_any
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.pull.familiarity import RankPlan
@@ -37,10 +37,13 @@ from flashbulb.reports.views.discovery import ClosingCounts
 
 logger = logging.getLogger(__name__)
 
-LIKELY_AT = 0.6
-"""Confidence from which a closing look leaves a finding likely."""
+LIKELY_AT = 0.65
+"""Confidence from which what a closing look saw is likely."""
 
-_BLOCK = 16  # looks taken before the next findings are compared with what they show
+LOOKS_SHARE = 0.65
+"""Share of all UE that closing looks may take before the rounds are over; chosen on `gazette` (docs/discovery.md)."""
+
+_BLOCK = 16  # looks taken before the next candidates are compared with what they show
 
 
 def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLooks:
@@ -62,117 +65,130 @@ def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLook
     return ClosingLooks(denoiser, verifier, ClosingPlan(pull, 2, RankPlan(settings.seed, share=0.15, n_noises=2)))
 
 
-def budget_of_rounds(session: DiscoverySession, state: SearchState) -> int:
-    """Return the UE that rounds may have spent, so that looks at all that was found are still paid for."""
-    budget = session.settings.budget
-    return sys.maxsize if budget is None else budget - _kept_for_looks(session, state)
+class Closing:
+    """Looks at the candidates of one search while it goes on; they change no round.
 
-
-def rounds_are_over(session: DiscoverySession, state: SearchState) -> bool:
-    """Return whether the time that is left suffices only for looks, at the pace of the rounds."""
-    pace = state.seconds / state.evaluations  # seconds a UE
-    elapsed = time.monotonic() - session.started + pace * _kept_for_looks(session, state)
-    return session.settings.minutes is not None and elapsed > 60 * session.settings.minutes
-
-
-def _kept_for_looks(session: DiscoverySession, state: SearchState) -> int:
-    if not session.settings.closing_looks:
-        return 0
-    return len(_to_look_at(session, state)) * closing_looks(session.settings, session.denoiser).most_evaluations
-
-
-def _to_look_at(session: DiscoverySession, state: SearchState) -> list[int]:
-    """Return the numbers of findings, the surest first, without copies of given training images: these need no look."""
-    is_sure = [session.training is not None and d.outcome.verdict == "confirmed" for d in state.discoveries]
-    return [i for i in surest_first(state) if not is_sure[i]]
-
-
-def close_findings_(session: DiscoverySession, state: SearchState) -> ClosingCounts:
-    """Look closely at findings, the surest first, until the budget is spent, and judge them by what comes.
-
-    A finding that is refused, or that shows what a surer one shows, becomes not_shown. What an earlier run saw is
-    read from the disk, and counts as spent.
-    """
-    if not session.settings.closing_looks:
-        return ClosingCounts()
-    closing = _Closing(session, state)
-    started, state.spent["close"] = time.monotonic(), 0
-    while (block := closing.next_block_()) and not session.is_over:
-        for number, closed in zip(block, closing.look(block), strict=True):
-            closing.settle_(number, closed)
-    session.on_closing = time.monotonic() - started
-    logger.info("%d closing looks, %d refused, %d show a surer finding", *closing.counts)
-    return ClosingCounts(*closing.counts)
-
-
-class _Closing:
-    """The findings of one search while they are looked at.
+    What an earlier run saw is read from the disk, and counts as spent. With `--no-closing-looks` it does nothing.
 
     Attributes:
-        counts: looks taken, findings refused, findings that show what a surer one shows.
+        evaluations: UE spent on looks.
+        n_looked, n_refused, n_repeated: see `ClosingCounts`.
     """
 
-    def __init__(self, session: DiscoverySession, state: SearchState) -> None:
-        self._session, self._state = session, state
+    def __init__(self, session: DiscoverySession) -> None:
+        self._session = session
         self._looks = closing_looks(session.settings, session.denoiser)
         self._batches = ShrinkingBatches(session.settings.per_call, "closing looks")
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": asdict(self._looks.plan)})
         self._store = ClosingStore(session.run.path / DISCOVERY_DIRECTORY, identity)
-        self._waiting = _to_look_at(session, state)
-        self._shown = [d.image for i, d in enumerate(state.discoveries) if i not in self._waiting]
-        self.counts = [0, 0, 0]
+        self._judged: dict[int, Discovery] = {}
+        self._order: list[int] = []
+        self._passed: set[int] = set()  # what was looked at, or needs no look
+        self._shown: list[RgbImage] = []
+        self.evaluations = self.n_looked = self.n_refused = self.n_repeated = 0
 
-    def next_block_(self) -> list[int]:
-        """Return the findings to look at next; empty at the end of the budget or of the findings."""
-        repeated = [i for i in self._waiting if self._is_shown(self._state.discoveries[i].image)]
-        for number in repeated:
-            self._drop_(number, 2)
-        self._waiting = [i for i in self._waiting if i not in repeated]
-        budget, spent = self._session.settings.budget, self._state.evaluations
-        affordable = _BLOCK if budget is None else max(0, budget - spent) // self._looks.most_evaluations
-        block = self._waiting[: min(_BLOCK, affordable)]
-        self._waiting = self._waiting[len(block) :]
+    @property
+    def counts(self) -> ClosingCounts:
+        """What the looks did so far."""
+        return ClosingCounts(self.n_looked, self.n_refused, self.n_repeated)
+
+    def budget_of_rounds(self, state: SearchState) -> int | None:
+        """Return the UE that rounds may have spent, so that looks at what they reach are still paid for."""
+        settings = self._session.settings
+        if settings.budget is None or not settings.closing_looks:
+            return settings.budget
+        waiting = (len(state.discoveries) - len(self._passed)) * self._looks.most_evaluations
+        return max(int((1 - LOOKS_SHARE) * settings.budget), settings.budget - self.evaluations - waiting)
+
+    def judged(self, state: SearchState) -> SearchState:
+        """Return the state as the looks leave it, their UE included."""
+        discoveries = [self._judged.get(i, discovery) for i, discovery in enumerate(state.discoveries)]
+        spent = {**state.spent, "close": self.evaluations} if self._session.settings.closing_looks else state.spent
+        return replace(state, discoveries=discoveries, spent=spent)
+
+    def after_round_(self, state: SearchState) -> None:
+        """Look at the most promising candidates, as far as their share of the UE goes."""
+        self._look_(state, int(LOOKS_SHARE / (1 - LOOKS_SHARE) * state.evaluations))
+
+    def finish_(self, state: SearchState) -> None:
+        """Look at candidates until the limits are spent."""
+        self._look_(state, None)
+        if self._session.settings.closing_looks:
+            logger.info("%d closing looks, %d findings refused, %d repeated", *asdict(self.counts).values())
+
+    def _look_(self, state: SearchState, limit: int | None) -> None:
+        if not self._session.settings.closing_looks:
+            return
+        started, self._order = time.monotonic(), most_promising_first(state)
+        while not self._session.is_over and (block := self._next_block_(state, limit)):
+            for number, closed in zip(block, self._take(state, block), strict=True):
+                self._settle_(state, number, closed)
+        self._session.on_closing += time.monotonic() - started
+
+    def _next_block_(self, state: SearchState, limit: int | None) -> list[int]:
+        """Return what to look at next; empty at the end of the limits.
+
+        Args:
+            limit: UE that looks may have taken; None for what is left of the budget.
+        """
+        budget = self._session.settings.budget
+        limits = [most for most in (limit, None if budget is None else budget - state.evaluations) if most is not None]
+        affordable = min([_BLOCK, *((most - self.evaluations) // self._looks.most_evaluations for most in limits)])
+        block: list[int] = []
+        for number in [i for i in self._order if i not in self._passed] if affordable > 0 else ():
+            self._passed.add(number)
+            discovery = state.discoveries[number]
+            if self._session.training is not None and discovery.outcome.verdict == "confirmed":
+                self._shown.append(discovery.image)  # a copy of a given training image needs no look
+            elif self._is_shown(discovery.image):
+                self._drop_(discovery, number)
+                self.n_repeated += discovery.outcome.verdict != "not_shown"
+            else:
+                block.append(number)
+            if len(block) == affordable:
+                break
         return block
 
-    def look(self, block: Sequence[int]) -> list[Closed]:
-        """Look at findings, or read what an earlier run saw."""
-        kept = {i: self._store.load(finding_id(i)) if self._session.settings.images else None for i in block}
+    def _take(self, state: SearchState, block: Sequence[int]) -> list[Closed]:
+        """Look at images, or read what an earlier run saw."""
+        keeps = self._session.settings.images
+        kept = {i: self._store.load(finding_id(i)) if keeps else None for i in block}
         missing = [i for i in block if kept[i] is None]
         if missing:
-            images = np.stack([self._state.discoveries[i].image for i in missing])
+            images = np.stack([state.discoveries[i].image for i in missing])
             names = [finding_id(i) for i in missing]
-            looked = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
-            kept |= dict(zip(missing, looked, strict=True))
-        return [closed for i in block if (closed := kept[i]) is not None]
+            looks = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
+            kept |= dict(zip(missing, looks, strict=True))
+        looked = {i: closed for i in block if (closed := kept[i]) is not None}
+        for i in missing if keeps else ():
+            self._store.save(finding_id(i), looked[i])
+        return list(looked.values())
 
     def _looks_in(self, batch_size: int) -> ClosingLooks:
         settings = self._session.settings.model_copy(update={"batch_size": batch_size})
         return closing_looks(settings, self._session.denoiser)
 
-    def settle_(self, number: int, closed: Closed) -> None:
-        """Judge a finding by a look at it."""
-        session, discovery = self._session, self._state.discoveries[number]
-        if session.settings.images:
-            self._store.save(finding_id(number), closed)
-        self.counts[0] += 1
-        self._state.spent["close"] += closed.evaluations
-        outcome = outcome_of(closed, session.training)
-        if outcome.verdict == "not_shown":
-            self._drop_(number, 1)
-        elif self._is_shown(closed.image):
-            self._drop_(number, 2)
+    def _settle_(self, state: SearchState, number: int, closed: Closed) -> None:
+        """Judge a finding or a single sample by a look at it."""
+        self.n_looked += 1
+        self.evaluations += closed.evaluations
+        before, outcome = state.discoveries[number], outcome_of(closed, self._session.training)
+        is_refused, is_repeated = outcome.verdict == "not_shown", self._is_shown(closed.image)
+        if is_refused or is_repeated:
+            self._drop_(before, number)
+            is_finding = before.outcome.verdict != "not_shown"
+            self.n_refused += is_finding and is_refused
+            self.n_repeated += is_finding and not is_refused
         else:
-            cost = discovery.cost + closed.evaluations
-            looked = replace(discovery, outcome=outcome, images=closed.images, cost=cost)
-            self._state.discoveries[number] = looked
-            self._shown.append(closed.image)
-            save_finding(session, looked, number)
-            show_finding(session, looked, number)
+            spent, cost = state.evaluations + self.evaluations, before.cost + closed.evaluations
+            looked = replace(before, outcome=outcome, images=closed.images, cost=cost, evaluations=spent)
+            self._judged[number] = looked
+            self._shown.append(looked.image)
+            save_finding(self._session, looked, number)
+            show_finding(self._session, looked, number)
 
-    def _drop_(self, number: int, reason: int) -> None:
-        discovery = self._state.discoveries[number]
-        self._state.discoveries[number] = replace(discovery, outcome=replace(discovery.outcome, verdict="not_shown"))
-        self.counts[reason] += 1
+    def _drop_(self, discovery: Discovery, number: int) -> None:
+        self._judged[number] = replace(discovery, outcome=replace(discovery.outcome, verdict="not_shown"))
         remove_finding_image(self._session, number)
 
     def _is_shown(self, image: RgbImage) -> bool:

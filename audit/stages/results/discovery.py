@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.discover.findings import findings_of
-from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
@@ -133,6 +133,13 @@ def remove_finding_image(session: DiscoverySession, number: int) -> None:
     (session.run.path / _image_name(number)).unlink(missing_ok=True)
 
 
+def clear_findings(session: DiscoverySession) -> None:
+    """Remove the images of findings that an earlier run kept; the images that words gave stay."""
+    for path in (session.run.path / IMAGES_DIRECTORY).glob("finding-*.png"):
+        if not path.stem.endswith("-words"):
+            path.unlink()
+
+
 def write_discovery_results(
     session: DiscoverySession,
     state: SearchState,
@@ -231,7 +238,7 @@ def _record(
         n_confirmed=verdicts.count("confirmed"),
         n_likely=verdicts.count("likely"),
         findings=tuple(
-            replace(_finding(discovery, i, words.get(i)), times_found=state.times_found[i])
+            replace(_finding(discovery, i, words.get(i)), times_found=max(1, state.times_found[i]))
             for i, discovery in findings_of(state).items()
         ),
         stopped_because=stopped,
@@ -246,6 +253,6 @@ def _record(
         warnings=passed_over_warnings(session.training.passed_over) if session.training is not None else (),
         n_words_searched=len(words),
         words_evaluations=words_evaluations,
-        unseen=estimate_unseen(state.times_found),
+        unseen=estimate_unseen([n for n in state.times_found if n]),
         closing=closing,
     )

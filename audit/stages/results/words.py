@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from functools import partial
 
 from flashbulb.audit.discover.findings import surest_first
-from flashbulb.audit.discover.search import SearchState
+from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.images.distances import RgbImage, is_near_any
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser

@@ -15,7 +15,7 @@ from flashbulb.audit.recover.signs import Regression
 from flashbulb.audit.stages.results.closing import closing_looks
 from tests.audit.searches import build_worded_pipe, evaluations_of, quick
 
-SURE, UNSURE = Regression(50.0, {}), Regression(-1.0, {})
+SURE, UNSURE, HOPELESS = Regression(50.0, {}), Regression(0.0, {}), Regression(-1.0, {})
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def looks_of(pipe: StableDiffusionPipeline) -> ClosingLooks:
     return closing_looks(quick(batch_size=8), open_denoiser(pipe))
 
 
-@pytest.mark.parametrize(("weights", "n_pulls"), [(SURE, 1), (UNSURE, 2)])
-def test_a_look_costs_what_the_denoiser_computes_and_ends_once_it_is_sure(
+@pytest.mark.parametrize(("weights", "n_pulls"), [(SURE, 1), (UNSURE, 2), (HOPELESS, 1)])
+def test_a_look_costs_what_the_denoiser_computes_and_ends_once_it_is_sure_or_hopeless(
     pipe: StableDiffusionPipeline, images: RgbImages, monkeypatch: pytest.MonkeyPatch, weights: Regression, n_pulls: int
 ) -> None:
     monkeypatch.setattr(closing, "WEIGHTS", weights)
@@ -46,6 +46,21 @@ def test_a_look_costs_what_the_denoiser_computes_and_ends_once_it_is_sure(
         closed = looks.look(images, ["a", "b", "c"])
     assert sum(spent) == sum(one.evaluations for one in closed)
     assert {one.evaluations for one in closed} == {looks.most_evaluations * n_pulls // looks.plan.n_pulls}
+
+
+@pytest.mark.parametrize(("second", "confidence"), [(0.95, 0.95), (0.8, 0.6), (0.2, 0.3)])
+def test_unless_a_pull_confirms_a_look_is_as_sure_as_its_pulls_are_on_average(
+    pipe: StableDiffusionPipeline,
+    images: RgbImages,
+    monkeypatch: pytest.MonkeyPatch,
+    second: float,
+    confidence: float,
+) -> None:
+    looks, given = looks_of(pipe), iter([0.4, second])
+    monkeypatch.setattr(looks, "_pull", lambda aims, keys: [Closed(aims[0][None], next(given), 119)])
+    monkeypatch.setattr(ClosingLooks, "_cost_of_pull", 119)
+    (closed,) = looks.look(images[:1], ["a"])
+    assert (closed.confidence, closed.evaluations) == (pytest.approx(confidence), 238)
 
 
 def test_a_look_does_not_depend_on_the_images_beside_it(pipe: StableDiffusionPipeline, images: RgbImages) -> None:

@@ -2,7 +2,7 @@
 
 import torch
 
-from flashbulb.audit.discover.search import MIN_NEW, with_direction
+from flashbulb.audit.discover.deflation import MIN_NEW, with_direction
 
 GENERATOR = torch.Generator().manual_seed(0)
 

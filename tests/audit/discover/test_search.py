@@ -8,7 +8,9 @@ import torch
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 
-from flashbulb.audit.discover.search import Discovery, SearchState, cost_of_start, with_direction
+from flashbulb.audit.discover.deflation import with_direction
+from flashbulb.audit.discover.search import cost_of_start
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.recover.verify import Verifier
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
@@ -40,12 +40,13 @@ def search_on(state: SearchState, store: SearchStore) -> None:
     new = [discovery(number, start, NEAREST if start else None) for start in range(number)]
     directions = torch.eye(N_NEURONS)[n_known : n_known + number]
     state.found = torch.cat([state.found, directions])
+    n_before = len(state.discoveries)
     state.discoveries += new
     state.times_found = [n + 1 for n in state.times_found] + [1] * len(new)
     state.spent["climb"] += 90
     state.n_rounds, state.n_starts, state.seconds = number + 1, state.n_starts + 2, state.seconds + 0.5
     state.barren = 0 if new else state.barren + 1
-    store.save(state, new, n_known)
+    store.save(state, n_before, n_known)
 
 
 def assert_same(state: SearchState, other: SearchState) -> None:

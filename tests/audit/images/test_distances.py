@@ -9,6 +9,7 @@ from flashbulb.audit.images.distances import (
     AGREEMENT_DISTANCE,
     N_TILES,
     agrees,
+    cross_distances,
     medoid,
     pairwise_distances,
     seed_agreement,
@@ -64,6 +65,14 @@ def test_distance_is_symmetric_and_does_not_depend_on_the_batch():
     np.testing.assert_array_equal(distances, distances.T)
     np.testing.assert_array_equal(np.diag(distances), np.zeros(6))
     assert tile_distances(images[2:3], images[4]).tolist() == [distances[4, 2]]
+
+
+def test_distances_of_every_pair_equal_those_of_one_image_at_a_time():
+    rng = np.random.default_rng(0)
+    images, others = (rng.integers(0, 256, (n, 10, 9, 3), dtype=np.uint8) for n in (3, 4))
+    others[0] = images[0]
+    expected = [tile_distances(others, image) for image in images]
+    np.testing.assert_allclose(cross_distances(images, others), expected, atol=1e-6)
 
 
 def test_images_of_other_sizes_are_refused():

@@ -39,7 +39,7 @@ from tests.audit.searches import (
 
 SHOWN = {(0, 1): 20, (1, 0): 90, (1, 1): 94, (2, 0): 160, (2, 1): 230}  # with a patience of 1 these take four rounds
 ROUND = 2 * COST_OF_START
-COST_OF_LOOK = 2 * (15 * 3 + 3 * 10 * 2 + 6 + 8)  # two pulls: steps, guided samples, errors, familiarity
+COST_OF_PULL = 15 * 3 + 3 * 10 * 2 + 6 + 8  # steps, guided samples, errors, familiarity
 
 
 class Searched(NamedTuple):
@@ -279,7 +279,7 @@ def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
     record = closed.record
     assert (record.closing, record.findings, record.n_confirmed) == (ClosingCounts(4, 4, 0), (), 0)  # it knows nothing
     assert sum(record.evaluations.values()) == closed.spent <= 3000
-    assert record.evaluations["close"] == 4 * COST_OF_LOOK
+    assert record.evaluations["close"] == 4 * COST_OF_PULL  # what promises so little is pulled at once
     assert closed.table.empty
     assert not list(tmp_path.rglob("finding-*.png"))
     if images:
@@ -295,14 +295,13 @@ def test_findings_that_looks_refused_are_listed_again_without_looks(
     assert_same_results(discover(model, tmp_path / "run", budget=3000), uninterrupted)
 
 
-def test_rounds_leave_enough_to_look_at_all_that_was_found(
+def test_looks_that_the_budget_does_not_pay_for_are_taken_with_a_larger_one(
     model: Path, uninterrupted: Searched, tmp_path: Path
 ) -> None:
-    budget = N_REFERENCE + ROUND + COST_OF_LOOK
-    first = discover(model, tmp_path / "run", closing_looks=True, budget=budget)
-    assert first.record.n_rounds == 1  # it found one image
-    assert first.record.closing == ClosingCounts(1, 1, 0)
-    assert first.spent <= budget
+    first = discover(model, tmp_path / "run", closing_looks=True, budget=700)
+    assert first.record.closing == ClosingCounts(3, 3, 0)
+    assert len(first.record.findings) == 1  # as the search found it
+    assert first.spent <= 700
     more = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
     assert (more.record.n_rounds, more.record.closing) == (uninterrupted.record.n_rounds, ClosingCounts(4, 4, 0))
     assert first.spent + more.spent == sum(more.record.evaluations.values()) + N_REFERENCE
@@ -321,9 +320,29 @@ def test_a_finding_that_a_look_confirms_shows_what_the_look_saw(
     row = closed.table.iloc[0]
     assert row["confidence"] == pytest.approx(0.9998766, abs=1e-6)
     before = uninterrupted.table.set_index("finding_id").loc[row["finding_id"]]
-    assert row["evaluations"] == before["evaluations"] + COST_OF_LOOK // 2  # the first pull was sure
+    assert row["evaluations"] == before["evaluations"] + COST_OF_PULL  # the first pull was sure
     with Image.open(closed.run / row["image_path"]) as image:
         assert image.getextrema() != ((20, 20),) * 3
+
+
+def test_single_samples_that_a_look_confirms_are_found(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.audit.discover.closing.WEIGHTS", Regression(9.0, {}))
+    monkeypatch.setattr("flashbulb.audit.discover.closing.MIN_SHIFT_DISTANCE", 0.0)  # a toy model paints no shapes
+    options: dict[str, Any] = {"shown": {}, "n_candidates": 2, "closing_looks": True}
+    closed = discover(model, tmp_path / "run", budget=3000, **options)
+    record = closed.record
+    assert (record.n_rounds, record.unseen, record.closing.n_refused) == (1, None, 0)  # no start shows anything
+    assert 1 <= len(record.findings) <= record.closing.n_looked <= 2
+    assert sum(record.evaluations.values()) == closed.spent
+    assert [finding.times_found for finding in record.findings] == [1] * len(record.findings)
+    assert {f"{finding.finding_id}.png" for finding in record.findings} == set(digests(closed.run / "images"))
+    again = discover(model, tmp_path / "run", budget=3000, **options)
+    assert again.spent == N_REFERENCE
+    assert_same_results(again, closed)
+    without = discover(model, tmp_path / "run", budget=3000, **{**options, "closing_looks": False})
+    assert (without.record.findings, digests(closed.run / "images")) == ((), {})
 
 
 def small_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from flashbulb.audit.discover.search import Discovery, SearchState
+from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
