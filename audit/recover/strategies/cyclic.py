@@ -93,7 +93,8 @@ class Cyclic:
         """Drift the samples of every prompt and verify them."""
         conditioning = encode_prompts(self.denoiser, prompts)
         keys = [f"cyclic\n{prompt.key}" for prompt in prompts]
-        drifted = cycle(self.denoiser, [prompt.sampled for prompt in prompts], conditioning, keys, self.plan)
+        sampled = [prompt.sampled[: self.n_samples] for prompt in prompts]  # some prompts have more seeds
+        drifted = cycle(self.denoiser, sampled, conditioning, keys, self.plan)
         cost = self.plan.evaluations(self.denoiser, self.n_samples)
         looked = self.verifier.look_at(conditioning, keys, drifted)
         rows = zip(looked, conditioning.each(), strict=True)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.recover.strategies.cyclic import CyclicPlan, cycle
+from flashbulb.audit.recover.ladder import LadderPrompt, Target
+from flashbulb.audit.recover.strategies.cyclic import Cyclic, CyclicPlan, cycle
+from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from tests.audit.counting import counted_latents
 from tests.tolerances import IMAGE_LEVELS
 
@@ -53,3 +55,16 @@ def test_the_pipeline_is_left_as_it_was(drift, toy_pipe):
     parts = dict(toy_pipe.components)
     drift()
     assert all(toy_pipe.components[name] is part for name, part in parts.items())
+
+
+def test_a_prompt_with_more_seeds_drifts_from_as_many_samples_as_the_others(toy_pipe):
+    denoiser = open_denoiser(toy_pipe)
+    strategy = Cyclic(denoiser, Verifier(denoiser, VerifyPlan(0, 2, 2, 4)), PLAN, 2)
+    more = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+
+    def drifted(second):
+        pairs = [("a red star", IMAGES[0]), ("a blue cat", second)]
+        prompts = [LadderPrompt(text, Target(text, (), ()), sampled, lambda: None) for text, sampled in pairs]
+        return [attempt.images for attempt in strategy.try_(prompts, 0)]
+
+    np.testing.assert_array_equal(drifted(np.concatenate([IMAGES[1], more])), drifted(IMAGES[1]))
