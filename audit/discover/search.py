@@ -147,8 +147,8 @@ class Search:
         climbed = climb(self._denoiser, prompts, objective, replace(plan.climb, batch_size=batch_size), noise)
         known = state.found_images
         keys = [f"round {number} start {i}" for i in range(n)]
-        verifier = Verifier(self._denoiser, replace(self._verifier.plan, batch_size=batch_size))
-        looked = verifier.look(climbed.conditioning, keys, lambda images: _index_among(images, known) is not None)
+        self._verifier.plan = replace(self._verifier.plan, batch_size=batch_size)
+        looked = self._verifier.look(climbed.conditioning, keys, lambda images: _index_among(images, known) is not None)
         return climbed, looked
 
     def _collect(self, state: SearchState, climbed: Climbed, looked: Sequence[Looked]) -> list[Discovery]:

@@ -57,7 +57,7 @@ def added(inputs, tmp_path_factory) -> Added:
 
 
 def test_it_is_listed_with_its_prerequisites(added):
-    assert "sample, unguided, ascend" in " ".join(added.help.out.replace("│", " ").split())
+    assert "sample, few_steps, unguided, ascend" in " ".join(added.help.out.replace("│", " ").split())
     assert added.refused.code == 2
     assert "unguided repeats plain samples without guidance; raise --guidance-scale" in added.refused.err
 
