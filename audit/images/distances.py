@@ -32,9 +32,8 @@ def tile_distances(images: RgbImages, target: npt.NDArray[np.uint8]) -> npt.NDAr
         raise ValueError(f"images of shape {images.shape[1:]} cannot be compared with one of {target.shape}")
     difference = (images.astype(np.float32) - target.astype(np.float32)) / 255
     squared = difference.astype(np.float64) ** 2
-    rows = np.array_split(squared, N_TILES, axis=1)
-    tiles = [tile.mean(axis=(1, 2, 3)) for row in rows for tile in np.array_split(row, N_TILES, axis=2)]
-    return np.asarray(np.sqrt(np.max(tiles, axis=0)), dtype=np.float64)
+    means = [tile.mean(axis=1) for tile in _tiles(squared)]
+    return np.asarray(np.sqrt(np.max(means, axis=0)), dtype=np.float64)
 
 
 def cross_distances(images: RgbImages, others: RgbImages) -> npt.NDArray[np.float64]:
@@ -48,7 +47,7 @@ def cross_distances(images: RgbImages, others: RgbImages) -> npt.NDArray[np.floa
 
 
 def _tiles(images: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
-    """Split images into tiles, [image, value] each."""
+    """Split images into tiles, [image, value] each, in one order however the pixels lie in memory."""
     rows = np.array_split(images, N_TILES, axis=1)
     return [tile.reshape(len(images), -1) for row in rows for tile in np.array_split(row, N_TILES, axis=2)]
 
