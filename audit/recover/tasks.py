@@ -93,10 +93,9 @@ class ClimbTask:
             Climbing(recovery, row.prompt, row.position, row.target, Shown(row.shown.sampled, [*row.shown.nearest]))
             for row in self.rows
         ]
-        for batch in batches_of(
-            climbing, recovery.plan.n_samples, recovery.batch_size
-        ):  # one, unless batches have become smaller
-            sample_(Here(recovery), batch, recovery.plan.n_samples)
+        n = recovery.plan.n_samples
+        for batch in batches_of(climbing, n, recovery.batch_size):  # one, unless batches have become smaller
+            sample_(Here(recovery), batch, n)
             ladder = [one.on_ladder for one in batch]
             climb_ladder(recovery.strategies, ladder, recovery.store, partial(_confirms, batch, advance))
             for one in batch:
