@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psutil
+import pytest
 
 _HEAD = """
 import sys
@@ -22,8 +23,8 @@ ray.init(
 print(ray.get_runtime_context().gcs_address, flush=True)
 sys.stdin.read()
 """
-AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 32 * "5e"}
-"""Variables of all who speak with the cluster."""
+_AUTHENTICATION = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": 32 * "5e"}
+"""Variables of all who speak with the cluster, and of the cluster itself."""
 _PLAIN = {"RAY_worker_niceness": "0"}  # a machine that others use as well leaves nothing to nice processes
 _ACTOR = "ray::RayWorker"  # begins the title of an actor's process
 
@@ -40,7 +41,7 @@ class RayCluster:
         self._head = subprocess.Popen(
             [sys.executable, "-c", _HEAD, str(n_gpus)],
             text=True,
-            env={**os.environ, **AUTHENTICATION, **_PLAIN},
+            env={**os.environ, **_PLAIN},
             **pipes,
         )
         assert self._head.stdout is not None
@@ -68,12 +69,15 @@ def actors_under(process: psutil.Process) -> list[psutil.Process]:
 
 @contextmanager
 def ray_cluster(n_gpus: int = 0) -> Iterator[RayCluster]:
-    """Start a cluster, and end it with the block."""
-    cluster = RayCluster(n_gpus)
-    try:
-        yield cluster
-    finally:
-        cluster.end()
+    """Start a cluster, with which this process and its children may speak, and end it with the block."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _AUTHENTICATION.items():
+            patch.setenv(name, value)
+        cluster = RayCluster(n_gpus)
+        try:
+            yield cluster
+        finally:
+            cluster.end()
 
 
 def _title(process: psutil.Process) -> str:

@@ -12,7 +12,7 @@ from tests.audit.commands import CANDIDATES, REFERENCE, digests, run_flashbulb, 
 from tests.documents import Block, blocks_of, run_shell, write_tools
 from tests.object_store import BUCKET, s3_server
 from tests.paths import ROOT
-from tests.ray_cluster import AUTHENTICATION, ray_cluster
+from tests.ray_cluster import ray_cluster
 
 BLOCKS = [block for block in blocks_of(ROOT / "docs" / "scale.md") if block.is_run]
 ADDRESS = "head-node:6379"
@@ -29,9 +29,7 @@ def cluster_for(block: Block) -> Iterator[Block]:
     if ADDRESS not in block.text:
         yield block
         return
-    with pytest.MonkeyPatch.context() as patch, ray_cluster() as cluster:
-        for name, value in AUTHENTICATION.items():
-            patch.setenv(name, value)
+    with ray_cluster() as cluster:
         yield block._replace(text=block.text.replace(ADDRESS, cluster.address))
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.audit.commands import digests, run_flashbulb, run_json
 from tests.audit.plantings import plant_known
 from tests.audit.recordings import one_thread
-from tests.ray_cluster import AUTHENTICATION, RayCluster, ray_cluster
+from tests.ray_cluster import RayCluster, ray_cluster
 
 PATIENCE = 120.0
 HOW = ("timings", "settings", "options", "finished", "seal")
@@ -43,9 +43,7 @@ def alone(inputs, finished, tmp_path_factory) -> Alone:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    with pytest.MonkeyPatch.context() as patch, ray_cluster() as cluster:
-        for name, value in AUTHENTICATION.items():
-            patch.setenv(name, value)
+    with ray_cluster() as cluster:
         yield cluster
 
 

@@ -20,7 +20,7 @@ from flashbulb.audit.run.progress import Advance
 from tests.audit.commands import digests
 from tests.audit.recordings import MANIFEST, Watched, logged, one_thread, prompts
 from tests.audit.squares import Count, Square, Squares
-from tests.ray_cluster import AUTHENTICATION, RayCluster, actors_under, ray_cluster
+from tests.ray_cluster import RayCluster, actors_under, ray_cluster
 
 PATIENT = 300.0
 VERSIONS = {"numpy": version("numpy")}
@@ -37,9 +37,7 @@ def wait_until(is_so: Callable[[], object]) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    with pytest.MonkeyPatch.context() as patch, ray_cluster() as cluster:
-        for name, value in AUTHENTICATION.items():
-            patch.setenv(name, value)
+    with ray_cluster() as cluster:
         yield cluster
 
 
@@ -89,10 +87,8 @@ class Accelerators:
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the cluster believes in GPUs that are not there")
-def test_workers_take_a_gpu_each_where_the_command_runs_on_one_and_none_elsewhere(tmp_path, monkeypatch):
+def test_workers_take_a_gpu_each_where_the_command_runs_on_one_and_none_elsewhere(tmp_path):
     """The cluster believes in two GPUs; each has one worker, however many are asked for."""
-    for name, value in AUTHENTICATION.items():
-        monkeypatch.setenv(name, value)
     with ray_cluster(n_gpus=2) as cluster, logged() as log:
         with open_workers(Accelerators(asks_for_gpu=True), ray_workers(3, cluster.address)) as coordinator:
             given = [result for _, result in coordinator.perform([Square(n) for n in range(6)], Count())]
@@ -185,9 +181,7 @@ def test_actors_end_with_the_process_that_started_them(cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_cluster_that_goes_away_ends_the_work_with_one_line(monkeypatch, tmp_path):
-    for name, value in AUTHENTICATION.items():
-        monkeypatch.setenv(name, value)
+def test_a_cluster_that_goes_away_ends_the_work_with_one_line(tmp_path):
     (tmp_path / "1").touch()
     with ray_cluster() as cluster, open_workers(Squares(tmp_path, stuck=(1,)), ray_workers(1, cluster.address)) as c:
 

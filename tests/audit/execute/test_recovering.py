@@ -33,7 +33,7 @@ from tests.audit.commands import digests
 from tests.audit.recordings import logged, one_thread
 from tests.audit.scored import TIMESTEP
 from tests.audit.shortages import room_for
-from tests.ray_cluster import AUTHENTICATION, ray_cluster
+from tests.ray_cluster import ray_cluster
 
 PATIENT = 300.0
 PROMPTS = [Prompt(f"id{i}", f"a star over the sea, number {i}", "p.txt", i, 1) for i in range(7)]
@@ -133,10 +133,8 @@ def test_a_recovery_that_lost_workers_equals_that_of_one_process_bit_for_bit(spe
 
 
 @pytest.mark.slow
-def test_actors_of_ray_recover_the_same(spec, alone, tmp_path, monkeypatch):
+def test_actors_of_ray_recover_the_same(spec, alone, tmp_path):
     own = replace(spec, run=tmp_path)
-    for name, value in AUTHENTICATION.items():
-        monkeypatch.setenv(name, value)
     with ray_cluster() as cluster, built(own) as recovery:
         actors = Workers("ray", 2, PATIENT, cluster.address, {})
         with open_workers(own, actors) as coordinator:
