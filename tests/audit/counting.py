@@ -59,9 +59,9 @@ def counted_tables() -> Iterator[SimpleNamespace]:
     count = SimpleNamespace(read=Counter(), written=Counter())
     read, replace = run_tables.read_table, os.replace
 
-    def count_read(path, schema):
+    def count_read(path, schema, **options):
         count.read[path.name] += 1
-        return read(path, schema)
+        return read(path, schema, **options)
 
     def count_written(source, target):
         count.written[Path(target).name] += 1

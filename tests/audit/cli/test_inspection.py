@@ -88,7 +88,8 @@ def test_cost_is_given_in_seeds_and_images():
         return ImageDetector("x", "", n, lambda sampled: 0.0)
 
     assert [describe_cost(step(n)) for n in (0, 1, 3)] == ["0", "n", "3 n"]
-    assert describe_cost(NeuronDetector("x", "", "cross_v", "all_mean", 0, lambda reference: len)) == "0"
+    neurons = NeuronDetector("x", "", "cross_v", "all_mean", 0, lambda reference: {}, lambda learnt, candidates: ())
+    assert describe_cost(neurons) == "0"
     assert [describe_cost(image(n)) for n in (0, 1, 3)] == ["sampling", "sampling + m", "sampling + 3 m"]
 
 

@@ -154,7 +154,7 @@ def test_an_attack_that_ran_on_controls_alone_is_not_claimed(tmp_path: Path) -> 
         [*rows, {**control, "strategy": "ascend"}], run.tables.recoveries.schema
     )
     changed = run._replace(tables=replace(run.tables, recoveries=climbed))
-    (ascent,) = (attack for attack in attacks_of(changed) if "ascent" in attack.name)
+    ascent = {attack.name: attack for attack in attacks_of(changed)}["Gradient ascent on the prompt's embeddings"]
     assert ascent.status == "not run"
     assert "It ran on 1 control" in ascent.account
 
