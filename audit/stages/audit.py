@@ -32,7 +32,7 @@ from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.examine import check_settings, check_store_size
-from flashbulb.audit.stages.kept.bulk import settle_layout
+from flashbulb.audit.stages.kept.bulk import refuse_unkept, settle_layout
 from flashbulb.audit.stages.kept.identity import (
     audit_identity,
     detection_identity,
@@ -186,6 +186,7 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
 
     Raises:
         RunDirectoryError: nothing is recorded there, or the recording is damaged; the directory is unchanged.
+        BulkError: `changes` ask for what a recording in the bulk layout does not hold; the directory is unchanged.
     """
     with RunDirectory.reopen(directory) as run:
         settings = restore_settings(run, changes)
@@ -193,6 +194,7 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
         if is_detected(run, settings):
             logger.info("%s is already %s", directory, run.record["status"])
             return run
+        refuse_unkept(recorded.inputs, recorded.sets["candidates"])
         earlier = {RECORDING: run.record["identity"][RECORDING]}
         with status_on_failure(run):
             run.begin({**earlier, DETECTION: detection_identity(settings)}, **recorded_entries(recorded))
@@ -223,6 +225,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         candidates = recorded.inputs.candidates
         check_frame(settings, candidates.source, candidates.n_distinct)
         check_pool(recorded.inputs)
+        refuse_unkept(recorded.inputs, recorded.sets["candidates"])
         if DETECTION not in run.record["identity"]:
             raise RunDirectoryError(
                 f"{directory} is recorded, but detection has not run; continue with `flashbulb detect {directory}`"

@@ -77,9 +77,6 @@ def detect_spikes(recorded: RecordedRun, run: RunDirectory, watch: Stopwatch, *,
 
 def _detect(recorded: RecordedRun) -> DetectedRun:
     inputs, settings = recorded.inputs, recorded.inputs.settings
-    bulk = open_fit(inputs, recorded.sets["candidates"])
-    if bulk is not None:
-        bulk.refuse_more(kept_neurons(settings))
     detected = detect(
         inputs.sites,
         select_detectors(settings.detectors, settings.sites),
@@ -91,7 +88,7 @@ def _detect(recorded: RecordedRun) -> DetectedRun:
         seed=settings.seed,
         all_texts=inputs.all_texts,
         base=_base_shards(recorded),
-        bulk=bulk,
+        bulk=open_fit(inputs, recorded.sets["candidates"]),
     )
     return _with_evidence(recorded, detected)
 

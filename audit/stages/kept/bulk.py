@@ -109,3 +109,15 @@ def _share(path: Path, shared: Path) -> None:
 def open_fit(inputs: Inputs, candidates: Recorded) -> BulkFit | None:
     """Return the baselines by which the candidates were reduced; None where they are dense."""
     return open_bulk(candidates.folder / BASELINES_FILE) if inputs.settings.layout == BULK else None
+
+
+def refuse_unkept(inputs: Inputs, candidates: Recorded) -> None:
+    """Refuse settings that ask more of reduced candidates than they hold.
+
+    Raises:
+        BulkError: other neurons are asked for, or baselines that candidates help to fit or no longer do.
+    """
+    fit = open_fit(inputs, candidates)
+    if fit is not None:
+        fit.refuse_more(kept_neurons(inputs.settings))
+        fit.refuse_other(candidates_fit(inputs))

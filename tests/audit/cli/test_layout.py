@@ -128,12 +128,24 @@ def test_a_run_of_one_layout_is_not_continued_in_the_other(inputs, request, firs
     assert digests(run) == before
 
 
-def test_other_neurons_than_are_kept_are_refused(bulk, tmp_path):
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (("recover", "--ascend-kind", "cross_out"), "50 of feed_forward"),
+        (("recover", "--ascend-neurons", "51"), "50 of feed_forward"),
+        (("detect", "--max-style-shift", "0.5"), "fitted without candidates"),
+    ],
+)
+def test_what_is_not_kept_is_refused_before_anything_is_lost(bulk, tmp_path, monkeypatch, command, line):
     run = Path(shutil.copytree(bulk, tmp_path / "run"))
     assert run_flashbulb("detect", run).code == 0
-    line = refused("recover", run, "--ascend-kind", "cross_out")
-    assert "50 of feed_forward" in line
-    assert "--layout dense" in line
+    before = digests(run)
+    if "--max-style-shift" in command:  # the toy sets are too small for a style
+        monkeypatch.setattr("flashbulb.audit.stages.kept.bulk.candidates_fit", lambda _: True)
+    said = refused(command[0], run, *command[1:])
+    assert line in said
+    assert "--layout dense" in said
+    assert digests(run) == before
 
 
 def test_a_base_model_needs_the_dense_layout(inputs, tmp_path):
