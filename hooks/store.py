@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
 ROWS_PER_GROUP = 200
+_LAYOUT = "flashbulb.layout"
 
 
 class FingerprintMismatch(ValueError):  # noqa: N818
@@ -67,12 +68,14 @@ def write_shard(
         keys: the columns that identify a row, by name, one value per row, and any others that are written as they are.
         activations: [row, neuron] by column, stored as float16, or as float32 if a finite value is above 65504;
             rows with only NaN become null.
-        manifest: a "fingerprint" (string) and any other entries that JSON can hold.
+        manifest: a "fingerprint" (string) and any other entries that JSON can hold; a "layout" says that something
+            else is written in the place of activations.
 
     Raises:
         ValueError: columns differ in length or share a name, or a manifest entry is missing or reserved.
     """
     footer = {"flashbulb.schema_version": str(SCHEMA_VERSION), "flashbulb.fingerprint": _fingerprint(manifest)}
+    footer |= {_LAYOUT: str(manifest["layout"])} if "layout" in manifest else {}
     table = _table(keys, activations).replace_schema_metadata(footer)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"part-{index:05d}.parquet"
@@ -143,7 +146,7 @@ def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
 
 def activation_columns(path: Path) -> list[str]:
     """Return the names of a shard's activation columns: those with one list of numbers per row."""
-    return [column.name for column in pq.read_schema(path) if pa.types.is_fixed_size_list(column.type)]
+    return _activations_in(pq.read_schema(path))
 
 
 def read_activations(
@@ -155,7 +158,8 @@ def read_activations(
         float32 [row, neuron] by column, with NaN in null rows, and the key columns as a table.
 
     Raises:
-        ValueError: `paths` is empty, or a shard lacks a column or has another number of neurons in it.
+        ValueError: `paths` is empty, or a shard lacks a column or has another number of neurons in it, or holds
+            something else in the place of activations.
     """
     if not paths:
         raise ValueError("no shards to read")
@@ -163,7 +167,10 @@ def read_activations(
     arrays: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selected}
     key_tables = []
     for path in paths:
-        present = activation_columns(path)
+        schema = pq.read_schema(path)
+        if columns is None or selected:
+            _refuse_reduced(path, schema)
+        present = _activations_in(schema)
         missing = [name for name in selected if name not in present]
         if missing:
             raise ValueError(f"{path} lacks {len(missing)} activation columns, first {missing[0]}")
@@ -175,6 +182,19 @@ def read_activations(
             arrays[name].append(_rows(table.column(name)))
     joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
     return joined, pa.concat_tables(key_tables, promote_options="default")
+
+
+def _activations_in(schema: pa.Schema) -> list[str]:
+    return [column.name for column in schema if pa.types.is_fixed_size_list(column.type)]
+
+
+def _refuse_reduced(path: Path, schema: pa.Schema) -> None:
+    layout = (schema.metadata or {}).get(_LAYOUT.encode())
+    if layout is not None:
+        raise ValueError(
+            f"{path} holds no activations: it was recorded in the {layout.decode()} layout, which keeps what detection "
+            "reads of them; record again with --layout dense"
+        )
 
 
 def _fingerprint(manifest: Mapping[str, object]) -> str:

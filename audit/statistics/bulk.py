@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+import torch
+from safetensors import safe_open
 
 from flashbulb.audit.detectors import Learnt, NeuronDetector, Vector
-from flashbulb.audit.record.reduction import BULK
 from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.run.tensors import read_tensors, write_tensors
 from flashbulb.audit.statistics.baseline import Baseline
 from flashbulb.audit.statistics.scores import (
     MAX_SELF_REFERENCE,
@@ -30,7 +30,7 @@ from flashbulb.audit.statistics.scores import (
     scored_kinds,
 )
 from flashbulb.hooks import Site
-from flashbulb.reports.tables.files import atomic_write
+from flashbulb.reports.tables.files import METADATA_KEY
 
 
 class BulkError(ValueError):
@@ -128,7 +128,6 @@ def save_bulk(path: Path, fit: BulkFit, fingerprint: str) -> None:
         arrays |= {} if group.reference is None else {f"{group.kind}/reference": group.reference}
     arrays |= {f"detectors/{name}/{array}": v for name, learnt in fit.learnt.items() for array, v in learnt.items()}
     said = {
-        "fingerprint": fingerprint,
         "sites": [asdict(site) for site in fit.sites],
         "first_folds": {group.kind: group.first_fold for group in fit.groups},
         "n_folds": {group.kind: len(group.baselines) for group in fit.groups},
@@ -137,23 +136,18 @@ def save_bulk(path: Path, fit: BulkFit, fingerprint: str) -> None:
         "pooled": fit.pooled,
         "kept": fit.kept._asdict(),
     }
-    with atomic_write(path) as part:
-        part.write_bytes(save(arrays, {BULK: json.dumps(said)}))
+    write_tensors(path, {name: torch.from_numpy(values) for name, values in arrays.items()}, fingerprint, said)
 
 
-def bulk_fingerprint(path: Path) -> str | None:
-    """Return the fingerprint of the shards that a file's baselines are for; None if there is none, or no such file."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return str(json.loads(file.metadata()[BULK])["fingerprint"])
-    except (OSError, ValueError, LookupError, TypeError, SafetensorError):
-        return None
+def holds_bulk(path: Path, fingerprint: str) -> bool:
+    """Return whether a file holds, undamaged, the baselines for shards of a fingerprint; damage is logged."""
+    return read_tensors(path, fingerprint) is not None
 
 
 def open_bulk(path: Path) -> BulkFit:
     """Read what `save_bulk` wrote."""
     with safe_open(path, framework="numpy") as file:
-        said, read = json.loads(file.metadata()[BULK]), file.get_tensor
+        said, read = json.loads(file.metadata()[METADATA_KEY]), file.get_tensor
         sites, names = tuple(Site(**site) for site in said["sites"]), set(file.keys())
         groups = tuple(
             GroupFit(

@@ -234,3 +234,14 @@ def test_missing_columns_and_no_shards_are_refused(tmp_path):
         read_activations([path], [V, "other"])
     with pytest.raises(ValueError, match="no shards"):
         read_activations([])
+
+
+@pytest.mark.parametrize("columns", [None, [V]])
+def test_what_stands_in_the_place_of_activations_is_not_read_as_such(tmp_path, columns):
+    kept = pa.FixedSizeListArray.from_arrays(pa.array([1.0, 2.0, 3.0]), 1)
+    manifest = {"fingerprint": "abc", "layout": "bulk"}
+    dense = write(tmp_path)
+    reduced = write_shard(tmp_path, 1, {**keys(), "top/z": kept}, {}, manifest)
+    with pytest.raises(ValueError, match=r"part-00001.parquet holds no activations: .* bulk layout"):
+        read_activations([dense, reduced], columns)
+    assert read_activations([dense, reduced], [])[1]["prompt_id"].to_pylist() == 2 * keys()["prompt_id"]

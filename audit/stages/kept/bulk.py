@@ -19,8 +19,8 @@ from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.bulk import (
     BulkFit,
     Kept,
-    bulk_fingerprint,
     fit_bulk,
+    holds_bulk,
     open_bulk,
     save_bulk,
 )
@@ -78,9 +78,9 @@ def bulk_reduction(
     """
     path = folder / BASELINES_FILE
     shared = path if part.of == 1 else folder.parents[2] / f"{fingerprint}-{BASELINES_FILE}"
-    if bulk_fingerprint(path) != fingerprint and bulk_fingerprint(shared) == fingerprint:
+    if not holds_bulk(path, fingerprint) and holds_bulk(shared, fingerprint):
         link_whole(shared, path)
-    if bulk_fingerprint(path) != fingerprint:
+    if not holds_bulk(path, fingerprint):
         settings = inputs.settings
         fit = fit_bulk(
             inputs.sites,
@@ -94,16 +94,19 @@ def bulk_reduction(
         save_bulk(path, fit, fingerprint)
         logger.info("activations are reduced by the baselines in %s", path)
     if shared != path:
-        _share(path, shared)
+        _share(path, shared, fingerprint)
     return BulkReduction.by(path)
 
 
-def _share(path: Path, shared: Path) -> None:
-    """Hand the file to the other parts, or take that of the part that came first."""
+def _share(path: Path, shared: Path, fingerprint: str) -> None:
+    """Hand the file to the other parts, or take that of the part that came first, unless it is damaged."""
     try:
         os.link(path, shared)
-    except FileExistsError:
-        link_whole(shared, path)
+    except OSError:  # there is one, or the file system has no links
+        if holds_bulk(shared, fingerprint):
+            link_whole(shared, path)
+        else:
+            link_whole(path, shared)
 
 
 def open_fit(inputs: Inputs, candidates: Recorded) -> BulkFit | None:

@@ -105,14 +105,32 @@ def test_parts_that_were_reduced_by_different_baselines_are_not_merged(inputs, t
     assert "reduced by different baselines" in refused("merge", run)
 
 
-@pytest.mark.parametrize("lost", ["part-00001.json", "baselines.safetensors", "both"])
+def test_damaged_baselines_that_a_part_handed_on_are_not_taken(inputs, bulk, tmp_path):
+    run = tmp_path / "run"
+    record(inputs, run, *BULK, "--shard", "1/2")
+    (shared,) = (tmp_path / "run.shards").glob("*-baselines.safetensors")
+    whole = shared.read_bytes()
+    shared.unlink()  # it is the file of the part
+    shared.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    record(inputs, run, *BULK, "--shard", "2/2")
+    assert shared.read_bytes() == whole
+    assert run_flashbulb("merge", run).code == 0
+    assert recorded(run) == recorded(bulk)
+
+
+@pytest.mark.parametrize("lost", ["part-00001.json", "baselines.safetensors", "both", "a bit of baselines.safetensors"])
 def test_what_is_lost_is_recorded_again_and_equals_the_rest(inputs, bulk, tmp_path, lost):
     run = Path(shutil.copytree(bulk, tmp_path / "run"))
     folder = run / "activations" / "candidates"
-    if lost != "baselines.safetensors":
+    baselines = folder / "baselines.safetensors"
+    if lost in ("part-00001.json", "both"):
         (folder / "prompt" / "part-00001.json").unlink()
-    if lost != "part-00001.json":
-        (folder / "baselines.safetensors").unlink()
+    if lost in ("baselines.safetensors", "both"):
+        baselines.unlink()
+    if lost.startswith("a bit"):
+        whole = baselines.read_bytes()
+        baselines.unlink()
+        baselines.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     assert "damaged" in refused("detect", run, code=3)
     record(inputs, run, *BULK)
     assert recorded(run) == recorded(bulk)

@@ -13,7 +13,7 @@ from flashbulb.audit.record.shards import Shards, find_damage
 from flashbulb.audit.statistics import bulk as fitting
 from flashbulb.audit.statistics import reduced
 from flashbulb.audit.statistics import scores as scoring
-from flashbulb.audit.statistics.bulk import BulkError, Kept, bulk_fingerprint, fit_bulk, open_bulk, save_bulk
+from flashbulb.audit.statistics.bulk import BulkError, Kept, fit_bulk, holds_bulk, open_bulk, save_bulk
 from flashbulb.audit.statistics.detection import RecordedSet, detect
 from flashbulb.audit.statistics.reduced import BulkReduction, read_kept
 from flashbulb.audit.statistics.spikes import read_neurons
@@ -182,15 +182,17 @@ def test_a_changed_file_of_baselines_reduces_nothing(both, tmp_path):
         reduction.reduce({}, {}, 0)
 
 
-def test_a_file_that_holds_no_baselines_has_no_fingerprint(both, tmp_path):
+def test_a_file_of_other_or_damaged_baselines_is_not_used(both, tmp_path):
     both("reference")
     path = tmp_path / "bulk" / BASELINES_FILE
-    assert bulk_fingerprint(path) == "abc"
-    for content in (b"", b"junk", path.read_bytes()[:-9]):
+    whole = path.read_bytes()
+    assert holds_bulk(path, "abc")
+    assert not holds_bulk(path, "another")
+    for content in (b"", b"junk", whole[:-9], whole[:-1] + bytes([whole[-1] ^ 1])):
         path.write_bytes(content)
-        assert bulk_fingerprint(path) is None
+        assert not holds_bulk(path, "abc")
     path.unlink()
-    assert bulk_fingerprint(path) is None
+    assert not holds_bulk(path, "abc")
 
 
 def test_absent_token_classes_and_equal_neurons_are_kept_as_in_the_dense_layout(both):
