@@ -201,10 +201,9 @@ class Search:
 
 def _index_of(outcome: Outcome | None, images: RgbImages, state: SearchState) -> int | None:
     """Return which finding shows this image: same training image, or as near as two seeds of one prompt."""
-    if outcome is not None and outcome.verdict == "confirmed" and outcome.nearest is not None:
-        for i, other in enumerate(discovery.outcome for discovery in state.discoveries):
-            is_confirmed = other.verdict == "confirmed"
-            if is_confirmed and other.nearest is not None and other.nearest.index == outcome.nearest.index:
+    if outcome is not None and outcome.copied is not None:
+        for i, discovery in enumerate(state.discoveries):
+            if discovery.outcome.copied == outcome.copied:
                 return i
     return _index_among(images, state.found_images)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,33 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
 from flashbulb.audit.training_images.nearest import Nearest
+
+
+class KeptRound(NamedTuple):
+    """A stored round."""
+
+    tensors: Mapping[str, Tensor]
+    stated: Mapping[str, Any]
+
+    @property
+    def evaluations(self) -> int:
+        """UE of all rounds up to this one."""
+        return sum(int(n) for n in self.stated["spent"].values())
+
+    def add_to_(self, state: SearchState) -> None:
+        """Add it to the state that it follows on."""
+        tensors, stated = self
+        state.discoveries += [
+            _discovery(entry, {name.removesuffix(f"/{i}"): x for name, x in tensors.items() if name.endswith(f"/{i}")})
+            for i, entry in enumerate(stated["discoveries"])
+        ]
+        glimpses = tensors.get("glimpses", torch.zeros(0))
+        state.glimpses |= {(state.n_rounds, start): np.asarray(samples) for start, samples in enumerate(glimpses)}
+        state.seconds = float(stated["seconds"])
+        state.found = torch.cat([state.found, tensors["directions"].to(state.found)])
+        state.times_found = [int(n) for n in stated["times_found"]]
+        state.barren, state.spent = int(stated["barren"]), {k: int(n) for k, n in stated["spent"].items()}
+        state.n_rounds, state.n_starts = state.n_rounds + 1, int(stated["n_starts"])
 
 
 class SearchStore:
@@ -29,8 +57,8 @@ class SearchStore:
 
     def load(self, state: SearchState) -> SearchState:
         """Add every stored round to `state`, a search's begin, up to the first missing one."""
-        while self.add_round_(state):
-            pass
+        while (kept := self.next_round(state)) is not None:
+            kept.add_to_(state)
         return state
 
     def save(self, state: SearchState, n_known: int, n_known_directions: int) -> None:
@@ -58,24 +86,10 @@ class SearchStore:
         self._path(state.n_rounds).unlink(missing_ok=True)  # of an earlier search that did not follow this round
         write_tensors(self._path(state.n_rounds - 1), tensors, self._identity, stated)
 
-    def add_round_(self, state: SearchState) -> bool:
-        """Add the next stored round to `state`; return False if there is none."""
+    def next_round(self, state: SearchState) -> KeptRound | None:
+        """Read the stored round that follows on `state`; None if there is none."""
         kept = read_tensors(self._path(state.n_rounds), self._identity)
-        if kept is None:
-            return False
-        tensors, stated = kept
-        state.discoveries += [
-            _discovery(entry, {name.removesuffix(f"/{i}"): x for name, x in tensors.items() if name.endswith(f"/{i}")})
-            for i, entry in enumerate(stated["discoveries"])
-        ]
-        glimpses = tensors.get("glimpses", torch.zeros(0))
-        state.glimpses |= {(state.n_rounds, start): np.asarray(samples) for start, samples in enumerate(glimpses)}
-        state.seconds = float(stated["seconds"])
-        state.found = torch.cat([state.found, tensors["directions"].to(state.found)])
-        state.times_found = [int(n) for n in stated["times_found"]]
-        state.barren, state.spent = int(stated["barren"]), {k: int(n) for k, n in stated["spent"].items()}
-        state.n_rounds, state.n_starts = state.n_rounds + 1, int(stated["n_starts"])
-        return True
+        return None if kept is None else KeptRound(*kept)
 
     def _path(self, number: int) -> Path:
         return self._folder / f"round-{number:05d}.safetensors"

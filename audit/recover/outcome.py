@@ -60,6 +60,11 @@ class Outcome:
             return TEMPLATE
         return self.nearest.kind if self.nearest is not None and self.verdict != "not_shown" else None
 
+    @property
+    def copied(self) -> int | None:
+        """Index of the training image that a confirmed outcome copies; None where there is none."""
+        return self.nearest.index if self.nearest is not None and self.verdict == "confirmed" else None
+
 
 @dataclass(frozen=True, slots=True)
 class JudgedAttempt:

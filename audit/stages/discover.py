@@ -116,15 +116,22 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
 def _next_round(
     session: DiscoverySession, search: Search, store: SearchStore, state: SearchState, closing: Closing
 ) -> bool:
-    """Read the next round of an earlier run, or search it; return False at the end of the search."""
+    """Read the next round of an earlier run, or search it; return False at the end of the search.
+
+    A round of an earlier run that these limits do not pay for stays on the disk, for a run with higher ones.
+    """
     n_before, n_directions = len(state.discoveries), len(state.found)
-    is_kept = session.settings.images and store.add_round_(state)
-    if not is_kept:
+    budget = closing.budget_of_rounds(state)
+    if session.settings.images and (kept := store.next_round(state)) is not None:
+        if budget is not None and kept.evaluations > budget:
+            return False
+        kept.add_to_(state)
+    else:
         session.prepared = session.prepared or time.monotonic() - session.started
         if session.is_over:
             return False
         started = time.monotonic()
-        if next(search.rounds(state, closing.budget_of_rounds(state)), None) is None:
+        if next(search.rounds(state, budget), None) is None:
             return False
         state.seconds += time.monotonic() - started
         if session.settings.images:

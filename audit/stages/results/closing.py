@@ -85,6 +85,8 @@ class Closing:
         self._order: list[int] = []
         self._passed: set[int] = set()  # what was looked at, or needs no look
         self._shown: list[RgbImage] = []
+        self._copied: set[int | None] = set()
+        """Training images that what is shown copies."""
         self.evaluations = self.n_looked = self.n_refused = self.n_repeated = 0
 
     @property
@@ -138,9 +140,9 @@ class Closing:
         for number in [i for i in self._order if i not in self._passed] if affordable > 0 else ():
             self._passed.add(number)
             discovery = state.discoveries[number]
-            if self._session.training is not None and discovery.outcome.verdict == "confirmed":
-                self._shown.append(discovery.image)  # a copy of a given training image needs no look
-            elif self._is_shown(discovery.image):
+            if discovery.outcome.copied is not None and discovery.outcome.copied not in self._copied:
+                self._show_(discovery)  # a copy of a given training image needs no look
+            elif self._is_shown(discovery.image, discovery.outcome):
                 self._drop_(discovery, number)
                 self.n_repeated += discovery.outcome.verdict != "not_shown"
             else:
@@ -152,16 +154,17 @@ class Closing:
     def _take(self, state: SearchState, block: Sequence[int]) -> list[Closed]:
         """Look at images, or read what an earlier run saw."""
         keeps = self._session.settings.images
-        kept = {i: self._store.load(finding_id(i)) if keeps else None for i in block}
+        aims = {i: state.discoveries[i].image for i in block}
+        kept = {i: self._store.load(finding_id(i), aim) if keeps else None for i, aim in aims.items()}
         missing = [i for i in block if kept[i] is None]
         if missing:
-            images = np.stack([state.discoveries[i].image for i in missing])
+            images = np.stack([aims[i] for i in missing])
             names = [finding_id(i) for i in missing]
             looks = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
             kept |= dict(zip(missing, looks, strict=True))
         looked = {i: closed for i in block if (closed := kept[i]) is not None}
         for i in missing if keeps else ():
-            self._store.save(finding_id(i), looked[i])
+            self._store.save(finding_id(i), aims[i], looked[i])
         return list(looked.values())
 
     def _looks_in(self, batch_size: int) -> ClosingLooks:
@@ -173,7 +176,7 @@ class Closing:
         self.n_looked += 1
         self.evaluations += closed.evaluations
         before, outcome = state.discoveries[number], outcome_of(closed, self._session.training)
-        is_refused, is_repeated = outcome.verdict == "not_shown", self._is_shown(closed.image)
+        is_refused, is_repeated = outcome.verdict == "not_shown", self._is_shown(closed.image, outcome)
         if is_refused or is_repeated:
             self._drop_(before, number)
             is_finding = before.outcome.verdict != "not_shown"
@@ -183,7 +186,7 @@ class Closing:
             spent, cost = state.evaluations + self.evaluations, before.cost + closed.evaluations
             looked = replace(before, outcome=outcome, images=closed.images, cost=cost, evaluations=spent)
             self._judged[number] = looked
-            self._shown.append(looked.image)
+            self._show_(looked)
             save_finding(self._session, looked, number)
             show_finding(self._session, looked, number)
 
@@ -191,8 +194,12 @@ class Closing:
         self._judged[number] = replace(discovery, outcome=replace(discovery.outcome, verdict="not_shown"))
         remove_finding_image(self._session, number)
 
-    def _is_shown(self, image: RgbImage) -> bool:
-        return is_near_any(image, self._shown, SAME_IMAGE_DISTANCE)
+    def _show_(self, discovery: Discovery) -> None:
+        self._shown.append(discovery.image)
+        self._copied |= {discovery.outcome.copied} - {None}
+
+    def _is_shown(self, image: RgbImage, outcome: Outcome) -> bool:
+        return outcome.copied in self._copied or is_near_any(image, self._shown, SAME_IMAGE_DISTANCE)
 
 
 def outcome_of(closed: Closed, training: TrainingImages | None) -> Outcome:

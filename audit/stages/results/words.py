@@ -88,18 +88,19 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, identity)
     batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):
-        kept = store.load(finding_id(number)) if settings.images else None
+        image = state.discoveries[number].image
+        kept = store.load(finding_id(number), image) if settings.images else None
         if kept is None:
             left = settings.words_budget - sum(words.evaluations for words in found.values())
             if left < search.most_evaluations or session.is_over:
                 logger.info("words for %d of %d findings; the limit is spent", len(found), len(surest_first(state)))
                 break
             started = time.monotonic()
-            kept = batches.call(partial(_find, session, state.discoveries[number].image, finding_id(number)))
+            kept = batches.call(partial(_find, session, image, finding_id(number)))
             session.on_words += time.monotonic() - started
         found[number] = kept
         if settings.images:
-            store.save(finding_id(number), kept)
+            store.save(finding_id(number), image, kept)
             _save_image(session, number, kept)
         show_words(session, number, kept)
     return found

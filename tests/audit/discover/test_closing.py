@@ -86,12 +86,13 @@ def test_a_plain_colour_is_no_memory_however_well_the_model_knows_it() -> None:
     assert confidence_of(signs_of(plain, plain[0], 9.0, -9.0, -9.0), plain) == 0
 
 
-def test_a_look_is_kept_exactly_and_only_for_its_own_identity(tmp_path: Path, images: RgbImages) -> None:
-    kept = Closed(images, 0.1 + 0.2, 238)
-    ClosingStore(tmp_path, "this").save("finding-001", kept)
-    loaded = ClosingStore(tmp_path, "this").load("finding-001")
+def test_a_look_is_kept_exactly_and_only_for_its_own_identity_and_image(tmp_path: Path, images: RgbImages) -> None:
+    kept, aim = Closed(images, 0.1 + 0.2, 238), images[0]
+    ClosingStore(tmp_path, "this").save("finding-001", aim, kept)
+    loaded = ClosingStore(tmp_path, "this").load("finding-001", aim)
     assert loaded is not None
     assert (loaded.confidence, loaded.evaluations) == (kept.confidence, kept.evaluations)
     assert np.array_equal(loaded.images, images)
-    assert ClosingStore(tmp_path, "another").load("finding-001") is None
-    assert ClosingStore(tmp_path, "this").load("finding-002") is None
+    assert ClosingStore(tmp_path, "another").load("finding-001", aim) is None
+    assert ClosingStore(tmp_path, "this").load("finding-002", aim) is None
+    assert ClosingStore(tmp_path, "this").load("finding-001", images[1]) is None

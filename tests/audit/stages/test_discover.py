@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from flashbulb.audit.additions.chosen import load_chosen
+from flashbulb.audit.discover.closing import Closed, ClosingLooks
+from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.recover.signs import Regression
@@ -185,6 +188,29 @@ def test_larger_budget_resumes_the_search(model: Path, uninterrupted: Searched, 
     assert_same_results(discover(model, tmp_path / "run"), uninterrupted)
 
 
+def test_smaller_budget_is_not_exceeded_and_loses_no_round(
+    model: Path, uninterrupted: Searched, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(uninterrupted.run, tmp_path / "run"))
+    small = discover(model, run, budget=N_REFERENCE + ROUND)
+    assert (small.record.n_rounds, small.record.stopped_because) == (1, "budget")
+    assert sum(small.record.evaluations.values()) <= N_REFERENCE + ROUND
+    again = discover(model, run)
+    assert again.spent == N_REFERENCE
+    assert_same_results(again, uninterrupted)
+
+
+def test_looks_after_rounds_that_took_the_budget_stay_within_it(model: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"budget": 700, "patience": 99, "n_candidates": 2, "n_starts": 8}
+    bare = discover(model, tmp_path / "run", **options).record
+    closed = discover(model, tmp_path / "run", **options, closing_looks=True).record
+    assert closed.n_rounds < bare.n_rounds
+    assert closed.closing.n_looked >= 1
+    assert sum(closed.evaluations.values()) <= 700
+    again = discover(model, tmp_path / "run", **options).record
+    assert (again.findings, again.evaluations) == (bare.findings, bare.evaluations)
+
+
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
@@ -343,6 +369,24 @@ def test_single_samples_that_a_look_confirms_are_found(
     assert_same_results(again, closed)
     without = discover(model, tmp_path / "run", budget=3000, **{**options, "closing_looks": False})
     assert (without.record.findings, digests(closed.run / "images")) == ((), {})
+
+
+def test_a_training_image_that_a_look_copied_is_listed_once(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    (tmp_path / "training").mkdir()
+    Image.fromarray(secret).save(tmp_path / "training" / "secret.png")
+
+    def look(_self: ClosingLooks, images: RgbImages, _keys: object) -> list[Closed]:
+        return [Closed(np.stack([secret] * 3), 0.99, 10)] * len(images)
+
+    monkeypatch.setattr(ClosingLooks, "look", look)
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)  # pays for one after a round
+    options: dict[str, Any] = {"n_candidates": 1, "closing_looks": True, "train_images": tmp_path / "training"}
+    record = discover(model, tmp_path / "run", shown={(1, 0): secret}, patience=2, budget=3000, **options).record
+    assert [(finding.finding_id, finding.verdict) for finding in record.findings] == [("finding-001", "confirmed")]
+    assert record.closing.n_repeated == 1  # the start of the second round that shows it
 
 
 def small_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:

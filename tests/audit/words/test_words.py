@@ -134,10 +134,11 @@ def test_kept_words_are_read_back(search: WordsSearch, told: ToldSearch, tmp_pat
     words = (told if has_text else search).find(told.shown, "x")
     assert (words.text is not None) == has_text
     store = WordsStore(tmp_path, "a")
-    store.save("finding-001", words)
-    kept = store.load("finding-001")
+    store.save("finding-001", told.shown, words)
+    kept = store.load("finding-001", told.shown)
     assert kept is not None
     assert replace(kept, images=words.images) == words
     np.testing.assert_array_equal(kept.images, words.images)
-    assert WordsStore(tmp_path, "b").load("finding-001") is None
-    assert store.load("finding-002") is None
+    assert WordsStore(tmp_path, "b").load("finding-001", told.shown) is None
+    assert store.load("finding-002", told.shown) is None
+    assert store.load("finding-001", told.shown // 2) is None  # of the image before a closing look
