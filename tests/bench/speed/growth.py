@@ -55,8 +55,9 @@ def cost_of(*arguments: object) -> Cost:
 
 
 def cost_of_command(*arguments: object) -> Cost:
-    """Run a command on one thread."""
+    """Run a command on one thread, from compiled modules as if it were installed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     command = list(map(str, arguments))
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     assert process.stderr is not None
