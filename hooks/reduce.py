@@ -91,7 +91,10 @@ class TokenReducer:
         self._n_inside = self._inside.sum(dim=2, keepdim=True)  # [prompt, class, 1]
         if classes.device.type != "cpu":
             return
-        self._is_absent = self._n_inside == 0
+        self._is_absent = self._n_inside == 0  # [prompt, class, 1]
+        self._absent = frozenset(c for c in TokenClass if bool(self._is_absent[:, c].any()))
+        self._prompts = torch.arange(len(classes))
+        self._first = self._inside.int().argmax(dim=2)  # [prompt, class]
         self._weights = self._inside.float()[..., None]  # [prompt, class, position, 1]
         # A sum of zeros at the end adds nothing, but torch adds up every fourth position on its own.
         n_prompt = 1 + _last(self._inside[:, TokenClass.PROMPT].any(dim=0))
@@ -115,17 +118,21 @@ class TokenReducer:
             magnitude = magnitude.nan_to_num(nan=torch.inf, posinf=torch.inf)
             reduced = {"all_mean": magnitude.mean(dim=1)}
         for token_class in TokenClass:
-            name, is_absent = token_class.name.lower(), self._is_absent[:, token_class]  # [prompt, 1]
+            name = token_class.name.lower()
             if token_class in (TokenClass.START, TokenClass.END):  # one position, or none
-                position = self._inside[:, token_class].int().argmax(dim=1)
-                single = magnitude[torch.arange(len(magnitude)), position]  # [prompt, neuron]
-                reduced[f"{name}_mean"] = single.masked_fill(is_absent, torch.nan)
+                single = magnitude[self._prompts, self._first[:, token_class]]  # [prompt, neuron]
+                reduced[f"{name}_mean"] = self._without_absent(single, token_class)
                 continue
-            members = self._only_(magnitude, token_class, is_finite)
-            n = self._n_inside[:, token_class]
+            members, n = self._only_(magnitude, token_class, is_finite), self._n_inside[:, token_class]
             reduced[f"{name}_mean"] = members.sum(dim=1) / n  # 0 / 0 is NaN: the class is absent
-            reduced[f"{name}_max"] = members.amax(dim=1).masked_fill(is_absent, torch.nan)  # no magnitude is below 0
+            reduced[f"{name}_max"] = self._without_absent(members.amax(dim=1), token_class)  # no magnitude is below 0
         return reduced
+
+    def _without_absent(self, values: Tensor, token_class: TokenClass) -> Tensor:
+        """Return values [prompt, neuron] with NaN for the prompts that have no such position."""
+        if token_class not in self._absent:
+            return values
+        return values.masked_fill(self._is_absent[:, token_class], torch.nan)
 
     def _only_(self, magnitude: Tensor, token_class: TokenClass, is_finite: bool) -> Tensor:
         """Return magnitudes with 0 at positions of other classes; of padding, the last class, in place.

@@ -52,12 +52,7 @@ def _costs(work: Path, n_seeds: int, few: int, many: int) -> dict[str, tuple[flo
     calibration = work / f"calibration-{n_seeds}"
     cost_of("calibrate", "--model", MODEL, *_REFERENCE, "--out", calibration, *options[:2], *options[3:])
 
-    def two_commands(n: int) -> float:
-        prompts, run = write_prompts(work / f"prompts-{n}.csv", n), work / f"run-{n_seeds}-{n}"
-        recorded = cost_of("record", "--model", MODEL, "--prompts", prompts, *_REFERENCE, "--out", run, *options)
-        return recorded.cpu_s + cost_of("detect", run).cpu_s
-
-    def one_command(n: int, name: str, *inputs: object) -> float:
+    def flashbulb(n: int, name: str, *inputs: object) -> float:
         prompts, run = write_prompts(work / f"prompts-{n}.csv", n), work / f"{name}-{n_seeds}-{n}"
         arguments = ("--model", MODEL, "--prompts", prompts, *inputs, "--out", run, *options, "--max-sampled", 0)
         return cost_of("audit", *arguments).cpu_s
@@ -68,11 +63,10 @@ def _costs(work: Path, n_seeds: int, few: int, many: int) -> dict[str, tuple[flo
 
     return {
         "peers, 1 step": _line(lambda n: peers(n, 1), few, many),
-        "peers as published, 50 steps and images": _line(lambda n: peers(n, 50), 1, 4),
-        "record, then detect": _line(two_commands, few, many),
-        "audit without recovery": _line(lambda n: one_command(n, "audit", *_REFERENCE), few, many),
+        "peers as published, 50 steps and images": _line(lambda n: peers(n, 50), 1, 3),
+        "audit without recovery": _line(lambda n: flashbulb(n, "audit", *_REFERENCE), few, many),
         "audit without recovery, calibrated before": _line(
-            lambda n: one_command(n, "calibrated", "--calibration", calibration), few, many
+            lambda n: flashbulb(n, "calibrated", "--calibration", calibration), few, many
         ),
     }
 
