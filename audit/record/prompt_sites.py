@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.hooks import TOKEN_REDUCTIONS, Site, observe, over_tokens
+from flashbulb.hooks import TOKEN_REDUCTIONS, Site, TokenReducer, observe
 from flashbulb.hooks.overlap import begin_transfer
 
 _REDUCED_AT_ONCE = 8_000_000
@@ -39,16 +39,17 @@ class PromptSites:
         Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
         prompts without an evaluation of the denoiser.
         """
-        text, rows, classes_of = self.denoiser.text, dict[str, Tensor](), dict[str, Tensor]()
+        text, rows, reducers = self.denoiser.text, dict[str, Tensor](), dict[str, TokenReducer]()
         columns: list[str] = []
         waiting: dict[str, list[tuple[Site, Tensor]]] = {}
 
         def keep(site: Site, activation: Tensor) -> None:
             encoder = site.component if site.is_in_text_encoder else text.main
-            if encoder not in classes_of:
-                classes_of.update(text.classes({encoder: received[encoder][-1].to(activation.device)}))
+            if encoder not in reducers:
+                classes = text.classes({encoder: received[encoder][-1].to(activation.device)})
+                reducers[encoder] = TokenReducer(classes[encoder])
             columns.extend(f"{site.name}/{reduction}" for reduction in TOKEN_REDUCTIONS)
-            activation = activation.reshape(*classes_of[encoder].shape, -1)
+            activation = activation.reshape(*reducers[encoder].classes.shape, -1)
             of_encoder = waiting.setdefault(encoder, [])
             of_encoder.append((site, activation))
             if activation.device.type == "cpu" or sum(waits.numel() for _, waits in of_encoder) >= _REDUCED_AT_ONCE:
@@ -57,9 +58,8 @@ class PromptSites:
         def reduce_waiting(encoder: str) -> None:
             sites, activations = zip(*waiting.pop(encoder), strict=True)
             together = torch.cat(activations, dim=2) if len(activations) > 1 else activations[0]
-            reduced = over_tokens(together, classes_of[encoder])
-            for reduction, values in reduced.items():
-                parts = torch.split(values, [site.n_neurons for site in sites], dim=1)
+            for reduction, values in reducers[encoder](together).items():
+                parts = torch.split(values, [site.n_neurons for site in sites], dim=1) if len(sites) > 1 else (values,)
                 rows.update({f"{site.name}/{reduction}": part for site, part in zip(sites, parts, strict=True)})
 
         with text.reading() as received, observe(self._modules, self.sites, keep):

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, TokenClass, over_space, over_tokens, token_classes
+from flashbulb.hooks import (
+    SPACE_REDUCTIONS,
+    TOKEN_REDUCTIONS,
+    TokenClass,
+    TokenReducer,
+    over_space,
+    over_tokens,
+    token_classes,
+)
 from flashbulb.hooks.reduce import over_tokens_in_few_calls
 
 BOS, EOS = 49406, 49407
@@ -86,6 +94,25 @@ def test_half_precision_neither_overflows_nor_loses_small_values():
     assert over_space(x)["abs_mean"].item() == 60000.0
     classes = torch.full((1, 4096), TokenClass.PROMPT, dtype=torch.int8)
     assert over_tokens(x, classes)["prompt_mean"].item() == 60000.0
+
+
+@pytest.mark.parametrize("n_neurons", [3, 17, 64])
+@pytest.mark.parametrize("n_positions", [6, 32, 77, 300])
+def test_positions_that_no_prompt_reaches_are_left_out_without_changing_a_bit(n_positions, n_neurons):
+    generator = torch.Generator().manual_seed(n_positions)
+    x = torch.randn(5, n_positions, n_neurons, generator=generator)
+    ids = torch.full((5, n_positions), 9)
+    for row, length in zip(ids, torch.randint(1, n_positions, (5,), generator=generator).tolist(), strict=True):
+        row[length:], row[0] = 2, 1
+    classes = token_classes(ids, eos_token_id=2, bos_token_id=1)
+    before, reducer = x.clone(), TokenReducer(classes)
+    for reduced in (reducer(x), reducer(x)):
+        for token_class in (TokenClass.PROMPT, TokenClass.PADDING):
+            members, n = x.abs() * (classes == token_class)[..., None], (classes == token_class).sum(dim=1)[:, None]
+            mean, largest = (reduced[f"{token_class.name.lower()}_{how}"] for how in ("mean", "max"))
+            assert torch.equal(mean.nan_to_num(), (members.sum(dim=1) / n).nan_to_num())
+            assert torch.equal(largest.nan_to_num(), members.amax(dim=1))
+    assert torch.equal(x, before)
 
 
 def test_infinity_affects_only_its_class_and_the_mean_over_all():

@@ -21,13 +21,13 @@ from flashbulb.audit.planted.captions import poster_title
 from tests.bench.models import folder_of
 from tests.bench.speed.bulk import measure_bulk
 from tests.bench.speed.executors import measure_executors
-from tests.bench.speed.growth import SCREENED, measure_stages
+from tests.bench.speed.growth import SCREENED, measure_stages, measure_stages_after_tier_0
 from tests.bench.speed.layouts import SHAPES, measure_layouts
 from tests.bench.speed.picture import draw
 from tests.bench.speed.ratios import measure_ratios
 from tests.bench.speed.whole import measure_whole
 
-PARTS = ("ratios", "layouts", "growth", "executors", "bulk", "whole")
+PARTS = ("ratios", "layouts", "growth", "later", "executors", "bulk", "whole")
 
 
 def main() -> None:
@@ -38,7 +38,9 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=64, help="of the ratios")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--screened", type=int, nargs="*", default=[1_000, 10_000], help="growth: prompts at tier 0")
+    parser.add_argument(
+        "--screened", type=int, nargs="*", default=[1_000, 10_000], help="growth and later: prompts at tier 0"
+    )
     parser.add_argument("--stepped", type=int, nargs="*", default=[2_000], help="growth: prompts at tier 1")
     parser.add_argument("--executed", type=int, default=600, help="executors: prompts to record in every way")
     parser.add_argument("--recorded", type=int, default=4_096, help="bulk: prompts to record in both layouts")
@@ -86,6 +88,16 @@ def _growth(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def _later(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    with tempfile.TemporaryDirectory() as work:
+        for n in arguments.screened:
+            for stage, cost in measure_stages_after_tier_0(Path(work), n):
+                rows.append({"tier": 0, "prompts": n, "stage": stage, **cost._asdict()})
+                print(rows[-1], flush=True)
+    return rows
+
+
 def _executors(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as work:
         return [executed._asdict() for executed in measure_executors(Path(work), arguments.executed)]
@@ -108,6 +120,7 @@ _MEASURES = {
     "ratios": _ratios,
     "layouts": _layouts,
     "growth": _growth,
+    "later": _later,
     "executors": _executors,
     "bulk": _bulk,
     "whole": _whole,

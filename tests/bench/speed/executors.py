@@ -38,13 +38,13 @@ class Executed(NamedTuple):
 
 
 def measure_executors(work: Path, n_prompts: int) -> Iterator[Executed]:
-    """Record the embedded model's reference and `n_prompts` candidates in every way; one thread for each worker."""
+    """Record the embedded model's reference and `n_prompts` candidates at one seed in every way; a thread a worker."""
     prompts, first = write_prompts(work / "prompts.csv", n_prompts), None
     inputs = ("--model", MODEL, "--prompts", prompts, "--reference", FOLDER / "reference.csv")
     n_recorded = n_prompts + len((FOLDER / "reference.csv").read_text("utf-8").splitlines()) - 1
     for number, (executor, n_workers, options) in enumerate(WAYS):
         run = work / f"run-{number}"
-        command = ("record", *inputs, "--out", run, "--no-examine", "--shard-size", 32, *options)
+        command = ("record", *inputs, "--out", run, "--seeds", 1, "--no-examine", "--shard-size", 32, *options)
         n_commands = n_workers if executor == "ranks" else 1
         wall, cpu = _run(command, n_commands, n_workers)
         shards = {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}

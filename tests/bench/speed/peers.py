@@ -21,7 +21,9 @@ GUIDANCE_SCALE = 7.5
 
 def main(model: str, prompts: str, out: str, n_images: str, n_steps: str) -> None:
     """Write a line of JSON a prompt; images are decoded if there is more than one step."""
-    pipe: Any = StableDiffusionPipeline.from_pretrained(model, safety_checker=None, requires_safety_checker=False)
+    pipe: Any = StableDiffusionPipeline.from_pretrained(
+        model, torch_dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    )  # weights are stored in half precision
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
     pipe.set_progress_bar_config(disable=True)
     norms: list[list[float]] = []

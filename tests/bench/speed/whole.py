@@ -41,7 +41,9 @@ def measure_whole(work: Path, few: int, many: int) -> Iterator[Whole]:
         one_step, published = list(totals.values())[:2]
         for way, (start, each) in costs.items():
             total = totals[way]
-            yield Whole(way, n_seeds, start, 1000 * each, total, total / one_step, total / published)
+            whole = Whole(way, n_seeds, start, 1000 * each, total, total / one_step, total / published)
+            print(whole, flush=True)
+            yield whole
 
 
 def _costs(work: Path, n_seeds: int, few: int, many: int) -> dict[str, tuple[float, float]]:
@@ -52,8 +54,8 @@ def _costs(work: Path, n_seeds: int, few: int, many: int) -> dict[str, tuple[flo
 
     def flashbulb(n: int, name: str, *inputs: object) -> float:
         prompts, run = write_prompts(work / f"prompts-{n}.csv", n), work / f"{name}-{n_seeds}-{n}"
-        recorded = cost_of("record", "--model", MODEL, "--prompts", prompts, *inputs, "--out", run, *options)
-        return recorded.cpu_s + cost_of("detect", run).cpu_s
+        arguments = ("--model", MODEL, "--prompts", prompts, *inputs, "--out", run, *options, "--max-sampled", 0)
+        return cost_of("audit", *arguments).cpu_s
 
     def peers(n: int, n_steps: int) -> float:
         prompts, module = write_prompts(work / f"prompts-{n}.csv", n), ("-m", "tests.bench.speed.peers")
@@ -61,9 +63,9 @@ def _costs(work: Path, n_seeds: int, few: int, many: int) -> dict[str, tuple[flo
 
     return {
         "peers, 1 step": _line(lambda n: peers(n, 1), few, many),
-        "peers as published, 50 steps and images": _line(lambda n: peers(n, 50), 1, 4),
-        "record and detect": _line(lambda n: flashbulb(n, "run", *_REFERENCE), few, many),
-        "record and detect, calibrated before": _line(
+        "peers as published, 50 steps and images": _line(lambda n: peers(n, 50), 1, 3),
+        "audit without recovery": _line(lambda n: flashbulb(n, "audit", *_REFERENCE), few, many),
+        "audit without recovery, calibrated before": _line(
             lambda n: flashbulb(n, "calibrated", "--calibration", calibration), few, many
         ),
     }
