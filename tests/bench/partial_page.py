@@ -25,10 +25,17 @@ RUNGS = {
 def page(measured: Sequence[Measured]) -> Iterator[str]:
     """Yield all tables as lines of Markdown."""
     models = list(dict.fromkeys(one.model for one in measured))
-    yield from _changed([one for one in measured if one.case in CASES], models)
-    yield from _ablation([one for one in measured if one.case in CASES], models)
-    yield from _weak([one for one in measured if one.case == WEAK], models)
-    yield from _clean([one for one in measured if one.case == CLEAN], models)
+    changed, weak, clean = (
+        [one for one in measured if one.case in cases] for cases in (tuple(CASES), (WEAK,), (CLEAN,))
+    )
+    if changed:
+        yield from _changed(changed, models)
+        yield from _ablation("What each attempt gives, all changes together", changed, models)
+    if weak:
+        yield from _weak(weak, models)
+        yield from _ablation(f"What each attempt gives, captions with {WEAK}", weak, models)
+    if clean:
+        yield from _clean(clean, models)
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -40,10 +47,15 @@ def _n_out(rows: Sequence[Sequence[Tried]]) -> int:
     return sum(any(one.is_out for one in row) for row in rows)
 
 
-def _named(measured: Measured, choose: Callable[[Tried, str], bool]) -> int:
-    """Count captions with an attempt that has a verdict and is of the chosen kind."""
-    pairs = zip(measured.tried, measured.names, strict=True)
-    return sum(any(one.verdict != "not_shown" and choose(one, name) for one in row) for row, name in pairs)
+def _n_sampled(measured: Sequence[Measured], budget: int | None = None) -> int:
+    return sum(hits >= LEAST for one in measured for hits in one.sampled(budget))
+
+
+def _named(measured: Sequence[Measured], choose: Callable[[Tried, str], bool], budget: int | None = None) -> int:
+    """Count captions with an attempt that has a verdict and is of the chosen kind, within a budget in UE or any."""
+    pairs = [pair for one in measured for pair in zip(one.tried, one.names, strict=True)]
+    paid = [(row if budget is None else list(within(row, budget)), name) for row, name in pairs]
+    return sum(any(one.verdict != "not_shown" and choose(one, name) for one in row) for row, name in paid)
 
 
 def _ratio(a: int, b: int) -> str:
@@ -65,15 +77,15 @@ def _changed(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[st
 
 def _counts(measured: Sequence[Measured]) -> list[object]:
     tried = list(chain.from_iterable(one.tried for one in measured))
-    sampled = sum(sum(hits >= LEAST for hits in one.hits) for one in measured)
+    sampled = _n_sampled(measured)
     after = [_n_out([row[: i + 1] for row in tried]) for i in range(len(tried[0]))]
-    own = sum(_named(one, lambda attempt, name: attempt.named == name) for one in measured)
-    other = sum(_named(one, lambda attempt, name: attempt.named not in (name, None)) for one in measured)
+    own = _named(measured, lambda attempt, name: attempt.named == name)
+    other = _named(measured, lambda attempt, name: attempt.named not in (name, None))
     most = max(sum(attempt.evaluations for attempt in row) for row in tried)
     return [len(tried), sampled, *after, _ratio(after[-1], sampled), own, other, most]
 
 
-def _ablation(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
+def _ablation(title: str, measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header = ["attempt", "UE at most", *(f"{model}: alone, only by it" for model in models)]
     by_model = {m: list(chain.from_iterable(o.tried for o in measured if o.model == m)) for m in models}
     rows = []
@@ -84,7 +96,7 @@ def _ablation(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[s
             for of in by_model.values()
         ]
         rows.append([RUNGS[name], most, *cells])
-    yield from _table("What each attempt gives, all four changes together", header, rows)
+    yield from _table(title, header, rows)
 
 
 def _weak(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
@@ -94,11 +106,11 @@ def _weak(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     for model in [*models, "all"]:
         chosen = [one for one in measured if model in (one.model, "all")]
         tried = [list(within(row, BUDGET)) for one in chosen for row in one.tried]
-        hits = [n for one in chosen for n in one.hits]
-        sampled, out = sum(n >= LEAST for n in hits), _n_out(tried)
-        once = [sum(n > 0 for n in hits), sum(any(a.hits for a in row) for row in tried)]
-        own = sum(_named(one, lambda attempt, name: attempt.named == name) for one in chosen)
-        other = sum(_named(one, lambda attempt, name: attempt.named not in (name, None)) for one in chosen)
+        sampled, out = _n_sampled(chosen, BUDGET), _n_out(tried)
+        by_one = sum(hits > 0 for one in chosen for hits in one.sampled(BUDGET))
+        once = [by_one, sum(any(any(attempt.shows) for attempt in row) for row in tried)]
+        own = _named(chosen, lambda attempt, name: attempt.named == name, BUDGET)
+        other = _named(chosen, lambda attempt, name: attempt.named not in (name, None), BUDGET)
         seeds = len({one.seed for one in chosen})
         n = f"{len(tried) // max(1, seeds)} by {seeds} run seeds"
         rows.append(
@@ -119,8 +131,8 @@ def _clean(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]
     for model in [*models, "all"]:
         chosen = [one for one in measured if model in (one.model, "all")]
         tried = [row for one in chosen for row in one.tried]
-        false = sum(_named(one, lambda attempt, _: attempt.named is None) for one in chosen)
-        planted = sum(_named(one, lambda attempt, _: attempt.named is not None) for one in chosen)
+        false = _named(chosen, lambda attempt, _: attempt.named is None)
+        planted = _named(chosen, lambda attempt, _: attempt.named is not None)
         shown = [sum(row[i].named is not None for row in tried) for i in range(len(RUNGS))]
         rows.append([model, _share(false, len(tried)), planted, *shown])
     yield from _table("Clean captions", header, rows)
