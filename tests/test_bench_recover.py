@@ -50,6 +50,13 @@ def test_the_page_has_tables_of_the_measured_cases_alone() -> None:
     assert [line for line in page([measured]) if line.startswith("#")] == ["### Clean captions"]
 
 
+def test_a_page_of_chosen_strategies_names_them_alone() -> None:
+    rows = [[tried("sample-0", 200, 0), tried("few_steps-0", 624, 2)]]
+    lines = list(page([Measured("model", CLEAN, 0, [""], rows, [(False,) * 4], OF_SEED)]))
+    assert "few steps" in lines[2]
+    assert "cyclic" not in lines[2]
+
+
 def test_every_attempt_is_kept(tmp_path: Path) -> None:
     write_rows([weak([row_of(), row_of(tried("ascend-0", 148, 3))], [(True,), (False,)])], tmp_path / "kept.parquet")
     kept = pd.read_parquet(tmp_path / "kept.parquet")

@@ -113,10 +113,12 @@ class Measured:
         return [sum(of_caption[:n_seeds]) for of_caption in self.shows]
 
 
-def measure(bench: Bench, model: str, case: str, limit: int | None, seed: int) -> Measured:
-    """Take the captions of a case through every attempt, and sample them at equal UE."""
+def measure(
+    bench: Bench, model: str, case: str, limit: int | None, seed: int, chosen: Sequence[str] = STRATEGIES
+) -> Measured:
+    """Take the captions of a case through every attempt of the chosen strategies, and sample them at equal UE."""
     captions, names = captions_of(bench, case, limit)
-    settings = SETTINGS.model_copy(update={"seed": seed, "strategies": STRATEGIES})
+    settings = SETTINGS.model_copy(update={"seed": seed, "strategies": tuple(chosen)})
     strategies = build_strategies(chosen_strategies(settings), settings, bench.denoiser, bench.scores)
     n_samples = settings.n_samples
     tried = try_all(bench, strategies, captions, names, seeds_of(bench, captions, n_samples, seed), seed)

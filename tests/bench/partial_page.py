@@ -43,6 +43,11 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) 
     return [f"### {title}", "", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
 
 
+def _rungs(measured: Sequence[Measured]) -> list[str]:
+    """Return the names of the attempts, which are the same for all captions."""
+    return [RUNGS[attempt.name] for attempt in measured[0].tried[0]]
+
+
 def _n_out(rows: Sequence[Sequence[Tried]]) -> int:
     return sum(any(one.is_out for one in row) for row in rows)
 
@@ -63,7 +68,7 @@ def _ratio(a: int, b: int) -> str:
 
 
 def _changed(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
-    header = ["model", "change", "captions", "sampling at equal UE", *RUNGS.values(), "ladder / sampling"]
+    header = ["model", "change", "captions", "sampling at equal UE", *_rungs(measured), "ladder / sampling"]
     header += ["own image has a verdict", "another's", "UE at most"]
     rows = []
     for model in models:
@@ -89,13 +94,13 @@ def _ablation(title: str, measured: Sequence[Measured], models: Sequence[str]) -
     header = ["attempt", "UE at most", *(f"{model}: alone, only by it" for model in models)]
     by_model = {m: list(chain.from_iterable(o.tried for o in measured if o.model == m)) for m in models}
     rows = []
-    for i, name in enumerate(RUNGS):
+    for i, rung in enumerate(_rungs(measured)):
         most = max(row[i].evaluations for rows_of in by_model.values() for row in rows_of)
         cells = [
             f"{_n_out([row[i : i + 1] for row in of])}, {_n_out(of) - _n_out([row[:i] + row[i + 1 :] for row in of])}"
             for of in by_model.values()
         ]
-        rows.append([RUNGS[name], most, *cells])
+        rows.append([rung, most, *cells])
     yield from _table(title, header, rows)
 
 
@@ -126,13 +131,13 @@ def _share(n: int, of: int) -> str:
 
 def _clean(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header = ["model", "false recovery: image that is none", "a planted image has a verdict"]
-    header += [f"planted image comes out: {name}" for name in RUNGS.values()]
+    header += [f"planted image comes out: {name}" for name in _rungs(measured)]
     rows = []
     for model in [*models, "all"]:
         chosen = [one for one in measured if model in (one.model, "all")]
         tried = [row for one in chosen for row in one.tried]
         false = _named(chosen, lambda attempt, _: attempt.named is None)
         planted = _named(chosen, lambda attempt, _: attempt.named is not None)
-        shown = [sum(row[i].named is not None for row in tried) for i in range(len(RUNGS))]
+        shown = [sum(row[i].named is not None for row in tried) for i, _ in enumerate(_rungs(measured))]
         rows.append([model, _share(false, len(tried)), planted, *shown])
     yield from _table("Clean captions", header, rows)

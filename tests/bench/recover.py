@@ -10,7 +10,7 @@ from flashbulb.audit.model.loading import flushed_denormals
 from tests.bench.audited import audit_blind, judge_run
 from tests.bench.models import ALL, FIRST, folder_of
 from tests.bench.outcomes import open_bench
-from tests.bench.partial import CASES, CLEAN, WEAK, measure, write_rows
+from tests.bench.partial import CASES, CLEAN, STRATEGIES, WEAK, measure, write_rows
 from tests.bench.partial_page import page
 
 
@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument(
         "--cases", nargs="*", choices=("changed", "weak", "clean"), default=["changed", "weak", "clean"]
     )
+    parser.add_argument("--strategies", nargs="*", choices=STRATEGIES, default=STRATEGIES, help="of captions")
     parser.add_argument("--captions", type=int, default=16, help="memorized captions that are changed, of each model")
     parser.add_argument("--clean", type=int, default=100, help="clean captions of each model")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="run seeds of captions with p < 1/8")
@@ -36,7 +37,7 @@ def main() -> None:
             bench = open_bench(folder_of(name))
             for case, seed, limit in _cases(arguments):
                 with flushed_denormals():
-                    measured.append(measure(bench, name, case, limit, seed))
+                    measured.append(measure(bench, name, case, limit, seed, arguments.strategies))
                 write_rows(measured, arguments.work / "attempts.parquet")
     if measured:
         print("\n".join(page(measured)))
