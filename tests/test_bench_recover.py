@@ -34,7 +34,7 @@ def test_what_the_budget_does_not_pay_for_is_not_counted() -> None:
     _, _, by_sampling, by_ladder, _, *counts = cells_after([weak([row_of(late)], [seldom])], "| all |")
     assert by_sampling.startswith("0 of 1")
     assert by_ladder.startswith("0 of 1")
-    assert counts == ["0", "0", "0", "0"]
+    assert counts == ["0"] * 5
 
 
 def test_one_image_is_not_out_but_two_are() -> None:
@@ -43,6 +43,14 @@ def test_one_image_is_not_out_but_two_are() -> None:
     assert cells[2].startswith("1 of 2")
     assert cells[3].startswith("1 of 2")
     assert cells[5:7] == ["2", "2"]
+
+
+def test_verdicts_are_told_apart_by_what_they_show() -> None:
+    rows = [
+        row_of(tried("sample-0", 200, 4, named, "likely")) for named in ("image", "other", "other", None, None, None)
+    ]
+    cells = cells_after([weak(rows, [(False,)] * len(rows))], "| all |")
+    assert cells[-3:] == ["1", "2", "3"]
 
 
 def test_the_page_has_tables_of_the_measured_cases_alone() -> None:

@@ -69,7 +69,7 @@ def _ratio(a: int, b: int) -> str:
 
 def _changed(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header = ["model", "change", "captions", "sampling at equal UE", *_rungs(measured), "ladder / sampling"]
-    header += ["own image has a verdict", "another's", "UE at most"]
+    header += ["own image has a verdict", "another's", "none's", "UE at most"]
     rows = []
     for model in models:
         of_model = [one for one in measured if one.model == model]
@@ -86,8 +86,9 @@ def _counts(measured: Sequence[Measured]) -> list[object]:
     after = [_n_out([row[: i + 1] for row in tried]) for i in range(len(tried[0]))]
     own = _named(measured, lambda attempt, name: attempt.named == name)
     other = _named(measured, lambda attempt, name: attempt.named not in (name, None))
+    nones = _named(measured, lambda attempt, _: attempt.named is None)
     most = max(sum(attempt.evaluations for attempt in row) for row in tried)
-    return [len(tried), sampled, *after, _ratio(after[-1], sampled), own, other, most]
+    return [len(tried), sampled, *after, _ratio(after[-1], sampled), own, other, nones, most]
 
 
 def _ablation(title: str, measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
@@ -106,7 +107,7 @@ def _ablation(title: str, measured: Sequence[Measured], models: Sequence[str]) -
 
 def _weak(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header = ["model", "captions", f"sampling, {BUDGET} UE", f"ladder, {BUDGET} UE", "ladder / sampling"]
-    header += ["at least one sample: sampling", "ladder", "own image has a verdict", "another's"]
+    header += ["at least one sample: sampling", "ladder", "own image has a verdict", "another's", "none's"]
     rows = []
     for model in [*models, "all"]:
         chosen = [one for one in measured if model in (one.model, "all")]
@@ -116,10 +117,21 @@ def _weak(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
         once = [by_one, sum(any(any(attempt.shows) for attempt in row) for row in tried)]
         own = _named(chosen, lambda attempt, name: attempt.named == name, BUDGET)
         other = _named(chosen, lambda attempt, name: attempt.named not in (name, None), BUDGET)
+        nones = _named(chosen, lambda attempt, _: attempt.named is None, BUDGET)
         seeds = len({one.seed for one in chosen})
         n = f"{len(tried) // max(1, seeds)} by {seeds} run seeds"
         rows.append(
-            [model, n, _share(sampled, len(tried)), _share(out, len(tried)), _ratio(out, sampled), *once, own, other]
+            [
+                model,
+                n,
+                _share(sampled, len(tried)),
+                _share(out, len(tried)),
+                _ratio(out, sampled),
+                *once,
+                own,
+                other,
+                nones,
+            ]
         )
     yield from _table("Captions with p < 1/8", header, rows)
 
