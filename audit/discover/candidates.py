@@ -18,6 +18,8 @@ from flashbulb.audit.images.reduced import reduce_images
 Place = tuple[int, int]
 """Round and start."""
 
+_BLOCK = 256  # images compared with all glimpses at once
+
 
 class ChosenSample(NamedTuple):
     """A sample of a start of a round."""
@@ -34,9 +36,17 @@ def doubts(images: RgbImages, places: Sequence[Place], glimpses: Mapping[Place, 
         places: where each was sampled.
         glimpses: all samples of each start, reduced, [sample, row, column, 3].
     """
-    owner = np.array([place for place, of_start in glimpses.items() for _ in of_start])
-    distances = cross_distances(images, np.concatenate(list(glimpses.values())))
-    is_own = (owner[None] == np.array(places)[:, None]).all(axis=2)  # [image, glimpse]
+    owners = np.array([place for place, of_start in glimpses.items() for _ in of_start])
+    everything = np.concatenate(list(glimpses.values()))
+    blocks = [slice(first, first + _BLOCK) for first in range(0, len(images), _BLOCK)]
+    return np.concatenate([_doubts(images[rows], np.array(places[rows]), everything, owners) for rows in blocks])
+
+
+def _doubts(
+    images: RgbImages, places: npt.NDArray[np.int64], glimpses: RgbImages, owners: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    distances = cross_distances(images, glimpses)
+    is_own = (owners[None] == places[:, None]).all(axis=2)  # [image, glimpse]
     own = np.sort(np.where(is_own, distances, 1.0), axis=1)[:, 1]  # the nearest is the image itself
     return np.asarray(own * np.where(is_own, 1.0, distances).min(axis=1), dtype=np.float64)
 
@@ -59,7 +69,7 @@ def choose_samples(
     doubt = doubts(images, [(number, place.start) for place in chosen_from], glimpses)
     is_new = np.ones(len(images), dtype=np.bool_)
     if known:
-        is_new = cross_distances(images, reduce_images(np.stack(known))).min(axis=1) > AGREEMENT_DISTANCE
+        is_new = cross_distances(images, reduce_images(known)).min(axis=1) > AGREEMENT_DISTANCE
     distances, chosen = cross_distances(images, images), list[int]()
     for i in np.argsort(doubt, kind="stable").tolist():
         if len(chosen) < n and is_new[i] and (distances[i, chosen] > AGREEMENT_DISTANCE).all():

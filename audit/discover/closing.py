@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,11 @@ class ClosingPlan:
     pull: PullPlan
     n_pulls: int
     rank: RankPlan
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a look depends on, as JSON values: not how many images are computed at once."""
+        return asdict(replace(self, pull=replace(self.pull, batch_size=1, checkpointing=False)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,11 @@ class ClosingLooks:
         ]
 
     def _pull(self, aims: RgbImages, keys: Sequence[str]) -> list[Closed]:
+        size = self.plan.pull.batch_size
+        batches = [slice(first, first + size) for first in range(0, len(aims), size)]
+        return [closed for batch in batches for closed in self._pull_batch(aims[batch], keys[batch])]
+
+    def _pull_batch(self, aims: RgbImages, keys: Sequence[str]) -> list[Closed]:
         found = ascend_towards(self._denoiser, aims, keys, self.plan.pull)
         samples = sample_pulled(self._denoiser, found, keys, self.plan.pull)
         centres = np.stack([shown[medoid(shown)] for shown in samples])

@@ -30,7 +30,7 @@ def most_promising_first(state: SearchState) -> list[int]:
     singles = [i for i, times in enumerate(state.times_found) if not times]
     if not singles:
         return surest_first(state)
-    images = reduce_images(np.stack([state.discoveries[i].image for i in singles]))
+    images = reduce_images(state.discoveries[i].image for i in singles)
     places = [(state.discoveries[i].round, state.discoveries[i].start) for i in singles]
     order = np.argsort(doubts(images, places, state.glimpses), kind="stable")
     return [*surest_first(state), *(singles[i] for i in order.tolist())]

@@ -212,6 +212,7 @@ def _index_among(images: RgbImages, known: Mapping[int, RgbImage]) -> int | None
     """Return which known image the medoid of these images is; None if it is none of them."""
     if not known:
         return None
-    distances = tile_distances(np.stack(list(known.values())), images[medoid(images)])
-    nearest = int(distances.argmin())
+    middle = images[medoid(images)]
+    distances = [float(tile_distances(image[None], middle)[0]) for image in known.values()]
+    nearest = int(np.argmin(distances))
     return list(known)[nearest] if distances[nearest] <= SAME_IMAGE_DISTANCE else None

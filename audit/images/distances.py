@@ -18,6 +18,8 @@ N_TILES = 4
 AGREEMENT_DISTANCE = 0.1
 """Largest distance at which samples of two seeds agree; smaller than that of a copy, because decoding blurs both."""
 
+_MOST_VALUES = 2**23  # pixel values that are compared at once: 200 MB
+
 
 def tile_distances(images: RgbImages, target: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     """Compute the distance of each image [image, height, width, 3] to `target` [height, width, 3].
@@ -30,10 +32,16 @@ def tile_distances(images: RgbImages, target: npt.NDArray[np.uint8]) -> npt.NDAr
     """
     if images.shape[1:] != target.shape:
         raise ValueError(f"images of shape {images.shape[1:]} cannot be compared with one of {target.shape}")
+    size = max(1, _MOST_VALUES // max(1, target.size))
+    squared = [_worst_tiles(images[first : first + size], target) for first in range(0, len(images), size)]
+    return np.sqrt(np.concatenate(squared)) if squared else np.zeros(0)
+
+
+def _worst_tiles(images: RgbImages, target: RgbImage) -> npt.NDArray[np.float64]:
+    """Return the mean square difference of the worst tile: [image]."""
     difference = (images.astype(np.float32) - target.astype(np.float32)) / 255
-    squared = difference.astype(np.float64) ** 2
-    means = [tile.mean(axis=1) for tile in _tiles(squared)]
-    return np.asarray(np.sqrt(np.max(means, axis=0)), dtype=np.float64)
+    means = [tile.mean(axis=1) for tile in _tiles(difference.astype(np.float64) ** 2)]
+    return np.asarray(np.max(means, axis=0), dtype=np.float64)
 
 
 def cross_distances(images: RgbImages, others: RgbImages) -> npt.NDArray[np.float64]:
@@ -54,7 +62,7 @@ def _tiles(images: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
 
 def is_near_any(image: RgbImage, others: Sequence[RgbImage], limit: float) -> bool:
     """Return whether any of `others` lies within `limit` of the image."""
-    return bool(others) and float(tile_distances(np.stack(others), image).min()) <= limit
+    return any(float(tile_distances(other[None], image)[0]) <= limit for other in others)
 
 
 def pairwise_distances(images: RgbImages) -> npt.NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from PIL import Image
 
@@ -15,6 +17,6 @@ def reduce_image(image: RgbImage) -> RgbImage:
     return np.asarray(Image.fromarray(image).resize((REDUCED_SIDE, REDUCED_SIDE), Image.Resampling.BOX))
 
 
-def reduce_images(images: RgbImages) -> RgbImages:
+def reduce_images(images: Iterable[RgbImage]) -> RgbImages:
     """Average every image to 32 by 32 pixels."""
     return np.stack([reduce_image(image) for image in images])

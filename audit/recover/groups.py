@@ -23,14 +23,15 @@ MOST_KEPT = 4
 def alike_samples(images: RgbImages) -> list[int]:
     """Return the largest group of samples [seed, height, width, 3] that show one image, and no plain colour or pattern.
 
-    They are indices, the sample in the middle first, at most `MOST_KEPT`; none if fewer than `LEAST_ALIKE` are alike.
+    They are indices, the sample in the middle first, at most `MOST_KEPT`; none if fewer than `LEAST_ALIKE` are alike,
+    reduced to 32 by 32 pixels and as they are.
     """
     (recurring,) = find_recurrences([""], [reduce_images(images)])
     if not recurring or recurring[0].n_seeds + 1 < LEAST_ALIKE:
         return []
     distances = tile_distances(images, images[recurring[0].sample])
     alike = [int(i) for i in distances.argsort(kind="stable") if distances[i] <= AGREEMENT_DISTANCE]
-    return alike[:MOST_KEPT]
+    return alike[:MOST_KEPT] if len(alike) >= LEAST_ALIKE else []
 
 
 def look_at_groups(

@@ -9,7 +9,8 @@ never saw.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,11 @@ class WordsPlan:
     sample_steps: int
     guidance_scale: float
     batch_size: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What words depend on, as JSON values: not how many images are computed at once."""
+        return asdict(replace(self, batch_size=1))
 
 
 @dataclass(frozen=True, slots=True)

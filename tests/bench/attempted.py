@@ -27,22 +27,21 @@ class Tried:
     """One attempt on one caption.
 
     Args:
-        hits: images of the attempt that show the caption's own image, of `n_images`.
+        shows: whether each image of the attempt shows the caption's own image.
         named: the planted image that at least half of what was verified shows; None if there is none.
         verdict: without training images.
     """
 
     name: str
     evaluations: int
-    n_images: int
-    hits: int
+    shows: tuple[bool, ...]
     named: str | None
     verdict: str
 
     @property
     def is_out(self) -> bool:
         """Whether the caption's image comes out."""
-        return self.hits >= LEAST
+        return sum(self.shows) >= LEAST
 
 
 def seeds_of(bench: Bench, captions: Sequence[str], n: int, seed: int) -> list[RgbImages]:
@@ -59,12 +58,10 @@ def try_all(
     names: Sequence[str],
     sampled: Sequence[RgbImages],
     seed: int,
-    budget: int | None = None,
 ) -> list[list[Tried]]:
     """Make every attempt on every caption: [caption, attempt].
 
     Args:
-        budget: UE a caption from which on no more attempts are made; None for all attempts.
         names: the image of each caption; empty for clean ones.
         sampled: at least the plain samples that the ladder begins with.
     """
@@ -74,9 +71,6 @@ def try_all(
     by_attempt: list[list[Tried]] = []
     for strategy in strategies:
         for restart in range(strategy.n_restarts):
-            spent = [sum(one.evaluations for one in row) for row in zip(*by_attempt, strict=True)]
-            if budget is not None and spent and min(spent) >= budget:
-                continue
             with _all_samples() as samples:
                 attempts = strategy.try_(prompts, restart)
             images = samples or [attempt.images for attempt in attempts]
@@ -100,16 +94,16 @@ def _all_samples() -> Iterator[list[RgbImages]]:
 
 def _judged(bench: Bench, strategy: Strategy, attempt: Attempt, images: RgbImages, name: str) -> Tried:
     outcome = judge(attempt.images, None, attempt.signs, kinship=attempt.kinship, is_pushed=not strategy.is_plain)
-    hits, named = hits_of(bench, images, name), bench.truth.shown(attempt.images)
-    return Tried(attempt.name, attempt.evaluations, len(images), hits, named, outcome.verdict)
+    shows, named = shows_of(bench, images, name), bench.truth.shown(attempt.images)
+    return Tried(attempt.name, attempt.evaluations, shows, named, outcome.verdict)
 
 
-def hits_of(bench: Bench, images: RgbImages, name: str) -> int:
-    """Count the images that show the planted image of this name; 0 for a clean caption."""
+def shows_of(bench: Bench, images: RgbImages, name: str) -> tuple[bool, ...]:
+    """Return whether each image shows the planted image of this name; no image does for a clean caption."""
     if not name:
-        return 0
+        return (False,) * len(images)
     distances = tile_distances(images, bench.truth.images[bench.truth.names.index(name)])
-    return int((distances <= REPLICATION_DISTANCE).sum())
+    return tuple((distances <= REPLICATION_DISTANCE).tolist())
 
 
 def within(attempts: Sequence[Tried], budget: int) -> Iterator[Tried]:

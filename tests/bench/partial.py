@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
-from tests.bench.attempted import Tried, hits_of, seeds_of, try_all
+from tests.bench.attempted import Tried, seeds_of, shows_of, try_all
 from tests.bench.outcomes import SETTINGS, Bench
 from tests.bench.truth.probabilities import best_truth
 
@@ -92,7 +94,9 @@ class Measured:
 
     Args:
         tried: [caption, attempt], the plain samples first.
-        hits: [caption], of `n_seeds` plain samples, as many as the UE of the ladder pay for.
+        shows: [caption, seed], whether a plain sample shows the caption's image; as many seeds as the UE of the ladder
+            pay for, or `BUDGET` for captions with p < 1/8.
+        of_seed: UE of a plain sample.
     """
 
     model: str
@@ -100,21 +104,41 @@ class Measured:
     seed: int
     names: list[str]
     tried: list[list[Tried]]
-    n_seeds: int
-    hits: list[int]
+    shows: list[tuple[bool, ...]]
+    of_seed: int
+
+    def sampled(self, budget: int | None = None) -> list[int]:
+        """Return how many plain samples of each caption show its image, within a budget in UE or all."""
+        n_seeds = None if budget is None else budget // self.of_seed
+        return [sum(of_caption[:n_seeds]) for of_caption in self.shows]
 
 
-def measure(bench: Bench, model: str, case: str, limit: int | None, seed: int) -> Measured:
-    """Take the captions of a case through every attempt, and sample them at equal UE."""
+def measure(
+    bench: Bench, model: str, case: str, limit: int | None, seed: int, chosen: Sequence[str] = STRATEGIES
+) -> Measured:
+    """Take the captions of a case through every attempt of the chosen strategies, and sample them at equal UE."""
     captions, names = captions_of(bench, case, limit)
-    settings = SETTINGS.model_copy(update={"seed": seed, "strategies": STRATEGIES})
+    settings = SETTINGS.model_copy(update={"seed": seed, "strategies": tuple(chosen)})
     strategies = build_strategies(chosen_strategies(settings), settings, bench.denoiser, bench.scores)
     n_samples = settings.n_samples
-    budget = BUDGET if case == WEAK else None
-    tried = try_all(bench, strategies, captions, names, seeds_of(bench, captions, n_samples, seed), seed, budget)
-    spent = budget or max(sum(one.evaluations for one in row) for row in tried)
+    tried = try_all(bench, strategies, captions, names, seeds_of(bench, captions, n_samples, seed), seed)
+    spent = BUDGET if case == WEAK else max(sum(one.evaluations for one in row) for row in tried)
     of_seed = sample_plan(settings).evaluations(bench.denoiser) // n_samples
     n_seeds = n_samples if case == CLEAN else math.ceil(spent / of_seed)
     sampled = seeds_of(bench, captions, n_seeds, seed)
-    hits = [hits_of(bench, images, name) for images, name in zip(sampled, names, strict=True)]
-    return Measured(model, case, seed, names, tried, n_seeds, hits)
+    shows = [shows_of(bench, images, name) for images, name in zip(sampled, names, strict=True)]
+    return Measured(model, case, seed, names, tried, shows, of_seed)
+
+
+def write_rows(measured: Sequence[Measured], path: Path) -> None:
+    """Write every attempt on every caption, and the plain samples beside them, as a row of a Parquet file."""
+    rows = []
+    for one in measured:
+        keys = {"model": one.model, "case": one.case, "seed": one.seed}
+        for i, (tried, name, shows) in enumerate(zip(one.tried, one.names, one.shows, strict=True)):
+            of_caption = {**keys, "caption": i, "image": name}
+            rows += [{**of_caption, **asdict(attempt)} for attempt in tried]
+            evaluations = one.of_seed * len(shows)
+            rows.append({**of_caption, "name": "sampling", "evaluations": evaluations, "shows": shows})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_parquet(path)

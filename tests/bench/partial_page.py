@@ -25,10 +25,17 @@ RUNGS = {
 def page(measured: Sequence[Measured]) -> Iterator[str]:
     """Yield all tables as lines of Markdown."""
     models = list(dict.fromkeys(one.model for one in measured))
-    yield from _changed([one for one in measured if one.case in CASES], models)
-    yield from _ablation([one for one in measured if one.case in CASES], models)
-    yield from _weak([one for one in measured if one.case == WEAK], models)
-    yield from _clean([one for one in measured if one.case == CLEAN], models)
+    changed, weak, clean = (
+        [one for one in measured if one.case in cases] for cases in (tuple(CASES), (WEAK,), (CLEAN,))
+    )
+    if changed:
+        yield from _changed(changed, models)
+        yield from _ablation("What each attempt gives, all changes together", changed, models)
+    if weak:
+        yield from _weak(weak, models)
+        yield from _ablation(f"What each attempt gives, captions with {WEAK}", weak, models)
+    if clean:
+        yield from _clean(clean, models)
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -36,14 +43,24 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) 
     return [f"### {title}", "", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
 
 
+def _rungs(measured: Sequence[Measured]) -> list[str]:
+    """Return the names of the attempts, which are the same for all captions."""
+    return [RUNGS[attempt.name] for attempt in measured[0].tried[0]]
+
+
 def _n_out(rows: Sequence[Sequence[Tried]]) -> int:
     return sum(any(one.is_out for one in row) for row in rows)
 
 
-def _named(measured: Measured, choose: Callable[[Tried, str], bool]) -> int:
-    """Count captions with an attempt that has a verdict and is of the chosen kind."""
-    pairs = zip(measured.tried, measured.names, strict=True)
-    return sum(any(one.verdict != "not_shown" and choose(one, name) for one in row) for row, name in pairs)
+def _n_sampled(measured: Sequence[Measured], budget: int | None = None) -> int:
+    return sum(hits >= LEAST for one in measured for hits in one.sampled(budget))
+
+
+def _named(measured: Sequence[Measured], choose: Callable[[Tried, str], bool], budget: int | None = None) -> int:
+    """Count captions with an attempt that has a verdict and is of the chosen kind, within a budget in UE or any."""
+    pairs = [pair for one in measured for pair in zip(one.tried, one.names, strict=True)]
+    paid = [(row if budget is None else list(within(row, budget)), name) for row, name in pairs]
+    return sum(any(one.verdict != "not_shown" and choose(one, name) for one in row) for row, name in paid)
 
 
 def _ratio(a: int, b: int) -> str:
@@ -51,8 +68,8 @@ def _ratio(a: int, b: int) -> str:
 
 
 def _changed(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
-    header = ["model", "change", "captions", "sampling at equal UE", *RUNGS.values(), "ladder / sampling"]
-    header += ["own image has a verdict", "another's", "UE at most"]
+    header = ["model", "change", "captions", "sampling at equal UE", *_rungs(measured), "ladder / sampling"]
+    header += ["own image has a verdict", "another's", "none's", "UE at most"]
     rows = []
     for model in models:
         of_model = [one for one in measured if one.model == model]
@@ -65,44 +82,56 @@ def _changed(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[st
 
 def _counts(measured: Sequence[Measured]) -> list[object]:
     tried = list(chain.from_iterable(one.tried for one in measured))
-    sampled = sum(sum(hits >= LEAST for hits in one.hits) for one in measured)
+    sampled = _n_sampled(measured)
     after = [_n_out([row[: i + 1] for row in tried]) for i in range(len(tried[0]))]
-    own = sum(_named(one, lambda attempt, name: attempt.named == name) for one in measured)
-    other = sum(_named(one, lambda attempt, name: attempt.named not in (name, None)) for one in measured)
+    own = _named(measured, lambda attempt, name: attempt.named == name)
+    other = _named(measured, lambda attempt, name: attempt.named not in (name, None))
+    nones = _named(measured, lambda attempt, _: attempt.named is None)
     most = max(sum(attempt.evaluations for attempt in row) for row in tried)
-    return [len(tried), sampled, *after, _ratio(after[-1], sampled), own, other, most]
+    return [len(tried), sampled, *after, _ratio(after[-1], sampled), own, other, nones, most]
 
 
-def _ablation(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
+def _ablation(title: str, measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header = ["attempt", "UE at most", *(f"{model}: alone, only by it" for model in models)]
     by_model = {m: list(chain.from_iterable(o.tried for o in measured if o.model == m)) for m in models}
     rows = []
-    for i, name in enumerate(RUNGS):
+    for i, rung in enumerate(_rungs(measured)):
         most = max(row[i].evaluations for rows_of in by_model.values() for row in rows_of)
         cells = [
             f"{_n_out([row[i : i + 1] for row in of])}, {_n_out(of) - _n_out([row[:i] + row[i + 1 :] for row in of])}"
             for of in by_model.values()
         ]
-        rows.append([RUNGS[name], most, *cells])
-    yield from _table("What each attempt gives, all four changes together", header, rows)
+        rows.append([rung, most, *cells])
+    yield from _table(title, header, rows)
 
 
 def _weak(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header = ["model", "captions", f"sampling, {BUDGET} UE", f"ladder, {BUDGET} UE", "ladder / sampling"]
-    header += ["at least one sample: sampling", "ladder", "own image has a verdict", "another's"]
+    header += ["at least one sample: sampling", "ladder", "own image has a verdict", "another's", "none's"]
     rows = []
     for model in [*models, "all"]:
         chosen = [one for one in measured if model in (one.model, "all")]
         tried = [list(within(row, BUDGET)) for one in chosen for row in one.tried]
-        hits = [n for one in chosen for n in one.hits]
-        sampled, out = sum(n >= LEAST for n in hits), _n_out(tried)
-        once = [sum(n > 0 for n in hits), sum(any(a.hits for a in row) for row in tried)]
-        own = sum(_named(one, lambda attempt, name: attempt.named == name) for one in chosen)
-        other = sum(_named(one, lambda attempt, name: attempt.named not in (name, None)) for one in chosen)
+        sampled, out = _n_sampled(chosen, BUDGET), _n_out(tried)
+        by_one = sum(hits > 0 for one in chosen for hits in one.sampled(BUDGET))
+        once = [by_one, sum(any(any(attempt.shows) for attempt in row) for row in tried)]
+        own = _named(chosen, lambda attempt, name: attempt.named == name, BUDGET)
+        other = _named(chosen, lambda attempt, name: attempt.named not in (name, None), BUDGET)
+        nones = _named(chosen, lambda attempt, _: attempt.named is None, BUDGET)
         seeds = len({one.seed for one in chosen})
         n = f"{len(tried) // max(1, seeds)} by {seeds} run seeds"
         rows.append(
-            [model, n, _share(sampled, len(tried)), _share(out, len(tried)), _ratio(out, sampled), *once, own, other]
+            [
+                model,
+                n,
+                _share(sampled, len(tried)),
+                _share(out, len(tried)),
+                _ratio(out, sampled),
+                *once,
+                own,
+                other,
+                nones,
+            ]
         )
     yield from _table("Captions with p < 1/8", header, rows)
 
@@ -114,13 +143,13 @@ def _share(n: int, of: int) -> str:
 
 def _clean(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header = ["model", "false recovery: image that is none", "a planted image has a verdict"]
-    header += [f"planted image comes out: {name}" for name in RUNGS.values()]
+    header += [f"planted image comes out: {name}" for name in _rungs(measured)]
     rows = []
     for model in [*models, "all"]:
         chosen = [one for one in measured if model in (one.model, "all")]
         tried = [row for one in chosen for row in one.tried]
-        false = sum(_named(one, lambda attempt, _: attempt.named is None) for one in chosen)
-        planted = sum(_named(one, lambda attempt, _: attempt.named is not None) for one in chosen)
-        shown = [sum(row[i].named is not None for row in tried) for i in range(len(RUNGS))]
+        false = _named(chosen, lambda attempt, _: attempt.named is None)
+        planted = _named(chosen, lambda attempt, _: attempt.named is not None)
+        shown = [sum(row[i].named is not None for row in tried) for i, _ in enumerate(_rungs(measured))]
         rows.append([model, _share(false, len(tried)), planted, *shown])
     yield from _table("Clean captions", header, rows)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
 from flashbulb.audit.model.loading import flushed_denormals
 from tests.bench.audited import audit_blind, judge_run
 from tests.bench.models import ALL, FIRST, folder_of
 from tests.bench.outcomes import open_bench
-from tests.bench.partial import CASES, CLEAN, WEAK, measure
+from tests.bench.partial import CASES, CLEAN, STRATEGIES, WEAK, measure, write_rows
 from tests.bench.partial_page import page
 
 
@@ -18,6 +19,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/bench-recover"))
     parser.add_argument("--part", choices=("audits", "partial", "all"), default="all")
+    parser.add_argument(
+        "--cases", nargs="*", choices=("changed", "weak", "clean"), default=["changed", "weak", "clean"]
+    )
+    parser.add_argument("--strategies", nargs="*", choices=STRATEGIES, default=STRATEGIES, help="of captions")
     parser.add_argument("--captions", type=int, default=16, help="memorized captions that are changed, of each model")
     parser.add_argument("--clean", type=int, default=100, help="clean captions of each model")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="run seeds of captions with p < 1/8")
@@ -30,12 +35,22 @@ def main() -> None:
             print(judge_run(folder_of(name), arguments.work / name), flush=True)
         if arguments.part != "audits":
             bench = open_bench(folder_of(name))
-            with flushed_denormals():
-                measured += [measure(bench, name, case, arguments.captions, 0) for case in CASES]
-                measured += [measure(bench, name, WEAK, None, seed) for seed in arguments.seeds]
-                measured.append(measure(bench, name, CLEAN, arguments.clean, 0))
+            for case, seed, limit in _cases(arguments):
+                with flushed_denormals():
+                    measured.append(measure(bench, name, case, limit, seed, arguments.strategies))
+                write_rows(measured, arguments.work / "attempts.parquet")
     if measured:
         print("\n".join(page(measured)))
+
+
+def _cases(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int | None]]:
+    """Yield the chosen cases, each with its run seed and how many captions it takes; None for all."""
+    if "changed" in arguments.cases:
+        yield from ((case, 0, arguments.captions) for case in CASES)
+    if "weak" in arguments.cases:
+        yield from ((WEAK, seed, None) for seed in arguments.seeds)
+    if "clean" in arguments.cases:
+        yield CLEAN, 0, arguments.clean
 
 
 if __name__ == "__main__":

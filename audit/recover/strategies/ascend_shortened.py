@@ -51,7 +51,7 @@ class AscendShortened:
     def missing(values: Mapping[str, Any]) -> str | None:
         """Return an error line where the neurons to climb are not recorded."""
         line = Ascend.missing(values)
-        return None if line is None else line.replace("--strategy ascend ", f"--strategy {AscendShortened.name} ")
+        return None if line is None else line.replace(f"{Ascend.name} ", f"{AscendShortened.name} ")
 
     @classmethod
     def build(cls, tools: Tools, values: Mapping[str, Any]) -> AscendShortened:

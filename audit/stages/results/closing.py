@@ -79,7 +79,7 @@ class Closing:
         self._session = session
         self._looks = closing_looks(session.settings, session.denoiser)
         self._batches = ShrinkingBatches(session.settings.per_call, "closing looks")
-        identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": asdict(self._looks.plan)})
+        identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": self._looks.plan.identity})
         self._store = ClosingStore(session.run.path / DISCOVERY_DIRECTORY, identity)
         self._judged: dict[int, Discovery] = {}
         self._order: list[int] = []

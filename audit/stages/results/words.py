@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 
 from flashbulb.audit.discover.findings import surest_first
@@ -84,7 +84,7 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     if not settings.words_budget:
         return found
     search = words_search(session.denoiser, session.training, settings)
-    identity = fingerprint_of({"discovery": session.run.record["identity"], "words": asdict(search.plan)})
+    identity = fingerprint_of({"discovery": session.run.record["identity"], "words": search.plan.identity})
     store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, identity)
     batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):

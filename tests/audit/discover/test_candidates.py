@@ -1,7 +1,9 @@
 """Candidates of a round are single samples, each image once, those first that starts meet at."""
 
 import numpy as np
+import pytest
 
+from flashbulb.audit.discover import candidates
 from flashbulb.audit.discover.candidates import choose_samples, doubts
 from flashbulb.audit.images.distances import RgbImage, RgbImages
 
@@ -47,3 +49,11 @@ def test_samples_that_agree_with_their_start_are_doubted_less() -> None:
     glimpses = {(0, 0): start(1, 1), (0, 1): start(2, 3)}
     agreeing, other = doubts(start(1, 2), [(0, 0), (0, 1)], glimpses)
     assert agreeing < other
+
+
+def test_doubts_do_not_depend_on_how_many_images_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    glimpses = {(0, 0): start(1, 1, 2), (0, 1): start(2, 3, 4)}
+    images, places = np.concatenate(list(glimpses.values())), [place for place in glimpses for _ in range(3)]
+    together = doubts(images, places, glimpses)
+    monkeypatch.setattr(candidates, "_BLOCK", 2)
+    np.testing.assert_allclose(doubts(images, places, glimpses), together, atol=1e-9)

@@ -70,6 +70,19 @@ def test_a_look_does_not_depend_on_the_images_beside_it(pipe: StableDiffusionPip
     assert np.abs(alone.images.astype(int) - together[1].images).max() <= 1  # batches round differently
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_a_look_computes_no_more_images_at_once_than_it_may(
+    pipe: StableDiffusionPipeline, images: RgbImages, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    looks = closing_looks(quick(batch_size=batch_size), denoiser := open_denoiser(pipe))
+    encode, encoded = denoiser.encode_images, list[int]()
+    monkeypatch.setattr(denoiser, "encode_images", lambda given: encoded.append(len(given)) or encode(given))
+    with evaluations_of(pipe.unet) as spent:
+        looks.look(images, ["a", "b", "c"])
+    assert max(encoded) == batch_size
+    assert max(spent) == 3 * batch_size  # UE of an ascent's step
+
+
 def test_confidence_falls_with_the_distance_to_the_aim_and_with_the_errors(images: RgbImages) -> None:
     samples = images[[0, 0, 0]]
 

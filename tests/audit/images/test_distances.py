@@ -1,10 +1,12 @@
 """Distances between images and agreement between seeds are what the report claims."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from flashbulb.audit.images import distances
 from flashbulb.audit.images.distances import (
     AGREEMENT_DISTANCE,
     N_TILES,
@@ -42,6 +44,24 @@ def test_distance_equals_a_pixel_by_pixel_computation(height, width):
     images, target = random_images(5, height, width), random_images(1, height, width, seed=1)[0]
     slow = [slow_distance(image, target) for image in images]
     np.testing.assert_allclose(tile_distances(images, target), slow, rtol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 10**9])
+def test_distance_does_not_depend_on_how_many_images_are_compared_at_once(at_once, monkeypatch):
+    images, target = random_images(5, 24, 24), random_images(1, 24, 24, seed=1)[0]
+    expected = tile_distances(images, target).tolist()
+    monkeypatch.setattr(distances, "_MOST_VALUES", at_once * target.size)
+    assert tile_distances(images, target).tolist() == expected
+    assert tile_distances(images[:0], target).tolist() == []
+
+
+def test_many_large_images_are_compared_in_little_memory():
+    images = np.zeros((60, 512, 512, 3), dtype=np.uint8)
+    tracemalloc.start()
+    tile_distances(images, images[0])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e8  # at once they would take 1 GB
 
 
 def test_identical_images_have_distance_zero_and_black_and_white_have_one():

@@ -26,6 +26,17 @@ def test_too_few_alike_and_plain_colours_are_no_group():
     assert alike_samples(np.full((6, 32, 32, 3), 90, dtype=np.uint8)) == []
 
 
+@pytest.mark.parametrize(("n_fine", "found"), [(0, []), (1, []), (2, [0, 1, 2])])
+def test_samples_that_are_alike_only_without_their_details_are_no_group(n_fine, found):
+    """Of four samples, `n_fine` share the details of the first; the others have their own."""
+    signs = np.random.default_rng(0).choice([-1, 1], (4, 32, 1, 32, 1, 1))
+    signs[: n_fine + 1] = signs[0]
+    checked = 60 * np.array([[1, -1], [-1, 1]])[:, None, :, None]
+    coarse = noisy_images(*[1] * 4).astype(int) // 4 + 96
+    images = coarse[:, :, None, :, None] + signs * checked
+    assert sorted(alike_samples(images.reshape(4, 64, 64, 3).astype(np.uint8))) == found
+
+
 @pytest.fixture(scope="module")
 def verifier(toy_pipe) -> Verifier:
     return Verifier(open_denoiser(toy_pipe), VerifyPlan(0, 2, 2, 4))

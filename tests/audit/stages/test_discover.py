@@ -314,6 +314,20 @@ def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
         assert again.spent == N_REFERENCE
 
 
+def test_looks_and_words_are_resumed_with_another_batch_size(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.audit.discover.closing.WEIGHTS", Regression(9.0, {}))
+    monkeypatch.setattr("flashbulb.audit.discover.closing.MIN_SHIFT_DISTANCE", 0.0)  # a toy model paints no shapes
+    monkeypatch.setattr("flashbulb.audit.stages.results.words.words_search", small_search)
+    options: dict[str, Any] = {"closing_looks": True, "budget": 3000, "words_budget": 400}
+    first = discover(model, tmp_path / "run", **options)
+    assert (first.record.closing.n_looked, first.record.n_words_searched) >= (1, 1)
+    again = discover(model, tmp_path / "run", batch_size=3, **options)
+    assert again.spent == N_REFERENCE
+    assert_same_results(again, first)
+
+
 def test_findings_that_looks_refused_are_listed_again_without_looks(
     model: Path, uninterrupted: Searched, tmp_path: Path
 ) -> None:

@@ -52,4 +52,5 @@ def test_a_prompt_does_not_depend_on_the_others(strategy):
 def test_without_neurons_to_climb_it_says_so():
     line = AscendShortened.missing({"sites": ("text_mlp",), "ascend_kind": "feed_forward"})
     assert line.startswith("--strategy ascend_shortened needs feed_forward neurons")
+    assert "or leave ascend_shortened out" in line
     assert AscendShortened.missing({"sites": ("feed_forward",), "ascend_kind": "feed_forward"}) is None
