@@ -15,7 +15,10 @@ COMMAND = "from flashbulb.audit.__main__ import main; main()"
 
 _context = get_context("forkserver")
 _context.set_forkserver_preload(
-    ["flashbulb.audit.cli", "flashbulb.audit.stages.audit", "flashbulb.reports.page.report"]
+    [
+        *("flashbulb.audit.cli", "flashbulb.audit.stages.audit", "flashbulb.reports.page.report"),
+        "tests.interrupts_held",
+    ]
 )
 
 
@@ -103,4 +106,9 @@ def _run(code: str, arguments: list[str], out: int, err: int, environment: dict[
     os.environ.update(environment)
     time.tzset()
     sys.argv = ["flashbulb", *arguments]
-    exec(code, {"__name__": "__main__"})
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        exec(code, {"__name__": "__main__"})
+    except KeyboardInterrupt:  # which nobody caught ends a process by its signal
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)

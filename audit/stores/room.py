@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import logging
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,7 +28,12 @@ _used_here: dict[Path, IO[str]] = {}
 
 
 def use(place: Path) -> None:
-    """Keep a place of the cache until this process ends."""
+    """Keep a place of the cache until this process ends.
+
+    Raises:
+        StoreError: the limit of the cache is no number.
+    """
+    _limit()  # a mistake is told at once, not when something is fetched
     with _one_at_a_time():
         if place not in _used_here:
             _used_here[place] = _note(place, _USES).open("r+")
@@ -74,9 +80,12 @@ def make_room(n_bytes: int) -> None:
 def _limit() -> float:
     text = os.environ.get(CACHE_LIMIT_VARIABLE) or str(DEFAULT_GIB)
     try:
-        return float(text) * 2**30
-    except ValueError as error:
-        raise StoreError(f"{CACHE_LIMIT_VARIABLE} is {text!r}, not a number of GiB") from error
+        limit = float(text) * 2**30
+    except ValueError:
+        limit = math.nan
+    if not limit >= 0:
+        raise StoreError(f"{CACHE_LIMIT_VARIABLE} is {text!r}, not a number of GiB")
+    return limit
 
 
 def _note(place: Path, kind: str) -> Path:

@@ -37,10 +37,11 @@ def agreed_batch_size(folder: Path, identity: Mapping[str, Any], own: int) -> in
     write_json(mine, {"recording": fingerprint_of(identity), "batch_size": own})
     try:
         os.link(mine, agreed)  # of several processes one succeeds, with a whole file
-    except FileExistsError:
-        pass
+    except OSError:  # there is one, or the file system has no links
+        if not agreed.exists():
+            os.replace(mine, agreed)
     finally:
-        mine.unlink()
+        mine.unlink(missing_ok=True)
     content = json.loads(agreed.read_text(encoding="utf-8"))
     if content["recording"] != fingerprint_of(identity):
         raise RunDirectoryError(f"{folder} holds parts of another recording; delete it, or choose another --out")

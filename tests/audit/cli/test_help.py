@@ -179,6 +179,21 @@ def test_default_strategies_are_shown_although_they_depend_on_the_sites() -> Non
     assert "[default: sample, ascend, cyclic]" in page_of("audit")
 
 
+def test_every_option_is_described_in_the_documentation() -> None:
+    pages = [ROOT / "README.md", ROOT / "reports" / "README.md", *(ROOT / "docs").glob("*.md")]
+    words = set(
+        re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", "\n".join(page.read_text(encoding="utf-8") for page in pages))
+    )
+    options = {
+        (path, param.opts[-1], *param.secondary_opts)
+        for path, leaf in LEAVES.items()
+        for param in leaf.command.params
+        if param.param_type_name == "option"
+    }
+    assert options
+    assert not sorted(names for names in options if not words.intersection(names[1:]))
+
+
 def test_the_root_groups_its_commands() -> None:
     names = list(get_command(app).commands)  # type: ignore[attr-defined]
     assert [name for name in names if name not in COMMAND_PANELS] == []

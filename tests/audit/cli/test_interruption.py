@@ -77,3 +77,12 @@ def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt():
     )
     ended = fork_python(code, "gate", "nowhere").wait()
     assert (ended.code, ended.err) == (130, "flashbulb: interrupted; run the same command again to resume\n")
+
+
+def test_an_interrupt_at_once_is_no_exit_code_of_a_gate():
+    codes = set()
+    for _ in range(8):
+        process = fork_flashbulb("gate", "nowhere")
+        process.send_signal(signal.SIGINT)
+        codes.add(process.wait().code)
+    assert codes <= {130, -signal.SIGINT}

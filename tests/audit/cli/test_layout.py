@@ -1,6 +1,8 @@
 """An audit in the bulk layout equals one in the dense layout, whoever records it, interrupted or not."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -116,6 +118,20 @@ def test_damaged_baselines_that_a_part_handed_on_are_not_taken(inputs, bulk, tmp
     assert shared.read_bytes() == whole
     assert run_flashbulb("merge", run).code == 0
     assert recorded(run) == recorded(bulk)
+
+
+def test_parts_agree_where_the_file_system_has_no_links(inputs, bulk, tmp_path, monkeypatch):
+    def link(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", link)
+    monkeypatch.setattr("flashbulb.audit.stages.session.find_batch_size", lambda *_: 32)
+    run = tmp_path / "run"
+    for number in (1, 2):
+        record(inputs, run, *BULK, "--batch-size", "auto", "--shard", f"{number}/2")
+    assert run_flashbulb("merge", run).code == 0
+    assert recorded(run) == recorded(bulk)
+    assert not list((tmp_path / "run.shards").glob("batch_size.json.*"))
 
 
 @pytest.mark.parametrize("lost", ["part-00001.json", "baselines.safetensors", "both", "a bit of baselines.safetensors"])

@@ -100,10 +100,13 @@ def test_a_run_that_was_not_sent_stays_until_it_is(cache):
     assert left() == []
 
 
-def test_a_limit_that_is_no_number_is_refused(cache, monkeypatch):
-    monkeypatch.setenv("FLASHBULB_CACHE_GIB", "much")
-    with pytest.raises(StoreError, match="FLASHBULB_CACHE_GIB is 'much', not a number of GiB"):
+@pytest.mark.parametrize("limit", ["much", "-1", "nan"])
+def test_a_limit_that_is_no_number_is_refused(cache, monkeypatch, limit):
+    monkeypatch.setenv("FLASHBULB_CACHE_GIB", limit)
+    with pytest.raises(StoreError, match=f"FLASHBULB_CACHE_GIB is '{limit}', not a number of GiB"):
         make_room(1)
+    with pytest.raises(StoreError, match="not a number of GiB"):
+        use(cache)
 
 
 def test_commands_fetch_within_the_limit(s3, on_machine, tmp_path, monkeypatch):
