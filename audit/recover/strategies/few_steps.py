@@ -9,10 +9,11 @@ the others recall. What an attempt gives is the largest group of samples that ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from flashbulb.audit.recover.ladder import LadderPrompt, Tools, attempt_from
+from flashbulb.reports.tables.limits import CONFIRMED_AT
 
 if TYPE_CHECKING:
     from flashbulb.audit.images.distances import RgbImages
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.model.denoiser import Denoiser
     from flashbulb.audit.recover.attempts import Attempt
     from flashbulb.audit.recover.ladder import Strategy
-    from flashbulb.audit.recover.verify import Verifier
+    from flashbulb.audit.recover.verify import Looked, Verifier
 
 N_SEEDS, N_STEPS, GUIDANCE_SCALE = 52, 6, 2.0
 """No user sets these: experiments on the planted models settled them (docs/recovery.md)."""
@@ -107,7 +108,7 @@ class FewSteps:
         groups = [alike_samples(images) for images in sampled]
         first = self.plan.n_seeds
         middles = encoded.rows([i * first + (group[0] if group else 0) for i, group in enumerate(groups)])
-        looked = look_at_groups(self.verifier, middles, keys, sampled, groups)
+        looked = [_if_sure(look) for look in look_at_groups(self.verifier, middles, keys, sampled, groups)]
         cost = self.plan.evaluations(self.denoiser)
         rows = zip(looked, middles.each(), strict=True)
         return [attempt_from(look, self.name, restart, cost, row) for look, row in rows]
@@ -121,6 +122,18 @@ class FewSteps:
         if not restart:
             return [text] * n
         return random_shortenings(text, n, sample_generator(self.plan.run_seed, f"left out\n{text}", 0))
+
+
+def _if_sure(look: Looked) -> Looked:
+    """Return a look without its signs unless they confirm a memory.
+
+    Where a prompt describes a simple scene, a few of so many samples are alike as well, and signs that make an image
+    likely are mistaken (docs/recovery.md).
+    """
+    from flashbulb.audit.recover.signs import confidence_of
+
+    is_sure = look.signs is not None and confidence_of(look.signs, is_plain=False) >= CONFIRMED_AT
+    return look if is_sure else replace(look, signs=None)
 
 
 def encode_once(denoiser: Denoiser, texts: Sequence[str], batch_size: int) -> Conditioning:

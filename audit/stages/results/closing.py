@@ -11,7 +11,7 @@ import numpy as np
 
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
 from flashbulb.audit.discover.closing_store import ClosingStore
-from flashbulb.audit.discover.findings import most_promising_first
+from flashbulb.audit.discover.findings import findings_of, most_promising_first
 from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE
 from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage, is_near_any
@@ -113,9 +113,13 @@ class Closing:
         self._look_(state, int(LOOKS_SHARE / (1 - LOOKS_SHARE) * state.evaluations))
 
     def finish_(self, state: SearchState) -> None:
-        """Look at candidates until the limits are spent."""
+        """Look at candidates until the limits are spent; a finding that no look was left for may repeat another."""
         self._look_(state, None)
         if self._session.settings.closing_looks:
+            for number in [i for i in findings_of(state) if i not in self._passed]:
+                if self._is_shown(state.discoveries[number].image):
+                    self._drop_(state.discoveries[number], number)
+                    self.n_repeated += 1
             logger.info("%d closing looks, %d findings refused, %d repeated", *asdict(self.counts).values())
 
     def _look_(self, state: SearchState, limit: int | None) -> None:

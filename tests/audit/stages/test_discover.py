@@ -347,6 +347,18 @@ def test_looks_that_the_budget_does_not_pay_for_are_taken_with_a_larger_one(
     assert first.spent + more.spent == sum(more.record.evaluations.values()) + N_REFERENCE
 
 
+def test_a_finding_that_no_look_was_left_for_is_not_listed_beside_one_that_shows_its_image(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.audit.discover.closing.WEIGHTS", Regression(9.0, {}))
+    monkeypatch.setattr("flashbulb.audit.discover.closing.MIN_SHIFT_DISTANCE", 0.0)  # a toy model paints no shapes
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.SAME_IMAGE_DISTANCE", 2.0)  # all are one image
+    closed = discover(model, tmp_path / "run", closing_looks=True, budget=360)  # pays for one look of four
+    assert closed.record.closing == ClosingCounts(1, 0, 3)
+    assert len(closed.record.findings) == 1
+    assert set(digests(closed.run / "images")) == {f"{closed.record.findings[0].finding_id}.png"}
+
+
 def test_a_finding_that_a_look_confirms_shows_what_the_look_saw(
     model: Path, uninterrupted: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,17 +33,32 @@ def prompts(*keys):
     ]
 
 
+def sure_of(monkeypatch, confidence: float) -> None:
+    monkeypatch.setattr("flashbulb.audit.recover.signs.confidence_of", lambda _signs, *, is_plain: confidence)
+
+
 @pytest.mark.parametrize("restart", [0, 1])
 @pytest.mark.parametrize("group", [[5, 0, 2], []])
 def test_an_attempt_costs_what_the_denoiser_evaluates(strategy, monkeypatch, group, restart):
     monkeypatch.setattr(GROUPS, lambda _images: group)
     monkeypatch.setattr("flashbulb.audit.recover.verify.GUIDED_DISTANCE", 1.0)
+    sure_of(monkeypatch, 0.99)
     with counted_latents() as count:
         (attempt,) = strategy.try_(prompts("red"), restart)
     assert PLAN.evaluations(strategy.denoiser) == 6 * 2 * 2
     assert attempt.evaluations == count.n_latents <= strategy.worst_cost
     assert (attempt.signs is not None) == bool(group)
     assert (attempt.strategy, attempt.restart, attempt.kinship) == ("few_steps", restart, None)
+
+
+@pytest.mark.parametrize(("confidence", "counts"), [(0.91, True), (0.89, False)])
+def test_only_a_group_that_its_signs_confirm_counts(strategy, monkeypatch, confidence, counts):
+    monkeypatch.setattr(GROUPS, lambda _images: [5, 0, 2])
+    monkeypatch.setattr("flashbulb.audit.recover.verify.GUIDED_DISTANCE", 1.0)
+    sure_of(monkeypatch, confidence)
+    (attempt,) = strategy.try_(prompts("red"), 0)
+    assert (attempt.signs is not None) == counts
+    assert attempt.evaluations > PLAN.evaluations(strategy.denoiser)  # what the look took is paid for either way
 
 
 def test_what_is_kept_is_the_text_of_the_sample_in_the_middle(strategy, monkeypatch, denoiser):
