@@ -117,9 +117,7 @@ class Closing:
         self._look_(state, None)
         if self._session.settings.closing_looks:
             for number in [i for i in findings_of(state) if i not in self._passed]:
-                if self._is_shown(state.discoveries[number].image):
-                    self._drop_(state.discoveries[number], number)
-                    self.n_repeated += 1
+                self._show_copy_or_drop_(state.discoveries[number], number)
             logger.info("%d closing looks, %d findings refused, %d repeated", *asdict(self.counts).values())
 
     def _look_(self, state: SearchState, limit: int | None) -> None:
@@ -143,17 +141,23 @@ class Closing:
         block: list[int] = []
         for number in [i for i in self._order if i not in self._passed] if affordable > 0 else ():
             self._passed.add(number)
-            discovery = state.discoveries[number]
-            if discovery.outcome.copied is not None and discovery.outcome.copied not in self._copied:
-                self._show_(discovery)  # a copy of a given training image needs no look
-            elif self._is_shown(discovery.image, discovery.outcome):
-                self._drop_(discovery, number)
-                self.n_repeated += discovery.outcome.verdict != "not_shown"
-            else:
+            if not self._show_copy_or_drop_(state.discoveries[number], number):
                 block.append(number)
             if len(block) == affordable:
                 break
         return block
+
+    def _show_copy_or_drop_(self, discovery: Discovery, number: int) -> bool:
+        """Return whether a candidate needs no look: it copies a training image, or shows what another one shows."""
+        copied = discovery.outcome.copied
+        if copied is not None and copied not in self._copied:
+            self._show_(discovery)
+        elif self._is_shown(discovery.image, discovery.outcome):
+            self._drop_(discovery, number)
+            self.n_repeated += discovery.outcome.verdict != "not_shown"
+        else:
+            return False
+        return True
 
     def _take(self, state: SearchState, block: Sequence[int]) -> list[Closed]:
         """Look at images, or read what an earlier run saw."""
