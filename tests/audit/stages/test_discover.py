@@ -415,6 +415,24 @@ def test_a_training_image_that_a_look_copied_is_listed_once(
     assert record.closing.n_repeated == 1  # the start of the second round that shows it
 
 
+def test_a_copy_of_a_training_image_that_no_look_was_left_for_is_listed_beside_what_is_near(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, other = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    (tmp_path / "training").mkdir()
+    Image.fromarray(secret).save(tmp_path / "training" / "secret.png")
+
+    def look(_self: ClosingLooks, images: RgbImages, _keys: object) -> list[Closed]:
+        return [Closed(np.stack([other] * 3), 0.99, 10)] * len(images)
+
+    monkeypatch.setattr(ClosingLooks, "look", look)
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)  # pays for one after a round
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.SAME_IMAGE_DISTANCE", 2.0)  # all are near
+    options: dict[str, Any] = {"closing_looks": True, "train_images": tmp_path / "training", "patience": 3}
+    record = discover(model, tmp_path / "run", shown={(0, 1): other, (1, 0): secret}, budget=300, **options).record
+    assert [finding.verdict for finding in record.findings] == ["likely", "confirmed"]
+
+
 def small_search(denoiser: Denoiser, training: TrainingImages | None, settings: DiscoverSettings) -> WordsSearch:
     """The search for words, so short that a finding takes a second."""
     usual = words_search(denoiser, training, settings)
