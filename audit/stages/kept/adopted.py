@@ -55,3 +55,17 @@ def link_whole(source: Path, target: Path) -> None:
             os.link(source, part)
         except OSError:
             shutil.copyfile(source, part)
+
+
+def link_first(source: Path, target: Path) -> bool:
+    """Give a file a second name unless that exists; return whether it was given.
+
+    Of several processes one succeeds, with a whole file.
+    """
+    try:
+        os.link(source, target)
+    except OSError:  # there is one, or the file system has no links
+        if target.exists():
+            return False
+        link_whole(source, target)
+    return True

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError, fingerprint_of, flatten_json
+from flashbulb.audit.stages.kept.adopted import link_first
 from flashbulb.audit.stages.kept.resume import restore_settings
 from flashbulb.reports.tables.files import RUN_FILE, write_json
 from flashbulb.reports.tables.record_files import read_content
@@ -36,12 +37,9 @@ def agreed_batch_size(folder: Path, identity: Mapping[str, Any], own: int) -> in
     agreed, mine = folder / _AGREED_FILE, folder / f"{_AGREED_FILE}.{os.getpid()}"
     write_json(mine, {"recording": fingerprint_of(identity), "batch_size": own})
     try:
-        os.link(mine, agreed)  # of several processes one succeeds, with a whole file
-    except OSError:  # there is one, or the file system has no links
-        if not agreed.exists():
-            os.replace(mine, agreed)
+        link_first(mine, agreed)
     finally:
-        mine.unlink(missing_ok=True)
+        mine.unlink()
     content = json.loads(agreed.read_text(encoding="utf-8"))
     if content["recording"] != fingerprint_of(identity):
         raise RunDirectoryError(f"{folder} holds parts of another recording; delete it, or choose another --out")

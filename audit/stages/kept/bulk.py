@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from flashbulb.audit.record.reduction import BASELINES_FILE, BULK
 from flashbulb.audit.record.sets import Part
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages.kept.adopted import link_whole
+from flashbulb.audit.stages.kept.adopted import link_first, link_whole
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.bulk import (
     BulkFit,
@@ -78,9 +77,11 @@ def bulk_reduction(
     """
     path = folder / BASELINES_FILE
     shared = path if part.of == 1 else folder.parents[2] / f"{fingerprint}-{BASELINES_FILE}"
-    if not holds_bulk(path, fingerprint) and holds_bulk(shared, fingerprint):
+    is_held = holds_bulk(path, fingerprint)
+    if not is_held and shared != path and holds_bulk(shared, fingerprint):
         link_whole(shared, path)
-    if not holds_bulk(path, fingerprint):
+        is_held = True
+    if not is_held:
         settings = inputs.settings
         fit = fit_bulk(
             inputs.sites,
@@ -100,13 +101,12 @@ def bulk_reduction(
 
 def _share(path: Path, shared: Path, fingerprint: str) -> None:
     """Hand the file to the other parts, or take that of the part that came first, unless it is damaged."""
-    try:
-        os.link(path, shared)
-    except OSError:  # there is one, or the file system has no links
-        if holds_bulk(shared, fingerprint):
-            link_whole(shared, path)
-        else:
-            link_whole(path, shared)
+    if link_first(path, shared):
+        return
+    if holds_bulk(shared, fingerprint):
+        link_whole(shared, path)
+    else:
+        link_whole(path, shared)
 
 
 def open_fit(inputs: Inputs, candidates: Recorded) -> BulkFit | None:
