@@ -16,7 +16,7 @@ from PIL import Image
 
 from flashbulb.audit.additions.chosen import load_chosen
 from flashbulb.audit.discover.closing import Closed, ClosingLooks
-from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.images.distances import RgbImage, RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.recover.signs import Regression
@@ -397,19 +397,29 @@ def test_single_samples_that_a_look_confirms_are_found(
     assert (without.record.findings, digests(closed.run / "images")) == ((), {})
 
 
+def training_folder(parent: Path, image: RgbImage) -> Path:
+    """Save one training image in a folder of its own."""
+    (parent / "training").mkdir()
+    Image.fromarray(image).save(parent / "training" / "secret.png")
+    return parent / "training"
+
+
+def see_in_looks(monkeypatch: pytest.MonkeyPatch, image: RgbImage) -> None:
+    """Let every closing look see this image, and pay for one look after a round."""
+
+    def look(_self: ClosingLooks, images: RgbImages, _keys: object) -> list[Closed]:
+        return [Closed(np.stack([image] * 3), 0.99, 10)] * len(images)
+
+    monkeypatch.setattr(ClosingLooks, "look", look)
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)
+
+
 def test_a_training_image_that_a_look_copied_is_listed_once(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, axis=0).repeat(4, axis=1)
-    (tmp_path / "training").mkdir()
-    Image.fromarray(secret).save(tmp_path / "training" / "secret.png")
-
-    def look(_self: ClosingLooks, images: RgbImages, _keys: object) -> list[Closed]:
-        return [Closed(np.stack([secret] * 3), 0.99, 10)] * len(images)
-
-    monkeypatch.setattr(ClosingLooks, "look", look)
-    monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)  # pays for one after a round
-    options: dict[str, Any] = {"n_candidates": 1, "closing_looks": True, "train_images": tmp_path / "training"}
+    see_in_looks(monkeypatch, secret)
+    options = {"n_candidates": 1, "closing_looks": True, "train_images": training_folder(tmp_path, secret)}
     record = discover(model, tmp_path / "run", shown={(1, 0): secret}, patience=2, budget=3000, **options).record
     assert [(finding.finding_id, finding.verdict) for finding in record.findings] == [("finding-001", "confirmed")]
     assert record.closing.n_repeated == 1  # the start of the second round that shows it
@@ -419,16 +429,9 @@ def test_a_copy_of_a_training_image_that_no_look_was_left_for_is_listed_beside_w
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret, other = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
-    (tmp_path / "training").mkdir()
-    Image.fromarray(secret).save(tmp_path / "training" / "secret.png")
-
-    def look(_self: ClosingLooks, images: RgbImages, _keys: object) -> list[Closed]:
-        return [Closed(np.stack([other] * 3), 0.99, 10)] * len(images)
-
-    monkeypatch.setattr(ClosingLooks, "look", look)
-    monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)  # pays for one after a round
+    see_in_looks(monkeypatch, other)
     monkeypatch.setattr("flashbulb.audit.stages.results.closing.SAME_IMAGE_DISTANCE", 2.0)  # all are near
-    options: dict[str, Any] = {"closing_looks": True, "train_images": tmp_path / "training", "patience": 3}
+    options = {"closing_looks": True, "train_images": training_folder(tmp_path, secret), "patience": 3}
     record = discover(model, tmp_path / "run", shown={(0, 1): other, (1, 0): secret}, budget=300, **options).record
     assert [finding.verdict for finding in record.findings] == ["likely", "confirmed"]
 
