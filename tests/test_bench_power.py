@@ -29,5 +29,6 @@ def test_the_interval_of_false_finds_holds_their_expected_share(rate: float, n_r
     assert false_finds_coverage(rate, 1000, 60, N_DRAWS, n_reference) >= LEAST
 
 
+@pytest.mark.slow
 def test_the_band_of_a_threshold_holds_its_true_rate_as_often_as_it_says() -> None:
     assert 0.87 <= band_coverage(300, 0.01, N_DRAWS) <= 0.93

@@ -83,6 +83,7 @@ def test_without_a_reference_the_first_candidates_stay_dense(inputs, tmp_path):
     assert np.isfinite(pd.read_parquet(run / "scores.parquet")["spike_score"]).all()
 
 
+@pytest.mark.slow
 def test_workers_and_parts_write_the_same_files(inputs, bulk, tmp_path):
     by_workers, options = tmp_path / "workers", (*SHARDS, *BULK, "--workers", "2")
     ended = fork_flashbulb("record", *recording(inputs, by_workers, *options), environment={"OMP_NUM_THREADS": "1"})

@@ -211,6 +211,7 @@ def audited(inputs, run: Path, *more: object) -> dict[str, str]:
     return {name: digest for name, digest in digests(run).items() if name not in own}
 
 
+@pytest.mark.slow
 def test_an_audit_of_drawn_prompts_with_workers_finds_what_one_process_finds(inputs, finished, tmp_path):
     training = ("--train-images", finished.run.parent / "training")
     alone = audited(inputs, tmp_path / "alone", *training)

@@ -68,6 +68,7 @@ def test_workers_of_this_machine_audit_the_same(alone, tmp_path):
     audit(alone, tmp_path / "run", "--workers", 2)
 
 
+@pytest.mark.slow
 def test_a_worker_of_ray_audits_the_same(alone, cluster, tmp_path):
     log = audit(alone, tmp_path / "run", "--executor", "ray", "--ray-address", cluster.address)
     assert log.count("Ray cluster at") == 2  # to record, and to recover
