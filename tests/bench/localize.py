@@ -22,18 +22,19 @@ from flashbulb.audit.localize.selection import RankedNeuron, make_neuron_set, ra
 from flashbulb.audit.model.loading import flushed_denormals
 from flashbulb.audit.pull.pulling import ascend_towards, sample_pulled
 from flashbulb.audit.settings import LocalizeSettings
-from flashbulb.audit.stages.localize import recovery_plan
+from flashbulb.audit.stages.localize import N_CONTROL_PROMPTS, recovery_plan
 from flashbulb.hooks import By, NeuronSet, Site
 from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.models import MODELS
 from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_neurons, fit_statistics, mean_to_v
 from tests.bench.outcomes import Bench, open_bench
+from tests.bench.shorter import LONG_STEPS, Recovery, compare
 
 SETTINGS = LocalizeSettings(run=Path())
 RECOVERY = recovery_plan(SETTINGS)
 SAMPLING = EffectPlan(0, SETTINGS.n_samples, SETTINGS.sample_steps, SETTINGS.guidance_scale, SETTINGS.n_samples)
-N_CLEAN, N_USUAL, N_HOLDOUT = 32, 32, 100
-PARTS = ("default", "peers", "fewest", "again")
+N_CLEAN, N_USUAL, N_HOLDOUT, N_STRANGERS = 32, 32, 100, 2
+PARTS = ("default", "peers", "fewest", "again", "shorter")
 
 
 def main() -> None:
@@ -68,32 +69,31 @@ def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
     reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()
     clean_attribution = average_neurons(attributor.attribute(reference[-N_USUAL:]))
     default = LocalizationPlan(SETTINGS.share, 0, SETTINGS.by, SAMPLING, SETTINGS.n_controls, None)
+
+    def localizer(clean: Sequence[str], plan: LocalizationPlan) -> Localizer:
+        return Localizer(denoiser, sites, attributor, clean, clean_attribution, None, plan, "bench")
+
     if "default" in parts:
-        yield from _default_selection(bench, sites, attributor, clean_attribution, default, memories)
+        yield from _default_selection(localizer(_clean_prompts(bench), default), memories)
     if "peers" in parts:
         yield from _peers(bench, sites, attributor, clean_attribution, few, plan.evaluations)
     if "fewest" in parts:
-        minimal = dataclasses.replace(default, n_checks=SETTINGS.n_checks, n_controls=0)
-        localizer = Localizer(denoiser, sites, attributor, [], clean_attribution, None, minimal, "bench")
-        fewest = [localizer.localize(memory) for memory in few]
+        minimal = localizer([], dataclasses.replace(default, n_checks=SETTINGS.n_checks, n_controls=0))
+        fewest = [minimal.localize(memory) for memory in few]
         yield _line("fewest localized neurons, selected by bisection on other seeds", fewest)
         sizes = [one.neurons.n_neurons for one in fewest]
         yield f"fewest localized neurons: median {np.median(sizes):.0f}, from {min(sizes)} to {max(sizes)}"
     if "again" in parts:
         yield from _again(bench, sites, attributor, clean_attribution, few)
+    if "shorter" in parts:
+        clean = _clean_prompts(bench)[:N_CONTROL_PROMPTS]
+        in_many = dataclasses.replace(SAMPLING, num_inference_steps=LONG_STEPS)
+        many = localizer(clean, dataclasses.replace(default, sampling=in_many))
+        recovery = Recovery(denoiser, SETTINGS.by, RECOVERY)
+        yield from compare(localizer(clean, default), many, recovery, few, _not_memorized(bench, N_STRANGERS))
 
 
-def _default_selection(
-    bench: Bench,
-    sites: Sequence[Site],
-    attributor: Attributor,
-    clean_attribution: Mapping[str, Tensor],
-    plan: LocalizationPlan,
-    memories: Sequence[Memory],
-) -> Iterator[str]:
-    clean = bench.captions.loc[bench.captions["kind"].isin(["unseen", "descriptive"]), "prompt"].tolist()
-    clean = np.random.default_rng(0).permutation(clean)[:N_CLEAN].tolist()
-    localizer = Localizer(bench.denoiser, sites, attributor, clean, clean_attribution, None, plan, "bench")
+def _default_selection(localizer: Localizer, memories: Sequence[Memory]) -> Iterator[str]:
     found = [localizer.localize(memory) for memory in memories]
     yield _line(f"default selection ({found[0].neurons.n_neurons} neurons)", found)
     controls = [control for one in found for control in one.controls]
@@ -105,6 +105,11 @@ def _default_selection(
     )
     patched = sum(2 * (one.n_patched or 0) >= one.effect.n_samples for one in found)
     yield f"memories brought into a clean prompt by patching: {patched} of {len(found)}"
+
+
+def _clean_prompts(bench: Bench) -> list[str]:
+    clean = bench.captions.loc[bench.captions["kind"].isin(["unseen", "descriptive"]), "prompt"].tolist()
+    return list(np.random.default_rng(0).permutation(clean)[:N_CLEAN].tolist())
 
 
 def _line(name: str, found: Sequence[LocalizedMemory]) -> str:
