@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from flashbulb.audit.additions.files import (
@@ -51,9 +52,10 @@ class MergedLoras:
         """Merge a file into the weights of a pipeline.
 
         Raises:
-            ModelError: it is no LoRA of this pipeline; a key has no place; or its weights are not finite.
+            ModelError: it is no LoRA of this pipeline; a key has no place; its weights are not finite; or at another
+                scale than 0 it changes no weight.
         """
-        deltas = _read_deltas(pipe, denoiser, file)
+        deltas, has_changed = _read_deltas(pipe, denoiser, file), file.scale == 0
         for (component, module), delta in deltas.items():
             place, layer = (component, module), pipe.components[component].get_submodule(module)
             weight = layer.weight.data
@@ -66,7 +68,13 @@ class MergedLoras:
                     f"{file.path} makes {component}.{module} overflow {str(weight.dtype).removeprefix('torch.')}; "
                     "give a smaller scale, or --dtype float32"
                 )
+            has_changed = has_changed or not torch.equal(merged, weight.cpu())
             weight.copy_(merged)
+        if not has_changed:
+            raise ModelError(
+                f"{file.path} changes no weight of the model as {str(weight.dtype).removeprefix('torch.')}: it was not "
+                "trained, or its alpha or scale is too small; give the trained LoRA, or leave it out"
+            )
 
     @contextmanager
     def scaled(self, share: float) -> Iterator[None]:

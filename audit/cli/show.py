@@ -45,7 +45,7 @@ def show(
         from flashbulb.reports.tables.record_files import read_content
 
         is_complete = read_content(run, "audit").get("status") == COMPLETE
-        view = view_prompt(run, prompt, load_run_to_judge(run).findings if is_complete else ())
+        view = view_prompt(run, prompt, load_run_to_judge(run).findings if is_complete else None)
         if as_json:
             print_json(asdict(view))
         else:

@@ -74,6 +74,7 @@ class PromptSet:
         text_column: column that held the prompts; None if the format has no columns.
         sha256: hash of the raw bytes; for a folder, of the lines `<sha256 of the file>  <file name>` that
             `sha256sum` prints for the files read, sorted by name.
+        n_audited: prompts of a reference that were left out because they are audited; the other counts lack them.
     """
 
     prompts: tuple[Prompt, ...]
@@ -84,6 +85,7 @@ class PromptSet:
     text_column: str | None
     sha256: str
     source: str
+    n_audited: int = 0
 
 
 def read_prompts(path: str, text_column: str | None = None) -> PromptSet:

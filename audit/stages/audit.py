@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from flashbulb.audit.additions.chosen import ComposedModel
 from flashbulb.audit.model.loading import refuse_unreachable_model
+from flashbulb.audit.prompts.apart import describe_audited, without_audited
 from flashbulb.audit.prompts.drawing import draw_set
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.run.directory import (
@@ -79,14 +80,18 @@ def read_sets(settings: AuditSettings) -> PromptSets:
     Raises:
         one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
     """
-    candidates = read_prompts(settings.prompts, settings.text_column)
+    given = candidates = read_prompts(settings.prompts, settings.text_column)
     canaries = None
     if settings.canaries is not None:
         canaries, candidates = set_canaries_apart(settings.canaries, candidates)  # a draw is of the user's prompts
     check_frame(settings, candidates.source, candidates.n_distinct)
     if settings.sample is not None:
         candidates = draw_set(candidates, settings.sample, settings.seed)
-    reference = read_prompts(settings.reference, settings.reference_column) if settings.reference else None
+    reference = None
+    if settings.reference:
+        reference = without_audited(read_prompts(settings.reference, settings.reference_column), given)
+    if reference is not None and reference.n_audited:
+        logger.warning(describe_audited(reference))
     check_settings(settings, candidates, reference)
     return PromptSets(candidates, reference, canaries)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR, membership_sco
 from flashbulb.audit.canaries.manifest import Manifest, check_data_set, read_coins, read_manifest
 from flashbulb.audit.canaries.plan import Canary, are_in
 from flashbulb.audit.canaries.tries import UNTRIED, Planted, Tried, try_canaries
+from flashbulb.audit.prompts.apart import leave_out
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
@@ -59,24 +59,12 @@ def set_canaries_apart(manifest: Path, candidates: PromptSet) -> _Apart:
     planted = read_manifest(manifest)
     check_data_set(planted, candidates)
     canaries = planted.prompts()
-    ids = {prompt.prompt_id for prompt in canaries.prompts}
-    kept = tuple(prompt for prompt in candidates.prompts if prompt.prompt_id not in ids)
-    if not kept:
+    kept = leave_out(candidates, {prompt.prompt_id for prompt in canaries.prompts})
+    if not kept.prompts:
         raise CanaryError(f"{candidates.source} holds canaries only; give the captions of your data set as --prompts")
-    n_left_out = sum(prompt.n_duplicates for prompt in candidates.prompts) - sum(prompt.n_duplicates for prompt in kept)
-    if n_left_out:
+    if n_left_out := candidates.n_rows - kept.n_rows:
         logger.info("%d rows of %s are canaries and set apart", n_left_out, candidates.source)
-    n_duplicates = sum(prompt.n_duplicates - 1 for prompt in kept)
-    return _Apart(
-        canaries,
-        replace(
-            candidates,
-            prompts=kept,
-            n_distinct=len(kept),
-            n_rows=candidates.n_rows - n_left_out,
-            n_duplicates=n_duplicates,
-        ),
-    )
+    return _Apart(canaries, kept)
 
 
 def audit_canaries(

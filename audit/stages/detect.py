@@ -12,6 +12,7 @@ from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.kept.bulk import kept_neurons, open_fit
 from flashbulb.audit.stages.results.account import build_calibration, detected_entries
@@ -90,6 +91,11 @@ def _detect(recorded: RecordedRun) -> DetectedRun:
         base=_base_shards(recorded),
         bulk=open_fit(inputs, recorded.sets["candidates"]),
     )
+    if inputs.base is not None and not (detected.scored.spike_score.any() or detected.scored.reference_score.any()):
+        raise SettingsError(
+            f"the model and --baseline-model {settings.baseline_model} have the same spike score for every prompt, so "
+            "what is recorded was not trained; give the model that this one was fine-tuned from"
+        )
     return _with_evidence(recorded, detected)
 
 

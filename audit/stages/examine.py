@@ -59,6 +59,7 @@ def check_reference_size(reference: PromptSet) -> None:
     """Refuse too few prompts to calibrate on."""
     if (n := len(reference.prompts)) < MIN_REFERENCE:
         found = f"{reference.source} has {n}" if n == reference.n_distinct else f"{n} of {reference.source} were drawn"
+        found += f" that are not audited, and {reference.n_audited} that are" if reference.n_audited else ""
         raise SettingsError(
             f"calibration needs at least {MIN_REFERENCE} distinct prompts, {found}; give more with --reference"
         )

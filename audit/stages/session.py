@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from flashbulb.audit.additions.chosen import (
     ChosenModel,
@@ -23,6 +24,7 @@ from flashbulb.audit.detectors import (
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.prompts.apart import find_audited
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.batch_size import find_batch_size
 from flashbulb.audit.record.recorder import Plan, Recorder
@@ -42,13 +44,15 @@ from flashbulb.audit.stages.detectors import fit_to_model, select_detectors
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.batch_size import kept_batch_size
 from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity
-from flashbulb.audit.stages.kept.recorded import open_calibration
+from flashbulb.audit.stages.kept.recorded import CalibrationError, open_calibration
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 from flashbulb.audit.statistics.screening import TextSpikes
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import TrainingSource
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers
+from flashbulb.reports.views.text import visible_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +131,20 @@ def load_session(
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers, base=of_base)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
+        _refuse_audited(settings.calibration, saved.prompts, candidates)
         inputs = replace(inputs, reference=saved.prompts, saved=saved.recorded)
     loras, spikes = loaded.loras if is_inside else None, None if base_text is None else base_text.spikes
     timestep = denoiser.first_timestep(settings.num_inference_steps)
     return Session(inputs, denoiser, detectors, timestep, loras, spikes)
+
+
+def _refuse_audited(calibration: Path, reference: PromptSet, candidates: PromptSet) -> None:
+    """Refuse a calibration that was recorded on prompts to audit, behind which memorized ones would hide themselves."""
+    if audited := find_audited(reference, candidates):
+        raise CalibrationError(
+            f"{calibration} holds {count_text(len(audited), 'prompt')} to audit, first "
+            f"{visible_text(audited[0].text, 60)!r}; calibrate without them, or give --reference, which leaves them out"
+        )
 
 
 def reload_session(inputs: Inputs) -> Session:

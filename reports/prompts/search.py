@@ -17,7 +17,7 @@ _MAX_NAMED = 8  # of several matching prompts
 _LONGEST = 60  # characters of a prompt among candidates
 
 
-def find_prompt(scores: pa.Table, wanted: str, findings: Sequence[Finding], directory: Path) -> dict[str, Any]:
+def find_prompt(scores: pa.Table, wanted: str, findings: Sequence[Finding] | None, directory: Path) -> dict[str, Any]:
     """Return the row of the prompt that `wanted` names; the first kind of name that matches any prompt decides.
 
     These are: the whole id, the fingerprint of a finding, its number, `file:row`, the exact text, the beginning of an
@@ -25,18 +25,23 @@ def find_prompt(scores: pa.Table, wanted: str, findings: Sequence[Finding], dire
 
     Args:
         scores: scores.parquet of the run in `directory`.
-        findings: of the run, worst first, which is how they are numbered.
+        findings: of the run, worst first, which is how they are numbered; None before it is complete.
 
     Raises:
         RunFileError: no prompt matches, or several do, which are listed.
     """
-    text = wanted.strip()
+    text, is_numbered, findings = wanted.strip(), findings is not None, findings or ()
     named = _named_finding(text, findings)
     if named is not None:
         if named.prompt_id is None:
             raise RunFileError(f"finding {text} of {directory} has no prompt; report.html shows its image")
         text = named.prompt_id
     if named is None and _NUMBER.fullmatch(text) and text not in scores["prompt"].to_pylist():
+        if not is_numbered:
+            raise RunFileError(
+                f"the findings of {directory} are numbered once the audit is complete; continue with "
+                f"`flashbulb recover {directory}`, or name the prompt by its id, file:row or text"
+            )
         raise RunFileError(f"{directory} has {count_text(len(findings), 'finding')}, and no finding {text}")
     for matches in _matches(scores, text, findings):
         if len(matches) == 1:

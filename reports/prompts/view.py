@@ -153,11 +153,11 @@ class PromptView:
     same_picture: tuple[OtherPrompt, ...]
 
 
-def view_prompt(directory: Path, wanted: str, findings: Sequence[Finding] = ()) -> PromptView:
+def view_prompt(directory: Path, wanted: str, findings: Sequence[Finding] | None = None) -> PromptView:
     """Collect the results of the prompt that `wanted` names, as `find_prompt` looks for it.
 
     Args:
-        findings: of the run, worst first; none before it is complete.
+        findings: of the run, worst first; None before it is complete.
 
     Raises:
         RunIncompleteError: there are no scores yet, or a table does not match its hash in run.json.
@@ -170,7 +170,7 @@ def view_prompt(directory: Path, wanted: str, findings: Sequence[Finding] = ()) 
     prompt_id = row["prompt_id"]
     recoveries, memories = tables.read(RECOVERIES_FILE, RECOVERIES_SCHEMA), tables.read(MEMORIES_FILE, MEMORIES_SCHEMA)
     attempts = _prompt_rows(recoveries, prompt_id)
-    own = ((n, finding.fingerprint) for n, finding in enumerate(findings, 1) if finding.prompt_id == prompt_id)
+    own = ((n, finding.fingerprint) for n, finding in enumerate(findings or (), 1) if finding.prompt_id == prompt_id)
     number, fingerprint = next(own, (None, None))
     return PromptView(
         run=str(directory),

@@ -111,6 +111,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
         "shard_size": settings.shard_size,
         "screening": screening,
         **({"without": inputs.canaries.sha256} if name == "candidates" and inputs.canaries else {}),
+        **({"without_audited": inputs.candidates.sha256} if name == "reference" and prompts.n_audited else {}),
         **({"n_drawn": settings.sample} if is_drawn else {}),
         **(_layout_identity(inputs) if name == "candidates" else {}),
     }

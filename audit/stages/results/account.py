@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from flashbulb import __version__
 from flashbulb.audit.additions.chosen import base_model, model_name
+from flashbulb.audit.prompts.apart import describe_audited
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
@@ -196,7 +197,9 @@ def build_calibration(inputs: Inputs, detected: Detected, style_auc: float | Non
 def _warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     """Return what a reader of the result must know; with --strict these are problems."""
     unexamined = () if inputs.settings.examine else (UNEXAMINED,)
-    return (*unexamined, *_base_warnings(detected), *_style_warnings(inputs, detected))
+    reference = inputs.reference
+    audited = () if reference is None or not reference.n_audited else (describe_audited(reference),)
+    return (*unexamined, *audited, *_base_warnings(detected), *_style_warnings(inputs, detected))
 
 
 def _base_warnings(detected: Detected) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.audit.loras import RANK, lora_file, lora_weights, refusal, some_factors
+from tests.audit.loras import RANK, load, lora_file, lora_weights, refusal, some_factors
 from tests.toy_transformers import build_toy_sd3_pipe
 
 
@@ -91,6 +91,18 @@ def test_numbers_that_are_not_finite_are_refused_and_nothing_is_merged(base, tmp
     assert "not finite" in refusal(base, lora_file(path, weights | alpha))
     alpha = {"unet.conv_in.alpha": torch.ones(2)}
     assert "it is one number" in refusal(base, lora_file(path, weights | alpha))
+
+
+def test_a_lora_that_changes_no_weight_is_refused(base, tmp_path, weights):
+    zero = {key: tensor * (".lora_A." in key) for key, tensor in weights.items()}  # as it is before its first step
+    path = lora_file(tmp_path / "lora.safetensors", zero)
+    assert "changes no weight of the model as float32: it was not trained" in refusal(base, path)
+    alphas = {key.replace(".lora_A.weight", ".alpha"): torch.zeros(()) for key in weights if ".lora_A." in key}
+    assert "its alpha or scale is too small" in refusal(base, lora_file(path, weights | alphas))
+    lora_file(path, weights)
+    assert "as float16" in refusal(base, f"{path}:1e-9", dtype=torch.float16)
+    first = min(key for key in weights if ".lora_B." in key)
+    load(base, lora_file(path, zero | {first: weights[first]}))  # one trained layer is enough
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,18 @@ import pytest
 from flashbulb.hooks.files import sealed, unsealed
 from flashbulb.reports.tables.files import SCHEMA_VERSION
 from flashbulb.reports.tables.run_record import load_run
-from tests.audit.commands import ODD, QUICK, REFERENCE, digests, refused, run_flashbulb, run_json, scores_of, text_file
+from tests.audit.commands import (
+    CANDIDATES,
+    ODD,
+    QUICK,
+    REFERENCE,
+    digests,
+    refused,
+    run_flashbulb,
+    run_json,
+    scores_of,
+    text_file,
+)
 from tests.toy import build_toy_pipe
 
 N_SEEDS = 2
@@ -55,6 +66,33 @@ def test_audit_with_a_calibration_equals_one_with_its_reference(inputs, calibrat
     assert load_run(tmp_path / "run").calibration == load_run(calibrated.run).calibration
     assert run_json(tmp_path / "run")["inputs"]["reference"]["source"] == str(inputs.reference)
     assert run_flashbulb("gate", tmp_path / "run").code == run_flashbulb("gate", calibrated.run).code
+
+
+def test_audited_prompts_in_the_reference_are_left_out_and_named(inputs, calibrated, tmp_path):
+    mixed = text_file(tmp_path / "mixed.txt", [*REFERENCE, *(text.upper() for text in CANDIDATES)])
+    out = tmp_path / "run"
+    answer = run_flashbulb("audit", *inputs._replace(reference=mixed).options(out), "--max-sampled", "0")
+    assert answer.code == 0, answer.err
+    line = f"{len(CANDIDATES)} reference prompts of {mixed} left out, because they are audited as well"
+    assert line in answer.err
+    assert any(line in warning for warning in run_json(out)["warnings"])
+    pd.testing.assert_frame_equal(scores_of(out), scores_of(calibrated.run), check_exact=True)
+    assert load_run(out).calibration.n_reference == len(REFERENCE)
+    assert run_flashbulb("detect", out, "--fpr", "0.3").code == 0
+    assert any(line in warning for warning in run_json(out)["warnings"])
+
+
+def test_a_calibration_of_audited_prompts_is_refused(inputs, calibrated, tmp_path):
+    prompts = text_file(tmp_path / "captions.txt", [*CANDIDATES, REFERENCE[0].title()])
+    command = audit_options(inputs._replace(prompts=prompts), calibrated.folder, tmp_path / "run", *FAST)
+    line = refused("audit", *command)
+    assert f"holds 1 prompt to audit, first {REFERENCE[0]!r}" in line
+    assert "give --reference, which leaves them out" in line
+
+
+def test_a_reference_of_audited_prompts_alone_is_refused(inputs, tmp_path):
+    options = inputs._replace(reference=inputs.prompts).options(tmp_path / "run")
+    assert f"has 0 that are not audited, and {len(CANDIDATES)} that are" in refused("audit", *options)
 
 
 def test_calibration_is_read_and_not_recorded_again(inputs, calibrated, tmp_path):

@@ -144,6 +144,15 @@ def test_what_a_lora_added_is_audited_against_the_same_model_without_it(
     assert "to which nothing was added" in line
 
 
+def test_a_base_that_scores_every_prompt_like_the_model_is_refused(
+    added: Added, inputs: Inputs, tmp_path: Path
+) -> None:
+    options = (*inputs.options(tmp_path / "run"), "--baseline-model", inputs.model)
+    answer = run_flashbulb("audit", *options, "--lora", added.lora.replace(":0.5", ":0"))
+    assert answer.code == 2
+    assert "have the same spike score for every prompt, so what is recorded was not trained" in error_line(answer)
+
+
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Count how often each pipeline is loaded."""

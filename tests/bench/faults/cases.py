@@ -45,7 +45,8 @@ def images_case(source: Path, n_images: int | None, *words: str) -> Case:
 
 def model_case(model: Path, code: int, *words: str) -> Case:
     """Return the case that validates a model folder, with captions and images that do not matter."""
-    reference = model.parent / "reference.txt"
-    reference.write_text("".join(f"a star over the hill, number {i}\n" for i in range(8)), encoding="utf-8")
-    inputs = ("--model", model, "--prompts", reference, "--reference", reference)
+    prompts, reference = (model.parent / name for name in ("prompts.txt", "reference.txt"))
+    for path, place in ((prompts, "hill"), (reference, "sea")):
+        path.write_text("".join(f"a star over the {place}, number {i}\n" for i in range(8)), encoding="utf-8")
+    inputs = ("--model", model, "--prompts", prompts, "--reference", reference)
     return Case(("validate", *inputs), (code,), words, is_examined=True)

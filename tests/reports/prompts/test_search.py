@@ -58,6 +58,10 @@ def test_a_number_that_no_finding_has_is_no_part_of_a_prompt(run: CheckedRun, wa
         found(run, wanted)
     with pytest.raises(RunFileError, match=rf"has 0 findings, and no finding {wanted}"):
         found(run, wanted, ())
+    with pytest.raises(
+        RunFileError, match=r"numbered once the audit is complete; continue with `flashbulb recover run`"
+    ):
+        find_prompt(run.tables.scores, wanted, None, Path("run"))
 
 
 def test_several_matches_are_listed_with_place_and_text(run: CheckedRun) -> None:

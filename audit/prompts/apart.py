@@ -1,0 +1,50 @@
+"""Keep two sets of prompts apart: leave the prompts of one out of the other."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import replace
+
+from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.reports.bounds.rates import count_text
+
+
+def leave_out(prompts: PromptSet, ids: Container[str]) -> PromptSet:
+    """Return the set without the prompts of these ids, and without their rows."""
+    kept = tuple(prompt for prompt in prompts.prompts if prompt.prompt_id not in ids)
+    n_rows = [sum(prompt.n_duplicates for prompt in some) for some in (prompts.prompts, kept)]
+    return replace(
+        prompts,
+        prompts=kept,
+        n_distinct=len(kept),
+        n_rows=prompts.n_rows - n_rows[0] + n_rows[1],
+        n_duplicates=n_rows[1] - len(kept),
+    )
+
+
+def find_audited(reference: PromptSet, candidates: PromptSet) -> tuple[Prompt, ...]:
+    """Return the reference prompts that are candidates as well, whatever their case and spaces.
+
+    Tokenizers of the models ignore case and spaces, so the model reads such prompts alike.
+    """
+    texts = {_as_read(prompt.text) for prompt in candidates.prompts}
+    return tuple(prompt for prompt in reference.prompts if _as_read(prompt.text) in texts)
+
+
+def without_audited(reference: PromptSet, candidates: PromptSet) -> PromptSet:
+    """Return the reference without prompts that are audited, behind which a memorized one would hide itself."""
+    audited = find_audited(reference, candidates)
+    kept = leave_out(reference, {prompt.prompt_id for prompt in audited})
+    return replace(kept, n_audited=len(audited))
+
+
+def describe_audited(reference: PromptSet) -> str:
+    """Return how many prompts a reference shared with the prompts to audit, and what became of them."""
+    return (
+        f"{count_text(reference.n_audited, 'reference prompt')} of {reference.source} left out, because they are "
+        "audited as well: a memorized prompt would hide behind itself. Give captions that are not in the training set."
+    )
+
+
+def _as_read(text: str) -> str:
+    return " ".join(text.casefold().split())
