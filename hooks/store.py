@@ -135,7 +135,7 @@ def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
         if manifest.fingerprint != fingerprint:
             raise FingerprintMismatch(
                 f"{path} was recorded with fingerprint {manifest.fingerprint}, this run has {fingerprint}; "
-                "use another directory or start over"
+                f"delete it and {manifest_path.name}, which belong to another recording"
             )
         if not (path.is_file() and path.stat().st_size == manifest.n_bytes and _sha256(path) == manifest.sha256):
             logger.warning("%s is missing or damaged", path)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from pyarrow import fs
 
 from flashbulb.audit.stores.store import Store
+from flashbulb.reports.tables.files import link_first
 from flashbulb.reports.tables.stores import CLAIMS_FOLDER, StoreError, cache_root
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,10 @@ def machine_name() -> str:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = path.with_name(f".name-{secrets.token_hex(8)}")
         fresh.write_text(secrets.token_hex(8), encoding="ascii")
-        with suppress(FileExistsError):
-            os.link(fresh, path)  # whoever comes first names it
-        fresh.unlink()
+        try:
+            link_first(fresh, path)  # whoever comes first names it
+        finally:
+            fresh.unlink()
     name = f"{path.read_text(encoding='ascii')} {socket.gethostname()}"  # a cache may be copied, or shared
     return hashlib.sha256(name.encode()).hexdigest()[:16]
 

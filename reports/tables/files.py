@@ -1,9 +1,11 @@
-"""Name the files of a run directory, and write a file atomically: complete or not at all."""
+"""Name the files of a run directory, and write or link a file atomically: complete or not at all."""
 
+import fcntl
 import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -97,6 +99,46 @@ def _flush_to_disk(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def link_whole(source: Path, target: Path) -> None:
+    """Link a file that is never written in place, whole or not at all; copy it where links are refused, as on FAT."""
+    with atomic_write(target) as part:
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copyfile(source, part)
+
+
+def link_first(source: Path, target: Path) -> bool:
+    """Give a file a second name unless that exists; return whether it was given.
+
+    Of several processes one succeeds, with a whole file. Without links they lock the folder; where that is refused as
+    well, and they run at the same moment, the last one's file stays.
+    """
+    try:
+        os.link(source, target)
+        return True
+    except FileExistsError:
+        return False
+    except OSError:
+        with _locked(target.parent):
+            if target.exists():
+                return False
+            link_whole(source, target)
+            return True
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Let no other process that asks for the same lock into the block; it ends with its process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(descriptor)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +11,7 @@ from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, set_folder
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.hooks import FingerprintMismatch, NewerSchema, complete_shards
-from flashbulb.reports.tables.files import atomic_write
+from flashbulb.reports.tables.files import link_whole
 
 
 def adopt_base_shards(inputs: Inputs, run: Path, donors: Sequence[Path]) -> None:
@@ -46,26 +44,3 @@ def _adopt(source: Path, target: Path, fingerprint: str) -> None:
         if path.stem in wanted:
             for file in (path, path.with_suffix(".json")):  # the manifest last: it marks the shard as complete
                 link_whole(file, target / file.name)
-
-
-def link_whole(source: Path, target: Path) -> None:
-    """Link a file that is never written in place, whole or not at all; copy it where the file system has no links."""
-    with atomic_write(target) as part:
-        try:
-            os.link(source, part)
-        except OSError:
-            shutil.copyfile(source, part)
-
-
-def link_first(source: Path, target: Path) -> bool:
-    """Give a file a second name unless that exists; return whether it was given.
-
-    Of several processes one succeeds, with a whole file.
-    """
-    try:
-        os.link(source, target)
-    except OSError:  # there is one, or the file system has no links
-        if target.exists():
-            return False
-        link_whole(source, target)
-    return True

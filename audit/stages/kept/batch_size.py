@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError, fingerprint_of, flatten_json
-from flashbulb.audit.stages.kept.adopted import link_first
 from flashbulb.audit.stages.kept.resume import restore_settings
-from flashbulb.reports.tables.files import RUN_FILE, write_json
+from flashbulb.reports.tables.files import RUN_FILE, link_first, write_json
 from flashbulb.reports.tables.record_files import read_content
 
 _AGREED_FILE = "batch_size.json"

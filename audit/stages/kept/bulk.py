@@ -13,7 +13,6 @@ from flashbulb.audit.record.reduction import BASELINES_FILE, BULK
 from flashbulb.audit.record.sets import Part
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages.kept.adopted import link_first, link_whole
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.bulk import (
     BulkFit,
@@ -26,6 +25,7 @@ from flashbulb.audit.statistics.bulk import (
 from flashbulb.audit.statistics.detection import choose_pooled
 from flashbulb.audit.statistics.reduced import BulkReduction
 from flashbulb.audit.statistics.scores import MAX_SELF_REFERENCE
+from flashbulb.reports.tables.files import link_first, link_whole
 
 logger = logging.getLogger(__name__)
 

@@ -20,14 +20,13 @@ from flashbulb.audit.record.shards import PROMPTS_FILE
 from flashbulb.audit.run.directory import RunDirectoryError, flatten_json
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import SettingsError
-from flashbulb.audit.stages.kept.adopted import link_whole
 from flashbulb.audit.stages.kept.identity import REDUCED
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE, set_folder
 from flashbulb.audit.stores.fetching import fetch
 from flashbulb.hooks import complete_shards
 from flashbulb.hooks.files import sealed, unsealed
 from flashbulb.reports.tables.differences import first_difference
-from flashbulb.reports.tables.files import sha256_of, write_text
+from flashbulb.reports.tables.files import link_whole, sha256_of, write_text
 from flashbulb.reports.tables.stores import in_store
 
 logger = logging.getLogger(__name__)

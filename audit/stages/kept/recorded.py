@@ -20,7 +20,7 @@ from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of, fla
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity, set_identity
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs, RecordedRun
-from flashbulb.hooks import Site
+from flashbulb.hooks import FingerprintMismatch, Site
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed
 from flashbulb.reports.gate.policy import Policy, read_policy
 from flashbulb.reports.gate.waivers import read_waivers
@@ -179,8 +179,9 @@ def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibrat
 
 
 def _describe(error: Exception, path: Path) -> str:
-    """Return which file is damaged; `path` describes the others and does not fit them."""
-    return str(error) if isinstance(error, DamagedFile) else f"{path} is damaged ({error})"
+    """Return which file is damaged or another recording's; `path` describes the others and does not fit them."""
+    names_its_file = isinstance(error, DamagedFile | FingerprintMismatch)
+    return str(error) if names_its_file else f"{path} is damaged ({error})"
 
 
 def _read_sets(folder: Path, inputs: Inputs, entries: Mapping[str, Any], *, is_base: bool) -> dict[str, Recorded]:

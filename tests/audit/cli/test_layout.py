@@ -153,6 +153,27 @@ def test_what_is_lost_is_recorded_again_and_equals_the_rest(inputs, bulk, tmp_pa
     assert recorded(run) == recorded(bulk)
 
 
+@pytest.mark.parametrize(("layout", "other"), [("dense", "bulk"), ("bulk", "dense")])
+def test_a_shard_of_the_other_layout_is_named_and_without_it_the_run_is_whole_again(
+    inputs, request, tmp_path, layout, other
+):
+    whole = request.getfixturevalue(layout)
+    run, options = Path(shutil.copytree(whole, tmp_path / "run")), ("--layout", layout)
+    strangers = [f"activations/candidates/prompt/part-00001.{ending}" for ending in ("parquet", "json")]
+    for name in strangers:
+        shutil.copy(request.getfixturevalue(other) / name, run / name)
+    before = digests(run / "activations")
+    for line in (refused("detect", run, code=3), refused("record", *recording(inputs, run, *SHARDS, *options))):
+        assert f"{run / strangers[0]} was recorded with fingerprint " in line
+        assert "; delete it and part-00001.json, which belong to another recording" in line
+        assert digests(run / "activations") == before
+    for name in strangers:
+        (run / name).unlink()
+    record(inputs, run, *options)
+    assert recorded(run) == recorded(whole)
+    assert run_flashbulb("detect", run).code == 0
+
+
 @pytest.mark.parametrize("first", ["dense", "bulk"])
 def test_a_run_of_one_layout_is_not_continued_in_the_other(inputs, request, first):
     run, other = request.getfixturevalue(first), {"dense": "bulk", "bulk": "dense"}[first]

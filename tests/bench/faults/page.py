@@ -32,9 +32,12 @@ runs again. Nothing is lost if every file equals that of an undisturbed run, but
 images are compared byte by byte. Incomplete files that a kill left are counted as *.part left*. After the earliest
 kills `--force` is tried as well, in a copy.""",
     "workers": """\
-One recording of 80 prompts is shared by several processes, and some are killed: workers of `--workers 2` on this
-machine and on Ray (several in one run, each counted, whose outcome is one), the command that hands out to them, and
-both of two ranks. `merge` is among the commands of *kills*.""",
+Three jobs are shared by several processes: a recording of 80 prompts, a recovery of 16, and a whole audit of 24 drawn
+at random (`--sample`), with ordinary prompts (`--propensity`). Some of these processes are killed: workers of
+`--workers 2` on this machine and on Ray (several in one run, each counted, whose outcome is one), the command that
+hands out to them, and both of two ranks. Nothing is lost if every file equals that of one process, bit for bit, but for
+times, settings and the pages that state them; and `gate` must answer 3 on what a killed command leaves. `merge` is
+among the commands of *kills*.""",
     "stores": """\
 Runs and inputs lie in an object store (a local S3 server). Each command is ended by SIGKILL at a call of the store,
 spread over all of its calls, and the same command runs again: in turn with the cache that the kill left, and on another

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ TIMED = re.compile(
     rb'|<tr><th scope="row">\w+</th><td>[\d.]+</td></tr>|(?m:\| [\d.]+ \|$)|sha256:[0-9a-f]{64}'
 )
 """The same in pages and other texts, and in their tables of stages; and the seal, which covers them."""
+HOW = re.compile(r"^(settings|options)(\.|$)")
+"""Entries of run.json that say with which options."""
+PAGES = ("report.html", "summary.md")
+"""Files of a run that say it as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +51,30 @@ def parts_of(folder: Path) -> str:
     return f", {n_parts} .part left" if n_parts else ""
 
 
-def read_result(folder: Path) -> Result:
-    """Hash every file below a folder, but incomplete ones and the lock, which some processes cannot remove."""
+def read_result(folder: Path, *, knows_how: bool = True) -> Result:
+    """Hash every file below a folder, but incomplete ones and the lock, which some processes cannot remove.
+
+    Args:
+        knows_how: False leaves out what says by which options it was made.
+    """
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() or path.is_symlink())
     paths = (path for path in files if path.suffix != ".part" and path.name != ".lock")
-    return Result({path.relative_to(folder).as_posix(): _content_of(path) for path in paths})
+    told = (path for path in paths if knows_how or path.name not in PAGES)
+    left_out = (TIMES,) if knows_how else (TIMES, HOW)
+    return Result({path.relative_to(folder).as_posix(): _content_of(path, left_out) for path in told})
 
 
-def _content_of(path: Path) -> str:
+def _content_of(path: Path, left_out: Sequence[re.Pattern[str]]) -> str:
     try:
-        content = _compared(path)
+        content = _compared(path, left_out)
     except (OSError, ValueError, SafetensorError) as error:
         content = f"unreadable: {error}".encode()
     return hashlib.sha256(content).hexdigest()
 
 
-def _compared(path: Path) -> bytes:
+def _compared(path: Path, left_out: Sequence[re.Pattern[str]]) -> bytes:
     if path.suffix == ".json":
-        return json.dumps(_without_times(json.loads(path.read_text(encoding="utf-8")))).encode()
+        return json.dumps(_without(left_out, json.loads(path.read_text(encoding="utf-8")))).encode()
     if path.suffix == ".safetensors":
         return _tensors(path)
     if path.suffix in (".html", ".md", ".xml", ".sarif", ".jsonl"):
@@ -72,15 +82,16 @@ def _compared(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _without_times(content: Any) -> Any:
+def _without(left_out: Sequence[re.Pattern[str]], content: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
-    return {key: value for key, value in sorted(flatten_json(content).items()) if not TIMES.search(key)}
+    entries = sorted(flatten_json(content).items())
+    return {key: value for key, value in entries if not any(pattern.search(key) for pattern in left_out)}
 
 
 def _tensors(path: Path) -> bytes:
     with safe_open(path, framework="np") as file:
         stated = (file.metadata() or {}).get(METADATA_KEY, "{}")
-        metadata = {key: value for key, value in _without_times(json.loads(stated)).items() if key != "sha256"}
+        metadata = {key: value for key, value in _without((TIMES,), json.loads(stated)).items() if key != "sha256"}
         tensors = {name: hashlib.sha256(file.get_tensor(name).tobytes()).hexdigest() for name in sorted(file.keys())}
     return json.dumps([metadata, tensors]).encode()

@@ -22,7 +22,7 @@ Section = Callable[[Toys, Path, int], Iterator[Trial]]
 SECTIONS: dict[str, Section] = {
     "kinds": try_kinds,
     "kills": partial(try_kills, n_moments=3),
-    "workers": partial(try_workers, n_kills=6, n_coordinators=2),
+    "workers": partial(try_workers, n_kills=4, n_coordinators=1),
     "stores": partial(try_stores, n_kills=5),
     "disk": partial(try_disk, n_moments=2),
     "corrupt": partial(try_corruption, most=110),
