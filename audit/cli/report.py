@@ -82,7 +82,7 @@ def report(
         refuse_same_run(run, baseline)
         older = load_run_to_judge(baseline) if baseline else None
         try:
-            checked = load_run_to_judge(run, detectors=True)
+            checked = load_run_to_judge(run)
         except RunIncompleteError:
             with output_errors(page):
                 for path in written:

@@ -6,16 +6,17 @@ Activations of step sites are averaged over seeds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flashbulb.audit.detectors import Matrix, Vector
+from flashbulb.audit.prompts.held import PROMPT_COLUMNS, prompt_columns
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Recorded
@@ -27,7 +28,6 @@ from flashbulb.reports.tables.files import atomic_write, sha256_of
 PROMPTS_FILE = "prompts.parquet"
 _FILE_SHA256 = "file_sha256"
 _ROWS_AT_ONCE = 8192
-_PROMPT_FIELDS = [field.name for field in fields(Prompt)]
 
 
 class Shards:
@@ -137,9 +137,15 @@ def mean_over_seeds(by_seed: Matrix) -> Matrix:
 
 def save_prompts(folder: Path, prompts: PromptSet) -> dict[str, Any]:
     """Write prompts.parquet into `folder`; return the other fields of the set, and the hash of the file."""
+    return save_columns(folder, prompt_columns(prompts.prompts), prompts)
+
+
+def save_columns(folder: Path, columns: pa.Table, source: PromptSet) -> dict[str, Any]:
+    """Write prompts that are held as columns, as `save_prompts` does; the other fields are those of `source`."""
+    plain = pa.schema([(field.name, getattr(field.type, "value_type", field.type)) for field in columns.schema])
     with atomic_write(folder / PROMPTS_FILE) as part:
-        pd.DataFrame([asdict(prompt) for prompt in prompts.prompts]).to_parquet(part, index=False)
-    other_fields = {field.name: getattr(prompts, field.name) for field in fields(PromptSet) if field.name != "prompts"}
+        columns.cast(plain).to_pandas().to_parquet(part, index=False)
+    other_fields = {field.name: getattr(source, field.name) for field in fields(PromptSet) if field.name != "prompts"}
     return {**other_fields, _FILE_SHA256: sha256_of(folder / PROMPTS_FILE)}
 
 
@@ -149,18 +155,29 @@ def read_prompt_set(folder: Path, saved: Mapping[str, Any]) -> PromptSet:
     Raises:
         DamagedFile: the file is missing, or is not the one that was written.
     """
-    other_fields = dict(saved)
-    check_intact(folder / PROMPTS_FILE, other_fields.pop(_FILE_SHA256))
-    return PromptSet(prompts=tuple(_read_prompts(folder / PROMPTS_FILE)), **other_fields)
+    other_fields = {name: value for name, value in saved.items() if name != _FILE_SHA256}
+    sources: dict[str, str] = {}  # all prompts of a source share its name
+    rows = (row for batch in _read_batches(folder, saved) for row in batch.to_pylist())
+    prompts = (Prompt(**row | {"source_file": sources.setdefault(*[row["source_file"]] * 2)}) for row in rows)
+    return PromptSet(prompts=tuple(prompts), **other_fields)
 
 
-def _read_prompts(path: Path) -> Iterator[Prompt]:
-    """Yield the prompts of a file, some rows at a time; all prompts of a source share its name."""
-    sources: dict[str, str] = {}
+def read_columns(folder: Path, saved: Mapping[str, Any]) -> pa.Table:
+    """Return the prompts that `save_prompts` wrote as columns.
+
+    Raises:
+        DamagedFile: as `read_prompt_set`.
+    """
+    parts = [pa.Table.from_batches([batch]).cast(PROMPT_COLUMNS) for batch in _read_batches(folder, saved)]
+    return pa.concat_tables([PROMPT_COLUMNS.empty_table(), *parts]).unify_dictionaries().combine_chunks()
+
+
+def _read_batches(folder: Path, saved: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
+    """Yield the prompts of a file that is intact, some rows at a time."""
+    path = folder / PROMPTS_FILE
+    check_intact(path, saved[_FILE_SHA256])
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=_PROMPT_FIELDS, use_threads=False):
-            for row in batch.to_pylist():
-                yield Prompt(**{**row, "source_file": sources.setdefault(row["source_file"], row["source_file"])})
+        yield from file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=PROMPT_COLUMNS.names, use_threads=False)
 
 
 def check_intact(path: Path, sha256: str) -> None:

@@ -142,8 +142,7 @@ def write_scores(recorded: RecordedRun, detection: DetectedRun, run: Path) -> No
     detectors = select_detectors(settings.detectors, settings.sites)
     untried = severities(scored.flagged.tolist(), scored.q_value.tolist(), {})
     image_detectors = [detector.name for detector in detectors if isinstance(detector, ImageDetector)]
-    prompts, left_out, screen_scores = inputs.candidates.prompts, inputs.left_out, inputs.screen_scores
-    scores = scores_table(prompts, scored, untried, (), image_detectors, left_out, screen_scores)
+    scores = scores_table(inputs.candidates.prompts, scored, untried, (), image_detectors, inputs.screened)
     footer = {"model_fingerprint": inputs.model.fingerprint}
     write_table(run / SCORES_FILE, scores, schema_of_scores(scores), footer)
 

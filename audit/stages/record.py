@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from flashbulb.audit.additions.chosen import base_model, chosen_model
 from flashbulb.audit.detectors import NeuronDetector, StepDetector
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
 from flashbulb.audit.execute.workers import Workers, open_workers
+from flashbulb.audit.prompts.held import ScreenedCandidates, prompt_columns
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded, Recorder
 from flashbulb.audit.record.reduction import BULK
@@ -195,13 +197,11 @@ def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded, base: Tex
         screen = fit_screen(inputs.sites, shards, n_components=settings.n_components, share=settings.screened_share)
         scores, threshold = screen_prompts(screen, recorder, prompts), screen.threshold
     threshold = min(threshold, float(scores.max()))  # the highest score always passes
-    passing = tuple(p for p, score in zip(prompts, scores, strict=True) if score >= threshold)
-    left_out = tuple(p for p, score in zip(prompts, scores, strict=True) if score < threshold)
-    logger.info("tier 0 leaves out %d of %d prompts", len(left_out), len(prompts))
-    by_id = {prompt.prompt_id: float(score) for prompt, score in zip(prompts, scores, strict=True)}
-    return replace(
-        inputs, candidates=replace(inputs.candidates, prompts=passing), left_out=left_out, screen_scores=by_id
-    )
+    passed = scores >= threshold
+    passing = tuple(compress(prompts, passed))
+    screened = ScreenedCandidates(prompt_columns(list(compress(prompts, ~passed))), passed, scores)
+    logger.info("tier 0 leaves out %d of %d prompts", screened.left_out.num_rows, len(prompts))
+    return replace(inputs, candidates=replace(inputs.candidates, prompts=passing), screened=screened)
 
 
 def _screen_added(inputs: Inputs, recorder: Recorder, base: TextSpikes) -> Screened:

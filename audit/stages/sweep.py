@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from flashbulb.audit.additions.checkpoints import Checkpoint, OrderedCheckpoints, Step, find_checkpoint, in_order
 from flashbulb.audit.run.directory import RECORDING, RunDirectory, flatten_json
@@ -24,6 +23,7 @@ from flashbulb.reports.figures.sweep import write_sweep_figure
 from flashbulb.reports.page.sweep import write_sweep_page
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import RUN_FILE, write_json, write_text
+from flashbulb.reports.tables.rows import Rows, iter_rows
 from flashbulb.reports.tables.run_record import SWEEP, SWEEP_RUNNING
 from flashbulb.reports.tables.schema import write_table
 from flashbulb.reports.tables.sweep import (
@@ -171,10 +171,10 @@ def _row_of(step: Step, audited: CheckedRun) -> SweepRow:
     )
 
 
-def _styled_scores(table: pa.Table) -> StyledScores:
+def _styled_scores(table: Rows) -> StyledScores:
     """Return the scores of the prompts that have one; those that tier 0 left out have none."""
-    scored = table.select(["spike_score", "style"]).drop_null()
-    return StyledScores(*(np.array(scored[name].to_pylist()) for name in ("spike_score", "style")))
+    scored = [row for row in iter_rows(table, ["spike_score", "style"]) if None not in row.values()]
+    return StyledScores(*(np.array([row[name] for row in scored]) for name in ("spike_score", "style")))
 
 
 def _write(out: Path, sweep: Sweep) -> None:

@@ -10,20 +10,23 @@ import pyarrow as pa
 from flashbulb.reports.bounds.replication import Replication
 from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding, FoundImage, Nearest
 from flashbulb.reports.tables.recoveries import best_rows
+from flashbulb.reports.tables.rows import Rows, iter_rows, take_rows
 from flashbulb.reports.tables.schema import TableRow
 
 
-def collect_findings(scores: pa.Table, recoveries: pa.Table, memories: pa.Table) -> tuple[Finding, ...]:
+def collect_findings(scores: Rows, recoveries: pa.Table, memories: pa.Table) -> tuple[Finding, ...]:
     """Return every flagged prompt and every image recovered without a prompt, worst first.
 
     Among equals, images that are known to come back more often come first, then prompts of higher spike score.
     """
     attempts = [row for row in recoveries.to_pylist() if not row["is_control"]]
     best, images = best_rows(attempts), _images_by_prompt(memories)
-    positions = [position for position, is_flagged in enumerate(scores["flagged"].to_pylist()) if is_flagged]
-    flagged = [scores.slice(position, 1).to_pylist()[0] for position in positions]  # a filter loads pyarrow.compute
+    positions = [position for position, row in enumerate(iter_rows(scores, ["flagged"])) if row["flagged"]]
     by_image = {a["finding_id"]: a for a in attempts if a["prompt_id"] is None and a["verdict"] != "not_shown"}
-    findings = [_prompt_finding(row, best.get(row["prompt_id"]), images[row["prompt_id"]]) for row in flagged]
+    findings = [
+        _prompt_finding(row, best.get(row["prompt_id"]), images[row["prompt_id"]])
+        for row in take_rows(scores, positions)
+    ]
     findings += [_image_finding(attempt) for attempt in by_image.values()]
     return tuple(sorted(findings, key=_worst_last, reverse=True))
 
@@ -51,7 +54,7 @@ def _nearest(row: TableRow) -> Nearest | None:
     return None if path is None or similarity is None else Nearest(path, similarity, row["kind"])
 
 
-def _prompt_finding(row: dict[str, Any], attempt: TableRow | None, images: tuple[FoundImage, ...]) -> Finding:
+def _prompt_finding(row: TableRow, attempt: TableRow | None, images: tuple[FoundImage, ...]) -> Finding:
     """Build the finding of a flagged row of the scores from its best attempt, if any was made."""
     is_shown = attempt is not None and attempt["verdict"] != "not_shown"
     return Finding(

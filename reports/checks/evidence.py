@@ -67,9 +67,9 @@ def check_propensity(directory: Path, tables: AuditTables, record: RunRecord, st
     path, prompts = directory / PROPENSITY_FILE, _prompts_of(tables)
     table = read_table(path, PROPENSITY_SCHEMA)
     _check_model(path, table, record)
-    reference = set(tables.reference_scores["prompt_id"].to_pylist())
-    unflagged = set(tables.scores["prompt_id"].to_pylist()) - prompts.flagged
-    pool = reference if record.compared_with == "reference" else unflagged
+    pool = set(tables.reference_scores["prompt_id"].to_pylist())
+    if record.compared_with != "reference":
+        pool = {row["prompt_id"] for row in iter_rows(tables.scores, ["prompt_id"])} - prompts.flagged
     if stated.source != record.compared_with or stated.n_pool != len(pool):
         raise _error(path, f"run.json records {stated.n_pool} {stated.source} prompts to draw from, not {len(pool)}")
     rows = table.to_pylist()

@@ -13,7 +13,7 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
 from flashbulb.reports.tables.recoveries import best_rows
-from flashbulb.reports.tables.rows import iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_rows
 from flashbulb.reports.tables.run_record import Calibration, Counts
 from flashbulb.reports.tables.schema import (
     BASE_SCORE,
@@ -32,7 +32,7 @@ _ROUNDING = 1e-12  # of a q-value, which is the least of several products
 _TIER_RECOVER = 3
 
 
-def check_scores(path: Path, scores: pa.Table, calibration: Calibration) -> None:
+def check_scores(path: Path, scores: Rows, calibration: Calibration) -> None:
     """Check that each prompt is scored once, that its scores are finite, that it belongs to a style of the calibration,
     and that its p-value, q-value and severity agree with its flag.
 
@@ -51,20 +51,21 @@ def check_scores(path: Path, scores: pa.Table, calibration: Calibration) -> None
         _check_severity(path, row, calibration.fpr)
 
 
-def _repeats(scores: pa.Table) -> bool:
+def _repeats(scores: Rows) -> bool:
     """Return whether a prompt_id occurs twice; the ids themselves are held only where two hashes are equal."""
-    hashes = np.fromiter((hash(row["prompt_id"]) for row in iter_rows(scores, ["prompt_id"])), np.int64, len(scores))
-    return len(np.unique(hashes)) < len(scores) and len(set(scores["prompt_id"].to_pylist())) < len(scores)
+    n = scores.num_rows
+    hashes = np.fromiter((hash(row["prompt_id"]) for row in iter_rows(scores, ["prompt_id"])), np.int64, n)
+    return len(np.unique(hashes)) < n and len({row["prompt_id"] for row in iter_rows(scores, ["prompt_id"])}) < n
 
 
-def check_base_scores(path: Path, scores: pa.Table, *, has_base: bool) -> None:
+def check_base_scores(path: Path, scores: Rows, *, has_base: bool) -> None:
     """Check that the scores are those of a difference where run.json names a base model, and only there.
 
     Raises:
         RunIncompleteError: a column is missing, is of another type or left over, or a score is not the difference.
     """
     types = {FINETUNE_SCORE: pa.float64(), BASE_SCORE: pa.float64(), KNOWN_BY_BASE: pa.bool_()}
-    found = {name: scores.schema.field(name).type for name in types if name in scores.column_names}
+    found = {name: scores.schema.field(name).type for name in types if name in scores.schema.names}
     if found != (types if has_base else {}):
         stated = "names a base model" if has_base else "names no base model"
         raise RunIncompleteError(f"{path}: run.json {stated}, it has the columns {sorted(found)}; run the audit again")
@@ -104,7 +105,7 @@ def check_ids(path: Path, ids: Iterable[str]) -> None:
         raise RunIncompleteError(f"{path}: {unsafe!r} is no id of a prompt or finding; run the audit again")
 
 
-def _check_styles(path: Path, scores: pa.Table, calibration: Calibration) -> None:
+def _check_styles(path: Path, scores: Rows, calibration: Calibration) -> None:
     """Check that each style has as many scored prompts as the calibration records; tier 0 compares with no style."""
     counts = Counter(row["style"] for row in iter_rows(scores, ["style", "tier"]) if row["tier"] != 0)
     recorded = Counter({number: style.n_candidates for number, style in enumerate(calibration.styles)})
@@ -136,7 +137,7 @@ def _check_severity(path: Path, row: TableRow, fpr: float) -> None:
         )
 
 
-def check_prompt_counts(path: Path, scores: pa.Table, counts: Counts, n_file: int) -> None:
+def check_prompt_counts(path: Path, scores: Rows, counts: Counts, n_file: int) -> None:
     """Check that every row of the prompt file with a text belongs to a scored or to an unscored prompt.
 
     Args:
@@ -169,7 +170,7 @@ def check_fingerprints(directory: Path, findings: Sequence[Finding]) -> None:
         )
 
 
-def check_recoveries(path: Path, recoveries: pa.Table, scores: pa.Table) -> None:
+def check_recoveries(path: Path, recoveries: pa.Table, scores: Rows) -> None:
     """Check that flagged prompts and unflagged controls were tried, that these alone have the last tier, and that
     severities agree with what they gave.
 

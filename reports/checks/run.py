@@ -39,7 +39,7 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.frame import frame_fault
 from flashbulb.reports.tables.recoveries import recovery_counts
-from flashbulb.reports.tables.rows import iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_rows
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
 from flashbulb.reports.tables.schema import CANARIES_SCHEMA, KNOWN_BY_BASE, read_table
@@ -62,31 +62,28 @@ class CheckedRun(NamedTuple):
     ordinary: pa.Table | None = None
 
 
-def load_checked(directory: Path, *, detectors: bool = True) -> CheckedRun:
+def load_checked(directory: Path) -> CheckedRun:
     """Read a finished audit, check it as `check_run` does, and compare it with its seal.
-
-    Args:
-        detectors: hold the scores of single detectors in memory as well.
 
     Raises:
         RunFileError: `directory` is not the run directory of a finished audit.
         RunIncompleteError: the audit is untrusted.
     """
     try:
-        checked = check_run(directory, load_run(directory), detectors=detectors)
+        checked = check_run(directory, load_run(directory))
         check_seal(directory)
         return checked
     except OSError as error:
         raise RunIncompleteError(f"{directory} cannot be read: {error.strerror or error}") from error
 
 
-def check_run(directory: Path, record: RunRecord, *, detectors: bool = True) -> CheckedRun:
+def check_run(directory: Path, record: RunRecord) -> CheckedRun:
     """Read the tables that `record` describes. Their rows must agree with it and with each other.
 
     Raises:
         RunIncompleteError: the audit is untrusted.
     """
-    tables = check_tables(directory, record, detectors=detectors)
+    tables = check_tables(directory, record)
     scores, recoveries = tables.scores, tables.recoveries
     check_scores(directory / SCORES_FILE, scores, record.calibration)
     check_base_scores(directory / SCORES_FILE, scores, has_base=record.base is not None)
@@ -126,7 +123,7 @@ def _check_frame(directory: Path, record: RunRecord) -> None:
         raise RunIncompleteError(f"{directory}: run.json records an impossible frame: {fault}; run the audit again")
 
 
-def check_tables(directory: Path, run: RunRecord, *, detectors: bool = True) -> AuditTables:
+def check_tables(directory: Path, run: RunRecord) -> AuditTables:
     """Read every table and compare it with run.json: first its bytes, so that a damaged file is never parsed.
 
     No judgement reads some of them. They are checked all the same.
@@ -137,7 +134,7 @@ def check_tables(directory: Path, run: RunRecord, *, detectors: bool = True) -> 
     for name in (*TABLE_FILES, *(() if run.propensity is None else (PROPENSITY_FILE,))):
         _check_bytes(directory / name, run)
     _check_canaries(directory / CANARIES_FILE, run)
-    tables = read_audit_tables(directory, detectors=detectors)
+    tables = read_audit_tables(directory)
     scores, recoveries = tables.scores, tables.recoveries
     check_attempts(directory / RECOVERIES_FILE, recoveries)
     counts, recovered = run.counts, recovery_counts(recoveries, tables.memories)
@@ -207,9 +204,10 @@ def _agree(recorded: object, computed: object) -> bool:
     return recorded == computed
 
 
-def _n_known(scores: pa.Table) -> int | None:
-    known = scores[KNOWN_BY_BASE].to_pylist() if KNOWN_BY_BASE in scores.column_names else None
-    return None if known is None else known.count(True)
+def _n_known(scores: Rows) -> int | None:
+    if KNOWN_BY_BASE not in scores.schema.names:
+        return None
+    return sum(row[KNOWN_BY_BASE] is True for row in iter_rows(scores, [KNOWN_BY_BASE]))
 
 
 def _check_bytes(path: Path, run: RunRecord) -> None:

@@ -7,7 +7,6 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.drawings.calibration import calibration
@@ -18,7 +17,7 @@ from flashbulb.reports.drawings.scores import score_distributions, text_null
 from flashbulb.reports.drawings.spike_heatmap import HeatmapRow, spike_heatmap
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
-from flashbulb.reports.tables.rows import iter_rows, take_rows
+from flashbulb.reports.tables.rows import Rows, iter_rows, take_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import TableRow
 
@@ -76,7 +75,7 @@ def draw_profiles(profiles: Profiles) -> dict[str, str]:
 
 
 def draw_figures(
-    run: RunRecord, scores: pa.Table, tables: Mapping[str, Sequence[TableRow]], profiles: Profiles, labels: Labels
+    run: RunRecord, scores: Rows, tables: Mapping[str, Sequence[TableRow]], profiles: Profiles, labels: Labels
 ) -> tuple[PageFigure, ...]:
     """Draw every figure that the run has data for, in the order of the page.
 
@@ -97,11 +96,12 @@ def draw_figures(
     )
 
 
-def _distributions(run: RunRecord, scores: pa.Table, reference_scores: Sequence[TableRow]) -> Iterator[PageFigure]:
+def _distributions(run: RunRecord, scores: Rows, reference_scores: Sequence[TableRow]) -> Iterator[PageFigure]:
     styles = run.calibration.styles
     candidates: dict[tuple[int, bool], list[float]] = defaultdict(list)  # by style, and whether they are flagged
-    for row in iter_rows(scores, ["style", "flagged", "spike_score"]):
-        candidates[row["style"], row["flagged"]].append(row["spike_score"])
+    for row in iter_rows(scores, ["style", "flagged", "spike_score", "tier"]):
+        if row["tier"] != 0:
+            candidates[row["style"], row["flagged"]].append(row["spike_score"])
     for number, style in enumerate(styles):
         flagged, unflagged = candidates[number, True], candidates[number, False]
         if not flagged and not unflagged:
@@ -148,11 +148,11 @@ def _text_null(run: RunRecord, rows: Sequence[TableRow]) -> Iterator[PageFigure]
         )
 
 
-def _heatmap(run: RunRecord, scores: pa.Table, profiles: Profiles, labels: Labels) -> Iterator[PageFigure]:
+def _heatmap(run: RunRecord, scores: Rows, profiles: Profiles, labels: Labels) -> Iterator[PageFigure]:
     if not profiles.flagged:
         return
     shown = {*profiles.flagged, *profiles.controls}
-    positions = [i for i, prompt_id in enumerate(scores["prompt_id"].to_pylist()) if prompt_id in shown]
+    positions = [i for i, row in enumerate(iter_rows(scores, ["prompt_id"])) if row["prompt_id"] in shown]
     rows = {row["prompt_id"]: row for row in take_rows(scores, positions)}
     worst = sorted(profiles.flagged, key=lambda prompt_id: -(rows[prompt_id]["spike_score"] or 0.0))
 

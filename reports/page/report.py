@@ -75,7 +75,7 @@ def report_html(path: Path, directory: Path, run: CheckedRun, report: GateReport
     profiles = collect_profiles(rows["site_profiles"])
     train_images = run.record.settings.get("train_images")
     source = card_source(directory, train_images, rows["recoveries"], rows["memories"], rows["spikes"])
-    best = best_attempts(tables.recoveries, tables.scores["prompt_id"].to_pylist())
+    best = best_attempts(tables.recoveries)
     findings = [judged.finding for judged in report.judged]
     figures = draw_figures(run.record, tables.scores, rows, profiles, labels)
     cards = build_cards(report.judged, source, labels, options.images)

@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import pyarrow as pa
-
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
-from flashbulb.reports.tables.rows import take_rows
+from flashbulb.reports.tables.rows import Rows, highest_rows
 from flashbulb.reports.tables.run_record import RunRecord
-from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE, TableRow
 from flashbulb.reports.views.listed_prompts import known_by_base
 from flashbulb.reports.views.text import format_location
 
@@ -31,7 +29,7 @@ class PromptRow(NamedTuple):
 
 
 def prompt_rows(
-    scores: pa.Table, best: Mapping[str, BestAttempt], anchors: Mapping[str, str], labels: Labels
+    scores: Rows, best: Mapping[str, BestAttempt], anchors: Mapping[str, str], labels: Labels
 ) -> list[PromptRow]:
     """Return a row for each of the first `MAX_ROWS` prompts: flagged ones first, then by spike score.
 
@@ -41,9 +39,10 @@ def prompt_rows(
         best: the best attempt on each prompt that was tried, by prompt_id.
         anchors: ids of cards, by prompt_id.
     """
-    is_flagged, spike_scores = scores["flagged"].to_pylist(), scores["spike_score"].to_pylist()
-    ranks = [(not flag, -(score or float("-inf"))) for flag, score in zip(is_flagged, spike_scores, strict=True)]
-    first = sorted(range(scores.num_rows), key=ranks.__getitem__)[:MAX_ROWS]
+
+    def rank(row: TableRow) -> tuple[bool, float]:
+        return row["flagged"], row["spike_score"] or float("-inf")
+
     return [
         PromptRow(
             "" if labels.redact else labels.scored_prompt(row, LONGEST_CELL),
@@ -55,7 +54,7 @@ def prompt_rows(
             str(best.get(row["prompt_id"], "")),
             anchors.get(row["prompt_id"]),
         )
-        for row in take_rows(scores, first)
+        for row in highest_rows(scores, MAX_ROWS, ["flagged", "spike_score"], rank)
     ]
 
 
@@ -77,7 +76,7 @@ class KnownRows(NamedTuple):
     rows: list[KnownRow]
 
 
-def known_rows(run: RunRecord, scores: pa.Table, labels: Labels) -> KnownRows | None:
+def known_rows(run: RunRecord, scores: Rows, labels: Labels) -> KnownRows | None:
     """Return what the base already knew; None without a base."""
     known = known_by_base(run, scores)
     if known is None:

@@ -19,7 +19,7 @@ from flashbulb.reports.bounds.power import (
     supports,
 )
 from flashbulb.reports.bounds.rates import Rate, lower_bound, percent, rate_of, upper_bound
-from flashbulb.reports.tables.rows import iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_rows
 from flashbulb.reports.tables.run_record import RunRecord
 
 
@@ -50,7 +50,7 @@ FINE_TUNED = (PlantedModel("full-0", 16, 15, 14), PlantedModel("full-1", 17, 14,
 _MEASURED_FPR, _MEASURED_SAMPLES = 0.01, 4
 
 
-def audit_power(record: RunRecord, scores: pa.Table, recoveries: pa.Table) -> Power:
+def audit_power(record: RunRecord, scores: Rows, recoveries: pa.Table) -> Power:
     """Compute what an audit could have found, from its record and tables alone."""
     counts, fpr, canaries = record.counts, record.calibration.fpr, measured_sensitivity(record)
     why = None if canaries is not None else why_unknown(record)
@@ -58,11 +58,12 @@ def audit_power(record: RunRecord, scores: pa.Table, recoveries: pa.Table) -> Po
     at_least = None if sensitivity is None else sensitivity.at_least
     n_images, n_untried = _n_images(recoveries), _n_untried(scores, recoveries)
     n_possible, n_prompts = counts.n_recovered + n_untried, counts.n_scored
-    p_values, styles = [row["p_value"] for row in iter_rows(scores, ["p_value"])], reference_styles(record)
+    p_values = [row["p_value"] for row in iter_rows(scores, ["p_value"]) if row["p_value"] is not None]
+    styles = reference_styles(record)
     refuting = refuting_canaries(record)
     rates = {fpr} if refuting else {fpr, min(fpr, LOW_FPR)}
     flags = {
-        rate: flags_at(rate, sum(p is not None and p <= rate for p in p_values), n_prompts, styles)
+        rate: flags_at(rate, sum(p <= rate for p in p_values), n_prompts, styles)
         for rate in sorted(rates, reverse=True)
         if supports(styles, rate)
     }
@@ -149,7 +150,7 @@ def _n_samples(settings: Mapping[str, object]) -> int:
     return n if isinstance(n, int) and n > 0 else 0
 
 
-def _n_untried(scores: pa.Table, recoveries: pa.Table) -> int:
+def _n_untried(scores: Rows, recoveries: pa.Table) -> int:
     flagged = {row["prompt_id"] for row in iter_rows(scores, ["prompt_id", "flagged"]) if row["flagged"]}
     return len(flagged - set(recoveries["prompt_id"].to_pylist()))
 

@@ -97,11 +97,10 @@ def count_by_strategy(recoveries: pa.Table) -> tuple[StrategyCount, ...]:
     return tuple(_strategy_count(name, attempts) for name, attempts in rows.items())
 
 
-def best_attempts(recoveries: pa.Table, prompt_ids: Iterable[str]) -> dict[str, BestAttempt]:
-    """Return the best attempt on each of `prompt_ids` that recovery was tried on."""
-    wanted = set(prompt_ids)
+def best_attempts(recoveries: pa.Table) -> dict[str, BestAttempt]:
+    """Return the best attempt on each prompt that recovery was tried on, by prompt_id."""
     best = best_rows(recoveries.select(["prompt_id", "verdict", "strategy"]).to_pylist())
-    return {name: BestAttempt(row["verdict"], row["strategy"]) for name, row in best.items() if name in wanted}
+    return {name: BestAttempt(row["verdict"], row["strategy"]) for name, row in best.items()}
 
 
 def best_rows(rows: Iterable[TableRow]) -> dict[str, TableRow]:

@@ -26,11 +26,9 @@ from flashbulb.reports.tables.files import (
     RunIncompleteError,
     sha256_of,
 )
+from flashbulb.reports.tables.rows import Rows, StoredTable
 from flashbulb.reports.tables.run_record import NEXT_COMMANDS, NO_AUDIT
 from flashbulb.reports.tables.schema import (
-    BASE_SCORE,
-    FINETUNE_SCORE,
-    KNOWN_BY_BASE,
     MEMORIES_SCHEMA,
     RECOVERIES_SCHEMA,
     SPIKES_SCHEMA,
@@ -41,9 +39,12 @@ from flashbulb.reports.tables.schema import (
 
 @dataclass(frozen=True, slots=True)
 class AuditTables:
-    """Every table of a finished audit. The names are those of the files, without their suffix."""
+    """Every table of a finished audit. The names are those of the files, without their suffix.
 
-    scores: pa.Table
+    Scores, which have a row for each prompt, are read from their file whenever they are asked for.
+    """
+
+    scores: Rows
     spikes: pa.Table
     neuron_groups: pa.Table
     recoveries: pa.Table
@@ -65,21 +66,15 @@ AUDIT_SCHEMAS = {
 }
 
 
-def read_audit_tables(directory: Path, *, detectors: bool = True) -> AuditTables:
-    """Read every table of a finished audit and check it against its schema.
-
-    Args:
-        detectors: read the scores of single detectors as well.
+def read_audit_tables(directory: Path) -> AuditTables:
+    """Read every table of a finished audit and check it against its schema; the scores stay in their file.
 
     Raises:
         RunFileError, RunIncompleteError: as `read_table`.
     """
-    others = {SCORES_FILE: None if detectors else (FINETUNE_SCORE, BASE_SCORE, KNOWN_BY_BASE)}
-    repeated = {SCORES_FILE: ("source_file", "severity")}
+    readers = {SCORES_FILE: StoredTable}
     tables = {
-        name.partition(".")[0]: read_table(
-            directory / name, schema, others=others.get(name), repeated=repeated.get(name, ())
-        )
+        name.partition(".")[0]: readers.get(name, read_table)(directory / name, schema)
         for name, schema in AUDIT_SCHEMAS.items()
     }
     return AuditTables(**tables)

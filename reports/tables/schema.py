@@ -1,6 +1,7 @@
 """Columns of the run directory's main tables, and strict reading and writing of any table."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ RECOVERY_VERDICTS = ("confirmed", "likely", "not_shown")
 """Best first."""
 
 _VERSION_KEY = b"flashbulb.schema_version"
-_ROWS_AT_ONCE, _BYTES_AT_ONCE = 8192, 1 << 16
+ROWS_AT_ONCE, _BYTES_AT_ONCE = 4096, 1 << 16
 
 
 def required_column(name: str, data_type: pa.DataType) -> pa.Field:
@@ -174,45 +175,59 @@ def write_table(path: Path, table: pa.Table, schema: pa.Schema, metadata: Mappin
         )
 
 
-def read_table(
-    path: Path, schema: pa.Schema, *, others: Collection[str] | None = None, repeated: Collection[str] = ()
-) -> pa.Table:
-    """Read a table and check it against `schema`.
-
-    Args:
-        others: columns that `schema` lacks and that are read, where the table has them; by default all: read scores
-            with `scores_schema(())` to get every detector.
-        repeated: columns of few values, which are held once each.
+def read_table(path: Path, schema: pa.Schema) -> pa.Table:
+    """Read a table and check it against `schema`; it may have more columns, such as those of detectors.
 
     Raises:
         RunFileError: another schema version, a missing column, or a column of another type.
         RunIncompleteError: the file is missing or damaged, or has nulls where the schema allows none.
     """
+    with open_parquet(path) as file, damage_as_incomplete(path):
+        return pa.Table.from_batches(checked_batches(path, file, schema, file.schema_arrow.names), file.schema_arrow)
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Open a table to read it some rows at a time, in little memory.
+
+    Raises:
+        RunIncompleteError: the file is missing or damaged.
+    """
     if not path.is_file():
         raise RunIncompleteError(f"{path} does not exist; run the audit again to finish it")
-    try:
+    with damage_as_incomplete(path):
         # pq.read_table imports pandas and reads a folder named `a=1` as a column; whole columns are decoded twice
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BYTES_AT_ONCE, read_dictionary=list(repeated)) as file:
-            held = file.schema_arrow
-            if others is not None:
-                held = pa.schema([f for f in held if f.name in {*schema.names, *others}], held.metadata)
-            batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=held.names, use_threads=False)
-            table = pa.Table.from_batches(batches, held)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        raise RunIncompleteError(f"{path} is damaged ({_first_line(error)}); run the audit again") from error
-    version = (table.schema.metadata or {}).get(_VERSION_KEY, b"")
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=_BYTES_AT_ONCE)
+
+
+def checked_batches(
+    path: Path, file: pq.ParquetFile, schema: pa.Schema, columns: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """Yield all rows of an open table with these columns, checked as `read_table` does."""
+    held = file.schema_arrow
+    version = (held.metadata or {}).get(_VERSION_KEY, b"")
     if not version.isdigit():
         raise RunFileError(f"{path} was not written by flashbulb: its footer has no schema version")
     check_version(path, int(version), "audit")
     for field in schema:
-        found = table.schema.field(field.name).type if field.name in table.column_names else None
-        found = found.value_type if found is not None and pa.types.is_dictionary(found) else found
+        found = held.field(field.name).type if field.name in held.names else None
         if found != field.type:
             raise RunFileError(f"{path}: column {field.name} should be {field.type}, found {found or 'none'}")
-        if not field.nullable and table[field.name].null_count:
-            raise RunIncompleteError(f"{path}: column {field.name} has nulls; run the audit again")
-    return table
+    required = [field.name for field in schema if not field.nullable and field.name in columns]
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns, use_threads=False):
+        batch.validate(full=True)
+        for name in required:
+            if batch[name].null_count:
+                raise RunIncompleteError(f"{path}: column {name} has nulls; run the audit again")
+        yield batch
+
+
+@contextmanager
+def damage_as_incomplete(path: Path) -> Iterator[None]:
+    """Turn the errors of a damaged file into one that names it."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise RunIncompleteError(f"{path} is damaged ({_first_line(error)}); run the audit again") from error
 
 
 def _first_line(error: Exception) -> str:

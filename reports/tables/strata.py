@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from flashbulb.reports.bounds.rates import Rate, percent, rate_of
-from flashbulb.reports.tables.rows import iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_rows
 
 _STRATA = {
     "once": range(1, 2),
@@ -34,7 +34,7 @@ class Stratum(NamedTuple):
     confirmed: Rate
 
 
-def strata_of(scores: pa.Table, recoveries: pa.Table) -> tuple[Stratum, ...]:
+def strata_of(scores: Rows, recoveries: pa.Table) -> tuple[Stratum, ...]:
     """Return the strata that have prompts, rarest first; none if all prompts are in one."""
     attempts = recoveries.select(["prompt_id", "is_control", "verdict"]).to_pylist()
     confirmed = {row["prompt_id"] for row in attempts if not row["is_control"] and row["verdict"] == "confirmed"}

@@ -10,6 +10,7 @@ from flashbulb.reports.power.sensitivity import false_flag_rate
 from flashbulb.reports.power.sentences import band_text, power_sentences
 from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.recoveries import count_by_strategy
+from flashbulb.reports.tables.rows import Rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 from flashbulb.reports.tables.strata import strata_of
@@ -44,7 +45,7 @@ _LIMITS = (
 
 def summary_markdown(
     run: RunRecord,
-    scores: pa.Table,
+    scores: Rows,
     recoveries: pa.Table,
     show_prompts: bool,
     leaks: Sequence[Sequence[str]] = (),
@@ -121,7 +122,7 @@ def _power(run: RunRecord) -> list[str]:
     )
 
 
-def _suspects(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> list[str]:
+def _suspects(scores: Rows, recoveries: pa.Table, show_prompts: bool) -> list[str]:
     suspects = suspects_of(scores, recoveries)
     if not suspects:
         return []
@@ -141,7 +142,7 @@ def _suspects(scores: pa.Table, recoveries: pa.Table, show_prompts: bool) -> lis
     return [f"## The {len(rows)} most suspicious prompts", "", *table(header, rows)]
 
 
-def _known(run: RunRecord, scores: pa.Table, show_prompts: bool) -> list[str]:
+def _known(run: RunRecord, scores: Rows, show_prompts: bool) -> list[str]:
     """List what the base already knew, apart from the findings."""
     known = known_by_base(run, scores)
     if known is None:

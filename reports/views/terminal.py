@@ -20,6 +20,7 @@ from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.frame import frame_line
 from flashbulb.reports.tables.propensity import propensity_line
+from flashbulb.reports.tables.rows import Rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
@@ -54,7 +55,7 @@ def print_summary(
     console: Console,
     run: RunRecord,
     directory: Path,
-    scores: pa.Table,
+    scores: Rows,
     spikes: pa.Table,
     recoveries: pa.Table,
     leaks: Sequence[str] = (),
@@ -120,7 +121,7 @@ def print_detectors(console: Console, detectors: Sequence[tuple[str, str, str, s
     console.print("n: --seeds (one denoiser evaluation each), m: --samples of a sampled prompt", highlight=False)
 
 
-def _suspects(scores: pa.Table, spikes: pa.Table, recoveries: pa.Table, *, redact: bool) -> Table:
+def _suspects(scores: Rows, spikes: pa.Table, recoveries: pa.Table, *, redact: bool) -> Table:
     table = Table(box=box.SIMPLE_HEAD, expand=True, title="The most suspicious prompts", title_justify="left")
     table.add_column("prompt", overflow="ellipsis", no_wrap=True, ratio=3)
     for name, width in (("score", 12), ("q", 7), ("image", 18)):

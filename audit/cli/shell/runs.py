@@ -13,15 +13,11 @@ if TYPE_CHECKING:
     from flashbulb.reports.checks.run import CheckedRun
 
 
-def load_run_to_judge(directory: Path, *, detectors: bool = False) -> CheckedRun:
-    """Load and check a finished run. Imports the Parquet reader.
-
-    Args:
-        detectors: hold the scores of single detectors as well, which no judgement reads.
-    """
+def load_run_to_judge(directory: Path) -> CheckedRun:
+    """Load and check a finished run. Imports the Parquet reader."""
     from flashbulb.reports.checks.run import load_checked
 
-    return load_checked(directory, detectors=detectors)
+    return load_checked(directory)
 
 
 def refuse_same_run(run: Path, baseline: Path | None) -> None:

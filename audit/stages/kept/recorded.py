@@ -10,12 +10,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from flashbulb.audit.prompts.held import ScreenedCandidates
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded
-from flashbulb.audit.record.shards import check_intact, find_damage, read_prompt_set, save_prompts
+from flashbulb.audit.record.shards import (
+    check_intact,
+    find_damage,
+    read_columns,
+    read_prompt_set,
+    save_columns,
+    save_prompts,
+)
 from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of, flatten_json
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity, set_identity
@@ -76,7 +85,7 @@ def save_recorded(run: Path, recorded: RecordedRun) -> None:
         "sites": [asdict(site) for site in inputs.sites],
         "sets": sets,
         "base": base,
-        "screened": _save_screened(folder, inputs) if inputs.screen_scores else None,
+        "screened": None if inputs.screened is None else _save_screened(folder, inputs, inputs.screened),
         "evaluations": dict(recorded.evaluations),
         "timings": dict(recorded.timings),
     }
@@ -93,13 +102,15 @@ def _set_entries(inputs: Inputs, sets: Mapping[str, Recorded], model: AuditedMod
     }
 
 
-def _save_screened(folder: Path, inputs: Inputs) -> dict[str, Any]:
+def _save_screened(folder: Path, inputs: Inputs, screened: ScreenedCandidates) -> dict[str, Any]:
     """Write the prompts that tier 0 left out, and every tier-0 score; return what reading them needs."""
     (folder / LEFT_OUT).mkdir(exist_ok=True)
-    left_out = save_prompts(folder / LEFT_OUT, replace(inputs.candidates, prompts=inputs.left_out))
+    left_out = save_columns(folder / LEFT_OUT, screened.left_out, inputs.candidates)
+    passing = iter([prompt.prompt_id for prompt in inputs.candidates.prompts])
+    others = iter(screened.left_out["prompt_id"].to_pylist())
+    ids = [next(passing if passed else others) for passed in screened.passed]
     with atomic_write(folder / SCREEN_FILE) as part:
-        scores = pd.DataFrame(dict(inputs.screen_scores).items(), columns=["prompt_id", "screen"])
-        scores.to_parquet(part, index=False)
+        pd.DataFrame({"prompt_id": ids, "screen": screened.scores}).to_parquet(part, index=False)
     return {"left_out": left_out, "scores_sha256": sha256_of(folder / SCREEN_FILE)}
 
 
@@ -217,13 +228,20 @@ def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettin
     if (screened := content["screened"]) is None:
         return inputs
     check_intact(folder / SCREEN_FILE, screened["scores_sha256"])
-    left_out = read_prompt_set(folder / LEFT_OUT, screened["left_out"])
-    ids = {p.prompt_id: p.prompt_id for p in (*inputs.candidates.prompts, *left_out.prompts)}
+    return replace(inputs, screened=_read_screened(folder, screened["left_out"], inputs.candidates))
+
+
+def _read_screened(folder: Path, left_out: Mapping[str, Any], candidates: PromptSet) -> ScreenedCandidates:
+    passing = {prompt.prompt_id for prompt in candidates.prompts}
+    passed, scores = list[bool](), list[float]()
     with pq.ParquetFile(folder / SCREEN_FILE) as file:
-        batches = file.iter_batches(columns=["prompt_id", "screen"], use_threads=False)
-        rows = (row for batch in batches for row in batch.to_pylist())
-        scores = {ids.get(row["prompt_id"], row["prompt_id"]): row["screen"] for row in rows}  # shared with the prompts
-    return replace(inputs, left_out=left_out.prompts, screen_scores=scores)
+        for batch in file.iter_batches(columns=["prompt_id", "screen"], use_threads=False):
+            passed += [prompt_id in passing for prompt_id in batch["prompt_id"].to_pylist()]
+            scores += batch["screen"].to_pylist()
+    columns = read_columns(folder / LEFT_OUT, left_out)
+    if len(passing) != sum(passed) or columns.num_rows != len(passed) - sum(passed):
+        raise ValueError(f"{SCREEN_FILE} scores other prompts")
+    return ScreenedCandidates(columns, np.array(passed), np.array(scores))
 
 
 def _refuse_other_version(path: Path, version: int) -> None:

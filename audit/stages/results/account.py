@@ -151,14 +151,14 @@ def _prompt_counts(recorded: RecordedRun) -> dict[str, Any]:
         "n_empty": inputs.candidates.n_empty,
         "n_truncated": recorded.sets["candidates"].n_truncated,
         "n_prompts": inputs.n_prompts,
-        "n_left_out": len(inputs.left_out),
+        "n_left_out": inputs.n_left_out,
     }
 
 
 def _score_counts(inputs: Inputs, detected: Detected) -> dict[str, Any]:
     scored = detected.scored
     return {
-        "n_scored": len(scored.spike_score) + len(inputs.left_out),
+        "n_scored": len(scored.spike_score) + inputs.n_left_out,
         "n_flagged": int(scored.flagged.sum()),
         "n_known_by_base": None if scored.known_by_base is None else int(scored.known_by_base.sum()),
     }

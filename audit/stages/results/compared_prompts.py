@@ -8,6 +8,7 @@ from flashbulb.audit.prompts.prompt_set import Prompt, read_prompts
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.stages.results.comparison import ComparedPrompts
 from flashbulb.reports.checks.run import load_checked
+from flashbulb.reports.tables.rows import iter_rows, take_rows
 
 _CONTROLS = 4
 """One in so many prompts of an audit is a control, or more where fewer prompts are flagged."""
@@ -34,7 +35,9 @@ def _of_run(run: Path, limit: int) -> ComparedPrompts:
     checked = load_checked(run)
     tried = checked.tables.recoveries.to_pylist()
     controls = {row["prompt_id"] for row in tried if row["is_control"]}
-    rows = [row for row in checked.tables.scores.to_pylist() if row["flagged"] or row["prompt_id"] in controls]
+    scores = checked.tables.scores
+    names = enumerate(iter_rows(scores, ["prompt_id", "flagged"]))
+    rows = take_rows(scores, [i for i, row in names if row["flagged"] or row["prompt_id"] in controls])
     rows.sort(key=lambda row: -row["spike_score"])
     flagged, calm = ([row for row in rows if row["flagged"] == is_flagged] for is_flagged in (True, False))
     if not flagged:

@@ -143,8 +143,7 @@ def _write_tables(results: Results, run: RunDirectory) -> _Tables:
         results.severities,
         results.recovered,
         results.image_detectors,
-        inputs.left_out,
-        inputs.screen_scores,
+        inputs.screened,
     )
     recoveries = recoveries_table(prompts, results.recovered)
     memories = memories_table(prompts, results.recovered)

@@ -78,11 +78,14 @@ def measure_propensity(
 
 
 def _pool(inputs: Inputs, scored: Scored) -> Pool:
-    """Return the reference prompts, which are not training captions, else the candidates that are not flagged."""
+    """Return the reference prompts, which are not training captions, else the candidates that are not flagged.
+
+    Tier 0 needs a reference, so none of these is left out by it.
+    """
     if inputs.reference is not None:
         return Pool("reference", inputs.reference.prompts)
     candidates = zip(inputs.candidates.prompts, scored.flagged, strict=True)
-    return Pool("unflagged", [*(prompt for prompt, flagged in candidates if not flagged), *inputs.left_out])
+    return Pool("unflagged", [prompt for prompt, flagged in candidates if not flagged])
 
 
 def _table(samples: Sequence[OrdinarySample], compared_with: ComparedWith, *, has_images: bool) -> pa.Table:

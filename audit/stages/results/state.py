@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.prompts.held import ScreenedCandidates, TextsInOrder
+from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.recover.recovered import Recovered
@@ -46,8 +47,7 @@ class Inputs:
         candidates: candidate prompts that reach the denoiser: all of them, unless tier 0 left some out.
         saved: recording of the reference prompts, if it comes from a saved calibration.
         policy: limits for the verdict; `waivers` exempt single findings from them.
-        left_out: candidate prompts that tier 0 left out.
-        screen_scores: tier-0 score of every candidate prompt by prompt_id; empty without tier 0.
+        screened: candidate prompts that tier 0 left out, and its scores; None without tier 0.
         base: the model that the audited one was fine-tuned from, which has the same sites; None if none is given.
         canaries: captions of planted canaries and their twins; none of the candidates is among them.
     """
@@ -60,21 +60,25 @@ class Inputs:
     saved: Recorded | None
     policy: Policy
     waivers: tuple[Waiver, ...]
-    left_out: tuple[Prompt, ...] = ()
-    screen_scores: Mapping[str, float] = field(default_factory=dict)
+    screened: ScreenedCandidates | None = None
     base: AuditedModel | None = None
     canaries: PromptSet | None = None
 
     @property
     def n_prompts(self) -> int:
         """Number of distinct prompts to audit: all of the prompt file, or those drawn from it."""
-        return len(self.candidates.prompts) + len(self.left_out)
+        return len(self.candidates.prompts) + self.n_left_out
 
     @property
-    def all_texts(self) -> list[str]:
+    def n_left_out(self) -> int:
+        """Number of candidate prompts that tier 0 left out."""
+        return 0 if self.screened is None else int(self.screened.left_out.num_rows)
+
+    @property
+    def all_texts(self) -> Sequence[str]:
         """Every candidate's text in the order of the prompt file, those that tier 0 left out included."""
-        texts = {prompt.prompt_id: prompt.text for prompt in (*self.candidates.prompts, *self.left_out)}
-        return [texts[prompt_id] for prompt_id in self.screen_scores or texts]
+        texts = [prompt.text for prompt in self.candidates.prompts]
+        return texts if self.screened is None else TextsInOrder(texts, self.screened)
 
     @property
     def frame(self) -> Frame:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from flashbulb.audit.prompts.held import PROMPT_COLUMNS, ScreenedCandidates
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.stages.results.state import Inputs
@@ -25,8 +26,8 @@ from flashbulb.reports.tables.schema import (
 )
 
 TIER_SCREEN, TIER_STEP, TIER_RECOVER = 0, 1, 3
-_PROMPT_COLUMNS = ("prompt_id", "source_file", "source_row", "n_duplicates")
-"""Columns of scores.parquet that equal fields of `Prompt`."""
+_NAMES_IN_SCORES = ["prompt" if name == "text" else name for name in PROMPT_COLUMNS.names]
+"""Columns of scores.parquet that hold the fields of `Prompt`."""
 
 
 class TextSets(NamedTuple):
@@ -42,8 +43,7 @@ def scores_table(
     severities: Sequence[str],
     recovered: Sequence[Recovered],
     image_detectors: Sequence[str] = (),
-    left_out: Sequence[Prompt] = (),
-    screen_scores: Mapping[str, float] | None = None,
+    screened: ScreenedCandidates | None = None,
 ) -> pa.Table:
     """Build scores.parquet: one row for each candidate prompt.
 
@@ -51,7 +51,7 @@ def scores_table(
 
     Args:
         image_detectors: names of detectors with a column, which is null for prompts without samples.
-        screen_scores: tier-0 score of every prompt by prompt_id; empty or None without tier 0.
+        screened: what tier 0 found; None without it.
     """
     sampled = {result.position for result in recovered}
     detectors = {**scored.detectors, **_image_columns(len(prompts), recovered, image_detectors)}
@@ -74,26 +74,22 @@ def scores_table(
     if has_base:
         columns[KNOWN_BY_BASE] = scored.known_by_base
     table = pa.table(columns, schema=scores_schema(list(detectors), has_base=has_base))
-    return _add_screened(table, left_out, screen_scores) if screen_scores else table
+    return table if screened is None else _add_screened(table, screened)
 
 
-def _add_screened(table: pa.Table, left_out: Sequence[Prompt], screen_scores: Mapping[str, float]) -> pa.Table:
+def _add_screened(table: pa.Table, screened: ScreenedCandidates) -> pa.Table:
     """Append the prompts that tier 0 left out, and add the column of tier-0 scores."""
-    n = len(left_out)
-    known = {
-        **{name: [getattr(prompt, name) for prompt in left_out] for name in _PROMPT_COLUMNS},
-        "prompt": [prompt.text for prompt in left_out],
-        "tier": [TIER_SCREEN] * n,
-        "flagged": [False] * n,
-        "severity": ["none"] * n,
-    }
-    columns = [
-        pa.array(known[field.name], field.type) if field.name in known else pa.nulls(n, field.type)
-        for field in table.schema
-    ]
+    n, held = screened.left_out.num_rows, screened.left_out.rename_columns(_NAMES_IN_SCORES)
+    known = {"tier": [TIER_SCREEN] * n, "flagged": [False] * n, "severity": ["none"] * n}
+    columns = []
+    for field in table.schema:
+        if field.name in held.column_names:
+            columns.append(held[field.name].cast(field.type))
+        else:
+            columns.append(pa.array(known[field.name], field.type) if field.name in known else pa.nulls(n, field.type))
     complete = pa.concat_tables([table, pa.Table.from_arrays(columns, schema=table.schema)])
-    scores = pa.array([screen_scores[prompt_id] for prompt_id in complete["prompt_id"].to_pylist()], pa.float64())
-    return complete.add_column(complete.column_names.index("tier") + 1, "screen", scores)
+    scores = np.concatenate([screened.scores[screened.passed], screened.scores[~screened.passed]])
+    return complete.add_column(complete.column_names.index("tier") + 1, "screen", pa.array(scores))
 
 
 def _image_columns(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from flashbulb.reports.bounds.replication import replication_of
@@ -20,7 +21,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> CheckedRun:
 
 
 def found(run: CheckedRun, wanted: str, findings: tuple[Finding, ...] | None = None) -> str:
-    row = find_prompt(run.tables.scores, wanted, run.findings if findings is None else findings, Path("run"))
+    scores = pa.Table.from_batches(run.tables.scores.to_batches(100))
+    row = find_prompt(scores, wanted, run.findings if findings is None else findings, Path("run"))
     return str(row["prompt_id"])
 
 

@@ -78,7 +78,7 @@ def test_counts_by_strategy_add_up(attempts: Attempts) -> None:
 @settings(max_examples=50, deadline=None)
 @given(ladders())
 def test_the_best_attempt_of_a_ladder_is_its_success(attempts: Attempts) -> None:
-    best = best_attempts(attempts_table(attempts), [row["prompt_id"] for row in attempts if row["prompt_id"]])
+    best = best_attempts(attempts_table(attempts))
     last = {row["prompt_id"]: row for row in attempts if row["prompt_id"]}
     assert {p: attempt.verdict for p, attempt in best.items()} == {p: row["verdict"] for p, row in last.items()}
     shown = {p: row["strategy"] for p, row in last.items() if row["verdict"] != "not_shown"}
@@ -101,7 +101,7 @@ def test_a_table_without_rows_counts_nothing() -> None:
     counts = recovery_counts(attempts_table([]), memories_table([]))
     assert (counts.n_recovered, counts.n_controls, counts.n_confirmed_pictures, counts.recovered_by) == (0, 0, 0, {})
     assert count_by_strategy(attempts_table([])) == ()
-    assert best_attempts(attempts_table([]), ["p0"]) == {}
+    assert best_attempts(attempts_table([])) == {}
 
 
 @settings(max_examples=50, deadline=None)
