@@ -20,9 +20,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> CheckedRun:
     return checked_example(tmp_path_factory.mktemp("search") / "run", LEAKS, prompts=PROMPTS)
 
 
+def scores_of(run: CheckedRun) -> pa.Table:
+    return pa.Table.from_batches(run.tables.scores.to_batches(100))
+
+
 def found(run: CheckedRun, wanted: str, findings: tuple[Finding, ...] | None = None) -> str:
-    scores = pa.Table.from_batches(run.tables.scores.to_batches(100))
-    row = find_prompt(scores, wanted, run.findings if findings is None else findings, Path("run"))
+    row = find_prompt(scores_of(run), wanted, run.findings if findings is None else findings, Path("run"))
     return str(row["prompt_id"])
 
 
@@ -63,7 +66,7 @@ def test_a_number_that_no_finding_has_is_no_part_of_a_prompt(run: CheckedRun, wa
     with pytest.raises(
         RunFileError, match=r"numbered once the audit is complete; continue with `flashbulb recover run`"
     ):
-        find_prompt(run.tables.scores, wanted, None, Path("run"))
+        find_prompt(scores_of(run), wanted, None, Path("run"))
 
 
 def test_several_matches_are_listed_with_place_and_text(run: CheckedRun) -> None:
