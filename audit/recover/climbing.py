@@ -27,6 +27,8 @@ from flashbulb.reports.tables.files import IMAGES_DIRECTORY
 from flashbulb.reports.tables.limits import TEMPLATE
 from flashbulb.reports.tables.stores import in_store
 
+_TRAINING = "training-"  # how the names of copied training images begin
+
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
@@ -97,6 +99,15 @@ class Climbing:
         self.shown.reduced = reduce_images(self.shown.sampled)
         if self.recovery.keep_images:
             self.shown.sampled = self.shown.sampled[:0]
+
+    def remove_other_images(self) -> None:
+        """Remove images of earlier recoveries, by more seeds or other strategies, that this one has no part in."""
+        names = {image_name(i) for i in range(len(self.shown.reduced))}
+        paths = [path for one in self.shown.attempts for path in (one.image_path, one.mask_path) if path is not None]
+        names |= {Path(path).name for path in paths}
+        for path in self.folder.glob("*.png"):
+            if path.name not in names and not path.name.startswith(_TRAINING):
+                path.unlink()
 
     @property
     def on_ladder(self) -> LadderPrompt:
@@ -212,6 +223,6 @@ def training_image_file(training: TrainingImages | None, nearest: Nearest | None
     image = training.image(nearest.index)
     if not in_store(nearest.path) and is_shown_alike(nearest.path, image):
         return nearest.path
-    path = folder / f"training-{nearest.index}.png"
+    path = folder / f"{_TRAINING}{nearest.index}.png"
     save_image(path, image, {"training_image": nearest.name})
     return path

@@ -37,6 +37,9 @@ def recover_all(
     if recovery.seed_budget:
         add_seeds_(recovery, performer, flagged, controls)
     _climb_(recovery, performer, order)
+    if recovery.keep_images:
+        for climbing in order:
+            climbing.remove_other_images()
     judge_recurrences_(flagged, controls)
     recovered = [_recovered(climbing, positions[0]) for climbing in order]
     number_findings_(result.memories for result in recovered if not result.is_control)

@@ -128,6 +128,18 @@ def test_only_the_strategies_that_were_chosen_are_tried(recover, strategies):
     assert climbed(one) == [attempt for attempt in WHOLE_LADDER if attempt[0] in strategies]
 
 
+def test_images_of_an_earlier_recovery_are_no_images_of_this_one(recover, tmp_path):
+    def kept(name):
+        return sorted(path.relative_to(tmp_path / name).as_posix() for path in (tmp_path / name).rglob("*.png"))
+
+    recover("again", seed_budget=1000)
+    before = kept("again")
+    for name in ("again", "once"):
+        recover(name, strategies=("sample",))
+    assert kept("again") == kept("once")
+    assert {"images/id2/seed-2.png", "images/id2/cyclic-0.png"} <= set(before) - set(kept("again"))
+
+
 def test_the_ladder_ends_at_the_first_attempt_that_confirms(recover):
     cyclic = next(attempt for attempt in recover("before")[0].attempts if attempt.strategy == "cyclic")
     first, control = recover(known=cyclic.image)
