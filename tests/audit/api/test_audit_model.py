@@ -123,7 +123,7 @@ def test_the_report_is_written_where_asked(result: flashbulb.AuditResult, tmp_pa
 
 def test_a_notebook_shows_escaped_texts_and_images(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script> zzqx !!!! @@@@"
-    shown = flashbulb.audit_model(pipe, [*REFERENCE, hostile], reference=REFERENCE, out=tmp_path / "run", **QUICK)
+    shown = flashbulb.audit_model(pipe, [*CANDIDATES, hostile], reference=REFERENCE, out=tmp_path / "run", **QUICK)
     html = shown._repr_html_()
     assert "<script>" not in html
     assert hostile in set(shown.findings["prompt"])

@@ -30,7 +30,7 @@ _, status, usage = os.wait4(process.pid, 0)
 print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]))
 """
 """Linux counts the peak of the process that starts a command as the command's own, so a small one does it."""
-_FEW_RECOVERED = ("--max-sampled", "4", "--strategy", "sample")
+_FEW_RECOVERED = ("--max-sampled", "1", "--strategy", "sample")
 
 
 class Cost(NamedTuple):
