@@ -55,19 +55,23 @@ def counted_reads() -> Iterator[Counter[tuple[Path, str]]]:
 
 @contextmanager
 def counted_tables() -> Iterator[SimpleNamespace]:
-    """Count by name how often each file is written whole, and how often each table of an audit is read."""
+    """Count by name how often each file is written whole, and how often each table of an audit is read or opened."""
     count = SimpleNamespace(read=Counter(), written=Counter())
-    read, replace = run_tables.read_table, os.replace
+    replace = os.replace
 
-    def count_read(path, schema, **options):
-        count.read[path.name] += 1
-        return read(path, schema, **options)
+    def counting(read):
+        def count_read(path, schema, **options):
+            count.read[path.name] += 1
+            return read(path, schema, **options)
+
+        return count_read
 
     def count_written(source, target):
         count.written[Path(target).name] += 1
         replace(source, target)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_tables, "read_table", count_read)
+        for name in ("read_table", "StoredTable"):
+            patch.setattr(run_tables, name, counting(getattr(run_tables, name)))
         patch.setattr(os, "replace", count_written)
         yield count

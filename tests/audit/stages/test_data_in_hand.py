@@ -1,4 +1,4 @@
-"""What an audit has read or made stays in hand: shards are read twice at most, tables are written and read once."""
+"""What an audit has read or made stays in hand: shards are read twice at most, tables written and opened once."""
 
 from collections import Counter
 
