@@ -156,10 +156,14 @@ def read_prompt_set(folder: Path, saved: Mapping[str, Any]) -> PromptSet:
         DamagedFile: the file is missing, or is not the one that was written.
     """
     other_fields = {name: value for name, value in saved.items() if name != _FILE_SHA256}
+    return PromptSet(prompts=tuple(_read_prompts(folder, saved)), **other_fields)
+
+
+def _read_prompts(folder: Path, saved: Mapping[str, Any]) -> Iterator[Prompt]:
     sources: dict[str, str] = {}  # all prompts of a source share its name
-    rows = (row for batch in _read_batches(folder, saved) for row in batch.to_pylist())
-    prompts = (Prompt(**row | {"source_file": sources.setdefault(*[row["source_file"]] * 2)}) for row in rows)
-    return PromptSet(prompts=tuple(prompts), **other_fields)
+    for batch in _read_batches(folder, saved):
+        for row in batch.to_pylist():
+            yield Prompt(**{**row, "source_file": sources.setdefault(row["source_file"], row["source_file"])})
 
 
 def read_columns(folder: Path, saved: Mapping[str, Any]) -> pa.Table:

@@ -90,8 +90,8 @@ def read_sets(settings: AuditSettings) -> PromptSets:
     reference = None
     if settings.reference:
         reference = without_audited(read_prompts(settings.reference, settings.reference_column), given)
-    if reference is not None and reference.n_audited:
-        logger.warning(describe_audited(reference))
+        if reference.n_audited:
+            logger.warning(describe_audited(reference))
     check_settings(settings, candidates, reference)
     return PromptSets(candidates, reference, canaries)
 

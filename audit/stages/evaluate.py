@@ -23,7 +23,7 @@ from flashbulb.audit.statistics.separation import (
 from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.figures.evaluation import RocCurve, ScorePanel, roc_figure, score_distributions
 from flashbulb.reports.tables.files import SCORES_FILE, RunFileError, sha256_of, write_text
-from flashbulb.reports.tables.rows import Rows, iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_column
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import detector_columns, write_table
 from flashbulb.reports.views.evaluation import (
@@ -129,7 +129,7 @@ def _evaluate(labelled: _Labelled, labels: Labels, record: RunRecord, seed: int)
 
 def _join(scores: Rows, labels: Labels, run: Path) -> _Labelled:
     """Keep the prompts of the run that have a label."""
-    keys: list[str] = [row[labels.key] for row in iter_rows(scores, [labels.key])]
+    keys: list[str] = list(iter_column(scores, labels.key))
     labels_or_none = [labels.by_key.get(key) for key in keys]
     n_unmatched = len(labels.by_key.keys() - set(keys))
     if n_unmatched == len(labels.by_key):
@@ -150,7 +150,7 @@ def _join(scores: Rows, labels: Labels, run: Path) -> _Labelled:
     columns = [SPIKE_SCORE, *detector_columns(scores.schema)]
     return _Labelled(
         scores={name: _read_scores(scores, name)[is_labelled] for name in columns},
-        flagged=np.array([row["flagged"] for row in iter_rows(scores, ["flagged"])])[is_labelled],
+        flagged=np.array(list(iter_column(scores, "flagged")))[is_labelled],
         positive=positive,
         negatives={ALL_NEGATIVES: ~positive}
         | {kind: np.array([label.kind == kind for label in found]) for kind in large},
@@ -161,8 +161,8 @@ def _join(scores: Rows, labels: Labels, run: Path) -> _Labelled:
 
 
 def _read_scores(scores: Rows, name: str) -> Scores:
-    values = (row[name] for row in iter_rows(scores, [name]))
-    return np.fromiter((np.nan if value is None else value for value in values), np.float64, scores.num_rows)
+    values = (np.nan if value is None else value for value in iter_column(scores, name))
+    return np.fromiter(values, np.float64, scores.num_rows)
 
 
 def evaluate_detector(

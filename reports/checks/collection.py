@@ -10,7 +10,7 @@ import pyarrow as pa
 from flashbulb.reports.bounds.replication import Replication
 from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding, FoundImage, Nearest
 from flashbulb.reports.tables.recoveries import best_rows
-from flashbulb.reports.tables.rows import Rows, iter_rows, take_rows
+from flashbulb.reports.tables.rows import Rows, iter_column, take_rows
 from flashbulb.reports.tables.schema import TableRow
 
 
@@ -21,7 +21,7 @@ def collect_findings(scores: Rows, recoveries: pa.Table, memories: pa.Table) -> 
     """
     attempts = [row for row in recoveries.to_pylist() if not row["is_control"]]
     best, images = best_rows(attempts), _images_by_prompt(memories)
-    positions = [position for position, row in enumerate(iter_rows(scores, ["flagged"])) if row["flagged"]]
+    positions = [position for position, is_flagged in enumerate(iter_column(scores, "flagged")) if is_flagged]
     by_image = {a["finding_id"]: a for a in attempts if a["prompt_id"] is None and a["verdict"] != "not_shown"}
     findings = [
         _prompt_finding(row, best.get(row["prompt_id"]), images[row["prompt_id"]])

@@ -24,7 +24,7 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, TEMPLATE, VERBATIM
 from flashbulb.reports.tables.propensity import ComparedWith, Propensity, is_copy, propensity_of
-from flashbulb.reports.tables.rows import iter_rows
+from flashbulb.reports.tables.rows import iter_column, iter_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.run_tables import AuditTables
 from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, TableRow, read_table
@@ -69,7 +69,7 @@ def check_propensity(directory: Path, tables: AuditTables, record: RunRecord, st
     _check_model(path, table, record)
     pool = set(tables.reference_scores["prompt_id"].to_pylist())
     if record.compared_with != "reference":
-        pool = {row["prompt_id"] for row in iter_rows(tables.scores, ["prompt_id"])} - prompts.flagged
+        pool = set(iter_column(tables.scores, "prompt_id")) - prompts.flagged
     if stated.source != record.compared_with or stated.n_pool != len(pool):
         raise _error(path, f"run.json records {stated.n_pool} {stated.source} prompts to draw from, not {len(pool)}")
     rows = table.to_pylist()

@@ -13,7 +13,7 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE
 from flashbulb.reports.tables.recoveries import best_rows
-from flashbulb.reports.tables.rows import Rows, iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_column, iter_rows
 from flashbulb.reports.tables.run_record import Calibration, Counts
 from flashbulb.reports.tables.schema import (
     BASE_SCORE,
@@ -41,7 +41,7 @@ def check_scores(path: Path, scores: Rows, calibration: Calibration) -> None:
     """
     if _repeats(scores):
         raise RunIncompleteError(f"{path}: a prompt_id occurs twice; run the audit again")
-    check_ids(path, (row["prompt_id"] for row in iter_rows(scores, ["prompt_id"])))
+    check_ids(path, iter_column(scores, "prompt_id"))
     for name, highest in (("spike_score", float("inf")), ("p_value", 1.0), ("q_value", 1.0)):
         values = (row[name] for row in iter_rows(scores, [name, "tier"]) if row["tier"] != 0)
         if not all(value is not None and math.isfinite(value) and value <= highest for value in values):
@@ -54,8 +54,8 @@ def check_scores(path: Path, scores: Rows, calibration: Calibration) -> None:
 def _repeats(scores: Rows) -> bool:
     """Return whether a prompt_id occurs twice; the ids themselves are held only where two hashes are equal."""
     n = scores.num_rows
-    hashes = np.fromiter((hash(row["prompt_id"]) for row in iter_rows(scores, ["prompt_id"])), np.int64, n)
-    return len(np.unique(hashes)) < n and len({row["prompt_id"] for row in iter_rows(scores, ["prompt_id"])}) < n
+    hashes = np.fromiter(map(hash, iter_column(scores, "prompt_id")), np.int64, n)
+    return len(np.unique(hashes)) < n and len(set(iter_column(scores, "prompt_id"))) < n
 
 
 def check_base_scores(path: Path, scores: Rows, *, has_base: bool) -> None:
@@ -146,10 +146,7 @@ def check_prompt_counts(path: Path, scores: Rows, counts: Counts, n_file: int) -
     Raises:
         RunIncompleteError: rows are missing or left over.
     """
-    n_texts, n_occurrences = (
-        counts.n_rows - counts.n_empty,
-        sum(r["n_duplicates"] for r in iter_rows(scores, ["n_duplicates"])),
-    )
+    n_texts, n_occurrences = counts.n_rows - counts.n_empty, sum(iter_column(scores, "n_duplicates"))
     n_unscored, n_left = n_file - counts.n_scored, n_texts - n_occurrences
     if n_left < n_unscored or (n_unscored == 0 and n_left > 0) or counts.n_truncated > counts.n_prompts:
         raise RunIncompleteError(

@@ -39,7 +39,7 @@ from flashbulb.reports.tables.files import (
 )
 from flashbulb.reports.tables.frame import frame_fault
 from flashbulb.reports.tables.recoveries import recovery_counts
-from flashbulb.reports.tables.rows import Rows, iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_column, iter_rows
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
 from flashbulb.reports.tables.schema import CANARIES_SCHEMA, KNOWN_BY_BASE, read_table
@@ -207,7 +207,7 @@ def _agree(recorded: object, computed: object) -> bool:
 def _n_known(scores: Rows) -> int | None:
     if KNOWN_BY_BASE not in scores.schema.names:
         return None
-    return sum(row[KNOWN_BY_BASE] is True for row in iter_rows(scores, [KNOWN_BY_BASE]))
+    return sum(is_known is True for is_known in iter_column(scores, KNOWN_BY_BASE))
 
 
 def _check_bytes(path: Path, run: RunRecord) -> None:

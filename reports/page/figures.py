@@ -17,7 +17,7 @@ from flashbulb.reports.drawings.scores import score_distributions, text_null
 from flashbulb.reports.drawings.spike_heatmap import HeatmapRow, spike_heatmap
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
-from flashbulb.reports.tables.rows import Rows, iter_rows, take_rows
+from flashbulb.reports.tables.rows import Rows, iter_column, iter_rows, take_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.schema import TableRow
 
@@ -152,7 +152,7 @@ def _heatmap(run: RunRecord, scores: Rows, profiles: Profiles, labels: Labels) -
     if not profiles.flagged:
         return
     shown = {*profiles.flagged, *profiles.controls}
-    positions = [i for i, row in enumerate(iter_rows(scores, ["prompt_id"])) if row["prompt_id"] in shown]
+    positions = [i for i, prompt_id in enumerate(iter_column(scores, "prompt_id")) if prompt_id in shown]
     rows = {row["prompt_id"]: row for row in take_rows(scores, positions)}
     worst = sorted(profiles.flagged, key=lambda prompt_id: -(rows[prompt_id]["spike_score"] or 0.0))
 

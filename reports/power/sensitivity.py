@@ -19,7 +19,7 @@ from flashbulb.reports.bounds.power import (
     supports,
 )
 from flashbulb.reports.bounds.rates import Rate, lower_bound, percent, rate_of, upper_bound
-from flashbulb.reports.tables.rows import Rows, iter_rows
+from flashbulb.reports.tables.rows import Rows, iter_column, iter_rows
 from flashbulb.reports.tables.run_record import RunRecord
 
 
@@ -58,7 +58,7 @@ def audit_power(record: RunRecord, scores: Rows, recoveries: pa.Table) -> Power:
     at_least = None if sensitivity is None else sensitivity.at_least
     n_images, n_untried = _n_images(recoveries), _n_untried(scores, recoveries)
     n_possible, n_prompts = counts.n_recovered + n_untried, counts.n_scored
-    p_values = [row["p_value"] for row in iter_rows(scores, ["p_value"]) if row["p_value"] is not None]
+    p_values = [p for p in iter_column(scores, "p_value") if p is not None]
     styles = reference_styles(record)
     refuting = refuting_canaries(record)
     rates = {fpr} if refuting else {fpr, min(fpr, LOW_FPR)}

@@ -78,6 +78,12 @@ def iter_rows(table: Rows, columns: Sequence[str]) -> Iterator[TableRow]:
         yield from batch.to_pylist()
 
 
+def iter_column(table: Rows, name: str) -> Iterator[Any]:
+    """Yield every value of a column."""
+    for batch in table.select([name]).to_batches(ROWS_AT_ONCE):
+        yield from batch.column(0).to_pylist()
+
+
 def highest_rows(table: Rows, n: int, columns: Sequence[str], rank: Callable[[TableRow], Any]) -> list[TableRow]:
     """Return the `n` rows of highest rank, highest first; among equals those that come first.
 

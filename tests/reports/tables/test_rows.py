@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
-from flashbulb.reports.tables.rows import StoredTable, highest_rows, iter_rows, take_rows
+from flashbulb.reports.tables.rows import StoredTable, highest_rows, iter_column, iter_rows, take_rows
 from flashbulb.reports.tables.schema import TableRow, required_column, write_table
 
 SCHEMA = pa.schema([required_column("name", pa.string()), required_column("score", pa.float64())])
@@ -29,6 +29,7 @@ def stored(tmp_path: Path, held: pa.Table) -> StoredTable:
 def test_a_stored_table_has_the_rows_of_the_table(stored: StoredTable, held: pa.Table) -> None:
     assert stored.num_rows == held.num_rows
     assert list(iter_rows(stored, ["name", "score"])) == held.to_pylist()
+    assert list(iter_column(stored, "name")) == list(iter_column(held, "name")) == held["name"].to_pylist()
     positions = [N_ROWS - 1, 3, 5000, 3]
     assert take_rows(stored, positions) == take_rows(held, positions) == [held.to_pylist()[i] for i in positions]
     assert take_rows(stored, []) == []
