@@ -123,22 +123,29 @@ class Examination:
         )
 
 
-def require_working(denoiser: Denoiser, prompts: Sequence[str] = (), images: RgbImages | None = None) -> None:
+def require_working(
+    denoiser: Denoiser,
+    prompts: Sequence[str] = (),
+    images: RgbImages | None = None,
+    reference: Sequence[str] = (),
+) -> None:
     """Refuse a model that does not run as it was trained.
 
     Args:
         prompts: those to audit; the model should know their tokens.
         images: a few training images [image, height, width, 3] in the size of the model, if there are any.
+        reference: those that the others are compared with; the model should know their tokens as well.
 
     Raises:
         UntrustedModel: says what is wrong, and which reading would fit.
     """
-    unknown = denoiser.text.unknown_share(prompts[:N_PROMPTS])
-    if unknown > MAX_UNKNOWN:
-        raise UntrustedModel(
-            f"{unknown:.0%} of the tokens of the prompts are unknown to its tokenizer, so it cannot tell them apart; "
-            "save the tokenizer that belongs to the text encoder, or give prompts in its language"
-        )
+    for name, texts in (("prompts", prompts), ("reference prompts", reference)):
+        unknown = denoiser.text.unknown_share(texts[:N_PROMPTS])
+        if unknown > MAX_UNKNOWN:
+            raise UntrustedModel(
+                f"{unknown:.0%} of the tokens of the {name} are unknown to its tokenizer, so it cannot tell them "
+                "apart; save the tokenizer that belongs to the text encoder, or give prompts in its language"
+            )
     examination = examine(denoiser, images)
     if examination.problem is not None:
         raise UntrustedModel(f"the model does not run as it was trained: {examination.problem}")

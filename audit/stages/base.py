@@ -26,6 +26,10 @@ class Prompts(NamedTuple):
     candidates: Sequence[Prompt]
     reference: Sequence[Prompt]
 
+    def texts(self) -> tuple[list[str], list[str]]:
+        """Return the texts of both."""
+        return [prompt.text for prompt in self.candidates], [prompt.text for prompt in self.reference]
+
 
 class TextSide(NamedTuple):
     """What tier 0 needs of a base: its spikes, and a hash of the weights that make them."""
@@ -57,7 +61,7 @@ def look_without_loras(settings: AuditSettings, loaded: ComposedModel, prompts: 
 
 def _look(settings: AuditSettings, loaded: ComposedModel, prompts: Prompts) -> Base:
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
-    examine_model(settings, denoiser, [prompt.text for prompt in prompts.candidates])
+    examine_model(settings, denoiser, *prompts.texts())
     model = AuditedModel(loaded.unadapted, loaded.dtype, loaded.device)
     text_side = _read_text_side(settings, denoiser, prompts) if settings.tiers == "screened" else None
     return Base(model, denoiser.title, denoiser.sites(denoiser.site_kinds()), text_side)

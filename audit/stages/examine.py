@@ -33,7 +33,9 @@ class _Examined(Protocol):
     def train_images(self) -> Path | None: ...
 
 
-def examine_model(settings: _Examined, denoiser: Denoiser, prompts: Sequence[str]) -> None:
+def examine_model(
+    settings: _Examined, denoiser: Denoiser, prompts: Sequence[str], reference: Sequence[str] = ()
+) -> None:
     """Refuse a model that does not run as it was trained, unless the settings trust it.
 
     Raises:
@@ -45,7 +47,7 @@ def examine_model(settings: _Examined, denoiser: Denoiser, prompts: Sequence[str
     images = None
     if settings.train_images is not None:
         images = some_training_images(settings.train_images, N_IMAGES, *denoiser.image_size)
-    require_working(denoiser, prompts, images)
+    require_working(denoiser, prompts, images, reference)
 
 
 def check_settings(settings: AuditSettings, candidates: PromptSet, reference: PromptSet | None) -> None:

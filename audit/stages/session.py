@@ -111,7 +111,6 @@ def load_session(
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    texts = [prompt.text for prompt in candidates.prompts]
     prompts = Prompts(candidates.prompts, reference.prompts if reference is not None else ())
     name, is_inside = settings.baseline_model, base_is_inside(settings)
     base = None if name is None or is_inside else look_at_base(settings, name, dtype, prompts)
@@ -126,7 +125,7 @@ def load_session(
     base_text = None if base is None else base.text_side
     if base_text is not None:
         refuse_same_text_side(settings, denoiser, base_text)
-    examine_model(settings, denoiser, texts)
+    examine_model(settings, denoiser, *prompts.texts())
     sites, of_base = denoiser.sites(settings.sites), None if base is None else base.model
     inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers, base=of_base)
     if settings.calibration is not None:

@@ -215,3 +215,5 @@ def test_prompts_that_the_tokenizer_does_not_know_are_refused(tmp_path):
     assert denoiser.text.unknown_share(["жар птица", "☃ ☃ a"]) == 0.8
     with pytest.raises(UntrustedModel, match="80% of the tokens of the prompts are unknown to its tokenizer"):
         require_working(denoiser, ["жар птица", "☃ ☃ a"])
+    with pytest.raises(UntrustedModel, match="80% of the tokens of the reference prompts are unknown to its tokenizer"):
+        require_working(denoiser, ["a red star"], reference=["жар птица", "☃ ☃ a"])
