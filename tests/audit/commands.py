@@ -51,7 +51,7 @@ def run_flashbulb(*arguments: object) -> Answer:
     words = [str(argument) for argument in arguments]
     try:
         with drawn_once(), read_once(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(typer.testing, "_get_command", lambda _: _command_line(words))
+            patch.setattr(typer.testing, "_get_command", lambda _: command_line(words))
             patch.setattr(account, "version", _version)
             result = CliRunner().invoke(app, words)
     finally:
@@ -70,7 +70,7 @@ def _built() -> Any:
     return typer.main.get_command(app)
 
 
-def _command_line(words: Sequence[str]) -> Any:
+def command_line(words: Sequence[str]) -> Any:
     """Copy the command line as if it had been built anew, which takes longer than most commands."""
     built = _built()
     root = copy(built)  # a run changes its root and its command, and no other
