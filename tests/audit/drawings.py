@@ -36,7 +36,6 @@ _PNG: tuple[tuple[ModuleType, str], ...] = (
     *((localization, name) for name in ("localization_panel", "layer_map")),
     (sweep, "write_sweep_figure"),
 )
-_HEADER = 33  # bytes of a PNG that tell its size
 _drawn: dict[tuple[str, bytes], Any] = {}
 
 
@@ -78,9 +77,9 @@ def _remember_png(draw: Callable[..., None]) -> Callable[..., None]:
 
 
 def _shape(value: Any) -> Any:
-    """Data without its measured values: texts and counts stay, images are told by their size."""
+    """Data without its measured values: texts, counts and images stay."""
     if isinstance(value, Path):
-        return value.read_bytes()[:_HEADER]
+        return value.read_bytes()
     if isinstance(value, float | np.floating):
         return isfinite(value)
     if isinstance(value, np.ndarray):
