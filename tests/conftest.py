@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unflushed() -> Iterator[None]:
+    """Leave files in the memory of the system: what tests write need not outlast a power failure."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def toy_pipe() -> StableDiffusionPipeline:
     """A toy pipeline that tests share. Leave it unchanged, or build your own with `build_toy_pipe`."""

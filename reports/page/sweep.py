@@ -29,7 +29,7 @@ def sweep_html(sweep: Sweep) -> str:
     style, sentence = page_style(), sweep.sentence()
     first = sweep.first_failing
     labels = Labels(redact=False, page=Path())
-    figure = svg_text(sweep_figure(sweep), name="sweep", alt=f"Curves over the checkpoints: {sentence}.")
+    figure = sweep_svg(sweep, alt=f"Curves over the checkpoints: {sentence}.")
     return (
         template_environment()
         .get_template("sweep.html.j2")
@@ -50,6 +50,11 @@ def sweep_html(sweep: Sweep) -> str:
             style_hash=csp_hash(style),
         )
     )
+
+
+def sweep_svg(sweep: Sweep, alt: str) -> str:
+    """Draw the curves for the page; `alt` describes them to readers who cannot see them."""
+    return svg_text(sweep_figure(sweep), name="sweep", alt=alt)
 
 
 def _facts(sweep: Sweep) -> tuple[Fact, ...]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from base64 import b64encode
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,8 +16,9 @@ from flashbulb.reports.views.text import visible_text
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
+@cache
 def template_environment() -> Environment:
-    """Return an environment that escapes every value and refuses unknown names."""
+    """Return the environment that escapes every value and refuses unknown names. It compiles each template once."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,

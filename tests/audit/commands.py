@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from flashbulb.audit.cli import app
 from flashbulb.audit.stages.results import account
 from tests.audit.drawings import drawn_once
+from tests.audit.networks import read_once
 from tests.paths import ROOT
 from tests.processes import Forked
 
@@ -49,8 +50,8 @@ def run_flashbulb(*arguments: object) -> Answer:
     handlers, level = logging.root.handlers[:], logging.root.level
     words = [str(argument) for argument in arguments]
     try:
-        with drawn_once(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(typer.testing, "_get_command", lambda _: _command_line(words))
+        with drawn_once(), read_once(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(typer.testing, "_get_command", lambda _: command_line(words))
             patch.setattr(account, "version", _version)
             result = CliRunner().invoke(app, words)
     finally:
@@ -69,13 +70,24 @@ def _built() -> Any:
     return typer.main.get_command(app)
 
 
-def _command_line(words: Sequence[str]) -> Any:
+def command_line(words: Sequence[str]) -> Any:
     """Copy the command line as if it had been built anew, which takes longer than most commands."""
     built = _built()
     root = copy(built)  # a run changes its root and its command, and no other
-    root.params = deepcopy(built.params)
-    root.commands = built.commands | {name: deepcopy(built.commands[name]) for name in built.commands.keys() & words}
+    root.params = list(map(copy, built.params))
+    root.commands = built.commands | {name: _copied(built.commands[name]) for name in built.commands.keys() & words}
     return root
+
+
+def _copied(command: Any) -> Any:
+    """Copy a command with its parameters, whose attributes a run sets; how they are read is built once for all runs."""
+    for param in command.params:
+        param.get_runtime_param()
+    copied = copy(command)
+    copied.params = list(map(copy, command.params))
+    if hasattr(command, "commands"):
+        copied.commands = {name: _copied(inner) for name, inner in command.commands.items()}
+    return copied
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

@@ -1,7 +1,7 @@
 """A saved toy pipeline, prompt files and finished audits, created once for all tests of the commands."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
+from tests.audit.drawings import drawn_once
 from tests.audit.scored import Scored, scored_of
 from tests.toy import build_toy_pipe
 
@@ -36,6 +37,13 @@ class Finished(NamedTuple):
 
     run: Path
     options: tuple[object, ...]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def drawn() -> Iterator[None]:
+    """Let the functions of stages share figures as the commands do."""
+    with drawn_once():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import typer
@@ -28,7 +28,7 @@ from flashbulb.audit.settings import (
     detector_names,
 )
 from flashbulb.audit.training_images.descriptors import PREPROCESSINGS
-from tests.audit.commands import ROOT, run_flashbulb
+from tests.audit.commands import ROOT, command_line, run_flashbulb
 from tests.audit.start_costs import FAST, measure_fast
 
 SETTINGS: dict[str, type[Settings]] = {
@@ -60,7 +60,7 @@ def parse_line(line: str) -> None:
     """Parse a command line as the command would; raises typer's usage error if it is invalid."""
     program, *words = shlex.split(line, comments=True)
     assert program == NAME
-    command: Any = get_command(app)
+    command = command_line(words)
     context = command.make_context(NAME, list(words))
     while getattr(command, "commands", None) is not None:
         name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])

@@ -48,8 +48,10 @@ def inputs(folder: Path) -> tuple[object, ...]:
 def audited(folder: Path) -> Path:
     """An audit with every detector and every strategy. Read-only."""
     ladder = [("--strategy", name) for name in ("sample", "ascend", "cyclic", "known_image")]
-    quick = (*QUICK[:-2], "--samples", "3", "--ascend-steps", "1", "--detectors", "all")
-    answer = run_flashbulb("audit", *inputs(folder), *quick, *sum(ladder, ()), "--out", folder / "run")
+    quick = (*QUICK[:-2], "--samples", "3", "--ascend-steps", "1", "--ascend-restarts", "1", "--detectors", "all")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flashbulb.audit.recover.strategies.known_image.MAX_STEPS", 5)
+        answer = run_flashbulb("audit", *inputs(folder), *quick, *sum(ladder, ()), "--out", folder / "run")
     assert answer.code == 0, answer.err
     return folder / "run"
 

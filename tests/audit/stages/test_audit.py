@@ -164,7 +164,8 @@ def test_settings_of_ascent_change_without_sampling_again(at):
     images = {path: path.stat().st_mtime_ns for path in (run / "images").rglob("seed-*.png")}
     sampled = {path: path.stat().st_mtime_ns for path in (run / "recovery").rglob("sample-0.safetensors")}
     before = shards(run)
-    answer = run_flashbulb("recover", run, "--strategy", "sample", "--strategy", "ascend", "--ascend-steps", "1")
+    ascents = ("--strategy", "sample", "--strategy", "ascend", "--ascend-steps", "1", "--ascend-restarts", "1")
+    answer = run_flashbulb("recover", run, *ascents)
     assert answer.code == 0, answer.err
     kept = {path: path.stat().st_mtime_ns for path in (*images, *sampled)}
     assert kept == images | sampled

@@ -32,6 +32,13 @@ Skeleton = list[tuple[str, tuple[str, ...]]]
 HTML = "{http://www.w3.org/1999/xhtml}"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def drawn() -> Iterator[None]:
+    """Let pages share figures."""
+    with drawn_once():
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An audit with everything that a page can show; tests must not change it."""
@@ -278,8 +285,7 @@ def test_untrusted_text_never_becomes_markup(tmp_path: Path, plain: Skeleton, te
     """Whatever the text of prompts and sites, the page has the same elements."""
     text = text.replace("\x00", "") or "x"
     odd = write_illustrated(tmp_path / "odd", prompts=[text, *PROMPTS[1:]], site=f"unet.{text}.ff.net.2")
-    with drawn_once():  # the figures without texts
-        assert skeleton(page_of(odd)) == plain
+    assert skeleton(page_of(odd)) == plain
 
 
 def test_a_hostile_prompt_is_shown_as_text(tmp_path: Path) -> None:
