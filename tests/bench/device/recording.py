@@ -23,9 +23,9 @@ from flashbulb.audit.record.reduction import Reduction
 from flashbulb.audit.record.rows import ShardRows
 from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.statistics.screening import screen_prompts
-from tests.bench.device.baselines import reduction_of, screen_of
 from tests.bench.device.networks import alternate
 from tests.bench.device.profiled import profile_run
+from tests.bench.speed.baselines import reduction_of, screen_of
 from tests.bench.speed.ratios import calls_of
 
 BATCH, N_SEEDS, SCREENED = 32, 4, 512
