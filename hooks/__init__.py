@@ -7,15 +7,7 @@ from flashbulb.hooks.guidance import GuidanceLayout
 from flashbulb.hooks.neuron_set import NeuronSet, load_neurons, save_neurons, sites_of
 from flashbulb.hooks.patching import Recording, patch, record_neurons
 from flashbulb.hooks.recorder import NonFiniteActivation, check_finite, record
-from flashbulb.hooks.reduce import (
-    SPACE_REDUCTIONS,
-    TOKEN_REDUCTIONS,
-    TokenClass,
-    TokenReducer,
-    over_space,
-    over_tokens,
-    token_classes,
-)
+from flashbulb.hooks.reduce import SPACE_REDUCTIONS, TokenReducer, over_space, over_tokens
 from flashbulb.hooks.sites import (
     PROMPT_SITE_KINDS,
     SITE_KINDS,
@@ -36,6 +28,7 @@ from flashbulb.hooks.store import (
     read_manifest,
     write_shard,
 )
+from flashbulb.hooks.tokens import TOKEN_REDUCTIONS, TokenClass, token_classes
 
 __all__ = [
     "PROMPT_SITE_KINDS",

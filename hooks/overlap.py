@@ -46,6 +46,14 @@ def begin_transfer(rows: Mapping[str, Tensor], *, exact: bool = False) -> Callab
     return partial(wait, on_device)
 
 
+def streams_aside(device: torch.device, n: int) -> list[torch.cuda.Stream]:
+    """Return streams of a GPU that see what lies on it now."""
+    streams = [torch.cuda.Stream(device) for _ in range(n)]  # type: ignore[no-untyped-call]
+    for stream in streams:
+        stream.wait_stream(torch.cuda.current_stream(device))
+    return streams
+
+
 @contextmanager
 def beside(stream: torch.cuda.Stream | None) -> Iterator[None]:
     """Issue work on another stream of a GPU while the context is open; None issues it as ever.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,13 +62,13 @@ class EncodedPrompts:
         texts: the prompts.
         input_ids: [prompt, position] by text encoder.
         classes: [prompt, position] by text encoder, see `flashbulb.hooks.TokenClass`.
-        is_truncated: for each prompt, True if its last words reach no text encoder.
+        find_truncated: returns what `is_truncated` is; it waits for the text encoders, and so is called when needed.
     """
 
     texts: tuple[str, ...]
     input_ids: Mapping[str, Tensor]
     classes: Mapping[str, Tensor]
-    is_truncated: tuple[bool, ...]
+    find_truncated: Callable[[], tuple[bool, ...]]
     conditioning: Conditioning
 
     def __len__(self) -> int:
@@ -80,9 +80,14 @@ class EncodedPrompts:
             self.texts[chosen],
             {name: ids[chosen] for name, ids in self.input_ids.items()},
             {name: classes[chosen] for name, classes in self.classes.items()},
-            self.is_truncated[chosen],
+            lambda: self.is_truncated[chosen],
             self.conditioning.rows(chosen),
         )
+
+    @property
+    def is_truncated(self) -> tuple[bool, ...]:
+        """For each prompt, True if its last words reach no text encoder."""
+        return self.find_truncated()
 
     @property
     def main_classes(self) -> Tensor:

@@ -10,6 +10,7 @@ import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import torch
@@ -93,11 +94,12 @@ class Denoiser(Sampler):
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> EncodedPrompts:
         """Encode prompts exactly as sampling does; prompts that exceed the text encoders' length are cut and marked."""
-        with self.text.reading() as received:
+        with self.text.reading() as received, self.text.tokenizing_once():
             conditioning = self._prepare(prompts)
         input_ids = {name: ids for name, (ids,) in received.items()}
         classes = self.text.classes(input_ids)
-        return EncodedPrompts(tuple(prompts), input_ids, classes, self._are_truncated(prompts, classes), conditioning)
+        find_truncated = cache(partial(self._are_truncated, prompts, classes))
+        return EncodedPrompts(tuple(prompts), input_ids, classes, find_truncated, conditioning)
 
     def _are_truncated(self, prompts: Sequence[str], classes: Mapping[str, Tensor]) -> tuple[bool, ...]:
         """Return which prompts are cut; only those without padding, or with an end token in words, are looked at."""
@@ -128,7 +130,7 @@ class Denoiser(Sampler):
         Args:
             token_embeddings: by text encoder, see `token_embeddings`.
         """
-        with self.text.substituted(token_embeddings):
+        with self.text.substituted(token_embeddings), self.text.tokenizing_once():
             return self._prepare(prompts.texts)
 
     def token_embeddings(self, prompts: EncodedPrompts) -> dict[str, Tensor]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ class TextEncoders:
         names = [name for name in tokenizer_of if getattr(pipe, name, None) is not None]
         self.modules: dict[str, Any] = {name: getattr(pipe, name) for name in names}
         self._tokenizers: dict[str, Any] = {name: getattr(pipe, tokenizer_of[name]) for name in names}
+        self._attribute_of = {name: tokenizer_of[name] for name in names}
 
     @property
     def main(self) -> str:
@@ -38,6 +39,30 @@ class TextEncoders:
     def reading(self) -> AbstractContextManager[dict[str, list[Tensor]]]:
         """Collect the tokens that every text encoder receives while the context is open."""
         return read_tokens(self.modules)
+
+    @contextmanager
+    def tokenizing_once(self) -> Iterator[None]:
+        """Let the pipeline tokenize each prompt once while the context is open; diffusers 0.42 does it three times.
+
+        It looks for tokens of several vectors in one prompt after the other, also where no tokenizer has such. And it
+        tokenizes without limit, to warn of what is cut, which `are_truncated` finds.
+        """
+        replaced: dict[str, Any] = {
+            self._attribute_of[name]: _Once(tokenizer) for name, tokenizer in self._tokenizers.items()
+        }
+        if hasattr(self._pipe, "maybe_convert_prompt") and not any(
+            map(_has_several_vectors, self._tokenizers.values())
+        ):
+            replaced["maybe_convert_prompt"] = lambda prompt, _tokenizer: prompt
+        own = vars(self._pipe)
+        before = {name: own[name] for name in replaced.keys() & own.keys()}
+        own.update(replaced)
+        try:
+            yield
+        finally:
+            for name in replaced:
+                del own[name]
+            own.update(before)
 
     def substituted(self, embeddings: Mapping[str, Tensor]) -> AbstractContextManager[None]:
         """Feed text encoders `embeddings` [prompt, position, width] in place of their tokens."""
@@ -129,3 +154,24 @@ class TextEncoders:
         first = next(iter(input_ids.values()))[0]
         names: list[str] = self._main_tokenizer.convert_ids_to_tokens(first.tolist())
         return names
+
+
+def _has_several_vectors(tokenizer: Any) -> bool:
+    """Return whether a textual inversion of several vectors was loaded, which diffusers names by number."""
+    added = tokenizer.added_tokens_encoder
+    return any(f"{token}_1" in added for token in added)
+
+
+class _Once:
+    """A tokenizer that answers with the tokens of its last call where it is asked for them without a limit."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer, self._last = tokenizer, None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def __call__(self, texts: Any, *, padding: Any = False, **options: Any) -> Any:
+        if padding != "longest" or self._last is None:
+            self._last = self._tokenizer(texts, padding=padding, **options)
+        return self._last

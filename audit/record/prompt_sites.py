@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -12,10 +12,6 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import TOKEN_REDUCTIONS, Site, TokenReducer, observe
 from flashbulb.hooks.overlap import begin_transfer
 
-_REDUCED_AT_ONCE = 8_000_000
-"""Activations that an accelerator reduces together, once so many wait: small sites cost calls, large ones memory. A CPU
-reduces each site while it is in the cache."""
-
 
 class PromptSites:
     """The prompt sites of a loaded model."""
@@ -24,48 +20,37 @@ class PromptSites:
         self.denoiser, self.sites = denoiser, [site for site in sites if site.is_prompt_site]
         self._modules = denoiser.modules(self.sites)
 
-    def read(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
-        """Return the reductions of the prompt sites, float32 [prompt, neuron] on the CPU, and the encoded prompts.
+    def read(
+        self, prompts: Sequence[str], reductions: Collection[str] = TOKEN_REDUCTIONS
+    ) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return reductions of the prompt sites, float32 [prompt, neuron] on the CPU, and the encoded prompts.
 
         On a GPU they are rounded to float16, as they are stored.
         """
-        rows, encoded = self.read_on_device(prompts)
+        rows, encoded = self.read_on_device(prompts, reductions)
         return {column: values.float() for column, values in begin_transfer(rows)().items()}, encoded
 
     @torch.no_grad()
-    def read_on_device(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
-        """Return the reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
+    def read_on_device(
+        self, prompts: Sequence[str], reductions: Collection[str] = TOKEN_REDUCTIONS
+    ) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
 
         Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
         prompts without an evaluation of the denoiser.
         """
         text, rows, reducers = self.denoiser.text, dict[str, Tensor](), dict[str, TokenReducer]()
-        columns: list[str] = []
-        waiting: dict[str, list[tuple[Site, Tensor]]] = {}
 
         def keep(site: Site, activation: Tensor) -> None:
             encoder = site.component if site.is_in_text_encoder else text.main
             if encoder not in reducers:
                 classes = text.classes({encoder: received[encoder][-1].to(activation.device)})
-                reducers[encoder] = TokenReducer(classes[encoder])
-            columns.extend(f"{site.name}/{reduction}" for reduction in TOKEN_REDUCTIONS)
-            activation = activation.reshape(*reducers[encoder].classes.shape, -1)
-            of_encoder = waiting.setdefault(encoder, [])
-            of_encoder.append((site, activation))
-            if activation.device.type == "cpu" or sum(waits.numel() for _, waits in of_encoder) >= _REDUCED_AT_ONCE:
-                reduce_waiting(encoder)
-
-        def reduce_waiting(encoder: str) -> None:
-            sites, activations = zip(*waiting.pop(encoder), strict=True)
-            together = torch.cat(activations, dim=2) if len(activations) > 1 else activations[0]
-            for reduction, values in reducers[encoder](together).items():
-                parts = torch.split(values, [site.n_neurons for site in sites], dim=1) if len(sites) > 1 else (values,)
-                rows.update({f"{site.name}/{reduction}": part for site, part in zip(sites, parts, strict=True)})
+                reducers[encoder] = TokenReducer(classes[encoder], reductions)
+            reduced = reducers[encoder](activation.reshape(*reducers[encoder].classes.shape, -1))
+            rows.update({f"{site.name}/{reduction}": values for reduction, values in reduced.items()})
 
         with text.reading() as received, observe(self._modules, self.sites, keep):
             encoded = self.denoiser.encode(prompts)
             projections = [site for site in self.sites if not site.is_in_text_encoder]
             self.denoiser.run_prompt_sites(projections, encoded.conditioning)
-        for encoder in list(waiting):
-            reduce_waiting(encoder)
-        return {column: rows[column] for column in columns}, encoded
+        return rows, encoded

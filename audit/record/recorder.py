@@ -26,7 +26,7 @@ from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.run.shortage import with_smaller_batches
 from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, Site, over_space, record
 from flashbulb.hooks.attention import observe_attention
-from flashbulb.hooks.overlap import begin_transfer, beside
+from flashbulb.hooks.overlap import begin_transfer, beside, streams_aside
 from flashbulb.reports.tables.files import PART_SUFFIX
 
 _SHARDS_BEHIND_GPU = 3
@@ -142,7 +142,13 @@ class Recorder:
         prompt_batches: list[Mapping[str, Tensor]] = []
         step_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
 
-        def finish(step: Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]], read: EncodedPrompts) -> None:
+        def finish(
+            step: Callable[[], tuple[dict[str, Tensor], dict[str, Tensor]]],
+            read: EncodedPrompts,
+            moved: Callable[[], dict[str, Tensor]] | None,
+        ) -> None:
+            if moved is not None:
+                prompt_batches.append(moved())
             step_batches.append(step())  # `read` is held until here
             advance(len(read))
 
@@ -151,11 +157,10 @@ class Recorder:
                 with beside(aside):
                     prompt_rows, encoded = self.prompt_sites.read_on_device(texts[start : start + n_encoded])
                     moved = begin_transfer(prompt_rows)
+                    n_truncated += sum(encoded.is_truncated)
                 for first in range(0, len(encoded), n_per_call):
                     read = encoded.rows(slice(first, first + n_per_call))
-                    finish_behind(partial(finish, self._begin_step(read), read))
-                prompt_batches.append(moved())
-                n_truncated += sum(encoded.is_truncated)
+                    finish_behind(partial(finish, self._begin_step(read), read, moved if first == 0 else None))
         n_evaluations = self.denoiser.evaluations - n_before
         counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
         return ShardRows(
@@ -173,9 +178,7 @@ class Recorder:
         """Return a stream that sees the weights as they are now; None where encoding cannot run beside predictions."""
         if not self._encodes_aside:
             return None
-        stream = torch.cuda.Stream(self.denoiser.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self.denoiser.device))
-        return stream
+        return streams_aside(self.denoiser.device, 1)[0]
 
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""

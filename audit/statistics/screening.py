@@ -7,11 +7,15 @@ fine-tune with a base, the base's scores are subtracted first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from flashbulb.audit.detectors import Matrix, Vector
 from flashbulb.audit.prompts.prompt_set import Prompt
@@ -21,8 +25,15 @@ from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, spike_scores
-from flashbulb.audit.statistics.scores import score_group, scored_kinds
+from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, score_group, scored_kinds
+from flashbulb.audit.statistics.spikes_on_device import SpikesOnDevice
 from flashbulb.hooks import PROMPT_SITE_KINDS, Site
+from flashbulb.hooks.overlap import beside, streams_aside
+
+_SCORED = frozenset(reduction for kind in PROMPT_SITE_KINDS for reduction in SCORED_REDUCTIONS[kind])
+
+_GPU_FACTOR = 4
+"""A GPU waits for calls rather than for sums, and so many times as many texts take less memory than the latents do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +114,7 @@ def read_spikes(
     batch_size: int,
 ) -> TextSpikes:
     """Score the text side of a model, whitened by its own reference, at no UE."""
-    parts = [sites.read(texts)[0] for texts in _batches(reference, batch_size)]
+    parts = [sites.read(texts, _SCORED)[0] for texts in _batches(reference, batch_size)]
     rows = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
     columns, baselines, spikes = _fit(sites.sites, PromptRows(rows), n_components, by_fold=True)
     return TextSpikes(spikes, _spikes(columns, baselines, sites, candidates, batch_size))
@@ -137,20 +148,33 @@ def _spikes(
     batch_size: int,
 ) -> Matrix:
     """Return the spike score of each kind and prompt: [kind, prompt]."""
-    parts = [np.zeros((len(columns), 0))]
+    device = sites.denoiser.device
+    score: Callable[[Mapping[str, Tensor]], Tensor] = partial(_spikes_on_host, columns, baselines)
+    parts = [torch.zeros(len(columns), 0, dtype=torch.float64, device=device)]
+    streams: Sequence[torch.cuda.Stream | None] = [None]
+    if device.type != "cpu":
+        score = SpikesOnDevice(columns, baselines, device)
+    if device.type == "cuda":
+        batch_size *= _GPU_FACTOR
+        if sites.denoiser.is_resident:
+            streams = streams_aside(device, 2)  # one is launched while the other computes
     with track("screening", len(prompts), "prompts") as advance:
-        for texts in _batches(prompts, batch_size):
-            rows = {name: values.numpy() for name, values in sites.read(texts)[0].items()}
-            parts.append(
-                np.stack(
-                    [
-                        np.mean([spike_scores(own.join(rows), [baseline]) for baseline in of_kind], axis=0)
-                        for own, of_kind in zip(columns, baselines, strict=True)
-                    ]
-                )
-            )
+        for texts, stream in zip(_batches(prompts, batch_size), cycle(streams), strict=False):
+            with beside(stream):
+                parts.append(score(sites.read_on_device(texts, _SCORED)[0]))
             advance(len(texts))
-    return np.concatenate(parts, axis=1)
+    return np.asarray(torch.cat(parts, dim=1).cpu())
+
+
+def _spikes_on_host(
+    columns: Sequence[Columns], baselines: Sequence[Sequence[Baseline]], rows: Mapping[str, Tensor]
+) -> Tensor:
+    on_host = {name: values.numpy() for name, values in rows.items()}
+    scores = [
+        np.mean([spike_scores(own.join(on_host), [baseline]) for baseline in of_kind], axis=0)
+        for own, of_kind in zip(columns, baselines, strict=True)
+    ]
+    return torch.from_numpy(np.stack(scores))
 
 
 def _units(spikes: Matrix) -> tuple[float, ...]:

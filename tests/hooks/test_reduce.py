@@ -14,7 +14,7 @@ from flashbulb.hooks import (
     over_tokens,
     token_classes,
 )
-from flashbulb.hooks.reduce import over_tokens_in_few_calls
+from flashbulb.hooks.accelerated import tokens_in_few_calls
 
 BOS, EOS = 49406, 49407
 S, P, E, D = TokenClass
@@ -61,14 +61,7 @@ def slow_over_tokens(x, classes):
     return reduced
 
 
-def in_few_calls(x, classes):
-    """As on an accelerator."""
-    inside = torch.stack([classes == token_class for token_class in TokenClass], dim=1)
-    magnitude = x.float().abs().nan_to_num(nan=torch.inf, posinf=torch.inf)
-    return over_tokens_in_few_calls(magnitude, inside, inside.sum(dim=2, keepdim=True))
-
-
-@pytest.mark.parametrize("reduce", [over_tokens, in_few_calls])
+@pytest.mark.parametrize("reduce", [over_tokens, tokens_in_few_calls])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_reduction_equals_slow_oracle(dtype, reduce):
     x = torch.randn(4, 6, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -80,7 +73,7 @@ def test_reduction_equals_slow_oracle(dtype, reduce):
         torch.testing.assert_close(values, expected[key], equal_nan=True)
 
 
-@pytest.mark.parametrize("reduce", [over_tokens, in_few_calls])
+@pytest.mark.parametrize("reduce", [over_tokens, tokens_in_few_calls])
 def test_truncated_prompt_has_no_padding_and_an_empty_one_no_prompt(reduce):
     classes = token_classes(torch.tensor([[1, 5, 6, 2], [1, 2, 2, 2]]), eos_token_id=2, bos_token_id=1)
     reduced = reduce(torch.ones(2, 4, 3), classes)
@@ -115,6 +108,32 @@ def test_positions_that_no_prompt_reaches_are_left_out_without_changing_a_bit(n_
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("spoilt", [None, (0, 2), (0, 40), (3, 1)])
+@pytest.mark.parametrize("wanted", [("prompt_mean", "end_mean"), ("prompt_max",), ("padding_mean", "start_mean")])
+def test_some_reductions_are_those_of_all_to_the_bit(wanted, spoilt):
+    x = torch.randn(4, 77, 17, generator=torch.Generator().manual_seed(0))
+    if spoilt is not None:
+        x[*spoilt, 3], x[*spoilt, 4] = torch.inf, torch.nan
+    ids = torch.full((4, 77), 9)
+    for row, length in zip(ids, (9, 1, 77, 30), strict=True):
+        row[length:], row[0] = 2, 1
+    classes = token_classes(ids, eos_token_id=2, bos_token_id=1)
+    some, everything = TokenReducer(classes, wanted)(x), TokenReducer(classes)(x)
+    assert set(some) == set(wanted)
+    for name, values in some.items():
+        assert torch.equal(values.nan_to_num(nan=-1.0), everything[name].nan_to_num(nan=-1.0)), name
+
+
+def test_positions_of_no_class_count_in_no_class():
+    x = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0))
+    classes = torch.tensor([[0, 1, 1, 2, 3, 3], [0, 1, 2, 3, 3, 3]], dtype=torch.int8)
+    expected = over_tokens(x, classes)
+    reduced = tokens_in_few_calls(x, classes.masked_fill(classes == TokenClass.PADDING, -1))
+    for name in ("start_mean", "prompt_mean", "prompt_max", "end_mean"):
+        torch.testing.assert_close(reduced[name], expected[name])
+    assert reduced["padding_mean"].isnan().all()
+
+
 def test_infinity_affects_only_its_class_and_the_mean_over_all():
     classes = torch.tensor([[0, 1, 2, 3]], dtype=torch.int8)
     x = torch.ones(1, 4, 1)
@@ -127,7 +146,7 @@ def test_no_infinity_is_lost_in_few_calls():
     classes = torch.tensor([[0, 1, 2, 2]], dtype=torch.int8)  # without padding
     x = torch.ones(1, 4, 2)
     x[0, 1, 0] = torch.nan
-    reduced = in_few_calls(x, classes)
+    reduced = tokens_in_few_calls(x, classes)
     assert {key for key, values in reduced.items() if values[0, 0].isinf()} >= {"all_mean", "prompt_mean", "prompt_max"}
     assert {key for key, values in reduced.items() if values[0, 1].isnan()} == {"padding_mean", "padding_max"}
     assert {key for key, values in reduced.items() if values[0, 0].isnan()} == {"padding_mean", "padding_max"}

@@ -26,7 +26,7 @@ class LinearDenoiser(StableDiffusion):
     def encode(self, prompts):
         slopes = torch.tensor([float(prompt or 0.5) for prompt in prompts])
         conditioning = Conditioning({"slope": slopes[:, None, None, None]})
-        return EncodedPrompts(tuple(prompts), {}, {}, (False,) * len(prompts), conditioning)
+        return EncodedPrompts(tuple(prompts), {}, {}, lambda: (False,) * len(prompts), conditioning)
 
     def unconditional(self, n):
         return self.encode([""]).conditioning.repeat(n)

@@ -58,6 +58,23 @@ def test_prompts_are_encoded_as_the_pipeline_does_if_padding_is_another_token_or
     assert encoded.main_classes[0].tolist() == padded([START, PROMPT, PROMPT, END])
 
 
+def test_each_prompt_is_tokenized_once_and_the_pipeline_stays_as_it_was(monkeypatch):
+    pipe = build_toy_pipe()
+    denoiser, before = open_denoiser(pipe), dict(vars(pipe))
+    calls: list[list[str]] = []
+    call = type(pipe.tokenizer).__call__
+
+    def count(tokenizer, texts, *arguments, **options):
+        calls.append(texts)
+        return call(tokenizer, texts, *arguments, **options)
+
+    monkeypatch.setattr(type(pipe.tokenizer), "__call__", count)
+    denoiser.encode(PROMPTS)
+    assert calls == [PROMPTS]
+    assert vars(pipe) == before
+    assert pipe.maybe_convert_prompt.__func__ is type(pipe).maybe_convert_prompt
+
+
 def test_rows_are_those_of_their_prompts(denoiser):
     encoded, rows = denoiser.encode(PROMPTS), denoiser.encode(PROMPTS).rows(slice(2, 4))
     assert len(rows) == 2

@@ -26,9 +26,13 @@ from tests.bench.device.recording import (
     measure_profile,
     measure_recording,
     measure_screening,
+    measure_writing,
 )
 
-PARTS = ("recording", "screening", "profile", "batch size", "channels_last", "bfloat16", "compiled", "offload")
+PARTS = (
+    *("recording", "dense", "bulk", "screening", "profile", "batch size"),
+    *("channels_last", "bfloat16", "compiled", "offload"),
+)
 
 
 def main() -> None:
@@ -40,7 +44,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="*", choices=("loaded", *OFFLOADS), default=("loaded", *OFFLOADS))
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--peers", type=int, default=2, help="1: without the peers' 50 steps")
-    parser.add_argument("--shards", type=int, default=3)
+    parser.add_argument("--shards", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-device"))
     arguments = parser.parse_args()
@@ -70,7 +74,9 @@ def main() -> None:
         bench = Bench(open_denoiser(pipe), arguments.prompts, arguments.repeats)
         table = arguments.out / f"profile-{SHAPES[shape]}.txt"
         measures: dict[str, Iterable[tuple[str, Any]]] = {
-            "recording": measure_recording(bench, arguments.shards),
+            "recording": measure_recording(bench),
+            "dense": measure_writing(bench, arguments.shards, "dense"),
+            "bulk": measure_writing(bench, arguments.shards, "bulk"),
             "screening": measure_screening(bench, arguments.peers),
             "profile": measure_profile(bench, table),
             "batch size": measure_batch_size(bench),
@@ -81,7 +87,7 @@ def main() -> None:
             if part in arguments.parts:
                 change(pipe)
                 changed = Bench(open_denoiser(pipe), arguments.prompts, arguments.repeats)
-                say(shape, f"recording, {part}", measure_recording(changed, 1))
+                say(shape, f"recording, {part}", measure_recording(changed))
         del pipe, bench
         torch.cuda.empty_cache()
         if "offload" in arguments.parts:

@@ -19,14 +19,19 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.batch_size import find_batch_size
 from flashbulb.audit.record.recorder import Plan, Recorder, Shard
+from flashbulb.audit.record.reduction import Reduction
 from flashbulb.audit.record.rows import ShardRows
+from flashbulb.audit.run.progress import Advance
+from flashbulb.audit.statistics.screening import screen_prompts
 from tests.bench.device.networks import alternate
 from tests.bench.device.profiled import profile_run
+from tests.bench.speed.baselines import reduction_of, screen_of
 from tests.bench.speed.ratios import calls_of
 
-BATCH, N_SEEDS, SCREENED = 32, 4, 64
+BATCH, N_SEEDS, SCREENED = 32, 4, 512
+WORK = "/dev/shm" if Path("/dev/shm").is_dir() else None  # not the speed of a disk
 PEERS = (
-    ("one step a prompt, latents", 1, "latent", 4),
+    ("one step a prompt, latents", 1, "latent", 5),
     ("as published by Wen et al., 50 steps and images", 50, "pil", 1),
 )
 """Name, steps, what comes back and calls to time. The published detect_mem.py samples each prompt in 50 guided steps
@@ -43,15 +48,29 @@ class Bench:
         self.texts = texts
         self.timestep = denoiser.first_timestep(50)
         self.recorder = self.recorder_of(BATCH)
+        self._seconds: dict[str, float] = {}
+
+    def seconds_of(self, run: str) -> float:
+        """Return the seconds of all prompts: by the "bare" network, "read" without Parquet, or "step" sites alone."""
+        if not self._seconds:
+            runs = {"bare": self.bare(), "read": self.read, "step": self.step()}
+            self._seconds = dict(zip(runs, alternate(list(runs.values()), self.n_repeats), strict=True))
+        return self._seconds[run]
+
+    def step(self) -> Callable[[], object]:
+        """Return what records the step sites alone, each batch waited for."""
+        per_call = BATCH // N_SEEDS
+        encoded = [self.denoiser.encode(self.texts[i : i + per_call]) for i in range(0, len(self.texts), per_call)]
+        return lambda: [self.recorder.record_step_sites(batch) for batch in encoded]
 
     def recorder_of(self, batch_size: int) -> Recorder:
         plan = Plan(0, N_SEEDS, self.timestep, batch_size, 256)
         return Recorder(self.denoiser, self.denoiser.sites(self.denoiser.site_kinds()), (), plan)
 
-    def record(self, folder: Path, n_shards: int = 1) -> None:
+    def record(self, folder: Path, n_shards: int, reduction: Reduction | None, advance: Advance) -> None:
         """Record the prompts with Parquet, once for each shard."""
-        shards = [Shard(i, tuple(self.prompts), folder, {"fingerprint": "bench"}) for i in range(n_shards)]
-        self.recorder.record_shards(shards, _ignore)
+        shards = [Shard(i, tuple(self.prompts), folder, {"fingerprint": "bench"}, reduction) for i in range(n_shards)]
+        self.recorder.record_shards(shards, advance)
 
     def read(self) -> ShardRows:
         """Record the prompts, without Parquet."""
@@ -73,26 +92,41 @@ class Bench:
         return run
 
 
-def measure_recording(bench: Bench, n_shards: int) -> Iterator[tuple[str, Any]]:
+def measure_recording(bench: Bench) -> Iterator[tuple[str, Any]]:
     """Yield figures by name: recording beside the bare network."""
-    bare, recorder, per_call = bench.bare(), bench.recorder, BATCH // N_SEEDS
-    encoded = [bench.denoiser.encode(bench.texts[i : i + per_call]) for i in range(0, len(bench.texts), per_call)]
-    bare()
-    yield "bare UE/s", len(bench.texts) * N_SEEDS / alternate([bare], 1)[0]
-    read = bench.read()
-    dtypes = [str(batch[next(iter(batch))].dtype) for batch in (*read.prompt, *read.step)]
+    warm = Bench(bench.denoiser, BATCH // N_SEEDS, 1)
+    warm.bare()()
+    dtypes = [str(batch[next(iter(batch))].dtype) for rows in [warm.read()] for batch in (*rows.prompt, *rows.step)]
     yield "batches that came in", {dtype: dtypes.count(dtype) for dtype in sorted(set(dtypes))}
-    seconds = alternate([bare, bench.read], bench.n_repeats)
-    yield "tier 1 without Parquet / bare", seconds[1] / seconds[0]
-    seconds = alternate([bare, lambda: [recorder.record_step_sites(batch) for batch in encoded]], bench.n_repeats)
-    yield "step sites, batch by batch / bare", seconds[1] / seconds[0]
-    with tempfile.TemporaryDirectory() as work, utilization() as percents:
-        many = alternate([lambda: bench.record(Path(work), n_shards)], 1)[0]
+    bare = bench.seconds_of("bare")
+    yield "bare UE/s", len(bench.texts) * N_SEEDS / bare
+    yield "prompt and step sites / bare", bench.seconds_of("read") / bare
+    yield "step sites, batch by batch / bare", bench.seconds_of("step") / bare
+
+
+def measure_writing(bench: Bench, n_shards: int, layout: str) -> Iterator[tuple[str, Any]]:
+    """Yield figures by name: recording with Parquet in a layout beside the bare network.
+
+    The first shard has nothing behind it, and behind the last one nothing is computed; between their ends, recording
+    goes on as it does over many shards.
+    """
+    times: list[float] = []
+
+    def advance(n: int = 1, _remark: str = "") -> None:
+        times.extend([time.perf_counter()] * n)
+
+    seconds = bench.seconds_of("bare")
+    with tempfile.TemporaryDirectory(dir=WORK) as work:
+        reduction = reduction_of(bench.denoiser, Path(work) / "b", N_SEEDS) if layout == "bulk" else None
+        with utilization() as percents:
+            whole = alternate([lambda: bench.record(Path(work), n_shards, reduction, advance)], 1)[0]
         megabytes = sum(path.stat().st_size for path in Path(work).rglob("*.parquet")) / 1e6
-    yield f"record of {n_shards} shards with Parquet / bare", many / n_shards / seconds[0]
-    yield "device utilization while it records, %", statistics.mean(percents) if percents else None
-    yield "prompts/s", len(bench.texts) * n_shards / many
-    yield "MB of Parquet a prompt", megabytes / len(bench.texts) / n_shards
+    n, amid = len(bench.texts), (times[-1] - times[len(bench.texts) - 1]) / (n_shards - 1)
+    yield "one more shard / bare", amid / seconds
+    yield f"{n_shards} shards, first and last included / bare", whole / n_shards / seconds
+    yield "prompts/s", n / amid
+    yield "device utilization, %", statistics.mean(percents) if percents else None
+    yield "MB of Parquet a prompt", megabytes / n / n_shards
 
 
 def measure_profile(bench: Bench, path: Path) -> Iterator[tuple[str, Any]]:
@@ -122,17 +156,41 @@ def utilization() -> Iterator[list[float]]:
 
 
 def measure_screening(bench: Bench, n_peers: int) -> Iterator[tuple[str, Any]]:
-    """Yield figures by name: prompt sites beside the bare text encoders, and the peers' way beside both."""
-    pipe, sites, denoiser = bench.denoiser.pipe, bench.recorder.prompt_sites, bench.denoiser
-    texts = [f"{text} by the sea, {i}" for i in range(8) for text in bench.texts][:SCREENED]
-    runs: list[Callable[[], Any]] = [lambda: denoiser.encode(texts), lambda: sites.read(texts)]
+    """Yield figures by name: tier 0 with its scores beside the bare text encoders, and the peers' way beside both."""
+    pipe, denoiser, size = bench.denoiser.pipe, bench.denoiser, BATCH * 4
+    texts = [f"{text} by the sea, {i}" for i in range(SCREENED) for text in bench.texts][:SCREENED]
+    prompts = [Prompt(f"{i:016x}", text, "p.txt", i + 1, 1) for i, text in enumerate(texts)]
+    batches = [texts[i : i + size] for i in range(0, len(texts), size)]
+    screen = screen_of(denoiser)
+
+    def bare() -> None:
+        with torch.no_grad():
+            for batch in batches:
+                pipe.encode_prompt(
+                    batch, device=denoiser.device, do_classifier_free_guidance=False, num_images_per_prompt=1
+                )
+
+    def encode() -> None:
+        for batch in batches:
+            denoiser.encode(batch)
+
+    def networks() -> None:
+        with torch.no_grad():
+            for ids in tokens:
+                for name, module in denoiser.text.modules.items():
+                    module(ids[name], output_hidden_states=True)
+
+    tokens = [denoiser.encode(batch).input_ids for batch in batches]
+    runs = [bare, encode, networks, lambda: screen_prompts(screen, bench.recorder, prompts)]
     for run in runs:
         run()
-    encode, read = alternate(runs, 2 * bench.n_repeats + 1)
-    yield "tier 0 prompts/s", len(texts) / read
-    yield "tier 0 / bare text encoder, throughput", encode / read
+    seconds = alternate(runs, bench.n_repeats + 1)
+    yield "tier 0 prompts/s", len(texts) / seconds[3]
+    yield "tier 0 / the pipeline's encode_prompt, throughput", seconds[0] / seconds[3]
+    yield "tier 0 / Flashbulb's encode, throughput", seconds[1] / seconds[3]
+    yield "tier 0 / text encoders on tokens that are ready, throughput", seconds[2] / seconds[3]
 
-    tier_1 = alternate([bench.read], 2)[0] / len(bench.texts)
+    tier_1 = bench.seconds_of("read") / len(bench.texts)
     for name, n_steps, output_type, n_calls in PEERS[:n_peers]:
 
         def call(n_steps: int = n_steps, output_type: str = output_type) -> None:
@@ -144,10 +202,10 @@ def measure_screening(bench: Bench, n_peers: int) -> Iterator[tuple[str, Any]]:
                 output_type=output_type,
             )
 
-        seconds = alternate([call], n_calls)[0]
-        yield f"{name}, s a prompt", seconds
-        yield f"{name} / tier 1 at equal seeds", seconds / tier_1
-        yield f"{name} / tier 0", seconds * len(texts) / read
+        taken = alternate([call], n_calls)[0]
+        yield f"{name}, s a prompt", taken
+        yield f"{name} / tier 1 at equal seeds", taken / tier_1
+        yield f"{name} / tier 0", taken * len(texts) / seconds[3]
 
 
 def measure_batch_size(bench: Bench) -> Iterator[tuple[str, Any]]:
