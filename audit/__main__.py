@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import NoReturn
 
 NOT_INSTALLED = "flashbulb: not installed; run `pip install -e '.[audit]'` in the source folder"
@@ -28,6 +29,9 @@ def main() -> NoReturn:
 def _run() -> int:
     """Run the command line and return its exit code."""
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own pool keeps what it freed, 30 MB of a gate
+    for stream in (sys.stdout, sys.stderr):  # a terminal of Latin-1 shows other characters by their codes
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from flashbulb.audit import cli
 

@@ -98,6 +98,10 @@ def _named(path: Path, weights: dict[str, Tensor], network: Any) -> dict[str, Te
     """Return the weights by the names of the network; every weight of the file has a place in it."""
     own, title = network.state_dict().keys(), type(network).__name__
     if own != weights.keys():
+        if twice := [name for name in weights if _PREFIX + name in weights]:
+            raise ModelError(
+                f"{path} holds {show_names(twice)} twice, with {_PREFIX} and without; give a file of one denoiser"
+            )
         weights = {name.removeprefix(_PREFIX): weight for name, weight in weights.items()}
         weights = (
             _named_by_unet(weights, network) if hasattr(network, "up_blocks") else _converted(path, weights, title)

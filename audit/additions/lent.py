@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import diffusers
@@ -21,32 +22,53 @@ from flashbulb.audit.model.families import UNREAD, require_family
 from flashbulb.audit.model.network import check_weights, stored_tensors
 from flashbulb.audit.model.sampling import ALTERS_IMAGES
 
+_LENT: set[int] = set()
+"""Networks that are being audited, by id: hooks of two audits would read each other's activations."""
+
+_LENDING = Lock()
+
 
 @contextmanager
 def lent(pipe: Any) -> Iterator[ComposedModel]:
     """Yield a pipeline of its own around the networks of `pipe`, in evaluation mode; restores their mode at the end.
 
     Raises:
-        ModelError: no family fits, or the networks are offloaded, hold an adapter, or are on several devices.
+        ModelError: no family fits, or the networks are offloaded, hold an adapter, are on several devices, or are lent
+            already, to another thread.
         UntrustedModel: weights are not finite.
     """
     family = require_family(pipe)
     own = _own_pipeline(pipe, family)
     networks = {name: part for name, part in own.components.items() if isinstance(part, nn.Module)}
-    device = _only_device(networks)
-    for name, network in networks.items():
-        check_weights(Path(name), network)
-    dtype = _only_dtype(networks, family.network[0])
-    fingerprint = fingerprint_components(own.components)
-    modes = [(module, module.training) for network in networks.values() for module in network.modules()]
+    with _apart(networks):
+        device = _only_device(networks)
+        for name, network in networks.items():
+            check_weights(Path(name), network)
+        dtype = _only_dtype(networks, family.network[0])
+        fingerprint = fingerprint_components(own.components)
+        modes = [(module, module.training) for network in networks.values() for module in network.modules()]
+        try:
+            for network in networks.values():
+                network.eval()
+            name = pipe_name(pipe)
+            yield ComposedModel(own, name, Path(name), fingerprint, dtype, device, fingerprint)
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+@contextmanager
+def _apart(networks: dict[str, nn.Module]) -> Iterator[None]:
+    own = {id(network) for network in networks.values()}
+    with _LENDING:
+        if _LENT & own:
+            raise ModelError("another thread audits this pipeline; wait for it, or load the pipeline a second time")
+        _LENT.update(own)
     try:
-        for network in networks.values():
-            network.eval()
-        name = pipe_name(pipe)
-        yield ComposedModel(own, name, Path(name), fingerprint, dtype, device, fingerprint)
+        yield
     finally:
-        for module, training in modes:
-            module.training = training
+        with _LENDING:
+            _LENT.difference_update(own)
 
 
 def pipe_name(pipe: Any) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from flashbulb.audit.run.quiet import quieten_libraries
 from flashbulb.audit.settings import ADDED, AuditSettings, SettingsError, default_run_name, resolve_inputs
 from flashbulb.audit.stores.fetching import fetched
 from flashbulb.audit.stores.sending import send
-from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.files import RUN_FILE, write_text
 from flashbulb.reports.tables.stores import in_store
 
 _OF_THE_PIPELINE = {*ADDED, "device", "dtype", "offload", "allow_pickle"}
@@ -58,8 +57,8 @@ def audit_model(
     name = fetched(str(model)) if is_path else _name_of(model)
     directory = Path(fetched(str(out))) if out is not None else Path("runs") / default_run_name(name)
     given: dict[str, Any] = {
-        "prompts": _as_file(prompts, directory, "prompts"),
-        "reference": None if reference is None else _as_file(reference, directory, "reference"),
+        "prompts": _as_file(prompts, directory, "prompts", force=force),
+        "reference": None if reference is None else _as_file(reference, directory, "reference", force=force),
         "train_images": None if train_images is None else Path(fetched(str(train_images))),
         "out": directory,
     }
@@ -75,8 +74,9 @@ def audit_model(
             settings |= {"device": loaded.device, "dtype": loaded.dtype}
         chosen = AuditSettings.model_validate({**settings, **given, "model": name})
         from flashbulb.audit.stages.audit import run_audit
+        from flashbulb.reports.views.terminal import silent
 
-        with redirect_stdout(io.StringIO()):  # the summary; the result shows itself
+        with silent():  # the result shows itself
             run_audit(chosen, force=force, loaded=loaded)
     return AuditResult(directory)
 
@@ -84,7 +84,7 @@ def audit_model(
 def _name_of(pipe: Any) -> str:
     from flashbulb.audit.additions.lent import pipe_name
 
-    if not hasattr(pipe, "components"):
+    if isinstance(pipe, type) or not hasattr(pipe, "components"):
         raise SettingsError(f"model is a {type(pipe).__name__}; give a path, a hub id or a pipeline of diffusers")
     return pipe_name(pipe)
 
@@ -98,16 +98,28 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
         raise SettingsError(f"{name} is no setting; {hint}")
 
 
-def _as_file(texts: str | Path | Iterable[str], run: Path, name: str) -> str:
-    """Return the path of a file of prompts; prompts themselves are written beside the run directory."""
+def _as_file(texts: str | Path | Iterable[str], run: Path, name: str, *, force: bool) -> str:
+    """Return the path of a file of prompts; prompts themselves are written beside the run directory.
+
+    Raises:
+        SettingsError: these are no texts, or the directory holds an audit of others, whose file is left as it is.
+    """
     if isinstance(texts, str | Path):
         return fetched(str(texts))
+    if hasattr(texts, "columns") or isinstance(texts, Mapping):  # whose items are the names of columns
+        raise SettingsError(f"{name} is a {type(texts).__name__}; give its column of texts, such as table['prompt']")
     lines: Sequence[str] = list(texts)
     if not all(isinstance(line, str) for line in lines):
         raise SettingsError(f"{name} holds something other than texts; give a file or a list of str")
     path = run.with_name(f"{run.name}-{name}.jsonl")
+    content = "".join(f"{json.dumps({'prompt': line})}\n" for line in lines)
+    if path.is_file() and (run / RUN_FILE).is_file() and not force and path.read_text(encoding="utf-8") != content:
+        raise SettingsError(
+            f"{run} holds an audit of the {name} in {path}, which are others; choose another out, or give "
+            "force=True to start over"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, "".join(f"{json.dumps({'prompt': line})}\n" for line in lines))
+    write_text(path, content)
     if in_store(path):
         send(path)
     return str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,10 +88,10 @@ class AuditResult:
         return {name: path for name, path in found.items() if path is not None and path.is_file()}
 
     def _row(self, finding: Any) -> Any:
-        if isinstance(finding, int):
-            if not 0 <= finding < len(self.findings):
-                raise KeyError(f"there are {len(self.findings)} findings, no number {finding}")
-            return self.findings.iloc[finding]
+        if hasattr(finding, "__index__"):  # an integer, also of numpy
+            if not 0 <= (position := index(finding)) < len(self.findings):
+                raise KeyError(f"there are {len(self.findings)} findings, no number {position}")
+            return self.findings.iloc[position]
         fingerprint = finding if isinstance(finding, str) else finding["fingerprint"]
         rows = self.findings[self.findings["fingerprint"] == fingerprint]
         if rows.empty:

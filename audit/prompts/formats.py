@@ -23,6 +23,7 @@ from flashbulb.audit.prompts.json_tables import (
     table_of_objects,
 )
 from flashbulb.audit.prompts.lookalikes import refuse_missing_header, refuse_other_format
+from flashbulb.audit.prompts.quotes import check_cut
 from flashbulb.audit.prompts.tables import Table, kind_name
 
 _LONGEST_TYPE = 60
@@ -113,7 +114,11 @@ def parse_csv(text: str, source: str, text_column: str | None) -> TextColumn:
         return TextColumn(None, [])
     if text_column is None:
         refuse_missing_header(table, source)
-    return _unfolded(_text_column(table, source, text_column), source)
+    column = _text_column(table, source, text_column)
+    if column.name is not None:
+        numbers = (row.source_row for row in column.rows)
+        check_cut(text, source, table.delimiter, list(table.columns).index(column.name), numbers)
+    return _unfolded(column, source)
 
 
 def _read_csv(text: str, source: str, text_column: str | None) -> Table:

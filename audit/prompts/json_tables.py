@@ -17,6 +17,18 @@ BROKEN_JSON = (ValueError, RecursionError)
 """Errors of json.loads; the second is raised by lists in lists in lists, thousands deep."""
 
 
+class _RepeatedKeyError(ValueError):
+    """An object has a key twice, of which json.loads would keep the last."""
+
+
+def _as_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        repeated = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
+        raise _RepeatedKeyError(f"an object has {repeated!r} twice; keep one, or write a list of both")
+    return value
+
+
 def read_json(text: str, source: str) -> object:
     """Read the one JSON value of a file.
 
@@ -26,7 +38,9 @@ def read_json(text: str, source: str) -> object:
     if text.count(",") > _MOST_COMMAS:
         raise PromptFileError(f"{source}: more than {_MOST_COMMAS:,} values; split the file or draw a sample")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_as_object)
+    except _RepeatedKeyError as error:
+        raise PromptFileError(f"{source}: {error}") from error
     except BROKEN_JSON as error:
         raise PromptFileError(
             f"{source}: broken JSON ({error}); if it has one object a line, name it .jsonl"
@@ -43,7 +57,9 @@ def read_json_lines(text: str, source: str) -> list[tuple[int, object]]:
     for number, line in enumerate(split_lines(text, source), start=1):
         if line.strip():
             try:
-                values.append((number, json.loads(line)))
+                values.append((number, json.loads(line, object_pairs_hook=_as_object)))
+            except _RepeatedKeyError as error:
+                raise PromptFileError(f"{source}, line {number}: {error}") from error
             except BROKEN_JSON as error:
                 advice = (
                     "name it .json, since it is one JSON value" if _is_json(text) else "write one JSON object a line"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -163,6 +164,40 @@ def check_swallowed(lines: Sequence[str], row: CsvRow, source: str, delimiter: s
     cell = rf" *(?:{_QUOTED.pattern}{number}) *"
     if not re.fullmatch(rf"{cell}(?:{re.escape(delimiter)}{cell})*\r?", "\n".join(own_lines)):
         raise _ambiguous(source, row.line, delimiter)
+
+
+def check_cut(text: str, source: str, delimiter: str | None, place: int, lines_of_cells: Iterable[int]) -> None:
+    """Refuse a sentence that was cut at an unquoted comma, in a row that lacks its last cells and so has not too many.
+
+    The rest of the sentence stands in the next column, after a space, where other rows have numbers, file names,
+    addresses or a few words such as `train`.
+
+    Args:
+        place: that of the sentences among the columns.
+        lines_of_cells: lines at which rows begin, counted from 1. One with quotation marks is not looked at.
+    """
+    if delimiter is None or delimiter in _RARE_IN_TEXT or f"{delimiter} " not in text:
+        return
+    lines = text.split(newline_of(text))
+    after_space: dict[str, int] = {}
+    others: Counter[str] = Counter()
+    for number in lines_of_cells:
+        cells = lines[number - 1].removesuffix("\r").split(delimiter)
+        if len(cells) <= place + 1 or '"' in lines[number - 1] or not (cell := cells[place + 1].strip()):
+            continue
+        if cells[place + 1].startswith(" "):
+            after_space.setdefault(cell, number)
+        else:
+            others[cell] += 1
+    kind = kind_of(others)
+    if not others or (kind is None and 2 * len(others) > others.total()):  # texts of any kind may begin with a space
+        return
+    for cell, number in after_space.items():
+        if cell not in others and (kind is None or kind_of([cell]) != kind):
+            raise PromptFileError(
+                f"{source}, line {number}: a space and {cell[:60]!r} follow the prompt, in a column of other cells; "
+                f"quote the prompt if it holds the {delimiter!r}, or remove the space"
+            )
 
 
 def _ambiguous(source: str, line: int, delimiter: str) -> PromptFileError:

@@ -3,7 +3,9 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,12 +40,25 @@ _HEADLINES = {
     "untrusted": "NOT TO BE TRUSTED",
 }
 
+_IS_SILENT = ContextVar("is_silent", default=False)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Print no summary in this thread while open; what other threads print is left alone."""
+    token = _IS_SILENT.set(True)
+    try:
+        yield
+    finally:
+        _IS_SILENT.reset(token)
+
 
 class SummaryConsole(Console):
     """A console as wide as the terminal that ignores a broken pipe, so the exit code stays that of the verdict."""
 
     def __init__(self) -> None:
-        super().__init__(width=None if sys.stdout.isatty() else _WIDTH, force_jupyter=False)  # a notebook gets text
+        width = None if sys.stdout.isatty() else _WIDTH
+        super().__init__(width=width, quiet=_IS_SILENT.get(), force_jupyter=False)  # a notebook gets text
 
     def on_broken_pipe(self) -> None:
         """Discard further output; by default rich exits with 1, which for an audit means that the model leaks."""

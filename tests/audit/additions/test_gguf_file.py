@@ -127,6 +127,10 @@ def test_weights_that_a_converter_reshaped_get_their_shape_back(base: Path, tmp_
             {"out.2.weight": torch.zeros(4, 7, 3, 3)},
             "has conv_out.weight of shape [4, 7, 3, 3], the folder describes [4",
         ),
+        (
+            {prefix + "out.2.weight": torch.zeros(4, 32, 3, 3) for prefix in ("", "model.diffusion_model.")},
+            "holds out.2.weight twice, with model.diffusion_model. and without",
+        ),
         ({"first_stage_model.x": torch.zeros(2)}, "holds 1 weights that the UNet2DConditionModel of the folder has no"),
         ({"a\x1b[31m": torch.zeros(2)}, r"first a\x1b[31m; give a file of the denoiser alone"),
         (

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -158,6 +159,36 @@ def test_mistakes_say_what_to_do(pipe: StableDiffusionPipeline, tmp_path: Path) 
         audit(tmp_path / "nowhere", CANDIDATES, out=tmp_path / "run")
     with pytest.raises(SettingsError, match="something other than texts"):
         audit(pipe, ["a", None], out=tmp_path / "run")
+    for table in (pd.DataFrame({"prompt": CANDIDATES}), dict.fromkeys(CANDIDATES, 1)):
+        with pytest.raises(SettingsError, match="give its column of texts"):
+            audit(pipe, table, out=tmp_path / "run")
+    with pytest.raises(SettingsError, match="model is a type"):
+        audit(StableDiffusionPipeline, CANDIDATES)
+
+
+def test_other_prompts_leave_those_of_a_finished_audit_on_disk(result: flashbulb.AuditResult) -> None:
+    source = result.checked.record.inputs["prompts"]["source"]
+    before = Path(source).read_bytes()
+    pipe = build_toy_pipe()
+    with pytest.raises(SettingsError, match=r"holds an audit of the prompts in .* choose another out"):
+        flashbulb.audit_model(pipe, ["other"], reference=REFERENCE, out=result.run, **QUICK)
+    assert Path(source).read_bytes() == before
+
+
+def test_a_number_of_numpy_names_a_finding(result: flashbulb.AuditResult) -> None:
+    assert result.images(np.int64(0)).keys() == result.images(0).keys()
+
+
+def test_a_pipeline_is_audited_by_one_thread_at_a_time() -> None:
+    pipe = build_toy_pipe()
+    sharing = StableDiffusionPipeline(**pipe.components, requires_safety_checker=False)
+    with lent(pipe):
+        with pytest.raises(ModelError, match="another thread audits this pipeline"), lent(sharing):
+            pass
+        with lent(build_toy_pipe()):
+            pass
+    with lent(sharing):
+        pass
 
 
 def test_an_offloaded_object_is_refused(tmp_path: Path) -> None:

@@ -190,3 +190,12 @@ def test_bug_is_an_internal_error_even_without_model_libraries(tmp_path: Path) -
     assert done.returncode == 4
     assert "ZeroDivisionError" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("flashbulb: internal error")
+
+
+def test_characters_that_the_terminal_lacks_are_shown_by_their_codes(tmp_path: Path) -> None:
+    run = write_example(tmp_path / "run", {0: "low"}, prompts=["жар-птица", *(f"prompt {n}" for n in range(9))])
+    words = [sys.executable, "-m", "flashbulb", "show", str(run), "p0"]
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, env=environment, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert rb"\u0436\u0430\u0440" in done.stdout

@@ -442,3 +442,15 @@ def test_the_published_lists_of_the_same_prompts_give_the_same_ids() -> None:
     nemo, wen = ({p.prompt_id for p in read_prompts(str(path)).prompts} for path in paths)
     assert len(nemo & wen) > 450
     assert all(len(i) == 16 and set(i) <= set(string.hexdigits) for i in nemo)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("a.jsonl", '{"prompt": "a"}\n{"prompt": "b", "n": 1, "prompt": "c"}\n', ", line 2"),
+        ("a.json", '[{"n": 1, "prompt": "b", "prompt": "c"}]', ""),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str, where: str) -> None:
+    path = written(tmp_path / name, text)
+    assert refusal(path) == f"{path}{where}: an object has 'prompt' twice; keep one, or write a list of both"

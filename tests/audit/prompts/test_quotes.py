@@ -141,3 +141,35 @@ def test_labels_are_read_as_prompts_are(tmp_path: Path) -> None:
     path.write_text('caption,label\n"oh my dog,1\na cat,0\na bird",0\n')
     with pytest.raises(LabelsError, match="line 2: a quoted cell holds line breaks"):
         read_labels(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "caption,label\na cat,0\na dog, on a mat\na bird,1\n",
+        "id,caption,url\n1,a cat,http://x/1\n2,a dog, on a mat\n",
+        "caption;split\r\na cat;train\r\na bird;train\r\na dog; on a mat\r\n",
+        "sep=,\ncaption,file,n\na cat,1.png,1\na dog, on a mat,2.png\n",
+    ],
+)
+def test_a_caption_that_an_unquoted_comma_cut_is_refused(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path / "a.csv", text)
+    line = 1 + text.splitlines().index(next(line for line in text.splitlines() if "mat" in line))
+    assert refusal(path).startswith(f"{path}, line {line}: a space and 'on a mat' follow the prompt")
+
+
+@pytest.mark.parametrize(
+    ("text", "n_prompts"),
+    [
+        ("caption, label\na cat, 0\na dog, 1\n", 2),
+        ("caption,label\na cat,0\na dog, 1\n", 2),
+        ("caption,split\na cat,train\na bird,train\na dog, train\n", 3),
+        ("caption,note\na cat,tabby and white\na dog, on a mat\n", 2),
+        ('caption,label\na cat,0\n"a dog, on a mat",1\n"a dog, in a box"\n', 3),
+        ("caption,label\na cat,\na dog, on a mat\n", 2),
+        ('caption,label\na cat,0\n"a dog,\nrunning, fast",1\n', 2),
+        ("label,caption\n0, a dog\n1,a cat\n", 2),
+    ],
+)
+def test_spaces_after_commas_alone_refuse_no_table(tmp_path: Path, text: str, n_prompts: int) -> None:
+    assert len(read_prompts(written(tmp_path / "a.csv", text)).prompts) == n_prompts

@@ -2,6 +2,7 @@
 
 import io
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from flashbulb.reports.tables.run_record import RunRecord
-from flashbulb.reports.views.terminal import print_sites, print_summary
+from flashbulb.reports.views.terminal import SummaryConsole, print_sites, print_summary, silent
 from tests.reports.examples import attempt, attempts_table, run_record, scores_table, spikes_table
 
 HOSTILE = [
@@ -87,3 +88,13 @@ def test_sites_are_listed_with_totals() -> None:
     assert "unet.mid.[red]" in out.getvalue()
     assert "cross_k: 2 sites, 96 neurons" in out.getvalue()
     assert "ff: 1 sites, 8 neurons" in out.getvalue()
+
+
+def test_a_silent_block_silences_its_own_thread_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with silent():
+        SummaryConsole().print("here")
+        other = threading.Thread(target=lambda: SummaryConsole().print("there"))
+        other.start()
+        other.join()
+    SummaryConsole().print("after")
+    assert capsys.readouterr().out.split() == ["there", "after"]
