@@ -26,7 +26,7 @@ from flashbulb.audit.run.directory import (
 )
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
-from flashbulb.audit.settings import AuditSettings, refuse_missing_model
+from flashbulb.audit.settings import AuditSettings, DetectionSettings, RecordingSettings, refuse_missing_model
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images, check_workers
 from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import claim, status_on_failure
@@ -192,9 +192,10 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
     Raises:
         RunDirectoryError: nothing is recorded there, or the recording is damaged; the directory is unchanged.
         BulkError: `changes` ask for what a recording in the bulk layout does not hold; the directory is unchanged.
+        SettingsError: `changes` ask for another recording; the directory is unchanged.
     """
     with RunDirectory.reopen(directory) as run:
-        settings = restore_settings(run, changes)
+        settings = restore_settings(run, changes, earlier=[RecordingSettings])
         recorded = open_recorded(directory, settings)
         if is_detected(run, settings):
             logger.info("%s is already %s", directory, run.record["status"])
@@ -221,7 +222,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
     if changes.get("batch_size") == "auto":  # the recording settled it
         changes = {name: value for name, value in changes.items() if name != "batch_size"}
     with RunDirectory.reopen(directory) as run:
-        watch, settings = Stopwatch(), restore_settings(run, changes)
+        watch, settings = Stopwatch(), restore_settings(run, changes, earlier=[RecordingSettings, DetectionSettings])
         fetch(*(getattr(settings, name) for name in _READ_BY_RECOVERY))
         check_training_images(settings)
         check_strategies(settings)

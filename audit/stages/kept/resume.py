@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from flashbulb.audit.run.directory import DETECTION, RunDirectory, RunDirectoryError
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import AuditSettings, Settings, SettingsError
 from flashbulb.audit.stages.kept.identity import detection_identity
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.reports.tables.files import DETECTION_TABLES, RunIncompleteError, sha256_of
@@ -19,11 +19,17 @@ from flashbulb.reports.tables.run_record import COMPLETE, DETECTED, RECORDED
 logger = logging.getLogger(__name__)
 
 
-def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSettings:
+def restore_settings(
+    run: RunDirectory, changes: Mapping[str, Any], earlier: Sequence[type[Settings]] = ()
+) -> AuditSettings:
     """Read the settings from run.json and apply `changes`; `out` becomes the path of the directory.
+
+    Args:
+        earlier: settings of stages that have run and do not run again.
 
     Raises:
         RunDirectoryError: run.json holds no settings, or invalid ones.
+        SettingsError: `changes` would change results of an earlier stage.
         ValidationError: a value in `changes` is invalid.
     """
     saved = run.record.get("settings")
@@ -36,7 +42,17 @@ def restore_settings(run: RunDirectory, changes: Mapping[str, Any]) -> AuditSett
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise RunDirectoryError(f"{run.path} holds invalid settings: {where}: {first['msg']}") from error
-    return AuditSettings.model_validate({**settings.model_dump(), **changes}) if changes else settings
+    if not changes:
+        return settings
+    changed = AuditSettings.model_validate({**settings.model_dump(), **changes})
+    for stage in earlier:
+        old, new = settings.identity(stage), changed.identity(stage)
+        if name := next((name for name in old if old[name] != new[name]), None):
+            raise SettingsError(
+                f"an earlier stage of {run.path} ran with {name} {old[name]!r}, not {new[name]!r}; leave it as it is, "
+                "or run that stage again"
+            )
+    return changed
 
 
 def is_recorded(directory: Path, status: str | None, settings: AuditSettings) -> bool:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.audit import run_detect, run_record, run_recover
 from flashbulb.reports.tables.files import FINDINGS_TABLE_FILE, TABLE_FILES, VERDICT_FILES, sha256_of
 from tests.audit.commands import (
@@ -308,3 +308,13 @@ def test_stages_run_as_python_functions(inputs, staged, tmp_path):
     assert verdict.outcome == run_json(settings.out)["verdict"]["outcome"]
     spikes = [sha256_of(run / "spikes.parquet") for run in (settings.out, staged.complete)]
     assert spikes[0] == spikes[1]
+
+
+def test_settings_of_earlier_stages_cannot_change(at):
+    run = at("detected")
+    before = digests(run)
+    for stage, changes in ((run_detect, {"n_seeds": 5}), (run_recover, {"n_seeds": 5}), (run_recover, {"fpr": 0.3})):
+        (name,) = changes
+        with pytest.raises(SettingsError, match=f"an earlier stage of .* ran with {name} .*, not {changes[name]}"):
+            stage(run, changes)
+    assert digests(run) == before
