@@ -108,10 +108,14 @@ def check_strategies(settings: AuditSettings) -> None:
 
 
 def check_training_images(settings: TrainingImageSettings) -> None:
-    """Refuse a missing --train-images, and --descriptor without weights or training images."""
-    source = settings.train_images
+    """Refuse a missing --train-images or one that holds --out, and --descriptor without weights or training images."""
+    source, out = settings.train_images, getattr(settings, "out", None)
     if source is not None and not source.exists():
         raise SettingsError(f"no {source}; give --train-images a folder, a .tar or an index of training images")
+    if source is not None and out is not None and out.resolve().is_relative_to(source.resolve()):
+        raise SettingsError(
+            f"{out} lies in {source}, so its samples would count as training images; choose another --out"
+        )
     if (settings.descriptor is None) != (settings.descriptor_weights is None):
         raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")
     if settings.descriptor is not None and source is None:
