@@ -32,7 +32,7 @@ from flashbulb.hooks.overlap import beside, streams_aside
 
 _SCORED = frozenset(reduction for kind in PROMPT_SITE_KINDS for reduction in SCORED_REDUCTIONS[kind])
 
-_GPU_FACTOR = 4
+_GPU_FACTOR, _MOST_ON_GPU = 4, 256
 """A GPU waits for calls rather than for sums, and so many times as many texts take less memory than the latents do."""
 
 
@@ -155,7 +155,7 @@ def _spikes(
     if device.type != "cpu":
         score = SpikesOnDevice(columns, baselines, device)
     if device.type == "cuda":
-        batch_size *= _GPU_FACTOR
+        batch_size = min(_GPU_FACTOR * batch_size, _MOST_ON_GPU)
         if sites.denoiser.is_resident:
             streams = streams_aside(device, 2)  # one is launched while the other computes
     with track("screening", len(prompts), "prompts") as advance:
