@@ -7,8 +7,10 @@ that are not memorized, and a look must not confirm them. What a look ends at ma
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,6 +40,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=80_000)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="run seeds")
     parser.add_argument("--never-trained", type=int, default=0, help="controls of a model")
+    parser.add_argument("--device", default="cpu", help="of the searches")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-closing"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -46,26 +49,49 @@ def main() -> None:
         for seed in arguments.seeds:
             out = arguments.out / f"{model}-{arguments.budget}-{seed}"
             settings = DiscoverSettings(
-                model=str(folder / "model"), train_images=None, out=out, budget=arguments.budget, seed=seed
+                model=str(folder / "model"),
+                train_images=None,
+                out=out,
+                budget=arguments.budget,
+                seed=seed,
+                device=arguments.device,
+                dtype="float32",
             )
             run_discovery(settings, force=False)
             print(f"\n{model}, run seed {seed}")
-            print_found(Truth(folder), out)
+            found = judged(Truth(folder), out)
+            print_found(found)
+            with (arguments.out / "judged.jsonl").open("a") as lines:
+                lines.write(json.dumps({"model": model, "seed": seed, **found}) + "\n")
         if arguments.never_trained:
             with flushed_denormals():
                 print_controls(open_bench(folder), model, arguments.never_trained)
 
 
-def print_found(truth: Truth, run: Path) -> None:
-    """Print how many findings of each verdict are right, and how many memorized images have one."""
-    findings = load_discovery(run).findings
-    shown = {finding.finding_id: truth.shown(samples_of(run, finding)) for finding in findings}
+def judged(truth: Truth, run: Path) -> dict[str, Any]:
+    """Return what a search found against the truth, as JSON values.
+
+    `findings` holds verdict, confidence, the planted image shown (None if there is none) and the UE spent by then.
+    """
+    record = load_discovery(run)
+    findings = [(f.verdict, f.confidence, truth.shown(samples_of(run, f)), f.evaluations) for f in record.findings]
+    found: dict[str, Any] = {"memorized": len(truth.memorized), "evaluations": sum(record.evaluations.values())}
     for verdict in ("confirmed", "likely"):
-        of_verdict = [shown[finding.finding_id] for finding in findings if finding.verdict == verdict]
-        right = sum(name is not None for name in of_verdict)
-        images = len({*of_verdict} & truth.memorized)
-        print(f"{verdict}: right {rate_text(rate_of(right, len(of_verdict)))}, memorized images {images}")
-    print(f"with a verdict: {len({*shown.values()} & truth.memorized)} of {len(truth.memorized)}")
+        shown = [name for of_finding, _, name, _ in findings if of_finding == verdict]
+        images = len({*shown} & truth.memorized)
+        found[verdict] = {"right": sum(name is not None for name in shown), "findings": len(shown), "images": images}
+    images = len({name for _, _, name, _ in findings} & truth.memorized)
+    counts = {"images": images, "starts": record.n_starts, "looks": record.closing.n_looked}
+    return {**found, **counts, "findings": findings}
+
+
+def print_found(found: dict[str, Any]) -> None:
+    """Print how many findings of each verdict are right, and how many memorized images have one."""
+    for verdict in ("confirmed", "likely"):
+        of_verdict = found[verdict]
+        right = rate_text(rate_of(of_verdict["right"], of_verdict["findings"]))
+        print(f"{verdict}: right {right}, memorized images {of_verdict['images']}")
+    print(f"with a verdict: {found['images']} of {found['memorized']}, {found['evaluations']:,} UE")
 
 
 def samples_of(run: Path, finding: Finding) -> RgbImages:
