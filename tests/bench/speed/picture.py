@@ -42,15 +42,15 @@ def _draw_ratios(axes: Axes, ratios: Sequence[Mapping[str, Any]]) -> None:
         axes.plot([row["goal"]] * 2, [position - 0.45, position + 0.45], color="black", linewidth=1.5)
         axes.annotate(
             f"{row['value']:.2f}",
-            (row["value"], position),
-            xytext=(0, 6),
+            (max(row["high"], row["goal"]), position),
+            xytext=(6, 0),
             textcoords="offset points",
-            ha="center",
+            va="center",
             fontsize=8,
         )
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(0.2, 60)
+    axes.set_xlim(0.2, 90)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_title(
         "ratio: median, least and greatest of the turns (black: goal; green: reached)", fontsize=9, loc="left"
