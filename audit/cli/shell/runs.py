@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,8 +31,8 @@ def refuse_same_run(run: Path, baseline: Path | None) -> None:
 
 
 def _is_same_run(first: Path, second: Path) -> bool:
-    """Return whether two paths lead to the same directory or to copies of it: no two audits write one run.json."""
+    """Return whether two paths lead to the same directory, or through links to the same run.json."""
     if first.resolve() == second.resolve():
         return True
     records = first / RUN_FILE, second / RUN_FILE
-    return all(map(os.path.isfile, records)) and filecmp.cmp(*records, shallow=False)
+    return all(map(os.path.isfile, records)) and records[0].samefile(records[1])
