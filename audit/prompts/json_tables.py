@@ -9,24 +9,13 @@ from flashbulb.audit.prompts.columns import candidates
 from flashbulb.audit.prompts.csv_rows import split_lines
 from flashbulb.audit.prompts.errors import MOST_ROWS, PromptFileError
 from flashbulb.audit.prompts.tables import Record, Table, kind_name
+from flashbulb.reports.tables.record_files import RepeatedKeyError, refuse_repeated_keys
 
 _MOST_COMMAS = 5 * MOST_ROWS
 """Each value of a list needs a comma, and up to a hundred bytes of memory."""
 
 BROKEN_JSON = (ValueError, RecursionError)
 """Errors of json.loads; the second is raised by lists in lists in lists, thousands deep."""
-
-
-class _RepeatedKeyError(ValueError):
-    """An object has a key twice, of which json.loads would keep the last."""
-
-
-def _as_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        repeated = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
-        raise _RepeatedKeyError(f"an object has {repeated!r} twice; keep one, or write a list of both")
-    return value
 
 
 def read_json(text: str, source: str) -> object:
@@ -38,9 +27,9 @@ def read_json(text: str, source: str) -> object:
     if text.count(",") > _MOST_COMMAS:
         raise PromptFileError(f"{source}: more than {_MOST_COMMAS:,} values; split the file or draw a sample")
     try:
-        return json.loads(text, object_pairs_hook=_as_object)
-    except _RepeatedKeyError as error:
-        raise PromptFileError(f"{source}: {error}") from error
+        return json.loads(text, object_pairs_hook=refuse_repeated_keys)
+    except RepeatedKeyError as error:
+        raise PromptFileError(f"{source}: {_repeated(error.key)}") from error
     except BROKEN_JSON as error:
         raise PromptFileError(
             f"{source}: broken JSON ({error}); if it has one object a line, name it .jsonl"
@@ -57,15 +46,19 @@ def read_json_lines(text: str, source: str) -> list[tuple[int, object]]:
     for number, line in enumerate(split_lines(text, source), start=1):
         if line.strip():
             try:
-                values.append((number, json.loads(line, object_pairs_hook=_as_object)))
-            except _RepeatedKeyError as error:
-                raise PromptFileError(f"{source}, line {number}: {error}") from error
+                values.append((number, json.loads(line, object_pairs_hook=refuse_repeated_keys)))
+            except RepeatedKeyError as error:
+                raise PromptFileError(f"{source}, line {number}: {_repeated(error.key)}") from error
             except BROKEN_JSON as error:
                 advice = (
                     "name it .json, since it is one JSON value" if _is_json(text) else "write one JSON object a line"
                 )
                 raise PromptFileError(f"{source}, line {number}: broken JSON ({error}); {advice}") from error
     return values
+
+
+def _repeated(key: str) -> str:
+    return f"an object has {key!r} twice; keep one, or write a list of both"
 
 
 def _is_json(text: str) -> bool:

@@ -13,6 +13,14 @@ from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncomplete
 Record = TypeVar("Record")
 
 
+class RepeatedKeyError(ValueError):
+    """An object of JSON has a key twice, of which json.loads would keep the last."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"key {key!r} is repeated")
+        self.key = key
+
+
 def read_content(directory: Path, command: str) -> Mapping[str, Any]:
     """Return the JSON object in a directory's `run.json`.
 
@@ -83,7 +91,7 @@ def _parse(path: Path, command: str) -> dict[str, Any]:
     try:
         content = json.loads(
             path.read_bytes(),
-            object_pairs_hook=_refuse_repeated_keys,
+            object_pairs_hook=refuse_repeated_keys,
             parse_float=_finite_float,
             parse_constant=_finite_float,
         )
@@ -95,11 +103,16 @@ def _parse(path: Path, command: str) -> dict[str, Any]:
     return content
 
 
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; the `object_pairs_hook` of json.loads.
+
+    Raises:
+        RepeatedKeyError: it has a key twice.
+    """
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
+        raise RepeatedKeyError(next(key for key in keys if keys.count(key) > 1))
     return content
 
 
