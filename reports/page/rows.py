@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from flashbulb.reports.page.labels import LONGEST_CELL, Labels
 from flashbulb.reports.tables.recoveries import BestAttempt
-from flashbulb.reports.tables.rows import Rows, highest_rows
+from flashbulb.reports.tables.rows import Rows
 from flashbulb.reports.tables.run_record import RunRecord
-from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE, TableRow
-from flashbulb.reports.views.listed_prompts import known_by_base
+from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
+from flashbulb.reports.views.listed_prompts import known_by_base, most_suspicious
 from flashbulb.reports.views.text import format_location
 
 MAX_ROWS = 10_000
@@ -39,10 +39,6 @@ def prompt_rows(
         best: the best attempt on each prompt that was tried, by prompt_id.
         anchors: ids of cards, by prompt_id.
     """
-
-    def rank(row: TableRow) -> tuple[bool, float]:
-        return row["flagged"], row["spike_score"] or float("-inf")
-
     return [
         PromptRow(
             "" if labels.redact else labels.scored_prompt(row, LONGEST_CELL),
@@ -54,7 +50,7 @@ def prompt_rows(
             str(best.get(row["prompt_id"], "")),
             anchors.get(row["prompt_id"]),
         )
-        for row in highest_rows(scores, MAX_ROWS, ["flagged", "spike_score"], rank)
+        for row in most_suspicious(scores, MAX_ROWS)
     ]
 
 

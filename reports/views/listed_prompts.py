@@ -20,16 +20,20 @@ class Suspect(NamedTuple):
     recovery: str
 
 
+def most_suspicious(scores: Rows, n: int) -> list[TableRow]:
+    """Return the `n` most suspicious prompts: flagged ones first, then by spike score, those without a score last."""
+
+    def rank(row: TableRow) -> tuple[bool, float]:
+        score = row["spike_score"]
+        return row["flagged"], float("-inf") if score is None else score
+
+    return highest_rows(scores, n, ["flagged", "spike_score"], rank)
+
+
 def suspects_of(scores: Rows, recoveries: pa.Table) -> list[Suspect]:
-    """Return the ten most suspicious prompts: flagged ones first, then by spike score.
-
-    Prompts that tier 0 left out have no spike score and are never among them.
-    """
-
-    def rank(row: TableRow) -> tuple[bool, float] | None:
-        return None if row["spike_score"] is None else (row["flagged"], row["spike_score"])
-
-    attempts, rows = best_attempts(recoveries), highest_rows(scores, N_LISTED, ["flagged", "spike_score"], rank)
+    """Return the ten most suspicious prompts, but none that tier 0 left out: those have no spike score."""
+    attempts = best_attempts(recoveries)
+    rows = [row for row in most_suspicious(scores, N_LISTED) if row["spike_score"] is not None]
     return [Suspect(row, str(attempts.get(row["prompt_id"], "not tried"))) for row in rows]
 
 
