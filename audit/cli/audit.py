@@ -184,7 +184,7 @@ def calibrate(
         inputs = {"prompts": reference, "text_column": reference_column, "out": out}
         settings = build_audit_settings({**options, **inputs})
         from flashbulb.audit.stages.calibrate import run_calibration
-        from flashbulb.audit.stages.kept.recorded import CALIBRATION_FILE
+        from flashbulb.audit.stages.kept.calibration import CALIBRATION_FILE
 
         with lines_to_stderr(as_json):
             folder = run_calibration(settings, force=force)

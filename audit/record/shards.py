@@ -22,10 +22,12 @@ from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.reduction import BASELINES_FILE, BASELINES_SHA256, BULK, LAYOUT
 from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
-from flashbulb.hooks import DamagedFile, complete_shards, read_activations, read_manifest
+from flashbulb.hooks import DamagedFile, FingerprintMismatch, complete_shards, read_activations, read_manifest
 from flashbulb.reports.tables.files import atomic_write, sha256_of
 
 PROMPTS_FILE = "prompts.parquet"
+DAMAGE_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What reading a recording raises if a file is damaged, or if they do not fit together."""
 _FILE_SHA256 = "file_sha256"
 _ROWS_AT_ONCE = 8192
 
@@ -210,3 +212,9 @@ def find_damage(recorded: Recorded, fingerprint: str, n_prompts: int) -> str | N
                 f"for {n_prompts} prompts"
             )
     return None
+
+
+def describe_damage(error: Exception, path: Path) -> str:
+    """Return which file is damaged or another recording's; `path` describes the others and does not fit them."""
+    names_its_file = isinstance(error, DamagedFile | FingerprintMismatch)
+    return str(error) if names_its_file else f"{path} is damaged ({error})"

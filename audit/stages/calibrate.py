@@ -12,12 +12,12 @@ from flashbulb.audit.settings.checks import check_workers
 from flashbulb.audit.stages.claim import status_on_failure
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.examine import check_reference_size, check_store_size
+from flashbulb.audit.stages.kept.calibration import CALIBRATION_FILE, save_calibration
 from flashbulb.audit.stages.kept.identity import (
     calibration_identity,
     recording_identity,
     set_identity,
 )
-from flashbulb.audit.stages.kept.recorded import CALIBRATION_FILE, save_calibration
 from flashbulb.audit.stages.record import open_executor, record_prompt_set
 from flashbulb.audit.stages.session import (
     load_session,

@@ -18,7 +18,7 @@ from flashbulb.audit.planted.manifest import PlantedModelError
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.prompts.prompt_set import PromptFileError
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError
-from flashbulb.audit.stages.kept.recorded import CalibrationError
+from flashbulb.audit.stages.kept.calibration import CalibrationError
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.bulk import BulkError
 from flashbulb.audit.training_images.members import TrainingImagesError

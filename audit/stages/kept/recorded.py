@@ -1,4 +1,4 @@
-"""Save finished recordings and open them again: the one of a run, and calibrations that later audits use.
+"""Save the finished recording of a run and open it again.
 
 A recording is reopened without the model and the prompt files. Its JSON file is written last and marks it as finished.
 """
@@ -6,7 +6,7 @@ A recording is reopened without the model and the prompt files. Its JSON file is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,25 @@ from flashbulb.audit.prompts.held import ScreenedCandidates
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.shards import (
+    DAMAGE_ERRORS,
     check_intact,
+    describe_damage,
     find_damage,
     read_columns,
     read_prompt_set,
     save_columns,
     save_prompts,
 )
-from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of, flatten_json
+from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of
 from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.stages.kept.calibration import open_calibration
 from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity, set_identity
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs, RecordedRun
-from flashbulb.hooks import FingerprintMismatch, Site
+from flashbulb.hooks import Site
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed
 from flashbulb.reports.gate.policy import Policy, read_policy
 from flashbulb.reports.gate.waivers import read_waivers
-from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import (
-    SCHEMA_VERSION,
     RunIncompleteError,
     atomic_write,
     sha256_of,
@@ -44,24 +45,9 @@ from flashbulb.reports.tables.files import (
 
 ACTIVATIONS, BASELINE = "activations", "baseline"
 RECORDING_FILE, SCREEN_FILE, LEFT_OUT = "recording.json", "screen.parquet", "left_out"
-CALIBRATION_FILE = "calibration.json"
 
 _COUNTS = ("n_shards", "n_truncated", "n_evaluations")
 """Fields of `Recorded` that recording.json holds for each set."""
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
-"""What reading a recording raises if a file is damaged, or if they do not fit together."""
-
-
-class CalibrationError(ValueError):
-    """A saved calibration cannot be used; the message gives the reason and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class SavedCalibration:
-    """Recorded reference prompts; using them again costs no UE."""
-
-    prompts: PromptSet
-    recorded: Recorded
 
 
 def set_folder(folder: Path, name: str, *, is_base: bool) -> Path:
@@ -133,66 +119,14 @@ def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
         if inputs.base is not None:
             base_sets = _read_sets(folder, inputs, content["base"]["sets"], is_base=True)
         evaluations, timings = dict(content["evaluations"]), dict(content["timings"])
-    except _DAMAGE as error:
+    except DAMAGE_ERRORS as error:
         way_out = "run `flashbulb record` again, which keeps what is intact"
-        raise RunIncompleteError(f"{_describe(error, folder / RECORDING_FILE)}; {way_out}") from error
+        raise RunIncompleteError(f"{describe_damage(error, folder / RECORDING_FILE)}; {way_out}") from error
     inputs = replace(inputs, policy=policy, waivers=waivers)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(inputs.model, settings))
         inputs, sets["reference"] = replace(inputs, reference=saved.prompts, saved=saved.recorded), saved.recorded
     return RecordedRun(inputs, sets, evaluations, timings, base_sets)
-
-
-def save_calibration(
-    folder: Path, identity: Mapping[str, Any], prompts: PromptSet, recorded: Recorded, fingerprint: str
-) -> None:
-    """Write prompts.parquet and calibration.json beside the recorded shards.
-
-    Args:
-        identity: settings and model of the recording, which `open_calibration` compares.
-        fingerprint: of the shards.
-    """
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "identity": dict(identity),
-        "prompts": save_prompts(folder, prompts),
-        "fingerprint": fingerprint,
-        "shards": recorded.folder.relative_to(folder).as_posix(),
-        "n_shards": recorded.n_shards,
-        "n_truncated": recorded.n_truncated,
-    }
-    write_text(folder / CALIBRATION_FILE, sealed(content))
-
-
-def open_calibration(folder: Path, identity: Mapping[str, Any]) -> SavedCalibration:
-    """Read the calibration in `folder` and check every shard; it must have been recorded with `identity`.
-
-    Raises:
-        CalibrationError: it is missing, damaged, of another version, or was recorded with another identity.
-    """
-    path = folder / CALIBRATION_FILE
-    if not path.exists():
-        raise CalibrationError(f"{folder} holds no finished calibration; make one with flashbulb calibrate")
-    try:
-        content = unsealed(path)
-        _refuse_other_version(path, int(content["schema_version"]))
-        saved_identity, prompts = dict(content["identity"]), read_prompt_set(folder, content["prompts"])
-        recorded = Recorded(folder / content["shards"], int(content["n_shards"]), int(content["n_truncated"]), 0)
-        damage = find_damage(recorded, str(content["fingerprint"]), len(prompts.prompts))
-    except CalibrationError:
-        raise
-    except _DAMAGE as error:
-        raise CalibrationError(f"{_describe(error, path)}; calibrate again") from error
-    _refuse_other_identity(folder, saved_identity, identity)
-    if damage is not None:
-        raise CalibrationError(f"{path} is damaged ({damage}); calibrate again")
-    return SavedCalibration(prompts, recorded)
-
-
-def _describe(error: Exception, path: Path) -> str:
-    """Return which file is damaged or another recording's; `path` describes the others and does not fit them."""
-    names_its_file = isinstance(error, DamagedFile | FingerprintMismatch)
-    return str(error) if names_its_file else f"{path} is damaged ({error})"
 
 
 def _read_sets(folder: Path, inputs: Inputs, entries: Mapping[str, Any], *, is_base: bool) -> dict[str, Recorded]:
@@ -242,22 +176,3 @@ def _read_screened(folder: Path, left_out: Mapping[str, Any], candidates: Prompt
     if len(passing) != sum(passed) or columns.num_rows != len(passed) - sum(passed):
         raise ValueError(f"{SCREEN_FILE} scores other prompts")
     return ScreenedCandidates(columns, np.array(passed), np.array(scores))
-
-
-def _refuse_other_version(path: Path, version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise CalibrationError(f"{path} has schema version {version}, newer than {SCHEMA_VERSION}; upgrade flashbulb")
-    if version < SCHEMA_VERSION:
-        raise CalibrationError(
-            f"{path} was written by an older release (schema version {version}, this one reads {SCHEMA_VERSION}); "
-            "calibrate again"
-        )
-
-
-def _refuse_other_identity(folder: Path, saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    difference = first_difference(flatten_json(saved), flatten_json(wanted))
-    if difference is not None:
-        raise CalibrationError(
-            f"{folder} was calibrated with {difference.key} {difference.old!r}, this audit has {difference.new!r}"
-            f"{difference.others}; calibrate again, or run the audit with the same settings"
-        )
