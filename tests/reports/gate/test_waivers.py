@@ -176,7 +176,9 @@ def test_added_waivers_are_read_back_unchanged(
     assert read_waivers(path) == tuple(added)
 
 
-@pytest.mark.parametrize("old_text", ["", "# kept\n", f"# kept\n[[waiver]]\n{TOML}", f"[[waiver]]\n{TOML.rstrip()}"])
+@pytest.mark.parametrize(
+    "old_text", ["", "# kept\n", "\ufeff# kept\n", f"# kept\n[[waiver]]\n{TOML}", f"[[waiver]]\n{TOML.rstrip()}"]
+)
 def test_adding_a_waiver_keeps_the_rest_of_the_file(tmp_path: Path, old_text: str) -> None:
     path = written(tmp_path, old_text)
     old_waivers = read_waivers(path)
