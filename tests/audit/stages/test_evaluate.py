@@ -117,7 +117,7 @@ def test_the_rates_are_those_of_the_labelled_scores(run: Path, labels: Path) -> 
 
 
 def test_every_detector_is_compared_with_all_negatives_and_every_large_kind(run: Path, labels: Path) -> None:
-    evaluation = evaluate_run(run, labels, 0)
+    evaluation = evaluate_run(str(run), str(labels), 0)
     found = {(row.detector, row.negatives) for row in evaluation.rows}
     assert found == {(name, kind) for name in ("spike_score", *DETECTORS) for kind in ("all", "title")}
     assert evaluation.small_kinds == {"odd": 5}
