@@ -112,10 +112,11 @@ def _as_file(texts: str | os.PathLike[str] | Iterable[str], run: Path, name: str
         return fetched(os.fspath(texts))
     if hasattr(texts, "columns") or isinstance(texts, Mapping):  # whose items are the names of columns
         raise SettingsError(f"{name} is a {type(texts).__name__}; give its column of texts, such as table['prompt']")
-    lines: Sequence[str] = list(texts)
+    lines: Sequence[str] = list(texts) if isinstance(texts, Iterable) else [texts]
     if not all(isinstance(line, str) for line in lines):
         raise SettingsError(f"{name} holds something other than texts; give a file or a list of str")
-    path = run.with_name(f"{run.name}-{name}.jsonl")
+    named = run if run.name.strip(".") else run.resolve()  # a path such as "." has no name of its own
+    path = named.with_name(f"{named.name}-{name}.jsonl")
     content = "".join(f"{json.dumps({'prompt': line})}\n" for line in lines)
     if path.is_file() and (run / RUN_FILE).is_file() and not force and path.read_text(encoding="utf-8") != content:
         raise SettingsError(

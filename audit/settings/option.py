@@ -59,7 +59,10 @@ class Settings(BaseModel):
         if isinstance(value, list | tuple):
             return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in value]
         path = local_path(value) if isinstance(value, str | Path) else None
-        return os.fspath(path or value) if isinstance(value, str | os.PathLike) else value
+        text = os.fspath(path or value) if isinstance(value, str | os.PathLike) else value
+        if isinstance(text, str) and "\0" in text:
+            raise ValueError(f"{text!r} holds a NUL character, which no path does; remove it")
+        return text
 
     @field_serializer("*", mode="wrap", when_used="json")
     def _as_uri(self, value: Any, serialize: SerializerFunctionWrapHandler) -> Any:
