@@ -91,6 +91,8 @@ def evaluate_run(run: str | os.PathLike[str], labels: str | os.PathLike[str], se
         RunFileError: `run` is not a run directory, is of a newer version, or cannot be written.
     """
     run, labels = Path(run), Path(labels)
+    if labels.is_fifo():
+        raise LabelsError(f"{labels} is a pipe, and labels are read and hashed; give a file")
     checked = load_checked(run)
     record, scores = checked.record, checked.tables.scores
     label_set = read_labels(labels)

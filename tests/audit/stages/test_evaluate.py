@@ -1,5 +1,6 @@
 """An evaluation compares the labelled prompts, reports what it leaves out, and writes complete files."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -246,6 +247,12 @@ def test_labels_that_do_not_fit_the_run_are_refused(run: Path, tmp_path: Path, l
     with pytest.raises(LabelsError, match=reason):
         evaluate_run(run, write_labels(tmp_path / "labels.csv", lines), 0)
     assert not FILES & {path.name for path in run.iterdir()}
+
+
+def test_labels_from_a_pipe_are_refused_before_they_are_read(run: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(LabelsError, match="is a pipe"):
+        evaluate_run(run, tmp_path / "labels.csv", 0)
 
 
 def test_one_positive_and_one_negative_are_enough(run: Path, tmp_path: Path) -> None:
