@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -59,14 +60,14 @@ class NeuronSet:
         return sum(len(numbers) for numbers in self.neurons.values())
 
 
-def save_neurons(path: Path, neuron_set: NeuronSet) -> None:
+def save_neurons(path: str | os.PathLike[str], neuron_set: NeuronSet) -> None:
     """Write `neuron_set` as JSON; the file appears complete or not at all."""
     content = {"schema_version": SCHEMA_VERSION, **asdict(neuron_set)}
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_atomically(Path(path), lambda file: file.write(text.encode()))
 
 
-def load_neurons(path: Path) -> NeuronSet:
+def load_neurons(path: str | os.PathLike[str]) -> NeuronSet:
     """Read a neuron set, written by `save_neurons` or by hand.
 
     Raises:
@@ -74,7 +75,7 @@ def load_neurons(path: Path) -> NeuronSet:
         ValueError: the file is not a valid neuron set; the message names the entry at fault.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}; save the neurons again") from error
     try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -150,9 +151,12 @@ def activation_columns(path: Path) -> list[str]:
 
 
 def read_activations(
-    paths: Sequence[Path], columns: Sequence[str] | None = None
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], columns: Sequence[str] | None = None
 ) -> tuple[dict[str, npt.NDArray[np.float32]], pa.Table]:
     """Read activation columns (all by default) and the key columns of shards, and concatenate them in order.
+
+    Args:
+        paths: Parquet files of shards, or one such file.
 
     Returns:
         float32 [row, neuron] by column, with NaN in null rows, and the key columns as a table.
@@ -161,12 +165,13 @@ def read_activations(
         ValueError: `paths` is empty, or a shard lacks a column or has another number of neurons in it, or holds
             something else in the place of activations.
     """
-    if not paths:
+    shards = [Path(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+    if not shards:
         raise ValueError("no shards to read")
-    selected = activation_columns(paths[0]) if columns is None else list(columns)
+    selected = activation_columns(shards[0]) if columns is None else list(columns)
     arrays: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selected}
     key_tables = []
-    for path in paths:
+    for path in shards:
         schema = pq.read_schema(path)
         if columns is None or selected:
             _refuse_reduced(path, schema)

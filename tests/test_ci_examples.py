@@ -79,7 +79,7 @@ def shell(checkout: Path, line: str, *arguments: object) -> Answer:
     if not tools.exists():
         tools.mkdir()
         write_tools(tools)
-    environment = {"PATH": os.environ["PATH"], "KEY": KEY, "FLASHBULB_KEY": KEY}
+    environment = {"PATH": os.environ["PATH"], "KEY": KEY, "AUDIT_KEY": KEY}
     return run_bash(line, checkout, tools, environment, judged, arguments)
 
 
@@ -158,8 +158,14 @@ def test_the_tables_reach_the_gate_encrypted_and_no_artifact_holds_prompts(check
 def test_without_a_key_nothing_is_packed(checkout: Path, name: str) -> None:
     write_example(checkout / "runs" / "audit", LEAKS)
     (line,) = {line for line in commands(name) if "test -n" in line}
-    assert shell(checkout, f"unset KEY FLASHBULB_KEY; {line}").code == 2
+    assert shell(checkout, f"unset KEY AUDIT_KEY; {line}").code == 2
     assert not (checkout / "audit.tgz.enc").exists()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_variable_of_an_example_is_read_as_an_option(name: str) -> None:
+    """`flashbulb verify` took a password in FLASHBULB_KEY for the path of its --key, and printed it."""
+    assert "FLASHBULB_" not in (EXAMPLES / name).read_text(encoding="utf-8")
 
 
 def test_the_policy_and_the_waivers_are_valid(checkout: Path) -> None:

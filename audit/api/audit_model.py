@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from difflib import get_close_matches
@@ -23,11 +24,11 @@ _OF_WORKERS = {"workers", "executor", "worker_timeout", "ray_address"}
 
 def audit_model(
     model: Any,
-    prompts: str | Path | Iterable[str],
+    prompts: str | os.PathLike[str] | Iterable[str],
     *,
-    reference: str | Path | Iterable[str] | None = None,
-    train_images: str | Path | None = None,
-    out: str | Path | None = None,
+    reference: str | os.PathLike[str] | Iterable[str] | None = None,
+    train_images: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
     force: bool = False,
     **settings: Any,
 ) -> AuditResult:
@@ -48,21 +49,24 @@ def audit_model(
         ValueError: a mistake in the inputs or settings; says what to do.
     """
     _refuse_unknown(settings)
-    is_path = isinstance(model, str | Path)
+    is_path = isinstance(model, str | os.PathLike)
     if not is_path and (foreign := sorted(_OF_THE_PIPELINE & settings.keys())):
         raise SettingsError(f"{foreign[0]} is a matter of the pipeline object; set it there, or give its folder")
     if not is_path and (foreign := sorted(_OF_WORKERS & settings.keys())):
         raise SettingsError(f"{foreign[0]}: workers load the model themselves; give the folder of the pipeline")
     quieten_libraries()
-    name = fetched(str(model)) if is_path else _name_of(model)
-    directory = Path(fetched(str(out))) if out is not None else Path("runs") / default_run_name(name)
+    name = fetched(os.fspath(model)) if is_path else _name_of(model)
+    directory = Path(fetched(os.fspath(out))) if out is not None else Path("runs") / default_run_name(name)
     given: dict[str, Any] = {
         "prompts": _as_file(prompts, directory, "prompts", force=force),
         "reference": None if reference is None else _as_file(reference, directory, "reference", force=force),
-        "train_images": None if train_images is None else Path(fetched(str(train_images))),
+        "train_images": None if train_images is None else Path(fetched(os.fspath(train_images))),
         "out": directory,
     }
-    settings = {key: fetched(value) if isinstance(value, str) else value for key, value in settings.items()}
+    settings = {
+        key: fetched(os.fspath(value)) if isinstance(value, str | os.PathLike) else value
+        for key, value in settings.items()
+    }
     if is_path:
         resolve_inputs(name, **given)
     with ExitStack() as stack:
@@ -98,20 +102,21 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
         raise SettingsError(f"{name} is no setting; {hint}")
 
 
-def _as_file(texts: str | Path | Iterable[str], run: Path, name: str, *, force: bool) -> str:
+def _as_file(texts: str | os.PathLike[str] | Iterable[str], run: Path, name: str, *, force: bool) -> str:
     """Return the path of a file of prompts; prompts themselves are written beside the run directory.
 
     Raises:
         SettingsError: these are no texts, or the directory holds an audit of others, whose file is left as it is.
     """
-    if isinstance(texts, str | Path):
-        return fetched(str(texts))
+    if isinstance(texts, str | os.PathLike):
+        return fetched(os.fspath(texts))
     if hasattr(texts, "columns") or isinstance(texts, Mapping):  # whose items are the names of columns
         raise SettingsError(f"{name} is a {type(texts).__name__}; give its column of texts, such as table['prompt']")
-    lines: Sequence[str] = list(texts)
+    lines: Sequence[str] = list(texts) if isinstance(texts, Iterable) else [texts]
     if not all(isinstance(line, str) for line in lines):
         raise SettingsError(f"{name} holds something other than texts; give a file or a list of str")
-    path = run.with_name(f"{run.name}-{name}.jsonl")
+    named = run if run.name.strip(".") else run.resolve()  # a path such as "." has no name of its own
+    path = named.with_name(f"{named.name}-{name}.jsonl")
     content = "".join(f"{json.dumps({'prompt': line})}\n" for line in lines)
     if path.is_file() and (run / RUN_FILE).is_file() and not force and path.read_text(encoding="utf-8") != content:
         raise SettingsError(

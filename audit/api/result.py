@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from operator import index
 from pathlib import Path
@@ -28,7 +29,7 @@ class AuditResult:
         RunIncompleteError: its files do not agree with each other.
     """
 
-    def __init__(self, run: str | Path) -> None:
+    def __init__(self, run: str | os.PathLike[str]) -> None:
         from flashbulb.reports.checks.run import load_checked
 
         self.run = Path(run)
@@ -98,7 +99,9 @@ class AuditResult:
             raise KeyError(f"no finding {fingerprint}; result.findings lists them")
         return rows.iloc[0]
 
-    def report(self, out: str | Path | None = None, *, redact_prompts: bool = False, blur: bool = False) -> Path:
+    def report(
+        self, out: str | os.PathLike[str] | None = None, *, redact_prompts: bool = False, blur: bool = False
+    ) -> Path:
         """Write the report page and return its path, by default report.html in the run directory."""
         from flashbulb.reports.gate.judgement import judge
         from flashbulb.reports.gate.policy import Policy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,6 +96,8 @@ def index(
     Then: flashbulb audit --model ./my-pipeline --prompts captions.csv --train-images indexes/mine
     """
     with errors_as_lines():
+        if not 0 < aspect < inf:
+            raise SettingsError(f"--aspect: width divided by height is a finite number above 0, got {aspect:g}")
         kind, weights, sha256 = (options[f"descriptor{part}"] for part in ("", "_weights", "_sha256"))
         if (kind is None) != (weights is None):
             raise SettingsError("--descriptor and --descriptor-weights belong together; give both or neither")

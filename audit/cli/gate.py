@@ -181,10 +181,11 @@ def check_waivers(
     with errors_as_lines(), untrusted_as_document(as_json):
         from flashbulb.reports.gate.documents import waivers_document
         from flashbulb.reports.gate.terminal import waiver_lines
-        from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
+        from flashbulb.reports.gate.waivers import not_before, read_waivers, today_in_utc
 
-        waivers, today = read_waivers(file), today_in_utc()
-        findings = load_run_to_judge(run).findings if run else None
+        waivers, checked = read_waivers(file), load_run_to_judge(run) if run else None
+        findings = None if checked is None else checked.findings
+        today = not_before(None if checked is None else checked.record.finished, today_in_utc())
         if as_json:
             print_json(waivers_document(waivers, findings, today))
         else:

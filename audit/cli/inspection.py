@@ -45,7 +45,7 @@ def evaluate(
             help="Labels (csv, tsv, jsonl, parquet) with columns prompt or prompt_id, label (0 or 1), optionally kind."
         ),
     ],
-    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Compare every score of a finished audit with labels: AUC, TPR at 1 % and 0.1 % FPR, average precision.

@@ -1,6 +1,7 @@
 """Read the distinct prompts of a file, a folder or standard input, each with the row it came from."""
 
 import hashlib
+import logging
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,10 @@ from flashbulb.reports.tables.stores import as_uri
 
 __all__ = ["Prompt", "PromptFileError", "PromptSet", "read_prompts"]
 
+logger = logging.getLogger(__name__)
+
+_WORDS_FOR_MISSING = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "nat"})
+"""What programs write into a file of text in the place of a missing caption, in any case."""
 _PARSERS: dict[str, Callable[[str, str, str | None], TextColumn]] = {
     ".txt": parse_txt,
     ".jsonl": parse_jsonl,
@@ -118,6 +123,15 @@ def _prompt_set(column: TextColumn, sha256: str, source: str) -> PromptSet:
             first_row.setdefault(text, row)
     if not first_row:
         raise PromptFileError(f"{source}: no prompts, {len(column.rows)} rows without text; give at least one")
+    for text in first_row:
+        if text.lower() in _WORDS_FOR_MISSING:
+            logger.warning(
+                "%s: %r counts as a prompt (%d rows, first row %d); remove it where it stands for a missing one",
+                source,
+                text,
+                n_rows[text],
+                first_row[text].source_row,
+            )
     n_texts = n_rows.total()
     return PromptSet(
         prompts=tuple(_prompt(text, row, n_rows[text]) for text, row in first_row.items()),

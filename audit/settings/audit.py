@@ -11,6 +11,7 @@ from flashbulb.audit.recover.strategies import find_strategies
 from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.recording import RecordingSettings
 from flashbulb.audit.settings.shared import (
+    MOST,
     AscentSiteKind,
     GuidanceScale,
     SampleSteps,
@@ -91,12 +92,14 @@ class RecoverySettings(TrainingImageSettings):
     ascend_steps: Annotated[
         int, Field(ge=1, le=1000, description="Gradient steps of the first ascent."), Option("Ascents")
     ] = 20
-    ascend_rate: Annotated[float, Field(gt=0, description="Learning rate of the first ascent."), Option("Ascents")] = (
-        0.005
-    )
+    ascend_rate: Annotated[
+        float, Field(gt=0, le=MOST, description="Learning rate of the first ascent."), Option("Ascents")
+    ] = 0.005
     ascend_radius: Annotated[
         float,
-        Field(gt=0, description="How far the first ascent may move a token, as a multiple of the token's norm."),
+        Field(
+            gt=0, le=MOST, description="How far the first ascent may move a token, as a multiple of the token's norm."
+        ),
         Option("Ascents"),
     ] = 0.3
     ascend_neurons: Annotated[

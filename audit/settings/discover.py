@@ -10,6 +10,7 @@ from pydantic import Field
 from flashbulb.audit.settings.option import Option
 from flashbulb.audit.settings.shared import (
     AUTO_BATCH_SIZE,
+    MOST,
     AllowPickle,
     AscentSiteKind,
     Autoencoder,
@@ -71,11 +72,11 @@ class DiscoverSettings(TrainingImageSettings):
     ] = 48
     steps: Annotated[int, Field(ge=1, le=1000, description="Gradient steps per ascent."), Option("Search")] = 15
     learning_rate: Annotated[
-        float, Field(gt=0, description="Learning rate of the ascents."), Option("Search", "rate")
+        float, Field(gt=0, le=MOST, description="Learning rate of the ascents."), Option("Search", "rate")
     ] = 0.01
     radius: Annotated[
         float,
-        Field(gt=0, description="How far an ascent may move a token, as a multiple of the token's norm."),
+        Field(gt=0, le=MOST, description="How far an ascent may move a token, as a multiple of the token's norm."),
         Option("Search"),
     ] = 0.5
     patience: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,14 +49,20 @@ class Option:
 class Settings(BaseModel):
     """Settings that belong together; a setting is a field, and one with an `Option` is on the command line as well."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)  # `--help` builds no validator
+    # `--help` builds no validator; JSON, as which a run keeps its settings, has no infinity
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
-    def _from_uri(cls, value: Any) -> Any:
-        """Take a URI of an object store as the path in the cache to which it is fetched."""
+    def _from_path(cls, value: Any) -> Any:
+        """Take a path as text, and a URI of an object store as the path in the cache to which it is fetched."""
+        if isinstance(value, list | tuple):
+            return [os.fspath(item) if isinstance(item, os.PathLike) else item for item in value]
         path = local_path(value) if isinstance(value, str | Path) else None
-        return value if path is None else str(path)
+        text = os.fspath(path or value) if isinstance(value, str | os.PathLike) else value
+        if isinstance(text, str) and "\0" in text:
+            raise ValueError(f"{text!r} holds a NUL character, which no path does; remove it")
+        return text
 
     @field_serializer("*", mode="wrap", when_used="json")
     def _as_uri(self, value: Any, serialize: SerializerFunctionWrapHandler) -> Any:

@@ -15,6 +15,9 @@ AscentSiteKind = Literal["feed_forward", "cross_out"]
 Replacement = Literal["unconditional", "mean", "zero"]
 DescriptorName = Literal["sscd-disc-large", "sscd-disc-mixup", "dinov2"]
 
+MOST = 1e6
+"""Bound of rates, radii and scales: what is far beyond it overflows in the model."""
+
 Model = Annotated[str, Field(description="Pipeline folder, hub id, or single .safetensors file.")]
 Configs = Annotated[
     Path | None,
@@ -53,7 +56,9 @@ TextColumn = Annotated[
     Option("Inputs"),
 ]
 SampleSteps = Annotated[int, Field(ge=1, description="Denoising steps per image."), Option("Images")]
-GuidanceScale = Annotated[float, Field(ge=1, description="Guidance scale; 1 is no guidance."), Option("Images")]
+GuidanceScale = Annotated[
+    float, Field(ge=1, le=MOST, description="Guidance scale; 1 is no guidance."), Option("Images")
+]
 BatchSize = TypeAliasType("BatchSize", Annotated[int, Field(ge=1)] | Literal["auto"])
 """A name of its own, because typer takes no union of types."""
 AUTO_BATCH_SIZE = "auto is the default, and less where memory runs out."

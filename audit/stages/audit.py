@@ -6,6 +6,7 @@ Every stage starts from what the stage before wrote into the run directory, so e
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -129,7 +130,7 @@ def run_audit(
     *,
     force: bool,
     replayed: Replay[AuditSettings] | None = None,
-    donors: Sequence[Path] = (),
+    donors: Sequence[str | os.PathLike[str]] = (),
     loaded: ComposedModel | None = None,
 ) -> Verdict:
     """Run every stage, write the run directory, print the summary, and return the verdict.
@@ -152,7 +153,7 @@ def run_audit(
         if recorded.inputs.base is not None:
             base, kept = open_base(session), session if session.loras is not None or loaded is not None else None
             del session  # one model in memory at a time
-            recorded = record_base(recorded, base, run, watch, donors)
+            recorded = record_base(recorded, base, run, watch, [Path(donor) for donor in donors])
             with watch.stage("load"):
                 session = kept or reload_session(recorded.inputs)
         finish_recording(recorded, run)
@@ -183,7 +184,7 @@ def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSe
         return run
 
 
-def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
+def run_detect(directory: str | os.PathLike[str], changes: Mapping[str, Any]) -> RunDirectory:
     """Run the second stage on the recording in `directory`: score its prompts and flag those with spikes.
 
     Args:
@@ -194,6 +195,7 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
         BulkError: `changes` ask for what a recording in the bulk layout does not hold; the directory is unchanged.
         SettingsError: `changes` ask for another recording; the directory is unchanged.
     """
+    directory = Path(directory)
     with RunDirectory.reopen(directory) as run:
         settings = restore_settings(run, changes, earlier=[RecordingSettings])
         recorded = open_recorded(directory, settings)
@@ -208,7 +210,7 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
         return run
 
 
-def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
+def run_recover(directory: str | os.PathLike[str], changes: Mapping[str, Any]) -> Verdict:
     """Run the last stage in `directory`: recover images of flagged prompts and controls, and finish the audit.
 
     Args:
@@ -219,6 +221,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         SettingsError: the model has changed since it was recorded, or `changes` do not fit together.
         the errors of `run_audit`.
     """
+    directory = Path(directory)
     if changes.get("batch_size") == "auto":  # the recording settled it
         changes = {name: value for name, value in changes.items() if name != "batch_size"}
     with RunDirectory.reopen(directory) as run:

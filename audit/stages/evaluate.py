@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class _Labelled:
     n_unmatched: int
 
 
-def evaluate_run(run: Path, labels: Path, seed: int) -> Evaluation:
+def evaluate_run(run: str | os.PathLike[str], labels: str | os.PathLike[str], seed: int) -> Evaluation:
     """Evaluate every detector of the audit in `run` with the file `labels`, and write the results into `run`.
 
     Writes evaluation.parquet, evaluation.md, evaluation-roc.png and evaluation-scores.png, each atomically.
@@ -89,6 +90,9 @@ def evaluate_run(run: Path, labels: Path, seed: int) -> Evaluation:
         RunIncompleteError: the audit is not finished, or its files were changed.
         RunFileError: `run` is not a run directory, is of a newer version, or cannot be written.
     """
+    run, labels = Path(run), Path(labels)
+    if labels.is_fifo():
+        raise LabelsError(f"{labels} is a pipe, and labels are read and hashed; give a file")
     checked = load_checked(run)
     record, scores = checked.record, checked.tables.scores
     label_set = read_labels(labels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
@@ -18,6 +19,7 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.pull.pulling import PullPlan
+from flashbulb.audit.pull.store import key_of
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
@@ -25,7 +27,7 @@ from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
 from flashbulb.audit.stores.fetching import fetched
 from flashbulb.reports.checks.run import load_checked
-from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.files import RunFileError, RunIncompleteError
 from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
 
@@ -54,7 +56,12 @@ def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
         ModelError: the model cannot be loaded.
     """
     load_run(settings.run)  # a folder that is no finished audit is not locked
-    with hold_directory(settings.run):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_directory(settings.run))
+        except OSError as error:
+            reason = f"{settings.run} cannot be written: {error.strerror or error}; localize a copy of it"
+            raise RunFileError(reason) from error
         return _localize(settings)
 
 
@@ -72,12 +79,6 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
             "localize in the model that it was distilled from"
         )
     folder = settings.run / LOCALIZATION_DIRECTORY
-    identity = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **settings.identity()})
-    localized: dict[str, LocalizedMemory] = {}
-    for memory in memories:
-        if (result := load_localized(_path(settings, memory), memory, identity)) is not None:
-            localized[memory.prompt_id] = result
-    missing = [memory for memory in memories if memory.prompt_id not in localized]
     clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, N_CONTROL_PROMPTS), settings.seed)
     timestep = denoiser.first_timestep(_count(record, "num_inference_steps"))
     if not clean:
@@ -85,6 +86,15 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
             f"every prompt of {settings.run} is flagged, and localization compares with unflagged ones; "
             "audit more prompts"
         )
+    # an audit that is made again in this directory can recover another image of a prompt, and flag other prompts
+    made_from = {"clip_skip": clip_skip, "timestep": timestep, "clean": clean, **settings.identity()}
+    common = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **made_from})
+    identities = {memory.prompt_id: f"{common} {key_of(memory.image)}" for memory in memories}
+    localized: dict[str, LocalizedMemory] = {}
+    for memory in memories:
+        if (result := load_localized(_path(settings, memory), memory, identities[memory.prompt_id])) is not None:
+            localized[memory.prompt_id] = result
+    missing = [memory for memory in memories if memory.prompt_id not in localized]
     logger.info("%d recovered images, %d already localized", len(memories), len(memories) - len(missing))
     if missing:
         started = time.monotonic()
@@ -92,7 +102,7 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
             localizer = _localizer(settings, denoiser, clean, timestep, loaded.fingerprint)
             for memory in missing:
                 result = localizer.localize(memory)
-                save_localized(_path(settings, memory), result, identity)
+                save_localized(_path(settings, memory), result, identities[memory.prompt_id])
                 localized[memory.prompt_id] = result
                 advance()
         logger.info("localized in %.0f s, %d UE", time.monotonic() - started, denoiser.evaluations)

@@ -134,6 +134,7 @@ def _read(training: TrainingImages, indices: Sequence[int]) -> RgbImages:
 
 def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> None:
     """Pull at the controls, then at the images, the best ranked first; both only above the controls' median rank."""
+    _refuse_shared(session)
     plan = pull_plan(session.settings)
     budget, cost = session.settings.budget, plan.evaluations(denoiser)
     left = None if budget is None else (budget - session.of_ranks) // cost
@@ -146,6 +147,20 @@ def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> No
             chosen = chosen[:left]
             left -= len(chosen)
         _pull_at(given, chosen, denoiser, store, plan)
+
+
+def _refuse_shared(session: PullSession) -> None:
+    """Refuse controls among the images: one that the model memorized sets a threshold that nothing exceeds."""
+    if session.controls is None:
+        return
+    images, keys = set(session.images.keys), session.controls.keys
+    shared = [index for index, key in enumerate(keys) if key in images]
+    if shared:
+        raise SettingsError(
+            f"{len(shared)} of {len(keys)} controls are among the images, the first "
+            f"{session.controls.training.label(shared[0])}; take them out of {session.settings.controls}, since "
+            "controls are images that the model was never trained on"
+        )
 
 
 def _pull_at(given: GivenImages, chosen: Sequence[int], denoiser: Denoiser, store: PullStore, plan: PullPlan) -> None:

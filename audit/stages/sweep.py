@@ -94,8 +94,11 @@ def _check_inputs(ordered: OrderedCheckpoints, model: str | None, shared: Mappin
             "that the training started from with --baseline-model"
         )
     for name in ("prompts", "reference"):
-        if shared.get(name) == "-":
-            raise SettingsError(f"--{name} - can be read once, and a sweep reads it for each checkpoint; give a file")
+        source = shared.get(name)
+        if source == "-" or (source is not None and Path(source).is_fifo()):
+            raise SettingsError(
+                f"--{name} {source} can be read once, and a sweep reads it for each checkpoint; give a file"
+            )
 
 
 def _settings_of(checkpoint: Checkpoint, model: str | None, shared: Mapping[str, Any], out: Path) -> AuditSettings:

@@ -1,6 +1,7 @@
 """Compare the findings of two audits, if they can be compared: new, worse, better, unchanged, fixed."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from flashbulb.reports.checks.findings import Finding
@@ -71,11 +72,26 @@ def check_comparable(old: RunRecord, new: RunRecord) -> None:
 
 
 def comparison_notes(old: RunRecord, new: RunRecord) -> tuple[str, ...]:
-    """Return what a reader of the comparison must know: the versions of flashbulb, if they differ."""
+    """Return what a reader of the comparison must know: versions of flashbulb that differ, runs in the wrong order."""
     old_version, new_version = (run.versions.get("flashbulb", "unknown") for run in (old, new))
-    if old_version == new_version:
-        return ()
-    return (f"The runs were made by flashbulb {old_version} and {new_version}; differences may come from flashbulb.",)
+    notes = []
+    if old_version != new_version:
+        notes.append(
+            f"The runs were made by flashbulb {old_version} and {new_version}; differences may come from flashbulb."
+        )
+    if _is_later(old.finished, new.finished):
+        notes.append(
+            f"The older run was finished after the newer one ({old.finished}, {new.finished}): are they given in the "
+            "right order?"
+        )
+    return tuple(notes)
+
+
+def _is_later(first: str | None, second: str | None) -> bool:
+    try:
+        return datetime.fromisoformat(first or "") > datetime.fromisoformat(second or "")
+    except (TypeError, ValueError):  # no times, or none that we wrote
+        return False
 
 
 def distrust_notes(old: CheckedRun, new: CheckedRun) -> tuple[str, ...]:

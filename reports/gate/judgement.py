@@ -11,7 +11,7 @@ from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.decide import breaches, decide
 from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare, comparison_notes
 from flashbulb.reports.gate.policy import Policy
-from flashbulb.reports.gate.waivers import Waiver, apply_waivers, waiver_notes
+from flashbulb.reports.gate.waivers import Waiver, apply_waivers, not_before, waiver_notes
 from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leaked_images, recorded_copies
 from flashbulb.reports.leaks.next_steps import RUN, Step, next_steps
 from flashbulb.reports.tables.files import RunIncompleteError
@@ -89,7 +89,7 @@ def judge(
 
     Args:
         baseline: an earlier audit with the same prompts and settings; None for no comparison.
-        today: the day in UTC on which waivers are checked.
+        today: the day in UTC on which waivers are checked, unless the audit was finished later by its own clock.
         strict: an inconclusive audit exits like an untrusted one, as it does if the audit itself was strict.
 
     Raises:
@@ -99,7 +99,8 @@ def judge(
     changes = _changes(run, baseline, policy)
     change_by_finding = {changed.finding: changed.change for changed in changes}
     known = {changed.finding for changed in changes if new_only and changed.change not in REGRESSIONS}
-    applied = apply_waivers(waivers, run.findings, today)
+    day = not_before(run.record.finished, today)
+    applied = apply_waivers(waivers, run.findings, day)
     results = recount(run.results, [f for f in run.findings if f.fingerprint not in applied.waived and f not in known])
     broken = {breach.key for breach in breaches(results, policy)}
     judged = tuple(
@@ -121,12 +122,18 @@ def judge(
         results=results,
         judged=judged,
         fixed=tuple(changed.finding for changed in changes if changed.change == "fixed"),
-        notes=(*_suppression_notes(judged), *waiver_notes(applied), *notes),
+        notes=(*_clock_notes(today, day), *_suppression_notes(judged), *waiver_notes(applied), *notes),
         seal=run.record.seal.digest if run.record.seal else None,
         leaks=leaks,
         steps=_steps(run.record, verdict, leaks, judged),
         run_name=_run_name(run.record),
     )
+
+
+def _clock_notes(today: date, day: date) -> tuple[str, ...]:
+    if day == today:
+        return ()
+    return (f"The clock of this machine says {today}, and the audit was finished on {day}: waivers count as on {day}.",)
 
 
 def _steps(

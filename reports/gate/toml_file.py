@@ -37,7 +37,7 @@ def read_toml(path: Path, model: type[Content]) -> Content:
 def parse_toml(text: str, path: Path, model: type[Content]) -> Content:
     """Parse the `text` of `path` as `model`, as `read_toml` does."""
     try:
-        return model.model_validate(tomllib.loads(text))
+        return model.model_validate(tomllib.loads(text.removeprefix("\ufeff")))  # editors of Windows begin with it
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise TomlFileError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:

@@ -58,6 +58,17 @@ def today_in_utc() -> date:
     return datetime.now(UTC).date()
 
 
+def not_before(finished: str | None, today: date) -> date:
+    """Return today, or the day on which an audit was finished if that is later: a clock may be behind.
+
+    Without this, a waiver that has expired would hold again on a machine whose clock starts in 1970.
+    """
+    try:
+        return max(today, datetime.fromisoformat(finished or "").astimezone(UTC).date())
+    except (ValueError, OverflowError):  # no time, or none that we wrote
+        return today
+
+
 def apply_waivers(waivers: Sequence[Waiver], findings: Sequence[Finding], today: date) -> AppliedWaivers:
     """Match waivers with findings. A waiver that has expired waives nothing."""
     by_fingerprint = {waiver.fingerprint: waiver for waiver in waivers}

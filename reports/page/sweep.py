@@ -42,7 +42,7 @@ def sweep_html(sweep: Sweep) -> str:
             unit=sweep.unit,
             rows=[_cells(row, row is first) for row in sweep.rows],
             how_to_read=HOW_TO_READ,
-            limits=LIMITS,
+            limits=(*(visible_text(f"{note}.", 300) for note in sweep.notes()), *LIMITS),
             inputs={"prompts": sweep.prompts, "reference": sweep.reference, "base": sweep.base},
             policy={name: value for name, value in sweep.policy.items() if value is not None},
             labels=labels,

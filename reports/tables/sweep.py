@@ -129,6 +129,13 @@ class Sweep:
         place = self.rows.index(first) + 1
         return f"the first checkpoint that fails the gate is {first.checkpoint}, {place} of {len(self.rows)}{doubt}"
 
+    def notes(self) -> tuple[str, ...]:
+        """Say which checkpoints have the same weights, as a training that stood still or one file given twice."""
+        names: dict[str, list[str]] = {}
+        for row in self.rows:
+            names.setdefault(row.model_fingerprint, []).append(row.checkpoint)
+        return tuple(f"{' and '.join(same)} have the same weights" for same in names.values() if len(same) > 1)
+
 
 def sweep_table(sweep: Sweep) -> pa.Table:
     """Build sweep.parquet: one row per checkpoint."""

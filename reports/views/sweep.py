@@ -39,6 +39,7 @@ def sweep_lines(sweep: Sweep) -> Iterator[str]:
         padded = [value.rjust(width) for value, width in zip(values, widths[1:], strict=True)]
         yield "  ".join([name.ljust(widths[0]), *padded]).rstrip()
     yield ""
+    yield from (visible_text(f"note: {note}", 1000) for note in sweep.notes())
     yield visible_text(f"{sweep.outcome}: {sweep.sentence()}", 1000)
 
 
@@ -62,6 +63,7 @@ def sweep_markdown(sweep: Sweep) -> str:
             "",
             *(f"- {sentence(reason)}" for reason in reasons),
             f"- {_inputs(sweep)}",
+            *(f"- {sentence(note)}" for note in sweep.notes()),
         ],
         [f"![Curves over the checkpoints]({SWEEP_FIGURE})"],
         _checkpoints(sweep),

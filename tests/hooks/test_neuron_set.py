@@ -37,8 +37,8 @@ def neuron_sets(draw):
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(neuron_set=neuron_sets())
 def test_any_set_survives_saving_and_loading(tmp_path, neuron_set):
-    save_neurons(tmp_path / "neurons.json", neuron_set)
-    assert load_neurons(tmp_path / "neurons.json") == neuron_set
+    save_neurons(str(tmp_path / "neurons.json"), neuron_set)
+    assert load_neurons(str(tmp_path / "neurons.json")) == neuron_set
     assert [path.name for path in tmp_path.iterdir()] == ["neurons.json"]
 
 

@@ -69,11 +69,12 @@ def test_written_activations_are_read_back_in_half_precision(tmp_path):
         assert arrays[name].dtype == np.float32
         np.testing.assert_array_equal(arrays[name], values.half().float().numpy())
     assert table.to_pydict() == keys()
+    assert read_activations(str(path))[1] == table
 
 
 def test_shards_are_concatenated_and_columns_can_be_selected(tmp_path):
     paths = [write(tmp_path, index) for index in (0, 1)]
-    arrays, table = read_activations(paths, [F])
+    arrays, table = read_activations([str(path) for path in paths], [F])
     assert list(arrays) == [F]
     np.testing.assert_array_equal(
         arrays[F], torch.cat([activations(seed=index)[F] for index in (0, 1)]).half().float().numpy()

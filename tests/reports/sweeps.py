@@ -21,7 +21,7 @@ def sweep_row(
         checkpoint=checkpoint,
         kind="LoRA",
         step=step,
-        model_fingerprint="0123456789abcdef",
+        model_fingerprint=f"{step:016x}",
         n_prompts=1000,
         n_flagged=n_flagged,
         median_excess=median,

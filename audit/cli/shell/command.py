@@ -71,8 +71,9 @@ class Command(TyperCommand):
         if not is_replay and not ctx.resilient_parsing and not {"-h", "--help", HELP_ALL} & set(args):
             refuse_forbidden_variables(self.params, path)
             root = ctx.find_root()
-            for variable in unknown_variables(root.command):
-                logger.warning("%s is set, but matches no option of any command", variable)
+            for variable, near in unknown_variables(root.command).items():
+                hint = f"; did you mean {near}?" if near else ""
+                logger.warning("%s is set, but matches no option of any command%s", variable, hint)
             entries = read_settings_file(root.command, path, root.params["config"])
             ctx.default_map = {name: entry.value for name, entry in entries.items()}
             remember_origins(ctx, {name: entry.origin for name, entry in entries.items()})

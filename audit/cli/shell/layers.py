@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from flashbulb.audit.settings import MODELS, SettingsError
@@ -89,13 +89,28 @@ def leaf_commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[LeafComm
         yield from leaf_commands(subcommand, (*path, name))
 
 
-def unknown_variables(root: Any) -> list[str]:
-    """Return the environment variables that start like an option's but belong to no option."""
-    unknown = {variable for variable in os.environ if variable.startswith(f"{_PREFIX}_")} - {CACHE_LIMIT_VARIABLE}
-    for leaf in (LeafCommand((), root), *leaf_commands(root)) if unknown else ():
-        known = [param for param in leaf.command.params if is_layered(param) or param.name in COMMAND_LINE_ONLY]
-        unknown -= {variable for param in known for variable in variables_of(leaf.path, option_name(param))}
-    return sorted(unknown)
+def unknown_variables(root: Any) -> dict[str, str | None]:
+    """Return the environment variables that start like an option's, in any case, but belong to no option.
+
+    Each comes with the nearest variable that does, None if no name is near.
+    """
+    given = {name for name in os.environ if name.upper().startswith(f"{_PREFIX}_")} - {CACHE_LIMIT_VARIABLE}
+    if not given:
+        return {}
+    known = {CACHE_LIMIT_VARIABLE}
+    for leaf in (LeafCommand((), root), *leaf_commands(root)):
+        params = [param for param in leaf.command.params if is_layered(param) or param.name in COMMAND_LINE_ONLY]
+        known |= {variable for param in params for variable in variables_of(leaf.path, option_name(param))}
+    options = {variable.removeprefix(f"{_PREFIX}_") for variable in known}
+    near = {name: nearest(name.upper().removeprefix(f"{_PREFIX}_"), options) for name in sorted(given - known)}
+    return {name: None if option is None else f"{_PREFIX}_{option}" for name, option in near.items()}
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Return the most similar of some words, None if none is similar."""
+    from difflib import get_close_matches
+
+    return next(iter(get_close_matches(word, sorted(words), 1)), None)
 
 
 def remember_origins(context: Any, origins: Mapping[str, str]) -> None:

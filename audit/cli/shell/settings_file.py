@@ -6,12 +6,13 @@ The complete file is checked, whichever command runs.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flashbulb.audit.cli.shell.layers import LeafCommand, is_layered, leaf_commands, option_name
+from flashbulb.audit.cli.shell.layers import LeafCommand, is_layered, leaf_commands, nearest, option_name
 from flashbulb.audit.settings import SettingsError
 
 SETTINGS_FILE = Path("flashbulb.toml")
@@ -54,12 +55,14 @@ def read_settings_file(root: Any, path: Sequence[str], chosen: Path | None) -> d
 
 def _read(chosen: Path | None) -> tuple[Path, dict[str, Any]]:
     file = chosen or SETTINGS_FILE
-    if chosen is None and not file.is_file():
+    if chosen is None and not os.path.lexists(file):  # a link that leads nowhere is a mistake
         return file, {}
+    if chosen is None and file.exists() and not file.is_file():
+        raise SettingsError(f"{file} is no file; remove it, or pass a TOML file to --config")
     import tomllib
 
     try:
-        return file, tomllib.loads(file.read_text(encoding="utf-8"))
+        return file, tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise SettingsError(
             f"{file} cannot be read: {error.strerror or error}; pass a TOML file to --config"
@@ -120,19 +123,14 @@ def _unknown_key_message(
 ) -> str:
     if is_command:
         return f"{origin} is a command; set its options in a table [{'.'.join((*path, key))}]"
-    from difflib import get_close_matches
-
-    known = {option_name(p) for leaf in leaves for p in leaf.command.params if is_layered(p)}
-    near = get_close_matches(_with_dashes(key), sorted(known), 1)
+    near = nearest(_with_dashes(key), {option_name(p) for leaf in leaves for p in leaf.command.params if is_layered(p)})
     commands = f"flashbulb {' '.join(path)}" if path else "any command"
-    return f"{origin} is not an option of {commands}; {f'did you mean {near[0]}?' if near else 'remove it'}"
+    return f"{origin} is not an option of {commands}; {f'did you mean {near}?' if near else 'remove it'}"
 
 
 def _nearest_command(name: str, leaves: list[LeafCommand]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [".".join(leaf.path) for leaf in leaves], 1)
-    return f"did you mean [{near[0]}]?" if near else "`flashbulb --help` lists them"
+    near = nearest(name, [".".join(leaf.path) for leaf in leaves])
+    return f"did you mean [{near}]?" if near else "`flashbulb --help` lists them"
 
 
 def _check_value(origin: str, leaf: LeafCommand, param: Any, value: Any) -> None:

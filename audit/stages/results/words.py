@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from flashbulb.audit.discover.findings import surest_first
 from flashbulb.audit.discover.state import SearchState
@@ -75,6 +76,11 @@ def check_words_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
         )
 
 
+def identity_with(training: TrainingImages | None, identity: Mapping[str, Any]) -> str:
+    """Hash what words depend on: they are kept with a verdict that rests on the training images, whose files change."""
+    return fingerprint_of(identity if training is None else {**identity, "training_images": training.sha256})
+
+
 def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Words]:
     """Search words for findings, the surest first, until the budget is spent; by number of the finding.
 
@@ -84,8 +90,8 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     if not settings.words_budget:
         return found
     search = words_search(session.denoiser, session.training, settings)
-    identity = fingerprint_of({"discovery": session.run.record["identity"], "words": search.plan.identity})
-    store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, identity)
+    identity = {"discovery": session.run.record["identity"], "words": search.plan.identity}
+    store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, identity_with(session.training, identity))
     batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):
         image = state.discoveries[number].image

@@ -85,6 +85,17 @@ def test_an_object_is_left_as_it_was_after_an_error(pipe: StableDiffusionPipelin
     assert state_of(pipe) == before
 
 
+@pytest.mark.parametrize("out", ["", ".", "../run", "sub/.."])
+def test_prompts_lie_beside_a_run_whatever_its_path(
+    pipe: StableDiffusionPipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "run" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "run")
+    with pytest.raises(ValueError, match="at least 4 distinct prompts"):
+        flashbulb.audit_model(pipe, CANDIDATES, reference=["a", "b"], out=out, **QUICK)
+    assert (tmp_path / "run-prompts.jsonl").is_file()
+
+
 def test_an_object_gives_the_scores_of_its_folder(result: flashbulb.AuditResult, tmp_path: Path) -> None:
     build_toy_pipe().save_pretrained(tmp_path / "model")
     of_folder = flashbulb.audit_model(
@@ -157,6 +168,11 @@ def test_mistakes_say_what_to_do(pipe: StableDiffusionPipeline, tmp_path: Path) 
         audit(3, CANDIDATES)
     with pytest.raises(SettingsError, match="no model folder"):
         audit(tmp_path / "nowhere", CANDIDATES, out=tmp_path / "run")
+    for nothing in (None, 3, b"captions.csv"):
+        with pytest.raises(SettingsError, match="something other than texts"):
+            audit(pipe, nothing, out=tmp_path / "run")
+    with pytest.raises(ValueError, match="NUL character"):
+        audit(pipe, "captions\0.csv", out=tmp_path / "run")
     with pytest.raises(SettingsError, match="something other than texts"):
         audit(pipe, ["a", None], out=tmp_path / "run")
     for table in (pd.DataFrame({"prompt": CANDIDATES}), dict.fromkeys(CANDIDATES, 1)):

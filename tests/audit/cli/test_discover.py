@@ -95,6 +95,7 @@ def test_ctrl_c_prints_how_to_resume(model: Path, tmp_path: Path, monkeypatch: p
         (("--budget", "9999", "--device", "abacus"), "abacus"),
         (("--budget", "9999", "--starts", "0"), "--"),
         (("--budget", "9999", "--rate", "0"), "--"),
+        (("--budget", "9999", "--rate", "1e300"), "--rate: Input should be less than or equal to 1000000, got 1e+300"),
         (("--budget", "9999", "--starts-from", "/nowhere/text.txt"), "/nowhere/text.txt: No such file"),
         (("--budget", "9999", "--starts-from", __file__), "unknown prompt format '.py'"),
         (("--budget", "9999", "--stop-at", "1"), "--stop-at: "),

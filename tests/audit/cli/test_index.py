@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tests.audit.commands import refused, run_flashbulb
@@ -77,3 +78,9 @@ def test_validate_and_the_report_of_an_index_name_what_it_lacks(inputs, tmp_path
         plan = json.loads(run_flashbulb("validate", *options, "--json").out)
         assert plan["n_training_images"] == 3
         assert sum(row["n"] for row in plan["passed_over"]) == 3
+
+
+@pytest.mark.parametrize("aspect", ["0", "-1", "nan", "inf"])
+def test_a_shape_that_no_image_has_is_refused(tmp_path, aspect):
+    assert "--aspect: " in refused("index", odd_folder(tmp_path / "set"), tmp_path / "index", "--aspect", aspect)
+    assert not (tmp_path / "index").exists()

@@ -1,5 +1,6 @@
 """For every command, options > environment > flashbulb.toml > defaults; an error names the layer that caused it."""
 
+import os
 import re
 from collections.abc import Callable
 from itertools import product
@@ -314,14 +315,36 @@ def test_file_that_is_not_text_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_
     )
 
 
+def test_settings_file_that_is_there_but_no_file_is_not_passed_over(example: Path) -> None:
+    Path("flashbulb.toml").symlink_to("nowhere.toml")
+    assert message_of(run_flashbulb("gate", example)).startswith("flashbulb.toml cannot be read: ")
+    Path("flashbulb.toml").unlink()
+    Path("flashbulb.toml").symlink_to("flashbulb.toml")
+    assert message_of(run_flashbulb("gate", example)).startswith("flashbulb.toml cannot be read: ")
+    Path("flashbulb.toml").unlink()
+    os.mkfifo("flashbulb.toml")
+    assert message_of(run_flashbulb("gate", example)).startswith("flashbulb.toml is no file")
+
+
+def test_files_that_begin_with_a_byte_order_mark_are_read(example: Path) -> None:
+    Path("flashbulb.toml").write_text("\ufeff[gate]\npolicy = 'policy.toml'", encoding="utf-8")
+    Path("policy.toml").write_text("\ufeffmax_confirmed = 1", encoding="utf-8")
+    answer = run_flashbulb("gate", example)
+    assert answer.code == 1, answer.err
+    assert "Memorized images confirmed: 2 (limit 1)" in answer.out
+
+
 def test_misspelled_variables_are_reported(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for variable in ("FLASHBULB_BATCHSIZE", "FLASHBULB_GATE_RUN", "FLASHBULB_BATCH_SIZE", "FLASHBULB_AUDIT_MODEL"):
+    nearest = {
+        "FLASHBULB_BATCHSIZE": "; did you mean FLASHBULB_BATCH_SIZE?",
+        "FLASHBULB_XYZ": "",
+        "flashbulb_seeds": "; did you mean FLASHBULB_SEEDS?",
+    }
+    for variable in (*nearest, "FLASHBULB_BATCH_SIZE", "FLASHBULB_AUDIT_MODEL"):
         monkeypatch.setenv(variable, "3")
     answer = run_flashbulb("gate", example)
     assert answer.code == 1
-    expected = [
-        f"{name} is set, but matches no option of any command" for name in ("FLASHBULB_BATCHSIZE", "FLASHBULB_GATE_RUN")
-    ]
+    expected = [f"{name} is set, but matches no option of any command{hint}" for name, hint in nearest.items()]
     assert answer.err.splitlines() == expected
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from flashbulb.audit.images.png import read_image, save_image
 from flashbulb.audit.model.loading import load_model
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.settings import LocalizeSettings
@@ -206,6 +207,24 @@ def test_damaged_kept_file_is_recomputed(copied, audited):
         assert localize(copied).code == 0
     assert count.n_latents > 0
     assert rows(copied) == rows(audited.run)
+
+
+def test_another_image_of_the_same_prompt_is_localized_anew(copied):
+    (path,) = {
+        copied / row["image_path"]
+        for row in pq.read_table(copied / "recoveries.parquet").to_pylist()
+        if row["prompt_id"] == id_of(ODD) and row["finding_id"] and not row["is_control"]
+    }
+    other = read_image(path)
+    save_image(path, other.pixels[::-1], other.metadata)
+    seal_again(copied)
+    before = rows(copied)
+    with counted_latents() as count:
+        assert localize(copied).code == 0
+    assert count.n_latents > 0
+    after = rows(copied)
+    assert after[1] == before[1]
+    assert after[0] != before[0]
 
 
 @pytest.mark.parametrize("option", [("--by", "mean"), ("--kind", "text_mlp")])

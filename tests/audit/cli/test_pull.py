@@ -1,5 +1,6 @@
 """`flashbulb pull` on a toy pipeline ranks, pulls, resumes and keeps to its budget; every mistake is one line."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -170,6 +171,14 @@ def test_mistake_is_one_line(given: Given, tmp_path: Path, options: tuple[str, .
 def test_controls_that_are_the_images_are_refused(given: Given, tmp_path: Path) -> None:
     answer = run_flashbulb("pull", given.model, given.images, "--controls", given.images, "--out", tmp_path / "run")
     assert "are the images themselves" in error_line(answer)
+
+
+def test_controls_among_the_images_are_refused(given: Given, tmp_path: Path) -> None:
+    """A memorized one would raise the threshold above itself, and nothing would be out."""
+    controls = Path(shutil.copytree(given.controls, tmp_path / "controls"))
+    shutil.copy(given.images / "0.png", controls / "taken.png")
+    line = error_line(given._replace(controls=controls).pull(tmp_path / "run"))
+    assert f"1 of {N_CONTROLS + 1} controls are among the images, the first taken.png; take them out" in line
 
 
 def test_a_model_without_images_is_refused(given: Given, tmp_path: Path) -> None:

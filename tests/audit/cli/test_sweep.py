@@ -166,8 +166,12 @@ def test_a_checkpoint_can_be_added_later(copied: Path, training: Training, swept
     folder = Path(shutil.copytree(training.checkpoints[1], tmp_path / "checkpoint-70"))
     more = training._replace(checkpoints=(*training.checkpoints, folder))
     before = {name: shards(copied / name) for name in NAMES}
-    assert run_flashbulb(*more.sweep(copied)).code == 0
+    answer = run_flashbulb(*more.sweep(copied))
+    assert answer.code == 0
     assert [*gates(copied)] == [*NAMES[:2], "checkpoint-70", NAMES[2]]
+    note = "checkpoint-40 and checkpoint-70 have the same weights"
+    assert f"note: {note}" in answer.out.splitlines()
+    assert all(note in (copied / name).read_text("utf-8") for name in ("sweep.md", "sweep.html"))
     assert {name: shards(copied / name) for name in NAMES} == before
 
 

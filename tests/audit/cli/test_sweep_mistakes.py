@@ -1,5 +1,6 @@
 """A mistake in the checkpoints of a sweep is one line before anything is recorded."""
 
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,6 +45,8 @@ def mistakes(training: Training, folder: Path) -> Iterable[tuple[tuple[object, .
     yield (lora, same, *model), "each step once"
     yield (last, lora, final, *model), "in the order of their training"
     yield (lora, *model, "--prompts", "-"), "give a file"
+    os.mkfifo(folder / "piped.csv")
+    yield (lora, *model, "--prompts", folder / "piped.csv"), "piped.csv can be read once"
     yield (lora, *model, "--fpr", "0.9"), "--fpr"
     yield (lora, *model, "--prompts", folder / "nowhere.csv"), "nowhere.csv"
     yield (), "CHECKPOINTS is missing"

@@ -5,12 +5,14 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import string
 import sys
 import tempfile
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -203,6 +205,24 @@ def test_missing_texts_are_counted_as_empty(tmp_path: Path) -> None:
     ]
     for prompts in map(read_prompts, paths):
         assert (texts_of(prompts), prompts.n_rows, prompts.n_empty) == (["a cat"], 4, 3), prompts.source
+
+
+def test_words_that_programs_write_for_missing_texts_are_kept_and_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = pd.DataFrame({"prompt": ["a cat", None, "null", math.nan, "nanny"]})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_csv(tmp_path / "filled.csv", index=False, na_rep="NaN")
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    for name in ("a.csv", "a.parquet", "a.jsonl"):
+        caplog.clear()
+        prompts = read_prompts(str(tmp_path / name))
+        assert (texts_of(prompts), prompts.n_empty) == (["a cat", "null", "nanny"], 2)
+        assert [message.partition("counts")[0] for message in caplog.messages] == [f"{tmp_path / name}: 'null' "]
+    caplog.clear()
+    assert texts_of(read_prompts(str(tmp_path / "filled.csv"))) == ["a cat", "NaN", "null", "nanny"]
+    assert "'NaN' counts as a prompt (2 rows, first row 3)" in caplog.messages[0]
 
 
 @pytest.mark.parametrize("name", ["prompt", "Prompt", "text", "TEXT", "caption", "Caption"])

@@ -1,12 +1,13 @@
 """A setting is declared once, as a field: its option, variable, file key, help and identity follow from it."""
 
+import math
 import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
@@ -168,6 +169,17 @@ def test_bounds_in_the_help_are_those_of_the_field(name: str) -> None:
     shown = re.search(r"([\d.]+) to ([\d.]+)\.$", str(FIELDS[name].description))
     assert shown is not None
     assert [float(bound) for bound in shown.groups()] == bounds_of(FIELDS[name])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_number_is_infinite_because_a_run_could_not_keep_it(model: type[Settings]) -> None:
+    floats = {name for name, field in model.model_fields.items() if re.search(r"\bfloat\b", repr(field.annotation))}
+    assert floats
+    for value in (math.inf, -math.inf, math.nan, "inf"):
+        with pytest.raises(ValidationError) as refused:
+            model.model_validate(dict.fromkeys(floats, value))
+        reasons = {error["loc"][0]: error["type"] for error in refused.value.errors()}
+        assert {reasons.get(name) for name in floats} == {"finite_number"}
 
 
 COMMANDS: dict[str, tuple[type[Settings], ...]] = {

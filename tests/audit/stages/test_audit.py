@@ -296,16 +296,16 @@ def test_a_killed_recording_is_resumed(inputs, tmp_path):
 def test_stages_run_as_python_functions(inputs, staged, tmp_path):
     settings = AuditSettings(
         examine=False,
-        model=str(inputs.model),
-        prompts=str(inputs.prompts),
+        model=inputs.model,  # paths may be text or not, whatever the setting holds
+        prompts=inputs.prompts,
         reference=str(inputs.reference),
         train_images=None,
-        out=tmp_path / "run",
+        out=str(tmp_path / "run"),
         n_seeds=2,
     )
     assert run_record(settings, force=False).record["status"] == "recorded"
-    assert run_detect(settings.out, {"fpr": 0.2}).record["status"] == "detected"
-    verdict = run_recover(settings.out, {"n_samples": 2, "sample_steps": 2, "strategies": ("sample",)})
+    assert run_detect(str(settings.out), {"fpr": 0.2}).record["status"] == "detected"
+    verdict = run_recover(str(settings.out), {"n_samples": 2, "sample_steps": 2, "strategies": ("sample",)})
     assert verdict.outcome == run_json(settings.out)["verdict"]["outcome"]
     spikes = [sha256_of(run / "spikes.parquet") for run in (settings.out, staged.complete)]
     assert spikes[0] == spikes[1]

@@ -1,5 +1,6 @@
 """An evaluation compares the labelled prompts, reports what it leaves out, and writes complete files."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_the_rates_are_those_of_the_labelled_scores(run: Path, labels: Path) -> 
 
 
 def test_every_detector_is_compared_with_all_negatives_and_every_large_kind(run: Path, labels: Path) -> None:
-    evaluation = evaluate_run(run, labels, 0)
+    evaluation = evaluate_run(str(run), str(labels), 0)
     found = {(row.detector, row.negatives) for row in evaluation.rows}
     assert found == {(name, kind) for name in ("spike_score", *DETECTORS) for kind in ("all", "title")}
     assert evaluation.small_kinds == {"odd": 5}
@@ -246,6 +247,12 @@ def test_labels_that_do_not_fit_the_run_are_refused(run: Path, tmp_path: Path, l
     with pytest.raises(LabelsError, match=reason):
         evaluate_run(run, write_labels(tmp_path / "labels.csv", lines), 0)
     assert not FILES & {path.name for path in run.iterdir()}
+
+
+def test_labels_from_a_pipe_are_refused_before_they_are_read(run: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(LabelsError, match="is a pipe"):
+        evaluate_run(run, tmp_path / "labels.csv", 0)
 
 
 def test_one_positive_and_one_negative_are_enough(run: Path, tmp_path: Path) -> None:

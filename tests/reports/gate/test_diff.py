@@ -88,6 +88,16 @@ def test_runs_with_other_paths_devices_and_models_can_be_compared() -> None:
     assert "0.1.0 and 9.9" in note
 
 
+def test_runs_in_the_wrong_order_are_named() -> None:
+    """With --new-only, all that the older of two audits found is known from the newer one."""
+    early, late = (replace(run_record(), finished=f"2026-06-{day}T00:00:00+00:00") for day in (14, 15))
+    assert comparison_notes(early, late) == comparison_notes(early, early) == ()
+    (note,) = comparison_notes(late, early)
+    assert "right order" in note
+    for unknown in (None, "yesterday", "2026-06-13"):  # the last lacks a zone, so it is no time of ours
+        assert comparison_notes(late, replace(early, finished=unknown)) == ()
+
+
 def new_only(tmp_path: Path, old: dict[int, str], new: dict[int, str], **options: Any) -> GateReport:
     runs = [checked_example(tmp_path / name, severities) for name, severities in (("old", old), ("new", new))]
     return judge(runs[1], Policy(), (), runs[0], **{"new_only": True, "today": TODAY, **options})

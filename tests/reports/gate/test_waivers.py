@@ -1,5 +1,6 @@
 """A waiver holds for one finding through its last day, and no waiver is applied or ignored silently."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.toml_file import TomlFileError
-from flashbulb.reports.gate.waivers import Waiver, add_waiver, apply_waivers, new_waiver, read_waivers, waiver_notes
+from flashbulb.reports.gate.waivers import (
+    Waiver,
+    add_waiver,
+    apply_waivers,
+    new_waiver,
+    not_before,
+    read_waivers,
+    waiver_notes,
+)
 from tests.reports.findings_examples import finding, findings
 from tests.reports.runs import LEAKS, checked_example
 
@@ -107,6 +116,19 @@ def test_waived_findings_are_shown_and_not_counted(tmp_path: Path) -> None:
     )
 
 
+def test_a_clock_that_is_behind_revives_no_waiver(tmp_path: Path) -> None:
+    run = checked_example(tmp_path, LEAKS)
+    waivers = [waiver_for(found) for found in run.findings]  # the last day is TODAY
+    epoch = date(1970, 1, 1)
+    for finished, outcome in (("2026-06-15T23:59:59+00:00", "pass"), ("2026-06-16T00:00:00+00:00", "fail")):
+        of_then = run._replace(record=replace(run.record, finished=finished))
+        report = judge(of_then, Policy(), waivers, None, new_only=False, today=epoch)
+        assert report.verdict.outcome == outcome
+        assert report.notes[0].startswith("The clock of this machine says 1970-01-01, and the audit was finished on ")
+    for finished in (None, "", "yesterday", "9999-12-31T23:59:59-10:00"):
+        assert not_before(finished, TODAY) == TODAY
+
+
 def test_waivers_never_make_an_audit_trusted(tmp_path: Path) -> None:
     run = checked_example(tmp_path, LEAKS, n_false=8)
     waivers = [waiver_for(f) for f in run.findings]
@@ -176,7 +198,9 @@ def test_added_waivers_are_read_back_unchanged(
     assert read_waivers(path) == tuple(added)
 
 
-@pytest.mark.parametrize("old_text", ["", "# kept\n", f"# kept\n[[waiver]]\n{TOML}", f"[[waiver]]\n{TOML.rstrip()}"])
+@pytest.mark.parametrize(
+    "old_text", ["", "# kept\n", "\ufeff# kept\n", f"# kept\n[[waiver]]\n{TOML}", f"[[waiver]]\n{TOML.rstrip()}"]
+)
 def test_adding_a_waiver_keeps_the_rest_of_the_file(tmp_path: Path, old_text: str) -> None:
     path = written(tmp_path, old_text)
     old_waivers = read_waivers(path)
