@@ -55,7 +55,7 @@ from flashbulb.audit.stages.session import (
     settle_batch_size,
 )
 from flashbulb.audit.stores.fetching import fetch
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERY_DIRECTORY
+from flashbulb.reports.tables.files import IMAGES_DIRECTORY, MATCHES_DIRECTORY, RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         with status_on_failure(run):
             run.begin({**earlier, RECOVERY: recovery_identity(settings)}, **recorded_entries(recorded))
             if not settings.images:
-                for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY):
+                for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY, MATCHES_DIRECTORY):
                     shutil.rmtree(directory / name, ignore_errors=True)
             detection = detect_spikes(recorded, run, watch, writes_scores=True)
             return recover_images(session, recorded, detection, run, watch)

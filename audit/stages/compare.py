@@ -39,6 +39,7 @@ from flashbulb.reports.tables.compare import (
     FINETUNE,
     Comparison,
 )
+from flashbulb.reports.tables.files import MATCHES_DIRECTORY
 from flashbulb.reports.tables.run_record import COMPARISON_RUNNING
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
         for page in (COMPARE_PAGE, COMPARE_MARKDOWN):
             (run.path / page).unlink(missing_ok=True)
         run.update(status=COMPARISON_RUNNING)
+        if training is not None:
+            training.keep_matches(run.path / MATCHES_DIRECTORY)
         sampling = Sampling(settings, prompts, run, fingerprints)
         logger.info("%d prompts, %d left out, results in %s", len(prompts.prompts), prompts.n_left_out, run.path)
         with flushed_denormals():

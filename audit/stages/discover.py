@@ -35,7 +35,7 @@ from flashbulb.audit.stages.results.discovery import (
 from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
-from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
+from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY, MATCHES_DIRECTORY
 from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING
 from flashbulb.reports.views.discovery import DiscoveryRecord, StopReason
 from flashbulb.reports.views.terminal import SummaryConsole
@@ -75,6 +75,8 @@ def run_discovery(
     with RunDirectory.open(settings.out, identity, force=force) as run:
         run.update(status=DISCOVERY_RUNNING)
         training = load_training_images(settings, denoiser)
+        if training is not None and settings.images:
+            training.keep_matches(run.path / MATCHES_DIRECTORY)
         console = SummaryConsole()
         session = DiscoverySession(settings, loaded, denoiser, training, texts, run, console, started)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
@@ -99,7 +101,7 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     columns = columns_of(settings.kind, sites)
     texts = [prompt.text for prompt in session.texts.prompts] if session.texts is not None else []
     search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
-    store = SearchStore(run.path / DISCOVERY_DIRECTORY, fingerprint_of(run.record["identity"]))
+    store = SearchStore(run.path / DISCOVERY_DIRECTORY, _rounds_identity(session))
     state, closing = search.begin(), Closing(session)
     clear_findings(session)  # images of an earlier run, whose looks may have been others
     while _next_round(session, search, store, state, closing):
@@ -111,6 +113,12 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     words = search_words(session, judged)
     raised = confirm_by_words_(judged, words) if session.training is None else frozenset()
     return write_discovery_results(session, judged, stopped, closing.counts, words, raised)
+
+
+def _rounds_identity(session: DiscoverySession) -> str:
+    """Hash what rounds depend on: training images decide what counts as found, and their files can change."""
+    identity, training = session.run.record["identity"], session.training
+    return fingerprint_of(identity if training is None else {**identity, "training_images": training.sha256})
 
 
 def _next_round(

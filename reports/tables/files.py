@@ -60,6 +60,7 @@ ANNEX_FILES = ("evidence.html", "evidence.md")
 """The evidence annex, which only `flashbulb report --evidence` writes: the page, and the same in Markdown."""
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
+MATCHES_DIRECTORY = "matches"
 DISCOVERY_DIRECTORY = "discovery"
 EVIDENCE_FILE = "evidence.png"
 HISTOGRAM_FILE = "scores.png"
