@@ -29,7 +29,7 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings, DetectionSettings, RecordingSettings, refuse_missing_model
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images, check_workers
 from flashbulb.audit.stages.canaries import set_canaries_apart
-from flashbulb.audit.stages.claim import claim, status_on_failure
+from flashbulb.audit.stages.claim import FORMER_AUDIT, claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.examine import check_settings, check_store_size
@@ -202,7 +202,7 @@ def run_detect(directory: Path, changes: Mapping[str, Any]) -> RunDirectory:
             return run
         refuse_unkept(recorded.inputs, recorded.sets["candidates"])
         earlier = {RECORDING: run.record["identity"][RECORDING]}
-        with status_on_failure(run):
+        with run.keeping(FORMER_AUDIT), status_on_failure(run):
             run.begin({**earlier, DETECTION: detection_identity(settings)}, **recorded_entries(recorded))
             detect_spikes(recorded, run, Stopwatch(), writes_scores=True)
         return run
@@ -239,7 +239,7 @@ def run_recover(directory: Path, changes: Mapping[str, Any]) -> Verdict:
         with watch.stage("load"):
             session = reload_session(recorded.inputs)
         earlier = {stage: run.record["identity"][stage] for stage in (RECORDING, DETECTION)}
-        with status_on_failure(run):
+        with run.keeping(FORMER_AUDIT), status_on_failure(run):
             run.begin({**earlier, RECOVERY: recovery_identity(settings)}, **recorded_entries(recorded))
             if not settings.images:
                 for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY, MATCHES_DIRECTORY):

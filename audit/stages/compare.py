@@ -27,6 +27,7 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
+from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.compared_prompts import choose_prompts
@@ -34,6 +35,7 @@ from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling,
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.reports.tables.compare import (
     BASE,
+    COMPARE_FILE,
     COMPARE_MARKDOWN,
     COMPARE_PAGE,
     FINETUNE,
@@ -75,7 +77,9 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     training = load_training_images(settings, denoiser)
     fingerprints = {BASE: base.fingerprint, FINETUNE: finetune.fingerprint}
-    with RunDirectory.open(settings.out, _identity(settings, prompts, loaded, fingerprints), force=force) as run:
+    identity = _identity(settings, prompts, loaded, fingerprints)
+    former = former_results(COMPARE_FILE, COMPARE_PAGE, COMPARE_MARKDOWN)
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run:
         for page in (COMPARE_PAGE, COMPARE_MARKDOWN):
             (run.path / page).unlink(missing_ok=True)
         run.update(status=COMPARISON_RUNNING)

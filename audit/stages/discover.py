@@ -20,6 +20,7 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
+from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
@@ -35,7 +36,13 @@ from flashbulb.audit.stages.results.discovery import (
 from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
-from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY, MATCHES_DIRECTORY
+from flashbulb.reports.tables.files import (
+    CURVE_FILE,
+    DISCOVERY_DIRECTORY,
+    EVIDENCE_FILE,
+    MATCHES_DIRECTORY,
+    RECOVERIES_FILE,
+)
 from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING
 from flashbulb.reports.views.discovery import DiscoveryRecord, StopReason
 from flashbulb.reports.views.terminal import SummaryConsole
@@ -72,9 +79,11 @@ def run_discovery(
     identity = _identity(settings, loaded, texts)
     if replayed is not None:
         replayed.compare_inputs(identity)
-    with RunDirectory.open(settings.out, identity, force=force) as run:
+    RunDirectory.examine(settings.out, identity, force=force)  # before anything takes long
+    training = load_training_images(settings, denoiser)
+    former = former_results(RECOVERIES_FILE, CURVE_FILE, EVIDENCE_FILE)
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run:
         run.update(status=DISCOVERY_RUNNING)
-        training = load_training_images(settings, denoiser)
         if training is not None and settings.images:
             training.keep_matches(run.path / MATCHES_DIRECTORY)
         console = SummaryConsole()

@@ -108,7 +108,6 @@ def faiss_search(embeddings: npt.NDArray[np.floating[Any]]) -> Search:
 @contextmanager
 def write_embeddings(out: Path, descriptor: Descriptor, entries: Iterator[Entry]) -> Iterator[Iterator[Entry]]:
     """Yield the entries and embed each as it passes; the files appear in `out` when the block ends without error."""
-    (out / EMBEDDINGS_MANIFEST).unlink(missing_ok=True)
     count, dimension = 0, 0
     with atomic_write(out / EMBEDDINGS_FILE) as part, part.open("wb") as file:
 
@@ -121,6 +120,7 @@ def write_embeddings(out: Path, descriptor: Descriptor, entries: Iterator[Entry]
                 yield from chunk
 
         yield embed_entries()
+        (out / EMBEDDINGS_MANIFEST).unlink(missing_ok=True)
     manifest = {
         "kind": descriptor.kind,
         "sha256": descriptor.sha256,

@@ -61,6 +61,8 @@ ANNEX_FILES = ("evidence.html", "evidence.md")
 IMAGES_DIRECTORY = "images"
 RECOVERY_DIRECTORY = "recovery"
 MATCHES_DIRECTORY = "matches"
+FORMER_FOLDER = ".former"
+"""Folder of a run directory with links to its former results while a command replaces them."""
 DISCOVERY_DIRECTORY = "discovery"
 EVIDENCE_FILE = "evidence.png"
 HISTOGRAM_FILE = "scores.png"
