@@ -30,7 +30,7 @@ from flashbulb.audit.run.shortage import with_smaller_batches
 from flashbulb.audit.statistics.baseline import Baseline
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import TrainingSource
-from flashbulb.reports.tables.files import RECOVERY_DIRECTORY
+from flashbulb.reports.tables.files import MATCHES_DIRECTORY, RECOVERY_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +164,7 @@ class Recoverer:
     def __init__(self, spec: RecoverySpec, denoiser: Denoiser, loras: MergedLoras) -> None:
         self.spec, self._denoiser, self._loras = spec, denoiser, loras
         sources = {part.run: part.training for part in (spec, spec.apart) if part is not None}
-        self._training = {
-            run: None if source is None else source.opened(*denoiser.image_size) for run, source in sources.items()
-        }
+        self._training = {run: self._open(run, source) for run, source in sources.items()}
         self._recoveries = self._build()
 
     @property
@@ -195,6 +193,15 @@ class Recoverer:
             return task.perform(self._recoveries[task.run], advance)
 
         return with_smaller_batches(call, self.spec.batch_size, use, str(task))
+
+    def _open(self, run: Path, source: TrainingSource | None) -> TrainingImages | None:
+        """Open training images, whose matches are kept in the run if images are."""
+        if source is None:
+            return None
+        training = source.opened(*self._denoiser.image_size)
+        if self.spec.keep_images:
+            training.keep_matches(run / MATCHES_DIRECTORY)
+        return training
 
     def _build(self) -> dict[Path, Recovery]:
         parts = [part for part in (self.spec, self.spec.apart) if part is not None]

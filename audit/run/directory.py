@@ -7,10 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from flashbulb.audit.run.former import FormerResults
 from flashbulb.audit.run.lock import LOCK_FILE, PRIVATE_FOLDER, check_free, hold_directory
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import (
@@ -21,6 +22,7 @@ from flashbulb.reports.tables.files import (
     withdraw_verdict,
     write_json,
 )
+from flashbulb.reports.tables.run_record import FINISHED
 
 RECORDING, DETECTION, RECOVERY = "recording", "detection", "recovery"
 STAGES = frozenset({RECORDING, DETECTION, RECOVERY})
@@ -45,13 +47,16 @@ class RunDirectory:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, identity: Mapping[str, Any], *, force: bool) -> Iterator[RunDirectory]:
+    def open(
+        cls, path: Path, identity: Mapping[str, Any], *, force: bool, former: FormerResults | None = None
+    ) -> Iterator[RunDirectory]:
         """Create the directory, or resume it if it holds results of the same identity; hold it while the block runs.
 
         A new directory is private (mode 0700). What is written into it gives no rights that the directory does not.
 
         Args:
             force: start over where the directory holds an audit. Any other folder is never touched.
+            former: what to bring back if the block is refused, of a directory that is finished.
 
         Raises:
             RunDirectoryError: not writable, holds something else, or holds an audit of another identity.
@@ -62,8 +67,11 @@ class RunDirectory:
                 _read_accepted(path, identity, force)  # before anything is written
                 path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
                 stack.enter_context(hold_directory(path))
-                if _read_accepted(path, identity, force) is not None and force:
+                record = _read_accepted(path, identity, force)
+                if record is not None and force:
                     _clear(path)
+                elif record is not None and former is not None and record.get("status") in FINISHED:
+                    stack.enter_context(former.kept(path))
                 run = cls(path, {})
                 run.begin(identity, status="running")
             except OSError as error:
@@ -110,6 +118,12 @@ class RunDirectory:
         withdraw_verdict(self.path)
         self.record = {"schema_version": SCHEMA_VERSION, "identity": dict(identity)}
         self.update(**entries)
+
+    @contextmanager
+    def keeping(self, former: FormerResults) -> Iterator[None]:
+        """Bring back what the directory holds if the block is refused, unless it is unfinished."""
+        with former.kept(self.path) if self.record.get("status") in FINISHED else nullcontext():
+            yield
 
     def update(self, **entries: Any) -> None:
         """Merge entries into run.json and write all of it."""

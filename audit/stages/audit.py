@@ -30,7 +30,7 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings, DetectionSettings, RecordingSettings, refuse_missing_model
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images, check_workers
 from flashbulb.audit.stages.canaries import set_canaries_apart
-from flashbulb.audit.stages.claim import claim, status_on_failure
+from flashbulb.audit.stages.claim import FORMER_AUDIT, claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.examine import check_settings, check_store_size
@@ -56,7 +56,7 @@ from flashbulb.audit.stages.session import (
     settle_batch_size,
 )
 from flashbulb.audit.stores.fetching import fetch
-from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERY_DIRECTORY
+from flashbulb.reports.tables.files import IMAGES_DIRECTORY, MATCHES_DIRECTORY, RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
 
 logger = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ def run_detect(directory: str | os.PathLike[str], changes: Mapping[str, Any]) ->
             return run
         refuse_unkept(recorded.inputs, recorded.sets["candidates"])
         earlier = {RECORDING: run.record["identity"][RECORDING]}
-        with status_on_failure(run):
+        with run.keeping(FORMER_AUDIT), status_on_failure(run):
             run.begin({**earlier, DETECTION: detection_identity(settings)}, **recorded_entries(recorded))
             detect_spikes(recorded, run, Stopwatch(), writes_scores=True)
         return run
@@ -242,10 +242,10 @@ def run_recover(directory: str | os.PathLike[str], changes: Mapping[str, Any]) -
         with watch.stage("load"):
             session = reload_session(recorded.inputs)
         earlier = {stage: run.record["identity"][stage] for stage in (RECORDING, DETECTION)}
-        with status_on_failure(run):
+        with run.keeping(FORMER_AUDIT), status_on_failure(run):
             run.begin({**earlier, RECOVERY: recovery_identity(settings)}, **recorded_entries(recorded))
             if not settings.images:
-                for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY):
+                for name in (IMAGES_DIRECTORY, RECOVERY_DIRECTORY, MATCHES_DIRECTORY):
                     shutil.rmtree(directory / name, ignore_errors=True)
             detection = detect_spikes(recorded, run, watch, writes_scores=True)
             return recover_images(session, recorded, detection, run, watch)

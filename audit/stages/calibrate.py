@@ -9,7 +9,7 @@ from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.settings.checks import check_workers
-from flashbulb.audit.stages.claim import status_on_failure
+from flashbulb.audit.stages.claim import former_results, status_on_failure
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.examine import check_reference_size, check_store_size
 from flashbulb.audit.stages.kept.calibration import CALIBRATION_FILE, save_calibration
@@ -41,13 +41,14 @@ def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     session = settle_batch_size(load_session(settings, prompts, None, detectors))
     inputs = session.inputs
     check_store_size(inputs)
-    with RunDirectory.open(settings.out, {"calibration": recording_identity(inputs)}, force=force) as run:
+    identity, former = {"calibration": recording_identity(inputs)}, former_results(CALIBRATION_FILE)
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run:
         (run.path / CALIBRATION_FILE).unlink(missing_ok=True)
         with status_on_failure(run), open_executor(session) as executor:
             recorded = record_prompt_set(executor, run.path, inputs, "reference", prompts)
-        identity = calibration_identity(inputs.model, inputs.settings)
+        depends_on = calibration_identity(inputs.model, inputs.settings)
         fingerprint = fingerprint_of(set_identity(inputs, "reference", prompts, inputs.model))
-        save_calibration(run.path, identity, prompts, recorded, fingerprint)
+        save_calibration(run.path, depends_on, prompts, recorded, fingerprint)
         run.update(status=CALIBRATION, settings=inputs.settings.model_dump(mode="json"))
     logger.info("%d reference prompts in %s", len(prompts.prompts), run.path)
     return run.path

@@ -33,7 +33,7 @@ from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.membership import guess_coins
 from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record
-from flashbulb.reports.tables.files import GUESSES_FILE, write_json
+from flashbulb.reports.tables.files import GUESSES_FILE, MATCHES_DIRECTORY, write_json
 from flashbulb.reports.tables.schema import CANARIES_SCHEMA
 from flashbulb.reports.tables.stores import as_uri
 
@@ -88,6 +88,8 @@ def audit_canaries(
     inputs, denoiser = recorded.inputs, recovery.denoiser
     manifest, path = _recorded_manifest(recorded)
     planted = Planted(manifest, open_training_images(manifest.folder, *denoiser.image_size))
+    if recovery.keep_images:
+        planted.images.keep_matches(recovery.run / MATCHES_DIRECTORY)
     scored = _score(recorded, detection)
     flagged = scored.p_value <= inputs.settings.fpr
     images = np.stack([planted.image(canary) for canary in manifest.canaries])

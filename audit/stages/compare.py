@@ -27,6 +27,7 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
+from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.compared_prompts import choose_prompts
@@ -34,11 +35,13 @@ from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling,
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.reports.tables.compare import (
     BASE,
+    COMPARE_FILE,
     COMPARE_MARKDOWN,
     COMPARE_PAGE,
     FINETUNE,
     Comparison,
 )
+from flashbulb.reports.tables.files import MATCHES_DIRECTORY
 from flashbulb.reports.tables.run_record import COMPARISON_RUNNING
 
 logger = logging.getLogger(__name__)
@@ -74,10 +77,14 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     training = load_training_images(settings, denoiser)
     fingerprints = {BASE: base.fingerprint, FINETUNE: finetune.fingerprint}
-    with RunDirectory.open(settings.out, _identity(settings, prompts, loaded, fingerprints), force=force) as run:
+    identity = _identity(settings, prompts, loaded, fingerprints)
+    former = former_results(COMPARE_FILE, COMPARE_PAGE, COMPARE_MARKDOWN)
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run:
         for page in (COMPARE_PAGE, COMPARE_MARKDOWN):
             (run.path / page).unlink(missing_ok=True)
         run.update(status=COMPARISON_RUNNING)
+        if training is not None:
+            training.keep_matches(run.path / MATCHES_DIRECTORY)
         sampling = Sampling(settings, prompts, run, fingerprints)
         logger.info("%d prompts, %d left out, results in %s", len(prompts.prompts), prompts.n_left_out, run.path)
         with flushed_denormals():

@@ -20,6 +20,7 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
+from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
@@ -35,7 +36,13 @@ from flashbulb.audit.stages.results.discovery import (
 from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
 from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
-from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
+from flashbulb.reports.tables.files import (
+    CURVE_FILE,
+    DISCOVERY_DIRECTORY,
+    EVIDENCE_FILE,
+    MATCHES_DIRECTORY,
+    RECOVERIES_FILE,
+)
 from flashbulb.reports.tables.run_record import DISCOVERY_RUNNING
 from flashbulb.reports.views.discovery import DiscoveryRecord, StopReason
 from flashbulb.reports.views.terminal import SummaryConsole
@@ -72,9 +79,13 @@ def run_discovery(
     identity = _identity(settings, loaded, texts)
     if replayed is not None:
         replayed.compare_inputs(identity)
-    with RunDirectory.open(settings.out, identity, force=force) as run:
+    RunDirectory.examine(settings.out, identity, force=force)  # before anything takes long
+    training = load_training_images(settings, denoiser)
+    former = former_results(RECOVERIES_FILE, CURVE_FILE, EVIDENCE_FILE)
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run:
         run.update(status=DISCOVERY_RUNNING)
-        training = load_training_images(settings, denoiser)
+        if training is not None and settings.images:
+            training.keep_matches(run.path / MATCHES_DIRECTORY)
         console = SummaryConsole()
         session = DiscoverySession(settings, loaded, denoiser, training, texts, run, console, started)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
@@ -99,7 +110,7 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     columns = columns_of(settings.kind, sites)
     texts = [prompt.text for prompt in session.texts.prompts] if session.texts is not None else []
     search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
-    store = SearchStore(run.path / DISCOVERY_DIRECTORY, fingerprint_of(run.record["identity"]))
+    store = SearchStore(run.path / DISCOVERY_DIRECTORY, _rounds_identity(session))
     state, closing = search.begin(), Closing(session)
     clear_findings(session)  # images of an earlier run, whose looks may have been others
     while _next_round(session, search, store, state, closing):
@@ -111,6 +122,12 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     words = search_words(session, judged)
     raised = confirm_by_words_(judged, words) if session.training is None else frozenset()
     return write_discovery_results(session, judged, stopped, closing.counts, words, raised)
+
+
+def _rounds_identity(session: DiscoverySession) -> str:
+    """Hash what rounds depend on: training images decide what counts as found, and their files can change."""
+    identity, training = session.run.record["identity"], session.training
+    return fingerprint_of(identity if training is None else {**identity, "training_images": training.sha256})
 
 
 def _next_round(

@@ -23,14 +23,15 @@ from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch, track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import PullSettings, SettingsError
-from flashbulb.audit.stages.claim import status_on_failure
+from flashbulb.audit.stages.claim import former_results, status_on_failure
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.pull import GivenImages, PullSession, write_pull_results
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import open_training_images
-from flashbulb.reports.pull.record import PullRecord
+from flashbulb.reports.pull.record import PULL_FILE, PULL_PAGE, PullRecord
+from flashbulb.reports.tables.files import EVIDENCE_FILE
 from flashbulb.reports.tables.run_record import PULL_RUNNING
 from flashbulb.reports.views.terminal import SummaryConsole
 
@@ -57,23 +58,25 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
     identity = _identity(settings, loaded)
     if replayed is not None:
         replayed.compare_inputs(identity)
-    with RunDirectory.open(settings.out, identity, force=force) as run, status_on_failure(run):
+    RunDirectory.examine(settings.out, identity, force=force)  # before anything takes long
+    watch = Stopwatch()
+    with watch.stage("rank"):
+        sources = [source for source in (settings.source, settings.controls) if source is not None]
+        opened = [open_training_images(source, *denoiser.image_size) for source in sources]
+    of_ranks = rank_plan(settings).evaluations * sum(map(len, opened))
+    if settings.budget is not None and settings.budget < of_ranks:
+        raise SettingsError(
+            f"--budget {settings.budget} does not pay for the ranks of all images, which take {of_ranks} denoiser "
+            "evaluations; give more"
+        )
+    former = former_results(PULL_FILE, PULL_PAGE, EVIDENCE_FILE)
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run, status_on_failure(run):
         run.update(status=PULL_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         store = PullStore(run.path / PULL_DIRECTORY, fingerprint_of(identity))
-        watch = Stopwatch()
         with watch.stage("rank"):
-            images = _rank(settings, denoiser, store, open_training_images(settings.source, *denoiser.image_size))
-            controls = None
-            if settings.controls is not None:
-                training = open_training_images(settings.controls, *denoiser.image_size)
-                controls = _rank(settings, denoiser, store, training)
-        of_ranks = rank_plan(settings).evaluations * (len(images.keys) + (len(controls.keys) if controls else 0))
-        if settings.budget is not None and settings.budget < of_ranks:
-            raise SettingsError(
-                f"--budget {settings.budget} does not pay for the ranks of all images, which take {of_ranks} denoiser "
-                "evaluations; give more"
-            )
+            images, *others = [_rank(settings, denoiser, store, training) for training in opened]
+            controls = others[0] if others else None
         session = PullSession(settings, loaded, images, controls, run, SummaryConsole(), watch.seconds, of_ranks)
         with watch.stage("pull"):
             _pull_both(session, denoiser, store)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from flashbulb.audit.run.directory import RECORDING, RunDirectory, flatten_json
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.audit import read_sets, run_audit
+from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE
 from flashbulb.audit.statistics.excess import StyledScores, measure_excess
 from flashbulb.hooks.files import unsealed
@@ -36,6 +37,7 @@ from flashbulb.reports.tables.sweep import (
     SWEEP_TABLE,
     Sweep,
     SweepRow,
+    row_documents,
     sweep_document,
     sweep_table,
 )
@@ -67,11 +69,13 @@ def run_sweep(
     _check_inputs(ordered, model, shared)
     settings = [_settings_of(step.checkpoint, model, shared, out) for step in ordered.steps]
     read_sets(settings[0])
-    with RunDirectory.open(out, _IDENTITY, force=force) as run:
+    audited: list[CheckedRun] = []
+    stated = _stated_rows(out)
+    former = former_results(*SWEEP_FILES, hold=lambda: _agree(stated, map(_row_of, ordered.steps, audited)))
+    with RunDirectory.open(out, _IDENTITY, force=force, former=former) as run:
         for name in SWEEP_FILES:
             (out / name).unlink(missing_ok=True)
         run.update(status=SWEEP_RUNNING)
-        audited: list[CheckedRun] = []
         for place, (step, chosen) in enumerate(zip(ordered.steps, settings, strict=True), 1):
             logger.info("checkpoint %d of %d: %s", place, len(settings), step.checkpoint.name)
             donors = [other.out for other in settings if other.out != chosen.out]
@@ -82,6 +86,21 @@ def run_sweep(
         _write(out, sweep)
         run.update(status=SWEEP)
     return sweep
+
+
+def _stated_rows(out: Path) -> Mapping[str, Any]:
+    """Return the rows of sweep.json by their run; none if there is none that can be read."""
+    try:
+        rows = json.loads((out / SWEEP_DOCUMENT).read_text(encoding="utf-8"))["checkpoints"]
+        return {row["run"]: row for row in rows}
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return {}
+
+
+def _agree(stated: Mapping[str, Any], rows: Iterable[SweepRow]) -> bool:
+    """Return whether audits that were made again, as far as a sweep came, say what its former results state of them."""
+    made = {row["run"]: row for row in json.loads(json.dumps(row_documents([*rows])))}
+    return all(stated[run] == row for run, row in made.items() if run in stated)
 
 
 def _check_inputs(ordered: OrderedCheckpoints, model: str | None, shared: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from flashbulb.audit.stores.transfer import (
     state_of,
     upload,
 )
-from flashbulb.reports.tables.files import PART_SUFFIX, RUN_FILE
+from flashbulb.reports.tables.files import FORMER_FOLDER, PART_SUFFIX, RUN_FILE
 from flashbulb.reports.tables.stores import CLAIMS_FOLDER, StoreError, as_uri, in_store
 
 logger = logging.getLogger(__name__)
@@ -158,7 +158,7 @@ class _Sender:
 
 def _files(folder: Path, *, is_json: bool) -> Iterator[tuple[str, FileState]]:
     for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name != CLAIMS_FOLDER]
+        folders[:] = [name for name in folders if name not in (CLAIMS_FOLDER, FORMER_FOLDER)]
         for name in names:
             if name.endswith(_JSON) == is_json and name != _LOCK_FILE and not name.endswith(PART_SUFFIX):
                 path = Path(place, name)

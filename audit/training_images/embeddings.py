@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,10 +37,20 @@ class Search(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """A descriptor, and a search over its embeddings of a set of images."""
+    """A descriptor, its embeddings of a set of images [image, dimension], and a search over them, exact or not."""
 
     descriptor: Descriptor
+    embeddings: npt.NDArray[np.floating[Any]]
     search: Search
+    is_exact: bool
+
+    @property
+    def identity(self) -> str:
+        """What results depend on besides the sample: the descriptor, the search, and the SHA-256 of all embeddings."""
+        digest = hashlib.sha256(f"{self.embeddings.dtype.str} {self.is_exact}".encode())
+        for start in range(0, len(self.embeddings), _ROWS_AT_ONCE):
+            digest.update(np.ascontiguousarray(self.embeddings[start : start + _ROWS_AT_ONCE]).data)
+        return " ".join([self.descriptor.kind, self.descriptor.sha256, digest.hexdigest()])
 
     def nearest(self, sample: RgbImage) -> list[tuple[int, float]]:
         """Return index and similarity of the images most similar to a sample or its mirror image, best first."""
@@ -97,7 +108,6 @@ def faiss_search(embeddings: npt.NDArray[np.floating[Any]]) -> Search:
 @contextmanager
 def write_embeddings(out: Path, descriptor: Descriptor, entries: Iterator[Entry]) -> Iterator[Iterator[Entry]]:
     """Yield the entries and embed each as it passes; the files appear in `out` when the block ends without error."""
-    (out / EMBEDDINGS_MANIFEST).unlink(missing_ok=True)
     count, dimension = 0, 0
     with atomic_write(out / EMBEDDINGS_FILE) as part, part.open("wb") as file:
 
@@ -110,6 +120,7 @@ def write_embeddings(out: Path, descriptor: Descriptor, entries: Iterator[Entry]
                 yield from chunk
 
         yield embed_entries()
+        (out / EMBEDDINGS_MANIFEST).unlink(missing_ok=True)
     manifest = {
         "kind": descriptor.kind,
         "sha256": descriptor.sha256,

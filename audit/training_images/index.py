@@ -158,14 +158,13 @@ def index_in_memory(source: Path, aspect: float, entries: Iterable[Entry], tally
 def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry], tally: Tally) -> int:
     """Write an index into the existing folder `out` in bounded memory, and return its number of images.
 
-    The manifest is written last: a folder without one is not an index.
+    The manifest is written last: a folder without one is not an index. An index that is there stays until then.
 
     Raises:
         TrainingImagesError: there is no image to write, or `out` cannot be written.
     """
     fingerprint, n_images, count, end = hashlib.sha256(), 0, 0, 0
     try:
-        (out / MANIFEST_FILE).unlink(missing_ok=True)
         with ExitStack() as stack:
             names = (HASHES_FILE, RECORDS_FILE, OFFSETS_FILE)
             parts = [stack.enter_context(atomic_write(out / name)) for name in names]
@@ -180,6 +179,7 @@ def write_index(source: Path, out: Path, aspect: float, entries: Iterator[Entry]
                 offsets.write(np.array(end, dtype="<u8").tobytes())
             if not count:
                 raise TrainingImagesError(f"{source} has no training image that can be read; no index was written")
+            (out / MANIFEST_FILE).unlink(missing_ok=True)  # its files are about to be replaced, one by one
     except OSError as error:
         raise TrainingImagesError(
             f"{out} cannot be written: {error.strerror or error}; choose another folder"

@@ -12,33 +12,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from flashbulb.audit.images.decoding import decode, quiet_pillow
 from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
-from flashbulb.audit.images.orientation import turn
 from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
-from flashbulb.audit.training_images.candidates import (
-    Candidate,
-    Place,
-    find_candidates,
-    find_places,
-    make_thumbnail,
-)
+from flashbulb.audit.training_images.candidates import Candidate, Place, find_candidates, find_places
 from flashbulb.audit.training_images.embeddings import Embedded
 from flashbulb.audit.training_images.hashes import Box
 from flashbulb.audit.training_images.index import ImageIndex, Paths
+from flashbulb.audit.training_images.kept_matches import KeptMatches, identity_of_matches
 from flashbulb.audit.training_images.matching import FINE_SIDE, Match, align, is_replica, luma, match, shrink
-from flashbulb.audit.training_images.members import TrainingImagesError
-from flashbulb.audit.training_images.reader import fit
-from flashbulb.audit.training_images.sources import MemberReader
+from flashbulb.audit.training_images.originals import Originals
 from flashbulb.audit.training_images.templates import template_match
-from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 from flashbulb.reports.tables.limits import TEMPLATE, VERBATIM
 from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.passed_over import PassedOver
@@ -54,7 +45,6 @@ N_COMPARED = 6
 """Aligned images that are compared exactly."""
 
 _MIN_COARSE = 0.65  # correlation at 16 pixels a side below which an image is not compared exactly
-_N_CACHED, _N_THUMBNAILS = 64, 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +96,8 @@ class TrainingImages:
         self.paths = Paths(index)
         self.height, self.width = height, width
         self._index, self._means, self._embedded = index, means, embedded
-        self._reader = MemberReader(index.source)
-        self._fitted = lru_cache(maxsize=_N_CACHED)(lambda i: fit(self._decoded(i), height, width))
-        self._fine = lru_cache(maxsize=_N_CACHED)(lambda i: shrink(self._decoded(i), 2 * FINE_SIDE))
-        self._thumbnail = lru_cache(maxsize=_N_THUMBNAILS)(lambda i: make_thumbnail(self._fine(i)))
+        self._originals = Originals(index, height, width)
+        self._kept: KeptMatches | None = None
 
     def __len__(self) -> int:
         return self._index.n_images
@@ -119,7 +107,7 @@ class TrainingImages:
         """What the source holds beside these images."""
         return self._index.passed_over
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """SHA-256 of the hashes that samples are compared with, and of where each image is stored."""
         digest = hashlib.sha256(np.ascontiguousarray(self._index.hashes, dtype="<u8").data)
@@ -132,18 +120,7 @@ class TrainingImages:
         Raises:
             TrainingImagesError: its file is missing or has changed since the set was read.
         """
-        return self._fitted(index)
-
-    def _decoded(self, index: int) -> Image.Image:
-        member = self._index.member(index)
-        try:
-            with quiet_pillow():
-                return turn(decode(self._reader.read(member)).image, member.orientation)
-        except IMAGE_ERRORS as error:
-            raise TrainingImagesError(
-                f"{member.path(self._index.source)} changed during the audit or since it was indexed; "
-                "run the audit again, or build the index again"
-            ) from error
+        return self._originals.fitted(index)
 
     def label(self, index: int) -> str:
         """Return the name of image `index` relative to the source."""
@@ -161,6 +138,16 @@ class TrainingImages:
         distances = {other: float(tile_distances(self.image(other)[None], image)[0]) for other in others}
         return sum(is_replica(image, self.image(other), distance) for other, distance in distances.items())
 
+    def keep_matches(self, folder: Path) -> None:
+        """Keep what `nearest` finds in a folder, and find it there again.
+
+        A kept match is used if it is of the same samples, of the same set, by the same code, and if every image that
+        was read for it still has the bytes that it had.
+        """
+        embedded = None if self._embedded is None else self._embedded.identity
+        identity = identity_of_matches(self.sha256, (self.height, self.width), self._means, embedded)
+        self._kept = KeptMatches(folder, identity)
+
     def nearest(self, images: RgbImages) -> list[Nearest]:
         """Find the nearest training image of each sample [sample, height, width, 3].
 
@@ -168,11 +155,20 @@ class TrainingImages:
 
         Raises:
             ValueError: the samples have another size than the training images were opened for.
+            TrainingImagesError: an image is missing or has changed since the set was read.
         """
         if images.shape[1:] != (self.height, self.width, 3):
             expected = (self.height, self.width, 3)
             raise ValueError(f"samples of {images.shape[1:]} cannot be compared with images of {expected}")
-        return [self._nearest(image) for image in images]
+        kept = self._kept.load(images) if self._kept is not None else None
+        if kept is not None and self._originals.sha256_of(kept.read) == kept.read_sha256:
+            return [_from_document(document, self.paths) for document in kept.matches]
+        self._originals.asked.clear()
+        found = [self._nearest(image) for image in images]
+        if self._kept is not None:
+            read = sorted(self._originals.asked)
+            self._kept.save(images, read, self._originals.sha256_of(read), [_as_document(nearest) for nearest in found])
+        return found
 
     def _nearest(self, sample: RgbImage) -> Nearest:
         nearest = self._by_means(sample) if self._means is not None else None
@@ -183,7 +179,7 @@ class TrainingImages:
         places += [Place(index, False) for index, _ in learnt]
         if nearest is not None:
             places.append(Place(nearest.index, nearest.is_mirrored))
-        candidates = find_candidates(sample, places, self._thumbnail, N_COMPARED)
+        candidates = find_candidates(sample, places, self._originals.thumbnail, N_COMPARED)
         if nearest is None:
             unmoved = [self._same_framing(sample, c.index, c.is_mirrored) for c in candidates]
             nearest = min(unmoved, key=lambda found: (found.kind is None, found.distance))
@@ -233,7 +229,7 @@ class TrainingImages:
 
     def _match(self, sample: RgbImage, candidate: Candidate) -> Match | None:
         oriented = Image.fromarray(np.ascontiguousarray(sample[:, ::-1] if candidate.is_mirrored else sample))
-        fine, image = np.asarray(shrink(oriented, FINE_SIDE)), self._fine(candidate.index)
+        fine, image = np.asarray(shrink(oriented, FINE_SIDE)), self._originals.fine(candidate.index)
         return match(fine, image, align(luma(fine), image.convert("L"), candidate.at))
 
     def _add_learnt(self, sample: RgbImage, nearest: Nearest, learnt: Sequence[tuple[int, float]]) -> Nearest:
@@ -245,3 +241,13 @@ class TrainingImages:
         if nearest.kind is None and limit is not None and similarity >= limit:
             return replace(self._same_framing(sample, index, False), kind=TEMPLATE, copy_similarity=similarity)
         return replace(nearest, copy_similarity=dict(learnt).get(nearest.index))
+
+
+def _as_document(nearest: Nearest) -> dict[str, Any]:
+    """Return what a match says but for the path, which changes when the set is moved."""
+    return {name: value for name, value in asdict(nearest).items() if name != "path"}
+
+
+def _from_document(document: dict[str, Any], paths: Paths) -> Nearest:
+    box = None if document["box"] is None else tuple(document["box"])
+    return Nearest(**{**document, "path": paths[document["index"]], "box": box})

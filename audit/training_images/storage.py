@@ -75,7 +75,8 @@ def open_training_images(
         log_passed_over(index.source, index.passed_over)
         embedded = None
         if descriptor is not None:
-            embedded = Embedded(descriptor, search(open_embeddings(source, descriptor, len(index))))
+            embeddings = open_embeddings(source, descriptor, len(index))
+            embedded = Embedded(descriptor, embeddings, search(embeddings), not use_faiss)
         return TrainingImages(index, height, width, None, embedded)
     means: list[BlockMeans] = []
     vectors: list[Embeddings] = []
@@ -93,7 +94,10 @@ def open_training_images(
             yield entry
 
     index = index_in_memory(source, aspect, entries(), tally)
-    embedded = Embedded(descriptor, search(np.stack(vectors))) if descriptor is not None else None
+    embedded = None
+    if descriptor is not None:
+        stacked = np.stack(vectors)
+        embedded = Embedded(descriptor, stacked, search(stacked), not use_faiss)
     return TrainingImages(index, height, width, np.stack(means) if len(means) == len(index) else None, embedded)
 
 

@@ -40,6 +40,8 @@ NO_AUDIT = {
     SHARD: "one shard of a recording, of which `flashbulb merge` makes a run",
 }
 """What a directory of this status belongs to, of other commands: finished, and still running."""
+FINISHED = frozenset({COMPLETE, DISCOVERY, ABLATION, COMPARISON, SWEEP, PULL, CALIBRATION})
+"""Statuses of directories whose command has ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Count what any UNet evaluates, and interrupt it; count what is read from shards, and tables read and written."""
+"""Count what any UNet evaluates, and interrupt it; count matches, and what is read from shards and tables."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from diffusers import UNet2DConditionModel
 from torch.nn.modules.module import register_module_forward_hook
 
 from flashbulb.audit.record import shards
+from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.tables import run_tables
 
 
@@ -36,6 +37,20 @@ def counted_latents(stop_after: int | None = None) -> Iterator[SimpleNamespace]:
         yield count
     finally:
         handle.remove()
+
+
+@contextmanager
+def counted_matches() -> Iterator[SimpleNamespace]:
+    """Count the samples that are compared with training images."""
+    count, search = SimpleNamespace(n_samples=0), TrainingImages._nearest
+
+    def counting(images, sample):
+        count.n_samples += 1
+        return search(images, sample)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingImages, "_nearest", counting)
+        yield count
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.settings.checks import check_strategies
 from tests.audit.commands import CANDIDATES, ODD, digests, run_flashbulb, run_json, scores_of
-from tests.audit.counting import counted_latents
+from tests.audit.counting import counted_latents, counted_matches
 
 FEW = ("--ascend-steps", "1", "--ascend-restarts", "2", "--max-sampled", "1", "--detectors", "none", "--samples", "2")
 
@@ -83,15 +84,43 @@ def test_evaluations_count_the_unets_latents_and_two_per_backward_pass(recovered
 
 
 def test_rerun_recomputes_nothing(recovered):
-    kept = {name: digest for name, digest in digests(recovered.run).items() if name.startswith(("images", "recovery"))}
+    folders = ("images", "recovery", "matches")
+    kept = {name: digest for name, digest in digests(recovered.run).items() if name.startswith(folders)}
     recoveries = pd.read_parquet(recovered.run / "recoveries.parquet")
     files = {path: path.stat().st_mtime_ns for name in kept for path in [recovered.run / name]}
-    with counted_latents() as count:
+    with counted_latents() as count, counted_matches() as matched:
         assert run_flashbulb("audit", *recovered.options).code == 0
-    assert count.n_latents == FOR_EMPTY_PROMPT
+    assert (count.n_latents, matched.n_samples) == (FOR_EMPTY_PROMPT, 0)
+    assert any(name.startswith("matches") for name in kept)
     pd.testing.assert_frame_equal(pd.read_parquet(recovered.run / "recoveries.parquet"), recoveries, check_exact=True)
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert any(name.endswith("ascend-1.safetensors") for name in kept)
+
+
+def test_rerun_with_other_training_images_or_damaged_matches_matches_again(recovered, tmp_path):
+    run, images = shutil.copytree(recovered.run, tmp_path / "run"), tmp_path / "images"
+    n_samples = sum(len(json.loads(text)["matches"]) for text in map(_stated, run.glob("matches/*")))
+    images.mkdir()
+    Image.effect_noise((16, 16), 60).convert("RGB").save(images / "another.png")
+    options = [run if option == recovered.run else option for option in recovered.options]
+    given = options.index("--train-images") + 1
+
+    def n_matched(source):
+        with counted_matches() as matched:
+            assert run_flashbulb("recover", run, "--train-images", source).code == 0
+        return matched.n_samples
+
+    assert n_matched(options[given]) == 0
+    for path in run.glob("matches/*"):
+        path.write_bytes(path.read_bytes()[:-1])
+    assert n_matched(options[given]) == n_samples
+    assert n_matched(options[given]) == 0
+    assert n_matched(images) == n_samples
+
+
+def _stated(path):
+    with safe_open(path, framework="np") as file:
+        return file.metadata()["flashbulb"]
 
 
 def test_deleted_image_is_restored_from_its_attempt(recovered, tmp_path):

@@ -30,6 +30,7 @@ from flashbulb.audit.words.words import WordsSearch
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.views.discovery import ClosingCounts, DiscoveryRecord, load_discovery
 from tests.audit.commands import digests, run_flashbulb, run_json
+from tests.audit.counting import counted_matches
 from tests.audit.searches import (
     COST_OF_START,
     N_REFERENCE,
@@ -423,6 +424,26 @@ def test_a_training_image_that_a_look_copied_is_listed_once(
     record = discover(model, tmp_path / "run", shown={(1, 0): secret}, patience=2, budget=3000, **options).record
     assert [(finding.finding_id, finding.verdict) for finding in record.findings] == [("finding-001", "confirmed")]
     assert record.closing.n_repeated == 1  # the start of the second round that shows it
+
+
+def test_rounds_and_matches_are_kept_for_the_same_training_images_only(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(4, axis=0).repeat(4, axis=1)
+    see_in_looks(monkeypatch, secret)
+    folder = training_folder(tmp_path, secret)
+    options = {"n_candidates": 1, "closing_looks": True, "train_images": folder, "budget": 3000}
+    shown = {(1, 0): secret}
+    first = discover(model, tmp_path / "run", shown=shown, **options)
+    with counted_matches() as matched:
+        again = discover(model, tmp_path / "run", shown=shown, **options)
+    assert_same_results(again, first)
+    assert (again.spent, matched.n_samples) == (N_REFERENCE, 0)
+    assert [finding.verdict for finding in first.record.findings] == ["confirmed"]
+    Image.fromarray(255 - secret).save(folder / "secret.png")
+    other = discover(model, tmp_path / "run", shown=shown, **options)
+    assert other.spent > N_REFERENCE
+    assert "confirmed" not in [finding.verdict for finding in other.record.findings]
 
 
 def test_a_copy_of_a_training_image_that_no_look_was_left_for_is_listed_beside_what_is_near(

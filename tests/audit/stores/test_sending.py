@@ -11,7 +11,7 @@ import pytest
 from flashbulb.audit.run.lock import DirectoryHeldError, hold_directory
 from flashbulb.audit.stores import claims, sending, store
 from flashbulb.audit.stores.fetching import fetch
-from flashbulb.reports.tables.files import write_text
+from flashbulb.reports.tables.files import FORMER_FOLDER, write_text
 from flashbulb.reports.tables.stores import StoreError, local_path
 from tests.audit.commands import digests
 
@@ -186,6 +186,14 @@ def test_a_store_that_fails_every_tenth_call_holds_the_same_run(s3, on_machine):
     assert s3.app.n_failed - n_failed > 4
     with on_machine("there"), held() as there:
         assert {n: d for n, d in digests(there).items() if n != ".lock"} == digests(run)
+
+
+def test_links_to_former_results_are_not_sent(tmp_path):
+    for name in ("run.json", "images/a.png", f"{FORMER_FOLDER}/0", f"{FORMER_FOLDER}/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_text(tmp_path / name, "x")
+    found = [name for is_json in (True, False) for name, _ in sending._files(tmp_path, is_json=is_json)]
+    assert found == ["run.json", "images/a.png"]
 
 
 def test_an_error_in_the_block_sends_what_is_there_and_is_raised(s3):

@@ -97,8 +97,9 @@ def test_only_shortlisted_images_are_read_again(folder, monkeypatch):
     monkeypatch.setattr(training_images, "SHORTLIST", 3)
     monkeypatch.setattr(training_images, "HASH_SHORTLIST", 5)
     read = []
-    decoded = images._decoded
-    monkeypatch.setattr(images, "_decoded", lambda index: read.append(index) or decoded(index))
+    originals = images._originals
+    decoded = originals._decoded
+    monkeypatch.setattr(originals, "_decoded", lambda row: read.append(row) or decoded(row))
     images.nearest(random_images(60)[11:12])
     assert read == [11]
     images.nearest(random_images(1, seed=9))
