@@ -14,7 +14,7 @@ from flashbulb.audit.planted.presets import PRESETS, Preset, toy
 
 Train = Callable[[Preset, Path], Path]
 SHAPES = ("posters", "catalogue", "folio", "graded")
-"""At toy size, the other presets differ from these in shares of captions, in channels of latents and in a vocabulary."""
+"""At toy size, other presets differ from these in shares of captions, channels of latents and vocabulary alone."""
 
 
 @pytest.fixture(scope="session", params=PRESETS)
