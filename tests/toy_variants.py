@@ -12,6 +12,7 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
+    UNet2DConditionModel,
 )
 from transformers import BertConfig, BertModel, BertTokenizer
 
@@ -54,6 +55,25 @@ def build_bert_pipe(folder: Path) -> StableDiffusionPipeline:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         pipe.text_encoder = BertModel(config).eval()
+    return pipe
+
+
+def build_light_pipe() -> StableDiffusionPipeline:
+    """Build a toy pipeline to count evaluations with: its UNet has few layers, and none that reads the prompt."""
+    pipe = build_toy_pipe(latent_size=4)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        pipe.unet = UNet2DConditionModel(
+            sample_size=4,
+            block_out_channels=(8,),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D",),
+            mid_block_type=None,
+            up_block_types=("UpBlock2D",),
+            cross_attention_dim=TEXT_WIDTH,
+            norm_num_groups=4,
+        ).eval()
+    pipe.vae = build_tiny_autoencoder()
     return pipe
 
 

@@ -41,7 +41,8 @@ OTHER_ALPHABETS: tuple[tuple[str, ...], ...] = (
 
 
 def _pick(rng: Rng, options: Iterable[str]) -> str:
-    return str(rng.choice(list(options)))
+    words = tuple(options)
+    return words[int(rng.integers(len(words)))]  # as `rng.choice` draws, which takes several times as long
 
 
 def _article(word: str) -> str:

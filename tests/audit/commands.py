@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from flashbulb.audit.cli import app
 from flashbulb.audit.stages.results import account
 from tests.audit.drawings import drawn_once
+from tests.audit.fits import fitted_once
 from tests.audit.networks import read_once
 from tests.paths import ROOT
 from tests.processes import Forked
@@ -50,7 +51,7 @@ def run_flashbulb(*arguments: object) -> Answer:
     handlers, level = logging.root.handlers[:], logging.root.level
     words = [str(argument) for argument in arguments]
     try:
-        with drawn_once(), read_once(), pytest.MonkeyPatch.context() as patch:
+        with drawn_once(), read_once(), fitted_once(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(typer.testing, "_get_command", lambda _: command_line(words))
             patch.setattr(account, "version", _version)
             result = CliRunner().invoke(app, words)

@@ -3,10 +3,11 @@
 Seconds depend on the processor, so the time is divided by that of importing what every command needs.
 """
 
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -31,6 +32,17 @@ except SystemExit as end:
     loaded = " ".join(sorted({name.partition(".")[0] for name, module in sys.modules.items() if module}))
     print(f"{end.code or 0}\\n{time.process_time()}\\n{loaded}", file=sys.stderr)
 """
+LOADED = """
+import json, sys
+from flashbulb.audit.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["flashbulb", *arguments]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (arguments, end.code)
+print(" ".join(sorted({name.partition(".")[0] for name in sys.modules})), file=sys.stderr)
+"""
 
 
 class Started(NamedTuple):
@@ -46,6 +58,13 @@ def measure(*arguments: object) -> Started:
     done = _run(MEASURED, ",".join(MODEL_LIBRARIES), *map(str, arguments))
     *_, code, seconds, loaded = done.stderr.splitlines()
     return Started(int(code), float(seconds), set(loaded.split()))
+
+
+def loaded_by(*commands: Sequence[str]) -> set[str]:
+    """Return the top-level modules that are loaded after commands, which succeed, have run in one process."""
+    done = _run(LOADED, json.dumps(commands))
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
 
 
 def measure_fast(*arguments: object, before: Callable[[], None] = lambda: None) -> tuple[Started, float]:

@@ -47,12 +47,14 @@ def undisturbed(inputs, tmp_path_factory) -> Path:
     return run
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize(
+    ("number", "moments"), [(errno.ENOSPC, MOMENTS), (errno.EROFS, MOMENTS[::2]), (errno.EIO, MOMENTS[1::2])]
+)
 def test_a_disk_that_fails_from_any_moment_on_is_one_line_and_the_audit_resumes(
-    inputs, undisturbed, failing, tmp_path, number
+    inputs, undisturbed, failing, tmp_path, number, moments
 ):
     run, codes = tmp_path / "run", []
-    for moment in MOMENTS:  # each goes on from where the last one ended
+    for moment in moments:  # each goes on from where the last one ended
         failing(moment, number)
         answer = run_flashbulb("audit", *inputs.options(run))
         codes.append(answer.code)
@@ -65,7 +67,7 @@ def test_a_disk_that_fails_from_any_moment_on_is_one_line_and_the_audit_resumes(
         if (run / "run.json").exists():
             assert run_json(run)["status"] in ("running", "recorded", "detected")
             assert run_flashbulb("gate", run).code == 3
-    assert len(codes) > 5
+    assert len(codes) > len(moments) // 3
     failing(0)
     assert run_flashbulb("audit", *inputs.options(run)).code == 0
     pd.testing.assert_frame_equal(scores_of(run), scores_of(undisturbed), check_exact=True)

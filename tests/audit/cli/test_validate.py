@@ -53,9 +53,7 @@ def test_mistake_gives_the_error_of_the_audit(inputs, tmp_path, mistake):
     [
         (),
         ("--detectors", "all"),
-        ("--detectors", "anisotropy", "--seeds", "3", "--batch-size", "4"),
-        ("--sites", "text_mlp"),
-        ("--batch-size", "1"),
+        ("--detectors", "anisotropy", "--seeds", "3", "--batch-size", "4", "--sites", "text_mlp"),
     ],
 )
 def test_planned_evaluations_are_those_that_an_audit_counts(inputs, tmp_path, more):
@@ -89,10 +87,11 @@ def test_all_strategies_stay_within_the_plan(inputs, tmp_path, monkeypatch):
     monkeypatch.setattr("flashbulb.audit.recover.strategies.known_image.MAX_STEPS", 5)  # in the plan as in the audit
     strategies = [part for name in ("sample", "ascend", "cyclic", "known_image") for part in ("--strategy", name)]
     more = ("--ascend-steps", "1", *strategies, "--train-images", images(tmp_path / "images", 3))
-    options = (*inputs.options(tmp_path / "run"), *more)
+    prompts = text_file(tmp_path / "prompts.txt", [CANDIDATES[0], ODD])
+    options = (*inputs._replace(prompts=prompts).options(tmp_path / "run"), *more)
     plan = plan_of(*options)
     assert plan["n_training_images"] == 3
-    assert plan["n_flagged"] == {"low": 1, "high": len(CANDIDATES)}
+    assert plan["n_flagged"] == {"low": 1, "high": 2}
     assert run_flashbulb("audit", *options).code == 0
     spent = run_json(tmp_path / "run")["evaluations"]["recover"]
     assert plan["evaluations"]["recover"]["low"] <= spent <= plan["evaluations"]["recover"]["high"]

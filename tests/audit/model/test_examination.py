@@ -83,21 +83,24 @@ def problem_of(pipe: Any) -> str | None:
 @pytest.mark.parametrize("name", FOLDERS)
 def test_planted_models_run_as_they_were_trained(planted, name):
     denoiser = open_denoiser(planted[name])
-    require_working(denoiser)
-    assert denoiser.evaluations == examine(denoiser).evaluations == 32
+    examination = examine(denoiser)
+    assert examination.problem is None
+    assert denoiser.evaluations == examination.evaluations == 32
+
+
+def test_a_model_that_runs_as_it_was_trained_is_accepted(planted):
+    require_working(open_denoiser(planted["gazette"]))
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-@pytest.mark.parametrize("reading", READINGS)
-def test_wrong_prediction_type_is_named_with_the_right_one(planted, name, reading):
+@pytest.mark.parametrize("which", [0, 1])
+def test_wrong_prediction_type_is_named_with_the_right_one(planted, name, which):
     scheduler = planted[name].scheduler
     right = scheduler.config.prediction_type
+    reading = [reading for reading in READINGS if reading != right][which]
     with with_config(scheduler, prediction_type=reading):
         problem = problem_of(planted[name])
-    if reading == right:
-        assert problem is None
-    else:
-        assert f"its scheduler declares {reading}, and it looks like {right}" in problem
+    assert f"its scheduler declares {reading}, and it looks like {right}" in problem
 
 
 @pytest.mark.parametrize("name", ["catalogue", "faint"])
@@ -110,18 +113,22 @@ def test_schedules_without_signal_are_read_as_well(planted, name, reading):
 
 
 @pytest.mark.parametrize(
-    "scheduler",
-    ["PNDM", "EulerDiscrete", "DPMSolverMultistep", "HeunDiscrete", "UniPCMultistep", "DDPM", "LMSDiscrete"],
+    ("name", "scheduler"),
+    [
+        *(("gazette", name) for name in ("PNDM", "EulerDiscrete", "UniPCMultistep", "LMSDiscrete")),
+        *(("catalogue", name) for name in ("DPMSolverMultistep", "HeunDiscrete", "DDPM", "EulerDiscrete")),
+    ],
 )
-@pytest.mark.parametrize("name", ["gazette", "catalogue"])
 def test_other_schedulers_change_nothing(planted, name, scheduler):
     built = getattr(diffusers, f"{scheduler}Scheduler").from_config(planted[name].scheduler.config)
     with with_parts(planted[name], scheduler=built) as pipe:
         assert problem_of(pipe) is None
 
 
-@pytest.mark.parametrize("name", ["embedded", "catalogue"])
-@pytest.mark.parametrize("factor", [25, 4, 2, 0.25, 0.04])
+@pytest.mark.parametrize(
+    ("name", "factor"),
+    [("embedded", 25), ("embedded", 2), ("embedded", 0.25), ("catalogue", 4), ("catalogue", 2), ("catalogue", 0.04)],
+)
 def test_wrong_scale_of_latents_is_told(planted, name, factor):
     vae = planted[name].vae
     with with_config(vae, scaling_factor=vae.config.scaling_factor * factor):
@@ -171,7 +178,6 @@ def test_random_weights_are_told(planted, name):
         assert problem_of(planted[name]) is not None
     with with_weights(planted[name].vae, make_random):
         assert problem_of(planted[name]) is not None
-    assert problem_of(planted[name]) is None
 
 
 @pytest.mark.parametrize("build", [build_toy_pipe, build_toy_sd3_pipe])

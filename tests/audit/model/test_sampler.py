@@ -23,6 +23,7 @@ from tests.audit.counting import counted_latents
 from tests.hooks.edits import n_hooks
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import build_toy_pipe
+from tests.toy_variants import build_light_pipe
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array_wrap__")  # of the scheduler of linear multisteps
 
@@ -48,8 +49,8 @@ def denoiser(toy_pipe) -> Denoiser:
 
 @pytest.fixture(scope="module", params=SCHEDULERS)
 def scheduled(request) -> Denoiser:
-    """Of a small pipeline with another scheduler."""
-    pipe = build_toy_pipe(latent_size=4)
+    """Of a light pipeline with another scheduler."""
+    pipe = build_light_pipe()
     scheduler_class, options = SCHEDULERS[request.param]
     pipe.scheduler = scheduler_class.from_config(pipe.scheduler.config, **options)
     return open_denoiser(pipe)
@@ -176,7 +177,7 @@ def test_noising_again_costs_what_is_stated(scheduled, num_inference_steps, stre
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_ten_steps_are_as_many_calls_as_the_scheduler_makes_of_them(name):
-    pipe = build_toy_pipe(latent_size=4)
+    pipe = build_light_pipe()
     scheduler_class, options = SCHEDULERS[name]
     pipe.scheduler = scheduler_class.from_config(pipe.scheduler.config, **options)
     denoiser = open_denoiser(pipe)

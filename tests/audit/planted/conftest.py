@@ -1,6 +1,7 @@
 """Fixtures of the planted models: full-size collections, which are cheap, and a toy training of each preset."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from flashbulb.audit.planted.collection import Collection, assemble
 from flashbulb.audit.planted.presets import PRESETS, Preset, toy
 
 Train = Callable[[Preset, Path], Path]
+SHAPES = ("posters", "catalogue", "folio", "graded")
+"""At toy size, other presets differ from these in shares of captions, channels of latents and vocabulary alone."""
 
 
 @pytest.fixture(scope="session", params=PRESETS)
@@ -26,10 +29,10 @@ def collection(preset: Preset) -> Collection:
     return assemble(preset)
 
 
-@pytest.fixture(scope="session")
-def toy_preset(preset: Preset) -> Preset:
-    """The preset at the length and size for tests."""
-    return toy(preset)
+@pytest.fixture(scope="session", params=SHAPES)
+def toy_preset(request: pytest.FixtureRequest) -> Preset:
+    """Each shape of preset at the length and size for tests, with few seeds of each caption for the truth."""
+    return replace(toy(PRESETS[request.param]), truth_seeds=4)
 
 
 @pytest.fixture(scope="session")

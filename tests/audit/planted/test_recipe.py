@@ -13,6 +13,7 @@ import torch
 from flashbulb.audit.model.calls import first_call
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from flashbulb.audit.model.sampling import sample_images
+from flashbulb.audit.planted import denoiser
 from flashbulb.audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer
 from flashbulb.audit.planted.collection import PLANTED_KINDS, assemble
 from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank
@@ -88,7 +89,8 @@ def test_the_model_gives_images_of_the_configured_size(model: LoadedModel, toy_p
     assert not np.array_equal(images[0], images[1])
 
 
-def test_training_conditions_the_unet_as_the_pipeline_does(toy_preset: Preset) -> None:
+def test_training_conditions_the_unet_as_the_pipeline_does(toy_preset: Preset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoiser, "N_TOKENIZER_CAPTIONS", 300)
     collection, device = assemble(toy_preset), torch.device("cpu")
     trainer = DenoiserTrainer(toy_preset, collection, LatentBank({}, torch.zeros(1), torch.zeros(1), []), device)
     autoencoder = AutoencoderTrainer(toy_preset, collection, device).model
@@ -179,7 +181,7 @@ def test_an_early_stop_leaves_out_the_last_steps_of_the_denoiser(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = interrupt(monkeypatch)
-    train(replace(toy(GRADED), trained_share=0.5), tmp_path)
+    train(replace(toy(GRADED), trained_share=0.5, truth_seeds=4), tmp_path)
     assert [step for trainer, step in taken if trainer is DenoiserTrainer] == [0, 1]
     assert [step for trainer, step in taken if trainer is AutoencoderTrainer] == [0, 1, 2]
 

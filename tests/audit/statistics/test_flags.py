@@ -11,7 +11,7 @@ from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.statistics.style import StyleGroups
 
 FPR = 0.01
-N_DRAWS = 30
+N_DRAWS = 15
 RATE_BOUNDS = (0.003, 0.02)  # around the stated 1 %, averaged over all draws
 NOTHING = np.zeros(0)
 

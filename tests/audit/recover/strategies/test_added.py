@@ -9,10 +9,11 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from tests.audit.commands import CANDIDATES, Answer, run_json
+from tests.audit.commands import CANDIDATES, ODD, Answer, run_json, text_file
 from tests.paths import ROOT
 
 ADDED = Path(__file__).parent / "added"
+PROMPTS = [CANDIDATES[0], ODD]
 SPENT = 4 * 20 + 6  # UE of the added strategy: the verifier's samples, and the signs of images that agree
 RUN_COMMANDS = f"""
 import json, sys
@@ -38,8 +39,9 @@ class Added(NamedTuple):
 
 @pytest.fixture(scope="module")
 def added(inputs, tmp_path_factory) -> Added:
-    run = tmp_path_factory.mktemp("added") / "run"
-    options = inputs.options(run)
+    folder = tmp_path_factory.mktemp("added")
+    run, prompts = folder / "run", text_file(folder / "prompts.txt", PROMPTS)
+    options = inputs._replace(prompts=prompts).options(run)
     chosen = (*options, "--strategy", "unguided")
     commands = [
         ("audit", "--help-all"),
@@ -66,7 +68,7 @@ def test_its_cost_is_planned(added):
     plans = [json.loads(answer.out) for answer in (added.plan_without, added.plan)]
     without, with_it = (plan["evaluations"]["recover"] for plan in plans)
     assert with_it["low"] == without["low"]
-    assert with_it["high"] - without["high"] == SPENT * len(CANDIDATES)
+    assert with_it["high"] - without["high"] == SPENT * len(PROMPTS)
     assert plans[1]["bytes_of_pictures"] > plans[0]["bytes_of_pictures"]
 
 
