@@ -63,7 +63,7 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
     with watch.stage("rank"):
         sources = [source for source in (settings.source, settings.controls) if source is not None]
         opened = [open_training_images(source, *denoiser.image_size) for source in sources]
-    of_ranks = rank_plan(settings).evaluations * sum(map(len, opened))
+    of_ranks = rank_plan(settings).evaluations * sum(len(training.paths) for training in opened)
     if settings.budget is not None and settings.budget < of_ranks:
         raise SettingsError(
             f"--budget {settings.budget} does not pay for the ranks of all images, which take {of_ranks} denoiser "
@@ -104,12 +104,13 @@ def _identity(settings: PullSettings, loaded: LoadedModel) -> dict[str, Any]:
 
 
 def _rank(settings: PullSettings, denoiser: Denoiser, store: PullStore, training: TrainingImages) -> GivenImages:
-    """Rank all images of a set, block by block."""
+    """Rank all images of a set, block by block; of an image that EXIF turns both views, of which the better counts."""
     keys: list[str] = []
     ranks: list[npt.NDArray[np.float64]] = []
-    with track("ranking", len(training), "images") as advance:
-        for first in range(0, len(training), settings.per_call):
-            images = _read(training, range(first, min(first + settings.per_call, len(training))))
+    n_rows = len(training.paths)
+    with track("ranking", n_rows, "images") as advance:
+        for first in range(0, n_rows, settings.per_call):
+            images = _read(training, range(first, min(first + settings.per_call, n_rows)))
             block = [key_of(image) for image in images]
             known = store.ranks(block)
             if known is None:
@@ -118,7 +119,9 @@ def _rank(settings: PullSettings, denoiser: Denoiser, store: PullStore, training
             keys += block
             ranks.append(known)
             advance(len(block))
-    return GivenImages(training, keys, np.concatenate(ranks))
+    familiar = np.concatenate(ranks)
+    rows = [max(views, key=familiar.__getitem__) for views in training.views()]
+    return GivenImages(training, rows, [keys[row] for row in rows], familiar[rows])
 
 
 def _familiarity(denoiser: Denoiser, images: RgbImages, plan: RankPlan) -> npt.NDArray[np.float64]:
@@ -131,8 +134,8 @@ def _familiarity(denoiser: Denoiser, images: RgbImages, plan: RankPlan) -> npt.N
     return ShrinkingBatches(len(images), "ranking").call(rank)
 
 
-def _read(training: TrainingImages, indices: Sequence[int]) -> RgbImages:
-    return np.stack([training.image(i) for i in indices])
+def _read(training: TrainingImages, rows: Sequence[int]) -> RgbImages:
+    return np.stack([training.image(row) for row in rows])
 
 
 def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> None:
@@ -159,10 +162,10 @@ def _refuse_shared(session: PullSession) -> None:
     images, keys = set(session.images.keys), session.controls.keys
     shared = [index for index, key in enumerate(keys) if key in images]
     if shared:
+        first = session.controls.training.label(session.controls.rows[shared[0]])
         raise SettingsError(
-            f"{len(shared)} of {len(keys)} controls are among the images, the first "
-            f"{session.controls.training.label(shared[0])}; take them out of {session.settings.controls}, since "
-            "controls are images that the model was never trained on"
+            f"{len(shared)} of {len(keys)} controls are among the images, the first {first}; take them out of "
+            f"{session.settings.controls}, since controls are images that the model was never trained on"
         )
 
 
@@ -176,7 +179,7 @@ def _pull_at(given: GivenImages, chosen: Sequence[int], denoiser: Denoiser, stor
 
     def pull_next(size: int) -> tuple[RgbImages, RgbImages]:
         batch = open_ones[:size]
-        images = _read(given.training, batch)
+        images = _read(given.training, [given.rows[i] for i in batch])
         return images, pull(denoiser, images, [given.keys[i] for i in batch], replace(plan, batch_size=size))
 
     with track("pulling", len(chosen), "images", done=len(given.pulled)) as advance:

@@ -102,6 +102,15 @@ class TrainingImages:
     def __len__(self) -> int:
         return self._index.n_images
 
+    def views(self) -> list[list[int]]:
+        """Return the rows of each image, which `image` takes: two where EXIF turns it, upright and as stored."""
+        rows: list[list[int]] = []
+        for row in range(len(self._index)):
+            if self._index.member(row).is_first:
+                rows.append([])
+            rows[-1].append(row)
+        return rows
+
     @property
     def passed_over(self) -> tuple[PassedOver, ...]:
         """What the source holds beside these images."""
@@ -115,7 +124,7 @@ class TrainingImages:
         return digest.hexdigest()
 
     def image(self, index: int) -> RgbImage:
-        """Return training image `index` at the model's size: [height, width, 3].
+        """Return the training image of row `index` at the model's size: [height, width, 3].
 
         Raises:
             TrainingImagesError: its file is missing or has changed since the set was read.

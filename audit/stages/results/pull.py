@@ -38,12 +38,14 @@ class GivenImages:
     """A set of images that is ranked: the user's, or the controls.
 
     Args:
+        rows: of `training`, one for each image.
         keys: of the pixels of each image.
         familiarity: [image].
         pulled: what the pulls showed, by the index of the image.
     """
 
     training: TrainingImages
+    rows: Sequence[int]
     keys: Sequence[str]
     familiarity: npt.NDArray[np.float64]
     pulled: dict[int, Pulled] = field(default_factory=dict)
@@ -108,7 +110,7 @@ def _rows(
         pulled, score = given.pulled.get(i), given.score(i, session.settings.min_copies)
         row: dict[str, Any] = {
             "image_id": given.keys[i],
-            "path": as_uri(given.training.paths[i]),
+            "path": as_uri(given.training.paths[given.rows[i]]),
             "is_control": is_control,
             "rank": rank,
             "familiarity": float(given.familiarity[i]),
@@ -147,11 +149,12 @@ def _save_sample(session: PullSession, key: str, path: str, pulled: Pulled) -> s
 
 
 def _panel_row(session: PullSession, row: Mapping[str, Any]) -> PanelRow:
-    index, run = session.images.keys.index(row["image_id"]), session.run.path
+    given_images, run = session.images, session.run.path
+    index = given_images.rows[given_images.keys.index(row["image_id"])]
     given = run / IMAGES_DIRECTORY / f"{row['image_id']}-given.png"
-    save_image(given, session.images.training.image(index), {"training_image": row["path"]})
+    save_image(given, given_images.training.image(index), {"training_image": row["path"]})
     return PanelRow(
-        prompt=session.images.training.paths[index].name,
+        prompt=given_images.training.paths[index].name,
         verdict=row["verdict"],
         strategy="pull",
         spike_score=None,

@@ -83,6 +83,32 @@ def test_every_image_is_ranked_and_the_more_familiar_half_of_the_controls_pulled
     )
 
 
+def test_an_image_that_exif_turns_is_ranked_once_by_its_more_familiar_view(
+    given: Given, pulled: Pulled, tmp_path: Path
+) -> None:
+    """It has two views, upright and as stored; no image is left out for a second view of another."""
+    images, run = Path(shutil.copytree(given.images, tmp_path / "images")), tmp_path / "run"
+    turned, exif = ["0.png", "1.png"], Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    for name in turned:
+        with Image.open(images / name) as image:
+            image.save(images / name, exif=exif)
+    of_ranks = RANK * (N_IMAGES + len(turned))
+    answer = run_flashbulb("pull", given.model, images, "--no-examine", "--budget", of_ranks, "--out", run)
+    assert answer.code == 0, answer.err
+    assert (load_pull(run).n_images, load_pull(run).evaluations["rank"]) == (N_IMAGES, of_ranks)
+    found, as_stored = (familiarity_by_name(table_of(out)) for out in (run, pulled.run))
+    assert found.keys() == as_stored.keys()
+    for name, familiarity in found.items():
+        assert familiarity >= as_stored[name] - 1e-4
+        assert name in turned or familiarity <= as_stored[name] + 1e-4
+
+
+def familiarity_by_name(table: pd.DataFrame) -> dict[str, float]:
+    images = table[~table["is_control"]]
+    return dict(zip(images["path"].map(lambda path: Path(path).name), images["familiarity"], strict=True))
+
+
 def test_random_weights_give_no_image_back(pulled: Pulled) -> None:
     assert load_pull(pulled.run).n_out == 0
     assert not (pulled.run / "evidence.png").exists()
