@@ -17,7 +17,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
-from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
+from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.claim import former_results
@@ -28,6 +28,7 @@ from flashbulb.audit.stages.results.closing import Closing
 from flashbulb.audit.stages.results.discovery import (
     DiscoverySession,
     clear_findings,
+    kept_identity,
     save_finding,
     show_finding,
     write_discovery_results,
@@ -110,7 +111,7 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     columns = columns_of(settings.kind, sites)
     texts = [prompt.text for prompt in session.texts.prompts] if session.texts is not None else []
     search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
-    store = SearchStore(run.path / DISCOVERY_DIRECTORY, _rounds_identity(session))
+    store = SearchStore(run.path / DISCOVERY_DIRECTORY, kept_identity(run.record["identity"], session.training))
     state, closing = search.begin(), Closing(session)
     clear_findings(session)  # images of an earlier run, whose looks may have been others
     while _next_round(session, search, store, state, closing):
@@ -122,12 +123,6 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     words = search_words(session, judged)
     raised = confirm_by_words_(judged, words) if session.training is None else frozenset()
     return write_discovery_results(session, judged, stopped, closing.counts, words, raised)
-
-
-def _rounds_identity(session: DiscoverySession) -> str:
-    """Hash what rounds depend on: training images decide what counts as found, and their files can change."""
-    identity, training = session.run.record["identity"], session.training
-    return fingerprint_of(identity if training is None else {**identity, "training_images": training.sha256})
 
 
 def _next_round(

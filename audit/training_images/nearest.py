@@ -123,6 +123,11 @@ class TrainingImages:
         digest.update(np.frombuffer(self._index.records, dtype=np.uint8).data)
         return digest.hexdigest()
 
+    @property
+    def identity(self) -> str:
+        """What a verdict on a sample depends on besides it: the images, and the learnt descriptors of them."""
+        return self.sha256 if self._embedded is None else f"{self.sha256} {self._embedded.identity}"
+
     def image(self, index: int) -> RgbImage:
         """Return the training image of row `index` at the model's size: [height, width, 3].
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 from rich.console import Console
@@ -17,7 +18,7 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading import LoadedModel
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.climbing import training_image_file
-from flashbulb.audit.run.directory import RunDirectory
+from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.results.account import describe_prompts, library_versions
 from flashbulb.audit.stages.results.recovery_tables import finding_id, recovery_row
@@ -74,6 +75,14 @@ class DiscoverySession:
         """True if the time limit is spent."""
         minutes = self.settings.minutes
         return minutes is not None and time.monotonic() - self.started > 60 * minutes
+
+
+def kept_identity(identity: Mapping[str, Any], training: TrainingImages | None) -> str:
+    """Hash what a part of a discovery depends on that is kept with verdicts.
+
+    Training images decide what counts as found, and their files can change under one path.
+    """
+    return fingerprint_of(identity if training is None else {**identity, "training_images": training.identity})
 
 
 def _finding(discovery: Discovery, number: int, words: FindingWords | None = None) -> Finding:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from flashbulb.audit.discover.findings import surest_first
 from flashbulb.audit.discover.state import SearchState
@@ -16,10 +15,9 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.pull.familiarity import RankPlan
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
-from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
-from flashbulb.audit.stages.results.discovery import DiscoverySession, show_words, words_image_name
+from flashbulb.audit.stages.results.discovery import DiscoverySession, kept_identity, show_words, words_image_name
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.descent import DescentPlan
@@ -76,11 +74,6 @@ def check_words_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
         )
 
 
-def identity_with(training: TrainingImages | None, identity: Mapping[str, Any]) -> str:
-    """Hash what words depend on: they are kept with a verdict that rests on the training images, whose files change."""
-    return fingerprint_of(identity if training is None else {**identity, "training_images": training.sha256})
-
-
 def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Words]:
     """Search words for findings, the surest first, until the budget is spent; by number of the finding.
 
@@ -91,7 +84,7 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
         return found
     search = words_search(session.denoiser, session.training, settings)
     identity = {"discovery": session.run.record["identity"], "words": search.plan.identity}
-    store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, identity_with(session.training, identity))
+    store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, kept_identity(identity, session.training))
     batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):
         image = state.discoveries[number].image

@@ -1,18 +1,14 @@
 """Plain samples of words confirm likely findings, each image once."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
-from flashbulb.audit.stages.results.words import CONFIRMS_AT, confirm_by_words_, identity_with
-from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.audit.stages.results.words import CONFIRMS_AT, confirm_by_words_
 from flashbulb.audit.words.words import Words
 
 
@@ -45,16 +41,3 @@ def test_an_image_is_confirmed_once(first: str) -> None:
     raised = confirm_by_words_(state, {0: words("confirmed", 0), 1: words("confirmed", 0)})
     assert raised == ({0} if first == "likely" else set())
     assert [d.outcome.verdict for d in state.discoveries] == ["confirmed", "likely"]
-
-
-def test_words_are_kept_for_the_same_training_images_only(tmp_path: Path) -> None:
-    """Their verdict was reached by comparison with these."""
-
-    def identity() -> str:
-        return identity_with(open_training_images(tmp_path, 8, 8), {"words": 1})
-
-    Image.fromarray(image(0)).save(tmp_path / "a.png")
-    first = identity()
-    assert identity() == first
-    Image.fromarray(image(1)).save(tmp_path / "a.png")
-    assert len({first, identity(), identity_with(None, {"words": 1})}) == 3
