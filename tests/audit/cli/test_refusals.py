@@ -14,10 +14,19 @@ from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages import discover
 from flashbulb.audit.training_images.members import TrainingImagesError
 from tests.audit.commands import CANDIDATES, digests, refused, run_flashbulb, run_json, text_file
-from tests.audit.conftest import Inputs
+from tests.audit.conftest import RECOVERY_OPTIONS, Inputs
 from tests.audit.searches import build_worded_pipe, quick
-from tests.audit.trainings import NAMES, Training, build_training
+from tests.audit.trainings import NAMES, Training
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
+
+STALE = TrainingImagesError("an image changed during the audit")
+
+
+def _raises(error: Exception) -> Callable[..., None]:
+    def call(*_: object, **__: object) -> None:
+        raise error
+
+    return call
 
 
 def results(folder: Path) -> dict[str, str]:
@@ -43,15 +52,13 @@ def indexed(at: Callable[[str], Path], inputs: Inputs, tmp_path: Path) -> Indexe
     """The image that a sample copies is indexed beside another one."""
     detected = at("detected")
     before = Path(shutil.copytree(detected, tmp_path / "before"))
-    assert (
-        run_flashbulb("recover", before, *("--samples", "2", "--sample-steps", "2", "--strategy", "sample")).code == 0
-    )
+    assert run_flashbulb("recover", before, *RECOVERY_OPTIONS).code == 0
     images = tmp_path / "images"
     images.mkdir()
     shutil.copy(next(before.glob("images/*/seed-1.png")), images / "secret.png")
     noise(images / "other.png", seed=1)
     assert run_flashbulb("index", images, tmp_path / "index").code == 0
-    options = ("--samples", "2", "--sample-steps", "2", "--strategy", "sample", "--train-images", tmp_path / "index")
+    options = (*RECOVERY_OPTIONS, "--train-images", tmp_path / "index")
     assert run_flashbulb("recover", detected, *options).code == 0
     assert any(detected.glob("matches/*.safetensors"))
     return Indexed(detected, options, images)
@@ -71,17 +78,14 @@ def test_a_recovery_from_a_stale_index_leaves_the_last_one(indexed: Indexed, cha
 def test_an_audit_that_is_refused_at_its_end_leaves_the_last_one(
     finished, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stale(*_: object, **__: object) -> None:
-        raise TrainingImagesError("an image changed during the audit")
-
     options = [copied if option == finished.run else option for option in finished.options]
     before = results(copied)
     with monkeypatch.context() as patch:
-        patch.setattr("flashbulb.audit.stages.recover.write_results", stale)
+        patch.setattr("flashbulb.audit.stages.recover.write_results", _raises(STALE))
         refused("audit", *options)
     assert results(copied) == before
     with monkeypatch.context() as patch:
-        patch.setattr("flashbulb.audit.stages.detect.write_detected", stale)
+        patch.setattr("flashbulb.audit.stages.detect.write_detected", _raises(STALE))
         refused("detect", copied, "--fpr", "0.1")
     assert results(copied) == before
 
@@ -89,27 +93,11 @@ def test_an_audit_that_is_refused_at_its_end_leaves_the_last_one(
 def test_an_unfinished_audit_that_is_refused_states_no_verdict(
     at: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stale(*_: object, **__: object) -> None:
-        raise TrainingImagesError("an image changed during the audit")
-
     run = at("detected")
-    monkeypatch.setattr("flashbulb.audit.stages.recover.write_results", stale)
-    refused("recover", run, "--samples", "2", "--sample-steps", "2", "--strategy", "sample")
+    monkeypatch.setattr("flashbulb.audit.stages.recover.write_results", _raises(STALE))
+    refused("recover", run, *RECOVERY_OPTIONS)
     assert run_json(run)["status"] == "failed"
     assert not (run / "report.html").exists()
-
-
-@pytest.fixture(scope="module")
-def training(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    return build_training(inputs, tmp_path_factory.mktemp("training"))
-
-
-@pytest.fixture(scope="module")
-def swept(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep. Read-only."""
-    out = tmp_path_factory.mktemp("swept") / "sweep"
-    assert run_flashbulb(*training.sweep(out)).code == 0
-    return out
 
 
 def top(sweep: Path) -> dict[str, str]:
@@ -178,15 +166,14 @@ def test_a_refused_pull_leaves_the_last_one(inputs: Inputs, tmp_path: Path) -> N
 def test_a_refused_calibration_leaves_the_last_one(
     inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def lose(*_: object, **__: object) -> None:
-        raise WorkersLost("all workers are lost")
-
     words = ("calibrate", "--model", inputs.model, "--reference", inputs.reference, "--seeds", "2")
     words = (*words, "--out", tmp_path / "calibration")
     answer = run_flashbulb(*words)
     assert answer.code == 0, answer.err
     before = digests(tmp_path / "calibration")
-    monkeypatch.setattr("flashbulb.audit.stages.calibrate.record_prompt_set", lose)
+    monkeypatch.setattr(
+        "flashbulb.audit.stages.calibrate.record_prompt_set", _raises(WorkersLost("all workers are lost"))
+    )
     refused(*words)
     assert digests(tmp_path / "calibration") == before
 
@@ -210,13 +197,6 @@ def test_a_refused_discovery_leaves_the_last_one(tmp_path: Path, monkeypatch: py
         refuse(SettingsError)
     (tmp_path / "index" / "hashes.u64").write_bytes(b"")
     refuse(TrainingImagesError)
-
-
-def _raises(error: Exception) -> Callable[..., None]:
-    def call(*_: object, **__: object) -> None:
-        raise error
-
-    return call
 
 
 def test_an_index_that_cannot_be_built_leaves_the_last_one(tmp_path: Path) -> None:

@@ -12,25 +12,10 @@ from safetensors.torch import save_file
 
 from flashbulb.reports.tables.sweep import SWEEP_FILES
 from tests.audit.commands import digests, refused, run_flashbulb, run_json, shards, text_file
-from tests.audit.conftest import Inputs
 from tests.audit.counting import counted_latents
 from tests.audit.single_files import checkpoint_of, configs_of
-from tests.audit.trainings import LORA, NAMES, Training, build_training
+from tests.audit.trainings import LORA, NAMES, Training
 from tests.toy import build_toy_xl_pipe
-
-
-@pytest.fixture(scope="module")
-def training(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    return build_training(inputs, tmp_path_factory.mktemp("training"))
-
-
-@pytest.fixture(scope="module")
-def swept(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep. Read-only."""
-    out = tmp_path_factory.mktemp("swept") / "sweep"
-    answer = run_flashbulb(*training.sweep(out))
-    assert answer.code == 0, answer.err
-    return out
 
 
 @pytest.fixture

@@ -5,18 +5,11 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
 import torch
 
 from tests.audit.commands import refused, text_file
-from tests.audit.conftest import Inputs
 from tests.audit.loras import lora_file
-from tests.audit.trainings import Training, build_training
-
-
-@pytest.fixture(scope="module")
-def training(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    return build_training(inputs, tmp_path_factory.mktemp("training"))
+from tests.audit.trainings import Training
 
 
 def mistakes(training: Training, folder: Path) -> Iterable[tuple[tuple[object, ...], str]]:
