@@ -145,13 +145,13 @@ def diff(
     be trusted; 4 internal error.
     """
     with errors_as_lines(), untrusted_as_document(as_json):
-        from flashbulb.reports.gate.diff import check_comparable, compare, comparison_notes, distrust_notes
+        from flashbulb.reports.gate.diff import check_comparable, compare_runs, comparison_notes, distrust_notes
         from flashbulb.reports.gate.documents import diff_document
         from flashbulb.reports.gate.terminal import diff_lines
 
         older, newer = load_run_to_judge(old), load_run_to_judge(new)
         check_comparable(older.record, newer.record)
-        changes = compare(older.findings, newer.findings)
+        changes = compare_runs(older, newer)
         if is_redacted(older, newer):
             changes = tuple(changed._replace(finding=changed.finding.without_names()) for changed in changes)
         notes = (*comparison_notes(older.record, newer.record), *distrust_notes(older, newer))

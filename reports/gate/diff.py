@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.checks.findings import Finding, FoundImage
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.leaks.images import CopiedImage, recorded_copies
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import RunFileError
 from flashbulb.reports.tables.run_record import RunRecord
@@ -37,24 +38,63 @@ class Changed(NamedTuple):
     finding: Finding
 
 
-def compare(old: Sequence[Finding], new: Sequence[Finding]) -> tuple[Changed, ...]:
+def compare_runs(old: CheckedRun, new: CheckedRun) -> tuple[Changed, ...]:
+    """Compare the findings of two audits, which `check_comparable` accepts."""
+    copied = {**recorded_copies(old.record.inputs), **recorded_copies(new.record.inputs)}
+    return compare(old.findings, new.findings, copied)
+
+
+def compare(old: Sequence[Finding], new: Sequence[Finding], copied: Mapping[str, CopiedImage]) -> tuple[Changed, ...]:
     """Match the findings of two audits by prompt and return every change, regressions first.
 
     They are matched by prompt rather than fingerprint, so that a spike that became an image is worse and not new.
+
+    Args:
+        copied: what the audits record of training images that came back, by path.
     """
     old_by_subject = {finding.subject: finding for finding in sorted(old, key=lambda finding: finding.rank)}
     new_subjects = {finding.subject for finding in new}
-    changes = [Changed(_change(old_by_subject.get(finding.subject), finding), finding) for finding in new]
+    changes = [Changed(_change(old_by_subject.get(finding.subject), finding, copied), finding) for finding in new]
     changes += [Changed("fixed", finding) for finding in old if finding.subject not in new_subjects]
     return tuple(sorted(changes, key=lambda changed: CHANGES.index(changed.change)))
 
 
-def _change(old: Finding | None, new: Finding) -> Change:
+def _change(old: Finding | None, new: Finding, copied: Mapping[str, CopiedImage]) -> Change:
     if old is None:
         return "new"
-    if new.rank == old.rank:
-        return "unchanged"
-    return "worse" if new.rank > old.rank else "better"
+    if new.rank > old.rank or _gives_another(old.images, new.images, copied):
+        return "worse"
+    if new.rank < old.rank or _gives_another(new.images, old.images, copied):
+        return "better"
+    return "unchanged"
+
+
+def _gives_another(
+    known: Sequence[FoundImage], images: Sequence[FoundImage], copied: Mapping[str, CopiedImage]
+) -> bool:
+    """Return whether a prompt gives more images than are known, or a copy of another training image.
+
+    A training image with near duplicates may be named by any of them, so it counts as known where one with near
+    duplicates is.
+    """
+    if len(images) > len(known):
+        return True
+    known_copies, copies = ([_copied(image, copied) for image in some] for some in (known, images))
+    files = {copy.file for copy in known_copies if copy is not None}
+    has_duplicates = any(copy is not None and copy.near_duplicates != 0 for copy in known_copies)
+    return any(
+        copy is not None and copy.file not in files and not (has_duplicates and copy.near_duplicates != 0)
+        for copy in copies
+    )
+
+
+def _copied(image: FoundImage, copied: Mapping[str, CopiedImage]) -> CopiedImage | None:
+    """Return the training image that an image copies, by its file in the source; None if it copies none."""
+    nearest = image.nearest
+    if nearest is None or nearest.kind is None or nearest.path is None:
+        return None
+    recorded = copied.get(nearest.path, CopiedImage(None, None))
+    return recorded if recorded.file is not None else recorded._replace(file=nearest.path)
 
 
 def check_comparable(old: RunRecord, new: RunRecord) -> None:

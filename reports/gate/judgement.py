@@ -9,7 +9,7 @@ from typing import Literal
 from flashbulb.reports.checks.findings import IMAGE, Finding, recount
 from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.decide import breaches, decide
-from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare, comparison_notes
+from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare_runs, comparison_notes
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver, apply_waivers, not_before, waiver_notes
 from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leaked_images, recorded_copies
@@ -177,7 +177,7 @@ def _changes(run: CheckedRun, baseline: CheckedRun | None, policy: Policy) -> tu
     if verdict.outcome == "untrusted":
         raise RunIncompleteError(f"the baseline is untrusted: {verdict.reasons[0]}")
     check_comparable(baseline.record, run.record)
-    return compare(baseline.findings, run.findings)
+    return compare_runs(baseline, run)
 
 
 def _standing(finding: Finding, is_waived: bool, is_known: bool, broken: set[str]) -> Standing:

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from flashbulb.reports.checks.findings import Finding
+from flashbulb.reports.bounds.replication import replication_of
+from flashbulb.reports.checks.findings import Finding, FoundImage, Nearest
 from flashbulb.reports.gate.diff import NotComparableError, check_comparable, compare, comparison_notes
 from flashbulb.reports.gate.judgement import GateReport, judge
 from flashbulb.reports.gate.policy import Policy
+from flashbulb.reports.leaks.images import CopiedImage
 from flashbulb.reports.tables.files import RunIncompleteError
 from tests.reports.examples import run_record
 from tests.reports.findings_examples import finding, findings
@@ -24,12 +26,12 @@ TODAY = date(2026, 6, 15)
 
 @given(findings())
 def test_nothing_changes_between_a_run_and_itself(same: list[Finding]) -> None:
-    assert {changed.change for changed in compare(same, same)} <= {"unchanged"}
+    assert {changed.change for changed in compare(same, same, {})} <= {"unchanged"}
 
 
 @given(findings(), findings())
 def test_every_prompt_changes_in_one_way(old: list[Finding], new: list[Finding]) -> None:
-    changes = compare(old, new)
+    changes = compare(old, new, {})
     subjects = [changed.finding.subject for changed in changes]
     assert sorted(subjects) == sorted({finding.subject for finding in [*old, *new]})
     assert {c.finding for c in changes if c.change != "fixed"} == set(new)
@@ -37,7 +39,7 @@ def test_every_prompt_changes_in_one_way(old: list[Finding], new: list[Finding])
 
 @given(findings(), findings())
 def test_comparing_in_reverse_gives_the_opposite_changes(old: list[Finding], new: list[Finding]) -> None:
-    forward, backward = ({c.finding.subject: c.change for c in compare(*pair)} for pair in ((old, new), (new, old)))
+    forward, backward = ({c.finding.subject: c.change for c in compare(*pair, {})} for pair in ((old, new), (new, old)))
     assert {subject: MIRRORED[change] for subject, change in forward.items()} == backward
 
 
@@ -52,7 +54,40 @@ def test_comparing_in_reverse_gives_the_opposite_changes(old: list[Finding], new
     ],
 )
 def test_an_image_is_worse_than_a_spike(old: tuple[str, str], new: tuple[str, str], change: str) -> None:
-    (changed,) = compare([finding("p0", *old)], [finding("p0", *new, spike_score=0.1)])
+    (changed,) = compare([finding("p0", *old)], [finding("p0", *new, spike_score=0.1)], {})
+    assert changed.change == change
+
+
+def giving(*files: str, verdict: str = "confirmed") -> Finding:
+    """A finding whose prompt gives an image of each file; those called `?` copy no training image."""
+    nearest = [Nearest(file, 0.9, None if file == "?" else "verbatim") for file in files]
+    images = (FoundImage(f"f-{number}", verdict, replication_of(6, 16), near, 1) for number, near in enumerate(nearest))
+    return finding("p0", "high", verdict, nearest=nearest[0], images=tuple(images))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "change"),
+    [
+        (giving("/a/fox.png"), giving("/a/fox.png", "/a/owl.png"), "worse"),
+        (giving("/a/fox.png", "/a/owl.png"), giving("/a/owl.png"), "better"),
+        (giving("/a/fox.png"), giving("/a/owl.png"), "worse"),
+        (giving("/a/fox.png"), giving("/a/owl.png", verdict="likely"), "worse"),
+        (giving("/a/fox.png"), giving("/b/fox.png"), "unchanged"),
+        (giving("/b/owl.png"), giving("/b/fox.png"), "worse"),
+        (giving("/b/owl.png"), giving("/b/owl copy.png"), "unchanged"),
+        (giving("?"), giving("?"), "unchanged"),
+        (giving("?"), giving("?", "?"), "worse"),
+    ],
+)
+def test_another_image_of_a_known_prompt_is_worse_wherever_the_training_images_lie(
+    old: Finding, new: Finding, change: str
+) -> None:
+    copied = {
+        **{f"/{folder}/fox.png": CopiedImage("fox.png", 0) for folder in "ab"},
+        "/b/owl.png": CopiedImage("owl.png", 1),
+        "/b/owl copy.png": CopiedImage("owl copy.png", 1),
+    }
+    (changed,) = compare([old], [new], copied)
     assert changed.change == change
 
 
