@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Container
 from dataclasses import replace
 
@@ -22,18 +23,18 @@ def leave_out(prompts: PromptSet, ids: Container[str]) -> PromptSet:
     )
 
 
-def find_audited(reference: PromptSet, candidates: PromptSet) -> tuple[Prompt, ...]:
-    """Return the reference prompts that are candidates as well, whatever their case and spaces.
+def find_audited(reference: PromptSet, *audited: PromptSet) -> tuple[Prompt, ...]:
+    """Return the reference prompts that are audited as well, whatever their case, spaces and Unicode form.
 
-    Tokenizers of the models ignore case and spaces, so the model reads such prompts alike.
+    Tokenizers of the models ignore these, so the model reads such prompts alike.
     """
-    texts = {_as_read(prompt.text) for prompt in candidates.prompts}
+    texts = {_as_read(prompt.text) for prompts in audited for prompt in prompts.prompts}
     return tuple(prompt for prompt in reference.prompts if _as_read(prompt.text) in texts)
 
 
-def without_audited(reference: PromptSet, candidates: PromptSet) -> PromptSet:
+def without_audited(reference: PromptSet, *sets: PromptSet) -> PromptSet:
     """Return the reference without prompts that are audited, behind which a memorized one would hide itself."""
-    audited = find_audited(reference, candidates)
+    audited = find_audited(reference, *sets)
     kept = leave_out(reference, {prompt.prompt_id for prompt in audited})
     return replace(kept, n_audited=len(audited))
 
@@ -47,4 +48,4 @@ def describe_audited(reference: PromptSet) -> str:
 
 
 def _as_read(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

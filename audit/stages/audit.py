@@ -90,7 +90,8 @@ def read_sets(settings: AuditSettings) -> PromptSets:
         candidates = draw_set(candidates, settings.sample, settings.seed)
     reference = None
     if settings.reference:
-        reference = without_audited(read_prompts(settings.reference, settings.reference_column), given)
+        audited = (given,) if canaries is None else (given, canaries)
+        reference = without_audited(read_prompts(settings.reference, settings.reference_column), *audited)
         if reference.n_audited:
             logger.warning(describe_audited(reference))
     check_settings(settings, candidates, reference)

@@ -20,7 +20,7 @@ from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR, membership_sco
 from flashbulb.audit.canaries.manifest import Manifest, check_data_set, read_coins, read_manifest
 from flashbulb.audit.canaries.plan import Canary, are_in
 from flashbulb.audit.canaries.tries import UNTRIED, Planted, Tried, try_canaries
-from flashbulb.audit.prompts.apart import leave_out
+from flashbulb.audit.prompts.apart import find_audited, leave_out
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
@@ -59,7 +59,7 @@ def set_canaries_apart(manifest: Path, candidates: PromptSet) -> _Apart:
     planted = read_manifest(manifest)
     check_data_set(planted, candidates)
     canaries = planted.prompts()
-    kept = leave_out(candidates, {prompt.prompt_id for prompt in canaries.prompts})
+    kept = leave_out(candidates, {prompt.prompt_id for prompt in find_audited(candidates, canaries)})
     if not kept.prompts:
         raise CanaryError(f"{candidates.source} holds canaries only; give the captions of your data set as --prompts")
     if n_left_out := candidates.n_rows - kept.n_rows:

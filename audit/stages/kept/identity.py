@@ -111,10 +111,15 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
         "shard_size": settings.shard_size,
         "screening": screening,
         **({"without": inputs.canaries.sha256} if name == "candidates" and inputs.canaries else {}),
-        **({"without_audited": inputs.candidates.sha256} if name == "reference" and prompts.n_audited else {}),
+        **({"without_audited": _audited(inputs)} if name == "reference" and prompts.n_audited else {}),
         **({"n_drawn": settings.sample} if is_drawn else {}),
         **(_layout_identity(inputs) if name == "candidates" else {}),
     }
+
+
+def _audited(inputs: Inputs) -> str:
+    sets = (inputs.candidates, inputs.canaries)
+    return " ".join(prompts.sha256 for prompts in sets if prompts is not None)
 
 
 def attempt_fingerprints(inputs: Inputs, pooled: bool) -> dict[str, str]:

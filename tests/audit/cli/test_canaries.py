@@ -90,11 +90,16 @@ def test_summary_page_and_terminal_state_the_canaries(audited: Audited) -> None:
 
 def test_canaries_among_the_prompts_are_set_apart(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
     captions = pd.read_parquet(audited.run / "canaries.parquet")["prompt"].tolist()
-    mixed = text_file(tmp_path / "mixed.txt", [*captions[:5], *CANDIDATES, captions[5]])
-    options = (*inputs._replace(prompts=mixed).options(tmp_path / "run"), "--sample", len(CANDIDATES) - 1)
+    mixed = text_file(tmp_path / "mixed.txt", [*captions[:5], *CANDIDATES, captions[5].upper()])
+    texts = inputs.reference.read_text(encoding="utf-8").splitlines()
+    reference = text_file(tmp_path / "reference.txt", [*texts, captions[6]])
+    given = inputs._replace(prompts=mixed, reference=reference)
+    options = (*given.options(tmp_path / "run"), "--sample", len(CANDIDATES) - 1)
     answer = run_flashbulb("audit", *options, "--propensity", 5, "--canaries", audited.manifest)
     assert answer.code == 0, answer.err
     assert "6 rows of" in answer.err
+    assert "1 reference prompt of" in answer.err
+    assert len(pd.read_parquet(tmp_path / "run" / "reference_scores.parquet")) == len(texts)
     scored = set(scores_of(tmp_path / "run")["prompt"])
     assert len(scored) == len(CANDIDATES) - 1
     assert scored < set(CANDIDATES)
