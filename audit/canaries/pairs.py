@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.canaries.outputs import Pair
 from flashbulb.audit.images.formats import has_image_suffix
 from flashbulb.audit.prompts.columns import choose_column
+from flashbulb.audit.prompts.csv_tables import read_csv
+from flashbulb.audit.prompts.formats import text_or_none
+from flashbulb.audit.prompts.json_tables import read_json_lines, table_of_objects
+from flashbulb.audit.prompts.tables import Table
+from flashbulb.audit.prompts.text_files import decode_text, read_bytes
 
 _FILE_NAME = "file_name"
 
@@ -18,45 +21,47 @@ _FILE_NAME = "file_name"
 def read_pairs(folder: Path, text_column: str | None) -> Iterator[Pair]:
     """Yield the pairs of an imagefolder (metadata.jsonl or metadata.csv), or of images with a .txt beside each.
 
+    An image without a caption has an empty one.
+
     Raises:
         CanaryError: the folder does not say which caption belongs to which image, or a listed image is missing.
+        PromptFileError: the captions cannot be read, or one is no text.
     """
     metadata = [folder / name for name in ("metadata.jsonl", "metadata.csv") if (folder / name).is_file()]
     if metadata:
         yield from _listed_pairs(folder, metadata[0], text_column)
         return
-    found = False
-    for image in sorted(folder.iterdir()) if folder.is_dir() else []:
-        caption = image.with_suffix(".txt")
-        if has_image_suffix(image.name) and caption.is_file():
-            found = True
-            yield Pair(image.read_bytes(), image.suffix, caption.read_text(encoding="utf-8").strip())
-    if not found:
+    images = sorted(path for path in folder.iterdir() if has_image_suffix(path.name)) if folder.is_dir() else []
+    if not any(image.with_suffix(".txt").is_file() for image in images):
         raise CanaryError(
             f"{folder} does not say which caption belongs to which image: it holds no metadata.jsonl or metadata.csv, "
             "and no image with a .txt; leave out --with-data, and add what is in train/ to your own training set"
         )
+    for image in images:
+        caption = image.with_suffix(".txt")
+        text = _text_of(caption) if caption.is_file() else ""
+        yield Pair(image.read_bytes(), image.suffix, text.strip())
 
 
 def _listed_pairs(folder: Path, metadata: Path, text_column: str | None) -> Iterator[Pair]:
-    rows = list(_rows(metadata))
-    if not rows or _FILE_NAME not in rows[0]:
+    table = _table(metadata)
+    if _FILE_NAME not in table.columns:
         raise CanaryError(f"{metadata} has no column {_FILE_NAME!r}; leave out --with-data")
-    column = choose_column(list(rows[0]), text_column, str(metadata))
-    for row in rows:
-        image = folder / str(row.get(_FILE_NAME))
+    column = choose_column(table.columns, text_column, str(metadata))
+    for number, cells in table.records:
+        image = folder / str(cells.get(_FILE_NAME))
         if not image.is_file():
             raise CanaryError(f"{metadata} lists {image}, which does not exist; remove that row")
-        if caption := str(row.get(column) or "").strip():
-            yield Pair(image.read_bytes(), image.suffix, caption)
+        caption = text_or_none(cells.get(column), str(metadata), f"{table.unit} {number}, {column!r}")
+        yield Pair(image.read_bytes(), image.suffix, (caption or "").strip())
 
 
-def _rows(metadata: Path) -> Iterator[Mapping[str, object]]:
-    try:
-        with metadata.open(encoding="utf-8-sig", newline="") as lines:
-            if metadata.suffix == ".csv":
-                yield from csv.DictReader(lines)
-            else:
-                yield from map(json.loads, filter(str.strip, lines))
-    except (csv.Error, ValueError) as error:
-        raise CanaryError(f"{metadata} cannot be read: {error}; repair it, or leave out --with-data") from error
+def _table(metadata: Path) -> Table:
+    text, source = _text_of(metadata), str(metadata)
+    if metadata.suffix == ".csv":
+        return read_csv(text, source, lambda columns: _FILE_NAME in columns)
+    return table_of_objects(read_json_lines(text, source), source, "line")
+
+
+def _text_of(path: Path) -> str:
+    return decode_text(read_bytes(path), str(path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,10 @@ from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.epsilon import EpsilonBound, epsilon_bound
 from flashbulb.reports.bounds.membership import n_guesses_of
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.tables.files import write_text
+
+logger = logging.getLogger(__name__)
 
 DELTA, CONFIDENCE = 1e-5, 0.95
 """With which the bound on ε is stated; both are in the manifest, so they are chosen before training."""
@@ -137,11 +141,28 @@ def _write_training_set(
         for _ in range(canary.repeats)
     ]
     added = [added[int(i)] for i in rng.permutation(len(added))]
-    n_own = sum(1 for _ in read_pairs(planting.images, planting.text_column)) if planting.with_data else 0
-    own = read_pairs(planting.images, planting.text_column) if planting.with_data else iter(())
+    n_own = _count_own(planting) if planting.with_data else 0
+    own = filter(_has_caption, read_pairs(planting.images, planting.text_column)) if planting.with_data else iter(())
     places = set(rng.permutation(n_own + len(added))[: len(added)].tolist())
     FORMATS[planting.format](folder, _mixed(own, iter(added), places, n_own + len(added)))
     return n_own + len(added)
+
+
+def _count_own(planting: Planting) -> int:
+    """Count the data set's own pairs, and say how many images have no caption to train with."""
+    have_captions = [_has_caption(pair) for pair in read_pairs(planting.images, planting.text_column)]
+    if n_without := have_captions.count(False):
+        logger.warning(
+            "%s of %s without a caption left out of %s/; give them one, or add them there",
+            count_text(n_without, "image"),
+            planting.images,
+            TRAIN_FOLDER,
+        )
+    return have_captions.count(True)
+
+
+def _has_caption(pair: Pair) -> bool:
+    return bool(pair.caption)
 
 
 def _mixed(own: Iterator[Pair], added: Iterator[Pair], places: set[int], n: int) -> Iterator[Pair]:

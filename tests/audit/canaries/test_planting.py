@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 from collections import Counter
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.canaries.manifest import read_coins, read_manifest
-from flashbulb.audit.prompts.prompt_set import read_prompts
+from flashbulb.audit.canaries.planting import plant
+from flashbulb.audit.prompts.prompt_set import PromptFileError, read_prompts
 from flashbulb.audit.training_images.sources import find_members
-from tests.audit.plantings import N_PAIRS, planted_in
+from tests.audit.plantings import N_PAIRS, planted_in, planting
 
 Pairs = Counter[tuple[bytes, str]]
 
@@ -74,14 +76,36 @@ def test_images_with_a_text_beside_each_are_pairs_as_well(data: Path, tmp_path: 
     assert pairs_in(tmp_path / "out" / "train") == pairs_in(data) + expected(tmp_path / "out")
 
 
+def test_a_caption_of_another_encoding_is_read_and_an_image_without_one_is_named(
+    data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "sidecars"
+    folder.mkdir()
+    for number, (image, caption) in enumerate(pairs_in(data)):
+        (folder / f"{number}.png").write_bytes(image)
+        (folder / f"{number}.txt").write_text(caption, encoding=("utf-8-sig", "utf-16")[number % 2])
+    (folder / "bare.png").write_bytes(next(iter(pairs_in(data)))[0])
+    planted_in(tmp_path / "out", folder, with_data=True)
+    assert pairs_in(tmp_path / "out" / "train") == pairs_in(data) + expected(tmp_path / "out")
+    assert "1 image of" in caplog.text
+
+
+@pytest.mark.parametrize("caption", [["a fox", "a red fox"], 7, {"en": "a fox"}])
+def test_with_data_refuses_a_caption_that_is_no_text(data: Path, tmp_path: Path, caption: object) -> None:
+    folder = Path(shutil.copytree(data, tmp_path / "data"))
+    rows = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
+    rows[3] = json.dumps({**json.loads(rows[3]), "text": caption})
+    (folder / "metadata.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(PromptFileError, match=r"line 4, 'text': .* not a text"):
+        plant(planting(folder, with_data=True), read_prompts(str(data)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_with_data_refuses_images_whose_captions_are_elsewhere(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     folder.mkdir()
     for image in data.glob("*.png"):
         (folder / image.name).write_bytes(image.read_bytes())
-    from flashbulb.audit.canaries.planting import plant
-    from tests.audit.plantings import planting
-
     with pytest.raises(CanaryError, match="leave out --with-data"):
         plant(planting(folder, with_data=True), read_prompts(str(data)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
