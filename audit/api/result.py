@@ -100,13 +100,22 @@ class AuditResult:
         return rows.iloc[0]
 
     def report(
-        self, out: str | os.PathLike[str] | None = None, *, redact_prompts: bool = False, blur: bool = False
+        self,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        redact_prompts: bool | None = None,
+        blur: bool | None = None,
     ) -> Path:
-        """Write the report page and return its path, by default report.html in the run directory."""
+        """Write the report page and return its path, by default report.html in the run directory.
+
+        Args:
+            redact_prompts: name prompts by file and row, and leave out links to files; by default as the audit did.
+            blur: blur images beyond recognition, likewise.
+        """
         from flashbulb.reports.gate.judgement import judge
         from flashbulb.reports.gate.policy import Policy
         from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
-        from flashbulb.reports.page.report import PageOptions, image_mode, write_report
+        from flashbulb.reports.page.report import page_options, write_report
         from flashbulb.reports.tables.files import REPORT_FILE
 
         record, path = self.checked.record, Path(out) if out is not None else self.run / REPORT_FILE
@@ -114,7 +123,8 @@ class AuditResult:
         waived = read_waivers(Path(str(waivers)) if waivers else None)
         limits = Policy.model_validate(record.policy)
         judged = judge(self.checked, limits, waived, None, new_only=False, today=today_in_utc())
-        write_report(path, self.run, self.checked, judged, PageOptions(redact_prompts, image_mode(True, blur)))
+        shown = page_options(self.checked, None, redact_prompts=redact_prompts, show_images=True, blur=blur)
+        write_report(path, self.run, self.checked, judged, shown)
         return path
 
     def __repr__(self) -> str:

@@ -23,7 +23,6 @@ from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.views.text import visible_text
 
 if TYPE_CHECKING:
-    from flashbulb.reports.checks.run import CheckedRun
     from flashbulb.reports.gate.formats import Judgement
     from flashbulb.reports.gate.outputs import Output
 
@@ -73,7 +72,7 @@ def gate(
     """
     with errors_as_lines():
         from flashbulb.reports.gate.formats import Judgement
-        from flashbulb.reports.gate.judgement import judge, untrusted_report
+        from flashbulb.reports.gate.judgement import is_told, judge, untrusted_report
         from flashbulb.reports.gate.outputs import check_output_paths, requested_outputs
         from flashbulb.reports.gate.policy import read_policy
         from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
@@ -96,15 +95,10 @@ def gate(
             untrusted = Judgement(untrusted_report(str(error), limits), None, show_prompts)
             _write_verdict(outputs, untrusted, run, as_json=as_json)
             raise
-        if redact_prompts or is_redacted(checked, older):
+        if redact_prompts or is_told("redact_prompts", checked, older):
             report = report.without_names()
         _write_verdict(outputs, Judgement(report, checked, show_prompts), run, as_json=as_json)
         raise typer.Exit(0 if exit_zero and report.verdict.outcome == "fail" else report.verdict.exit_code)
-
-
-def is_redacted(*runs: CheckedRun | None) -> bool:
-    """Return whether one of the audits was told to redact, so that no output names its training images."""
-    return any(run is not None and run.record.settings.get("redact_prompts") is True for run in runs)
 
 
 def _write_verdict(outputs: Sequence[Output], judgement: Judgement, run: Path, *, as_json: bool) -> None:
@@ -147,12 +141,13 @@ def diff(
     with errors_as_lines(), untrusted_as_document(as_json):
         from flashbulb.reports.gate.diff import check_comparable, compare_runs, comparison_notes, distrust_notes
         from flashbulb.reports.gate.documents import diff_document
+        from flashbulb.reports.gate.judgement import is_told
         from flashbulb.reports.gate.terminal import diff_lines
 
         older, newer = load_run_to_judge(old), load_run_to_judge(new)
         check_comparable(older.record, newer.record)
         changes = compare_runs(older, newer)
-        if is_redacted(older, newer):
+        if is_told("redact_prompts", older, newer):
             changes = tuple(changed._replace(finding=changed.finding.without_names()) for changed in changes)
         notes = (*comparison_notes(older.record, newer.record), *distrust_notes(older, newer))
         if as_json:

@@ -28,10 +28,13 @@ def report(
         Path | None, in_panel("Judgement", "Run directory of an older audit; the page marks what is new since then.")
     ] = None,
     redact_prompts: Annotated[
-        bool, in_panel("Output", "Name prompts by file and row, and leave out links to files.")
-    ] = False,
+        bool | None,
+        in_panel("Output", "Name prompts by file and row, and leave out links to files; by default as the audit did."),
+    ] = None,
     images: Annotated[bool, in_panel("Output", "Show images.")] = True,
-    blur: Annotated[bool, in_panel("Output", "Blur images beyond recognition.")] = False,
+    blur: Annotated[
+        bool | None, in_panel("Output", "Blur images beyond recognition; by default as the audit did.")
+    ] = None,
     evidence: Annotated[
         bool, in_panel("Output", "Write the evidence annex as well: evidence.html and evidence.md beside the report.")
     ] = False,
@@ -68,7 +71,7 @@ def report(
         from flashbulb.reports.gate.outputs import output_errors
         from flashbulb.reports.gate.policy import read_policy
         from flashbulb.reports.gate.waivers import read_waivers, today_in_utc
-        from flashbulb.reports.page.report import PageOptions, image_mode, write_report
+        from flashbulb.reports.page.report import page_options, write_report
 
         if blur and not images:
             raise SettingsError("--blur and --no-images exclude each other; give one of them")
@@ -90,10 +93,11 @@ def report(
             raise
         today = today_in_utc()
         judged = judge(checked, limits, waived, older, new_only=False, today=today)
+        shown = page_options(checked, older, redact_prompts=redact_prompts, show_images=images, blur=blur)
         with output_errors(page), held_if_inside(run, page):
-            write_report(page, run, checked, judged, PageOptions(redact_prompts, image_mode(images, blur)))
+            write_report(page, run, checked, judged, shown)
             if evidence:
-                write_annex(page.parent, run, checked, judged, stated, redact=redact_prompts, today=today)
+                write_annex(page.parent, run, checked, judged, stated, redact=shown.redact_prompts, today=today)
         if as_json:
             annex = [str(path) for path in written[1:]]
             verdict = judged.verdict

@@ -130,6 +130,11 @@ def judge(
     )
 
 
+def is_told(option: str, *runs: CheckedRun | None) -> bool:
+    """Return whether one of the audits had an option, such as to redact prompts, which then holds for every output."""
+    return any(run is not None and run.record.settings.get(option) is True for run in runs)
+
+
 def _clock_notes(today: date, day: date) -> tuple[str, ...]:
     if day == today:
         return ()

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from flashbulb.reports.checks.findings import distinct_images
 from flashbulb.reports.checks.run import CheckedRun
-from flashbulb.reports.gate.judgement import GateReport
+from flashbulb.reports.gate.judgement import GateReport, is_told
 from flashbulb.reports.leaks.next_steps import AGAIN, RUN
 from flashbulb.reports.page.cards import (
     MAX_CARDS,
@@ -55,6 +55,18 @@ class PageOptions:
 
     redact_prompts: bool
     images: ImageMode
+
+
+def page_options(
+    run: CheckedRun, baseline: CheckedRun | None, *, redact_prompts: bool | None, show_images: bool, blur: bool | None
+) -> PageOptions:
+    """Return the options of a page; None stands for what the audits were told, so that a page made again shows no more.
+
+    Args:
+        baseline: an earlier audit that the page compares with.
+    """
+    redact = is_told("redact_prompts", run, baseline) if redact_prompts is None else redact_prompts
+    return PageOptions(redact, image_mode(show_images, is_told("blur", run, baseline) if blur is None else blur))
 
 
 def image_mode(show: bool, blur: bool) -> ImageMode:

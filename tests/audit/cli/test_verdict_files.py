@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from junitparser import Error, Failure, JUnitXml, Skipped
 
+from flashbulb import AuditResult
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
 from flashbulb.reports.tables.files import REPORT_FILE, VERDICT_FILES
 from tests.audit.commands import CANDIDATES, ODD, ROOT, run_flashbulb, run_json, shards
@@ -70,6 +71,15 @@ def test_report_shows_prompts_and_images_by_default(audit: Callable[..., Any], c
     hidden = (copied / REPORT_FILE).read_text(encoding="utf-8")
     assert ODD not in hidden
     assert "Images are blurred." in hidden
+    assert run_flashbulb("report", copied).code == 0  # a page made again shows no more than the audit was told
+    assert (copied / REPORT_FILE).read_text(encoding="utf-8") == hidden
+    again = AuditResult(copied).report(copied.parent / "again.html").read_text(encoding="utf-8")
+    assert ODD not in again
+    assert "Images are blurred." in again
+    assert run_flashbulb("report", copied, "--no-redact-prompts", "--no-blur").code == 0
+    shown = (copied / REPORT_FILE).read_text(encoding="utf-8")
+    assert ODD in shown
+    assert "Images are blurred." not in shown
 
 
 def test_prompts_are_shown_on_request(audit: Callable[..., Any], copied: Path) -> None:
