@@ -1,10 +1,12 @@
-"""Keep two sets of prompts apart: leave the prompts of one out of the other."""
+"""Keep two sets of prompts apart: leave the prompts of one out of the other, and count those that models read alike."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from dataclasses import replace
+
+import numpy as np
 
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.reports.bounds.rates import count_text
@@ -45,6 +47,12 @@ def describe_audited(reference: PromptSet) -> str:
         f"{count_text(reference.n_audited, 'reference prompt')} of {reference.source} left out, because they are "
         "audited as well: a memorized prompt would hide behind itself. Give captions that are not in the training set."
     )
+
+
+def count_alike(texts: Iterable[str]) -> int:
+    """Count the texts that differ from an earlier one in case, spaces or Unicode form alone; only hashes are held."""
+    hashes = np.fromiter((hash(_as_read(text)) for text in texts), np.int64)
+    return len(hashes) - len(np.unique(hashes))
 
 
 def _as_read(text: str) -> str:

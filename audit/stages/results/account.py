@@ -1,4 +1,4 @@
-"""Build the entries of an audit's run.json: inputs, counts, calibration, warnings and problems."""
+"""Build the entries of an audit's run.json: inputs, counts and calibration."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import pyarrow as pa
 
 from flashbulb import __version__
 from flashbulb.audit.additions.chosen import base_model, model_name
-from flashbulb.audit.prompts.apart import describe_audited
 from flashbulb.audit.prompts.prompt_set import PromptSet
+from flashbulb.audit.stages.results.doubts import problems_of, warnings_of
 from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
-from flashbulb.audit.statistics.style import MIN_PROMPTS
-from flashbulb.reports.bounds.rates import percent, rate_of
+from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.tables.files import SCHEMA_VERSION, sha256_of
 from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.run_record import (
@@ -33,7 +32,6 @@ from flashbulb.reports.tables.run_record import (
 )
 from flashbulb.reports.views.passed_over import passed_over_warnings
 
-UNEXAMINED = "Whether the model runs as it was trained was not examined (--no-examine): a broken model passes as well."
 _LIBRARIES = ("torch", "diffusers", "transformers", "numpy")
 
 
@@ -73,8 +71,8 @@ def detected_entries(
         "counts": {**_prompt_counts(recorded), **_score_counts(inputs, detected)},
         "timings": {**recorded.timings, "detect": seconds},
         "tables": {name: sha256_of(run / name) for name in tables},
-        "warnings": list(_warnings(inputs, detected)),
-        "problems": list(_problems(inputs, detected)),
+        "warnings": list(warnings_of(inputs, detected)),
+        "problems": list(problems_of(inputs, detected)),
     }
 
 
@@ -111,8 +109,8 @@ def build_run_record(
         timings=timings,
         versions=library_versions(),
         tables={name: sha256_of(run / name) for name in results.tables},
-        warnings=(*_warnings(inputs, results.detected), *passed_over_warnings(results.passed_over)),
-        problems=(*_problems(inputs, results.detected), *_refused(canaries)),
+        warnings=(*warnings_of(inputs, results.detected), *passed_over_warnings(results.passed_over)),
+        problems=(*problems_of(inputs, results.detected), *_refused(canaries)),
         verdict=None,
         canaries=None if canaries is None else canaries.record,
         propensity=None if results.ordinary is None else results.ordinary.propensity,
@@ -192,53 +190,6 @@ def build_calibration(inputs: Inputs, detected: Detected, style_auc: float | Non
             for style in scored.styles
         ),
     )
-
-
-def _warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
-    """Return what a reader of the result must know; with --strict these are problems."""
-    unexamined = () if inputs.settings.examine else (UNEXAMINED,)
-    reference = inputs.reference
-    audited = () if reference is None or not reference.n_audited else (describe_audited(reference),)
-    return (*unexamined, *audited, *_base_warnings(detected), *_style_warnings(inputs, detected))
-
-
-def _base_warnings(detected: Detected) -> tuple[str, ...]:
-    if detected.scored.known_by_base is None:
-        return ()
-    return (
-        "This audit says what the training added to the base. "
-        f"The {int(detected.scored.known_by_base.sum())} prompts that the base flags by its own score are listed apart "
-        "and are no findings; audit the base to judge them.",
-    )
-
-
-def _style_warnings(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
-    if inputs.reference is None:
-        return ("There is no reference: the candidates were calibrated on themselves, assuming few are memorized.",)
-    if detected.style_shift is not None and detected.pooled:
-        return (
-            "The reference is of another style than the candidates: the text alone separates them with an AUC of "
-            f"{detected.style_shift:.2f} (limit {inputs.settings.max_style_shift:g}). Calibration "
-            "used the candidates as well; give a reference in their style.",
-        )
-    return ()
-
-
-def _problems(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
-    """Return why the result must not be trusted: an audit that cannot fail must not pass."""
-    settings, scored = inputs.settings, detected.scored
-    problems = list(_style_warnings(inputs, detected)) if settings.strict else []
-    if settings.strict and inputs.reference is not None and detected.style_shift is None:
-        problems.append(
-            f"The styles of reference and candidates cannot be compared with fewer than {MIN_PROMPTS} prompts each."
-        )
-    if scored.finite_threshold is None:
-        fewest = min(style.n_calibrating for style in scored.styles if not np.isfinite(style.threshold))
-        problems.append(
-            f"{fewest} reference prompts cannot show a false-positive rate of {percent(settings.fpr)}; "
-            f"give at least {int(np.ceil(1 / settings.fpr)) - 1}, or raise --fpr."
-        )
-    return tuple(problems)
 
 
 def describe_prompts(prompts: PromptSet) -> dict[str, Any]:

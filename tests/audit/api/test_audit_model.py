@@ -135,11 +135,15 @@ def test_the_report_is_written_where_asked(result: flashbulb.AuditResult, tmp_pa
 
 def test_a_notebook_shows_escaped_texts_and_images(pipe: StableDiffusionPipeline, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script> zzqx !!!! @@@@"
-    shown = flashbulb.audit_model(pipe, [*CANDIDATES, hostile], reference=REFERENCE, out=tmp_path / "run", **QUICK)
+    alike = CANDIDATES[0].upper()
+    shown = flashbulb.audit_model(
+        pipe, [*CANDIDATES, alike, hostile], reference=REFERENCE, out=tmp_path / "run", **QUICK
+    )
     html = shown._repr_html_()
     assert "<script>" not in html
     assert hostile in set(shown.findings["prompt"])
     assert "&lt;script&gt;" in html
+    assert any(line.startswith("1 of the prompts differ from another") for line in shown.checked.record.warnings)
 
 
 def test_a_notebook_shows_a_result_whose_images_are_gone(result: flashbulb.AuditResult, tmp_path: Path) -> None:

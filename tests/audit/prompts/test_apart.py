@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flashbulb.audit.prompts.apart import describe_audited, leave_out, without_audited
+from flashbulb.audit.prompts.apart import count_alike, describe_audited, leave_out, without_audited
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.prompts.files import texts_of, written
 
@@ -27,3 +27,8 @@ def test_a_reference_prompt_that_a_tokenizer_reads_like_an_audited_one_is_left_o
     assert kept.n_audited == 3
     assert describe_audited(kept).startswith(f"3 reference prompts of {reference.source} left out")
     assert without_audited(kept, reference).n_audited == 2
+
+
+def test_texts_that_a_tokenizer_reads_alike_are_counted() -> None:
+    assert count_alike([]) == count_alike(["a", "b"]) == 0
+    assert count_alike(["Caf\u00e9", "a  star", "CAFE\u0301", "A STAR", "a star ", "a star!"]) == 3
