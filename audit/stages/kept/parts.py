@@ -50,11 +50,21 @@ def read_part(text: str) -> Part:
                 "--shard ranks needs RANK and WORLD_SIZE, which torchrun sets, or SLURM_PROCID and SLURM_NTASKS, which "
                 "srun sets; start it with one of them, or give --shard i/n"
             )
-        return Part(int(os.environ[names[0]]) + 1, int(os.environ[names[1]]))
+        return _rank(*names[:2])
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise SettingsError(f"--shard: {text!r} is neither i/n with i from 1 to n, such as 2/4, nor {RANKS}")
     return Part(int(match[1]), int(match[2]))
+
+
+def _rank(name: str, name_of_all: str) -> Part:
+    rank, n = os.environ[name], os.environ[name_of_all]
+    if not (rank.isdecimal() and n.isdecimal() and int(rank) < int(n)):
+        raise SettingsError(
+            f"--shard ranks: {name} is {rank!r} and {name_of_all} {n!r}, not a number from 0 and how many there are; "
+            "unset both, and start it with torchrun or srun"
+        )
+    return Part(int(rank) + 1, int(n))
 
 
 def use_local_device(device: str) -> None:

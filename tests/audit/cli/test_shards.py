@@ -191,6 +191,16 @@ def test_the_first_rank_merges_what_all_ranks_recorded(inputs, whole, tmp_path, 
     assert without_times(run) == without_times(whole)
 
 
+@pytest.mark.parametrize(("rank", "size"), [("2", "2"), ("-1", "2"), ("0", "many"), ("", "2"), ("0", "0")])
+def test_a_rank_that_is_none_of_so_many_is_refused(inputs, tmp_path, monkeypatch, rank, size):
+    """Such a process would record nothing and end well."""
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", size)
+    line = refused("record", *recording(inputs, tmp_path / "run", "--shard", "ranks"))
+    assert f"RANK is {rank!r} and WORLD_SIZE {size!r}" in line
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_first_rank_gives_up_on_a_rank_that_never_starts(inputs, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
