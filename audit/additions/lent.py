@@ -27,6 +27,9 @@ _LENT: set[int] = set()
 
 _LENDING = Lock()
 
+_OF_TOKENIZERS = ("model_max_length", "padding_side", "truncation_side", "pad_token", "bos_token", "eos_token")
+_OF_FREEU = ("s1", "s2", "b1", "b2")
+
 
 @contextmanager
 def lent(pipe: Any) -> Iterator[ComposedModel]:
@@ -45,7 +48,7 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
         for name, network in networks.items():
             check_weights(Path(name), network)
         dtype = _only_dtype(networks, family.network[0])
-        fingerprint = fingerprint_components(own.components)
+        fingerprint = fingerprint_pipeline(own)
         modes = [(module, module.training) for network in networks.values() for module in network.modules()]
         try:
             for network in networks.values():
@@ -111,18 +114,26 @@ def _only_dtype(networks: dict[str, nn.Module], denoiser: str) -> str:
     return dtypes[denoiser]
 
 
-def fingerprint_components(components: dict[str, Any]) -> str:
-    """Hash weights, configs and vocabularies; return 16 hex digits. A folder's fingerprint hashes files, so differs."""
-    digest = hashlib.sha256()
-    for name, part in sorted(components.items()):
+def fingerprint_pipeline(pipe: Any) -> str:
+    """Hash weights, configs, vocabularies and switches; return 16 hex digits. A folder's hashes files, so differs."""
+    switches = {name: value for name, value in pipe.config.items() if isinstance(value, bool)}
+    digest = hashlib.sha256(f"{json.dumps(switches, sort_keys=True)}\n".encode())
+    for name, part in sorted(pipe.components.items()):
         config: Any = getattr(part, "config", None)
         stated = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
         if hasattr(part, "get_vocab"):
             stated = part.get_vocab()
         public = {key: value for key, value in stated.items() if not key.startswith("_")}
-        digest.update(f"{name} {type(part).__name__} {json.dumps(public, sort_keys=True, default=str)}\n".encode())
+        text = json.dumps([public, _set_later(part)], sort_keys=True, default=str)
+        digest.update(f"{name} {type(part).__name__} {text}\n".encode())
         for key, weight in part.state_dict().items() if isinstance(part, nn.Module) else ():
             digest.update(f"{key} {tuple(weight.shape)} {weight.dtype}\n".encode())
             for tensor in stored_tensors(weight):
                 digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def _set_later(part: Any) -> list[Any]:
+    """Return what callers set on a loaded part and no config states: how a tokenizer pads and cuts, and FreeU."""
+    freed = [getattr(block, name, None) for block in getattr(part, "up_blocks", ()) for name in _OF_FREEU]
+    return [*(getattr(part, name) for name in _OF_TOKENIZERS if hasattr(part, "get_vocab")), *freed]

@@ -1,5 +1,6 @@
 """`audit_model` audits files and pipeline objects alike, leaves objects as they were, and its result shows itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from flashbulb.audit.additions.lent import lent
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.settings import SettingsError
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE
-from tests.toy import build_toy_pipe
+from tests.toy import build_toy_pipe, build_toy_xl_pipe
 
 QUICK: dict[str, Any] = {
     "examine": False,
@@ -234,5 +235,24 @@ def test_fingerprints_tell_weights_apart() -> None:
         assert first.fingerprint == same.fingerprint
     with torch.no_grad():
         next(pipe.unet.parameters()).add_(1e-3)
+    with lent(pipe) as changed:
+        assert changed.fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pipe: pipe.register_to_config(force_zeros_for_empty_prompt=False),
+        lambda pipe: pipe.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4),
+        lambda pipe: setattr(pipe.tokenizer, "model_max_length", 9),
+        lambda pipe: setattr(pipe.tokenizer_2, "pad_token", "a"),
+    ],
+)
+def test_fingerprints_tell_what_is_set_on_an_object_apart(change: Callable[[Any], object]) -> None:
+    """Else the finished audit of the former object would be taken for that of the changed one."""
+    pipe = build_toy_xl_pipe()
+    with lent(pipe) as first:
+        pass
+    change(pipe)
     with lent(pipe) as changed:
         assert changed.fingerprint != first.fingerprint
