@@ -37,6 +37,13 @@ class Sampler(Network, ABC):
     def latent_shape(self) -> tuple[int, int, int]:
         """Channels, rows and columns of one latent."""
 
+    @property
+    def schedule(self) -> dict[str, Any]:
+        """Class and settings of the scheduler, without what the model predicts, which is a matter of its training."""
+        scheduler = self.pipe.scheduler
+        public = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
+        return {**public, "class": type(scheduler).__name__, "prediction_type": None}
+
     def timesteps(self, num_inference_steps: int) -> tuple[float, ...]:
         """Return the scheduler's timestep of every call that sampling makes to the denoiser."""
         if num_inference_steps not in self._timesteps:

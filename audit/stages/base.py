@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -18,6 +19,9 @@ from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.state import AuditedModel
 from flashbulb.audit.statistics.screening import TextSpikes, read_spikes
 from flashbulb.hooks import PROMPT_SITE_KINDS, Site
+from flashbulb.reports.tables.differences import first_difference
+
+logger = logging.getLogger(__name__)
 
 
 class Prompts(NamedTuple):
@@ -44,6 +48,7 @@ class Base(NamedTuple):
     model: AuditedModel
     family: str
     sites: tuple[Site, ...]
+    schedule: Mapping[str, Any]
     text_side: TextSide | None
 
 
@@ -64,7 +69,7 @@ def _look(settings: AuditSettings, loaded: ComposedModel, prompts: Prompts) -> B
     examine_model(settings, denoiser, *prompts.texts())
     model = AuditedModel(loaded.unadapted, loaded.dtype, loaded.device)
     text_side = _read_text_side(settings, denoiser, prompts) if settings.tiers == "screened" else None
-    return Base(model, denoiser.title, denoiser.sites(denoiser.site_kinds()), text_side)
+    return Base(model, denoiser.title, denoiser.sites(denoiser.site_kinds()), denoiser.schedule, text_side)
 
 
 def _read_text_side(settings: AuditSettings, denoiser: Denoiser, prompts: Prompts) -> TextSide | None:
@@ -129,4 +134,15 @@ def compare_with_base(settings: AuditSettings, denoiser: Denoiser, model: Audite
         raise SettingsError(
             f"--baseline-model {name} has other neurons than the model: at {other} it has {widths[1]}, the model has "
             f"{widths[0]}; {way_out}"
+        )
+    warn_of_other_schedule(f"--baseline-model {name}", base.schedule, "the model", denoiser.schedule)
+
+
+def warn_of_other_schedule(base: str, of_base: Mapping[str, Any], model: str, own: Mapping[str, Any]) -> None:
+    """Say that two models are sampled by different schedulers, so that they differ by more than by training."""
+    if (difference := first_difference(of_base, own)) is not None:
+        logger.warning(
+            "%s has %s %r in its scheduler, %s has %r%s: they differ by that as well as by training; give both the "
+            "same scheduler",
+            *(base, difference.key, difference.old, model, difference.new, difference.others),
         )

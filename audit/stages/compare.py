@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
+from flashbulb.audit.stages.base import warn_of_other_schedule
 from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
@@ -48,10 +49,11 @@ logger = logging.getLogger(__name__)
 
 
 class _Compared(NamedTuple):
-    """What two models must have in common, and the fingerprint, in which they must differ."""
+    """What two models must or should have in common, and the fingerprint, in which they must differ."""
 
     title: str
     image_size: tuple[int, int]
+    schedule: Mapping[str, Any]
     fingerprint: str
 
 
@@ -115,7 +117,7 @@ def _look_at(settings: CompareSettings, prompts: ComparedPrompts, loaded: Compos
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.timesteps(settings.sample_steps)  # refuses too many
     examine_model(settings, denoiser, [prompt.text for prompt in prompts.prompts])
-    return _Compared(denoiser.title, denoiser.image_size, loaded.fingerprint)
+    return _Compared(denoiser.title, denoiser.image_size, denoiser.schedule, loaded.fingerprint)
 
 
 def _check_models(settings: CompareSettings, prompts: ComparedPrompts, base: _Compared, finetune: _Compared) -> None:
@@ -133,6 +135,7 @@ def _check_models(settings: CompareSettings, prompts: ComparedPrompts, base: _Co
             f"{settings.run} is an audit of {prompts.fingerprint}, {model_name(settings)} is {finetune.fingerprint}; "
             "give the model that was audited, with the same LoRAs"
         )
+    warn_of_other_schedule(settings.base, base.schedule, settings.model, finetune.schedule)
 
 
 def _identity(

@@ -66,6 +66,7 @@ def done(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert answer.code == 0, answer.err
     assert "at 1 of 4 prompts the fine-tune copies a training image and the base does not" in answer.out
     assert f"Read {out}/compare.html" in answer.out
+    assert "in its scheduler" not in answer.err
     return out
 
 
@@ -222,6 +223,16 @@ def test_prompts_beyond_the_limit_are_left_out_and_counted(pair: Pair, tmp_path:
     assert document["evaluations"] == {"base": 2 * 2 * 2, "finetune": 2 * 2 * 2}
     assert {row["prompt"] for row in rows(tmp_path / "out")} == {CANDIDATES[0]}
     assert "3 prompts beyond --max-prompts left out" in (tmp_path / "out" / "compare.html").read_text().lower()
+
+
+def test_models_with_different_schedulers_are_named(pair: Pair, tmp_path: Path) -> None:
+    """Their images differ without any training."""
+    base = Path(shutil.copytree(pair.base, tmp_path / "base"))
+    file = base / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "set_alpha_to_one": True}))
+    answer = run_flashbulb(*pair._replace(base=base).options(tmp_path / "out", "--max-prompts", "1"))
+    assert answer.code == 0, answer.err
+    assert f"{base} has set_alpha_to_one True in its scheduler, {pair.finetune} has False: they differ" in answer.err
 
 
 def test_prompts_of_an_audit_come_with_their_scores_and_controls_are_marked(
