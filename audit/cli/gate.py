@@ -201,17 +201,25 @@ def add_to_waivers(
 ) -> None:
     """Add a waiver to a file; the rest of the file stays unchanged.
 
+    With `--run`, the waiver names the training images that the finding copies, and is of no others.
+
     Reads FILE and, if given, a finished audit. Writes FILE.
 
     Example: flashbulb waivers add waivers.toml 0123456789abcdef --reason "licensed" --owner ana --expires 2027-06-30
     """
     with errors_as_lines():
+        from flashbulb.reports.gate.judgement import is_told
         from flashbulb.reports.gate.outputs import output_errors
-        from flashbulb.reports.gate.waivers import add_waiver, new_waiver, today_in_utc
+        from flashbulb.reports.gate.waivers import add_waiver, copied_names, new_waiver, today_in_utc
 
         waiver = new_waiver(fingerprint, reason, owner, expires.date(), today_in_utc())
-        if run and fingerprint not in {finding.fingerprint for finding in load_run_to_judge(run).findings}:
-            raise SettingsError(f"{run} has no finding {fingerprint}; `flashbulb gate {run}` lists its findings")
+        if run:
+            checked = load_run_to_judge(run)
+            finding = next((f for f in checked.findings if f.fingerprint == fingerprint), None)
+            if finding is None:
+                raise SettingsError(f"{run} has no finding {fingerprint}; `flashbulb gate {run}` lists its findings")
+            if not is_told("redact_prompts", checked):
+                waiver = waiver.model_copy(update={"images": tuple(sorted(copied_names(finding)))})
         with output_errors(file):
             add_waiver(file, waiver)
         print_lines([f"{fingerprint} is waived by {visible_text(owner, 200)} until {waiver.expires}"])

@@ -8,6 +8,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.findings import IMAGE, Finding
 from flashbulb.reports.gate.toml_file import NO_FINGERPRINT, TomlFileError, parse_toml, read_toml
 from flashbulb.reports.tables.files import write_text
@@ -25,6 +26,12 @@ class Waiver(BaseModel):
     reason: Words
     owner: Words
     expires: date
+    images: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Names of the training images whose copies are accepted; without any, whatever the prompt gives is."""
+
+    def covers(self, finding: Finding) -> bool:
+        """Return whether the waiver is of this finding, and of every training image that it copies."""
+        return self.fingerprint == finding.fingerprint and (not self.images or copied_names(finding) <= {*self.images})
 
     def is_expired(self, today: date) -> bool:
         """Return whether the last day is over."""
@@ -46,11 +53,18 @@ class _WaiverFile(BaseModel):
 
 
 class AppliedWaivers(NamedTuple):
-    """Waivers in force by fingerprint, findings whose waiver has expired, and waivers that match no finding."""
+    """Waivers in force by fingerprint, findings whose waiver has expired or is of other images, and unused waivers."""
 
     waived: dict[str, Waiver]
     expired: tuple[tuple[Finding, Waiver], ...]
+    outgrown: tuple[tuple[Finding, Waiver], ...]
     unused: tuple[Waiver, ...]
+
+
+def copied_names(finding: Finding) -> set[str]:
+    """Return the names of the training images that a finding copies."""
+    nearest = (image.nearest for image in finding.images)
+    return {near.name for near in nearest if near is not None and near.kind is not None and near.name is not None}
 
 
 def today_in_utc() -> date:
@@ -70,13 +84,14 @@ def not_before(finished: str | None, today: date) -> date:
 
 
 def apply_waivers(waivers: Sequence[Waiver], findings: Sequence[Finding], today: date) -> AppliedWaivers:
-    """Match waivers with findings. A waiver that has expired waives nothing."""
+    """Match waivers with findings. A waiver that has expired, or that is of other images, waives nothing."""
     by_fingerprint = {waiver.fingerprint: waiver for waiver in waivers}
     matches = [(f, by_fingerprint[f.fingerprint]) for f in findings if f.fingerprint in by_fingerprint]
     used = {waiver.fingerprint for _, waiver in matches}
     return AppliedWaivers(
-        waived={finding.fingerprint: waiver for finding, waiver in matches if not waiver.is_expired(today)},
+        waived={f.fingerprint: waiver for f, waiver in matches if waiver.covers(f) and not waiver.is_expired(today)},
         expired=tuple((finding, waiver) for finding, waiver in matches if waiver.is_expired(today)),
+        outgrown=tuple((f, waiver) for f, waiver in matches if not waiver.covers(f) and not waiver.is_expired(today)),
         unused=tuple(waiver for waiver in waivers if waiver.fingerprint not in used),
     )
 
@@ -101,18 +116,23 @@ def waiver_states(
 
 
 def waiver_notes(applied: AppliedWaivers) -> tuple[str, ...]:
-    """Return a sentence for each waiver that has expired or is unused."""
+    """Return a sentence for each waiver that has expired, is of other images, or is unused."""
     expired = (
         f"Expired waiver {waiver.fingerprint} by {waiver.owner}, until {waiver.expires}: "
         f"the {'recovered image' if finding.kind == IMAGE else 'spike'} ({finding.location}) counts again."
         for finding, waiver in applied.expired
+    )
+    outgrown = (
+        f"Waiver {waiver.fingerprint} by {waiver.owner} is of {count_text(len(waiver.images), 'training image')}, and "
+        f"the prompt ({finding.location}) gives another: the recovered image counts again."
+        for finding, waiver in applied.outgrown
     )
     unused = (
         f"Unused waiver {waiver.fingerprint} by {waiver.owner}, until {waiver.expires}: "
         "the run has no such finding; remove the waiver."
         for waiver in applied.unused
     )
-    return (*expired, *unused)
+    return (*expired, *outgrown, *unused)
 
 
 def read_waivers(path: Path | None) -> tuple[Waiver, ...]:
@@ -162,7 +182,8 @@ def waiver_toml(waiver: Waiver) -> str:
     """Write a waiver as a `[[waiver]]` entry in TOML."""
     texts = {name: getattr(waiver, name) for name in ("fingerprint", "reason", "owner")}
     lines = [f"{name} = {_quoted(text)}" for name, text in texts.items()]
-    return "\n".join(["[[waiver]]", *lines, f"expires = {waiver.expires.isoformat()}"]) + "\n"
+    images = [f"images = [{', '.join(map(_quoted, waiver.images))}]"] if waiver.images else []
+    return "\n".join(["[[waiver]]", *lines, f"expires = {waiver.expires.isoformat()}", *images]) + "\n"
 
 
 def _quoted(text: str) -> str:

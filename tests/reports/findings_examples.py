@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from flashbulb.reports.bounds.replication import replication_of
-from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding, FoundImage
+from flashbulb.reports.checks.findings import IMAGE, NOT_TRIED, SPIKE, Finding, FoundImage, Nearest
 
 
 def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confirmed", **changes: Any) -> Finding:
@@ -34,6 +34,13 @@ def finding(prompt_id: str = "p0", severity: str = "high", verdict: str = "confi
         (FoundImage(values["image"], verdict, replication_of(6, 16), values["nearest"], 1),) if values["image"] else ()
     )
     return Finding(**({"images": images} | values))
+
+
+def giving(*files: str, verdict: str = "confirmed") -> Finding:
+    """A finding whose prompt gives an image of each file; those called `?` copy no training image."""
+    nearest = [Nearest(file, 0.9, None if file == "?" else "verbatim") for file in files]
+    images = (FoundImage(f"f-{number}", verdict, replication_of(6, 16), near, 1) for number, near in enumerate(nearest))
+    return finding("p0", "high", verdict, nearest=nearest[0], images=tuple(images))
 
 
 STATES = [("high", "confirmed"), ("high", "likely"), ("medium", "not_shown"), ("low", "not_shown"), ("low", NOT_TRIED)]

@@ -11,6 +11,7 @@ from junitparser import Error, Failure, JUnitXml, Skipped
 
 from flashbulb import AuditResult
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA
+from flashbulb.reports.gate.waivers import read_waivers
 from flashbulb.reports.tables.files import REPORT_FILE, VERDICT_FILES
 from tests.audit.commands import CANDIDATES, ODD, ROOT, run_flashbulb, run_json, shards
 from tests.reports.run_files import read_metadata
@@ -109,9 +110,10 @@ def test_waived_findings_are_shown_in_every_file_and_not_counted(
 ) -> None:
     waivers = tmp_path / "waivers.toml"
     rows = pl.read_ndjson(copied / "findings.jsonl").filter(pl.col("standing") == "breaks")
-    words = ("--reason", "public domain", "--owner", "ana", "--expires", FAR)
+    words = ("--reason", "public domain", "--owner", "ana", "--expires", FAR, "--run", copied)
     for fingerprint in rows["fingerprint"]:
         assert run_flashbulb("waivers", "add", waivers, fingerprint, *words).code == 0
+    assert {name for waiver in read_waivers(waivers) for name in waiver.images} == {"secret.png"}
     assert audit("--gate", "--waivers", waivers).code == 0
     assert verdicts(copied) == {("inconclusive", 0)}
     (note,) = run_json(copied)["notes"]

@@ -9,15 +9,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from flashbulb.reports.bounds.replication import replication_of
-from flashbulb.reports.checks.findings import Finding, FoundImage, Nearest
+from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.diff import NotComparableError, check_comparable, compare, comparison_notes
 from flashbulb.reports.gate.judgement import GateReport, judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.leaks.images import CopiedImage
 from flashbulb.reports.tables.files import RunIncompleteError
 from tests.reports.examples import run_record
-from tests.reports.findings_examples import finding, findings
+from tests.reports.findings_examples import finding, findings, giving
 from tests.reports.runs import LEAKS, checked_example
 
 MIRRORED = {"new": "fixed", "fixed": "new", "worse": "better", "better": "worse", "unchanged": "unchanged"}
@@ -56,13 +55,6 @@ def test_comparing_in_reverse_gives_the_opposite_changes(old: list[Finding], new
 def test_an_image_is_worse_than_a_spike(old: tuple[str, str], new: tuple[str, str], change: str) -> None:
     (changed,) = compare([finding("p0", *old)], [finding("p0", *new, spike_score=0.1)], {})
     assert changed.change == change
-
-
-def giving(*files: str, verdict: str = "confirmed") -> Finding:
-    """A finding whose prompt gives an image of each file; those called `?` copy no training image."""
-    nearest = [Nearest(file, 0.9, None if file == "?" else "verbatim") for file in files]
-    images = (FoundImage(f"f-{number}", verdict, replication_of(6, 16), near, 1) for number, near in enumerate(nearest))
-    return finding("p0", "high", verdict, nearest=nearest[0], images=tuple(images))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,9 @@ from flashbulb.reports.gate.waivers import (
     not_before,
     read_waivers,
     waiver_notes,
+    waiver_toml,
 )
-from tests.reports.findings_examples import finding, findings
+from tests.reports.findings_examples import finding, findings, giving
 from tests.reports.runs import LEAKS, checked_example
 
 TODAY = date(2026, 6, 15)
@@ -46,6 +47,20 @@ def written(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "waivers.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def test_a_waiver_of_an_image_is_of_no_other_image_of_the_prompt(tmp_path: Path) -> None:
+    waived = giving("/a/fox.png", "/a/owl.png")
+    waiver = waiver_for(waived).model_copy(update={"images": ("fox.png", "owl.png")})
+    assert read_waivers(written(tmp_path, waiver_toml(waiver))) == (waiver,)
+    for same in (waived, giving("/b/owl.png"), giving("?")):
+        assert apply_waivers([waiver], [same], TODAY).waived == {waived.fingerprint: waiver}
+    for other in (giving("/a/cat.png"), giving("/a/fox.png", "/a/cat.png")):
+        applied = apply_waivers([waiver], [other], TODAY)
+        assert applied.waived == {}
+        (note,) = waiver_notes(applied)
+        assert note.startswith(f"Waiver {waived.fingerprint} by ana is of 2 training images")
+        assert apply_waivers([waiver_for(waived)], [other], TODAY).waived  # of whatever the prompt gives
 
 
 @given(waiver_lists(), findings())
