@@ -21,6 +21,7 @@ from flashbulb.audit.settings import (
     default_run_name,
     given_model,
 )
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.views.passed_over import passed_over_line
 from flashbulb.reports.views.text import visible_text
 
@@ -111,4 +112,4 @@ def index(
             print_json({"index": str(out), "n_pictures": indexed.n_images, "passed_over": rows})
         else:
             beside = f"; not compared: {passed_over_line(indexed.passed_over)}" if indexed.passed_over else ""
-            print_text(f"{indexed.n_images} images indexed in {visible_text(str(out), 1000)}{beside}")
+            print_text(f"{count_text(indexed.n_images, 'image')} indexed in {visible_text(str(out), 1000)}{beside}")

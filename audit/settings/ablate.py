@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from flashbulb.audit.settings.option import Option, Settings
 from flashbulb.audit.settings.shared import (
@@ -28,6 +28,11 @@ from flashbulb.audit.settings.shared import (
 )
 
 
+def _distinct(prompts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return each prompt once, without surrounding whitespace, as an audit reads them."""
+    return tuple(dict.fromkeys(prompt.strip() for prompt in prompts))
+
+
 class AblateSettings(Settings):
     """An ablation: the model, the neurons to ablate, and the prompts to sample with and without them."""
 
@@ -44,6 +49,7 @@ class AblateSettings(Settings):
     ]
     prompt: Annotated[
         tuple[str, ...],
+        AfterValidator(_distinct),
         Field(min_length=1, description="Prompt to sample with and without the neurons (repeat for more)."),
         Option("Inputs"),
     ]

@@ -155,7 +155,8 @@ def _work(plan: AuditPlan) -> Iterator[tuple[str, str]]:
     yield "stages", ", ".join(plan.stages)
     for stage, evaluations in plan.evaluations.items():
         yield stage, f"{evaluations} UE, about {_time(plan.seconds[stage])}"
-    yield "", f"for {plan.n_flagged} flagged prompts and as many controls, with {', '.join(plan.strategies)}:"
+    prompts = "flagged prompt" if plan.n_flagged.high == 1 else "flagged prompts"
+    yield "", f"for {plan.n_flagged} {prompts} and as many controls, with {', '.join(plan.strategies)}:"
     yield "", "from the number expected by chance, only sampled, to all allowed, with every strategy"
     measured = plan.measured
     yield "time", f"extrapolated from {measured.evaluations} UE that took {measured.seconds:.2f} s"

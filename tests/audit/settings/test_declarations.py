@@ -201,3 +201,9 @@ def test_a_command_has_one_option_for_every_setting_of_its_stage(name: str) -> N
         for field, option in model.options().items():
             shown = (option.name or field).replace("_", "-")
             assert params[field, shown, model.model_fields[field].description] == 1
+
+
+def test_a_prompt_to_ablate_that_is_given_twice_counts_once() -> None:
+    """As in an audit, whose images it samples; counts and evaluations would be those of two."""
+    given = {"model": "m", "neurons": "n.json", "out": "o", "prompt": ("a star", " a star ", "A star")}
+    assert AblateSettings.model_validate(given).prompt == ("a star", "A star")
