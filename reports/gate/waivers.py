@@ -97,7 +97,7 @@ def apply_waivers(waivers: Sequence[Waiver], findings: Sequence[Finding], today:
 
 
 class WaiverState(NamedTuple):
-    """A waiver, whether it has expired, and whether it matches no finding (None if no run was given)."""
+    """A waiver, whether it has expired, and whether it covers no finding (None if no run was given)."""
 
     waiver: Waiver
     is_expired: bool
@@ -108,9 +108,10 @@ def waiver_states(
     waivers: Sequence[Waiver], findings: Sequence[Finding] | None, today: date
 ) -> tuple[WaiverState, ...]:
     """Return the state of each waiver, compared with the findings of a run if they are given."""
-    present = None if findings is None else {finding.fingerprint for finding in findings}
     return tuple(
-        WaiverState(waiver, waiver.is_expired(today), None if present is None else waiver.fingerprint not in present)
+        WaiverState(
+            waiver, waiver.is_expired(today), None if findings is None else not any(map(waiver.covers, findings))
+        )
         for waiver in waivers
     )
 

@@ -20,6 +20,7 @@ from flashbulb.reports.gate.waivers import (
     not_before,
     read_waivers,
     waiver_notes,
+    waiver_states,
     waiver_toml,
 )
 from tests.reports.findings_examples import finding, findings, giving
@@ -58,6 +59,7 @@ def test_a_waiver_of_an_image_is_of_no_other_image_of_the_prompt(tmp_path: Path)
     for other in (giving("/a/cat.png"), giving("/a/fox.png", "/a/cat.png")):
         applied = apply_waivers([waiver], [other], TODAY)
         assert applied.waived == {}
+        assert [state.is_unused for state in waiver_states([waiver], [other], TODAY)] == [True]
         (note,) = waiver_notes(applied)
         assert note.startswith(f"Waiver {waived.fingerprint} by ana is of 2 training images")
         assert apply_waivers([waiver_for(waived)], [other], TODAY).waived  # of whatever the prompt gives
