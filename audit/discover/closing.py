@@ -34,7 +34,7 @@ WEIGHTS = Regression(
         "autoencoding_error": -1.140,
     },
 )
-"""Probability that what a pull at a found image ended at is a memory; fitted on `gazette` (docs/discovery.md)."""
+"""Probability that what a pull at a found image ended at is a memory; fitted on `gazette` (docs/discovery-tried.md)."""
 
 LEAST_PROMISE = 0.3
 """Confidence of a first pull below which no second one follows; chosen on `gazette`, as all limits here."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 N_TRIED, N_BEST, N_SEEDS = 64, 4, 8
 """Shortened prompts that are ranked, those that are climbed, and the seeds of each. No user sets them: experiments on
-the planted models settled them (docs/recovery.md)."""
+the planted models settled them (docs/recovery-tried.md)."""
 RESTART = 1
 """The restart of `ascend` that climbs as this strategy does: the highest neurons, in few large steps."""
 

@@ -41,13 +41,13 @@ LIKELY_AT = 0.65
 """Confidence from which what a closing look saw is likely."""
 
 LOOKS_SHARE = 0.65
-"""Share of all UE that closing looks may take before the rounds are over; chosen on `gazette` (docs/discovery.md)."""
+"""Share of all UE that closing looks may take before the rounds are over, chosen on `gazette`."""
 
 _BLOCK = 16  # looks taken before the next candidates are compared with what they show
 
 
 def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLooks:
-    """Return how closing looks are taken. No user sets it: experiments on `gazette` settled it (docs/discovery.md)."""
+    """Return how closing looks are taken; experiments on `gazette` settled it (docs/discovery-tried.md)."""
     pull = PullPlan(
         run_seed=settings.seed,
         n_steps=15,
