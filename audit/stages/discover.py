@@ -25,14 +25,13 @@ from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.closing import Closing
-from flashbulb.audit.stages.results.discovery import (
+from flashbulb.audit.stages.results.discovery import write_discovery_results, write_recoveries
+from flashbulb.audit.stages.results.findings import (
     DiscoverySession,
     clear_findings,
     kept_identity,
     save_finding,
     show_finding,
-    write_discovery_results,
-    write_recoveries,
 )
 from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
 from flashbulb.audit.stages.session import load_training_images

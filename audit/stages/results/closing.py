@@ -23,7 +23,7 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings
-from flashbulb.audit.stages.results.discovery import (
+from flashbulb.audit.stages.results.findings import (
     DiscoverySession,
     remove_finding_image,
     save_finding,
