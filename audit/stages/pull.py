@@ -63,10 +63,10 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
     with watch.stage("rank"):
         sources = [source for source in (settings.source, settings.controls) if source is not None]
         opened = [open_training_images(source, *denoiser.image_size) for source in sources]
-    of_ranks = rank_plan(settings).evaluations * sum(len(training.paths) for training in opened)
-    if settings.budget is not None and settings.budget < of_ranks:
+    rank_cost = rank_plan(settings).evaluations * sum(len(training.paths) for training in opened)
+    if settings.budget is not None and settings.budget < rank_cost:
         raise SettingsError(
-            f"--budget {settings.budget} does not pay for the ranks of all images, which take {of_ranks} denoiser "
+            f"--budget {settings.budget} does not pay for the ranks of all images, which take {rank_cost} denoiser "
             "evaluations; give more"
         )
     former = former_results(PULL_FILE, PULL_PAGE, EVIDENCE_FILE)
@@ -77,7 +77,7 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
         with watch.stage("rank"):
             images, *others = [_rank(settings, denoiser, store, training) for training in opened]
             controls = others[0] if others else None
-        session = PullSession(settings, loaded, images, controls, run, SummaryConsole(), watch.seconds, of_ranks)
+        session = PullSession(settings, loaded, images, controls, run, SummaryConsole(), watch.seconds, rank_cost)
         with watch.stage("pull"):
             _pull_both(session, denoiser, store)
         return write_pull_results(session)
@@ -143,7 +143,7 @@ def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> No
     _refuse_shared(session)
     plan = pull_plan(session.settings)
     budget, cost = session.settings.budget, plan.evaluations(denoiser)
-    left = None if budget is None else (budget - session.of_ranks) // cost
+    left = None if budget is None else (budget - session.rank_cost) // cost
     lowest = -np.inf if session.controls is None else float(np.median(session.controls.familiarity))
     for given in (session.controls, session.images):
         if given is None:

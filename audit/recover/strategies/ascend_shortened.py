@@ -64,8 +64,8 @@ class AscendShortened:
         """UE of the ranking, the ascents, the samples, the kinship of a prompt, and of its verification."""
         from flashbulb.audit.model.network import BACKWARD_COST
 
-        of_ascents = (1 + BACKWARD_COST) * self.ascend.climb_of(RESTART).n_steps + self.plan.evaluations(self.denoiser)
-        return N_TRIED + N_BEST * of_ascents + 2 * N_KINSHIP + self.verifier.most_evaluations
+        ascent_cost = (1 + BACKWARD_COST) * self.ascend.climb_of(RESTART).n_steps + self.plan.evaluations(self.denoiser)
+        return N_TRIED + N_BEST * ascent_cost + 2 * N_KINSHIP + self.verifier.most_evaluations
 
     @property
     def kept_images(self) -> int:

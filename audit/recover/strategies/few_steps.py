@@ -103,7 +103,7 @@ class FewSteps:
 
         texts = [self._texts(prompt.target.prompt, restart) for prompt in prompts]
         keys = [f"few steps {restart}\n{prompt.key}" for prompt in prompts]
-        encoded = encode_once(self.denoiser, [text for of_prompt in texts for text in of_prompt], self.plan.batch_size)
+        encoded = encode_once(self.denoiser, [text for variants in texts for text in variants], self.plan.batch_size)
         sampled = sample_in_few_steps(self.denoiser, encoded, keys, self.plan)
         groups = [alike_samples(images) for images in sampled]
         first = self.plan.n_seeds
