@@ -14,7 +14,7 @@ from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_na
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.pull.evidence import evidence_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, pull
@@ -23,7 +23,7 @@ from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch, track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import PullSettings, SettingsError
-from flashbulb.audit.stages.claim import former_results, status_on_failure
+from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
@@ -70,7 +70,7 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
             "evaluations; give more"
         )
     former = former_results(PULL_FILE, PULL_PAGE, EVIDENCE_FILE)
-    with RunDirectory.open(settings.out, identity, force=force, former=former) as run, status_on_failure(run):
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run, flushed_denormals():
         run.update(status=PULL_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         store = PullStore(run.path / PULL_DIRECTORY, fingerprint_of(identity))
