@@ -55,7 +55,7 @@ def look_at_base(settings: AuditSettings, name: str, dtype: torch.dtype, prompts
 
 def look_without_loras(settings: AuditSettings, loaded: ComposedModel, prompts: Prompts) -> Base:
     """Examine the base of a model that is the base with LoRAs, in place."""
-    with loaded.loras.scaled(0):
+    with loaded.loras.off():
         return _look(settings, loaded, prompts)
 
 

@@ -180,7 +180,7 @@ def _loaded_base(inputs: Inputs) -> Iterator[Session]:
 @contextmanager
 def _without_loras(session: Session, loras: MergedLoras) -> Iterator[Session]:
     inputs = session.inputs
-    with loras.scaled(0):
+    with loras.off():
         yield _session_of(inputs, open_denoiser(session.denoiser.pipe, inputs.settings.clip_skip))
 
 
