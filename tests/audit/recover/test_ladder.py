@@ -22,7 +22,7 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.training_images.nearest import Nearest
 from tests.audit.counting import counted_latents
 from tests.audit.scored import scored_of
-from tests.cases import slow_unless_in
+from tests.cases import slow_unless, slow_unless_in
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import build_toy_pipe
 
@@ -161,7 +161,10 @@ def test_a_sample_that_confirms_is_the_only_attempt(recover):
 
 @pytest.mark.parametrize(
     ("scheduler_class", "options"),
-    [(DDIMScheduler, {}), (HeunDiscreteScheduler, {}), (PNDMScheduler, {"skip_prk_steps": True})],
+    slow_unless(
+        lambda case: case[0] is not PNDMScheduler,  # whose cost tests of the sampler show as well
+        [(DDIMScheduler, {}), (HeunDiscreteScheduler, {}), (PNDMScheduler, {"skip_prk_steps": True})],
+    ),
 )
 def test_attempts_state_what_they_cost(recover, scheduler_class, options):
     pipe = build_toy_pipe()

@@ -188,7 +188,7 @@ def test_recovery_without_images_removes_images_of_an_earlier_recovery(at):
 
 
 def test_screened_stages_equal_a_screened_audit(inputs, tmp_path):
-    prompts = text_file(tmp_path / "p.txt", [*CANDIDATES, *(f"a star over the sea, number {i}" for i in range(20))])
+    prompts = text_file(tmp_path / "p.txt", [*CANDIDATES, *(f"a star over the sea, number {i}" for i in range(8))])
     with_stars = inputs._replace(prompts=prompts)
     tier = ("--tiers", "screened", "--screened-share", "0.9")
     assert run_flashbulb("audit", *with_stars.options(tmp_path / "at_once"), *tier).code == 0

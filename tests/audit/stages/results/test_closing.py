@@ -18,6 +18,7 @@ from tests.audit.commands import digests
 from tests.audit.counting import counted_matches
 from tests.audit.discoveries import Searched, assert_same_results, discover, small_search
 from tests.audit.searches import N_REFERENCE
+from tests.cases import slow_unless_in
 
 
 def blocks(seed: int) -> RgbImage:
@@ -53,7 +54,7 @@ def test_with_training_images_only_a_copy_of_one_is_confirmed(tmp_path: Path, se
     assert outcome.nearest is not None
 
 
-@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("images", slow_unless_in([True], [True, False]))
 def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
     model: Path, tmp_path: Path, images: bool, short_pulls: int
 ) -> None:
@@ -85,6 +86,7 @@ def test_looks_and_words_are_resumed_with_another_batch_size(
     assert_same_results(again, first)
 
 
+@pytest.mark.slow  # looks that stay within a budget are taken back as well
 @pytest.mark.usefixtures("short_pulls")
 def test_findings_that_looks_refused_are_listed_again_without_looks(
     model: Path, uninterrupted: Searched, tmp_path: Path
