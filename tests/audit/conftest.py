@@ -3,12 +3,13 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from flashbulb.audit.pull.pulling import PullPlan
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
 from tests.audit.drawings import drawn_once
 from tests.audit.scored import Scored, scored_of
@@ -123,6 +124,17 @@ def plain_descent(monkeypatch) -> None:
     whether two ways to compute a gradient reach the same would depend on the processor.
     """
     monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
+
+
+@pytest.fixture
+def short_pulls(monkeypatch) -> int:
+    """Let closing looks pull and sample in three steps in place of 15 and 10; the UE of one pull."""
+
+    def shortened(**given: Any) -> PullPlan:
+        return PullPlan(**{**given, "n_steps": 3, "sample_steps": 3})
+
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.PullPlan", shortened)
+    return 3 * 3 + 3 * 3 * 2 + 6 + 8  # steps, guided samples, errors, familiarity
 
 
 @pytest.fixture(scope="session")

@@ -108,13 +108,14 @@ def test_smaller_budget_is_not_exceeded_and_loses_no_round(
     assert_same_results(again, uninterrupted)
 
 
+@pytest.mark.usefixtures("short_pulls")
 def test_looks_after_rounds_that_took_the_budget_stay_within_it(model: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"budget": 700, "patience": 99, "n_candidates": 2, "n_starts": 8}
+    options: dict[str, Any] = {"budget": 400, "patience": 99, "n_candidates": 2, "n_starts": 8}
     bare = discover(model, tmp_path / "run", **options).record
     closed = discover(model, tmp_path / "run", **options, closing_looks=True).record
     assert closed.n_rounds < bare.n_rounds
     assert closed.closing.n_looked >= 1
-    assert sum(closed.evaluations.values()) <= 700
+    assert sum(closed.evaluations.values()) <= 400
     again = discover(model, tmp_path / "run", **options).record
     assert (again.findings, again.evaluations) == (bare.findings, bare.evaluations)
 
