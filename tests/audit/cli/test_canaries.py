@@ -199,12 +199,12 @@ def test_plant_prints_what_the_canaries_can_show(tmp_path: Path) -> None:
 
 def test_plant_prints_one_json_document(tmp_path: Path) -> None:
     data = data_set(tmp_path / "data", FEWEST_CAPTIONS)
-    words = ("--out", tmp_path / "out", "--number", "24", "--repeats", "2", "--seed", "3")
+    words = ("--out", tmp_path / "out", "--number", "9", "--repeats", "2", "--no-shared", "--seed", "3")
     answer = run_flashbulb("plant", data, data, *words, "--json")
     assert answer.code == 0, answer.err
     stated = json.loads(answer.out)
-    assert stated["tiers"].keys() == {"2x", "shared"}
-    assert stated["all"]["n_canaries"] == 24
+    assert stated["tiers"].keys() == {"2x"}
+    assert stated["all"]["n_canaries"] == 9
 
 
 def test_plant_refuses_no_copy_and_too_few_canaries(tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return count
 
 
+@pytest.mark.slow
 def test_the_base_of_a_lora_is_the_loaded_pipeline_without_it_with_the_results_of_another_copy(
     added: Added, inputs: Inputs, tmp_path: Path, loads: Counter[str]
 ) -> None:

@@ -126,7 +126,7 @@ def test_a_blind_search_climbs_both_text_encoders(short_searches: None, tmp_path
 def test_localization_of_a_model_that_is_never_guided_is_refused(folder: Path, tmp_path: Path) -> None:
     save_with_memory(build_lcm_pipe(), tmp_path)
     files = ("--prompts", folder / "candidates.txt", "--reference", folder / "reference.txt", *QUICK)
-    own = ("--model", tmp_path / "model", "--train-images", tmp_path / "training", "--samples", 3)
+    own = ("--model", tmp_path / "model", "--train-images", tmp_path / "training", "--samples", 3, "--max-sampled", 1)
     assert run_flashbulb("audit", *files, *own, "--out", tmp_path / "run").code == 0
     line = error_line(run_flashbulb("localize", tmp_path / "run", *LOCALIZE))
     assert f"{tmp_path / 'model'} is distilled and never evaluates the empty prompt" in line

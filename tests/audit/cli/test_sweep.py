@@ -91,12 +91,14 @@ def test_a_finished_sweep_is_repeated_without_evaluations_however_its_checkpoint
     assert json.loads(answer.out) == {"sweep": str(copied), **document(swept)}
 
 
-def test_an_interrupted_sweep_is_resumed(training: Training, swept: Path, tmp_path: Path) -> None:
-    out, first = tmp_path / "sweep", training._replace(checkpoints=training.checkpoints[:2])
-    spent = run_json(swept / "checkpoint-9")["evaluations"]
-    with counted_latents(stop_after=sum(spent.values()) + 4):
+def test_an_interrupted_sweep_is_resumed(training: Training, swept: Path, copied: Path) -> None:
+    out, first = copied, training._replace(checkpoints=training.checkpoints[:2])
+    shutil.rmtree(out / "checkpoint-40")
+    n_empty = 2  # the empty prompt of the first checkpoint, for each seed
+    with counted_latents(stop_after=n_empty + 6):
         assert "run the same command again to resume" in refused(*first.sweep(out), code=130)
     assert run_json(out / "checkpoint-9")["status"] == "complete"
+    assert run_json(out / "checkpoint-40")["status"] == "interrupted"
     assert run_json(out)["status"] == "sweeping"
     assert not [name for name in SWEEP_FILES if (out / name).exists()]
     kept = shards(out / "checkpoint-9")
@@ -106,7 +108,7 @@ def test_an_interrupted_sweep_is_resumed(training: Training, swept: Path, tmp_pa
 
 
 def test_the_base_is_recorded_once_and_every_audit_is_as_if_alone(training: Training, tmp_path: Path) -> None:
-    words = ("--baseline-model", training.base)
+    words = ("--baseline-model", training.base, "--max-sampled", "0")
     last = training._replace(checkpoints=training.checkpoints[1:])
     with counted_latents() as count:
         answer = run_flashbulb(*last.sweep(tmp_path / "sweep", *words))
@@ -146,7 +148,7 @@ def test_a_refused_sweep_leaves_the_last_one_and_force_starts_over(copied: Path,
     assert top(copied) == before
     assert {name: run_json(copied / name)["verdict"] for name in NAMES} == runs
     last = training._replace(checkpoints=training.checkpoints[2:])
-    assert run_flashbulb(*last.sweep(copied, "--fpr", "0.1", "--force")).code == 0
+    assert run_flashbulb(*last.sweep(copied, "--fpr", "0.1", "--max-sampled", "0", "--force")).code == 0
     assert set(gates(copied)) == {path.name for path in copied.iterdir() if path.is_dir()} == {*NAMES[2:]}
 
 
@@ -191,7 +193,7 @@ def test_kinds_can_be_mixed_and_only_single_files_take_the_configs(
     file, configs = tmp_path / "checkpoint-3.safetensors", configs_of(training.base, tmp_path / "configs")
     save_file(checkpoint_of(toy_pipe), file)
     words = ("sweep", training.checkpoints[1], file, "--model", training.base, "--model-config", configs)
-    answer = run_flashbulb(*words, *training.options, "--out", tmp_path / "sweep")
+    answer = run_flashbulb(*words, *training.options, "--max-sampled", "0", "--out", tmp_path / "sweep")
     assert answer.code == 0, answer.err
     assert gates(tmp_path / "sweep").keys() == {"checkpoint-3", "checkpoint-40"}
     chosen = [run_json(tmp_path / "sweep" / name)["settings"] for name in ("checkpoint-3", "checkpoint-40")]
@@ -201,8 +203,8 @@ def test_kinds_can_be_mixed_and_only_single_files_take_the_configs(
 
 def test_without_a_reference_there_is_no_excess(training: Training, tmp_path: Path) -> None:
     prompts = text_file(tmp_path / "many.txt", [f"a {word} star" for word in map(str, range(12))])
-    words = ("--prompts", prompts, "--seeds", "1", "--fpr", "0.2", "--samples", "2", "--sample-steps", "1")
-    quick = (*words, "--strategy", "sample", "--detectors", "none", "--out", tmp_path / "sweep")
+    words = ("--prompts", prompts, "--seeds", "1", "--fpr", "0.2")
+    quick = (*words, "--max-sampled", "0", "--detectors", "none", "--out", tmp_path / "sweep")
     answer = run_flashbulb("sweep", training.checkpoints[0], *quick)
     assert answer.code == 0, answer.err
     table = pd.read_parquet(tmp_path / "sweep" / "sweep.parquet")
