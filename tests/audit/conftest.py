@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from flashbulb.audit.pull.pulling import PullPlan
-from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
+from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, Answer, run_flashbulb, text_file
 from tests.audit.drawings import drawn_once
 from tests.audit.scored import Scored, scored_of
 from tests.toy import build_toy_pipe
@@ -57,15 +57,32 @@ def inputs(toy_pipe, tmp_path_factory) -> Inputs:
     )
 
 
+class Plain(NamedTuple):
+    """A quick audit without training images, what its command printed, and its options."""
+
+    run: Path
+    answer: Answer
+    options: tuple[object, ...]
+
+
 @pytest.fixture(scope="session")
-def finished(inputs, tmp_path_factory) -> Finished:
+def plain(inputs, tmp_path_factory) -> Plain:
+    """The quick audit of `inputs`. Read-only."""
+    run = tmp_path_factory.mktemp("plain") / "run"
+    options = inputs.options(run)
+    answer = run_flashbulb("audit", *options)
+    assert answer.code == 0, answer.err
+    return Plain(run, answer, options)
+
+
+@pytest.fixture(scope="session")
+def finished(inputs, plain, tmp_path_factory) -> Finished:
     """An audit whose training image is a sample of the model for the odd prompt. Read-only."""
     folder = tmp_path_factory.mktemp("finished")
-    assert run_flashbulb("audit", *inputs.options(folder / "before")).code == 0
-    scores = pq.read_table(folder / "before" / "scores.parquet").to_pylist()
+    scores = pq.read_table(plain.run / "scores.parquet").to_pylist()
     prompt_id = next(row["prompt_id"] for row in scores if row["prompt"] == ODD)
     (folder / "training").mkdir()
-    shutil.copy(folder / "before" / "images" / prompt_id / "seed-1.png", folder / "training" / "secret.png")
+    shutil.copy(plain.run / "images" / prompt_id / "seed-1.png", folder / "training" / "secret.png")
     options = (*inputs.options(folder / "run"), "--train-images", folder / "training")
     answer = run_flashbulb("audit", *options)
     assert answer.code == 0, answer.err

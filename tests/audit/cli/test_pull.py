@@ -13,11 +13,14 @@ from PIL import Image
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.reports.pull.record import load_pull
 from flashbulb.reports.tables.files import RunIncompleteError
+from tests.audit.cli.conftest import PULL_SAMPLE_STEPS, PULL_STEPS
 from tests.audit.commands import Answer, digests, error_line, run_flashbulb, run_json
 from tests.audit.conftest import Inputs
 
-RANK, PULL = 8, 50 * 3 + 6 * 10 * 2  # UE of an image
+RANK, PULL = 8, PULL_STEPS * 3 + 6 * PULL_SAMPLE_STEPS * 2  # UE of an image
 N_IMAGES, N_CONTROLS = 4, 3
+
+pytestmark = pytest.mark.usefixtures("short_pulls")
 
 
 class Given(NamedTuple):
@@ -42,7 +45,7 @@ def save_images(folder: Path, seeds: Sequence[int]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def given(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Given:
+def given(inputs: Inputs, short_pulls: None, tmp_path_factory: pytest.TempPathFactory) -> Given:
     folder = tmp_path_factory.mktemp("pull")
     images = save_images(folder / "images", range(N_IMAGES))
     return Given(inputs.model, images, save_images(folder / "controls", range(10, 10 + N_CONTROLS)))
