@@ -29,7 +29,7 @@ SELF := $(MAKE)
 	bench-pull bench-report bench-speed bench-sweep bench-truth bench-verdict bench-words planted clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(INSTALLED) ## create .venv and install everything into it
 
@@ -61,7 +61,7 @@ discover: $(INSTALLED) ## search MODEL= without captions, BUDGET= denoiser evalu
 test: $(INSTALLED) ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
-test-slow: $(INSTALLED) ## run the tests that train or audit for minutes
+test-slow: $(INSTALLED) ## run the tests that take minutes, and all cases of those that have many
 	@$(PY) -m pytest -m slow
 
 check: $(INSTALLED) ## check format, lint and types

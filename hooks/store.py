@@ -172,16 +172,16 @@ def read_activations(
     arrays: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in selected}
     key_tables = []
     for path in shards:
-        schema = pq.read_schema(path)
-        if columns is None or selected:
-            _refuse_reduced(path, schema)
-        present = _activations_in(schema)
-        missing = [name for name in selected if name not in present]
-        if missing:
-            raise ValueError(f"{path} lacks {len(missing)} activation columns, first {missing[0]}")
-        file = pq.ParquetFile(path)
-        key_names = [name for name in file.schema_arrow.names if name not in present]
-        table = file.read(columns=key_names + selected)
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            if columns is None or selected:
+                _refuse_reduced(path, schema)
+            present = _activations_in(schema)
+            missing = [name for name in selected if name not in present]
+            if missing:
+                raise ValueError(f"{path} lacks {len(missing)} activation columns, first {missing[0]}")
+            key_names = [name for name in schema.names if name not in present]
+            table = file.read(columns=key_names + selected)
         key_tables.append(table.select(key_names).replace_schema_metadata(None))
         for name in selected:
             arrays[name].append(_rows(table.column(name)))

@@ -27,6 +27,14 @@ from tests.paths import ROOT
 PAGES = (ROOT / "README.md", ROOT / "reports" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 LANGUAGES = ("sh", "python", "text", "toml", "json")
 """Of fenced blocks: the first two are run, the others are no commands."""
+SLOW = [
+    ROOT / "docs" / f"{name}.md"
+    for name in (
+        *("canaries", "command-line", "fine-tunes", "frame", "getting-started"),
+        *("pull", "python", "references", "stages", "sweep"),
+    )
+]
+"""Pages that take five CPU seconds or more, whose commands tests of the command line run as well."""
 _FENCE = re.compile(
     r"^(?:<!-- (?P<mark>.*?) -->\n)? *```(?P<language>\S*)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL
 )

@@ -12,6 +12,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.audit.record.recorder import Plan, Recorder
 from tests.audit.loras import load
+from tests.bench.finetune import training
 from tests.bench.finetune.low_rank import COMPONENTS
 from tests.bench.finetune.pairs import N_DUPLICATED, N_RARE, RARE_VIEWS, new_pairs, schedule_of
 from tests.bench.finetune.peers import BATCH_SIZE, N_SEEDS, N_STEPS, PEERS, SHARD_SIZE, record_peers
@@ -39,7 +40,9 @@ def trained(collection):
     def keep(step, tuned):
         factors[step] = next(iter(tuned.changes.values())).up.detach().clone()
 
-    return Trained(fine_tune(collection, LOW_RANK, 0, at_steps=(1, 2), on_step=keep), factors)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "BATCH", 4)
+        return Trained(fine_tune(collection, LOW_RANK, 0, at_steps=(1, 2), on_step=keep), factors)
 
 
 def test_the_saved_lora_is_the_trained_model_and_other_weights_are_the_base(trained, tmp_path):

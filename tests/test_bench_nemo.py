@@ -11,6 +11,7 @@ from flashbulb.audit.model.families import open_denoiser
 from tests.audit.counting import counted_latents
 from tests.bench import nemo
 from tests.bench.nemo import N_SEEDS, find_nemo_neurons, fit_statistics
+from tests.cases import slow_unless_in
 from tests.tolerances import BATCH
 from tests.toy import build_toy_pipe
 
@@ -34,7 +35,7 @@ def statistics(denoiser):
     return fit_statistics(denoiser, REFERENCE, REFERENCE[:3], 0)
 
 
-@pytest.fixture(scope="module", params=["seeds", "unedited"])
+@pytest.fixture(scope="module", params=slow_unless_in(["seeds"], ["seeds", "unedited"]))
 def localized(request, denoiser, statistics):
     """A result, and the latents that the UNet saw for it, of a caption a little above the threshold."""
     conditioning = denoiser.encode([CAPTION]).conditioning

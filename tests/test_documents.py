@@ -12,8 +12,9 @@ from diffusers import StableDiffusionPipeline
 
 from tests.audit.commands import run_json
 from tests.audit.searches import build_worded_pipe
+from tests.cases import slow_unless
 from tests.document_folder import ELIDED, enter, prepare_page, write_folder
-from tests.documents import LANGUAGES, PAGES, Block, blocks_of, run_python, run_shell, write_tools
+from tests.documents import LANGUAGES, PAGES, SLOW, Block, blocks_of, run_python, run_shell, write_tools
 from tests.paths import ROOT
 
 BLOCKS = {page: blocks_of(page) for page in PAGES}
@@ -103,7 +104,13 @@ def run_page(blocks: Sequence[Block], folder: Path, tools: Path, pipe: StableDif
         assert not [(call.words, call.answer) for call in calls if call.answer.code not in allowed(call.words)]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in OWN and run_of(page, slow=False)], ids=name_of)
+@pytest.mark.parametrize(
+    "page",
+    slow_unless(
+        lambda page: page not in SLOW, [page for page in PAGES if page not in OWN and run_of(page, slow=False)]
+    ),
+    ids=name_of,
+)
 def test_the_commands_of_a_page_run_in_their_order(
     page: Path,
     prepared: Path,

@@ -157,7 +157,16 @@ def complete(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Environm
     return environment(tmp_path_factory.mktemp("complete") / "env", built.wheel, {"audit"})
 
 
-def test_a_bare_installation_judges_audits(bare: Environment, tmp_path: Path) -> None:
+def put_strangers(folder: Path) -> None:
+    """Write files of a user whose names are those of our folders; none may be taken for ours."""
+    for name in FOLDERS:
+        (folder / f"{name}.py").write_text("raise SystemExit('a stranger was imported')\n", encoding="utf-8")
+
+
+def test_a_bare_installation_judges_audits_whatever_the_user_calls_their_files(
+    bare: Environment, tmp_path: Path
+) -> None:
+    put_strangers(tmp_path)
     version = bare.run("--version", cwd=tmp_path)
     assert (version.returncode, version.stdout) == (0, f"flashbulb {distribution('flashbulb').version}\n")
     shown = bare.run("audit", "--help", cwd=tmp_path)
@@ -183,12 +192,11 @@ def test_a_command_that_lacks_its_extra_says_which_one_to_install(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_complete_installation_audits_whatever_the_user_calls_their_files(
     complete: Environment, tmp_path: Path
 ) -> None:
-    """A user's own `audit`, `hooks` or `reports` is never taken for ours."""
-    for name in FOLDERS:
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger was imported')\n", encoding="utf-8")
+    put_strangers(tmp_path)
     (model,) = complete.folder.glob("lib/python*/site-packages/flashbulb/audit/planted/embedded/model")
     listed = complete.run("sites", model, cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr

@@ -23,11 +23,13 @@ def shift_distance(image: RgbImage) -> float:
     values = reduce_image(image) / 255
     vertical = range(-_LARGEST_SHIFT, _LARGEST_SHIFT + 1)
     shifts = [(down, right) for down in vertical for right in range(_LARGEST_SHIFT + 1)]
-    return min(_distance(values, down, right) for down, right in shifts if max(abs(down), right) >= _SMALLEST_SHIFT)
+    apart = (shift for shift in shifts if max(map(abs, shift)) >= _SMALLEST_SHIFT)
+    return float(np.sqrt(min(_mean_square(values, *shift) for shift in apart)))
 
 
-def _distance(values: npt.NDArray[np.float64], down: int, right: int) -> float:
+def _mean_square(values: npt.NDArray[np.float64], down: int, right: int) -> float:
     top, bottom = max(0, down), max(0, -down)
     moved = values[top : REDUCED_SIDE - bottom, right:]
     fixed = values[bottom : REDUCED_SIDE - top, : REDUCED_SIDE - right]
-    return float(np.sqrt(np.square(moved - fixed).mean()))
+    difference = moved - fixed
+    return float(np.add.reduce(difference * difference, axis=None) / difference.size)  # `mean` takes twice as long

@@ -1,10 +1,12 @@
 """Rates and their confidence intervals, as numbers and as text."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, lgamma, log, log1p
 from typing import NamedTuple
 
 _MAX_TERMS, _PRECISION, _TINY = 100_000, 1e-15, 1e-300
+_KEPT = 4096  # quantiles: a report, its summary and its check ask for the same intervals
 
 
 class Interval(NamedTuple):
@@ -38,6 +40,7 @@ def chance_of_more(successes: int, trials: int, rate: float) -> float:
     return 0.0 if successes >= trials else _beta_cdf(rate, successes + 1, trials - successes)
 
 
+@lru_cache(_KEPT)
 def beta_quantile(share: float, a: float, b: float) -> float:
     """Return the point below which a beta distribution has this share of its mass."""
     low, high = 0.0, 1.0

@@ -3,13 +3,14 @@
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, run_flashbulb, text_file
+from flashbulb.audit.pull.pulling import PullPlan
+from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, Answer, run_flashbulb, text_file
 from tests.audit.drawings import drawn_once
 from tests.audit.scored import Scored, scored_of
 from tests.toy import build_toy_pipe
@@ -56,15 +57,32 @@ def inputs(toy_pipe, tmp_path_factory) -> Inputs:
     )
 
 
+class Plain(NamedTuple):
+    """A quick audit without training images, what its command printed, and its options."""
+
+    run: Path
+    answer: Answer
+    options: tuple[object, ...]
+
+
 @pytest.fixture(scope="session")
-def finished(inputs, tmp_path_factory) -> Finished:
+def plain(inputs, tmp_path_factory) -> Plain:
+    """The quick audit of `inputs`. Read-only."""
+    run = tmp_path_factory.mktemp("plain") / "run"
+    options = inputs.options(run)
+    answer = run_flashbulb("audit", *options)
+    assert answer.code == 0, answer.err
+    return Plain(run, answer, options)
+
+
+@pytest.fixture(scope="session")
+def finished(inputs, plain, tmp_path_factory) -> Finished:
     """An audit whose training image is a sample of the model for the odd prompt. Read-only."""
     folder = tmp_path_factory.mktemp("finished")
-    assert run_flashbulb("audit", *inputs.options(folder / "before")).code == 0
-    scores = pq.read_table(folder / "before" / "scores.parquet").to_pylist()
+    scores = pq.read_table(plain.run / "scores.parquet").to_pylist()
     prompt_id = next(row["prompt_id"] for row in scores if row["prompt"] == ODD)
     (folder / "training").mkdir()
-    shutil.copy(folder / "before" / "images" / prompt_id / "seed-1.png", folder / "training" / "secret.png")
+    shutil.copy(plain.run / "images" / prompt_id / "seed-1.png", folder / "training" / "secret.png")
     options = (*inputs.options(folder / "run"), "--train-images", folder / "training")
     answer = run_flashbulb("audit", *options)
     assert answer.code == 0, answer.err
@@ -123,6 +141,17 @@ def plain_descent(monkeypatch) -> None:
     whether two ways to compute a gradient reach the same would depend on the processor.
     """
     monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)
+
+
+@pytest.fixture
+def short_pulls(monkeypatch) -> int:
+    """Let closing looks pull and sample in three steps in place of 15 and 10; the UE of one pull."""
+
+    def shortened(**given: Any) -> PullPlan:
+        return PullPlan(**{**given, "n_steps": 3, "sample_steps": 3})
+
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.PullPlan", shortened)
+    return 3 * 3 + 3 * 3 * 2 + 6 + 8  # steps, guided samples, errors, familiarity
 
 
 @pytest.fixture(scope="session")

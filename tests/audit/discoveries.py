@@ -20,6 +20,7 @@ from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.words import WordsSearch
 from flashbulb.reports.views.discovery import DiscoveryRecord, load_discovery
 from tests.audit.commands import digests
+from tests.audit.networks import read_once
 from tests.audit.searches import Shown, ToldVerifier, evaluations_of, quick
 
 SHOWN = {(0, 1): 20, (1, 0): 90, (1, 1): 94, (2, 0): 160, (2, 1): 230}  # with a patience of 1 these take four rounds
@@ -46,7 +47,7 @@ def discover(
 ) -> Searched:
     """Search the model as the command does, with a verifier that is told what images show."""
     spent: list[list[int]] = []
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+    with read_once(), pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
 
         def load(*args: Any) -> LoadedModel:
             loaded = load_chosen(*args)

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -67,15 +67,14 @@ def loaded_by(*commands: Sequence[str]) -> set[str]:
     return set(done.stderr.splitlines()[-1].split())
 
 
-def measure_fast(*arguments: object, before: Callable[[], None] = lambda: None) -> tuple[Started, float]:
-    """Run a command until it is fast, at most `N_RUNS` times, `before` each time.
+def measure_fast(*arguments: object) -> tuple[Started, float]:
+    """Run a command until it is fast, at most `N_RUNS` times.
 
     Returns:
         the last run, and its CPU time divided by that of `IMPORTS`.
     """
     imported = import_seconds()
     for _ in range(N_RUNS):
-        before()
         started = measure(*arguments)
         if started.seconds < FAST * imported:
             break

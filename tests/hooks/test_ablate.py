@@ -5,6 +5,7 @@ import torch
 
 from flashbulb.hooks import SITE_KINDS, NeuronSet, SiteDidNotFire, ablate, find_sites, site_modules
 from flashbulb.hooks.guidance import GuidanceLayout
+from tests.cases import each_with_one, slow_unless_in
 from tests.hooks.edits import BUILDERS, PROMPT, edit_by_hand_, n_hooks, sample, some_neurons
 from tests.tolerances import ARITHMETIC
 from tests.toy import build_toy_pipe
@@ -13,7 +14,7 @@ from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
 BYS = ("unconditional", "mean", "zero")
 
 
-@pytest.fixture(scope="module", params=BUILDERS)
+@pytest.fixture(scope="module", params=slow_unless_in(["epsilon", "xl"], BUILDERS))
 def family(request):
     return request.param
 
@@ -38,8 +39,7 @@ def sample_ablated(pipe, neurons, by, prompts=PROMPT, **changes):
         return sample(pipe, prompts, **changes)
 
 
-@pytest.mark.parametrize("by", BYS)
-@pytest.mark.parametrize("kind", SITE_KINDS)
+@pytest.mark.parametrize(("kind", "by"), each_with_one(SITE_KINDS, BYS))
 def test_guided_ablation_equals_modules_that_change_neurons_one_by_one(pipe, family, kind, by):
     neurons = some_neurons(pipe, [kind], share=11)
     expected = sample(edit_by_hand_(BUILDERS[family](), neurons, by))
@@ -96,8 +96,7 @@ def test_several_images_of_a_prompt_equal_a_batch_of_it(precise):
     assert_close(images, sample_ablated(precise, neurons, "unconditional", [PROMPT, PROMPT]))
 
 
-@pytest.mark.parametrize("by", BYS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("dtype", "by"), each_with_one([torch.bfloat16, torch.float16], BYS))
 def test_half_precision_is_kept(dtype, by):
     pipe = build_toy_pipe().to(dtype)
     neurons = some_neurons(pipe, share=17)

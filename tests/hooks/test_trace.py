@@ -18,6 +18,7 @@ from flashbulb.hooks import (
     site_modules,
 )
 from flashbulb.hooks.trace import patch_traced, run_traced
+from tests.cases import each_with_one, slow_unless_in
 from tests.hooks.edits import BUILDERS, call_arguments, n_hooks, sample, some_neurons
 from tests.processes import fork_python
 from tests.tolerances import ARITHMETIC
@@ -26,7 +27,7 @@ from tests.toy import build_toy_pipe
 BYS = ("unconditional", "mean", "zero")
 
 
-@pytest.fixture(scope="module", params=BUILDERS)
+@pytest.fixture(scope="module", params=slow_unless_in(["epsilon", "xl"], BUILDERS))
 def pipe(request):
     return BUILDERS[request.param]()
 
@@ -50,8 +51,7 @@ def assert_close(actual, expected):
     torch.testing.assert_close(actual, expected, rtol=0, atol=ARITHMETIC)
 
 
-@pytest.mark.parametrize("by", BYS)
-@pytest.mark.parametrize("kind", SITE_KINDS)
+@pytest.mark.parametrize(("kind", "by"), each_with_one(SITE_KINDS, BYS))
 def test_nnsight_equals_hooks_at_every_kind_of_site(pipe, kind, by):
     neurons = some_neurons(pipe, [kind])
     expected = sample_hooked(pipe, neurons, by)
@@ -77,8 +77,7 @@ def test_nnsight_equals_hooks_without_guidance(pipe, by):
     )
 
 
-@pytest.mark.parametrize("by", BYS)
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("dtype", "by"), each_with_one([torch.bfloat16, torch.float16], BYS))
 def test_nnsight_equals_hooks_in_half_precision(dtype, by):
     pipe = build_toy_pipe().to(dtype)
     neurons = some_neurons(pipe)

@@ -18,6 +18,7 @@ from flashbulb.hooks import ablate  # noqa: E402
 from flashbulb.hooks.trace import run_traced  # noqa: E402
 from tests.audit.gguf_files import as_read, dequantized, sd3_weights, stability_weights, write_gguf  # noqa: E402
 from tests.audit.loras import lora_file, lora_weights, some_factors  # noqa: E402
+from tests.cases import slow_unless_in  # noqa: E402
 from tests.hooks.edits import call_arguments, sample, some_neurons  # noqa: E402
 from tests.tolerances import ARITHMETIC  # noqa: E402
 from tests.toy import build_toy_pipe, build_toy_xl_pipe  # noqa: E402
@@ -67,7 +68,10 @@ def weights() -> Weights:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*((name, "Q8_0") for name in KINDS), *(("Stable Diffusion 3", kind) for kind in ("F16", "Q4_0", "BF16"))],
+    slow_unless_in(
+        [("Stable Diffusion 1", "Q8_0"), ("Stable Diffusion XL", "Q8_0"), ("Stable Diffusion 3", "Q4_0")],
+        [*((name, "Q8_0") for name in KINDS), *(("Stable Diffusion 3", kind) for kind in ("F16", "Q4_0", "BF16"))],
+    ),
 )
 def test_a_file_computes_what_its_dequantized_weights_compute(tmp_path: Path, name: str, kind: str) -> None:
     build, named = KINDS[name]

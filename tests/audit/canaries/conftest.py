@@ -1,10 +1,13 @@
 """A small data set and canaries planted in it, made once. Read-only."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
-from tests.audit.plantings import data_set, planted_in
+from flashbulb.audit.canaries import planting as planting_module
+from flashbulb.audit.images.distances import RgbImage
+from tests.audit.plantings import data_set, planted_in, planting
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,18 @@ def planted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted") / "out"
     planted_in(folder, data)
     return folder
+
+
+@pytest.fixture
+def painted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let plantings of one data set and seed share their images, which take most of the time."""
+    monkeypatch.setattr(planting_module, "_draw_images", lambda planting, n: painted(planting.images, planting.seed, n))
+
+
+_draw_images = planting_module._draw_images
+
+
+@cache
+def painted(images: Path, seed: int, n: int) -> list[RgbImage]:
+    """Paint the images of a planting into which no option enters."""
+    return _draw_images(planting(images, seed=seed), n)

@@ -48,6 +48,7 @@ def expected(planted: Path) -> Pairs:
     )
 
 
+@pytest.mark.usefixtures("painted_once")
 @pytest.mark.parametrize("form", ["imagefolder", "webdataset", "parquet"])
 def test_every_format_holds_the_canaries_that_are_in_as_often_as_their_tier_says(
     data: Path, tmp_path: Path, form: str
@@ -58,6 +59,7 @@ def test_every_format_holds_the_canaries_that_are_in_as_often_as_their_tier_says
     assert read_prompts(str(tmp_path / "out" / "train")).prompts if form != "webdataset" else True
 
 
+@pytest.mark.usefixtures("painted_once")
 @pytest.mark.parametrize("form", ["imagefolder", "parquet"])
 def test_with_data_the_training_set_holds_the_own_pairs_as_well(data: Path, tmp_path: Path, form: str) -> None:
     planted = planted_in(tmp_path / "out", data, format=form, with_data=True)
@@ -125,6 +127,7 @@ def test_a_folder_that_holds_something_is_refused(data: Path, tmp_path: Path) ->
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
 
+@pytest.mark.usefixtures("painted_once")
 def test_the_readme_states_the_ceilings(data: Path, tmp_path: Path) -> None:
     planted = planted_in(tmp_path / "out", data)
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

@@ -1,12 +1,47 @@
-"""The checkpoints of a training, and a finished sweep over them."""
+"""The checkpoints of a training, a finished sweep over them, and short pulls, searches and recoveries."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flashbulb.audit.recover.strategies import cyclic, known_image
+from flashbulb.audit.stages import discover, pull
 from tests.audit.commands import run_flashbulb
 from tests.audit.conftest import Inputs
 from tests.audit.trainings import Training, build_training
+
+PULL_STEPS, PULL_SAMPLE_STEPS = 4, 2
+N_NEUTRAL = 16
+
+
+@pytest.fixture(scope="module")
+def short_pulls() -> Iterator[None]:
+    """Pull with few steps, which no option sets."""
+    plan = pull.pull_plan
+    few = {"n_steps": PULL_STEPS, "sample_steps": PULL_SAMPLE_STEPS}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pull, "pull_plan", lambda settings: replace(plan(settings), **few))
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_searches() -> Iterator[None]:
+    """Fit the baseline of a discovery on few neutral prompts, which no option sets."""
+    run, few = discover.run_discovery, {"n_reference": N_NEUTRAL}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discover, "run_discovery", lambda settings, **more: run(settings.model_copy(update=few), **more))
+        yield
+
+
+@pytest.fixture(scope="module")
+def short_strategies() -> Iterator[None]:
+    """Noise and denoise images, and ascend towards known ones, in few steps, which no option sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cyclic, "N_STEPS", 4)
+        patch.setattr(known_image, "MAX_STEPS", 5)
+        yield
 
 
 @pytest.fixture(scope="module")

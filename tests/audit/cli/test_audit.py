@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -116,10 +117,10 @@ def with_safety_checker(pipe):
 
 
 MODELS = {
-    "float16": lambda: build_toy_pipe().to(torch.float16),
-    "v_prediction": lambda: build_toy_pipe(prediction_type="v_prediction", use_linear_projection=True),
-    "larger latents": lambda: build_toy_pipe(latent_size=12),
-    "safety checker": lambda: with_safety_checker(build_toy_pipe()),
+    "float16": lambda: with_safety_checker(build_toy_pipe()).to(torch.float16),
+    "larger latents": lambda: build_toy_pipe(
+        prediction_type="v_prediction", use_linear_projection=True, latent_size=12
+    ),
 }
 
 
@@ -174,17 +175,16 @@ def test_audit_that_could_not_flag_anything_does_not_pass(inputs, tmp_path):
     assert "No threshold for a false-positive rate of 1 %" in (tmp_path / "run" / "summary.md").read_text()
 
 
-def test_force_starts_over_and_finds_the_same(inputs, tmp_path):
-    options = inputs.options(tmp_path / "run")
-    assert run_flashbulb("audit", *options).code == 0
+def test_force_starts_over_and_finds_the_same(inputs, plain, tmp_path):
+    options = inputs.options(shutil.copytree(plain.run, tmp_path / "run"))
     first, before = scores_of(tmp_path / "run"), shards(tmp_path / "run")
     assert run_flashbulb("audit", *options, "--force").code == 0
     pd.testing.assert_frame_equal(scores_of(tmp_path / "run"), first, rtol=1e-3)
     assert shards(tmp_path / "run") != before
 
 
-def test_progress_is_plain_lines_without_a_terminal(inputs, tmp_path):
-    answer = run_flashbulb("audit", *inputs.options(tmp_path / "run"))
+def test_progress_is_plain_lines_without_a_terminal(plain):
+    answer = plain.answer
     pattern = r"^{} {}/{}, \d+\.\d prompts/s, ETA 0 s"
     for stage, total in (("recording reference", 12), ("recording candidates", 5)):
         assert re.search(pattern.format(stage, total, total), answer.err, re.MULTILINE), answer.err

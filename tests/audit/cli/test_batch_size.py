@@ -9,6 +9,7 @@ from diffusers import UNet2DConditionModel
 from flashbulb.audit.cli import app
 from flashbulb.hooks import save_neurons
 from tests.audit.ablations import NEURONS
+from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import CANDIDATES, run_flashbulb, text_file
 from tests.audit.searches import build_worded_pipe
 from tests.audit.shortages import ON_CPU
@@ -51,7 +52,9 @@ def test_auto_at_the_top_of_the_file_is_taken_by_every_command(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("command", ["pull", "compare", "ablate", "localize", "discover"])
-def test_a_command_goes_on_in_smaller_batches(command, room, inputs, copied, finished, tmp_path):
+def test_a_command_goes_on_in_smaller_batches(
+    command, room, short_pulls, short_searches, inputs, copied, finished, tmp_path
+):
     images, out = finished.run.parent / "training", ("--out", tmp_path / "out")
     if command == "pull":
         words = (inputs.model, images, *out)
@@ -66,7 +69,7 @@ def test_a_command_goes_on_in_smaller_batches(command, room, inputs, copied, fin
         words = (copied, *SAMPLING, "--seeds", 1, "--points", 4, "--controls", 1, "--no-again")
     else:
         build_worded_pipe().save_pretrained(tmp_path / "searched")
-        words = (tmp_path / "searched", "--budget", 620, "--starts", 6, "--steps", 1, *out)
+        words = (tmp_path / "searched", "--budget", 220 + N_NEUTRAL, "--starts", 6, "--steps", 1, *out)
     answer = run_flashbulb(command, *words, "--batch-size", "auto", *(() if command == "localize" else NO_EXAMINE))
     assert answer.code == 0, answer.err
     assert "memory ran out" in answer.err

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
+from flashbulb.audit.canaries.captions import FEWEST_CAPTIONS
 from tests.audit.commands import (
     CANDIDATES,
     edit_run_json,
@@ -18,7 +19,7 @@ from tests.audit.commands import (
     scores_of,
     text_file,
 )
-from tests.audit.conftest import Inputs
+from tests.audit.conftest import Inputs, Plain
 from tests.audit.plantings import N_KNOWN, data_set, plant_known
 
 N = N_KNOWN
@@ -43,15 +44,14 @@ def audited(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Audited
     return Audited(folder / "run", manifest, options)
 
 
-def test_canaries_change_nothing_about_the_prompts(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
-    assert run_flashbulb("audit", *inputs.options(tmp_path / "run")).code == 0
-    plain, beside = (scores_of(run)[SHARED_COLUMNS] for run in (tmp_path / "run", audited.run))
-    pd.testing.assert_frame_equal(plain, beside)
-    plainly, with_canaries = (run_json(run) for run in (tmp_path / "run", audited.run))
+def test_canaries_change_nothing_about_the_prompts(audited: Audited, plain: Plain) -> None:
+    alone, beside = (scores_of(run)[SHARED_COLUMNS] for run in (plain.run, audited.run))
+    pd.testing.assert_frame_equal(alone, beside)
+    plainly, with_canaries = (run_json(run) for run in (plain.run, audited.run))
     for name in ("counts", "frame", "calibration", "false_recovery", "policy"):
         assert plainly[name] == with_canaries[name]
     for name in ("recoveries", "findings"):
-        tables = [pd.read_parquet(run / f"{name}.parquet") for run in (tmp_path / "run", audited.run)]
+        tables = [pd.read_parquet(run / f"{name}.parquet") for run in (plain.run, audited.run)]
         pd.testing.assert_frame_equal(*tables)
 
 
@@ -128,9 +128,14 @@ def test_stages_state_what_one_command_states(audited: Audited, inputs: Inputs, 
     assert run_json(run)["canaries"] == run_json(audited.run)["canaries"]
 
 
-def test_canaries_that_were_never_trained_on_are_refused(inputs: Inputs, tmp_path: Path) -> None:
-    manifest = plant_known(tmp_path / "planted", inputs.model, inputs.prompts, remembered=False)
-    answer = run_flashbulb("audit", *inputs.options(tmp_path / "run"), "--canaries", manifest, "--gate")
+@pytest.fixture(scope="module")
+def unlearned(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of canaries that the model was never trained on."""
+    return plant_known(tmp_path_factory.mktemp("unlearned"), inputs.model, inputs.prompts, remembered=False)
+
+
+def test_canaries_that_were_never_trained_on_are_refused(inputs: Inputs, unlearned: Path, tmp_path: Path) -> None:
+    answer = run_flashbulb("audit", *inputs.options(tmp_path / "run"), "--canaries", unlearned, "--gate")
     assert answer.code == 3
     assert "no sign that the canaries were trained on" in answer.out
     record = run_json(tmp_path / "run")
@@ -179,14 +184,15 @@ def test_the_plan_covers_what_canaries_cost(audited: Audited, inputs: Inputs, tm
     assert planned["low"] <= run_json(audited.run)["evaluations"]["canaries"] <= planned["high"]
 
 
-def test_another_manifest_does_not_resume_a_recording(audited: Audited, inputs: Inputs, tmp_path: Path) -> None:
+def test_another_manifest_does_not_resume_a_recording(
+    audited: Audited, inputs: Inputs, unlearned: Path, tmp_path: Path
+) -> None:
     run = Path(shutil.copytree(audited.run, tmp_path / "run"))
-    other = plant_known(tmp_path / "planted", inputs.model, inputs.prompts, remembered=False)
-    assert "canaries_sha256" in refused("audit", *inputs.options(run), "--canaries", other)
+    assert "canaries_sha256" in refused("audit", *inputs.options(run), "--canaries", unlearned)
 
 
 def test_plant_prints_what_the_canaries_can_show(tmp_path: Path) -> None:
-    data = data_set(tmp_path / "data")
+    data = data_set(tmp_path / "data", FEWEST_CAPTIONS)
     words = ("plant", data, data, "--out", tmp_path / "out", "--number", "18", "--repeats", "1", "--repeats", "4")
     answer = run_flashbulb(*words, "--no-shared", "--seed", "3")
     assert answer.code == 0, answer.err
@@ -197,15 +203,16 @@ def test_plant_prints_what_the_canaries_can_show(tmp_path: Path) -> None:
 
 
 def test_plant_prints_one_json_document(tmp_path: Path) -> None:
-    data = data_set(tmp_path / "data")
-    answer = run_flashbulb("plant", data, data, "--out", tmp_path / "out", "--number", "48", "--seed", "3", "--json")
+    data = data_set(tmp_path / "data", FEWEST_CAPTIONS)
+    words = ("--out", tmp_path / "out", "--number", "9", "--repeats", "2", "--no-shared", "--seed", "3")
+    answer = run_flashbulb("plant", data, data, *words, "--json")
     assert answer.code == 0, answer.err
     stated = json.loads(answer.out)
-    assert stated["tiers"].keys() == {"1x", "4x", "16x", "shared"}
-    assert stated["all"]["n_canaries"] == 48
+    assert stated["tiers"].keys() == {"2x"}
+    assert stated["all"]["n_canaries"] == 9
 
 
 def test_plant_refuses_no_copy_and_too_few_canaries(tmp_path: Path) -> None:
-    data = data_set(tmp_path / "data")
+    data = data_set(tmp_path / "data", FEWEST_CAPTIONS)
     assert "at least once" in refused("plant", data, data, "--out", tmp_path / "out", "--repeats", "0")
     assert "plant at least 48" in refused("plant", data, data, "--out", tmp_path / "out", "--number", "20")

@@ -13,12 +13,15 @@ from safetensors.torch import load_file, save_file
 
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.reports.views.discovery import load_discovery
+from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import digests, error_line, run_flashbulb, run_json
 from tests.audit.conftest import Inputs
 from tests.audit.searches import ToldVerifier, build_worded_pipe
 
 ROUND = ("--starts", "2", "--steps", "1")
-BUDGET = 400 + 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and one round
+BUDGET = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and one round
+
+pytestmark = pytest.mark.usefixtures("short_searches")
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def test_ctrl_c_prints_how_to_resume(model: Path, tmp_path: Path, monkeypatch: p
     [
         ((), "give --budget (denoiser evaluations), --minutes, or both"),
         (("--budget", "0"), "--budget: "),
-        (("--budget", "401"), "--budget 401 does not pay for one start"),
+        (("--budget", str(N_NEUTRAL + 1)), f"--budget {N_NEUTRAL + 1} does not pay for one start"),
         (("--budget", "9999", "--minutes", "0"), "--minutes: "),
         (("--budget", "9999", "--train-images", "/nowhere/images"), "no /nowhere/images; give --train-images"),
         (("--budget", "9999", "--device", "abacus"), "abacus"),

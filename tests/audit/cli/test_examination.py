@@ -7,6 +7,8 @@ import pytest
 
 from flashbulb.audit.additions.chosen import ChosenModel
 from flashbulb.audit.additions.sites import list_sites
+from flashbulb.audit.model import examination
+from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.planted.paths import CAPTIONS, IMAGES, MODEL, REFERENCE
 from flashbulb.hooks import NeuronSet, save_neurons
 from tests.audit.commands import CANDIDATES, QUICK, run_flashbulb, text_file
@@ -17,6 +19,24 @@ from tests.toy import build_toy_pipe
 @pytest.fixture(autouse=True)
 def examining(monkeypatch):
     monkeypatch.delenv("FLASHBULB_EXAMINE")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def examined_once():
+    """Examine a model once, with the same images, whichever command asks."""
+    found, examine = {}, examination.examine
+
+    def remembered(denoiser, images=None):
+        weight, scale = next(network_of(denoiser.pipe).parameters()), denoiser.pipe.vae.config.scaling_factor
+        given = None if images is None else images.tobytes()
+        key = denoiser.prediction_type, scale, weight.numpy(force=True).tobytes(), given
+        if key not in found:
+            found[key] = examine(denoiser, images)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(examination, "examine", remembered)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -78,7 +78,7 @@ def test_another_sample_is_another_audit(inputs, drawn, tmp_path):
     options = options_with(inputs, run, drawn.parent / "prompts.txt")
     assert "sample was 5, now 6" in refused("audit", *options, "--sample", 6)
     assert "sample was 5, now None" in refused("audit", *options)
-    assert run_flashbulb("audit", *options, "--sample", 6, "--force").code == 0
+    assert run_flashbulb("audit", *options, "--sample", 6, "--max-sampled", 0, "--force").code == 0
     assert set(scores_of(run).prompt) > set(scores_of(drawn).prompt)
 
 

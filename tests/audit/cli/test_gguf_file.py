@@ -14,6 +14,7 @@ from tests.audit.gguf_files import stability_weights, write_gguf
 LOCALIZED = ("--samples", "2", "--sample-steps", "2", "--points", "1", "--controls", "0", "--no-again")
 
 
+@pytest.mark.slow
 def test_a_gguf_denoiser_is_audited_and_restored(toy_pipe, inputs: Inputs, finished: Finished, tmp_path: Path) -> None:
     file = write_gguf(tmp_path / "unet.gguf", stability_weights(toy_pipe.unet), "Q8_0")
     options = ("--denoiser", file, "--train-images", finished.run.parent / "training")

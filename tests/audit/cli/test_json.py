@@ -9,6 +9,7 @@ import pytest
 
 from flashbulb.audit.cli.shell.output import print_json
 from tests.audit.ablations import NEURONS, neuron_file
+from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE, run_flashbulb, run_json, scores_of, text_file
 from tests.audit.conftest import RECOVERY_OPTIONS, recording
 from tests.audit.searches import build_worded_pipe
@@ -29,25 +30,25 @@ def document_of(*arguments: object, code: int = 0) -> dict[str, Any]:
     return document
 
 
-def test_stages_and_audit_print_their_run_json(inputs, tmp_path):
-    run, at_once = tmp_path / "run", tmp_path / "at_once"
-    calls: Sequence[tuple[str, Path, tuple[object, ...]]] = (
-        ("recorded", run, ("record", *recording(inputs, run))),
-        ("recorded", run, ("record", *recording(inputs, run))),
-        ("detected", run, ("detect", run, "--fpr", "0.2")),
-        ("detected", run, ("detect", run)),
-        ("complete", run, ("recover", run, *RECOVERY_OPTIONS)),
-        ("complete", at_once, ("audit", *inputs.options(at_once))),
+def test_stages_print_their_run_json(inputs, tmp_path):
+    run = tmp_path / "run"
+    calls: Sequence[tuple[str, tuple[object, ...]]] = (
+        ("recorded", ("record", *recording(inputs, run))),
+        ("recorded", ("record", *recording(inputs, run))),
+        ("detected", ("detect", run, "--fpr", "0.2")),
+        ("detected", ("detect", run)),
+        ("complete", ("recover", run, *RECOVERY_OPTIONS)),
     )
-    for status, directory, arguments in calls:
+    for status, arguments in calls:
         document = document_of(*arguments)
-        assert document == {"run": str(directory), **run_json(directory)}
+        assert document == {"run": str(run), **run_json(run)}
         assert document["status"] == status
 
 
-def test_exit_code_is_the_verdict_with_json_too(finished):
+def test_audit_prints_its_run_json_and_exits_with_its_verdict(finished):
     document = document_of("audit", "--gate", *finished.options, code=1)
-    assert document["verdict"]["exit_code"] == 1
+    assert document == {"run": str(finished.run), **run_json(finished.run)}
+    assert (document["status"], document["verdict"]["exit_code"]) == ("complete", 1)
 
 
 def test_summary_goes_to_stderr(finished):
@@ -63,9 +64,9 @@ def test_calibration_prints_its_folder_and_content(inputs, tmp_path):
     assert (document["n_shards"], document["prompts"]["n_rows"]) == (1, len(REFERENCE))
 
 
-def test_discovery_prints_its_run_json(tmp_path):
+def test_discovery_prints_its_run_json(short_searches, tmp_path):
     build_worded_pipe().save_pretrained(tmp_path / "model")
-    budget = 400 + 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and one round
+    budget = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and one round
     options = (tmp_path / "model", "--budget", budget, "--starts", "2", "--steps", "1", "--out", tmp_path / "run")
     document = document_of("discover", *options)
     assert document == {"run": str(tmp_path / "run"), **run_json(tmp_path / "run")}

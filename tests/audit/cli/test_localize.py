@@ -314,10 +314,9 @@ def test_a_changed_table_is_not_trusted(copied):
     assert "recoveries.parquet" in refused_unchanged(copied, digests(copied), code=3)
 
 
-def test_a_run_without_findings_is_refused(inputs, finished):
-    """The first of the two audits behind `finished` had no training images, so nothing was confirmed."""
-    run = finished.run.parent / "before"
-    assert "nothing to localize" in refused_unchanged(run, digests(run))
+def test_a_run_without_findings_is_refused(plain):
+    """Without training images nothing is confirmed."""
+    assert "nothing to localize" in refused_unchanged(plain.run, digests(plain.run))
 
 
 def test_another_model_at_the_path_is_refused(copied, audited, tmp_path):

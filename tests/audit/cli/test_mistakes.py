@@ -2,16 +2,22 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.audit.commands import CANDIDATES, QUICK, ROOT, digests, refused, run_flashbulb, run_json, text_file
+from tests.audit.commands import (
+    CANDIDATES,
+    QUICK,
+    digests,
+    only_error_line,
+    refused,
+    run_flashbulb,
+    run_json,
+    text_file,
+)
 from tests.audit.mistakes import MISTAKES
-from tests.libraries import HEAVY
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -109,21 +115,7 @@ def test_sites_of_a_model_are_listed(inputs):
 
 @pytest.mark.parametrize("arguments", [["audit", "--nope"], ["audit", "--seeds", "many"], ["gate"], ["judge"]])
 def test_invalid_options_are_one_line(arguments):
-    done = subprocess.run([sys.executable, "-m", "flashbulb", *arguments], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("flashbulb: ")
-    assert done.stderr.count("\n") == 1
-
-
-def test_the_gate_of_an_audit_needs_no_model_libraries(finished):
-    blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in sorted(HEAVY))
-    code = (
-        f"import sys; {blocked}; sys.argv = ['flashbulb', 'gate', {str(finished.run)!r}]; "
-        "from flashbulb.audit.cli import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
-    assert not done.stderr
+    assert only_error_line(run_flashbulb(*arguments)).startswith("flashbulb: ")
 
 
 def test_run_json_records_the_given_settings(finished):

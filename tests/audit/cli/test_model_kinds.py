@@ -54,8 +54,14 @@ KINDS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_model_is_audited_at_the_planned_cost(inputs, tmp_path, kind):
+QUICK_KINDS = {"inverted words", "tiny autoencoder", "two calls a step", "encoded empty prompt"}
+"""The others differ in what the tests of models and of recordings show."""
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in QUICK_KINDS else pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS]
+)
+def test_a_model_is_audited_at_the_planned_cost(short_strategies, inputs, tmp_path, kind):
     KINDS[kind](tmp_path).save_pretrained(tmp_path / "model")
     prompts = text_file(tmp_path / "prompts.txt", ["a <toy> star", "the sea", "hills at night", ODD, "a red star"])
     options = (*inputs._replace(model=tmp_path / "model", prompts=prompts).options(tmp_path / "run"), *QUICK_LADDER)

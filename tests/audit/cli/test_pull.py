@@ -12,11 +12,15 @@ from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.reports.pull.record import load_pull
+from flashbulb.reports.tables.files import RunIncompleteError
+from tests.audit.cli.conftest import PULL_SAMPLE_STEPS, PULL_STEPS
 from tests.audit.commands import Answer, digests, error_line, run_flashbulb, run_json
 from tests.audit.conftest import Inputs
 
-RANK, PULL = 8, 50 * 3 + 6 * 10 * 2  # UE of an image
+RANK, PULL = 8, PULL_STEPS * 3 + 6 * PULL_SAMPLE_STEPS * 2  # UE of an image
 N_IMAGES, N_CONTROLS = 4, 3
+
+pytestmark = pytest.mark.usefixtures("short_pulls")
 
 
 class Given(NamedTuple):
@@ -41,7 +45,7 @@ def save_images(folder: Path, seeds: Sequence[int]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def given(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Given:
+def given(inputs: Inputs, short_pulls: None, tmp_path_factory: pytest.TempPathFactory) -> Given:
     folder = tmp_path_factory.mktemp("pull")
     images = save_images(folder / "images", range(N_IMAGES))
     return Given(inputs.model, images, save_images(folder / "controls", range(10, 10 + N_CONTROLS)))
@@ -164,13 +168,16 @@ def test_an_image_that_is_out_is_shown_and_the_gate_exits_with_1(
     assert run_flashbulb("gate", tmp_path / "run").code == 3
 
 
-def test_ctrl_c_prints_how_to_resume(given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_prints_how_to_resume_and_readers_say_that_the_pull_is_not_complete(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object) -> RgbImages:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flashbulb.audit.stages.pull.pull", interrupt)
     assert "run the same command again to resume" in error_line(given.pull(tmp_path / "run"), code=130)
-    assert run_json(tmp_path / "run")["status"] == "interrupted"
+    with pytest.raises(RunIncompleteError, match="the pull is not complete; run it again to finish it"):
+        load_pull(tmp_path / "run")
 
 
 def test_without_controls_a_warning_says_that_nothing_is_calibrated(given: Given, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.reports.tables.verdict import Verdict
 from tests.audit.ablations import NEURONS, ablated, neuron_file
+from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import (
     CANDIDATES,
     REFERENCE,
@@ -23,11 +24,11 @@ from tests.audit.commands import (
 )
 from tests.audit.searches import build_worded_pipe
 
-BUDGET = 460
+BUDGET = 60 + N_NEUTRAL
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(short_searches: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished discovery. Read-only."""
     folder = tmp_path_factory.mktemp("searched")
     build_worded_pipe().save_pretrained(folder / "model")
@@ -103,26 +104,27 @@ def test_a_changed_text_of_starts_is_refused_unless_it_is_named(searched: Path, 
     assert run_flashbulb(*again, "--starts-from", texts).code == 0
 
 
-@pytest.mark.parametrize("option", ["prompts", "reference"])
-def test_a_changed_prompt_file_is_refused_with_both_hashes_unless_it_is_named(
-    finished, inputs, tmp_path: Path, option: str
-) -> None:
-    texts = CANDIDATES if option == "prompts" else REFERENCE
-    path = text_file(tmp_path / "texts.txt", texts)
-    run = Path(shutil.copytree(finished.run, tmp_path / "run"))
-    edit_run_json(run, "settings", option, value=str(path))
+def test_changed_prompt_files_are_refused_with_both_hashes_unless_they_are_named(finished, tmp_path: Path) -> None:
+    run, given = Path(shutil.copytree(finished.run, tmp_path / "run")), {"prompts": CANDIDATES, "reference": REFERENCE}
+    files = {option: text_file(tmp_path / f"{option}.txt", texts) for option, texts in given.items()}
     edit_run_json(run, "settings", "max_sampled", value=0)
+    for option, path in files.items():
+        edit_run_json(run, "settings", option, value=str(path))
     again = ("audit", "--replay", run, "--out", tmp_path / "again")
-    text_file(path, [*texts, "one more"])
-    line = message_of(run_flashbulb(*again))
-    assert line.startswith(
-        f"{path} has changed since {run}: its SHA-256 was {run_json(run)['inputs'][option]['sha256']}"
-    )
-    assert line.endswith(f"restore it, or name it with --{option}")
-    assert not (tmp_path / "again").exists()
-    assert run_flashbulb(*again, f"--{option}", path).code == 0
-    text_file(path, texts)
-    assert run_flashbulb(*again[:-1], tmp_path / "third").code == 0
+    for option, path in files.items():
+        text_file(path, [*given[option], "one more"])
+        line = message_of(run_flashbulb(*again))
+        sha256 = run_json(run)["inputs"][option]["sha256"]
+        assert line.startswith(f"{path} has changed since {run}: its SHA-256 was {sha256}")
+        assert line.endswith(f"restore it, or name it with --{option}")
+        assert not (tmp_path / "again").exists()
+        text_file(path, given[option])
+    assert run_flashbulb(*again).code == 0
+    named = []
+    for option, path in files.items():
+        text_file(path, [*given[option], f"one more of {option}"])
+        named += [f"--{option}", path]
+    assert run_flashbulb(*again[:-1], tmp_path / "third", *named).code == 0
 
 
 def test_another_model_or_version_is_a_warning(finished, tmp_path: Path) -> None:

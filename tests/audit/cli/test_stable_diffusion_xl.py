@@ -12,6 +12,7 @@ from PIL import Image
 
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.reports.tables.run_record import load_run
+from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, error_line, run_flashbulb, text_file
 from tests.audit.searches import build_worded_tokenizer
 from tests.toy import build_toy_xl_pipe
@@ -45,13 +46,23 @@ def inputs(folder: Path) -> tuple[object, ...]:
 
 
 @pytest.fixture(scope="module")
-def audited(folder: Path) -> Path:
+def audited(folder: Path, short_strategies: None) -> Path:
     """An audit with every detector and every strategy. Read-only."""
     ladder = [("--strategy", name) for name in ("sample", "ascend", "cyclic", "known_image")]
-    quick = (*QUICK[:-2], "--samples", "3", "--ascend-steps", "1", "--ascend-restarts", "1", "--detectors", "all")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flashbulb.audit.recover.strategies.known_image.MAX_STEPS", 5)
-        answer = run_flashbulb("audit", *inputs(folder), *quick, *sum(ladder, ()), "--out", folder / "run")
+    quick = (
+        *QUICK[:-2],
+        "--samples",
+        "3",
+        "--max-sampled",
+        "1",
+        "--ascend-steps",
+        "1",
+        "--ascend-restarts",
+        "1",
+        "--detectors",
+        "all",
+    )
+    answer = run_flashbulb("audit", *inputs(folder), *quick, *sum(ladder, ()), "--out", folder / "run")
     assert answer.code == 0, answer.err
     return folder / "run"
 
@@ -70,8 +81,9 @@ def test_every_detector_scores_and_every_strategy_tries(audited: Path) -> None:
     detectors = json.loads(run_flashbulb("detectors", "--json").out)["detectors"]
     columns = [detector["name"] for detector in detectors]
     assert len(columns) > 10
-    assert scores[scores["flagged"]][columns].notna().all(axis=None)
-    assert ODD in scores.loc[scores["flagged"], "prompt"].tolist()
+    sampled = scores[scores["flagged"] & (scores["tier"] == 3)]
+    assert sampled[columns].notna().all(axis=None)
+    assert sampled["prompt"].tolist() == [ODD]
     tried = set(pd.read_parquet(audited / "recoveries.parquet")["strategy"])
     assert tried == {"sample", "ascend", "cyclic", "known_image"}
     assert (audited / "report.html").stat().st_size > 10_000
@@ -95,7 +107,7 @@ def test_a_recovered_image_is_localized_and_its_neurons_ablated(folder: Path, au
     assert (pd.read_parquet(out / "ablation.parquet")["tile_distance"] > 0).all()
 
 
-def test_a_blind_search_climbs_both_text_encoders(tmp_path: Path) -> None:
+def test_a_blind_search_climbs_both_text_encoders(short_searches: None, tmp_path: Path) -> None:
     pipe = build_toy_xl_pipe()
     tokenizer = build_worded_tokenizer()
     for name in ("text_encoder", "text_encoder_2"):
@@ -104,7 +116,7 @@ def test_a_blind_search_climbs_both_text_encoders(tmp_path: Path) -> None:
         encoder.config.eos_token_id = tokenizer.eos_token_id
         setattr(pipe, name.replace("text_encoder", "tokenizer"), tokenizer)
     pipe.save_pretrained(tmp_path / "model")
-    budget = 400 + 2 * (3 + 3 * 15 + 6 + 2)
+    budget = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2)
     options = ("--budget", budget, "--starts", 2, "--steps", 1, "--out", tmp_path / "found")
     answer = run_flashbulb("discover", tmp_path / "model", *options)
     assert answer.code == 0, answer.err
@@ -114,7 +126,7 @@ def test_a_blind_search_climbs_both_text_encoders(tmp_path: Path) -> None:
 def test_localization_of_a_model_that_is_never_guided_is_refused(folder: Path, tmp_path: Path) -> None:
     save_with_memory(build_lcm_pipe(), tmp_path)
     files = ("--prompts", folder / "candidates.txt", "--reference", folder / "reference.txt", *QUICK)
-    own = ("--model", tmp_path / "model", "--train-images", tmp_path / "training", "--samples", 3)
+    own = ("--model", tmp_path / "model", "--train-images", tmp_path / "training", "--samples", 3, "--max-sampled", 1)
     assert run_flashbulb("audit", *files, *own, "--out", tmp_path / "run").code == 0
     line = error_line(run_flashbulb("localize", tmp_path / "run", *LOCALIZE))
     assert f"{tmp_path / 'model'} is distilled and never evaluates the empty prompt" in line

@@ -1,12 +1,13 @@
 """An audit whose reference has another style warns everywhere, and is not trusted with --strict."""
 
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from flashbulb.reports.tables.run_record import load_run
-from tests.audit.commands import REFERENCE, Answer, refused, run_flashbulb, run_json, text_file
+from tests.audit.commands import REFERENCE, Answer, refused, run_flashbulb, run_json, shards, text_file
 from tests.audit.styles import scenes, titles
 
 N_PROMPTS = 14
@@ -78,6 +79,8 @@ def audited(inputs, files, tmp_path_factory):
         if (kind, strict) not in made:
             reference = {"same style": files.same, "another style": files.other}.get(kind)
             run = folder / f"{kind} {strict}"
+            if strict:
+                shutil.copytree(audit(kind).run, run)
             base = ("--model", inputs.model, "--prompts", files.candidates, "--out", run, *QUICK)
             options = (*base, *(("--reference", reference) if reference else ()), *(["--strict"] if strict else []))
             answer = run_flashbulb("audit", *options)
@@ -145,11 +148,14 @@ def test_strict_audit_exits_with_the_code_of_its_gate(audited, kind, code):
     assert run_flashbulb("audit", *audited(kind, strict=True).options, "--gate").code == code
 
 
-def test_strict_can_change_without_another_audit(audited, inputs, files, tmp_path):
-    base = ("--model", inputs.model, "--prompts", files.candidates, "--reference", files.other)
-    options = (*base, "--out", tmp_path / "run", *QUICK)
-    for strict, code in ((("--strict",), 3), ((), 0)):
+def test_strict_can_change_without_another_audit(audited, tmp_path):
+    before = audited("another style", strict=True)
+    run = Path(shutil.copytree(before.run, tmp_path / "run"))
+    recorded = shards(run)
+    options = [run if option == before.run else option for option in before.options if option != "--strict"]
+    for strict, code in (((), 0), (("--strict",), 3)):
         assert run_flashbulb("audit", *options, *strict, "--gate").code == code
+    assert shards(run) == recorded
 
 
 def test_limit_of_one_allows_every_style(inputs, files, tmp_path):

@@ -18,6 +18,7 @@ from tests.toy import build_toy_pipe
 LEARNED = CANDIDATES[1]
 """The fine-tune has made its letter y loud, which no other prompt has."""
 SCREENED = ("--tiers", "screened", "--screened-share", "0.9")
+NOT_SAMPLED = ("--max-sampled", "0")
 
 
 class Pair(NamedTuple):
@@ -52,7 +53,7 @@ def passing(run: Path) -> set[str]:
 
 
 def test_a_memory_of_the_base_no_longer_passes_and_what_training_changed_does(pair: Pair, tmp_path: Path) -> None:
-    assert run_flashbulb("audit", *pair.options(tmp_path / "alone")).code == 0
+    assert run_flashbulb("audit", *pair.options(tmp_path / "alone", *NOT_SAMPLED)).code == 0
     assert ODD in passing(tmp_path / "alone")
     with counted_latents() as count:
         answer = run_flashbulb("record", *record_options(pair, tmp_path / "run"))
@@ -77,7 +78,7 @@ def test_a_lora_is_screened_in_place_as_against_another_copy_of_its_base(inputs:
     lora = lora_file(tmp_path / "x.safetensors", lora_weights(factors))
     copied = shutil.copytree(inputs.model, tmp_path / "copy")
     for name, base in (("inside", inputs.model), ("apart", copied)):
-        more = ("--lora", lora, "--baseline-model", base, *SCREENED)
+        more = ("--lora", lora, "--baseline-model", base, *SCREENED, *NOT_SAMPLED)
         answer = run_flashbulb("audit", *inputs.options(tmp_path / name), *more)
         assert answer.code == 0, answer.err
     scores = [scores_of(tmp_path / name) for name in ("inside", "apart")]
@@ -97,7 +98,7 @@ def test_the_same_text_side_is_refused_before_anything_is_recorded(inputs: Input
     assert not (tmp_path / "run").exists()
     keys = {place: pair for place, pair in factors.items() if place not in others}
     lora_file(tmp_path / "x.safetensors", lora_weights(keys))
-    assert run_flashbulb("audit", *options, *SCREENED).code == 0
+    assert run_flashbulb("audit", *options, *SCREENED, *NOT_SAMPLED).code == 0
     screen = ("--sites", "text_mlp", "--sites", "feed_forward", *SCREENED)
     again = (*inputs.options(tmp_path / "text"), "--lora", lora, "--baseline-model", inputs.model)
     assert "they all read alike" in refused("audit", *again, *screen)  # keys and values are not recorded

@@ -51,7 +51,6 @@ def test_mistake_gives_the_error_of_the_audit(inputs, tmp_path, mistake):
 @pytest.mark.parametrize(
     "more",
     [
-        (),
         ("--detectors", "all"),
         ("--detectors", "anisotropy", "--seeds", "3", "--batch-size", "4", "--sites", "text_mlp"),
     ],
@@ -83,15 +82,15 @@ def test_a_calibration_and_screening_change_what_is_recorded(inputs, tmp_path):
     assert plan["evaluations"]["record"] == {"low": n_seeds * (1 + n_prompts), "high": n_seeds * (1 + n_prompts)}
 
 
-def test_all_strategies_stay_within_the_plan(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("flashbulb.audit.recover.strategies.known_image.MAX_STEPS", 5)  # in the plan as in the audit
+def test_all_strategies_stay_within_the_plan(short_strategies, inputs, tmp_path):
     strategies = [part for name in ("sample", "ascend", "cyclic", "known_image") for part in ("--strategy", name)]
-    more = ("--ascend-steps", "1", *strategies, "--train-images", images(tmp_path / "images", 3))
+    few = ("--max-sampled", "1", "--ascend-steps", "1", "--ascend-restarts", "1")
+    more = (*few, *strategies, "--train-images", images(tmp_path / "images", 3))
     prompts = text_file(tmp_path / "prompts.txt", [CANDIDATES[0], ODD])
     options = (*inputs._replace(prompts=prompts).options(tmp_path / "run"), *more)
     plan = plan_of(*options)
     assert plan["n_training_images"] == 3
-    assert plan["n_flagged"] == {"low": 1, "high": 2}
+    assert plan["n_flagged"] == {"low": 1, "high": 1}
     assert run_flashbulb("audit", *options).code == 0
     spent = run_json(tmp_path / "run")["evaluations"]["recover"]
     assert plan["evaluations"]["recover"]["low"] <= spent <= plan["evaluations"]["recover"]["high"]

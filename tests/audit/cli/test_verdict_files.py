@@ -136,8 +136,13 @@ def test_invalid_policy_is_an_error_before_anything_changes(
     assert all((copied / name).is_file() for name in VERDICT_FILES)
 
 
-@pytest.mark.parametrize("part", ["summary_markdown", "write_outputs", "judge", "check_run"])
-@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (OSError(28, "No space left"), 2)])
+@pytest.mark.parametrize(
+    ("part", "error", "code"),
+    [
+        *((part, KeyboardInterrupt, 130) for part in ("summary_markdown", "judge", "check_run")),
+        ("write_outputs", OSError(28, "No space left"), 2),
+    ],
+)
 def test_an_interrupted_audit_leaves_no_verdict(
     audit: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch, part: str, error: Any, code: int
 ) -> None:

@@ -64,6 +64,7 @@ def audit(alone: Alone, run: Path, *more: object) -> str:
     return answer.err
 
 
+@pytest.mark.slow
 def test_workers_of_this_machine_audit_the_same(alone, tmp_path):
     audit(alone, tmp_path / "run", "--workers", 2)
 

@@ -31,6 +31,11 @@ def images() -> RgbImages:
     return blocks.repeat(4, axis=1).repeat(4, axis=2)
 
 
+@pytest.fixture(autouse=True)
+def short(short_pulls: int) -> None:
+    """Use short pulls."""
+
+
 def looks_of(pipe: StableDiffusionPipeline) -> ClosingLooks:
     return closing_looks(quick(batch_size=8), open_denoiser(pipe))
 

@@ -41,6 +41,7 @@ def cluster() -> Iterator[RayCluster]:
         yield cluster
 
 
+@pytest.mark.slow  # tests of the coordinator kill other workers
 def test_a_killed_actor_is_replaced_and_every_result_returned_once(tmp_path):
     """The cluster is one that the workers start and end."""
     tasks, count, results = [Square(n) for n in range(5)], Count(), []

@@ -9,6 +9,7 @@ from flashbulb.audit.localize.attribution import AttributionPlan, Attributor
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import SITE_KINDS, find_sites
 from tests.audit.counting import counted_latents
+from tests.cases import slow_unless_in
 from tests.hooks.edits import n_hooks
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 
@@ -25,7 +26,7 @@ UNREAD = {"two text encoders": ["text_encoder.encoder.layers.1.mlp.fc2"]}
 """Sites that reach no prediction: Stable Diffusion XL reads the last layer of its second text encoder only."""
 
 
-@pytest.fixture(scope="module", params=BUILDERS)
+@pytest.fixture(scope="module", params=slow_unless_in(["epsilon", "two text encoders"], BUILDERS))
 def family(request):
     """A pipeline and its name; tests must leave it unchanged."""
     return BUILDERS[request.param](), request.param

@@ -19,6 +19,7 @@ from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, load_model
 from tests.audit.model.folders import shard_
+from tests.cases import each_with_one
 from tests.toy import MAX_POSITIONS, build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 from tests.toy_variants import (
@@ -345,8 +346,10 @@ def test_a_tokenizer_without_a_length_gets_that_of_the_text_encoder(folder):
 TASKS = ("Img2Img", "Inpaint", "ControlNet", "PAG")
 
 
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False)])
+@pytest.mark.parametrize(
+    ("task", "build"),
+    each_with_one(TASKS, [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False)]),
+)
 def test_a_text_to_image_model_saved_by_another_task_samples_from_text(build, tmp_path, task):
     pipe = build()
     saved = getattr(diffusers, type(pipe).__name__.replace("Pipeline", f"{task}Pipeline"))

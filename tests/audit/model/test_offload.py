@@ -13,6 +13,7 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import over_space, record
 from flashbulb.hooks.offload import OFFLOADS, offload_
+from tests.cases import each_with_one
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 
@@ -30,10 +31,9 @@ def offloaded(pipe, how):
     return open_denoiser(pipe)
 
 
-@pytest.mark.parametrize("how", OFFLOADS)
-@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
-def test_offloaded_model_gives_the_results_of_the_loaded_one(build, how):
-    loaded, away = open_denoiser(build()), offloaded(build(), how)
+@pytest.mark.parametrize(("how", "name"), each_with_one(OFFLOADS, BUILDERS))
+def test_offloaded_model_gives_the_results_of_the_loaded_one(name, how):
+    loaded, away = open_denoiser(BUILDERS[name]()), offloaded(BUILDERS[name](), how)
     assert how != "sequential" or next(away.pipe.vae.parameters()).device.type == "meta"
     assert away.device.type == "cpu"
 

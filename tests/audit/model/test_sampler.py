@@ -20,6 +20,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import SITE_KINDS, NonFiniteActivation, observe
 from tests.audit.counting import counted_latents
+from tests.cases import each_with_one
 from tests.hooks.edits import n_hooks
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import build_toy_pipe
@@ -153,8 +154,7 @@ def counted(denoiser, run) -> int:
     return count.n_latents
 
 
-@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
-@pytest.mark.parametrize("num_inference_steps", [2, 5, 10])
+@pytest.mark.parametrize(("num_inference_steps", "guidance_scale"), each_with_one([2, 5, 10], [3.0, 1.0]))
 def test_sampling_costs_what_is_stated(scheduled, num_inference_steps, guidance_scale):
     settings = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
     stated = len(PROMPTS) * scheduled.evaluations_per_image(**settings)
@@ -163,8 +163,7 @@ def test_sampling_costs_what_is_stated(scheduled, num_inference_steps, guidance_
     assert counted(scheduled, lambda: scheduled.sample(conditioning, generators(), batch_size=2, **settings)) == stated
 
 
-@pytest.mark.parametrize("strength", [0.25, 0.6, 0.99, 1.0])
-@pytest.mark.parametrize("num_inference_steps", [5, 10])
+@pytest.mark.parametrize(("strength", "num_inference_steps"), each_with_one([0.25, 0.6, 0.99, 1.0], [5, 10]))
 def test_noising_again_costs_what_is_stated(scheduled, num_inference_steps, strength):
     settings = {"num_inference_steps": num_inference_steps, "strength": strength}
     images, conditioning = np.full((3, 8, 8, 3), 128, dtype=np.uint8), conditioning_of(scheduled)

@@ -11,13 +11,18 @@ from transformers import CLIPTokenizer
 from flashbulb.audit.planted import denoiser, recipe, truth
 from flashbulb.audit.planted.collection import Collection, assemble
 from flashbulb.audit.planted.presets import PRESETS, Preset, toy
+from tests.cases import slow_unless_in
 
 Train = Callable[[Preset, Path], Path]
 SHAPES = ("posters", "catalogue", "folio", "graded")
 """At toy size, other presets differ from these in shares of captions, channels of latents and vocabulary alone."""
+QUICK_SHAPES = ("catalogue", "folio")
+"""Both kinds of prediction, and both numbers of text encoders."""
+QUICK_PRESETS = ("gazette", "faint", "graded")
+"""The smallest preset of each world."""
 
 
-@pytest.fixture(scope="session", params=PRESETS)
+@pytest.fixture(scope="session", params=slow_unless_in(QUICK_PRESETS, PRESETS))
 def preset(request: pytest.FixtureRequest) -> Preset:
     """Each preset in turn, at full size."""
     return PRESETS[request.param]
@@ -29,7 +34,7 @@ def collection(preset: Preset) -> Collection:
     return assemble(preset)
 
 
-@pytest.fixture(scope="session", params=SHAPES)
+@pytest.fixture(scope="session", params=slow_unless_in(QUICK_SHAPES, SHAPES))
 def toy_preset(request: pytest.FixtureRequest) -> Preset:
     """Each shape of preset at the length and size for tests, with few seeds of each caption for the truth."""
     return replace(toy(PRESETS[request.param]), truth_seeds=4)

@@ -75,6 +75,7 @@ def test_other_memories_of_a_caption_are_counted_apart() -> None:
     assert table.loc["x", "p"] == probability_columns(1, 4)["p"] == 0.25
 
 
+@pytest.mark.parametrize("toy_preset", ["catalogue"], indirect=True)
 def test_resumed_samples_equal_those_taken_at_once(trained: Path, tmp_path: Path) -> None:
     def sampling(n_seeds: int, batch_size: int) -> Sampling:
         return Sampling(n_seeds, 0, 1, batch_size, "cpu")
@@ -92,6 +93,7 @@ def test_resumed_samples_equal_those_taken_at_once(trained: Path, tmp_path: Path
     )
 
 
+@pytest.mark.parametrize("toy_preset", ["catalogue"], indirect=True)
 def test_samples_of_another_model_are_not_read(trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "samples.parquet"
     sample_planted(trained, Sampling(1, 0, 1, 50, "cpu"), path)

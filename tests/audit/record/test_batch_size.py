@@ -13,6 +13,7 @@ from flashbulb.hooks import read_manifest
 from tests.audit.commands import digests
 from tests.audit.recordings import logged
 from tests.audit.shortages import ON_CPU, ON_GPU, room_for
+from tests.cases import each_with_one
 
 N_SEEDS = 4
 PROMPTS = [Prompt(f"id{i}", f"a star over the sea, number {i}", "p.txt", i, 1) for i in range(6)]
@@ -54,8 +55,7 @@ def test_the_size_fits_and_half_of_it_was_measurably_slower_and_its_double_is_no
         assert machine.seconds(size) < MIN_GAIN * machine.seconds(2 * size)
 
 
-@pytest.mark.parametrize("error", [ON_CPU, ON_GPU])
-@pytest.mark.parametrize("room", [1, 3, 4, 9])
+@pytest.mark.parametrize(("room", "error"), each_with_one([1, 3, 4, 9], [ON_CPU, ON_GPU]))
 def test_a_size_is_found_that_the_model_has_room_for(toy_pipe, room, error):
     with room_for(room, toy_pipe.unet, error) as sizes:
         size = find_batch_size(lambda size: recorder_of(toy_pipe, size), PROMPTS, N_SEEDS, torch.device("cpu"))

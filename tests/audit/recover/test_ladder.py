@@ -22,6 +22,7 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.training_images.nearest import Nearest
 from tests.audit.counting import counted_latents
 from tests.audit.scored import scored_of
+from tests.cases import slow_unless, slow_unless_in
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import build_toy_pipe
 
@@ -160,7 +161,10 @@ def test_a_sample_that_confirms_is_the_only_attempt(recover):
 
 @pytest.mark.parametrize(
     ("scheduler_class", "options"),
-    [(DDIMScheduler, {}), (HeunDiscreteScheduler, {}), (PNDMScheduler, {"skip_prk_steps": True})],
+    slow_unless(
+        lambda case: case[0] is not PNDMScheduler,  # whose cost tests of the sampler show as well
+        [(DDIMScheduler, {}), (HeunDiscreteScheduler, {}), (PNDMScheduler, {"skip_prk_steps": True})],
+    ),
 )
 def test_attempts_state_what_they_cost(recover, scheduler_class, options):
     pipe = build_toy_pipe()
@@ -196,7 +200,7 @@ def test_a_rerun_makes_nothing_anew_and_touches_no_file(recover, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()} == files
 
 
-@pytest.mark.parametrize("share", [0.3, 0.8])
+@pytest.mark.parametrize("share", slow_unless_in([0.8], [0.3, 0.8]))
 def test_interrupted_and_rerun_equals_uninterrupted_and_makes_no_attempt_twice(recover, tmp_path, share):
     with counted_latents() as whole:
         expected = recover("whole", batch_size=2)  # one prompt at a time

@@ -24,6 +24,7 @@ from tests.audit.commands import (
 )
 from tests.audit.conftest import RECORDING_OPTIONS, RECOVERY_OPTIONS, recording
 from tests.audit.counting import counted_latents
+from tests.cases import slow_unless_in
 from tests.processes import fork_flashbulb
 
 EMPTY_PROMPT_EVALUATIONS = 2  # one for each seed; a recorder evaluates them before it reads finished shards
@@ -187,7 +188,7 @@ def test_recovery_without_images_removes_images_of_an_earlier_recovery(at):
 
 
 def test_screened_stages_equal_a_screened_audit(inputs, tmp_path):
-    prompts = text_file(tmp_path / "p.txt", [*CANDIDATES, *(f"a star over the sea, number {i}" for i in range(20))])
+    prompts = text_file(tmp_path / "p.txt", [*CANDIDATES, *(f"a star over the sea, number {i}" for i in range(8))])
     with_stars = inputs._replace(prompts=prompts)
     tier = ("--tiers", "screened", "--screened-share", "0.9")
     assert run_flashbulb("audit", *with_stars.options(tmp_path / "at_once"), *tier).code == 0
@@ -245,7 +246,7 @@ def uninterrupted(inputs, tmp_path_factory):
     return run
 
 
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("share", slow_unless_in([0.5], [0.1, 0.5, 0.9]))
 def test_an_interrupted_recording_loses_at_most_one_shard(inputs, uninterrupted, tmp_path, share):
     run, small = tmp_path / "run", ("--shard-size", "1")
     n_latents = EMPTY_PROMPT_EVALUATIONS + 2 * (len(CANDIDATES) + len(inputs.reference.read_text().splitlines()))

@@ -61,26 +61,46 @@ def reduce_set(dense, bulk, reduction, n_shards: int, n_dense: int) -> Shards:
     return Shards(bulk, n_shards, N_SEEDS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_held():
+    """Hold few candidates, and know one detector."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (scoring, fitting):
+            patch.setattr(module, "MAX_SELF_REFERENCE", HELD)
+        patch.setattr(reduced, "find_detectors", lambda: {"some": NEURONS})
+        yield
+
+
 @pytest.fixture
-def both(tmp_path, monkeypatch):
-    """Record candidates in both layouts; return their shards, the reference's and the baselines."""
-    for module in (scoring, fitting):
-        monkeypatch.setattr(module, "MAX_SELF_REFERENCE", HELD)
-    monkeypatch.setattr(reduced, "find_detectors", lambda: {"some": NEURONS})
+def both(tmp_path):
+    """Return what records candidates in both layouts: their shards, the reference's and the baselines."""
+    return recorder_into(tmp_path)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def alike(request, tmp_path_factory):
+    """A mode, and what `both` records of it, with the detection from the dense layout. Read-only."""
+    dense, bulk, clean, fit = recorder_into(tmp_path_factory.mktemp("alike"))(request.param)
+    pooled = MODES[request.param][2]
+    return pooled, bulk, clean, fit, dense, detected(dense, clean, None, pooled=pooled)
+
+
+def recorder_into(folder):
+    """Return a function that records the candidates of a mode in both layouts."""
 
     def record(mode: str):
         candidates, reference, pooled = sets_of(mode, spiked(noise(N_CANDIDATES, 0), [SPIKED, 77]))
         by_seed = np.stack([candidates, candidates + 0.03125], axis=1)
-        dense = write_set(tmp_path / "dense", by_seed, shard_size=SHARD_SIZE)
-        clean = None if reference is None else write_set(tmp_path / "reference", reference, n_seeds=N_SEEDS)
+        dense = write_set(folder / "dense", by_seed, shard_size=SHARD_SIZE)
+        clean = None if reference is None else write_set(folder / "reference", reference, n_seeds=N_SEEDS)
         n_shards, n_dense = -(-N_CANDIDATES // SHARD_SIZE), -(-HELD // SHARD_SIZE) if pooled else 0
-        first = Shards(tmp_path / "dense", n_dense, N_SEEDS) if pooled else None
+        first = Shards(folder / "dense", n_dense, N_SEEDS) if pooled else None
         fit = fit_bulk(SITES, [NEURONS], clean, first, n_seeds=N_SEEDS, n_components=N_COMPONENTS, kept=KEPT)
-        (tmp_path / "bulk").mkdir()
-        save_bulk(tmp_path / "bulk" / BASELINES_FILE, fit, "abc")
-        reduction = BulkReduction.by(tmp_path / "bulk" / BASELINES_FILE)
-        bulk = reduce_set(tmp_path / "dense", tmp_path / "bulk", reduction, n_shards, n_dense)
-        return dense, bulk, clean, open_bulk(tmp_path / "bulk" / BASELINES_FILE)
+        (folder / "bulk").mkdir()
+        save_bulk(folder / "bulk" / BASELINES_FILE, fit, "abc")
+        reduction = BulkReduction.by(folder / "bulk" / BASELINES_FILE)
+        bulk = reduce_set(folder / "dense", folder / "bulk", reduction, n_shards, n_dense)
+        return dense, bulk, clean, open_bulk(folder / "bulk" / BASELINES_FILE)
 
     return record
 
@@ -93,11 +113,9 @@ def detected(shards, clean, bulk, *, pooled):
     return detect(SITES, [NEURONS], candidates, reference, **how, bulk=bulk)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_scores_p_values_and_flags_equal_those_of_the_dense_layout(both, mode):
-    dense, bulk, clean, fit = both(mode)
-    pooled = MODES[mode][2]
-    expected, found = detected(dense, clean, None, pooled=pooled), detected(bulk, clean, fit, pooled=pooled)
+def test_scores_p_values_and_flags_equal_those_of_the_dense_layout(alike):
+    pooled, bulk, clean, fit, _, expected = alike
+    found = detected(bulk, clean, fit, pooled=pooled)
     assert found.pooled == expected.pooled == pooled
     assert found.scored.flagged[SPIKED]
     for name in ("spike_score", "p_value", "q_value", "flagged", "reference_score", "reference_p_value"):
@@ -111,10 +129,9 @@ def test_scores_p_values_and_flags_equal_those_of_the_dense_layout(both, mode):
         np.testing.assert_array_equal(found.scored.detectors[name], values, err_msg=name)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_the_neurons_behind_a_prompt_are_those_of_the_dense_layout(both, mode):
-    dense, bulk, clean, _ = both(mode)
-    groups = detected(dense, clean, None, pooled=MODES[mode][2]).scored.groups
+def test_the_neurons_behind_a_prompt_are_those_of_the_dense_layout(alike):
+    _, bulk, _, _, dense, expected = alike
+    groups = expected.scored.groups
     positions = [SPIKED, 0, 77, N_CANDIDATES - 1, 50]
     expected = read_neurons(groups, dense, positions, **KEPT._asdict())
     found = read_neurons(groups, bulk, positions, **KEPT._asdict()) | read_kept(groups, bulk, positions, KEPT)

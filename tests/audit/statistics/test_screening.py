@@ -17,6 +17,7 @@ from flashbulb.hooks import find_sites
 from flashbulb.reports.tables.run_record import load_run
 from tests.audit.commands import ODD, QUICK, refused, run_flashbulb, run_json, scores_of, text_file
 from tests.audit.conftest import Inputs
+from tests.cases import each_with_one
 from tests.tolerances import ARITHMETIC, STORED
 
 COLOURS, PLACES = "red blue green white black grey pink".split(), "sea hill town lake".split()
@@ -100,8 +101,7 @@ def test_screening_costs_no_evaluation(toy_pipe, recorded):
     assert recorder.denoiser.evaluations == n_before
 
 
-@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("odd", [ODD, "", "x" * 99])
+@pytest.mark.parametrize(("share", "odd"), each_with_one([0.01, 0.5, 0.9, 0.999], [ODD, "", "x" * 99]))
 def test_an_outlier_of_the_text_side_is_never_left_out(toy_pipe, recorded, share, odd):
     screen = fit(toy_pipe, recorded, share)
     usual, outlier = screen_prompts(screen, make_recorder(toy_pipe), prompts_of([REFERENCE[0], odd]))

@@ -12,6 +12,7 @@ from flashbulb.audit.statistics.style import (
     text_only_auc,
 )
 from tests.audit.styles import scenes, titles
+from tests.cases import each_with_one
 
 ODD_TEXTS = {
     "empty": "",
@@ -147,8 +148,7 @@ def test_groups_are_numbered_without_gaps_and_large_enough_to_calibrate(mixture)
     assert (own >= min(MIN_CANDIDATE_GROUP, len(candidates))).all()
 
 
-@pytest.mark.parametrize("n_reference", REFERENCES.values(), ids=REFERENCES)
-@pytest.mark.parametrize("kind", ODD_TEXTS)
+@pytest.mark.parametrize(("kind", "n_reference"), each_with_one(ODD_TEXTS, REFERENCES.values()))
 def test_an_odd_candidate_has_a_group(kind, n_reference):
     reference = scenes(n_reference, 0)
     for candidates in ([ODD_TEXTS[kind]], [*scenes(5, 1), ODD_TEXTS[kind]], [ODD_TEXTS[kind]] * 30):

@@ -70,6 +70,7 @@ def contents(run: Path, names: dict[str, str]) -> dict[str, object]:
 
 
 def test_an_audit_in_a_store_equals_one_in_files_but_for_names(s3, on_machine, inputs, finished, stored, tmp_path):
+    """And other machines judge, continue and replay it."""
     options = ("--model", stored.model, "--prompts", stored.prompts, "--reference", stored.reference)
     answer = run_flashbulb("audit", *options, "--train-images", stored.training, "--out", RUN, *QUICK)
     assert answer.code == 0, answer.err
@@ -94,6 +95,10 @@ def test_an_audit_in_a_store_equals_one_in_files_but_for_names(s3, on_machine, i
             assert "caches" not in again.out + again.err
     assert run_json(s3.get("runs/mine", tmp_path / "again"))["status"] == "complete"
     assert run_flashbulb("gate", RUN).code == 1  # the first machine sees what the second wrote
+    with on_machine("elsewhere"):  # which fetches the inputs
+        answer = run_flashbulb("audit", "--replay", RUN, "--out", "s3://bucket/runs/again")
+        assert answer.code == 0, answer.err
+        assert run_flashbulb("diff", RUN, "s3://bucket/runs/again").code == 0
 
 
 def _says_nothing_of_this_machine(run: Path, printed: str, tmp_path: Path) -> None:
@@ -146,6 +151,7 @@ def test_a_recording_that_was_killed_is_finished_on_another_machine(
     assert recorded(s3.get("runs/mine", tmp_path / "mine")) == recorded(whole)
 
 
+@pytest.mark.slow  # ranks merge parts in a store as well
 def test_parts_of_machines_that_share_only_the_store_are_merged(s3, on_machine, inputs, whole, tmp_path):
     for number in ("2", "1"):
         with on_machine(f"machine {number}"):
@@ -193,15 +199,6 @@ def test_an_index_of_training_images_in_a_store_finds_them_on_another_machine(s3
             "nearest training image s3://bucket/inputs/training/secret.png"
             in run_flashbulb("show", tmp_path / "run", "1").out
         )
-
-
-def test_a_replay_fetches_the_inputs_of_the_replayed_run(s3, on_machine, stored):
-    options = ("--model", stored.model, "--prompts", stored.prompts, "--reference", stored.reference)
-    assert run_flashbulb("audit", *options, "--out", RUN, *QUICK).code == 0
-    with on_machine("there"):
-        answer = run_flashbulb("audit", "--replay", RUN, "--out", "s3://bucket/runs/again")
-        assert answer.code == 0, answer.err
-        assert run_flashbulb("diff", RUN, "s3://bucket/runs/again").code == 0
 
 
 def test_the_function_takes_uris_as_the_command_does(s3, on_machine, stored):

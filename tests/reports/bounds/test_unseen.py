@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from flashbulb.reports.bounds.unseen import estimate_unseen
+from tests.cases import each_with_one
 
 
-@pytest.mark.parametrize("power", [0, 1])
-@pytest.mark.parametrize("n_finds", [20, 60, 180, 500])
+@pytest.mark.parametrize(("n_finds", "power"), each_with_one([20, 60, 180, 500], [0, 1]))
 def test_interval_holds_the_chance_that_the_next_find_is_new(n_finds: int, power: int) -> None:
     rng = np.random.default_rng(0)
     chances = 1 / np.arange(1, 81) ** power

@@ -13,6 +13,7 @@ from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.files import TABLE_FILES, RunFileError
 from tests.audit.commands import run_flashbulb
+from tests.cases import slow_unless_in
 from tests.reports.run_files import seal_again
 from tests.reports.runs import LEAKS, checked_example, write_example
 from tests.reports.spoilers import SPOILERS
@@ -77,7 +78,7 @@ def test_a_path_without_an_audit_never_passes(clean: Path, tmp_path: Path, name:
         assert len(answer.err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", SPOILERS)
+@pytest.mark.parametrize("name", slow_unless_in(list(SPOILERS)[::4], SPOILERS))
 def test_a_comparison_with_a_spoilt_audit_says_that_it_is_untrusted(clean: Path, tmp_path: Path, name: str) -> None:
     answer = run_flashbulb("diff", clean, spoilt(clean, tmp_path, name))
     assert answer.code in (2, 3) or "note: The newer run is untrusted: " in answer.out, answer

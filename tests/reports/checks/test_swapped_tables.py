@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
 from tests.audit.commands import Answer, edit_run_json, error_line, run_flashbulb
+from tests.cases import each_with_one, slow_unless
 from tests.reports.evidence_examples import SITES
 from tests.reports.pages import rewrite_table, write_illustrated
 from tests.reports.run_files import seal_again
@@ -89,8 +90,13 @@ def put(run: Path, other: Path, *names: str) -> None:
     seal_again(run)
 
 
-@pytest.mark.parametrize("reader", [name for name in READERS if name != "localize"])
-@pytest.mark.parametrize("name", ["whole", *OTHERS])
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    slow_unless(
+        lambda case: case[0] == "whole" or case[1] == "gate",
+        [(name, reader) for name in ("whole", *OTHERS) for reader in READERS if reader != "localize"],
+    ),
+)
 def test_an_audit_that_is_whole_is_read(runs: dict[str, Path], tmp_path: Path, name: str, reader: str) -> None:
     run = Path(shutil.copytree(runs[name], tmp_path / "run"))
     whole = Path(shutil.copytree(runs[name], tmp_path / "whole"))
@@ -108,7 +114,13 @@ SWAPS = [
 SITE_TABLES = {"spikes.parquet", "neuron_groups.parquet", "site_profiles.parquet"}
 
 
-@pytest.mark.parametrize(("other", "names"), SWAPS, ids=str)
+def is_quick(swap: tuple[str, tuple[str, ...]]) -> bool:
+    """Tell what is no pair of tables that a single one of them would give away as well."""
+    other, names = swap
+    return len(names) != 2 or (other == "other sites" and bool(SITE_TABLES & set(names)))
+
+
+@pytest.mark.parametrize(("other", "names"), slow_unless(is_quick, SWAPS), ids=str)
 def test_tables_of_another_audit_are_refused(
     runs: dict[str, Path], tmp_path: Path, other: str, names: tuple[str, ...]
 ) -> None:
@@ -123,8 +135,7 @@ def test_tables_of_another_audit_are_refused(
         assert "run the audit again" in error_line(answer, 3)
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("name", TABLE_FILES)
+@pytest.mark.parametrize(("name", "reader"), each_with_one(TABLE_FILES, READERS))
 def test_every_reader_refuses_a_table_of_another_audit(
     runs: dict[str, Path], tmp_path: Path, name: str, reader: str
 ) -> None:
@@ -159,7 +170,7 @@ def strange_value(data: st.DataObject, kind: pa.DataType) -> object:
     return data.draw(st.sampled_from({pa.string(): TEXTS, pa.float64(): NUMBERS, pa.bool_(): (True, False)}[kind]))
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_value_of_any_cell_is_an_internal_error(runs: dict[str, Path], tmp_path: Path, data: st.DataObject) -> None:
     """Every reader judges, shows or refuses a run with a strange value, and all agree whether to refuse it."""

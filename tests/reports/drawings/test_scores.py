@@ -9,6 +9,7 @@ import pytest
 
 from flashbulb.reports.drawings.calibration import STYLE_COLORS, calibration
 from flashbulb.reports.drawings.scores import score_distributions, text_null
+from tests.cases import each_with_one
 from tests.reports.svg_examples import HOSTILE, painted, parsed, words
 
 RNG = np.random.default_rng(0)
@@ -36,17 +37,16 @@ def test_only_flagged_prompts_are_painted_as_leaks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reference", "unflagged", "flagged"),
+    ("reference", "unflagged", "flagged", "threshold"),
     [
-        (REFERENCE, [], []),
-        ([], CANDIDATES, []),
-        ([], [], [1.2]),
-        ([1.0] * 600, [1.0] * 50, []),
-        ([0.0], [0.0], [1e9]),
-        ([-1.0, 5.0], [1e-12], [1e-12]),
+        (REFERENCE, [], [], None),
+        ([], CANDIDATES, [], 1.0),
+        ([], [], [1.2], None),
+        ([1.0] * 600, [1.0] * 50, [], 1.0),
+        ([0.0], [0.0], [1e9], 1.0),
+        ([-1.0, 5.0], [1e-12], [1e-12], None),
     ],
 )
-@pytest.mark.parametrize("threshold", [None, 1.0])
 def test_any_scores_are_drawn(
     reference: Sequence[float], unflagged: Sequence[float], flagged: Sequence[float], threshold: float | None
 ) -> None:
@@ -81,8 +81,10 @@ def test_calibration_draws_one_line_per_style_and_one_over_all(n_styles: int, n_
     assert (f"{n_styles - len(STYLE_COLORS)} more styles not drawn" in words(svg)) == (n_styles > len(STYLE_COLORS))
 
 
-@pytest.mark.parametrize("p_values", [[0.5], [0.0] * 9, [1.0] * 9, [1e-9, 1.0]])
-@pytest.mark.parametrize("fpr", [0.0001, 0.01, 0.5])
+@pytest.mark.parametrize(
+    ("p_values", "fpr"),
+    each_with_one([[0.5], [0.0] * 9, [1.0] * 9, [1e-9, 1.0]], [0.0001, 0.01, 0.5]),
+)
 def test_any_p_values_are_drawn(p_values: Sequence[float], fpr: float) -> None:
     parsed(calibration({"a": p_values, "b": [0.2], "empty": []}, fpr))
 

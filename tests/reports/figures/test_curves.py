@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from flashbulb.reports.figures.curves import discovery_curves
+from tests.cases import each_with_one, slow_unless_in
 
 FAST = [(500 * n, n) for n in range(1, 18)] + [(20_000, 17)]
 SLOW = [(3_000 * n, n) for n in range(1, 7)] + [(20_000, 6)]
@@ -23,14 +24,16 @@ def drawn(curves: dict[str, list[tuple[int, int]]], total: int | None, path: Pat
         return np.asarray(image.convert("RGB"), dtype=np.float64)
 
 
-@pytest.mark.parametrize("n", [1, 2, 6, 7, 20])
+@pytest.mark.parametrize("n", slow_unless_in([1, 7], [1, 2, 6, 7, 20]))
 def test_any_number_of_methods_is_drawn(n: int, tmp_path: Path) -> None:
     assert drawn({f"method {index}": FAST for index in range(n)}, 20, tmp_path / "curves.png").std() > 10
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
 
-@pytest.mark.parametrize("points", [[], [(0, 0)], [(900, 0)], [(0, 3)], [(10, 1), (10, 2)], [(10**12, 10**6)]])
-@pytest.mark.parametrize("total", [None, 0, 20])
+@pytest.mark.parametrize(
+    ("points", "total"),
+    each_with_one([[], [(0, 0)], [(900, 0)], [(0, 3)], [(10, 1), (10, 2)], [(10**12, 10**6)]], [None, 0, 20]),
+)
 def test_any_curve_is_drawn(points: list[tuple[int, int]], total: int | None, tmp_path: Path) -> None:
     assert drawn({"method": points}, total, tmp_path / "curves.png").std() > 5
 

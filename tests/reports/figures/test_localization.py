@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from flashbulb.reports.figures.localization import LocalizationRow, layer_map, localization_panel
+from tests.cases import each_with_one, slow_unless_in
 
 HOSTILE = "$x_{$ \\frac \n\x1b[31m\u202e жар-птица 猫 " + "long " * 60
 SIZES = (1, 4, 20)
@@ -31,19 +32,12 @@ def opened(path: Path) -> tuple[int, int]:
         return image.size
 
 
-@pytest.mark.parametrize("n_rows", SIZES)
+@pytest.mark.parametrize("n_rows", slow_unless_in(SIZES[::2], SIZES))
 def test_a_panel_has_a_row_per_image_up_to_twelve(tmp_path: Path, n_rows: int) -> None:
     localization_panel([row()] * n_rows, tmp_path / "panel.png")
     width, height = opened(tmp_path / "panel.png")
     assert width == pytest.approx((2.6 + 5 * 1.25) * 150, abs=2)
     assert height == pytest.approx((0.5 + min(n_rows, 12) * 1.25) * 150, abs=2)
-
-
-@pytest.mark.parametrize("n_seeds", [1, 3])
-def test_a_panel_has_a_column_per_seed_before_and_after(tmp_path: Path, n_seeds: int) -> None:
-    localization_panel([row()], tmp_path / "panel.png", n_seeds)
-    width, _ = opened(tmp_path / "panel.png")
-    assert width == pytest.approx((2.6 + (1 + 2 * n_seeds) * 1.25) * 150, abs=2)
 
 
 def test_any_prompt_is_drawn(tmp_path: Path) -> None:
@@ -52,8 +46,7 @@ def test_any_prompt_is_drawn(tmp_path: Path) -> None:
     opened(tmp_path / "panel.png")
 
 
-@pytest.mark.parametrize("n_prompts", SIZES)
-@pytest.mark.parametrize("n_sites", [1, 16])
+@pytest.mark.parametrize(("n_prompts", "n_sites"), each_with_one(SIZES, [1, 16]))
 def test_a_map_has_a_row_per_prompt_and_a_column_per_site(tmp_path: Path, n_prompts: int, n_sites: int) -> None:
     shares = np.random.default_rng(0).random((n_prompts, n_sites))
     sites = [f"unet.down_blocks.{i}.attentions.0.transformer_blocks.0.attn2.to_v" for i in range(n_sites)]

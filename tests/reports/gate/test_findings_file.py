@@ -10,6 +10,7 @@ import pytest
 
 from flashbulb.reports.gate.findings_file import FINDINGS_SCHEMA, write_findings
 from flashbulb.reports.tables.files import RunFileError
+from tests.cases import each_with_one
 from tests.reports.reports_examples import REPORTS, against_baseline, failing, hostile, judged, unreadable, waived
 from tests.reports.run_files import read_metadata
 from tests.reports.runs import LEAKS, PROMPTS, SECRET, checked_example
@@ -26,8 +27,7 @@ READERS = {
 }
 
 
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("name", [name for name in REPORTS if name != "unreadable"])
+@pytest.mark.parametrize(("name", "reader"), each_with_one([name for name in REPORTS if name != "unreadable"], READERS))
 def test_other_libraries_read_every_finding(tmp_path: Path, reader: str, name: str) -> None:
     report = REPORTS[name](tmp_path / "run")
     suffix, read = READERS[reader]

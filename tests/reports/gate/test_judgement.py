@@ -2,7 +2,7 @@
 
 from datetime import date, timedelta
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashbulb.reports.checks.findings import Finding, recount
@@ -14,6 +14,7 @@ from tests.reports.examples import empty_tables, results, run_record
 from tests.reports.findings_examples import finding, findings
 from tests.reports.policies import POLICIES
 
+FEWER = settings(max_examples=40)
 TODAY = date(2026, 6, 15)
 ORDER = ("pass", "inconclusive", "fail", "untrusted")
 TRUSTED: dict[str, object] = {"n_left_out": 0, "style_shift": 0.5}
@@ -58,6 +59,7 @@ def waivers_for(draw: st.DrawFn, found: list[Finding]) -> list[Waiver]:
     ]
 
 
+@FEWER
 @given(findings(), FACTS, POLICIES, st.data())
 def test_waivers_never_make_an_audit_trusted_nor_a_verdict_worse(
     found: list[Finding], facts: dict[str, object], policy: Policy, data: st.DataObject
@@ -68,6 +70,7 @@ def test_waivers_never_make_an_audit_trusted_nor_a_verdict_worse(
     assert ORDER.index(waived) <= ORDER.index(without)
 
 
+@FEWER
 @given(findings(), FACTS, POLICIES, st.data())
 def test_one_more_waiver_never_makes_the_verdict_worse(
     found: list[Finding], facts: dict[str, object], policy: Policy, data: st.DataObject
@@ -77,6 +80,7 @@ def test_one_more_waiver_never_makes_the_verdict_worse(
     assert [ORDER.index(o) for o in outcomes] == sorted((ORDER.index(o) for o in outcomes), reverse=True)
 
 
+@FEWER
 @given(findings(), findings(), FACTS)
 def test_a_baseline_never_makes_an_audit_trusted(
     old: list[Finding], new: list[Finding], facts: dict[str, object]
@@ -88,6 +92,7 @@ def test_a_baseline_never_makes_an_audit_trusted(
             assert ORDER.index(known) <= ORDER.index(without)
 
 
+@FEWER
 @given(findings(), FACTS, POLICIES, st.data())
 def test_the_order_of_findings_and_waivers_does_not_matter(
     found: list[Finding], facts: dict[str, object], policy: Policy, data: st.DataObject
@@ -100,6 +105,7 @@ def test_the_order_of_findings_and_waivers_does_not_matter(
     assert {j.finding: j.standing for j in first.judged} == {j.finding: j.standing for j in second.judged}
 
 
+@FEWER
 @given(findings(), FACTS, POLICIES, st.sampled_from(["confirmed", "likely", "not_shown"]))
 def test_one_more_finding_never_turns_a_failure_into_a_pass(
     found: list[Finding], facts: dict[str, object], policy: Policy, verdict: str
@@ -109,6 +115,7 @@ def test_one_more_finding_never_turns_a_failure_into_a_pass(
     assert not (before in ("fail", "inconclusive") and after == "pass")
 
 
+@FEWER
 @given(findings(), FACTS, POLICIES)
 def test_a_failure_has_a_finding_that_breaks_a_limit(
     found: list[Finding], facts: dict[str, object], policy: Policy

@@ -32,9 +32,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=[(1200, "light"), (1200, "dark"), (390, "light"), (390, "dark")], ids=str)
+QUICK_WINDOWS = [(1200, "light"), (390, "dark")]
+"""Width and scheme: a desktop and a phone, light and dark."""
+WINDOWS = [
+    *QUICK_WINDOWS,
+    *(pytest.param(window, marks=pytest.mark.slow) for window in [(1200, "dark"), (390, "light")]),
+]
+
+
+@pytest.fixture(params=WINDOWS, ids=str)
 def opened(request: Any, browser: Browser, page: Path) -> Browser:
-    """The page in the width of a desktop and of a phone, light and dark."""
+    """The page in each window."""
     width, scheme = request.param
     browser.open(page, width, scheme=scheme)
     return browser

@@ -9,7 +9,7 @@ from typing import Any
 import html5lib
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from flashbulb.reports.bounds.replication import replication_of
@@ -279,8 +279,10 @@ def skeleton(page: str) -> Skeleton:
     return [(str(e.tag), tuple(sorted(e.attrib))) for e in parsed(page).iter() if not str(e.tag).startswith(svg)]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=st.one_of(st.text(min_size=1, max_size=60), st.sampled_from([HOSTILE, "</script><script>x</script>"])))
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(min_size=1, max_size=60))
+@example(text=HOSTILE)
+@example(text="</script><script>x</script>")
 def test_untrusted_text_never_becomes_markup(tmp_path: Path, plain: Skeleton, text: str) -> None:
     """Whatever the text of prompts and sites, the page has the same elements."""
     text = text.replace("\x00", "") or "x"

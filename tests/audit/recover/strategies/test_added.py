@@ -1,8 +1,6 @@
 """A strategy is one file: found, listed, checked, planned, tried, kept and reported, and no other file changes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,17 +8,19 @@ import pandas as pd
 import pytest
 
 from tests.audit.commands import CANDIDATES, ODD, Answer, run_json, text_file
-from tests.paths import ROOT
+from tests.processes import fork_python
 
 ADDED = Path(__file__).parent / "added"
 PROMPTS = [CANDIDATES[0], ODD]
 SPENT = 4 * 20 + 6  # UE of the added strategy: the verifier's samples, and the signs of images that agree
 RUN_COMMANDS = f"""
 import json, sys
+for name in [name for name in sys.modules if name.partition(".")[0] in ("flashbulb", "tests")]:
+    del sys.modules[name]  # as if the program started anew, but for the libraries
 from flashbulb.audit.recover import strategies
 strategies.__path__.append({str(ADDED)!r})
 from tests.audit.commands import run_flashbulb
-print(json.dumps([run_flashbulb(*command) for command in json.load(sys.stdin)]))
+print(json.dumps([run_flashbulb(*command) for command in json.loads(sys.argv[1])]))
 """
 
 
@@ -53,9 +53,9 @@ def added(inputs, tmp_path_factory) -> Added:
         ("recover", run, "--sample-steps", 3),
     ]
     text = json.dumps([[str(word) for word in command] for command in commands])
-    done = subprocess.run([sys.executable, "-c", RUN_COMMANDS], cwd=ROOT, input=text, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return Added(*(Answer(*answer) for answer in json.loads(done.stdout.splitlines()[-1])), run)
+    done = fork_python(RUN_COMMANDS, text).wait()
+    assert done.code == 0, done.err
+    return Added(*(Answer(*answer) for answer in json.loads(done.out.splitlines()[-1])), run)
 
 
 def test_it_is_listed_with_its_prerequisites(added):

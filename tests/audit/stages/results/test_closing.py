@@ -18,8 +18,7 @@ from tests.audit.commands import digests
 from tests.audit.counting import counted_matches
 from tests.audit.discoveries import Searched, assert_same_results, discover, small_search
 from tests.audit.searches import N_REFERENCE
-
-COST_OF_PULL = 15 * 3 + 3 * 10 * 2 + 6 + 8  # steps, guided samples, errors, familiarity
+from tests.cases import slow_unless_in
 
 
 def blocks(seed: int) -> RgbImage:
@@ -55,15 +54,15 @@ def test_with_training_images_only_a_copy_of_one_is_confirmed(tmp_path: Path, se
     assert outcome.nearest is not None
 
 
-@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("images", slow_unless_in([True], [True, False]))
 def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
-    model: Path, tmp_path: Path, images: bool
+    model: Path, tmp_path: Path, images: bool, short_pulls: int
 ) -> None:
     closed = discover(model, tmp_path / "run", closing_looks=True, budget=3000, images=images)
     record = closed.record
     assert (record.closing, record.findings, record.n_confirmed) == (ClosingCounts(4, 4, 0), (), 0)  # it knows nothing
     assert sum(record.evaluations.values()) == closed.spent <= 3000
-    assert record.evaluations["close"] == 4 * COST_OF_PULL  # what promises so little is pulled at once
+    assert record.evaluations["close"] == 4 * short_pulls  # what promises so little is pulled at once
     assert closed.table.empty
     assert not list(tmp_path.rglob("finding-*.png"))
     if images:
@@ -72,6 +71,7 @@ def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
         assert again.spent == N_REFERENCE
 
 
+@pytest.mark.usefixtures("short_pulls")
 def test_looks_and_words_are_resumed_with_another_batch_size(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +86,8 @@ def test_looks_and_words_are_resumed_with_another_batch_size(
     assert_same_results(again, first)
 
 
+@pytest.mark.slow  # looks that stay within a budget are taken back as well
+@pytest.mark.usefixtures("short_pulls")
 def test_findings_that_looks_refused_are_listed_again_without_looks(
     model: Path, uninterrupted: Searched, tmp_path: Path
 ) -> None:
@@ -93,32 +95,34 @@ def test_findings_that_looks_refused_are_listed_again_without_looks(
     assert_same_results(discover(model, tmp_path / "run", budget=3000), uninterrupted)
 
 
+@pytest.mark.usefixtures("short_pulls")
 def test_looks_that_the_budget_does_not_pay_for_are_taken_with_a_larger_one(
     model: Path, uninterrupted: Searched, tmp_path: Path
 ) -> None:
-    first = discover(model, tmp_path / "run", closing_looks=True, budget=700)
+    first = discover(model, tmp_path / "run", closing_looks=True, budget=300)
     assert first.record.closing == ClosingCounts(3, 3, 0)
     assert len(first.record.findings) == 1  # as the search found it
-    assert first.spent <= 700
+    assert first.spent <= 300
     more = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
     assert (more.record.n_rounds, more.record.closing) == (uninterrupted.record.n_rounds, ClosingCounts(4, 4, 0))
     assert first.spent + more.spent == sum(more.record.evaluations.values()) + N_REFERENCE
 
 
+@pytest.mark.usefixtures("short_pulls")
 def test_a_finding_that_no_look_was_left_for_is_not_listed_beside_one_that_shows_its_image(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flashbulb.audit.discover.closing.WEIGHTS", Regression(9.0, {}))
     monkeypatch.setattr("flashbulb.audit.discover.closing.MIN_SHIFT_DISTANCE", 0.0)  # a toy model paints no shapes
     monkeypatch.setattr("flashbulb.audit.stages.results.closing.SAME_IMAGE_DISTANCE", 2.0)  # all are one image
-    closed = discover(model, tmp_path / "run", closing_looks=True, budget=360)  # pays for one look of four
+    closed = discover(model, tmp_path / "run", closing_looks=True, budget=245)  # pays for one look of four
     assert closed.record.closing == ClosingCounts(1, 0, 3)
     assert len(closed.record.findings) == 1
     assert set(digests(closed.run / "images")) == {f"{closed.record.findings[0].finding_id}.png"}
 
 
 def test_a_finding_that_a_look_confirms_shows_what_the_look_saw(
-    model: Path, uninterrupted: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, uninterrupted: Searched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_pulls: int
 ) -> None:
     monkeypatch.setattr("flashbulb.audit.discover.closing.WEIGHTS", Regression(9.0, {}))
     monkeypatch.setattr("flashbulb.audit.discover.closing.MIN_SHIFT_DISTANCE", 0.0)  # a toy model paints no shapes
@@ -130,11 +134,12 @@ def test_a_finding_that_a_look_confirms_shows_what_the_look_saw(
     row = closed.table.iloc[0]
     assert row["confidence"] == pytest.approx(0.9998766, abs=1e-6)
     before = uninterrupted.table.set_index("finding_id").loc[row["finding_id"]]
-    assert row["evaluations"] == before["evaluations"] + COST_OF_PULL  # the first pull was sure
+    assert row["evaluations"] == before["evaluations"] + short_pulls  # the first pull was sure
     with Image.open(closed.run / row["image_path"]) as image:
         assert image.getextrema() != ((20, 20),) * 3
 
 
+@pytest.mark.usefixtures("short_pulls")
 def test_single_samples_that_a_look_confirms_are_found(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

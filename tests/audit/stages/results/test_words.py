@@ -15,6 +15,7 @@ from flashbulb.audit.stages.results.words import CONFIRMS_AT, confirm_by_words_
 from flashbulb.audit.words.words import Words
 from tests.audit.discoveries import Searched, discover, small_search
 from tests.audit.searches import N_REFERENCE
+from tests.cases import slow_unless_in
 
 
 def image(seed: int) -> RgbImage:
@@ -48,7 +49,7 @@ def test_an_image_is_confirmed_once(first: str) -> None:
     assert [d.outcome.verdict for d in state.discoveries] == ["confirmed", "likely"]
 
 
-@pytest.mark.parametrize("images", [True, False])
+@pytest.mark.parametrize("images", slow_unless_in([True], [True, False]))
 def test_words_are_searched_within_their_own_budget_and_resumed(
     model: Path, uninterrupted: Searched, tmp_path: Path, images: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
