@@ -29,7 +29,7 @@ SELF := $(MAKE)
 	bench-pull bench-report bench-speed bench-sweep bench-truth bench-verdict bench-words planted clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 venv: $(INSTALLED) ## create .venv and install everything into it
 

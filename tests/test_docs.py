@@ -60,3 +60,12 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.encode()) <= 8_000
     assert not [page.name for page in DOCS.glob("*.md") if f"](docs/{page.name})" not in text]
+
+
+def test_the_map_of_the_source_has_every_room() -> None:
+    page = (DOCS / "extending.md").read_text(encoding="utf-8")
+    rooms = [
+        path.parent.relative_to(ROOT) for top in ("audit", "reports") for path in ROOT.glob(f"{top}/*/__init__.py")
+    ]
+    assert len(rooms) > 20
+    assert not [room for room in rooms if f"`{room.as_posix()}/`" not in page]

@@ -128,8 +128,7 @@ def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> Compose
     if chosen.offload is not None:
         with refusing(loaded.folder):
             offload_(loaded.pipe, device, chosen.offload)
-    of_pipe = (loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, device)
-    return ComposedModel(*of_pipe, unadapted, loras)
+    return ComposedModel(loaded.pipe, chosen.model, loaded.folder, fingerprint, loaded.dtype, device, unadapted, loras)
 
 
 def _check_offload(how: Offload, device: str) -> None:

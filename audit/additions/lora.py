@@ -62,7 +62,7 @@ class MergedLoras:
             if place not in self._bases:
                 self._bases[place] = (layer, weight.to("cpu", copy=True))
             self._deltas.setdefault(place, []).append(delta)
-            merged = self._merged(place, 1.0)
+            merged = self._merged(place)
             if not merged.isfinite().all():
                 raise ModelError(
                     f"{file.path} makes {component}.{module} overflow {str(weight.dtype).removeprefix('torch.')}; "
@@ -77,13 +77,15 @@ class MergedLoras:
             )
 
     @contextmanager
-    def scaled(self, share: float) -> Iterator[None]:
-        """Multiply the scales of all LoRAs inside the block: 0 is the base, bit for bit."""
+    def off(self) -> Iterator[None]:
+        """Take all LoRAs out inside the block: the model is its base, bit for bit."""
         try:
-            self._set_(share)
+            for layer, base in self._bases.values():
+                _copy_into(layer, base)
             yield
         finally:
-            self._set_(1.0)
+            for place, (layer, _) in self._bases.items():
+                _copy_into(layer, self._merged(place))
 
     @contextmanager
     def switched(self) -> Iterator[Callable[[], AbstractContextManager[None]]]:
@@ -109,17 +111,16 @@ class MergedLoras:
 
         yield without
 
-    def _set_(self, share: float) -> None:
-        for place, (layer, _) in self._bases.items():
-            weight: Any = layer.weight
-            weight.data.copy_(self._merged(place, share))
-
-    def _merged(self, place: Place, share: float) -> Tensor:
+    def _merged(self, place: Place) -> Tensor:
         base, merged = self._bases[place][1], self._bases[place][1]
         for down, up, factor in self._deltas[place]:
-            if share * factor != 0:
-                merged = merged.float() + share * factor * (up @ down).view(base.shape)
+            if factor != 0:
+                merged = merged.float() + factor * (up @ down).view(base.shape)
         return merged.to(base.dtype)
+
+
+def _copy_into(layer: Any, weight: Tensor) -> None:
+    layer.weight.data.copy_(weight)
 
 
 def lora_fingerprint(fingerprint: str, file: ScaledFile) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from flashbulb.audit.stores.fetching import fetched
 from flashbulb.audit.stores.sending import send
 from flashbulb.reports.tables.files import RUN_FILE, write_text
 from flashbulb.reports.tables.stores import in_store
+from flashbulb.reports.views.suggestions import nearest_word
 
 _OF_THE_PIPELINE = {*ADDED, "device", "dtype", "offload", "allow_pickle"}
 _OF_WORKERS = {"workers", "executor", "worker_timeout", "ray_address"}
@@ -97,7 +97,7 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
     fields = AuditSettings.model_fields
     names = {option.name.replace("-", "_"): field for field, option in AuditSettings.options().items() if option.name}
     for name in settings.keys() - fields.keys():
-        nearest = names.get(name) or next(iter(get_close_matches(name, list(fields), 1)), None)
+        nearest = names.get(name) or nearest_word(name, fields)
         hint = f"did you mean {nearest}?" if nearest else "flashbulb.AuditSettings lists them"
         raise SettingsError(f"{name} is no setting; {hint}")
 

@@ -79,19 +79,12 @@ def best_shortenings(
         list(dict.fromkeys([prompt, *random_shortenings(prompt, n_tried - 1, generator)]))
         for prompt, generator in zip(prompts, generators, strict=True)
     ]
-    texts = [text for of_prompt in tried for text in of_prompt]
-    noises = latents[[i for i, of_prompt in enumerate(tried) for _ in of_prompt]]
-    spikes = torch.cat(
-        [
-            _spikes(denoiser, scores, texts[rows], noises[rows], n_highest)
-            for rows in (slice(first, first + batch_size) for first in range(0, len(texts), batch_size))
-        ]
-    )
     chosen = []
-    for of_prompt, spike in zip(tried, torch.split(spikes, [len(of_prompt) for of_prompt in tried]), strict=True):
+    spikes = _spikes(denoiser, scores, tried, latents, n_highest, batch_size)
+    for variants, spike in zip(tried, spikes, strict=True):
         order = spike.argsort(descending=True, stable=True).tolist()[:n_best]
-        best = [of_prompt[i] for i in order]
-        chosen.append(Shortenings(best + best[:1] * (n_best - len(best)), len(of_prompt)))
+        best = [variants[i] for i in order]
+        chosen.append(Shortenings(best + best[:1] * (n_best - len(best)), len(variants)))
     return chosen
 
 
@@ -114,18 +107,11 @@ def leave_words_out(
     latents = torch.cat([denoiser.noise([generator]) for generator in generators])
     shortened = [Shortened(prompt, 0) for prompt in prompts]
     for _ in range(n_words):
-        variants = [_variants(one.text, generator) for one, generator in zip(shortened, generators, strict=True)]
-        texts = [text for of_prompt in variants for text in of_prompt]
-        noises = latents[[i for i, of_prompt in enumerate(variants) for _ in of_prompt]]
-        spikes = [
-            _spikes(denoiser, scores, texts[rows], noises[rows], n_highest)
-            for rows in (slice(first, first + batch_size) for first in range(0, len(texts), batch_size))
-        ]
-        sizes = [len(tried) for tried in variants if tried]
-        by_prompt = iter(torch.split(torch.cat(spikes), sizes) if spikes else ())
+        tried = [_variants(short.text, generator) for short, generator in zip(shortened, generators, strict=True)]
+        spikes = _spikes(denoiser, scores, tried, latents, n_highest, batch_size)
         shortened = [
-            Shortened(tried[int(next(by_prompt).argmax())], one.evaluations + len(tried)) if tried else one
-            for one, tried in zip(shortened, variants, strict=True)
+            Shortened(variants[int(spike.argmax())], short.evaluations + len(variants)) if variants else short
+            for short, variants, spike in zip(shortened, tried, spikes, strict=True)
         ]
     return shortened
 
@@ -139,5 +125,20 @@ def _variants(prompt: str, generator: torch.Generator) -> list[str]:
     return [" ".join(words[:i] + words[i + 1 :]) for i in tried]
 
 
-def _spikes(denoiser: Denoiser, scores: NeuronScores, texts: Sequence[str], latents: Tensor, n_highest: int) -> Tensor:
-    return scores(latents, denoiser.encode(texts).conditioning).topk(n_highest, dim=1).values.mean(dim=1)
+def _spikes(
+    denoiser: Denoiser,
+    scores: NeuronScores,
+    tried: Sequence[Sequence[str]],
+    latents: Tensor,
+    n_highest: int,
+    batch_size: int,
+) -> Sequence[Tensor]:
+    """Return how high each variant of each prompt spikes, at the prompt's noise: [variant] a prompt."""
+    texts = [text for variants in tried for text in variants]
+    noises = latents[[i for i, variants in enumerate(tried) for _ in variants]]
+    spikes = [
+        scores(noises[rows], denoiser.encode(texts[rows]).conditioning).topk(n_highest, dim=1).values.mean(dim=1)
+        for rows in (slice(first, first + batch_size) for first in range(0, len(texts), batch_size))
+    ]
+    joined = torch.cat(spikes) if spikes else latents.new_empty(0)
+    return torch.split(joined, [len(variants) for variants in tried])

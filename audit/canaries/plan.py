@@ -89,9 +89,9 @@ def name_canaries(tiers: Sequence[Tier], drawn: DrawnCaptions, sha256s: Sequence
             captions = _captions_of(tier, single, groups)
             for index, (caption, group) in enumerate(captions):
                 number, name = len(canaries), f"{kind}-{first + index:03d}"
-                of_group = None if group is None else f"{kind}-group-{group}"
+                group_name = None if group is None else f"{kind}-group-{group}"
                 made = (caption, image_name(number), sha256s[number])
-                canaries.append(Canary(name, tier.name, tier.repeats, of_group, kind == "twin", *made))
+                canaries.append(Canary(name, tier.name, tier.repeats, group_name, kind == "twin", *made))
         first += tier.n
     return tuple(canaries)
 

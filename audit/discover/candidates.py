@@ -61,7 +61,7 @@ def choose_samples(
         known: images that are kept already.
         glimpses: of this round and those before, see `doubts`.
     """
-    starts = [start for of_round, start in glimpses if of_round == number]
+    starts = [start for round_number, start in glimpses if round_number == number]
     chosen_from = [ChosenSample(start, i) for start in starts for i in range(len(glimpses[number, start]))]
     if not chosen_from or n == 0:
         return []

@@ -34,7 +34,7 @@ WEIGHTS = Regression(
         "autoencoding_error": -1.140,
     },
 )
-"""Probability that what a pull at a found image ended at is a memory; fitted on `gazette` (docs/discovery.md)."""
+"""Probability that what a pull at a found image ended at is a memory; fitted on `gazette` (docs/discovery-tried.md)."""
 
 LEAST_PROMISE = 0.3
 """Confidence of a first pull below which no second one follows; chosen on `gazette`, as all limits here."""
@@ -99,8 +99,8 @@ class ClosingLooks:
 
     @property
     def _cost_of_pull(self) -> int:
-        of_signs = self.plan.rank.evaluations + self._verifier.cost_of_signs
-        return self.plan.pull.evaluations(self._denoiser) + of_signs
+        signs = self.plan.rank.evaluations + self._verifier.cost_of_signs
+        return self.plan.pull.evaluations(self._denoiser) + signs
 
     def look(self, images: RgbImages, keys: Sequence[str]) -> list[Closed]:
         """Look closely at each image [image, height, width, 3].
@@ -116,7 +116,7 @@ class ClosingLooks:
                 break
             pulled = self._pull(np.stack([aims[i] for i in unsure]), [f"pull {number}\n{keys[i]}" for i in unsure])
             for i, closed in zip(unsure, pulled, strict=True):
-                surest = max(best[i], closed, key=lambda of_pull: of_pull.confidence)
+                surest = max(best[i], closed, key=lambda seen: seen.confidence)
                 best[i] = replace(surest, evaluations=best[i].evaluations + closed.evaluations)
                 sums[i], aims[i] = sums[i] + closed.confidence, closed.image
         n_pulls = [closed.evaluations // self._cost_of_pull for closed in best]

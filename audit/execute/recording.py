@@ -59,7 +59,7 @@ class RecorderSpec:
         loaded = load_chosen(self.model, self.device, resolve_dtype(self.dtype, self.device))
         fingerprint = loaded.unadapted if self.without_loras else loaded.fingerprint
         check_unchanged(self.model, self.fingerprint, fingerprint, "while")
-        with loaded.loras.scaled(0) if self.without_loras else nullcontext():
+        with loaded.loras.off() if self.without_loras else nullcontext():
             denoiser = open_denoiser(loaded.pipe, self.clip_skip)
             recorder = Recorder(denoiser, denoiser.sites(self.site_kinds), self.step_detectors, self.plan)
             yield lambda shard, advance: recorder.record_shards([shard], advance)

@@ -46,9 +46,9 @@ def _worst_tiles(images: RgbImages, target: RgbImage) -> npt.NDArray[np.float64]
 
 def cross_distances(images: RgbImages, others: RgbImages) -> npt.NDArray[np.float64]:
     """Compute the distance of each image to each of `others`, up to rounding: [image, other]; for many small images."""
-    tiles, of_others = (_tiles(each.astype(np.float64) / 255) for each in (images, others))
+    tiles, other_tiles = (_tiles(each.astype(np.float64) / 255) for each in (images, others))
     squared = [
-        (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T for a, b in zip(tiles, of_others, strict=True)
+        (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T for a, b in zip(tiles, other_tiles, strict=True)
     ]
     sizes = np.array([tile.shape[1] for tile in tiles])[:, None, None]
     return np.asarray(np.sqrt((np.stack(squared) / sizes).max(axis=0).clip(min=0)), dtype=np.float64)

@@ -47,8 +47,8 @@ class PullPlan:
 
     def evaluations(self, denoiser: Denoiser) -> int:
         """Return the UE of one image."""
-        of_sample = denoiser.evaluations_per_image(self.sample_steps, self.guidance_scale)
-        return (1 + BACKWARD_COST) * self.n_steps + self.n_samples * of_sample
+        sample_cost = denoiser.evaluations_per_image(self.sample_steps, self.guidance_scale)
+        return (1 + BACKWARD_COST) * self.n_steps + self.n_samples * sample_cost
 
 
 def pull(denoiser: Denoiser, images: RgbImages, keys: Sequence[str], plan: PullPlan) -> RgbImages:

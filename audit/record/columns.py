@@ -89,4 +89,4 @@ class Columns:
         parts: dict[Site, list[npt.NDArray[np.floating]]] = {}
         for column, part in zip(self.ordered, np.split(row, self.starts[1:], axis=-1), strict=True):
             parts.setdefault(column.site, []).append(part)
-        return {site: np.concatenate(of_site, axis=-1) for site, of_site in parts.items()}
+        return {site: np.concatenate(site_parts, axis=-1) for site, site_parts in parts.items()}

@@ -103,7 +103,7 @@ class Climbing:
     def remove_other_images(self) -> None:
         """Remove images of earlier recoveries, by more seeds or other strategies, that this one has no part in."""
         names = {image_name(i) for i in range(len(self.shown.reduced))}
-        paths = [path for one in self.shown.attempts for path in (one.image_path, one.mask_path) if path is not None]
+        paths = [path for a in self.shown.attempts for path in (a.image_path, a.mask_path) if path is not None]
         names |= {Path(path).name for path in paths}
         for path in self.folder.glob("*.png"):
             if path.name not in names and not path.name.startswith(_TRAINING):
@@ -160,23 +160,23 @@ class Climbing:
         """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
         samples = Sampled(self.shown.sampled, self.shown.nearest)
         if strategy.is_plain:
-            shown = [(one, self.sample_path(one.best)) for one in sampled_outcomes(samples, outcome)]
+            shown = [(single, self.sample_path(single.best)) for single in sampled_outcomes(samples, outcome)]
         else:
             shown = [(outcome, path)] if outcome.verdict != "not_shown" else []
         limit = agreement_limit(strategy.is_plain)
         return [
             Memory(
                 attempt.strategy,
-                one,
-                samples.count_part(attempt.images[one.best], part.mask, limit)
-                if one.kind == TEMPLATE
-                else samples.count(one, attempt.images[one.best], limit),
+                single,
+                samples.count_part(attempt.images[single.best], part.mask, limit)
+                if single.kind == TEMPLATE
+                else samples.count(single, attempt.images[single.best], limit),
                 len(samples.images),
-                attempt.images[one.best],
+                attempt.images[single.best],
                 self.relative(image_path),
-                self.training_file(one.nearest),
+                self.training_file(single.nearest),
             )
-            for one, image_path in shown
+            for single, image_path in shown
         ]
 
     def _keep_image(self, attempt: Attempt, strategy: Strategy, outcome: Outcome) -> Path | None:

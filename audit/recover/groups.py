@@ -15,7 +15,7 @@ from flashbulb.audit.recover.recurrence import find_recurrences
 from flashbulb.audit.recover.verify import Looked, Verifier
 
 LEAST_ALIKE = 3
-"""Samples that must be alike to count; chosen on the planted models (docs/recovery.md)."""
+"""Samples that must be alike to count; chosen on the planted models (docs/recovery-tried.md)."""
 MOST_KEPT = 4
 """Samples of a group that are verified and kept, the most alike first."""
 

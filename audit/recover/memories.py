@@ -94,9 +94,9 @@ def number_findings_(memories: Iterable[Sequence[Memory]]) -> None:
     No two memories of one prompt get the same number.
     """
     heads: list[Memory] = []
-    for of_prompt in memories:
+    for shown in memories:
         taken: set[int] = set()
-        for memory in of_prompt:
+        for memory in shown:
             same = (i for i, head in enumerate(heads) if i not in taken and _is_same(head, memory))
             memory.finding = next(same, len(heads))
             taken.add(memory.finding)
@@ -104,8 +104,8 @@ def number_findings_(memories: Iterable[Sequence[Memory]]) -> None:
                 heads.append(memory)
 
 
-def _is_same(one: Memory, other: Memory) -> bool:
-    copied = [m.outcome.nearest for m in (one, other) if m.outcome.verdict == "confirmed" and m.outcome.nearest]
+def _is_same(memory: Memory, other: Memory) -> bool:
+    copied = [m.outcome.nearest for m in (memory, other) if m.outcome.verdict == "confirmed" and m.outcome.nearest]
     if len(copied) == 2:
         return copied[0].index == copied[1].index
-    return float(tile_distances(one.image[None], other.image)[0]) <= REPLICATION_DISTANCE
+    return float(tile_distances(memory.image[None], other.image)[0]) <= REPLICATION_DISTANCE

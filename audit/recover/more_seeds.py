@@ -46,11 +46,14 @@ def add_seeds_(
 
 def _open(flagged: Sequence[Climbing], controls: Sequence[Climbing], n: int) -> list[Climbing]:
     """Return the prompts of `n` samples whose probability is open, the most urgent first."""
-    shown = {id(one): _n_shown(one) for one in (*flagged, *controls) if len(one.shown.sampled) == n}
-    some = [one for one in (*flagged, *controls) if 0 < shown.get(id(one), 0) < n]
-    of_flagged, of_controls = ([one for one in part if shown.get(id(one)) == 0] for part in (flagged, controls))
-    pairs = zip(of_flagged, of_controls, strict=False)
-    return [*some, *chain.from_iterable(pairs), *of_flagged[len(of_controls) :]]
+    prompts = (*flagged, *controls)
+    shown = {id(climbing): _n_shown(climbing) for climbing in prompts if len(climbing.shown.sampled) == n}
+    some = [climbing for climbing in prompts if 0 < shown.get(id(climbing), 0) < n]
+    none_flagged, none_controls = (
+        [climbing for climbing in part if shown.get(id(climbing)) == 0] for part in (flagged, controls)
+    )
+    pairs = zip(none_flagged, none_controls, strict=False)
+    return [*some, *chain.from_iterable(pairs), *none_flagged[len(none_controls) :]]
 
 
 def _n_shown(climbing: Climbing) -> int:

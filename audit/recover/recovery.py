@@ -47,9 +47,9 @@ def recover_all(
 
 
 def _climb_(recovery: Recovery, performer: Performer, order: Sequence[Climbing]) -> None:
-    by_position = {one.position: one for one in order}
+    by_position = {climbing.position: climbing for climbing in order}
     tasks = [
-        ClimbTask(recovery.run, tuple(OnLadder(one.prompt, one.position, one.target, one.shown) for one in batch))
+        ClimbTask(recovery.run, tuple(OnLadder(c.prompt, c.position, c.target, c.shown) for c in batch))
         for batch in batches_of(order, recovery.plan.n_samples, recovery.batch_size)
     ]
     with track("recovering", len(order), "prompts") as advance:

@@ -72,10 +72,10 @@ def _distinct(
         for sample in range(len(images))
     ]
     kept: list[Recurrence] = []
-    for one in sorted(recurring, key=lambda one: -(one.n_seeds + one.n_prompts)):
-        is_new = not any(own[one.sample, other.sample] for other in kept)
-        if one.n_seeds + one.n_prompts and is_new and shift_distance(images[one.sample]) >= MIN_SHIFT_DISTANCE:
-            kept.append(one)
+    for found in sorted(recurring, key=lambda found: -(found.n_seeds + found.n_prompts)):
+        is_new = not any(own[found.sample, other.sample] for other in kept)
+        if found.n_seeds + found.n_prompts and is_new and shift_distance(images[found.sample]) >= MIN_SHIFT_DISTANCE:
+            kept.append(found)
     return kept
 
 

@@ -20,12 +20,16 @@ def judge_recurrences_(flagged: Sequence[Climbing], controls: Sequence[Climbing]
 
     Of every prompt as many samples are compared, so that those with more seeds have no better chance.
     """
-    of_flagged, of_controls = _recurrences(flagged), _recurrences(controls)
-    by_seeds = _recurring([_n_seeds(found) for found in of_flagged], [_n_seeds(found) for found in of_controls])
-    by_prompts = _recurring([_n_prompts(found) for found in of_flagged], [_n_prompts(found) for found in of_controls])
-    for climbing, found in zip([*flagged, *controls], [*of_flagged, *of_controls], strict=True):
+    among_flagged, among_controls = _recurrences(flagged), _recurrences(controls)
+    by_seeds = _recurring([_n_seeds(found) for found in among_flagged], [_n_seeds(found) for found in among_controls])
+    by_prompts = _recurring(
+        [_n_prompts(found) for found in among_flagged], [_n_prompts(found) for found in among_controls]
+    )
+    for climbing, found in zip([*flagged, *controls], [*among_flagged, *among_controls], strict=True):
         counts = [
-            one for one in found if (by_seeds.is_evidence and one.n_seeds) or (by_prompts.is_evidence and one.n_prompts)
+            recurrence
+            for recurrence in found
+            if (by_seeds.is_evidence and recurrence.n_seeds) or (by_prompts.is_evidence and recurrence.n_prompts)
         ]
         _record_(climbing, _n_seeds(found), _n_prompts(found), counts)
 
@@ -38,11 +42,11 @@ def _recurrences(prompts: Sequence[Climbing]) -> list[list[Recurrence]]:
 
 
 def _n_seeds(found: Sequence[Recurrence]) -> int:
-    return max((one.n_seeds for one in found), default=0)
+    return max((recurrence.n_seeds for recurrence in found), default=0)
 
 
 def _n_prompts(found: Sequence[Recurrence]) -> int:
-    return max((one.n_prompts for one in found), default=0)
+    return max((recurrence.n_prompts for recurrence in found), default=0)
 
 
 def _recurring(flagged: Sequence[int], controls: Sequence[int]) -> Recurring:
@@ -60,7 +64,7 @@ def _record_(climbing: Climbing, n_seeds: int, n_prompts: int, evidence: Sequenc
             continue
         counted = replace(attempt, alike_seeds=n_seeds, alike_prompts=n_prompts)
         if evidence and attempt.outcome.verdict == "not_shown":
-            memories = [_memory(climbing, attempt, one.sample) for one in evidence]
+            memories = [_memory(climbing, attempt, recurrence.sample) for recurrence in evidence]
             climbing.shown.memories += memories
             first = memories[0]
             counted = replace(counted, outcome=first.outcome, image=first.image, image_path=first.image_path)

@@ -7,7 +7,7 @@ autoencoder, which learnt from the same images, gives it back less well.
 
 A logistic regression turns the signs into a probability: one for plain samples, one for what the model was driven to.
 `make bench-verdict` makes outcomes of planted models whose truth is known, fits both, and measures each model by a fit
-on the others. docs/recovery.md lists the signs that added nothing.
+on the others. docs/recovery-tried.md lists the signs that added nothing.
 """
 
 from __future__ import annotations

@@ -96,12 +96,12 @@ class ClimbTask:
         n = recovery.plan.n_samples
         for batch in batches_of(climbing, n, recovery.batch_size):  # one, unless batches have become smaller
             sample_(Here(recovery), batch, n)
-            ladder = [one.on_ladder for one in batch]
+            ladder = [prompt.on_ladder for prompt in batch]
             climb_ladder(recovery.strategies, ladder, recovery.store, partial(_confirms, batch, advance))
-            for one in batch:
-                _finish_(one)
+            for prompt in batch:
+                _finish_(prompt)
         advance(len(climbing))
-        return [one.shown for one in climbing]
+        return [prompt.shown for prompt in climbing]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +118,22 @@ class Here:
 def sample_(performer: Performer, prompts: Sequence[Climbing], n: int) -> None:
     """Bring prompts to `n` plain samples, from disk or else sampled in batches and kept; more are left as they are."""
     missing: dict[int, list[Climbing]] = {}
-    for one in prompts:
-        recovery, first = one.recovery, len(one.shown.sampled)
+    for climbing in prompts:
+        recovery, first = climbing.recovery, len(climbing.shown.sampled)
         if first >= n:
             continue
         plan = replace(recovery.plan, n_samples=n)
-        images = load_images(one.folder, one.prompt.text, plan, recovery.fingerprint, first)
+        images = load_images(climbing.folder, climbing.prompt.text, plan, recovery.fingerprint, first)
         if images is None:
-            missing.setdefault(first, []).append(one)
+            missing.setdefault(first, []).append(climbing)
         else:
-            one.shown.add_samples(images, nearest_of(images, recovery.training))
+            climbing.shown.add_samples(images, nearest_of(images, recovery.training))
     tasks = [
-        SampleTask(batch[0].recovery.run, tuple(one.prompt for one in batch), first, n)
+        SampleTask(batch[0].recovery.run, tuple(climbing.prompt for climbing in batch), first, n)
         for first, rows in missing.items()
         for batch in batches_of(rows, n - first, rows[0].recovery.batch_size)
     ]
-    by_id = {one.prompt.prompt_id: one for rows in missing.values() for one in rows}
+    by_id = {climbing.prompt.prompt_id: climbing for rows in missing.values() for climbing in rows}
     with track("sampling", len(by_id), "prompts") as advance:
         for task, sampled in performer.perform(tasks, advance):
             for prompt, samples in zip(task.prompts, sampled, strict=True):

@@ -20,7 +20,7 @@ from flashbulb.audit.recover.signs import Signs, signs_of
 
 VERIFY_SAMPLES, VERIFY_STEPS = 4, 20
 """Unguided samples of an attempt in an audit, and their denoising steps: no user sets them, experiments on the planted
-models settled them (docs/recovery.md)."""
+models settled them (docs/recovery-tried.md)."""
 
 WORTH_A_LOOK = 0.5
 GUIDED_DISTANCE, UNGUIDED_DISTANCE = AGREEMENT_DISTANCE, 2 * AGREEMENT_DISTANCE

@@ -26,7 +26,10 @@ from flashbulb.reports.tables.run_record import FINISHED
 
 RECORDING, DETECTION, RECOVERY = "recording", "detection", "recovery"
 STAGES = frozenset({RECORDING, DETECTION, RECOVERY})
-"""Parts of an audit's identity. A directory may name fewer of them (`audit/stages/identity.py`)."""
+"""Parts of an audit's identity. A directory may name fewer of them (`audit/stages/kept/identity.py`)."""
+
+_OTHER_OUT = "choose another --out"
+_START_OVER = f"{_OTHER_OUT}, or pass --force to start over"
 
 
 class RunDirectoryError(ValueError):
@@ -70,8 +73,8 @@ class RunDirectory:
                 record = _read_accepted(path, identity, force)
                 if record is not None and force:
                     _clear(path)
-                elif record is not None and former is not None and record.get("status") in FINISHED:
-                    stack.enter_context(former.kept(path))
+                elif record is not None and former is not None:
+                    stack.enter_context(cls(path, record).keeping(former))
                 run = cls(path, {})
                 run.begin(identity, status="running")
             except OSError as error:
@@ -110,7 +113,7 @@ class RunDirectory:
                 stack.enter_context(hold_directory(path))
                 run = cls(path, _read_begun(path))
             except OSError as error:
-                raise _unwritable(path, error.strerror or str(error)) from error
+                raise RunDirectoryError(f"{path} cannot be written: {error.strerror or error}") from error
             yield run
 
     def begin(self, identity: Mapping[str, Any], **entries: Any) -> None:
@@ -149,27 +152,27 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _unwritable(path: Path, reason: str) -> RunDirectoryError:
-    return RunDirectoryError(f"{path} cannot be written: {reason}; choose another --out")
+    return RunDirectoryError(f"{path} cannot be written: {reason}; {_OTHER_OUT}")
 
 
 def _read_accepted(path: Path, identity: Mapping[str, Any], force: bool) -> dict[str, Any] | None:
     """Read run.json; without `force`, refuse an older version and another identity."""
-    record = _read_record(path)
+    record = _read_record(path, f"{_OTHER_OUT}, or ")
     if record is not None and not force:
         if (path / IMAGES_DIRECTORY).is_symlink():
             raise RunDirectoryError(
                 f"{path / IMAGES_DIRECTORY} is a link, and no reader follows a link out of a run; move all of {path}"
             )
-        _refuse_older(path, record)
+        _refuse_older(path, record, _START_OVER)
         _refuse_other_identity(path, record["identity"], identity)
     return record
 
 
 def _read_begun(path: Path) -> dict[str, Any]:
     """Read run.json of an audit that has begun; refuse an older version and any other directory."""
-    record = _read_record(path) if (path / RUN_FILE).is_file() else None
+    record = _read_record(path, "") if (path / RUN_FILE).is_file() else None
     if record is not None:
-        _refuse_older(path, record)
+        _refuse_older(path, record, "record it again")
     if record is None or not STAGES.intersection(record["identity"]):
         raise RunDirectoryError(f"{path} holds no audit; begin one with `flashbulb record --out {path}`")
     return record
@@ -180,28 +183,29 @@ def _is_leftover(name: str) -> bool:
     return name == LOCK_FILE or (name.startswith(f"{RUN_FILE}.") and name.endswith(PART_SUFFIX))
 
 
-def _read_record(path: Path) -> dict[str, Any] | None:
+def _read_record(path: Path, instead: str) -> dict[str, Any] | None:
     """Read run.json, which holds at least a version and an identity; None if the directory is empty or missing.
 
     A folder whose run.json is not ours is refused here, so `_clear` never touches files of others.
+
+    Args:
+        instead: the way out that a command with --out has, before the one that all commands have.
     """
     if not path.exists() or (path.is_dir() and all(_is_leftover(child.name) for child in path.iterdir())):
         return None
     if not (path / RUN_FILE).is_file():
-        raise RunDirectoryError(f"{path} exists and is not a Flashbulb run directory; choose another --out")
+        raise RunDirectoryError(f"{path} exists and is not a Flashbulb run directory; {_OTHER_OUT}")
     try:
         record: dict[str, Any] = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         version = int(record["schema_version"])
         record["identity"].keys()
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunDirectoryError(
-            f"{path / RUN_FILE} is damaged or was not written by Flashbulb; choose another --out, "
-            f"or remove {path} yourself"
+            f"{path / RUN_FILE} is damaged or was not written by Flashbulb; {instead}remove {path} yourself"
         ) from error
     if version > SCHEMA_VERSION:
         raise RunDirectoryError(
-            f"{path} has schema version {version}, newer than {SCHEMA_VERSION}; choose another --out, "
-            "or upgrade flashbulb"
+            f"{path} has schema version {version}, newer than {SCHEMA_VERSION}; {instead}upgrade flashbulb"
         )
     return record
 
@@ -218,12 +222,12 @@ def _clear(path: Path) -> None:
     (path / RUN_FILE).unlink()
 
 
-def _refuse_older(path: Path, record: Mapping[str, Any]) -> None:
+def _refuse_older(path: Path, record: Mapping[str, Any], way_out: str) -> None:
     version = int(record["schema_version"])
     if version < SCHEMA_VERSION:
         raise RunDirectoryError(
             f"{path} was written by an older release (schema version {version}, this one reads {SCHEMA_VERSION}); "
-            "choose another --out, or pass --force to start over"
+            f"{way_out}"
         )
 
 
@@ -234,12 +238,11 @@ def _refuse_other_identity(path: Path, held: Mapping[str, Any], wanted: Mapping[
         flatten_json({key: value for key, value in identity.items() if key not in still_open})
         for identity in (held, wanted)
     )
-    way_out = "choose another --out, or pass --force to start over"
     difference = first_difference(before, after)
     if difference is not None:
         raise RunDirectoryError(
             f"{path} holds another audit: {difference.key} was {difference.old!r}, now {difference.new!r}"
-            f"{difference.others}; {way_out}"
+            f"{difference.others}; {_START_OVER}"
         )
     if not held.keys() & wanted.keys():
-        raise RunDirectoryError(f"{path} holds results of another command; {way_out}")
+        raise RunDirectoryError(f"{path} holds results of another command; {_START_OVER}")

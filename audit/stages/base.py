@@ -55,7 +55,7 @@ def look_at_base(settings: AuditSettings, name: str, dtype: torch.dtype, prompts
 
 def look_without_loras(settings: AuditSettings, loaded: ComposedModel, prompts: Prompts) -> Base:
     """Examine the base of a model that is the base with LoRAs, in place."""
-    with loaded.loras.scaled(0):
+    with loaded.loras.off():
         return _look(settings, loaded, prompts)
 
 
@@ -120,12 +120,12 @@ def compare_with_base(settings: AuditSettings, denoiser: Denoiser, model: Audite
     way_out = "give the model that it was fine-tuned from"
     if base.family != denoiser.title:
         raise SettingsError(f"--baseline-model {name} is {base.family}, the model is {denoiser.title}; {way_out}")
-    own, of_base = (
+    own, base_sites = (
         {site.name: site for site in sites} for sites in (denoiser.sites(denoiser.site_kinds()), base.sites)
     )
-    other = next((site for site in {**own, **of_base} if own.get(site) != of_base.get(site)), None)
+    other = next((site for site in {**own, **base_sites} if own.get(site) != base_sites.get(site)), None)
     if other is not None:
-        widths = [f"{sites[other].n_neurons} neurons" if other in sites else "none" for sites in (own, of_base)]
+        widths = [f"{sites[other].n_neurons} neurons" if other in sites else "none" for sites in (own, base_sites)]
         raise SettingsError(
             f"--baseline-model {name} has other neurons than the model: at {other} it has {widths[1]}, the model has "
             f"{widths[0]}; {way_out}"

@@ -150,8 +150,8 @@ def _score(recorded: RecordedRun, detection: DetectedRun) -> ScoredApart:
             ("candidates", inputs.candidates),
         )
     }
-    of_base = None if inputs.base is None else recorded.base_shards("canaries")
-    apart = PromptsApart(texts["canaries"], recorded.shards("canaries"), of_base)
+    base_part = None if inputs.base is None else recorded.base_shards("canaries")
+    apart = PromptsApart(texts["canaries"], recorded.shards("canaries"), base_part)
     return score_apart(detection.detected, apart, texts["reference"], texts["candidates"])
 
 
@@ -159,8 +159,8 @@ def _guess(canaries: Sequence[Canary], memberships: Sequence[float]) -> dict[str
     """Guess the coin of every canary from its score among those of its tier; twins have no coin."""
     guesses: dict[str, bool | None] = {}
     for tier in dict.fromkeys(canary.tier for canary in canaries):
-        of_tier = [(c.canary_id, score) for c, score in zip(canaries, memberships, strict=True) if c.tier == tier]
-        flipped = [(name, score) for name, score in of_tier if name.startswith("canary")]
+        in_tier = [(c.canary_id, score) for c, score in zip(canaries, memberships, strict=True) if c.tier == tier]
+        flipped = [(name, score) for name, score in in_tier if name.startswith("canary")]
         guesses |= dict(zip([n for n, _ in flipped], guess_coins([score for _, score in flipped]), strict=True))
     return guesses
 

@@ -71,7 +71,7 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
     loaded = _load(settings, chosen_model(settings))
     finetune = _look_at(settings, prompts, loaded)
     if base is None:
-        with loaded.loras.scaled(0):
+        with loaded.loras.off():
             base = _look_at(settings, prompts, loaded)._replace(fingerprint=loaded.unadapted)
     _check_models(settings, prompts, base, finetune)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
@@ -152,7 +152,7 @@ def _identity(
 @contextmanager
 def _without_loras(loaded: ComposedModel) -> Iterator[Any]:
     """Yield the pipeline, which is the base in this block: it is the fine-tune but for its LoRAs."""
-    with loaded.loras.scaled(0):
+    with loaded.loras.off():
         yield loaded.pipe
 
 

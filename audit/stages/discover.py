@@ -25,14 +25,13 @@ from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.closing import Closing
-from flashbulb.audit.stages.results.discovery import (
+from flashbulb.audit.stages.results.discovery import write_discovery_results, write_recoveries
+from flashbulb.audit.stages.results.findings import (
     DiscoverySession,
     clear_findings,
     kept_identity,
     save_finding,
     show_finding,
-    write_discovery_results,
-    write_recoveries,
 )
 from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
 from flashbulb.audit.stages.session import load_training_images
@@ -60,7 +59,7 @@ def run_discovery(
     round with findings.
 
     Raises:
-        one of `USAGE_ERRORS` or SettingsError: a mistake in the inputs.
+        one of `USAGE_ERRORS` or SettingsError: a mistake in the inputs, or limits that leave no round.
         NonFiniteActivation: an activation of the model is not finite.
     """
     if settings.budget is None and settings.minutes is None:
@@ -141,6 +140,7 @@ def _next_round(
     else:
         session.prepared = session.prepared or time.monotonic() - session.started
         if session.is_over:
+            _refuse_no_round(session, state)
             return False
         started = time.monotonic()
         if next(search.rounds(state, budget), None) is None:
@@ -155,6 +155,15 @@ def _next_round(
     n_found = len(findings_of(state))
     logger.info("round %d: %d findings in total, %d UE", state.n_rounds, n_found, state.evaluations)
     return True
+
+
+def _refuse_no_round(session: DiscoverySession, state: SearchState) -> None:
+    """Refuse a time limit that was over before the first round: nothing was searched, so nothing can be said."""
+    if state.n_rounds == 0:
+        raise SettingsError(
+            f"--minutes {session.settings.minutes:g} were over before the first round, for which loading and preparing "
+            f"the model took {session.prepared / 60:.2g} minutes; give more"
+        )
 
 
 def _why_stopped(search: Search, state: SearchState, patience: int) -> StopReason:

@@ -14,7 +14,7 @@ from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_na
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.pull.evidence import evidence_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, pull
@@ -23,7 +23,7 @@ from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch, track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import PullSettings, SettingsError
-from flashbulb.audit.stages.claim import former_results, status_on_failure
+from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.results.account import library_versions
@@ -63,21 +63,21 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
     with watch.stage("rank"):
         sources = [source for source in (settings.source, settings.controls) if source is not None]
         opened = [open_training_images(source, *denoiser.image_size) for source in sources]
-    of_ranks = rank_plan(settings).evaluations * sum(len(training.paths) for training in opened)
-    if settings.budget is not None and settings.budget < of_ranks:
+    rank_cost = rank_plan(settings).evaluations * sum(len(training.paths) for training in opened)
+    if settings.budget is not None and settings.budget < rank_cost:
         raise SettingsError(
-            f"--budget {settings.budget} does not pay for the ranks of all images, which take {of_ranks} denoiser "
+            f"--budget {settings.budget} does not pay for the ranks of all images, which take {rank_cost} denoiser "
             "evaluations; give more"
         )
     former = former_results(PULL_FILE, PULL_PAGE, EVIDENCE_FILE)
-    with RunDirectory.open(settings.out, identity, force=force, former=former) as run, status_on_failure(run):
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run, flushed_denormals():
         run.update(status=PULL_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         store = PullStore(run.path / PULL_DIRECTORY, fingerprint_of(identity))
         with watch.stage("rank"):
             images, *others = [_rank(settings, denoiser, store, training) for training in opened]
             controls = others[0] if others else None
-        session = PullSession(settings, loaded, images, controls, run, SummaryConsole(), watch.seconds, of_ranks)
+        session = PullSession(settings, loaded, images, controls, run, SummaryConsole(), watch.seconds, rank_cost)
         with watch.stage("pull"):
             _pull_both(session, denoiser, store)
         return write_pull_results(session)
@@ -143,7 +143,7 @@ def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> No
     _refuse_shared(session)
     plan = pull_plan(session.settings)
     budget, cost = session.settings.budget, plan.evaluations(denoiser)
-    left = None if budget is None else (budget - session.of_ranks) // cost
+    left = None if budget is None else (budget - session.rank_cost) // cost
     lowest = -np.inf if session.controls is None else float(np.median(session.controls.familiarity))
     for given in (session.controls, session.images):
         if given is None:

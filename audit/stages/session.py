@@ -126,8 +126,10 @@ def load_session(
     if base_text is not None:
         refuse_same_text_side(settings, denoiser, base_text)
     examine_model(settings, denoiser, *prompts.texts())
-    sites, of_base = denoiser.sites(settings.sites), None if base is None else base.model
-    inputs = Inputs(settings, model, sites, candidates, reference, None, policy, waivers, base=of_base)
+    sites = denoiser.sites(settings.sites)
+    inputs = Inputs(
+        settings, model, sites, candidates, reference, None, policy, waivers, base=None if base is None else base.model
+    )
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(model, settings))
         _refuse_audited(settings.calibration, saved.prompts, candidates)
@@ -178,7 +180,7 @@ def _loaded_base(inputs: Inputs) -> Iterator[Session]:
 @contextmanager
 def _without_loras(session: Session, loras: MergedLoras) -> Iterator[Session]:
     inputs = session.inputs
-    with loras.scaled(0):
+    with loras.off():
         yield _session_of(inputs, open_denoiser(session.denoiser.pipe, inputs.settings.clip_skip))
 
 

@@ -42,9 +42,9 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
     training = load_training_images(settings, denoiser)
     pace, n_recorded, n_flagged = _pace(session), _n_recorded(inputs), _n_flagged(inputs)
     record = _map_range(n_recorded, pace.evaluations)
-    of_base = {} if inputs.base is None else {"record_base": record}
+    base_evaluations = {} if inputs.base is None else {"record_base": record}
     recover = {**_recovery(session, n_flagged), **_propensity(session, n_flagged), **_canaries(session)}
-    evaluations = {"record": record, **of_base, **recover}
+    evaluations = {"record": record, **base_evaluations, **recover}
     return AuditPlan(
         model=ModelIdentity(model_name(settings), inputs.model.fingerprint),
         base=base_identity(inputs),
@@ -63,7 +63,7 @@ def plan_audit(session: Session, *, force: bool) -> AuditPlan:
         stages=(
             "record",
             *(("screen",) if settings.tiers == "screened" else ()),
-            *of_base,
+            *base_evaluations,
             "detect",
             "recover",
             *(("propensity",) if settings.n_ordinary else ()),

@@ -23,7 +23,7 @@ class PromptsApart(NamedTuple):
 
     texts: Sequence[str]
     shards: Shards
-    of_base: Shards | None
+    base_shards: Shards | None
 
 
 class ScoredApart(NamedTuple):
@@ -44,9 +44,9 @@ def score_apart(
     scored = detected.scored
     score, _ = combine([_scored(group, apart.shards) for group in scored.groups], scale=scored.groups)
     origin = 0.0
-    if apart.of_base is not None:
-        of_base = [_scored(group, apart.of_base) for group in detected.base_groups]
-        score, origin = score - combine(of_base, scale=scored.groups)[0], DIFFERENCE_ORIGIN
+    if apart.base_shards is not None:
+        base = [_scored(group, apart.base_shards) for group in detected.base_groups]
+        score, origin = score - combine(base, scale=scored.groups)[0], DIFFERENCE_ORIGIN
     known_styles = np.concatenate([scored.reference_style, scored.style])
     styles = nearest_style(apart.texts, [*reference, *candidates], known_styles)
     p = np.empty(len(score))

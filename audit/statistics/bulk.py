@@ -72,8 +72,8 @@ class BulkFit:
 
     def refuse_more(self, kept: Kept) -> None:
         """Raise BulkError if other or more neurons are asked for than are kept."""
-        of_kind = kept.climbed_kind == self.kept.climbed_kind and kept.n_climbed <= self.kept.n_climbed
-        if not of_kind or kept.n_spikes > self.kept.n_spikes:
+        has_climbed = kept.climbed_kind == self.kept.climbed_kind and kept.n_climbed <= self.kept.n_climbed
+        if not has_climbed or kept.n_spikes > self.kept.n_spikes:
             raise BulkError(
                 f"the candidates were recorded in the bulk layout with {self.kept.n_spikes} neurons a prompt and "
                 f"{self.kept.n_climbed} of {self.kept.climbed_kind} to climb, and {kept.n_spikes} and {kept.n_climbed} "

@@ -105,11 +105,11 @@ def detect(
     else:
         groups = [score_recorded(fit, candidates.shards) for fit in bulk.groups]
     base_groups = [] if base is None else score(base.candidates, base.reference)
-    of_base = combine(base_groups, scale=groups) if base_groups else None
+    base_scores = combine(base_groups, scale=groups) if base_groups else None
     columns = {spike_column(group.kind): group.candidates for group in groups}
     columns |= _detector_columns(sites, detectors, candidates.shards, clean, bulk)
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
-    scored = flagged_at(groups, columns, combine(groups), styles, fpr, of_base)
+    scored = flagged_at(groups, columns, combine(groups), styles, fpr, base_scores)
     return Detected(scored, shift, pooled, tuple(base_groups))
 
 

@@ -127,19 +127,19 @@ def flagged_at(
     scores: tuple[Vector, Vector],
     styles: StyleGroups,
     fpr: float,
-    of_base: tuple[Vector, Vector] | None = None,
+    base_scores: tuple[Vector, Vector] | None = None,
 ) -> Scored:
     """Gather scores, p-values and flags.
 
     Args:
         scores: spike scores of candidates and of the reference.
-        of_base: the same of the base model. Flags then follow the difference, which is what the training added.
+        base_scores: the same of the base model. Flags then follow the difference, which is what the training added.
     """
     known, origin = None, 0.0
-    if of_base is not None:
-        detectors = {**detectors, FINETUNE_SCORE: scores[0], BASE_SCORE: of_base[0]}
-        known = flag(*of_base, styles, fpr, origin)[0] <= fpr
-        scores, origin = (scores[0] - of_base[0], scores[1] - of_base[1]), DIFFERENCE_ORIGIN
+    if base_scores is not None:
+        detectors = {**detectors, FINETUNE_SCORE: scores[0], BASE_SCORE: base_scores[0]}
+        known = flag(*base_scores, styles, fpr, origin)[0] <= fpr
+        scores, origin = (scores[0] - base_scores[0], scores[1] - base_scores[1]), DIFFERENCE_ORIGIN
     spike_score, reference_score = scores
     p, nulls = flag(spike_score, reference_score, styles, fpr, origin)
     return Scored(

@@ -177,14 +177,14 @@ def _spikes_on_host(
 ) -> Tensor:
     on_host = {name: values.numpy() for name, values in rows.items()}
     scores = [
-        np.mean([spike_scores(own.join(on_host), [baseline]) for baseline in of_kind], axis=0)
-        for own, of_kind in zip(columns, baselines, strict=True)
+        np.mean([spike_scores(own.join(on_host), [baseline]) for baseline in kind_baselines], axis=0)
+        for own, kind_baselines in zip(columns, baselines, strict=True)
     ]
     return torch.from_numpy(np.stack(scores))
 
 
 def _units(spikes: Matrix) -> tuple[float, ...]:
-    return tuple(max(float(np.quantile(of_kind, 0.99)), 1e-9) for of_kind in spikes)
+    return tuple(max(float(np.quantile(kind_spikes, 0.99)), 1e-9) for kind_spikes in spikes)
 
 
 def _combined(spikes: Matrix, units: Sequence[float]) -> Vector:

@@ -113,8 +113,8 @@ def read_neurons(
     for index, group in enumerate(groups):
         is_climbed = group.kind == climbed_kind
         n = max(n_spikes, n_climbed) if is_climbed else n_spikes
-        of_base = None if base is None else (base.groups[index], base.candidates)
-        for row in _whiten(group, candidates, positions, of_base):
+        base_neurons = None if base is None else (base.groups[index], base.candidates)
+        for row in _whiten(group, candidates, positions, base_neurons):
             farthest = _spikes(row, group.columns, n)
             spikes[row.position] = sorted(spikes[row.position] + farthest, key=lambda s: -abs(s.z))[:n_spikes]
             climbed[row.position] += farthest[:n_climbed] if is_climbed else ()

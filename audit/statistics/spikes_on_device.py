@@ -25,15 +25,17 @@ class SpikesOnDevice:
         self, columns: Sequence[Columns], baselines: Sequence[Sequence[Baseline]], device: torch.device
     ) -> None:
         self._columns = columns
-        self._baselines = [[_OnDevice.of(baseline, device) for baseline in of_kind] for of_kind in baselines]
+        self._baselines = [
+            [_OnDevice.of(baseline, device) for baseline in kind_baselines] for kind_baselines in baselines
+        ]
 
     @torch.no_grad()
     def __call__(self, rows: Mapping[str, Tensor]) -> Tensor:
         """Return the scores of activations [prompt, neuron] by column: float64 [kind, prompt]."""
         scores: list[Tensor] = []
-        for own, of_kind in zip(self._columns, self._baselines, strict=True):
+        for own, kind_baselines in zip(self._columns, self._baselines, strict=True):
             matrix = torch.cat([rows[name] for name in own.names], dim=1).float()
-            scores.append(torch.stack([baseline.spikes(matrix) for baseline in of_kind]).mean(dim=0))
+            scores.append(torch.stack([baseline.spikes(matrix) for baseline in kind_baselines]).mean(dim=0))
         return torch.stack(scores)
 
 

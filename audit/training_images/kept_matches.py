@@ -87,9 +87,9 @@ def identity_of_matches(
         means: block means of the images.
         embedded: identity of the learnt descriptors.
     """
-    of_means = None if means is None else hashlib.sha256(np.ascontiguousarray(means).data).hexdigest()
+    means_sha256 = None if means is None else hashlib.sha256(np.ascontiguousarray(means).data).hexdigest()
     libraries = {name: version(name) for name in _LIBRARIES}
-    parts = [__version__, libraries, _code_sha256(), sha256, size, of_means, embedded]
+    parts = [__version__, libraries, _code_sha256(), sha256, size, means_sha256, embedded]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

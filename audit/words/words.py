@@ -139,13 +139,13 @@ class WordsSearch:
     def most_evaluations(self) -> int:
         """UE of one image, at most."""
         plan = self.plan
-        of_sample = self._denoiser.evaluations_per_image(plan.sample_steps, plan.guidance_scale)
-        of_step = len(plan.shares) * (1 + BACKWARD_COST + plan.descent.n_changed)
-        of_starts = len(plan.shares) * max(plan.n_starts, _KEPT)
-        of_trials = plan.n_tried * plan.n_trials * (of_sample + plan.familiarity.evaluations)
-        of_stage = max(plan.stage_evaluations + of_step, of_starts) + of_trials
-        of_fresh = plan.n_samples * (of_sample + plan.familiarity.evaluations)
-        return plan.n_stages * of_stage + of_fresh + self._verifier.most_evaluations
+        sample_cost = self._denoiser.evaluations_per_image(plan.sample_steps, plan.guidance_scale)
+        step_cost = len(plan.shares) * (1 + BACKWARD_COST + plan.descent.n_changed)
+        starts_cost = len(plan.shares) * max(plan.n_starts, _KEPT)
+        trials_cost = plan.n_tried * plan.n_trials * (sample_cost + plan.familiarity.evaluations)
+        stage_cost = max(plan.stage_evaluations + step_cost, starts_cost) + trials_cost
+        fresh_cost = plan.n_samples * (sample_cost + plan.familiarity.evaluations)
+        return plan.n_stages * stage_cost + fresh_cost + self._verifier.most_evaluations
 
     def find(self, image: RgbImage, key: str) -> Words:
         """Search for a prompt that gives `image` [height, width, 3].

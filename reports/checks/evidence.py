@@ -165,8 +165,8 @@ def _check_groups(path: Path, tables: AuditTables, prompts: _Prompts, sites: Map
         names = row["prompt_ids"]
         if not prompts.flagged.issuperset(names) or not row["n_prompts"] == len(set(names)) == len(names):
             raise _error(path, f"the prompts of {row['group_id']!r} are not {row['n_prompts']} flagged prompts")
-        of_group = (row["n_group_prompts"], row["n_findings"], row["unflagged_share"], row["p_value"])
-        if shared.setdefault(row["group_id"], of_group) != of_group:
+        recorded_group = (row["n_group_prompts"], row["n_findings"], row["unflagged_share"], row["p_value"])
+        if shared.setdefault(row["group_id"], recorded_group) != recorded_group:
             raise _error(path, f"the rows of {row['group_id']!r} contradict each other")
         is_possible = 0 < row["n_group_prompts"] <= len(prompts.flagged) and math.isfinite(row["mean_z"])
         shares = (row["p_value"], row["unflagged_share"] or 0.0)

@@ -169,6 +169,6 @@ def recount(results: Results, findings: Sequence[Finding]) -> Results:
 
 def distinct_images(findings: Sequence[Finding], verdict: str) -> set[str | None]:
     """Return the finding_ids of the images that some of the findings give with this verdict."""
-    of_prompts = {image.finding_id for finding in findings for image in finding.images if image.verdict == verdict}
+    with_prompt = {image.finding_id for finding in findings for image in finding.images if image.verdict == verdict}
     without = {finding.image for finding in findings if finding.prompt_id is None and finding.verdict == verdict}
-    return of_prompts | without
+    return with_prompt | without

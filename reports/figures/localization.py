@@ -13,7 +13,7 @@ from flashbulb.reports.figures.drawing import CALM, INK, LEAK, MUTED, empty_figu
 from flashbulb.reports.views.site_names import distinct_names
 from flashbulb.reports.views.text import visible_text
 
-MAX_ROWS = 12
+MAX_ROWS, N_SEEDS = 12, 2
 _CELL, _LABEL, _HEADER = 1.25, 2.6, 0.5  # inches
 _LABEL_LETTERS = 36  # a line
 
@@ -36,10 +36,10 @@ class LocalizationRow:
     after: Pixels
 
 
-def localization_panel(rows: Sequence[LocalizationRow], path: Path, n_seeds: int = 2) -> None:
-    """Draw the first twelve rows as a PNG: the recovered image, samples before, then samples after, by seed."""
+def localization_panel(rows: Sequence[LocalizationRow], path: Path) -> None:
+    """Draw the first twelve rows as a PNG: the recovered image, two samples before, then two after."""
     shown = rows[:MAX_ROWS]
-    columns = ["recovered", *["before"] * n_seeds, *["after"] * n_seeds]
+    columns = ["recovered", *["before"] * N_SEEDS, *["after"] * N_SEEDS]
     width, height = _LABEL + _CELL * len(columns), _HEADER + _CELL * len(shown)
     figure = empty_figure(width, height)
     grid = figure.add_gridspec(len(shown), len(columns) + 1, width_ratios=[_LABEL, *[_CELL] * len(columns)])
@@ -50,7 +50,7 @@ def localization_panel(rows: Sequence[LocalizationRow], path: Path, n_seeds: int
         prompt = fill(visible_text(row.prompt, 90), _LABEL_LETTERS)
         text.text(0, 0.55, prompt, fontsize=8, color=INK, va="bottom", parse_math=False)
         text.text(0, 0.45, verdict, fontsize=8, color=CALM if row.is_erased else LEAK, va="top")
-        images = [row.recovered, *row.before[:n_seeds], *row.after[:n_seeds]]
+        images = [row.recovered, *row.before[:N_SEEDS], *row.after[:N_SEEDS]]
         for j, (image, name) in enumerate(zip(images, columns, strict=True)):
             axes = figure.add_subplot(grid[i, j + 1])
             _draw(axes, image, name if i == 0 else "")

@@ -142,7 +142,7 @@ def _steps(
     return next_steps(
         verdict.outcome,
         [leak for leak in leaks if not leak.is_waived],
-        [one.finding for one in judged if one.standing != "waived"],
+        [entry.finding for entry in judged if entry.standing != "waived"],
         has_training_images=record.settings.get("train_images") is not None,
         audited=record.finished,
     )

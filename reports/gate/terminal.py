@@ -25,7 +25,7 @@ def gate_lines(report: GateReport, show_prompts: bool, run: str = RUN) -> Iterat
     yield _line(f"{report.verdict.outcome}: {' '.join(report.verdict.reasons)}")
     yield from leak_lines(report.leaks)
     for standing, title in _TITLES.items():
-        numbered = {n: one.finding for n, one in enumerate(report.judged, 1) if one.standing == standing}
+        numbered = {n: entry.finding for n, entry in enumerate(report.judged, 1) if entry.standing == standing}
         yield from _finding_lines(f"{title} ({len(numbered)})", [*numbered.values()], show_prompts, [*numbered])
     yield from _finding_lines(f"fixed since the baseline ({len(report.fixed)})", report.fixed, show_prompts)
     yield from (_line(f"note: {note}") for note in report.notes)

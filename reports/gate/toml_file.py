@@ -2,13 +2,13 @@
 
 import tomllib
 from collections.abc import Iterator
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from flashbulb.reports.tables.files import RunFileError
+from flashbulb.reports.views.suggestions import nearest_word
 
 Content = TypeVar("Content", bound=BaseModel)
 
@@ -55,8 +55,8 @@ def parse_toml(text: str, path: Path, model: type[Content]) -> Content:
 def _nearest_key(key: str, model: type[BaseModel]) -> str:
     """Suggest a key of `model`, or of the tables in it."""
     known = list(_keys_of(model))
-    nearest = get_close_matches(key.strip().lower().replace("-", "_"), known, 1)
-    return f"did you mean {nearest[0]}?" if nearest else f"it has {', '.join(known)}"
+    nearest = nearest_word(key.strip().lower().replace("-", "_"), known)
+    return f"did you mean {nearest}?" if nearest else f"it has {', '.join(known)}"
 
 
 def _keys_of(model: type[BaseModel]) -> Iterator[str]:

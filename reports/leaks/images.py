@@ -93,8 +93,8 @@ def leaked_images(
         shown = [_Shown(finding, image) for image in finding.images]
         if finding.kind == IMAGE and not shown:
             shown = [_Shown(finding, None)]
-        for one in shown:
-            by_image[_key(one)].append(one)
+        for image in shown:
+            by_image[_key(image)].append(image)
     return tuple(_leaked(group, copied, waived) for group in by_image.values())
 
 

@@ -70,12 +70,12 @@ def image_groups(
     samples = _sample_paths(directory, folder, recovered if is_shown else None)
     training = find_training_file(nearest, directory, folder, train_images) if nearest else None
     title = "training image" if is_copy else "nearest image"
-    of_training = images(training, f"{'' if is_copy else 'nearest '}training image {labels.image(nearest or '')}")
+    nearest_group = images(training, f"{'' if is_copy else 'nearest '}training image {labels.image(nearest or '')}")
     apart = () if recovered in samples and is_shown else images(recovered, f"{name} of {location}", marked=is_shown)
     fixed = images(recovered, f"part of {location} that is the same for every seed", mask) if mask else ()
     is_marked = is_shown and recovered in samples
     groups = (
-        ImageGroup(title, of_training),
+        ImageGroup(title, nearest_group),
         ImageGroup("plain samples; framed: recovered" if is_marked else "plain samples", sum(map(sample, samples), ())),
         ImageGroup("recovered image" if is_shown else "last attempt", apart),
         ImageGroup("fixed part", fixed),

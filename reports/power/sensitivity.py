@@ -46,7 +46,7 @@ PLANTED = (
 )
 """Audits with a reference and default settings: docs/recovery.md."""
 FINE_TUNED = (PlantedModel("full-0", 16, 15, 14), PlantedModel("full-1", 17, 14, 14), PlantedModel("LoRA", 3, 3, 2))
-"""Fine-tunes audited against their base: docs/fine-tunes.md, the ladder, "likely too"."""
+"""Fine-tunes audited against their base: docs/fine-tunes-measured.md, the ladder, "likely too"."""
 _MEASURED_FPR, _MEASURED_SAMPLES = 0.01, 4
 
 

@@ -51,8 +51,8 @@ FINETUNE_Z, BASE_Z = "z_finetune", "z_base"
 
 def spikes_schema(*, has_base: bool) -> pa.Schema:
     """Return the columns of `spikes.parquet`."""
-    of_models = [required_column(name, pa.float64()) for name in (FINETUNE_Z, BASE_Z)]
-    return pa.schema([*SPIKES_SCHEMA, *(of_models if has_base else [])])
+    model_columns = [required_column(name, pa.float64()) for name in (FINETUNE_Z, BASE_Z)]
+    return pa.schema([*SPIKES_SCHEMA, *(model_columns if has_base else [])])
 
 
 RECOVERIES_SCHEMA = pa.schema(
@@ -130,9 +130,9 @@ def scores_schema(detectors: Sequence[str], *, has_base: bool = False) -> pa.Sch
     Raises:
         ValueError: a detector has the name of another column.
     """
-    of_base = [pa.field(KNOWN_BY_BASE, pa.bool_())] if has_base else []
+    base_columns = [pa.field(KNOWN_BY_BASE, pa.bool_())] if has_base else []
     scored = [pa.field(name, pa.float64()) for name in detectors]
-    schema = pa.schema([*_PROMPT_FIELDS, *scored, *_OUTCOME_FIELDS, *of_base])
+    schema = pa.schema([*_PROMPT_FIELDS, *scored, *_OUTCOME_FIELDS, *base_columns])
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise ValueError(f"detector columns {repeated} are already columns of the scores table; rename the detectors")

@@ -47,7 +47,7 @@ def strata_of(scores: Rows, recoveries: pa.Table) -> tuple[Stratum, ...]:
             recovered=row["severity"] == "high",
             confirmed=row["prompt_id"] in confirmed,
         )
-    strata = tuple(_stratum(name, of_stratum) for name, of_stratum in counts.items() if of_stratum)
+    strata = tuple(_stratum(name, counted) for name, counted in counts.items() if counted)
     return strata if len(strata) > 1 else ()
 
 

@@ -13,12 +13,11 @@ from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.record_files import read_finished, validate_record
 from flashbulb.reports.tables.run_record import DISCOVERY, DISCOVERY_RUNNING, Count, ModelIdentity
 
-StopReason = Literal["budget", "nothing_new", "little_left", "interrupted"]
+StopReason = Literal["budget", "nothing_new", "little_left"]
 STOP_MEANINGS: Mapping[StopReason, str] = {
     "budget": "its budget of evaluations or time was spent",
     "nothing_new": "several rounds in a row found nothing new",
     "little_left": "too few of further finds would be new (--stop-at)",
-    "interrupted": "it was interrupted; run the same command to resume it",
 }
 
 

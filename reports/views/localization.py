@@ -210,8 +210,8 @@ def _read_at(tokens: Sequence[TableRow]) -> str:
     return ", ".join(f"{'words' if name == 'prompt' else name} {value / total:.0%}" for name, value in read.items())
 
 
-def _top_tokens(tokens: Sequence[TableRow], n: int = 3) -> str:
-    """Name the tokens with the highest attribution, with their shares of the total."""
+def _top_tokens(tokens: Sequence[TableRow]) -> str:
+    """Name the three tokens with the highest attribution, with their shares of the total."""
     total = sum(abs(token["attribution"]) for token in tokens) or 1.0
-    top = sorted(tokens, key=lambda token: -token["attribution"])[:n]
+    top = sorted(tokens, key=lambda token: -token["attribution"])[:3]
     return ", ".join(f"{code(token['token'])} {token['attribution'] / total:.0%}" for token in top)

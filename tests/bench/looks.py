@@ -1,6 +1,6 @@
 """`python -m tests.bench.looks`: what single samples of a search show, and what closing looks make of them.
 
-Every look is taken at the first sample of every start, and judged by the truth; docs/discovery.md has the tables.
+Every look is taken at the first sample of every start, and judged by the truth; docs/discovery-tried.md has the tables.
 """
 
 from __future__ import annotations

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from flashbulb.audit.settings import MODELS, SettingsError
 from flashbulb.reports.tables.stores import CACHE_LIMIT_VARIABLE
+from flashbulb.reports.views.suggestions import nearest_word
 
 _TYPED_SETTINGS = {name for model in MODELS for name, option in model.options().items() if option.only_typed}
 COMMAND_LINE_ONLY = frozenset({"force", "exit_zero", "replay", *_TYPED_SETTINGS})
@@ -102,15 +103,8 @@ def unknown_variables(root: Any) -> dict[str, str | None]:
         params = [param for param in leaf.command.params if is_layered(param) or param.name in COMMAND_LINE_ONLY]
         known |= {variable for param in params for variable in variables_of(leaf.path, option_name(param))}
     options = {variable.removeprefix(f"{_PREFIX}_") for variable in known}
-    near = {name: nearest(name.upper().removeprefix(f"{_PREFIX}_"), options) for name in sorted(given - known)}
+    near = {name: nearest_word(name.upper().removeprefix(f"{_PREFIX}_"), options) for name in sorted(given - known)}
     return {name: None if option is None else f"{_PREFIX}_{option}" for name, option in near.items()}
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the most similar of some words, None if none is similar."""
-    from difflib import get_close_matches
-
-    return next(iter(get_close_matches(word, sorted(words), 1)), None)
 
 
 def remember_origins(context: Any, origins: Mapping[str, str]) -> None:

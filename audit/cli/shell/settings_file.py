@@ -12,8 +12,9 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from flashbulb.audit.cli.shell.layers import LeafCommand, is_layered, leaf_commands, nearest, option_name
+from flashbulb.audit.cli.shell.layers import LeafCommand, is_layered, leaf_commands, option_name
 from flashbulb.audit.settings import SettingsError
+from flashbulb.reports.views.suggestions import nearest_word
 
 SETTINGS_FILE = Path("flashbulb.toml")
 
@@ -123,13 +124,14 @@ def _unknown_key_message(
 ) -> str:
     if is_command:
         return f"{origin} is a command; set its options in a table [{'.'.join((*path, key))}]"
-    near = nearest(_with_dashes(key), {option_name(p) for leaf in leaves for p in leaf.command.params if is_layered(p)})
+    options = {option_name(param) for leaf in leaves for param in leaf.command.params if is_layered(param)}
+    near = nearest_word(_with_dashes(key), options)
     commands = f"flashbulb {' '.join(path)}" if path else "any command"
     return f"{origin} is not an option of {commands}; {f'did you mean {near}?' if near else 'remove it'}"
 
 
 def _nearest_command(name: str, leaves: list[LeafCommand]) -> str:
-    near = nearest(name, [".".join(leaf.path) for leaf in leaves])
+    near = nearest_word(name, [".".join(leaf.path) for leaf in leaves])
     return f"did you mean [{near}]?" if near else "`flashbulb --help` lists them"
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.recover.verify import Verifier
 
 N_HIGHEST = 20
-"""No user sets it: experiments on the planted models settled it (docs/recovery.md)."""
+"""No user sets it: experiments on the planted models settled it (docs/recovery-tried.md)."""
 
 N_KINSHIP = 4
 """Latents over which z-scores are averaged for `kinship`."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 N_TRIED, N_BEST, N_SEEDS = 64, 4, 8
 """Shortened prompts that are ranked, those that are climbed, and the seeds of each. No user sets them: experiments on
-the planted models settled them (docs/recovery.md)."""
+the planted models settled them (docs/recovery-tried.md)."""
 RESTART = 1
 """The restart of `ascend` that climbs as this strategy does: the highest neurons, in few large steps."""
 
@@ -64,8 +64,8 @@ class AscendShortened:
         """UE of the ranking, the ascents, the samples, the kinship of a prompt, and of its verification."""
         from flashbulb.audit.model.network import BACKWARD_COST
 
-        of_ascents = (1 + BACKWARD_COST) * self.ascend.climb_of(RESTART).n_steps + self.plan.evaluations(self.denoiser)
-        return N_TRIED + N_BEST * of_ascents + 2 * N_KINSHIP + self.verifier.most_evaluations
+        ascent_cost = (1 + BACKWARD_COST) * self.ascend.climb_of(RESTART).n_steps + self.plan.evaluations(self.denoiser)
+        return N_TRIED + N_BEST * ascent_cost + 2 * N_KINSHIP + self.verifier.most_evaluations
 
     @property
     def kept_images(self) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.recover.verify import Verifier
 
 N_CYCLES, STRENGTH, N_STEPS = 3, 0.6, 20
-"""No user sets these: experiments on the planted models settled them (docs/recovery.md)."""
+"""No user sets these: experiments on the planted models settled them (docs/recovery-tried.md)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Sample a fine-tune away from its base: every prediction is ε_ft + w (ε_ft − ε_base).
 
 FineXtract (arXiv 2410.03039) extracts a fine-tuning set so. What the training added is made stronger, and what both
-models know stays as it is. Its correction term and its clustering are not computed. w is ours, see docs/fine-tunes.md.
+models know stays as it is. Its correction term and its clustering are not computed. w is ours
+(docs/fine-tunes-measured.md).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Many seeds in few steps: what comes at some seeds only, or with some of the words only.
 
 Most of what sampling costs goes into detail. Six steps give a coarse image, but the same image at as large a share of
-the seeds as 25 steps (docs/recovery.md), so four times as many seeds can be tried. The first attempt gives them all the
-whole prompt. The second leaves one to three random words out, other ones at each seed: a word that is wrong hides what
-the others recall. What an attempt gives is the largest group of samples that are alike.
+the seeds as 25 steps (docs/recovery-tried.md), so four times as many seeds can be tried. The first attempt gives them
+all the whole prompt. The second leaves one to three random words out, other ones at each seed: a word that is wrong
+hides what the others recall. What an attempt gives is the largest group of samples that are alike.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.recover.verify import Looked, Verifier
 
 N_SEEDS, N_STEPS, GUIDANCE_SCALE = 52, 6, 2.0
-"""No user sets these: experiments on the planted models settled them (docs/recovery.md)."""
+"""No user sets these: experiments on the planted models settled them (docs/recovery-tried.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class FewSteps:
 
         texts = [self._texts(prompt.target.prompt, restart) for prompt in prompts]
         keys = [f"few steps {restart}\n{prompt.key}" for prompt in prompts]
-        encoded = encode_once(self.denoiser, [text for of_prompt in texts for text in of_prompt], self.plan.batch_size)
+        encoded = encode_once(self.denoiser, [text for variants in texts for text in variants], self.plan.batch_size)
         sampled = sample_in_few_steps(self.denoiser, encoded, keys, self.plan)
         groups = [alike_samples(images) for images in sampled]
         first = self.plan.n_seeds
@@ -128,7 +128,7 @@ def _if_sure(look: Looked) -> Looked:
     """Return a look without its signs unless they confirm a memory.
 
     Where a prompt describes a simple scene, a few of so many samples are alike as well, and signs that make an image
-    likely are mistaken (docs/recovery.md).
+    likely are mistaken (docs/recovery-tried.md).
     """
     from flashbulb.audit.recover.signs import confidence_of
 

@@ -209,9 +209,9 @@ def merge_parts(parts: Parts, shards: Mapping[Path, Sequence[Path]], run: Path) 
     if first["base"] is not None:
         content["base"] = {**first["base"], "sets": _merged_sets(parts, run, is_base=True)}
         stages["record_base"] = (first["base"]["sets"], content["base"]["sets"])
-    for stage, (of_first, of_all) in stages.items():
-        initial = first["evaluations"][stage] - _count(of_first)  # of the empty prompt, which is counted once
-        content["evaluations"][stage] = initial + _count(of_all)
+    for stage, (first_sets, all_sets) in stages.items():
+        initial = first["evaluations"][stage] - _count(first_sets)  # of the empty prompt, which is counted once
+        content["evaluations"][stage] = initial + _count(all_sets)
         content["timings"][stage] = max(part["timings"].get(stage, 0.0) for part in parts.contents)
     write_text(run / ACTIVATIONS / RECORDING_FILE, sealed(content))
 

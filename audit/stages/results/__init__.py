@@ -1,1 +1,1 @@
-"""What the stages write at the end: tables, run.json, pictures, and the state that they are made of."""
+"""What the stages write at the end: tables, run.json, images, and the state that they are made of."""

@@ -23,7 +23,7 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings
-from flashbulb.audit.stages.results.discovery import (
+from flashbulb.audit.stages.results.findings import (
     DiscoverySession,
     remove_finding_image,
     save_finding,
@@ -41,13 +41,13 @@ LIKELY_AT = 0.65
 """Confidence from which what a closing look saw is likely."""
 
 LOOKS_SHARE = 0.65
-"""Share of all UE that closing looks may take before the rounds are over; chosen on `gazette` (docs/discovery.md)."""
+"""Share of all UE that closing looks may take before the rounds are over, chosen on `gazette`."""
 
 _BLOCK = 16  # looks taken before the next candidates are compared with what they show
 
 
 def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLooks:
-    """Return how closing looks are taken. No user sets it: experiments on `gazette` settled it (docs/discovery.md)."""
+    """Return how closing looks are taken; experiments on `gazette` settled it (docs/discovery-tried.md)."""
     pull = PullPlan(
         run_seed=settings.seed,
         n_steps=15,

@@ -66,7 +66,7 @@ class PullSession:
 
     Args:
         seconds: time by part.
-        of_ranks: UE that ranking takes.
+        rank_cost: UE that ranking takes.
     """
 
     settings: PullSettings
@@ -76,7 +76,7 @@ class PullSession:
     run: RunDirectory
     console: Console
     seconds: Mapping[str, float]
-    of_ranks: int
+    rank_cost: int
 
 
 def write_pull_results(session: PullSession) -> PullRecord:
@@ -187,7 +187,7 @@ def _record(session: PullSession, threshold: Threshold, rows: Sequence[Mapping[s
         n_tried=len(tried),
         n_out=sum(row["verdict"] == OUT for row in images),
         controls_out=rate_of(sum(row["verdict"] == OUT for row in controls), len(controls)),
-        evaluations={"rank": session.of_ranks, "pull": sum(row["evaluations"] for row in rows)},
+        evaluations={"rank": session.rank_cost, "pull": sum(row["evaluations"] for row in rows)},
         timings=dict(session.seconds),
         versions=library_versions(),
         tables={PULL_FILE: sha256_of(session.run.path / PULL_FILE)},

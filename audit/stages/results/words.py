@@ -17,7 +17,7 @@ from flashbulb.audit.pull.familiarity import RankPlan
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
-from flashbulb.audit.stages.results.discovery import DiscoverySession, kept_identity, show_words, words_image_name
+from flashbulb.audit.stages.results.findings import DiscoverySession, kept_identity, show_words, words_image_name
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.descent import DescentPlan

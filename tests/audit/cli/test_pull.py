@@ -12,6 +12,7 @@ from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.reports.pull.record import load_pull
+from flashbulb.reports.tables.files import RunIncompleteError
 from tests.audit.commands import Answer, digests, error_line, run_flashbulb, run_json
 from tests.audit.conftest import Inputs
 
@@ -164,13 +165,16 @@ def test_an_image_that_is_out_is_shown_and_the_gate_exits_with_1(
     assert run_flashbulb("gate", tmp_path / "run").code == 3
 
 
-def test_ctrl_c_prints_how_to_resume(given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_prints_how_to_resume_and_readers_say_that_the_pull_is_not_complete(
+    given: Given, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupt(*_: object) -> RgbImages:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("flashbulb.audit.stages.pull.pull", interrupt)
     assert "run the same command again to resume" in error_line(given.pull(tmp_path / "run"), code=130)
-    assert run_json(tmp_path / "run")["status"] == "interrupted"
+    with pytest.raises(RunIncompleteError, match="the pull is not complete; run it again to finish it"):
+        load_pull(tmp_path / "run")
 
 
 def test_without_controls_a_warning_says_that_nothing_is_calibrated(given: Given, tmp_path: Path) -> None:

@@ -125,6 +125,17 @@ def test_newer_version_is_refused(tmp_path, force):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    "content", ["{", '{"schema_version": 99, "identity": {}}', '{"schema_version": 1, "identity": {"recording": {}}}']
+)
+def test_what_cannot_be_reopened_is_refused_without_an_option_that_only_open_has(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(RunDirectoryError) as refused, RunDirectory.reopen(tmp_path):
+        raise AssertionError("it was opened")
+    assert str(refused.value).startswith(str(tmp_path))
+    assert "--" not in str(refused.value).replace(str(tmp_path), "")
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_unwritable_path_is_refused_in_one_line(tmp_path, force):
     file = tmp_path / "file"

@@ -144,16 +144,22 @@ def test_budget_below_one_start_is_refused_before_anything_is_written(model: Pat
     assert discover(model, tmp_path / "run", budget=least).record.n_starts == 1
 
 
-def test_no_round_begins_after_the_time_limit_and_the_search_resumes(
+def test_a_time_limit_that_leaves_no_round_is_refused_and_the_search_resumes(
     model: Path, uninterrupted: Searched, tmp_path: Path
 ) -> None:
-    late = discover(model, tmp_path / "run", budget=None, minutes=1e-6)
-    assert late.spent == N_REFERENCE
-    assert (late.record.n_rounds, late.record.findings, late.record.stopped_because) == (0, (), "budget")
-    assert late.record.budget is None
-    assert len(late.table) == 0
-    assert "of a budget" not in (tmp_path / "run" / "summary.md").read_text(encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"--minutes 1e-06 were over before the first round, .* give more$"):
+        discover(model, tmp_path / "run", budget=None, minutes=1e-6)
     assert_same_results(discover(model, tmp_path / "run"), uninterrupted)
+
+
+def test_no_round_begins_after_the_time_limit(model: Path, uninterrupted: Searched, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    discover(model, run, budget=N_REFERENCE + ROUND)
+    late = discover(model, run, budget=None, minutes=1e-6)
+    assert late.spent == N_REFERENCE
+    assert (late.record.n_rounds, late.record.stopped_because, late.record.budget) == (1, "budget", None)
+    assert "of a budget" not in (run / "summary.md").read_text(encoding="utf-8")
+    assert_same_results(discover(model, run), uninterrupted)
 
 
 def test_search_stops_when_little_is_left_and_resumes_without_that_limit(model: Path, tmp_path: Path) -> None:

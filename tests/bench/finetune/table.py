@@ -1,4 +1,4 @@
-"""Tables of docs/fine-tunes.md: each score against every kind of negatives, three seeds of each kind of fine-tune."""
+"""Tables of docs/fine-tunes-measured.md: each score against every kind of negatives, three seeds of each kind."""
 
 from __future__ import annotations
 

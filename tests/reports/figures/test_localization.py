@@ -39,13 +39,6 @@ def test_a_panel_has_a_row_per_image_up_to_twelve(tmp_path: Path, n_rows: int) -
     assert height == pytest.approx((0.5 + min(n_rows, 12) * 1.25) * 150, abs=2)
 
 
-@pytest.mark.parametrize("n_seeds", [1, 3])
-def test_a_panel_has_a_column_per_seed_before_and_after(tmp_path: Path, n_seeds: int) -> None:
-    localization_panel([row()], tmp_path / "panel.png", n_seeds)
-    width, _ = opened(tmp_path / "panel.png")
-    assert width == pytest.approx((2.6 + (1 + 2 * n_seeds) * 1.25) * 150, abs=2)
-
-
 def test_any_prompt_is_drawn(tmp_path: Path) -> None:
     rows = [row(HOSTILE), row("", is_erased=False), row("$\\frac{1}{$"), row("$$")]
     localization_panel(rows, tmp_path / "panel.png")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from flashbulb.audit.stages.results.discovery import kept_identity
+from flashbulb.audit.stages.results.findings import kept_identity
 from flashbulb.audit.training_images.descriptors import Descriptor
 from flashbulb.audit.training_images.storage import open_training_images
 
