@@ -54,6 +54,10 @@ class Conditioning:
         return Conditioning({name: torch.cat([part.tensors[name] for part in parts]) for name in parts[0].tensors})
 
 
+Encoding = Callable[[], Conditioning]
+"""Encodes prompts that were chosen before."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedPrompts:
     """Prompts, the tokens that the text encoders read, and what came of them.

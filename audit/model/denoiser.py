@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
+from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts, Encoding
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.network import stored_tensors
 from flashbulb.audit.model.prediction import Levels, Prediction, PredictionType
@@ -100,6 +100,22 @@ class Denoiser(Sampler):
         classes = self.text.classes(input_ids)
         find_truncated = cache(partial(self._are_truncated, prompts, classes))
         return EncodedPrompts(tuple(prompts), input_ids, classes, find_truncated, conditioning)
+
+    def word_batches(self, prompts: Sequence[str], batch_size: int) -> Iterator[tuple[Sequence[int], Encoding]]:
+        """Yield batches of prompts to be read rather than conditioned on, and a function that encodes each.
+
+        All positions from the start of a prompt to its end are those of `encode`, up to rounding. Padding may be
+        missing.
+
+        Yields:
+            indices of the prompts, in any order, and the function.
+        """
+        for first in range(0, len(prompts), batch_size):
+            chosen = range(first, min(first + batch_size, len(prompts)))
+            yield chosen, partial(self._conditioning, [prompts[i] for i in chosen])
+
+    def _conditioning(self, prompts: Sequence[str]) -> Conditioning:
+        return self.encode(prompts).conditioning
 
     def _are_truncated(self, prompts: Sequence[str], classes: Mapping[str, Tensor]) -> tuple[bool, ...]:
         """Return which prompts are cut; only those without padding, or with an end token in words, are looked at."""

@@ -8,21 +8,25 @@ scale of 1 would be outside.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from flashbulb.audit.model.calls import clip_skip_works, embeds_guidance
-from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.conditioning import Conditioning, Encoding
 from flashbulb.audit.model.denoiser import FEWEST_STEPS, Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.prediction import Levels, PredictionType
+from flashbulb.audit.model.text_encoders import Tokens
 from flashbulb.hooks import GuidanceLayout
 from flashbulb.hooks.offload import bring_to_device
 
 _ROUNDING = 0.01  # of a timestep
+_SORTED_BATCHES = 64
+"""Batches whose prompts are sorted by length together, so that prompts of one length share a batch."""
 
 
 class StableDiffusion(Denoiser):
@@ -96,6 +100,22 @@ class StableDiffusion(Denoiser):
 
     def last_timestep(self, num_inference_steps: int) -> int:
         return _whole(self.pipe.scheduler, super().last_timestep(num_inference_steps))
+
+    def word_batches(self, prompts: Sequence[str], batch_size: int) -> Iterator[tuple[Sequence[int], Encoding]]:
+        if not self.text.are_causal:  # a word reads the padding behind it
+            yield from super().word_batches(prompts, batch_size)
+            return
+        for start in range(0, len(prompts), _SORTED_BATCHES * batch_size):
+            tokens = self.text.tokenize(prompts[start : start + _SORTED_BATCHES * batch_size])
+            order = tokens.longest_first()
+            for first in range(0, len(order), batch_size):
+                chosen = order[first : first + batch_size]
+                yield [start + i for i in chosen], partial(self._encode_tokens, tokens.rows(chosen))
+
+    @torch.no_grad()
+    def _encode_tokens(self, tokens: Tokens) -> Conditioning:
+        with self.text.tokenizing_as(tokens):
+            return self._prepare(tokens.texts)
 
     def _prepare(self, prompts: Sequence[str]) -> Conditioning:
         return self._encode(prompts)

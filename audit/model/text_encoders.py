@@ -4,13 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from flashbulb.hooks import token_classes
+from flashbulb.hooks import TokenClass, token_classes
 from flashbulb.hooks.embeddings import input_embeddings, read_tokens, substitute_embeddings
+
+_CAUSAL = frozenset({"CLIPTextModel", "CLIPTextModelWithProjection"})
+
+
+class Tokens(NamedTuple):
+    """Tokens of texts, as the text encoders read them.
+
+    Args:
+        of_encoder: what a tokenizer returns, [text, position] each, by text encoder.
+        n_positions: positions of each text up to its end, of the text encoder that has most: [text].
+    """
+
+    texts: tuple[str, ...]
+    of_encoder: Mapping[str, Any]
+    n_positions: Tensor
+
+    def longest_first(self) -> list[int]:
+        """Return the indices of the texts, the longest first."""
+        order: list[int] = self.n_positions.argsort(descending=True, stable=True).tolist()
+        return order
+
+    def rows(self, chosen: Sequence[int]) -> Tokens:
+        """Select texts, without the positions behind the end of the longest of them."""
+        index = torch.tensor(chosen)
+        n_positions = self.n_positions[index]
+        until = int(n_positions.max())
+        of_encoder = {
+            name: type(tokens)({key: ids[index, :until] for key, ids in tokens.items()})
+            for name, tokens in self.of_encoder.items()
+        }
+        return Tokens(tuple(self.texts[i] for i in chosen), of_encoder, n_positions)
 
 
 class TextEncoders:
@@ -40,16 +71,42 @@ class TextEncoders:
         """Collect the tokens that every text encoder receives while the context is open."""
         return read_tokens(self.modules)
 
-    @contextmanager
-    def tokenizing_once(self) -> Iterator[None]:
+    @property
+    def are_causal(self) -> bool:
+        """Whether no position of a prompt depends on later ones, by the classes of all text encoders."""
+        return all(type(module).__name__ in _CAUSAL for module in self.modules.values())
+
+    def tokenizing_once(self) -> AbstractContextManager[None]:
         """Let the pipeline tokenize each prompt once while the context is open; diffusers 0.42 does it three times.
 
         It looks for tokens of several vectors in one prompt after the other, also where no tokenizer has such. And it
         tokenizes without limit, to warn of what is cut, which `are_truncated` finds.
         """
-        replaced: dict[str, Any] = {
-            self._attribute_of[name]: _Once(tokenizer) for name, tokenizer in self._tokenizers.items()
-        }
+        return self._tokenizing_by({name: _Once(tokenizer) for name, tokenizer in self._tokenizers.items()})
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Tokenize texts as the pipelines of CLIP encoders do, padded to the length of each tokenizer."""
+        of_encoder = {name: self._padded(texts, tokenizer) for name, tokenizer in self._tokenizers.items()}
+        classes = self.classes({name: tokens["input_ids"] for name, tokens in of_encoder.items()})
+        n_positions = [_last_word(codes) + 1 for codes in classes.values()]
+        return Tokens(tuple(texts), of_encoder, torch.stack(n_positions).amax(dim=0))
+
+    def _padded(self, texts: Sequence[str], tokenizer: Any) -> Any:
+        if _has_several_vectors(tokenizer):
+            texts = [self._converted(text, tokenizer) for text in texts]
+        limit = tokenizer.model_max_length
+        return tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+
+    def tokenizing_as(self, tokens: Tokens) -> AbstractContextManager[None]:
+        """Let the pipeline read these tokens, whatever it is given, while the context is open."""
+        return self._tokenizing_by(
+            {name: _Once(self._tokenizers[name], given) for name, given in tokens.of_encoder.items()}
+        )
+
+    @contextmanager
+    def _tokenizing_by(self, tokenizers: Mapping[str, _Once]) -> Iterator[None]:
+        """Replace the tokenizer of each text encoder while the context is open."""
+        replaced: dict[str, Any] = {self._attribute_of[name]: once for name, once in tokenizers.items()}
         if hasattr(self._pipe, "maybe_convert_prompt") and not any(
             map(_has_several_vectors, self._tokenizers.values())
         ):
@@ -156,6 +213,11 @@ class TextEncoders:
         return names
 
 
+def _last_word(classes: Tensor) -> Tensor:
+    """Return the last position of each prompt that is no padding: [prompt, position] -> [prompt]."""
+    return ((classes != TokenClass.PADDING) * torch.arange(classes.shape[1])).amax(dim=1)
+
+
 def _has_several_vectors(tokenizer: Any) -> bool:
     """Return whether a textual inversion of several vectors was loaded, which diffusers names by number."""
     added = tokenizer.added_tokens_encoder
@@ -163,15 +225,21 @@ def _has_several_vectors(tokenizer: Any) -> bool:
 
 
 class _Once:
-    """A tokenizer that answers with the tokens of its last call where it is asked for them without a limit."""
+    """A tokenizer that answers with the tokens of its last call where it is asked for them without a limit.
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer, self._last = tokenizer, None
+    Args:
+        given: tokens with which it always answers.
+    """
+
+    def __init__(self, tokenizer: Any, given: Any = None) -> None:
+        self._tokenizer, self._given, self._last = tokenizer, given, None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tokenizer, name)
 
     def __call__(self, texts: Any, *, padding: Any = False, **options: Any) -> Any:
+        if self._given is not None:
+            return self._given
         if padding != "longest" or self._last is None:
             self._last = self._tokenizer(texts, padding=padding, **options)
         return self._last

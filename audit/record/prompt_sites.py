@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from flashbulb.audit.model.conditioning import EncodedPrompts
+from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts, Encoding
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import TOKEN_REDUCTIONS, Site, TokenReducer, observe
 from flashbulb.hooks.overlap import begin_transfer
@@ -34,11 +36,40 @@ class PromptSites:
     def read_on_device(
         self, prompts: Sequence[str], reductions: Collection[str] = TOKEN_REDUCTIONS
     ) -> tuple[dict[str, Tensor], EncodedPrompts]:
-        """Return reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts.
+        """Return reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts."""
+        with self._observed(reductions) as rows:
+            encoded = self.denoiser.encode(prompts)
+            self._project(encoded.conditioning)
+        return rows, encoded
 
-        Cross-attention keys and values depend on the prompt alone. Their projections are applied to the encoded
-        prompts without an evaluation of the denoiser.
+    def word_batches(
+        self, prompts: Sequence[str], batch_size: int, reductions: Collection[str]
+    ) -> Iterator[tuple[Sequence[int], Callable[[], dict[str, Tensor]]]]:
+        """Yield batches of prompts and a function that reads each, without the padding that no word depends on.
+
+        Args:
+            reductions: over start, words and end alone.
+
+        Yields:
+            indices of the prompts, in any order, and a function that returns their reductions, [prompt, neuron] by
+            column on the device, those of `read_on_device` up to rounding.
         """
+        for chosen, encode in self.denoiser.word_batches(prompts, batch_size):
+            yield chosen, partial(self._read_encoded, encode, reductions)
+
+    @torch.no_grad()
+    def _read_encoded(self, encode: Encoding, reductions: Collection[str]) -> dict[str, Tensor]:
+        with self._observed(reductions) as rows:
+            self._project(encode())
+        return rows
+
+    def _project(self, conditioning: Conditioning) -> None:
+        """Apply the projections of cross-attention keys and values, which depend on the prompt alone."""
+        self.denoiser.run_prompt_sites([site for site in self.sites if not site.is_in_text_encoder], conditioning)
+
+    @contextmanager
+    def _observed(self, reductions: Collection[str]) -> Iterator[dict[str, Tensor]]:
+        """Collect the reductions of the sites that run while the context is open: [prompt, neuron] by column."""
         text, rows, reducers = self.denoiser.text, dict[str, Tensor](), dict[str, TokenReducer]()
 
         def keep(site: Site, activation: Tensor) -> None:
@@ -50,7 +81,4 @@ class PromptSites:
             rows.update({f"{site.name}/{reduction}": values for reduction, values in reduced.items()})
 
         with text.reading() as received, observe(self._modules, self.sites, keep):
-            encoded = self.denoiser.encode(prompts)
-            projections = [site for site in self.sites if not site.is_in_text_encoder]
-            self.denoiser.run_prompt_sites(projections, encoded.conditioning)
-        return rows, encoded
+            yield rows

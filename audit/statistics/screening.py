@@ -28,7 +28,7 @@ from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, spike_sc
 from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, score_group, scored_kinds
 from flashbulb.audit.statistics.spikes_on_device import SpikesOnDevice
 from flashbulb.hooks import PROMPT_SITE_KINDS, Site
-from flashbulb.hooks.overlap import beside, streams_aside
+from flashbulb.hooks.overlap import begin_transfer, beside, streams_aside
 
 _SCORED = frozenset(reduction for kind in PROMPT_SITE_KINDS for reduction in SCORED_REDUCTIONS[kind])
 
@@ -114,8 +114,12 @@ def read_spikes(
     batch_size: int,
 ) -> TextSpikes:
     """Score the text side of a model, whitened by its own reference, at no UE."""
-    parts = [sites.read(texts, _SCORED)[0] for texts in _batches(reference, batch_size)]
-    rows = {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
+    order, parts = list[int](), list[Mapping[str, Tensor]]()
+    for chosen, read in sites.word_batches(_texts(reference), batch_size, _SCORED):
+        order += chosen
+        parts.append(begin_transfer(read())())
+    places = np.argsort(order)
+    rows = {name: torch.cat([part[name] for part in parts]).float().numpy()[places] for name in parts[0]}
     columns, baselines, spikes = _fit(sites.sites, PromptRows(rows), n_components, by_fold=True)
     return TextSpikes(spikes, _spikes(columns, baselines, sites, candidates, batch_size))
 
@@ -148,7 +152,7 @@ def _spikes(
     batch_size: int,
 ) -> Matrix:
     """Return the spike score of each kind and prompt: [kind, prompt]."""
-    device = sites.denoiser.device
+    device, order = sites.denoiser.device, list[int]()
     score: Callable[[Mapping[str, Tensor]], Tensor] = partial(_spikes_on_host, columns, baselines)
     parts = [torch.zeros(len(columns), 0, dtype=torch.float64, device=device)]
     streams: Sequence[torch.cuda.Stream | None] = [None]
@@ -159,11 +163,13 @@ def _spikes(
         if sites.denoiser.is_resident:
             streams = streams_aside(device, 2)  # one is launched while the other computes
     with track("screening", len(prompts), "prompts") as advance:
-        for texts, stream in zip(_batches(prompts, batch_size), cycle(streams), strict=False):
+        batches = sites.word_batches(_texts(prompts), batch_size, _SCORED)
+        for (chosen, read), stream in zip(batches, cycle(streams), strict=False):
             with beside(stream):
-                parts.append(score(sites.read_on_device(texts, _SCORED)[0]))
-            advance(len(texts))
-    return np.asarray(torch.cat(parts, dim=1).cpu())
+                parts.append(score(read()))
+            order += chosen
+            advance(len(chosen))
+    return np.asarray(torch.cat(parts, dim=1).cpu())[:, np.argsort(order)]
 
 
 def _spikes_on_host(
@@ -186,6 +192,5 @@ def _combined(spikes: Matrix, units: Sequence[float]) -> Vector:
     return np.asarray((spikes / np.array(units)[:, None]).mean(axis=0))
 
 
-def _batches(prompts: Sequence[Prompt], size: int) -> Iterator[list[str]]:
-    for start in range(0, len(prompts), size):
-        yield [prompt.text for prompt in prompts[start : start + size]]
+def _texts(prompts: Sequence[Prompt]) -> list[str]:
+    return [prompt.text for prompt in prompts]
