@@ -8,6 +8,8 @@ working one. They need no training images; with a few of them, the second is str
 2. The error is compared with that of the best multiple of the noised latents, which knows nothing about images.
 3. Sampled latents are decoded and encoded again. Those of a working model come back, others do not.
 
+A text encoder that was never trained is told by its weights. A trained one of another model is not told.
+
 The limits lie between working and broken planted models (docs/examination.md has the figures).
 """
 
@@ -19,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from flashbulb.audit.images.distances import RgbImages
@@ -149,8 +151,31 @@ def require_working(
     examination = examine(denoiser, images)
     if examination.problem is not None:
         raise UntrustedModel(f"the model does not run as it was trained: {examination.problem}")
+    for name, encoder in denoiser.text.modules.items():
+        if _is_untrained(encoder):
+            raise UntrustedModel(
+                f"its {name} was never trained, for all of its norms are as they are made: it tells prompts apart at "
+                "random; save the text encoder that belongs to the model"
+            )
     declared, spent = examination.declared, examination.evaluations
     logger.info("the model runs as it was trained (%s, examined with %d UE)", declared, spent)
+
+
+def _is_untrained(encoder: nn.Module) -> bool:
+    """Return whether the weights of all norms are 1 and their biases 0, as they are before the first training step.
+
+    Some stay so in trained encoders, where no gradient reaches the last layer. Offloaded weights tell nothing.
+    """
+    norms = [dict(module.named_parameters(recurse=False)) for module in encoder.modules() if _is_norm(module)]
+    return bool(norms) and all(
+        not weight.is_meta and bool((weight == (name == "weight")).all())
+        for of_norm in norms
+        for name, weight in of_norm.items()
+    )
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return "Norm" in type(module).__name__
 
 
 @torch.no_grad()

@@ -245,3 +245,15 @@ def test_prompts_that_the_tokenizer_does_not_know_are_refused(tmp_path):
         require_working(denoiser, ["жар птица", "☃ ☃ a"])
     with pytest.raises(UntrustedModel, match="80% of the tokens of the reference prompts are unknown to its tokenizer"):
         require_working(denoiser, ["a red star"], reference=["жар птица", "☃ ☃ a"])
+
+
+@pytest.mark.parametrize(("name", "encoder"), [("gazette", "text_encoder"), ("folio", "text_encoder_2")])
+def test_a_text_encoder_that_was_never_trained_is_refused(planted, name, encoder):
+    pipe = planted[name]
+    untrained = type(getattr(pipe, encoder))(getattr(pipe, encoder).config)
+    with with_parts(pipe, **{encoder: untrained}):
+        with pytest.raises(UntrustedModel, match=f"its {encoder} was never trained"):
+            require_working(open_denoiser(pipe))
+        with torch.no_grad():
+            next(bias for name, bias in untrained.named_parameters() if name.endswith("norm.bias"))[0] = 1e-3
+        require_working(open_denoiser(pipe))  # it is of another model, which no test tells
