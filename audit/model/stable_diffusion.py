@@ -25,7 +25,7 @@ from flashbulb.hooks import GuidanceLayout
 from flashbulb.hooks.offload import bring_to_device
 
 _ROUNDING = 0.01  # of a timestep
-_SORTED_BATCHES = 64
+_SORTED_BATCHES = 16
 """Batches whose prompts are sorted by length together, so that prompts of one length share a batch."""
 
 

@@ -95,7 +95,8 @@ class TextEncoders:
         if _has_several_vectors(tokenizer):
             texts = [self._converted(text, tokenizer) for text in texts]
         limit = tokenizer.model_max_length
-        return tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+        tokens = tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+        return type(tokens)(dict(tokens))  # what fast tokenizers keep beside these takes 7 KB a text
 
     def tokenizing_as(self, tokens: Tokens) -> AbstractContextManager[None]:
         """Let the pipeline read these tokens, whatever it is given, while the context is open."""
