@@ -30,8 +30,9 @@ def find_audited(reference: PromptSet, *audited: PromptSet) -> tuple[Prompt, ...
 
     Tokenizers of the models ignore these, so the model reads such prompts alike.
     """
-    texts = {_as_read(prompt.text) for prompts in audited for prompt in prompts.prompts}
-    return tuple(prompt for prompt in reference.prompts if _as_read(prompt.text) in texts)
+    texts = [_as_read(prompt.text) for prompt in reference.prompts]
+    shared = {*texts}.intersection(_as_read(prompt.text) for prompts in audited for prompt in prompts.prompts)
+    return tuple(prompt for prompt, text in zip(reference.prompts, texts, strict=True) if text in shared)
 
 
 def without_audited(reference: PromptSet, *sets: PromptSet) -> PromptSet:
