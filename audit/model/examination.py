@@ -169,8 +169,8 @@ def _is_untrained(encoder: nn.Module) -> bool:
     norms = [dict(module.named_parameters(recurse=False)) for module in encoder.modules() if _is_norm(module)]
     return bool(norms) and all(
         not weight.is_meta and bool((weight == (name == "weight")).all())
-        for of_norm in norms
-        for name, weight in of_norm.items()
+        for parameters in norms
+        for name, weight in parameters.items()
     )
 
 

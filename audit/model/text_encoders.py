@@ -19,12 +19,12 @@ class Tokens(NamedTuple):
     """Tokens of texts, as the text encoders read them.
 
     Args:
-        of_encoder: what a tokenizer returns, [text, position] each, by text encoder.
+        by_encoder: what a tokenizer returns, [text, position] each, by text encoder.
         n_positions: positions of each text up to its end, of the text encoder that has most: [text].
     """
 
     texts: tuple[str, ...]
-    of_encoder: Mapping[str, Any]
+    by_encoder: Mapping[str, Any]
     n_positions: Tensor
 
     def longest_first(self) -> list[int]:
@@ -37,11 +37,11 @@ class Tokens(NamedTuple):
         index = torch.tensor(chosen)
         n_positions = self.n_positions[index]
         until = int(n_positions.max())
-        of_encoder = {
+        by_encoder = {
             name: type(tokens)({key: ids[index, :until] for key, ids in tokens.items()})
-            for name, tokens in self.of_encoder.items()
+            for name, tokens in self.by_encoder.items()
         }
-        return Tokens(tuple(self.texts[i] for i in chosen), of_encoder, n_positions)
+        return Tokens(tuple(self.texts[i] for i in chosen), by_encoder, n_positions)
 
 
 class TextEncoders:
@@ -86,10 +86,10 @@ class TextEncoders:
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Tokenize texts as the pipelines of CLIP encoders do, padded to the length of each tokenizer."""
-        of_encoder = {name: self._padded(texts, tokenizer) for name, tokenizer in self._tokenizers.items()}
-        classes = self.classes({name: tokens["input_ids"] for name, tokens in of_encoder.items()})
+        by_encoder = {name: self._padded(texts, tokenizer) for name, tokenizer in self._tokenizers.items()}
+        classes = self.classes({name: tokens["input_ids"] for name, tokens in by_encoder.items()})
         n_positions = [_last_word(codes) + 1 for codes in classes.values()]
-        return Tokens(tuple(texts), of_encoder, torch.stack(n_positions).amax(dim=0))
+        return Tokens(tuple(texts), by_encoder, torch.stack(n_positions).amax(dim=0))
 
     def _padded(self, texts: Sequence[str], tokenizer: Any) -> Any:
         if _has_several_vectors(tokenizer):
@@ -101,7 +101,7 @@ class TextEncoders:
     def tokenizing_as(self, tokens: Tokens) -> AbstractContextManager[None]:
         """Let the pipeline read these tokens, whatever it is given, while the context is open."""
         return self._tokenizing_by(
-            {name: _Once(self._tokenizers[name], given) for name, given in tokens.of_encoder.items()}
+            {name: _Once(self._tokenizers[name], given) for name, given in tokens.by_encoder.items()}
         )
 
     @contextmanager

@@ -22,22 +22,18 @@ class PromptSites:
         self.denoiser, self.sites = denoiser, [site for site in sites if site.is_prompt_site]
         self._modules = denoiser.modules(self.sites)
 
-    def read(
-        self, prompts: Sequence[str], reductions: Collection[str] = TOKEN_REDUCTIONS
-    ) -> tuple[dict[str, Tensor], EncodedPrompts]:
-        """Return reductions of the prompt sites, float32 [prompt, neuron] on the CPU, and the encoded prompts.
+    def read(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return all reductions of the prompt sites, float32 [prompt, neuron] on the CPU, and the encoded prompts.
 
         On a GPU they are rounded to float16, as they are stored.
         """
-        rows, encoded = self.read_on_device(prompts, reductions)
+        rows, encoded = self.read_on_device(prompts)
         return {column: values.float() for column, values in begin_transfer(rows)().items()}, encoded
 
     @torch.no_grad()
-    def read_on_device(
-        self, prompts: Sequence[str], reductions: Collection[str] = TOKEN_REDUCTIONS
-    ) -> tuple[dict[str, Tensor], EncodedPrompts]:
-        """Return reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts."""
-        with self._observed(reductions) as rows:
+    def read_on_device(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
+        """Return all reductions of the prompt sites, [prompt, neuron] by column, and the encoded prompts."""
+        with self._observed(TOKEN_REDUCTIONS) as rows:
             encoded = self.denoiser.encode(prompts)
             self._project(encoded.conditioning)
         return rows, encoded

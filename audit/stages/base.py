@@ -138,9 +138,9 @@ def compare_with_base(settings: AuditSettings, denoiser: Denoiser, model: Audite
     warn_of_other_schedule(f"--baseline-model {name}", base.schedule, "the model", denoiser.schedule)
 
 
-def warn_of_other_schedule(base: str, of_base: Mapping[str, Any], model: str, own: Mapping[str, Any]) -> None:
+def warn_of_other_schedule(base: str, theirs: Mapping[str, Any], model: str, own: Mapping[str, Any]) -> None:
     """Say that two models are sampled by different schedulers, so that they differ by more than by training."""
-    if (difference := first_difference(of_base, own)) is not None:
+    if (difference := first_difference(theirs, own)) is not None:
         logger.warning(
             "%s has %s %r in its scheduler, %s has %r%s: they differ by that as well as by training; give both the "
             "same scheduler",

@@ -20,10 +20,8 @@ def warnings_of(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
     unexamined = () if inputs.settings.examine else (UNEXAMINED,)
     reference = inputs.reference
     audited = () if reference is None or not reference.n_audited else (describe_audited(reference),)
-    return (
-        *(*unexamined, *audited, *_alike_warnings(inputs)),
-        *(*_base_warnings(detected), *_style_warnings(inputs, detected)),
-    )
+    own = (*_alike_warnings(inputs), *_base_warnings(detected), *_style_warnings(inputs, detected))
+    return (*unexamined, *audited, *own)
 
 
 def _alike_warnings(inputs: Inputs) -> Iterator[str]:
