@@ -26,6 +26,7 @@ from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.targets import target_of
 from flashbulb.audit.recover.tasks import Performer
+from flashbulb.audit.stages.kept.bulk import kept_neurons
 from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, RecordedRun
 from flashbulb.audit.statistics.apart import PromptsApart, ScoredApart, score_apart
 from flashbulb.audit.statistics.scores import GroupScores
@@ -175,13 +176,6 @@ def _targets(
     if climbed is None:
         return {position: Target(prompts[position].text, (), ()) for position in positions}
     base = None if inputs.base is None else BaseNeurons(detected.base_groups, recorded.base_shards("canaries"))
-    neurons = read_neurons(
-        detected.scored.groups,
-        recorded.shards("canaries"),
-        positions,
-        n_spikes=0,
-        climbed_kind=inputs.settings.ascend_kind,
-        n_climbed=inputs.settings.ascend_neurons,
-        base=base,
-    )
+    kept = kept_neurons(inputs.settings)._replace(n_spikes=0)
+    neurons = read_neurons(detected.scored.groups, recorded.shards("canaries"), positions, kept, base)
     return {position: target_of(prompts[position].text, climbed, neurons[position]) for position in positions}

@@ -122,9 +122,8 @@ def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
     flagged = np.flatnonzero(scored.flagged).tolist()
     chosen = choose(scored.spike_score, scored.flagged, settings.max_sampled, settings.seed)
     kept, shards, wanted = kept_neurons(settings), recorded.shards("candidates"), [*flagged, *chosen.controls]
-    neurons = read_neurons(
-        scored.groups, shards, wanted, **kept._asdict(), base=_base_neurons(recorded, detected)
-    ) | read_kept(scored.groups, shards, wanted, kept)
+    neurons = read_neurons(scored.groups, shards, wanted, kept, _base_neurons(recorded, detected))
+    neurons |= read_kept(scored.groups, shards, wanted, kept)
     text_null = measure_text_null(text_sets(inputs, scored), settings.seed)
     return DetectedRun(
         detected=detected,

@@ -10,7 +10,7 @@ import numpy as np
 
 from flashbulb.audit.detectors import Vector
 from flashbulb.audit.record.shards import Shards
-from flashbulb.audit.statistics.baseline import spike_scores
+from flashbulb.audit.statistics.baseline import mean_spike_scores
 from flashbulb.audit.statistics.calibration import p_values
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.flags import DIFFERENCE_ORIGIN
@@ -58,8 +58,5 @@ def score_apart(
 
 def _scored(group: GroupScores, shards: Shards) -> GroupScores:
     """Return the group with the scores of other prompts: the mean over its baselines, none of which they made."""
-    scores = [
-        np.mean([spike_scores(matrix, [baseline]) for baseline in group.baselines], axis=0)
-        for matrix in shards.matrices(group.columns)
-    ]
+    scores = [mean_spike_scores(matrix, group.baselines) for matrix in shards.matrices(group.columns)]
     return replace(group, candidates=np.concatenate(scores))

@@ -19,6 +19,8 @@ Z_CLIP = 30.0
 """z-scores are clipped to ± this before components are fitted or removed: no single spike shapes a direction."""
 
 MAD_TO_DEVIATION = 1.4826
+"""Standard deviation of a normal distribution, in units of its median absolute deviation."""
+
 _ROWS_AT_ONCE = 32  # of those that are squared in float64
 _ROUNDING = 2.0**-9  # two steps of float16, relative to the activation
 
@@ -84,6 +86,11 @@ def spike_scores(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArr
         folds: index of the baseline that each prompt is compared with: [prompt]; by default the only one.
     """
     return root_mean_squares(whiten(matrix, baselines, folds))
+
+
+def mean_spike_scores(matrix: Matrix, baselines: Sequence[Baseline]) -> Vector:
+    """Return the mean over baselines of the spike scores of prompts that made none: [prompt, neuron] -> [prompt]."""
+    return np.asarray(np.mean([spike_scores(matrix, [baseline]) for baseline in baselines], axis=0))
 
 
 def whiten(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None = None) -> Matrix:

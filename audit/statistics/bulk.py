@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -29,20 +29,13 @@ from flashbulb.audit.statistics.scores import (
     neuron_columns,
     scored_kinds,
 )
+from flashbulb.audit.statistics.spikes import Kept
 from flashbulb.hooks import Site
 from flashbulb.reports.tables.files import METADATA_KEY
 
 
 class BulkError(ValueError):
     """A recording in the bulk layout lacks what is asked of it; the message says what to do."""
-
-
-class Kept(NamedTuple):
-    """Which neurons of a prompt are kept: the farthest over all kinds of site, and those that an ascent climbs."""
-
-    n_spikes: int
-    climbed_kind: str
-    n_climbed: int
 
 
 @dataclass(frozen=True, slots=True)

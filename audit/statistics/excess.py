@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flashbulb.audit.detectors import Vector
+from flashbulb.audit.statistics.baseline import MAD_TO_DEVIATION
 
 TOP_QUANTILE = 0.99
-_NORMAL_MAD = 1.4826  # standard deviations of a normal distribution in its median absolute deviation
 
 
 class Excess(NamedTuple):
@@ -50,7 +50,7 @@ def measure_excess(candidates: StyledScores, reference: StyledScores) -> Excess 
         if not len(clean):
             continue
         location = np.median(clean)
-        spread = _NORMAL_MAD * np.median(np.abs(clean - location))
+        spread = MAD_TO_DEVIATION * np.median(np.abs(clean - location))
         if spread > 0:
             z_candidates.append((candidates.of_style(style) - location) / spread)
             z_reference.append((clean - location) / spread)

@@ -21,9 +21,9 @@ from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.reduction import BASELINES_SHA256, BULK, LAYOUT
 from flashbulb.audit.record.shards import Shards, mean_over_seeds
 from flashbulb.audit.statistics.baseline import root_mean_squares, whiten
-from flashbulb.audit.statistics.bulk import BulkFit, Kept, open_bulk
+from flashbulb.audit.statistics.bulk import BulkFit, open_bulk
 from flashbulb.audit.statistics.scores import GroupScores, neuron_columns, scored_kinds, spike_column
-from flashbulb.audit.statistics.spikes import PromptNeurons, SiteProfile, Spike, largest
+from flashbulb.audit.statistics.spikes import Kept, PromptNeurons, SiteProfile, Spike, largest
 from flashbulb.hooks import DamagedFile, Site, as_read
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
 from flashbulb.reports.tables.files import sha256_of

@@ -189,16 +189,19 @@ def scored_kinds(sites: Sequence[Site]) -> list[str]:
 def combine(groups: Sequence[GroupScores], scale: Sequence[GroupScores] | None = None) -> tuple[Vector, Vector]:
     """Combine group scores into the spike score of candidates and of reference prompts: their mean.
 
-    Each group score is divided by its 99th reference percentile, so that a score above 1 is rare among clean prompts.
-
     Args:
-        scale: groups of the same kinds whose percentiles are used instead, so that two models have the same unit.
+        scale: groups of the same kinds whose units are used instead, so that two models have the same unit.
     """
     chosen = _chosen(groups)
-    units = [max(float(np.quantile(group.reference, 0.99)), 1e-9) for group in _chosen(scale or groups)]
+    units = [unit_of(group.reference) for group in _chosen(scale or groups)]
     candidate_scores = np.mean([g.candidates / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
     reference_scores = np.mean([g.reference / unit for g, unit in zip(chosen, units, strict=True)], axis=0)
     return candidate_scores, reference_scores
+
+
+def unit_of(reference: Vector) -> float:
+    """Return by what scores are divided, so that one above 1 is rare among clean prompts: their 99th percentile."""
+    return max(float(np.quantile(reference, 0.99)), 1e-9)
 
 
 def _chosen(groups: Sequence[GroupScores]) -> list[GroupScores]:

@@ -24,8 +24,8 @@ from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.run.progress import track
-from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, spike_scores
-from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, score_group, scored_kinds
+from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, mean_spike_scores
+from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS, score_group, scored_kinds, unit_of
 from flashbulb.audit.statistics.spikes_on_device import SpikesOnDevice
 from flashbulb.hooks import PROMPT_SITE_KINDS, Site
 from flashbulb.hooks.overlap import begin_transfer, beside, streams_aside
@@ -177,14 +177,14 @@ def _spikes_on_host(
 ) -> Tensor:
     on_host = {name: values.numpy() for name, values in rows.items()}
     scores = [
-        np.mean([spike_scores(own.join(on_host), [baseline]) for baseline in kind_baselines], axis=0)
+        mean_spike_scores(own.join(on_host), kind_baselines)
         for own, kind_baselines in zip(columns, baselines, strict=True)
     ]
     return torch.from_numpy(np.stack(scores))
 
 
 def _units(spikes: Matrix) -> tuple[float, ...]:
-    return tuple(max(float(np.quantile(kind_spikes, 0.99)), 1e-9) for kind_spikes in spikes)
+    return tuple(unit_of(kind_spikes) for kind_spikes in spikes)
 
 
 def _combined(spikes: Matrix, units: Sequence[float]) -> Vector:

@@ -23,6 +23,14 @@ from flashbulb.reports.tables.evidence import SPIKE_LIMIT
 Row = npt.NDArray[np.float64]  # [neuron]
 
 
+class Kept(NamedTuple):
+    """Which neurons of a prompt are kept: the farthest over all kinds of site, and those that an ascent climbs."""
+
+    n_spikes: int
+    climbed_kind: str
+    n_climbed: int
+
+
 @dataclass(frozen=True, slots=True)
 class Spike:
     """One neuron of one prompt, far from its baseline.
@@ -94,30 +102,24 @@ def read_neurons(
     groups: Sequence[GroupScores],
     candidates: Shards,
     positions: Collection[int],
-    *,
-    n_spikes: int,
-    climbed_kind: str,
-    n_climbed: int,
+    kept: Kept,
     base: BaseNeurons | None = None,
 ) -> dict[int, PromptNeurons]:
     """Read the neurons of the candidates at `positions`, each once, and return what they show, by position.
 
     Args:
-        n_spikes: neurons to list over all kinds of site.
-        n_climbed: neurons to list of `climbed_kind`.
         base: z is then the difference from it.
     """
     spikes: dict[int, list[Spike]] = {position: [] for position in positions}
     climbed: dict[int, list[Spike]] = {position: [] for position in positions}
     profiles: dict[int, list[SiteProfile]] = {position: [] for position in positions}
     for index, group in enumerate(groups):
-        is_climbed = group.kind == climbed_kind
-        n = max(n_spikes, n_climbed) if is_climbed else n_spikes
+        n_climbed = kept.n_climbed if group.kind == kept.climbed_kind else 0
         base_neurons = None if base is None else (base.groups[index], base.candidates)
         for row in _whiten(group, candidates, positions, base_neurons):
-            farthest = _spikes(row, group.columns, n)
-            spikes[row.position] = sorted(spikes[row.position] + farthest, key=lambda s: -abs(s.z))[:n_spikes]
-            climbed[row.position] += farthest[:n_climbed] if is_climbed else ()
+            farthest = _spikes(row, group.columns, max(kept.n_spikes, n_climbed))
+            spikes[row.position] = sorted(spikes[row.position] + farthest, key=lambda s: -abs(s.z))[: kept.n_spikes]
+            climbed[row.position] += farthest[:n_climbed]
             profiles[row.position] += _profiles(row.z, group.columns)
     return {p: PromptNeurons(spikes[p], climbed[p], profiles[p]) for p in positions}
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from flashbulb.audit.record.shards import Shards
-from flashbulb.audit.statistics.spikes import read_neurons
+from flashbulb.audit.statistics.spikes import Kept, read_neurons
 from flashbulb.hooks import Site, write_shard
 
 N_CANDIDATES, N_REFERENCE, N_NEURONS, N_COMPONENTS = 100, 80, 96, 5
@@ -79,5 +79,5 @@ def sets_of(mode: str, candidates: np.ndarray):
 
 def spikes_of(groups, shards, positions, n):
     """Return the `n` neurons farthest from their baseline over all groups, by position."""
-    neurons = read_neurons(groups, shards, positions, n_spikes=n, climbed_kind="feed_forward", n_climbed=0)
+    neurons = read_neurons(groups, shards, positions, Kept(n, "feed_forward", 0))
     return {position: prompt.spikes for position, prompt in neurons.items()}

@@ -14,17 +14,11 @@ from flashbulb.audit.record.sets import Part
 from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.results.state import Inputs
-from flashbulb.audit.statistics.bulk import (
-    BulkFit,
-    Kept,
-    fit_bulk,
-    holds_bulk,
-    open_bulk,
-    save_bulk,
-)
+from flashbulb.audit.statistics.bulk import BulkFit, fit_bulk, holds_bulk, open_bulk, save_bulk
 from flashbulb.audit.statistics.detection import choose_pooled
 from flashbulb.audit.statistics.reduced import BulkReduction
 from flashbulb.audit.statistics.scores import MAX_SELF_REFERENCE
+from flashbulb.audit.statistics.spikes import Kept
 from flashbulb.reports.tables.files import link_first, link_whole
 
 logger = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from flashbulb.audit.record.shards import Shards, find_damage
 from flashbulb.audit.statistics import bulk as fitting
 from flashbulb.audit.statistics import reduced
 from flashbulb.audit.statistics import scores as scoring
-from flashbulb.audit.statistics.bulk import BulkError, Kept, fit_bulk, holds_bulk, open_bulk, save_bulk
+from flashbulb.audit.statistics.bulk import BulkError, fit_bulk, holds_bulk, open_bulk, save_bulk
 from flashbulb.audit.statistics.detection import RecordedSet, detect
 from flashbulb.audit.statistics.reduced import BulkReduction, read_kept
-from flashbulb.audit.statistics.spikes import read_neurons
+from flashbulb.audit.statistics.spikes import Kept, read_neurons
 from flashbulb.hooks import DamagedFile, read_activations, write_shard
 from tests.audit.neuron_sets import (
     FIRST,
@@ -133,8 +133,8 @@ def test_the_neurons_behind_a_prompt_are_those_of_the_dense_layout(alike):
     _, bulk, _, _, dense, expected = alike
     groups = expected.scored.groups
     positions = [SPIKED, 0, 77, N_CANDIDATES - 1, 50]
-    expected = read_neurons(groups, dense, positions, **KEPT._asdict())
-    found = read_neurons(groups, bulk, positions, **KEPT._asdict()) | read_kept(groups, bulk, positions, KEPT)
+    expected = read_neurons(groups, dense, positions, KEPT)
+    found = read_neurons(groups, bulk, positions, KEPT) | read_kept(groups, bulk, positions, KEPT)
     assert found.keys() == expected.keys()
     for position, neurons in expected.items():
         for listed in ("spikes", "climbed"):

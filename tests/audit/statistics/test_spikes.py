@@ -5,7 +5,7 @@ import pytest
 
 from flashbulb.audit.statistics.baseline import z_scores
 from flashbulb.audit.statistics.scores import score_group, scored_kinds
-from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
+from flashbulb.audit.statistics.spikes import BaseNeurons, Kept, read_neurons
 from flashbulb.reports.tables.evidence import SPIKE_LIMIT
 from tests.audit.counting import counted_reads
 from tests.audit.neuron_sets import (
@@ -86,7 +86,7 @@ def test_an_absent_token_class_neither_spikes_nor_scores(tmp_path):
 def test_climbed_neurons_are_those_of_their_kind_alone(tmp_path):
     groups = all_groups(shards := write_set(tmp_path, spiked(noise(20, 0), 3), shard_size=6))
     for kind, n_climbed in (("feed_forward", 7), ("text_mlp", 30), ("cross_v", 7)):
-        neurons = read_neurons(groups, shards, [3, 11], n_spikes=5, climbed_kind=kind, n_climbed=n_climbed)
+        neurons = read_neurons(groups, shards, [3, 11], Kept(5, kind, n_climbed))
         alone = [group for group in groups if group.kind == kind]
         for position in (3, 11):
             expected = spikes_of(alone, shards, [position], n_climbed)[position]
@@ -96,7 +96,7 @@ def test_climbed_neurons_are_those_of_their_kind_alone(tmp_path):
 
 def test_a_profile_is_made_of_all_neurons_of_its_site(tmp_path):
     groups = all_groups(shards := write_set(tmp_path, spiked(noise(20, 0), 3), shard_size=6, n_seeds=3))
-    neurons = read_neurons(groups, shards, [3], n_spikes=1, climbed_kind="feed_forward", n_climbed=1)[3]
+    neurons = read_neurons(groups, shards, [3], Kept(1, "feed_forward", 1))[3]
     assert [profile.site for profile in neurons.profiles] == list(SITES)
     for group in groups:
         z = z_scores(shards.matrix(group.columns)[3:4], group.baseline_of(3))[0].astype(np.float64)
@@ -115,7 +115,7 @@ def test_a_profile_is_made_of_all_neurons_of_its_site(tmp_path):
 def test_chosen_prompts_are_read_once_and_no_other_shard(tmp_path):
     groups = all_groups(shards := write_set(tmp_path, noise(40, 0), shard_size=8))
     with counted_reads() as reads:
-        neurons = read_neurons(groups, shards, [9, 30, 10], n_spikes=5, climbed_kind="feed_forward", n_climbed=2)
+        neurons = read_neurons(groups, shards, [9, 30, 10], Kept(5, "feed_forward", 2))
     assert list(neurons) == [9, 30, 10]
     assert {path.name for path, _ in reads} == {"part-00001.parquet", "part-00003.parquet"}
     assert set(reads.values()) == {1}
@@ -136,14 +136,14 @@ def in_both_models(tmp_path_factory):
 def test_of_a_fine_tune_the_neurons_are_listed_that_rose_above_the_base(in_both_models):
     added, models = in_both_models
     (groups, shards), base = models["finetune"], BaseNeurons(*models["base"])
-    options = {"n_spikes": N_SPIKES, "climbed_kind": "feed_forward", "n_climbed": N_SPIKES}
+    kept = Kept(N_SPIKES, "feed_forward", N_SPIKES)
     offsets = {FIRST.name: 0, SECOND.name: FIRST.n_neurons}
 
     def listed(neurons):
         return {offsets[s.column.site.name] + s.neuron for s in neurons.climbed}
 
-    alone = read_neurons(groups, shards, [2, SPIKED], **options)
-    against = read_neurons(groups, shards, [2, SPIKED], base=base, **options)
+    alone = read_neurons(groups, shards, [2, SPIKED], kept)
+    against = read_neurons(groups, shards, [2, SPIKED], kept, base)
     known = set(np.random.default_rng(SPIKED).choice(N_NEURONS, N_SPIKES, replace=False).tolist())
     assert known - set(added.tolist()), "the two sets are not the same neurons"
     assert listed(alone[SPIKED]) != set(added.tolist())
@@ -153,9 +153,9 @@ def test_of_a_fine_tune_the_neurons_are_listed_that_rose_above_the_base(in_both_
 def test_the_difference_is_that_of_two_readings(in_both_models):
     _, models = in_both_models
     (groups, shards), base = models["finetune"], BaseNeurons(*models["base"])
-    options = {"n_spikes": 1000, "climbed_kind": "feed_forward", "n_climbed": 0}
-    own, of_base = (read_neurons(*models[name], [SPIKED], **options)[SPIKED] for name in ("finetune", "base"))
-    difference = read_neurons(groups, shards, [SPIKED], base=base, **options)[SPIKED]
+    kept = Kept(1000, "feed_forward", 0)
+    own, of_base = (read_neurons(*models[name], [SPIKED], kept)[SPIKED] for name in ("finetune", "base"))
+    difference = read_neurons(groups, shards, [SPIKED], kept, base)[SPIKED]
     z_of = [{(s.column, s.neuron): s.z for s in neurons.spikes} for neurons in (own, of_base)]
     for spike in difference.spikes:
         where = (spike.column, spike.neuron)
@@ -178,6 +178,6 @@ def test_a_base_in_other_shards_gives_the_same_neurons(in_both_models, tmp_path)
     groups, shards = models["finetune"]
     activations = shards.matrix(groups[-1].columns)
     in_three, in_one = BaseNeurons(groups, shards), BaseNeurons(groups, write_set(tmp_path, activations))
-    options = {"n_spikes": 3, "climbed_kind": "feed_forward", "n_climbed": 3}
-    expected, found = (read_neurons(groups, shards, [SPIKED, 2], base=base, **options) for base in (in_three, in_one))
+    kept = Kept(3, "feed_forward", 3)
+    expected, found = (read_neurons(groups, shards, [SPIKED, 2], kept, base) for base in (in_three, in_one))
     assert found == expected

@@ -24,6 +24,7 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import run_record
 from flashbulb.audit.stages.detect import detect_spikes
+from flashbulb.audit.stages.kept.bulk import kept_neurons
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.recover import prepare_recovery, target_of
@@ -157,9 +158,7 @@ class Audited:
             scored.groups,
             self.recorded.shards("candidates"),
             [*chosen.flagged, *chosen.controls],
-            n_spikes=settings.n_top_neurons,
-            climbed_kind=settings.ascend_kind,
-            n_climbed=settings.ascend_neurons,
+            kept_neurons(settings),
         )
         return {i: target_of(self.prompts[i].text, group, of_prompt) for i, of_prompt in neurons.items()}
 

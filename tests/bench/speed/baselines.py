@@ -10,10 +10,11 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.statistics.baseline import Baseline
-from flashbulb.audit.statistics.bulk import BulkFit, Kept, save_bulk
+from flashbulb.audit.statistics.bulk import BulkFit, save_bulk
 from flashbulb.audit.statistics.reduced import BulkReduction
 from flashbulb.audit.statistics.scores import SPIKE_SCORE_KIND, GroupFit, columns_of, scored_kinds
 from flashbulb.audit.statistics.screening import Screen
+from flashbulb.audit.statistics.spikes import Kept
 from flashbulb.hooks import PROMPT_SITE_KINDS
 
 _KEPT = Kept(50, SPIKE_SCORE_KIND, 50)
