@@ -2,6 +2,7 @@
 
 from flashbulb.hooks.ablate import By, ablate, replace_neurons
 from flashbulb.hooks.capture import SiteDidNotFire, capture, observe
+from flashbulb.hooks.columns import as_read
 from flashbulb.hooks.files import DamagedFile
 from flashbulb.hooks.guidance import GuidanceLayout
 from flashbulb.hooks.neuron_set import NeuronSet, load_neurons, save_neurons, sites_of
@@ -22,7 +23,6 @@ from flashbulb.hooks.store import (
     NewerSchema,
     ShardManifest,
     activation_columns,
-    as_read,
     complete_shards,
     read_activations,
     read_manifest,

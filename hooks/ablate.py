@@ -9,7 +9,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 
-from flashbulb.hooks.capture import N_NAMED, SiteDidNotFire
+from flashbulb.hooks.capture import N_NAMED, SiteDidNotFire, check_modules
 from flashbulb.hooks.guidance import GuidanceLayout
 from flashbulb.hooks.neuron_set import NeuronSet, sites_of
 from flashbulb.hooks.response import ComputeReplacement, Response
@@ -28,9 +28,7 @@ def edit_sites(
         ValueError: a site is not among `modules`; raised before any hook is set.
         SiteDidNotFire: on a clean exit, a site never fired.
     """
-    unknown = [site.name for site in sites if site.name not in modules]
-    if unknown:
-        raise ValueError(f"no module given for {len(unknown)} sites: {', '.join(unknown[:N_NAMED])}")
+    check_modules(modules, sites)
     fired: set[str] = set()
 
     def on_input(site: Site, _module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:

@@ -8,18 +8,12 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from flashbulb.hooks.capture import N_NAMED, SiteDidNotFire
+from flashbulb.hooks.sites import is_text_cross_attention
 
 
 def cross_attention_layers(unet: nn.Module) -> dict[str, Attention]:
-    """Find the text cross-attention layers by their path in `unet`, in its module order; empty if it has none.
-
-    Attention with added text projections is excluded, as in `find_sites`: its `to_k` sees the image.
-    """
-    return {
-        path: module
-        for path, module in unet.named_modules()
-        if isinstance(module, Attention) and module.is_cross_attention and module.added_kv_proj_dim is None
-    }
+    """Find the text cross-attention layers by their path in `unet`, in its module order; empty if it has none."""
+    return {path: module for path, module in unet.named_modules() if is_text_cross_attention(module)}
 
 
 @contextmanager

@@ -55,9 +55,7 @@ def observe(
         ValueError: a site is not among `modules`; raised before any hook is set.
         SiteDidNotFire: on a clean exit, a site fired more or less often than `expected_firings`.
     """
-    unknown = [site.name for site in sites if site.name not in modules]
-    if unknown:
-        raise ValueError(f"no module given for {len(unknown)} sites: {', '.join(unknown[:N_NAMED])}")
+    check_modules(modules, sites)
     firings = dict.fromkeys((site.name for site in sites), 0)
 
     def on_firing(site: Site, activation: Tensor) -> None:
@@ -71,6 +69,17 @@ def observe(
     wrong = {name: n_firings for name, n_firings in firings.items() if n_firings != expected_firings}
     if wrong:
         raise SiteDidNotFire(_describe(wrong, len(firings), f"{expected_firings} times"))
+
+
+def check_modules(modules: Mapping[str, nn.Module], sites: Sequence[Site]) -> None:
+    """Refuse sites without a module, before any hook is set.
+
+    Raises:
+        ValueError: a site is not among `modules`.
+    """
+    unknown = [site.name for site in sites if site.name not in modules]
+    if unknown:
+        raise ValueError(f"no module given for {len(unknown)} sites: {', '.join(unknown[:N_NAMED])}")
 
 
 def _watch(stack: ExitStack, module: nn.Module, reads: Reads, on_tensor: Callable[[Tensor], None]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeGuard
 
 from diffusers import DiffusionPipeline, ModelMixin, UNet2DConditionModel
 from diffusers.models.attention import FeedForward
@@ -115,8 +115,8 @@ def _is_bert_mlp(module: nn.Module) -> bool:
     return type(module).__name__ in ("BertOutput", "RobertaOutput", "XLMRobertaOutput")
 
 
-def _is_text_cross_attention(module: nn.Module) -> bool:
-    """Exclude attention with added text projections, whose `to_k` and `to_v` see the image and not the prompt."""
+def is_text_cross_attention(module: nn.Module) -> TypeGuard[Attention]:
+    """Return whether a module attends to text; not with added projections, whose `to_k` and `to_v` see the image."""
     return isinstance(module, Attention) and module.is_cross_attention and module.added_kv_proj_dim is None
 
 
@@ -128,9 +128,9 @@ _RULES = (
     _Rule("text_mlp", _TEXT_ENCODER, _is_clip_mlp, "fc2", "input"),
     _Rule("text_mlp", _TEXT_ENCODER, _is_t5_mlp, "wo", "input"),
     _Rule("text_mlp", _TEXT_ENCODER, _is_bert_mlp, "dense", "input"),
-    _Rule("cross_k", _DENOISERS, _is_text_cross_attention, "to_k", "output"),
-    _Rule("cross_v", _DENOISERS, _is_text_cross_attention, "to_v", "output"),
-    _Rule("cross_out", _DENOISERS, _is_text_cross_attention, "to_out.0", "input"),
+    _Rule("cross_k", _DENOISERS, is_text_cross_attention, "to_k", "output"),
+    _Rule("cross_v", _DENOISERS, is_text_cross_attention, "to_v", "output"),
+    _Rule("cross_out", _DENOISERS, is_text_cross_attention, "to_out.0", "input"),
     _Rule("feed_forward", _DENOISERS, _is_feed_forward, "net.2", "input"),
 )
 

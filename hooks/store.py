@@ -6,17 +6,16 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from torch import Tensor
 
+from flashbulb.hooks.columns import as_column, as_rows, names_of_activations
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed, write_atomically
-from flashbulb.hooks.overlap import FLOAT16_MAX
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ def complete_shards(directory: Path, fingerprint: str) -> dict[int, Path]:
 
 def activation_columns(path: Path) -> list[str]:
     """Return the names of a shard's activation columns: those with one list of numbers per row."""
-    return _activations_in(pq.read_schema(path))
+    return names_of_activations(pq.read_schema(path))
 
 
 def read_activations(
@@ -176,7 +175,7 @@ def read_activations(
             schema = file.schema_arrow
             if columns is None or selected:
                 _refuse_reduced(path, schema)
-            present = _activations_in(schema)
+            present = names_of_activations(schema)
             missing = [name for name in selected if name not in present]
             if missing:
                 raise ValueError(f"{path} lacks {len(missing)} activation columns, first {missing[0]}")
@@ -184,13 +183,9 @@ def read_activations(
             table = file.read(columns=key_names + selected)
         key_tables.append(table.select(key_names).replace_schema_metadata(None))
         for name in selected:
-            arrays[name].append(_rows(table.column(name)))
+            arrays[name].append(as_rows(table.column(name)))
     joined = {name: np.concatenate(parts) for name, parts in arrays.items()}
     return joined, pa.concat_tables(key_tables, promote_options="default")
-
-
-def _activations_in(schema: pa.Schema) -> list[str]:
-    return [column.name for column in schema if pa.types.is_fixed_size_list(column.type)]
 
 
 def _refuse_reduced(path: Path, schema: pa.Schema) -> None:
@@ -220,58 +215,7 @@ def _table(keys: Mapping[str, Sequence[object] | pa.Array], activations: Mapping
     if len(set(lengths.values())) > 1:
         raise ValueError(f"columns differ in their number of rows: {lengths}")
     columns = {name: pa.array(values) for name, values in keys.items()}
-    return pa.table(columns | {name: _column(name, values) for name, values in activations.items()})
-
-
-def as_read(values: Tensor) -> npt.NDArray[np.float32]:
-    """Return activations [row, neuron] as a shard returns them: rounded, and NaN where a row is null."""
-    stored, is_absent = _rounded(values)
-    rows = stored.astype(np.float32)
-    rows[is_absent] = np.nan
-    return rows
-
-
-def _rounded(values: Tensor) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Return activations in the type in which they are stored, and which rows are absent: [row, neuron], [row]."""
-    values = values.detach().cpu()
-    is_absent = values[:, :1].isnan().any(dim=1)  # [row]; so far by the first neuron
-    if is_absent.any():
-        is_absent[is_absent.clone()] = values[is_absent].isnan().all(dim=1)
-    stored = values.masked_fill(is_absent[:, None], 0.0) if is_absent.any() else values
-    if stored.dtype != torch.float16:
-        stored = stored.to(torch.float32 if _largest(stored) > FLOAT16_MAX else torch.float16)
-    return stored.contiguous().numpy(), is_absent.numpy()
-
-
-def _column(name: str, values: Tensor) -> pa.Array:
-    if values.ndim != 2:
-        raise ValueError(f"{name} must be [row, neuron], got shape {tuple(values.shape)}")
-    stored, is_absent = _rounded(values)
-    flat = pa.array(stored.reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, stored.shape[1], mask=pa.array(is_absent))
-
-
-def _largest(values: Tensor) -> float:
-    """Return the largest finite magnitude, 0 if there is none."""
-    if not values.numel():
-        return 0.0
-    least, most = values.aminmax()
-    if least.isfinite() and most.isfinite():  # else it is NaN or infinite
-        return max(-float(least), float(most))
-    return float(torch.where(values.isfinite(), values.abs(), 0.0).max())
-
-
-def _rows(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """Convert a column of lists to [row, neuron]; null rows become NaN."""
-    rows = np.empty((len(column), column.type.list_size), dtype=np.float32)
-    begin = 0
-    for chunk in column.chunks:
-        end = begin + len(chunk)
-        values = chunk.values.to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
-        rows[begin:end] = values[chunk.offset : chunk.offset + len(chunk)]
-        rows[begin:end][chunk.is_null().to_numpy(zero_copy_only=False)] = np.nan
-        begin = end
-    return rows
+    return pa.table(columns | {name: as_column(name, values) for name, values in activations.items()})
 
 
 def _write_parquet(table: pa.Table, key_names: list[str], file: BinaryIO) -> None:
