@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.run.former import FormerResults
-from flashbulb.audit.run.lock import LOCK_FILE, PRIVATE_FOLDER, check_free, hold_directory
+from flashbulb.audit.run.lock import PRIVATE_FOLDER, check_free, hold_directory
 from flashbulb.reports.tables.differences import first_difference
 from flashbulb.reports.tables.files import (
     IMAGES_DIRECTORY,
+    LOCK_FILE,
     PART_SUFFIX,
     RUN_FILE,
     SCHEMA_VERSION,

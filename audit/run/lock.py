@@ -14,12 +14,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import datetime
 from pathlib import Path
 
-from flashbulb.reports.tables.files import PART_SUFFIX, RunFileError
+from flashbulb.reports.tables.files import LOCK_FILE, PART_SUFFIX, RunFileError
 from flashbulb.reports.tables.stores import as_uri, in_store
 
 logger = logging.getLogger(__name__)
 
-LOCK_FILE = ".lock"
 PRIVATE_FOLDER = 0o700
 _OF_OTHERS = 0o077
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from pyarrow import fs
 
 from flashbulb.audit.stores.store import Store
+from flashbulb.audit.stores.transfer import delete_object
 from flashbulb.reports.tables.files import link_first
 from flashbulb.reports.tables.stores import CLAIMS_FOLDER, StoreError, cache_root
 
@@ -146,7 +147,7 @@ class Claim:
                 self.renew()
 
     def _delete(self, name: str) -> None:
-        _delete(self._store, f"{self._folder}/{name}")
+        delete_object(self._store, f"{self._folder}/{name}")
 
 
 @contextmanager
@@ -220,11 +221,3 @@ def _write(store: Store, uri: str, content: dict[str, Any]) -> None:
             stream.write(json.dumps(content).encode())
 
     store.call(uri, "be written", write)
-
-
-def _delete(store: Store, uri: str) -> None:
-    def delete() -> None:
-        with suppress(FileNotFoundError):
-            store.files.delete_file(store.path(uri))
-
-    store.call(uri, "be written", delete)

@@ -13,9 +13,10 @@ from typing import Any
 from pyarrow import fs
 
 from flashbulb.audit.stores.claims import is_last_writer, machine_name
-from flashbulb.audit.stores.room import make_room, use
+from flashbulb.audit.stores.room import locked, make_room, use
 from flashbulb.audit.stores.store import Store, open_store
 from flashbulb.audit.stores.transfer import download, in_parallel, is_same
+from flashbulb.reports.tables.files import LOCK_FILE
 from flashbulb.reports.tables.stores import (
     CLAIMS_FOLDER,
     StoreError,
@@ -27,9 +28,6 @@ from flashbulb.reports.tables.stores import (
 )
 
 logger = logging.getLogger(__name__)
-
-_LOCK_FILE = ".lock"
-_PRIVATE = 0o700
 
 
 def fetch(*places: object, without: Collection[str] = ()) -> None:
@@ -142,7 +140,7 @@ def _claimed_folders(objects: Iterable[str]) -> set[str]:
 
 def _is_held(folder: Path) -> bool:
     """Return whether a process of this machine writes into a folder."""
-    with suppress(OSError), (folder / _LOCK_FILE).open("rb") as lock:
+    with suppress(OSError), (folder / LOCK_FILE).open("rb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -165,7 +163,7 @@ def _delete_others(path: Path, wanted: Collection[str], kept: Collection[str], w
         path.unlink()
     for file in list(path.rglob("*")) if path.is_dir() and "" not in wanted else ():
         name = file.relative_to(path).as_posix()
-        is_ours = name in wanted or _is_below(name, kept) or _is_apart(name, without) or file.name == _LOCK_FILE
+        is_ours = name in wanted or _is_below(name, kept) or _is_apart(name, without) or file.name == LOCK_FILE
         if not is_ours and not file.is_dir():
             file.unlink()
 
@@ -175,8 +173,5 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
     """Hold all of one bucket in the cache, so that no two processes of this machine fetch the same files."""
     root = cache_root()
     bucket = path.relative_to(root).parts[:2]
-    root.mkdir(mode=_PRIVATE, parents=True, exist_ok=True)
-    with (root / f".lock-{'-'.join(bucket)}").open("w") as lock:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(root / f"{LOCK_FILE}-{'-'.join(bucket)}"):
         yield

@@ -17,12 +17,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from flashbulb.reports.tables.files import LOCK_FILE
 from flashbulb.reports.tables.stores import CACHE_LIMIT_VARIABLE, StoreError, as_uri, cache_root
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_GIB = 100.0
-_USES, _UNSENT, _LOCK_FILE = ".uses", ".unsent", ".lock"
+_USES, _UNSENT = ".uses", ".unsent"
 _used_here: dict[Path, IO[str]] = {}
 """Locked files of this process by the places that they name; locks end with their files."""
 
@@ -63,7 +64,7 @@ def make_room(n_bytes: int) -> None:
         if size + n_bytes <= limit:
             return
         notes = {
-            _place_of(note): note for note in sorted((root / _USES).iterdir(), key=_time_of) if note.name != _LOCK_FILE
+            _place_of(note): note for note in sorted((root / _USES).iterdir(), key=_time_of) if note.name != LOCK_FILE
         }
         kept = [place for place, note in notes.items() if place in _used_here or _is_locked(note)]
         kept += [_place_of(note) for note in (root / _UNSENT).glob("*")]
@@ -140,9 +141,15 @@ def _delete(place: Path) -> None:
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Let no other process of this machine begin to use a place, or make room."""
-    folder = cache_root() / _USES
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (folder / _LOCK_FILE).open("w") as lock:
+    with locked(cache_root() / _USES / LOCK_FILE):
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let no other process of this machine that names the same file of the cache into the block."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("w") as lock:
         with suppress(OSError):  # a file system without locks
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -23,27 +23,24 @@ from flashbulb.audit.stores.transfer import (
     state_of,
     upload,
 )
-from flashbulb.reports.tables.files import FORMER_FOLDER, PART_SUFFIX, RUN_FILE
-from flashbulb.reports.tables.stores import CLAIMS_FOLDER, StoreError, as_uri, in_store
+from flashbulb.reports.tables.files import FORMER_FOLDER, LOCK_FILE, PART_SUFFIX, RUN_FILE
+from flashbulb.reports.tables.stores import CLAIMS_FOLDER, StoreError, as_uri
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 2.0
-_LOCK_FILE, _JSON = ".lock", ".json"
+_JSON = ".json"
 
 
 @contextmanager
 def kept_in_store(folder: Path) -> Iterator[None]:
-    """Send what the block writes into a folder to its store, if the folder lies in the cache of one.
+    """Send what the block writes into a folder, which lies in the cache of a store, to that store.
 
     The caller holds the folder on this machine. What others wrote into the store since is fetched before.
 
     Raises:
         StoreError: another machine holds the run, or the store cannot be read or written.
     """
-    if not in_store(folder):
-        yield
-        return
     store = open_store(as_uri(folder))
     use(folder)
     with claimed(store, as_uri(folder)) as claim, unsent(folder):
@@ -160,7 +157,7 @@ def _files(folder: Path, *, is_json: bool) -> Iterator[tuple[str, FileState]]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in (CLAIMS_FOLDER, FORMER_FOLDER)]
         for name in names:
-            if name.endswith(_JSON) == is_json and name != _LOCK_FILE and not name.endswith(PART_SUFFIX):
+            if name.endswith(_JSON) == is_json and name != LOCK_FILE and not name.endswith(PART_SUFFIX):
                 path = Path(place, name)
                 with suppress(FileNotFoundError):
                     yield path.relative_to(folder).as_posix(), state_of(path.stat())

@@ -19,6 +19,9 @@ PART_SUFFIX = ".part"
 METADATA_KEY = "flashbulb"
 """Key of what PNG and safetensors files record about themselves, as JSON."""
 
+LOCK_FILE = ".lock"
+"""File of a directory that a process has locked while it writes there; it is no part of a run."""
+
 RUN_FILE = "run.json"
 BASELINE_FILE = "baseline.safetensors"
 SCORES_FILE = "scores.parquet"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flashbulb.audit.run.lock import LOCK_FILE, DirectoryHeldError, check_free, hold_directory
+from flashbulb.audit.run.lock import DirectoryHeldError, check_free, hold_directory
+from flashbulb.reports.tables.files import LOCK_FILE
 
 HOLDER = """
 import sys, time
