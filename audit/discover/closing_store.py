@@ -9,7 +9,7 @@ import torch
 
 from flashbulb.audit.discover.closing import Closed
 from flashbulb.audit.images.distances import RgbImage
-from flashbulb.audit.pull.store import key_of
+from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
 
 
@@ -39,7 +39,7 @@ class ClosingStore:
         write_tensors(self._path(finding_id), tensors, self._identity_of(aim), stated)
 
     def _identity_of(self, aim: RgbImage) -> str:
-        return f"{self._identity} {key_of(aim)}"
+        return f"{self._identity} {pixel_key(aim)}"
 
     def _path(self, finding_id: str) -> Path:
         return self._folder / f"closing-{finding_id}.safetensors"

@@ -70,5 +70,10 @@ def read_image(path: Path) -> StoredImage:
     return StoredImage(pixels, metadata)
 
 
+def pixel_key(pixels: RgbImage) -> str:
+    """Return a key of an image's pixels, 16 hex digits."""
+    return _hash(pixels)[:16]
+
+
 def _hash(pixels: npt.NDArray[np.uint8]) -> str:
     return hashlib.sha256(f"{pixels.shape}".encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

@@ -25,11 +25,6 @@ class Pulled:
     evaluations: int
 
 
-def key_of(image: RgbImage) -> str:
-    """Return a key of an image's pixels, 16 hex digits."""
-    return hashlib.sha256(f"{image.shape}".encode() + np.ascontiguousarray(image).tobytes()).hexdigest()[:16]
-
-
 class PullStore:
     """Ranks by block of images, and pulls by image.
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
+from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.localize.attribution import AttributionPlan, Attributor, average_neurons
 from flashbulb.audit.localize.effects import EffectPlan
 from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory, Localizer, controls_of
@@ -19,7 +20,6 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.pull.pulling import PullPlan
-from flashbulb.audit.pull.store import key_of
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
@@ -89,7 +89,7 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
     # an audit that is made again in this directory can recover another image of a prompt, and flag other prompts
     made_from = {"clip_skip": clip_skip, "timestep": timestep, "clean": clean, **settings.identity()}
     common = fingerprint_of({"model": loaded.fingerprint, "dtype": loaded.dtype, **made_from})
-    identities = {memory.prompt_id: f"{common} {key_of(memory.image)}" for memory in memories}
+    identities = {memory.prompt_id: f"{common} {pixel_key(memory.image)}" for memory in memories}
     localized: dict[str, LocalizedMemory] = {}
     for memory in memories:
         if (result := load_localized(_path(settings, memory), memory, identities[memory.prompt_id])) is not None:

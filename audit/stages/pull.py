@@ -12,13 +12,14 @@ import numpy.typing as npt
 
 from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_name
 from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.pull.evidence import evidence_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, pull
-from flashbulb.audit.pull.store import Pulled, PullStore, key_of
+from flashbulb.audit.pull.store import Pulled, PullStore
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch, track
 from flashbulb.audit.run.shortage import ShrinkingBatches
@@ -111,7 +112,7 @@ def _rank(settings: PullSettings, denoiser: Denoiser, store: PullStore, training
     with track("ranking", n_rows, "images") as advance:
         for first in range(0, n_rows, settings.per_call):
             images = _read(training, range(first, min(first + settings.per_call, n_rows)))
-            block = [key_of(image) for image in images]
+            block = [pixel_key(image) for image in images]
             known = store.ranks(block)
             if known is None:
                 known = _familiarity(denoiser, images, rank_plan(settings))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from flashbulb.audit.images.distances import RgbImage
-from flashbulb.audit.pull.store import key_of
+from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
 from flashbulb.audit.words.words import Words
 
@@ -38,7 +38,7 @@ class WordsStore:
         write_tensors(self._path(finding_id), tensors, self._identity_of(image), {"words": stated})
 
     def _identity_of(self, image: RgbImage) -> str:
-        return f"{self._identity} {key_of(image)}"
+        return f"{self._identity} {pixel_key(image)}"
 
     def _path(self, finding_id: str) -> Path:
         return self._folder / f"words-{finding_id}.safetensors"

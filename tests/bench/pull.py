@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from flashbulb.audit.images.distances import RgbImages
+from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, load_model
 from flashbulb.audit.planted.collection import PLANTED_KINDS, WORLDS
@@ -30,7 +31,6 @@ from flashbulb.audit.planted.truth import BANDS
 from flashbulb.audit.pull.evidence import Evidence, evidence_of, is_out, score_of, threshold_of
 from flashbulb.audit.pull.familiarity import familiarity
 from flashbulb.audit.pull.pulling import pull
-from flashbulb.audit.pull.store import key_of
 from flashbulb.audit.settings import PullSettings
 from flashbulb.audit.stages.pull import pull_plan, rank_plan
 from flashbulb.reports.bounds.rates import rate_of, rate_text
@@ -85,7 +85,7 @@ def measure(name: str, sizes: tuple[int, int], seed: int, kept: Path) -> list[di
         chosen = order[first : first + plan.batch_size]
         batch = images[chosen]
         known = familiarity(denoiser, batch, rank_plan(settings))
-        samples = pull(denoiser, batch, [key_of(image) for image in batch], plan)
+        samples = pull(denoiser, batch, [pixel_key(image) for image in batch], plan)
         for i, rank, image, shown in zip(chosen.tolist(), known.tolist(), batch, samples, strict=True):
             evidence = asdict(evidence_of(shown, image))
             rows.append({"name": names[i], "band": of_band[i], "familiarity": rank, **evidence})

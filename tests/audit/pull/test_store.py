@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.pull.evidence import Evidence
-from flashbulb.audit.pull.store import Pulled, PullStore, key_of
+from flashbulb.audit.pull.store import Pulled, PullStore
 
 EVIDENCE = Evidence(n_samples=6, n_copies=4, closeness=0.75, best=2)
 
@@ -16,13 +17,13 @@ def random_image(seed: int) -> np.ndarray:
 
 def test_a_pull_comes_back_for_its_pixels_and_identity_alone(tmp_path: Path) -> None:
     image, sample = random_image(0), random_image(1)
-    PullStore(tmp_path, "this").save_pulled(key_of(image), Pulled(EVIDENCE, sample, 270))
-    kept = PullStore(tmp_path, "this").pulled(key_of(image.copy()))
+    PullStore(tmp_path, "this").save_pulled(pixel_key(image), Pulled(EVIDENCE, sample, 270))
+    kept = PullStore(tmp_path, "this").pulled(pixel_key(image.copy()))
     assert kept is not None
     assert (kept.evidence, kept.evaluations) == (EVIDENCE, 270)
     np.testing.assert_array_equal(kept.sample, sample)
-    assert PullStore(tmp_path, "this").pulled(key_of(sample)) is None
-    assert PullStore(tmp_path, "another").pulled(key_of(image)) is None
+    assert PullStore(tmp_path, "this").pulled(pixel_key(sample)) is None
+    assert PullStore(tmp_path, "another").pulled(pixel_key(image)) is None
 
 
 def test_ranks_come_back_for_the_same_block_alone(tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_ranks_come_back_for_the_same_block_alone(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
-    store, key = PullStore(tmp_path, "this"), key_of(random_image(0))
+    store, key = PullStore(tmp_path, "this"), pixel_key(random_image(0))
     store.save_pulled(key, Pulled(EVIDENCE, random_image(1), 270))
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-1] + b"?")
