@@ -18,11 +18,9 @@ from flashbulb.audit.model.denoiser import Denoiser
 
 MAX_TRIED = 16
 """Words of a prompt that are tried each time, drawn at random from a longer one: it bounds what a prompt costs."""
-_MIN_WORDS = 2
-
-
 MOST_LEFT_OUT = 3
 """Words that a random shortening leaves out, at most."""
+_MIN_WORDS = 2  # that every shortened prompt keeps
 
 
 class Shortened(NamedTuple):

@@ -8,7 +8,6 @@ familiar (denoised with the empty prompt much better than its mirror image), and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -20,7 +19,7 @@ from flashbulb.audit.images.self_similarity import shift_distance
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, ascend_towards, sample_pulled
-from flashbulb.audit.recover.signs import MIN_SHIFT_DISTANCE, Regression
+from flashbulb.audit.recover.signs import MIN_SHIFT_DISTANCE, Regression, log_distance
 from flashbulb.audit.recover.verify import Verifier
 from flashbulb.reports.tables.limits import CONFIRMED_AT
 
@@ -38,8 +37,6 @@ WEIGHTS = Regression(
 
 LEAST_PROMISE = 0.3
 """Confidence of a first pull below which no second one follows; chosen on `gazette`, as all limits here."""
-
-_OFFSET = 0.01  # added to distances before their logarithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +151,8 @@ def signs_of(
     centre = samples[medoid(samples)]
     return {
         "familiarity": rank,
-        "moved": math.log(float(np.median(tile_distances(samples, aim))) + _OFFSET),
-        "spread": math.log(float(tile_distances(samples, centre).mean()) + _OFFSET),
+        "moved": log_distance(float(np.median(tile_distances(samples, aim)))),
+        "spread": log_distance(float(tile_distances(samples, centre).mean())),
         "denoising_error": denoising_error,
         "autoencoding_error": autoencoding_error,
     }

@@ -109,13 +109,15 @@ class Search:
     def rounds(self, state: SearchState, budget: int | None) -> Iterator[list[Discovery]]:
         """Search until `budget` UE are spent or little is left; yields each round's findings and updates `state`.
 
-        A round adds its findings to the state, and then its candidates. Without a budget, None, nothing limits the UE.
+        A round adds its findings to the state, and then its candidates. The last round has as many starts as the budget
+        still covers at their highest cost.
 
-        The last round has as many starts as the budget still covers at their highest cost.
+        Args:
+            budget: None to limit no UE.
         """
-        dearest = cost_of_start(self._plan, self._verifier)
+        highest_cost = cost_of_start(self._plan, self._verifier)
         while state.barren < self._plan.patience and not self.is_exhausted(state):
-            affordable = self._plan.n_starts if budget is None else (budget - state.evaluations) // dearest
+            affordable = self._plan.n_starts if budget is None else (budget - state.evaluations) // highest_cost
             n_starts = min(self._plan.n_starts, affordable)
             if n_starts < 1:
                 return
@@ -127,7 +129,7 @@ class Search:
         return unseen is not None and stop_at is not None and unseen.high <= stop_at
 
     def _round(self, state: SearchState, n: int) -> list[Discovery]:
-        climbed, looked = self._batches.call(lambda batch_size: self._climb(state, n, batch_size))
+        climbed, looked = self._batches.call(lambda batch_size: self._climb_and_look(state, n, batch_size))
         state.spent["climb"] += n * climbed.evaluations
         new = self._collect(state, climbed, looked)
         self._add_candidates(state, climbed, looked)
@@ -136,7 +138,7 @@ class Search:
         state.n_starts += n
         return new
 
-    def _climb(self, state: SearchState, n: int, batch_size: int) -> tuple[Climbed, Sequence[Looked]]:
+    def _climb_and_look(self, state: SearchState, n: int, batch_size: int) -> tuple[Climbed, Sequence[Looked]]:
         """Climb from the starts of the next round, and look at where they end."""
         plan, number = self._plan, state.n_rounds
         generator = self._generator("round", number)

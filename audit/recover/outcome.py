@@ -140,11 +140,11 @@ def judge_found(
         found: the training image nearest to each image.
         signs: None where too few of the images agree to measure them.
         kinship: cosine of what an ascent reached to the prompt; below `MIN_KINSHIP` the image is another prompt's.
-        is_pushed: the images are not plain samples; `MIN_COPIES` of them must then copy a training image.
         is_blind: the images come from a search without a prompt; the signs then suffice without `MIN_AGREEMENT`.
+        is_pushed: the images are not plain samples; `MIN_COPIES` of them must then copy a training image.
     """
     agreement = seed_agreement(images)
-    distances = [n.distance if n is not None and n.kind == "verbatim" else np.inf for n in found]
+    distances = [n.distance if n is not None and n.kind == VERBATIM else np.inf for n in found]
     copies = float(np.isfinite(distances).mean())
     typical = medoid(images)
     is_plain = not (is_blind or is_pushed)
@@ -172,7 +172,7 @@ def _template(
     if training is None or nearest is None or not part.is_partial:
         return None
     match = template_match(image, training.image(nearest.index), part.mask)
-    return replace(nearest, kind="template", distance=match.distance) if match.is_match else None
+    return replace(nearest, kind=TEMPLATE, distance=match.distance) if match.is_match else None
 
 
 def severity(flagged: bool, q_value: float, outcome: Outcome | None) -> str:

@@ -12,7 +12,6 @@ The weights are those of whole images that a model is driven to. The limits were
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,7 +22,7 @@ from flashbulb.audit.images.fixed_part import FixedPart, fixed_part, masked_dist
 from flashbulb.audit.images.self_similarity import shift_distance
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
-from flashbulb.audit.recover.signs import DRIVEN, MIN_SHIFT_DISTANCE
+from flashbulb.audit.recover.signs import DRIVEN, MIN_SHIFT_DISTANCE, log_distance
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.training_images.templates import MASKED_SHARE, repeats_detail
 from flashbulb.reports.tables.limits import PART_AT
@@ -48,7 +47,7 @@ def look_at_parts(
     for k, i in enumerate(chosen):
         look = looked[i]
         unguided = verifier.sample(conditioning.rows([i]), [keys[i]])[0] if look.unguided is None else look.unguided
-        survival = math.log(masked_distances(unguided, centres[k], masks[k]).mean() + 0.01)
+        survival = log_distance(masked_distances(unguided, centres[k], masks[k]).mean())
         cost = verifier.cost_of_signs + (verifier.cost_of_samples if look.unguided is None else 0)
         signs = {"survival": survival, "denoising_error": denoised[k], "autoencoding_error": autoencoded[k]}
         confidence = DRIVEN.probability(signs)

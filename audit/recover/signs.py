@@ -45,7 +45,7 @@ DOUBTED = 0.6
 """Largest confidence of plain samples that `is_doubted`: 12 of 20 that would be confirmed else, on two models of weak
 memories (docs/recovery.md), copy a planted image."""
 
-_OFFSET = 0.01  # added to distances before their logarithm
+_OFFSET = 0.01  # keeps the logarithm of a distance of 0 finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +83,17 @@ def signs_of(
     """
     return Signs(
         agreement=seed_agreement(images),
-        spread=_log_mean_distance(images, centre),
-        shift_distance=math.log(shift_distance(centre) + _OFFSET),
-        survival=_log_mean_distance(unguided, centre),
+        spread=log_distance(tile_distances(images, centre).mean()),
+        shift_distance=log_distance(shift_distance(centre)),
+        survival=log_distance(tile_distances(unguided, centre).mean()),
         denoising_error=denoising_error,
         autoencoding_error=autoencoding_error,
     )
 
 
-def _log_mean_distance(images: RgbImages, centre: RgbImage) -> float:
-    return math.log(tile_distances(images, centre).mean() + _OFFSET)
+def log_distance(distance: float) -> float:
+    """Return the logarithm of a distance, plus a hundredth, as signs hold it."""
+    return math.log(distance + _OFFSET)
 
 
 def confidence_of(signs: Signs, *, is_plain: bool) -> float:
@@ -101,7 +102,7 @@ def confidence_of(signs: Signs, *, is_plain: bool) -> float:
     Args:
         is_plain: the images are plain samples; else the model was driven to them.
     """
-    if signs.shift_distance < math.log(MIN_SHIFT_DISTANCE + _OFFSET):
+    if signs.shift_distance < log_distance(MIN_SHIFT_DISTANCE):
         return 0.0
     if not is_plain:
         return DRIVEN.probability(asdict(signs))

@@ -41,11 +41,6 @@ class CyclicPlan:
         return self.n_cycles * n_samples * denoiser.evaluations_per_renoising(self.num_inference_steps, self.strength)
 
 
-def cyclic_plan(values: Mapping[str, Any]) -> CyclicPlan:
-    """Return how an audit with these settings noises and denoises samples."""
-    return CyclicPlan(values["seed"], N_CYCLES, STRENGTH, N_STEPS, values["batch_size"])
-
-
 @dataclass(frozen=True, slots=True)
 class Cyclic:
     """The strategy: drift the samples, then verify where they end."""
@@ -69,7 +64,8 @@ class Cyclic:
     @classmethod
     def build(cls, tools: Tools, values: Mapping[str, Any]) -> Cyclic:
         """Plan the cycles of as many images as are sampled."""
-        return cls(tools.denoiser, tools.verifier, cyclic_plan(values), tools.samples.n_samples)
+        plan = CyclicPlan(values["seed"], N_CYCLES, STRENGTH, N_STEPS, values["batch_size"])
+        return cls(tools.denoiser, tools.verifier, plan, tools.samples.n_samples)
 
     @property
     def worst_cost(self) -> int:

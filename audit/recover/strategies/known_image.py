@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flashbulb.audit.recover.verify import Verifier
 
 MAX_STEPS, LEARNING_RATE, N_NOISES = 50, 0.1, 8
+"""Those of the paper; no user sets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +31,19 @@ class KnownImagePlan:
     """How an image is pulled at.
 
     Args:
-        batch_size: noises drawn each step.
+        n_noises: noises, each at a timestep of its own, of every step.
     """
 
     run_seed: int
     n_steps: int
     learning_rate: float
-    batch_size: int
+    n_noises: int
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_steps <= MAX_STEPS:
             raise ValueError(
-                f"{self.n_steps} steps: beyond {MAX_STEPS} images come out that were never memorized; give 1 to 50"
+                f"{self.n_steps} steps: beyond {MAX_STEPS} images come out that were never memorized; give 1 to "
+                f"{MAX_STEPS}"
             )
 
     @property
@@ -49,12 +51,7 @@ class KnownImagePlan:
         """UE of one image."""
         from flashbulb.audit.model.network import BACKWARD_COST
 
-        return (1 + BACKWARD_COST) * self.n_steps * self.batch_size
-
-
-def known_image_plan(values: Mapping[str, Any]) -> KnownImagePlan:
-    """Return how an audit with these settings pulls at a training image."""
-    return KnownImagePlan(values["seed"], MAX_STEPS, LEARNING_RATE, N_NOISES)
+        return (1 + BACKWARD_COST) * self.n_steps * self.n_noises
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,8 @@ class KnownImage:
     @classmethod
     def build(cls, tools: Tools, values: Mapping[str, Any]) -> KnownImage:
         """Plan to pull at each prompt's nearest training image."""
-        return cls(tools.denoiser, tools.verifier, known_image_plan(values))
+        plan = KnownImagePlan(values["seed"], MAX_STEPS, LEARNING_RATE, N_NOISES)
+        return cls(tools.denoiser, tools.verifier, plan)
 
     @property
     def worst_cost(self) -> int:
@@ -137,10 +135,10 @@ def pull_out(denoiser: Denoiser, image: RgbImages, start: Conditioning, key: str
     adam = torch.optim.Adam(moved.values(), lr=plan.learning_rate)
     with denoiser.frozen():
         for _ in range(plan.n_steps):
-            timesteps = torch.randint(denoiser.n_timesteps, (plan.batch_size,), generator=generator)
-            noise = denoiser.noise([generator] * plan.batch_size)
+            timesteps = torch.randint(denoiser.n_timesteps, (plan.n_noises,), generator=generator)
+            noise = denoiser.noise([generator] * plan.n_noises)
             noised = denoiser.noised(clean, noise, timesteps)
-            conditioning = Conditioning(moved).to(denoiser.device, denoiser.dtype).repeat(plan.batch_size)
+            conditioning = Conditioning(moved).to(denoiser.device, denoiser.dtype).repeat(plan.n_noises)
             with denoiser.counting_backward():
                 predicted = denoiser.predict(noised, timesteps.to(denoiser.device), conditioning).noise
             loss = (predicted.float() - noise.float()).square().mean()

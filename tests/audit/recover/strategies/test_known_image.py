@@ -8,7 +8,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.recover.strategies.known_image import MAX_STEPS, KnownImagePlan, pull_out
 from tests.toy import build_toy_pipe
 
-PLAN = KnownImagePlan(run_seed=0, n_steps=12, learning_rate=0.1, batch_size=4)
+PLAN = KnownImagePlan(run_seed=0, n_steps=12, learning_rate=0.1, n_noises=4)
 IMAGE = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 3), dtype=np.uint8)
 
 
@@ -33,7 +33,7 @@ def test_the_image_is_denoised_better(prediction_type):
     start = denoiser.encode(["a red star"]).conditioning
     before = denoiser.evaluations
     reached = pull_out(denoiser, IMAGE, start, "key", PLAN)
-    assert denoiser.evaluations - before == PLAN.evaluations == 3 * PLAN.n_steps * PLAN.batch_size
+    assert denoiser.evaluations - before == PLAN.evaluations == 3 * PLAN.n_steps * PLAN.n_noises
     assert len(reached) == 1
     assert embeds_of(reached).shape == embeds_of(start).shape
     assert not embeds_of(reached).requires_grad
