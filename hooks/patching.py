@@ -35,13 +35,13 @@ class Recording:
 def record_neurons(
     pipe: DiffusionPipeline,
     neurons: NeuronSet,
-    layout: GuidanceLayout | None = None,
     is_guided: bool | None = None,
+    layout: GuidanceLayout | None = None,
 ) -> Iterator[Recording]:
     """Record neurons in the `pipe(...)` call inside the context; the recording fills as the pipeline runs.
 
-    Skips encodes of the empty prompt alone, such as that of the default negative prompt. `layout` and
-    `is_guided` as in `ablate`.
+    Skips encodes of the empty prompt alone, such as that of the default negative prompt. `is_guided` and
+    `layout` as in `ablate`.
 
     Raises:
         ValueError: the pipeline has no such neurons.
@@ -64,13 +64,13 @@ def record_neurons(
 def patch(
     pipe: DiffusionPipeline,
     recording: Recording,
-    layout: GuidanceLayout | None = None,
     is_guided: bool | None = None,
+    layout: GuidanceLayout | None = None,
 ) -> Iterator[None]:
     """Put recorded activations into the response of the `pipe(...)` call inside the context, firing by firing.
 
     The unconditional half and encodes of the empty prompt stay unchanged. Call the pipeline once, with as many
-    steps, images and pixels as in the recorded call. `layout` and `is_guided` as in `ablate`.
+    steps, images and pixels as in the recorded call. `is_guided` and `layout` as in `ablate`.
 
     Raises:
         ValueError: the pipeline has no such neurons, or the run differs from the recorded run in its number of

@@ -19,7 +19,7 @@ from flashbulb.audit.additions.chosen import ComposedModel
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import UNREAD, require_family
-from flashbulb.audit.model.network import check_weights, stored_tensors
+from flashbulb.audit.model.network import check_weights, public_settings, stored_tensors
 from flashbulb.audit.model.sampling import ALTERS_IMAGES
 
 _LENT: set[int] = set()
@@ -123,8 +123,7 @@ def fingerprint_pipeline(pipe: Any) -> str:
         stated = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
         if hasattr(part, "get_vocab"):
             stated = part.get_vocab()
-        public = {key: value for key, value in stated.items() if not key.startswith("_")}
-        text = json.dumps([public, _set_later(part)], sort_keys=True, default=str)
+        text = json.dumps([public_settings(stated), _set_later(part)], sort_keys=True, default=str)
         digest.update(f"{name} {type(part).__name__} {text}\n".encode())
         for key, weight in part.state_dict().items() if isinstance(part, nn.Module) else ():
             digest.update(f"{key} {tuple(weight.shape)} {weight.dtype}\n".encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -140,11 +140,11 @@ class Network:
 
     def recorded(self, neurons: NeuronSet) -> AbstractContextManager[Recording]:
         """Record neurons while the context is open, as `flashbulb.hooks.record_neurons`."""
-        return record_neurons(self.pipe, neurons, self.guidance)
+        return record_neurons(self.pipe, neurons, layout=self.guidance)
 
     def patched(self, recording: Recording) -> AbstractContextManager[None]:
         """Play a recording back while the context is open, as `flashbulb.hooks.patch`."""
-        return patch(self.pipe, recording, self.guidance)
+        return patch(self.pipe, recording, layout=self.guidance)
 
     @contextmanager
     def frozen(self, checkpointing: bool = False) -> Iterator[None]:
@@ -204,6 +204,11 @@ def stored_tensors(weight: Tensor) -> list[Tensor]:
         return [weight]
     names, _ = weight.__tensor_flatten__()
     return [tensor for name in names for tensor in stored_tensors(getattr(weight, name))]
+
+
+def public_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a component without those that libraries note for themselves, such as their version."""
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 def check_weights(folder: Path, network: Any) -> None:

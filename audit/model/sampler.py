@@ -17,7 +17,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model import sampling
 from flashbulb.audit.model.calls import check_clip_skip, first_call, planned_timesteps
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.network import Network
+from flashbulb.audit.model.network import Network, public_settings
 
 
 class Sampler(Network, ABC):
@@ -41,8 +41,7 @@ class Sampler(Network, ABC):
     def schedule(self) -> dict[str, Any]:
         """Class and settings of the scheduler, without what the model predicts, which is a matter of its training."""
         scheduler = self.pipe.scheduler
-        public = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
-        return {**public, "class": type(scheduler).__name__, "prediction_type": None}
+        return {**public_settings(scheduler.config), "class": type(scheduler).__name__, "prediction_type": None}
 
     def timesteps(self, num_inference_steps: int) -> tuple[float, ...]:
         """Return the scheduler's timestep of every call that sampling makes to the denoiser."""
