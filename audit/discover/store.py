@@ -109,8 +109,7 @@ def _discovery(stated: dict[str, Any], tensors: dict[str, Tensor]) -> Discovery:
     images = np.asarray(tensors.pop("images"), dtype=np.uint8)
     outcome, nearest = stated["outcome"], stated["outcome"]["nearest"]
     if nearest is not None:
-        box = tuple(nearest["box"]) if nearest["box"] is not None else None
-        nearest = Nearest(**{**nearest, "path": Path(nearest["path"]), "box": box})
+        nearest = Nearest.from_document(nearest, Path(nearest["path"]))
     return Discovery(
         Outcome(**{**outcome, "nearest": nearest}),
         images,

@@ -11,7 +11,7 @@ result is near, but not provably the nearest. The bound is exact if both sides a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -69,6 +69,12 @@ class Nearest:
     kind: str | None = None
     box: Box | None = None
     copy_similarity: float | None = None
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any], path: Path) -> Nearest:
+        """Return the match that a JSON document describes, of an image that has this path now."""
+        box = None if document["box"] is None else tuple(document["box"])
+        return cls(**{**document, "path": path, "box": box})
 
     @property
     def name(self) -> str:
@@ -176,7 +182,7 @@ class TrainingImages:
             raise ValueError(f"samples of {images.shape[1:]} cannot be compared with images of {expected}")
         kept = self._kept.load(images) if self._kept is not None else None
         if kept is not None and self._originals.sha256_of(kept.read) == kept.read_sha256:
-            return [_from_document(document, self.paths) for document in kept.matches]
+            return [Nearest.from_document(match, self.paths[match["index"]]) for match in kept.matches]
         self._originals.asked.clear()
         found = [self._nearest(image) for image in images]
         if self._kept is not None:
@@ -260,8 +266,3 @@ class TrainingImages:
 def _as_document(nearest: Nearest) -> dict[str, Any]:
     """Return what a match says but for the path, which changes when the set is moved."""
     return {name: value for name, value in asdict(nearest).items() if name != "path"}
-
-
-def _from_document(document: dict[str, Any], paths: Paths) -> Nearest:
-    box = None if document["box"] is None else tuple(document["box"])
-    return Nearest(**{**document, "path": paths[document["index"]], "box": box})
