@@ -9,12 +9,13 @@ from flashbulb.reports.prompts.view import PromptView
 from flashbulb.reports.pull.record import PULL_SCHEMA, PullRecord
 from flashbulb.reports.tables.canaries import CanaryRecord, CanaryTier
 from flashbulb.reports.tables.compare import COMPARE_SCHEMA
+from flashbulb.reports.tables.evidence import CANARIES_SCHEMA, PROPENSITY_SCHEMA
 from flashbulb.reports.tables.files import CANARIES_FILE, GUESSES_FILE, PROPENSITY_FILE, TABLE_FILES, VERDICT_FILES
 from flashbulb.reports.tables.frame import Frame
 from flashbulb.reports.tables.propensity import Propensity
 from flashbulb.reports.tables.run_record import Calibration, Counts, RunRecord, StyleCalibration
 from flashbulb.reports.tables.run_tables import AUDIT_SCHEMAS
-from flashbulb.reports.tables.schema import CANARIES_SCHEMA, PROPENSITY_SCHEMA, scores_schema
+from flashbulb.reports.tables.schema import scores_schema
 from flashbulb.reports.tables.sweep import SWEEP_SCHEMA
 from flashbulb.reports.views.ablation import ABLATION_SCHEMA
 from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA

@@ -34,8 +34,8 @@ from flashbulb.audit.statistics.spikes import BaseNeurons, read_neurons
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.membership import guess_coins
 from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record
+from flashbulb.reports.tables.evidence import CANARIES_SCHEMA
 from flashbulb.reports.tables.files import GUESSES_FILE, MATCHES_DIRECTORY, write_json
-from flashbulb.reports.tables.schema import CANARIES_SCHEMA
 from flashbulb.reports.tables.stores import as_uri
 
 logger = logging.getLogger(__name__)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from flashbulb.reports.tables.evidence import PROPENSITY_SCHEMA
 from flashbulb.reports.tables.files import (
     IMAGES_DIRECTORY,
     NEURON_GROUPS_FILE,
@@ -27,7 +28,7 @@ from flashbulb.reports.tables.propensity import ComparedWith, Propensity, is_cop
 from flashbulb.reports.tables.rows import iter_column, iter_rows
 from flashbulb.reports.tables.run_record import RunRecord
 from flashbulb.reports.tables.run_tables import AuditTables
-from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, TableRow, read_table
+from flashbulb.reports.tables.schema import TableRow, read_table
 
 _MODEL_KEY = b"flashbulb.model_fingerprint"
 

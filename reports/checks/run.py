@@ -26,6 +26,7 @@ from flashbulb.reports.checks.rows import (
 )
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.canaries import PlantedCanaries, canary_record, check_guesses
+from flashbulb.reports.tables.evidence import CANARIES_SCHEMA
 from flashbulb.reports.tables.files import (
     CANARIES_FILE,
     MEMORIES_FILE,
@@ -42,7 +43,7 @@ from flashbulb.reports.tables.recoveries import recovery_counts
 from flashbulb.reports.tables.rows import Rows, iter_column, iter_rows
 from flashbulb.reports.tables.run_record import RunRecord, load_run, results_of
 from flashbulb.reports.tables.run_tables import AuditTables, read_audit_tables
-from flashbulb.reports.tables.schema import CANARIES_SCHEMA, KNOWN_BY_BASE, read_table
+from flashbulb.reports.tables.schema import KNOWN_BY_BASE, read_table
 from flashbulb.reports.tables.seal import check_seal
 from flashbulb.reports.tables.verdict import Results
 

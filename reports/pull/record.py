@@ -9,8 +9,8 @@ from pydantic import JsonValue, TypeAdapter
 
 from flashbulb.reports.bounds.rates import Rate
 from flashbulb.reports.tables.files import RUN_FILE
-from flashbulb.reports.tables.record_files import read_finished, validate_record
-from flashbulb.reports.tables.run_record import PULL, PULL_RUNNING, Count, ModelIdentity
+from flashbulb.reports.tables.record_files import Count, read_finished, validate_record
+from flashbulb.reports.tables.run_record import PULL, PULL_RUNNING, ModelIdentity
 from flashbulb.reports.tables.schema import required_column
 
 PULL_FILE = "pull.parquet"

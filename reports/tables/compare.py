@@ -11,7 +11,8 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from flashbulb.reports.bounds.rates import count_text
-from flashbulb.reports.tables.run_record import Count, ModelIdentity
+from flashbulb.reports.tables.record_files import Count
+from flashbulb.reports.tables.run_record import ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, required_column
 
 COMPARE_FILE, COMPARE_PAGE, COMPARE_MARKDOWN = "compare.parquet", "compare.html", "compare.md"

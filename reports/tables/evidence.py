@@ -1,4 +1,4 @@
-"""Columns of the tables that explain a verdict: reference scores, site profiles, text-only null, neuron groups."""
+"""Columns of the tables that explain a verdict, and of those that only some audits have: propensity and canaries."""
 
 import pyarrow as pa
 
@@ -50,5 +50,41 @@ NEURON_GROUPS_SCHEMA = pa.schema(
         pa.field("n_findings", pa.int32()),
         pa.field("unflagged_share", pa.float64()),
         required_column("p_value", pa.float64()),
+    ]
+)
+
+PROPENSITY_SCHEMA = pa.schema(
+    [
+        *(required_column(name, pa.string()) for name in ("prompt_id", "prompt", "source_file")),
+        required_column("source_row", pa.int64()),
+        pa.field("image_path", pa.string()),
+        pa.field("nearest_image", pa.string()),
+        pa.field("similarity", pa.float64()),
+        pa.field("kind", pa.string()),
+        pa.field("finding_id", pa.string()),
+        required_column("n_recurring", pa.int32()),
+        required_column("is_copy", pa.bool_()),
+    ]
+)
+
+CANARIES_SCHEMA = pa.schema(
+    [
+        required_column("canary_id", pa.string()),
+        required_column("tier", pa.string()),
+        required_column("repeats", pa.int32()),
+        pa.field("group", pa.string()),
+        required_column("is_twin", pa.bool_()),
+        required_column("is_in", pa.bool_()),
+        required_column("prompt", pa.string()),
+        required_column("image", pa.string()),
+        required_column("spike_score", pa.float64()),
+        required_column("p_value", pa.float64()),
+        required_column("flagged", pa.bool_()),
+        required_column("membership_score", pa.float64()),
+        pa.field("guess", pa.bool_()),
+        pa.field("replicated", pa.bool_()),
+        pa.field("verdict", pa.string()),
+        pa.field("recovered", pa.bool_()),
+        pa.field("image_path", pa.string()),
     ]
 )

@@ -1,11 +1,9 @@
 """The sampling frame of an audit: how the prompts that it tried relate to those that it speaks about."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-Count = Annotated[int, Field(ge=0)]
+from flashbulb.reports.tables.record_files import Count
 
 FrameKind = Literal["census", "random", "targeted"]
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from flashbulb.reports.bounds.rates import Rate, count_text, percent, rate_of, rate_text
 from flashbulb.reports.tables.limits import VERBATIM
+from flashbulb.reports.tables.record_files import Count
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,10 +31,10 @@ class Propensity:
     """
 
     source: OrdinarySource
-    n_pool: Annotated[int, Field(ge=0)]
+    n_pool: Count
     compared_with: ComparedWith
     copies: Rate
-    n_images: Annotated[int, Field(ge=0)]
+    n_images: Count
     recurring: Rate
 
     @property

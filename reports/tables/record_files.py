@@ -4,11 +4,14 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from flashbulb.reports.tables.files import RUN_FILE, RunFileError, RunIncompleteError, check_version
+
+Count = Annotated[int, Field(ge=0)]
+"""A number of things, in a record."""
 
 Record = TypeVar("Record")
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from flashbulb.reports.bounds.power import Power
 from flashbulb.reports.bounds.rates import Rate
@@ -14,11 +13,9 @@ from flashbulb.reports.tables.canaries import CanaryRecord
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.frame import Frame
 from flashbulb.reports.tables.propensity import Propensity
-from flashbulb.reports.tables.record_files import read_content, validate_record
+from flashbulb.reports.tables.record_files import Count, read_content, validate_record
 from flashbulb.reports.tables.seal import Seal
 from flashbulb.reports.tables.verdict import Results, Verdict
-
-Count = Annotated[int, Field(ge=0)]
 
 RECORDED, DETECTED, COMPLETE = "recorded", "detected", "complete"
 """Statuses of an audit, by the last stage that finished."""

@@ -13,8 +13,9 @@ import pyarrow as pa
 from pydantic import JsonValue
 
 from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.record_files import Count
 from flashbulb.reports.tables.run_paths import path_in_run
-from flashbulb.reports.tables.run_record import Count, ModelIdentity
+from flashbulb.reports.tables.run_record import ModelIdentity
 from flashbulb.reports.tables.schema import TableRow, read_table, required_column, write_table
 
 logger = logging.getLogger(__name__)

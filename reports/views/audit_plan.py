@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from flashbulb.reports.tables.run_record import Count, ModelIdentity
+from flashbulb.reports.tables.record_files import Count
+from flashbulb.reports.tables.run_record import ModelIdentity
 from flashbulb.reports.views.passed_over import PassedOver, passed_over_line
 from flashbulb.reports.views.text import visible_text
 

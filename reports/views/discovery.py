@@ -10,8 +10,8 @@ from pydantic import JsonValue, TypeAdapter
 from flashbulb.reports.bounds.rates import Rate
 from flashbulb.reports.bounds.unseen import Unseen
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
-from flashbulb.reports.tables.record_files import read_finished, validate_record
-from flashbulb.reports.tables.run_record import DISCOVERY, DISCOVERY_RUNNING, Count, ModelIdentity
+from flashbulb.reports.tables.record_files import Count, read_finished, validate_record
+from flashbulb.reports.tables.run_record import DISCOVERY, DISCOVERY_RUNNING, ModelIdentity
 
 StopReason = Literal["budget", "nothing_new", "little_left"]
 STOP_MEANINGS: Mapping[StopReason, str] = {

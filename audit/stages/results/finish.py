@@ -36,7 +36,7 @@ from flashbulb.reports.leaks.markdown import leaks_markdown, steps_markdown
 from flashbulb.reports.leaks.terminal import leak_lines, step_lines
 from flashbulb.reports.page.report import PageOptions, image_mode, write_report
 from flashbulb.reports.power.sensitivity import audit_power
-from flashbulb.reports.tables.evidence import NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
+from flashbulb.reports.tables.evidence import CANARIES_SCHEMA, NEURON_GROUPS_SCHEMA, SITE_PROFILES_SCHEMA
 from flashbulb.reports.tables.files import (
     CANARIES_FILE,
     EVIDENCE_FILE,
@@ -50,13 +50,7 @@ from flashbulb.reports.tables.files import (
     withdraw_verdict,
     write_text,
 )
-from flashbulb.reports.tables.schema import (
-    CANARIES_SCHEMA,
-    MEMORIES_SCHEMA,
-    RECOVERIES_SCHEMA,
-    schema_of_scores,
-    write_table,
-)
+from flashbulb.reports.tables.schema import MEMORIES_SCHEMA, RECOVERIES_SCHEMA, schema_of_scores, write_table
 from flashbulb.reports.tables.seal import seal_of
 from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.tables.verdict import Verdict

@@ -19,9 +19,10 @@ from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.stages.results.state import Inputs, OrdinaryPrompts
 from flashbulb.audit.statistics.flags import Scored
+from flashbulb.reports.tables.evidence import PROPENSITY_SCHEMA
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, PROPENSITY_FILE
 from flashbulb.reports.tables.propensity import ComparedWith, OrdinarySource, is_copy, propensity_of
-from flashbulb.reports.tables.schema import PROPENSITY_SCHEMA, write_table
+from flashbulb.reports.tables.schema import write_table
 
 
 class Pool(NamedTuple):

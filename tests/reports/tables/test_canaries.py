@@ -12,7 +12,7 @@ from flashbulb.reports.tables.canaries import (
     canary_record,
     check_guesses,
 )
-from flashbulb.reports.tables.schema import CANARIES_SCHEMA
+from flashbulb.reports.tables.evidence import CANARIES_SCHEMA
 
 PLANTED = PlantedCanaries("manifest.json", "0" * 64, "captions.csv", 1e-5, 0.95)
 N = 12
