@@ -19,13 +19,6 @@ FEW = {
 """At least six of each kind."""
 
 
-@pytest.fixture(scope="module")
-def saved(toy_pipe, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("saved") / "toy"
-    toy_pipe.save_pretrained(folder)
-    return folder
-
-
 def assert_refused(
     saved: Path, place: Path, hostile: Mapping[str, tuple[Change, str]], *options: str, code: int = 2
 ) -> None:
