@@ -1,6 +1,5 @@
 """For every command, options > environment > flashbulb.toml > defaults; an error names the layer that caused it."""
 
-import os
 import re
 from collections.abc import Callable
 from itertools import product
@@ -238,57 +237,6 @@ def test_error_about_two_options_names_the_origin_of_the_inherited_option(exampl
     assert line.endswith("of an older audit (--new-only comes from flashbulb.toml: new_only)")
 
 
-FILES = {
-    "unknown key": ("sed = 1", "flashbulb.toml: sed is not an option of any command; did you mean seed?"),
-    "key of another command": (
-        "[gate]\nseeds = 1",
-        "flashbulb.toml: [gate] seeds is not an option of flashbulb gate; remove it",
-    ),
-    "field instead of option": (
-        "n_seeds = 1",
-        "flashbulb.toml: n_seeds is not an option of any command; did you mean seeds?",
-    ),
-    "unknown table": ("[adit]\nseeds = 1", "flashbulb.toml: [adit] is not a command; did you mean [audit]?"),
-    "unknown subtable": (
-        "[waivers.chek]",
-        "flashbulb.toml: [waivers.chek] is not a command; did you mean [waivers.check]?",
-    ),
-    "command as key": ("audit = 1", "flashbulb.toml: audit is a command; set its options in a table [audit]"),
-    "list of tables": ("[[audit]]", "flashbulb.toml: audit is a command; set its options in a table [audit]"),
-    "both spellings": (
-        "batch_size = 1\nbatch-size = 1",
-        "flashbulb.toml: batch-size is also given as batch_size; keep",
-    ),
-    "text for a number": (
-        'seeds = "2"',
-        "flashbulb.toml: seeds: Input should be a valid integer, got '2'; see `flashbulb ",
-    ),
-    "number for a flag": ("strict = 1", "flashbulb.toml: strict: Input should be a valid boolean, got 1"),
-    "flag for a number": ("seeds = true", "flashbulb.toml: seeds: Input should be a valid integer, got True"),
-    "fraction for a count": ("seeds = 1.5", "flashbulb.toml: seeds: Input should be a valid integer"),
-    "number for a path": ("[gate]\njunit = 1", "flashbulb.toml: [gate] junit: "),
-    "text for a list": ('sites = "cross_v"', "flashbulb.toml: sites: Input should be a valid array, got 'cross_v'"),
-    "nothing in a list": (
-        "sites = []",
-        "flashbulb.toml: sites is an empty list; give it a value, or remove the key",
-    ),
-    "no choice": ('tiers = "half"', "flashbulb.toml: tiers: Input should be 'full' or 'screened', got 'half'"),
-    "argument": ('[gate]\nrun = "x"', "flashbulb.toml: [gate] run can only be set on the command line; remove the key"),
-    "no TOML": ("a =", "flashbulb.toml is not TOML ("),
-}
-
-
-@pytest.mark.parametrize("case", FILES)
-@pytest.mark.parametrize("command", [("gate", "run"), ("waivers", "check", "w.toml")], ids=" ".join)
-def test_complete_file_is_checked_by_every_command(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str, command: tuple[str, ...]
-) -> None:
-    content, line = FILES[case]
-    monkeypatch.chdir(tmp_path)
-    text_file(Path("flashbulb.toml"), [content])
-    assert message_of(run_flashbulb(*command)).startswith(line)
-
-
 def test_documented_file_is_accepted(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     (content,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -296,42 +244,6 @@ def test_documented_file_is_accepted(resolve: Resolve, monkeypatch: pytest.Monke
     settings = resolve()
     assert (settings.model, settings.device, settings.strict) == ("path/to/pipeline", "cuda", True)
     assert settings.sites == ("cross_v", "feed_forward")
-
-
-def test_help_works_despite_an_invalid_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    text_file(Path("flashbulb.toml"), ["sed = 1"])
-    assert run_flashbulb("gate", "--help").code == run_flashbulb("--help").code == 0
-
-
-def test_file_that_is_not_text_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("flashbulb.toml").write_bytes(b"model = '\xff'")
-    assert message_of(run_flashbulb("gate", "run")).startswith("flashbulb.toml is not TOML (")
-    Path("flashbulb.toml").unlink()
-    Path("flashbulb.toml").mkdir()
-    assert message_of(run_flashbulb("--config", "flashbulb.toml", "gate", "run")).startswith(
-        "flashbulb.toml cannot be read: "
-    )
-
-
-def test_settings_file_that_is_there_but_no_file_is_not_passed_over(example: Path) -> None:
-    Path("flashbulb.toml").symlink_to("nowhere.toml")
-    assert message_of(run_flashbulb("gate", example)).startswith("flashbulb.toml cannot be read: ")
-    Path("flashbulb.toml").unlink()
-    Path("flashbulb.toml").symlink_to("flashbulb.toml")
-    assert message_of(run_flashbulb("gate", example)).startswith("flashbulb.toml cannot be read: ")
-    Path("flashbulb.toml").unlink()
-    os.mkfifo("flashbulb.toml")
-    assert message_of(run_flashbulb("gate", example)).startswith("flashbulb.toml is no file")
-
-
-def test_files_that_begin_with_a_byte_order_mark_are_read(example: Path) -> None:
-    Path("flashbulb.toml").write_text("\ufeff[gate]\npolicy = 'policy.toml'", encoding="utf-8")
-    Path("policy.toml").write_text("\ufeffmax_confirmed = 1", encoding="utf-8")
-    answer = run_flashbulb("gate", example)
-    assert answer.code == 1, answer.err
-    assert "Memorized images confirmed: 2 (limit 1)" in answer.out
 
 
 def test_misspelled_variables_are_reported(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
