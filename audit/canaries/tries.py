@@ -15,6 +15,7 @@ from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.tasks import Performer, samples_of
+from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.tables.files import CANARIES_FOLDER
 from flashbulb.reports.tables.limits import VERBATIM
@@ -82,7 +83,8 @@ def try_canaries(
     canaries = planted.manifest.canaries
     sampled = [i for i in range(len(canaries)) if inside[i] or i in targets]
     replicated = _replicated(recovery, performer, planted, prompts, sampled)
-    recovered = {r.position: r for r in recover_all(recovery, prompts, (list(targets), []), targets, performer)}
+    flagged = Chosen(list(targets), [])
+    recovered = {r.position: r for r in recover_all(recovery, prompts, flagged, targets, performer)}
     tried = [UNTRIED] * len(canaries)
     for i in sampled:
         tried[i] = Tried(replicated[i], None, None, None)

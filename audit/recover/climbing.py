@@ -140,14 +140,14 @@ class Climbing:
         mask = self._save_mask(part, attempt.name) if recovery.keep_images else None
         self.shown.attempts.append(
             JudgedAttempt(
-                attempt.strategy,
-                attempt.restart,
-                attempt.evaluations,
-                outcome,
-                attempt.images[outcome.best],
-                self.relative(path),
-                part.share,
-                self.relative(mask),
+                strategy=attempt.strategy,
+                restart=attempt.restart,
+                evaluations=attempt.evaluations,
+                outcome=outcome,
+                image=attempt.images[outcome.best],
+                image_path=self.relative(path),
+                fixed_share=part.share,
+                mask_path=self.relative(mask),
             )
         )
         self.training_file(outcome.nearest)  # the page shows the nearest image of every attempt
@@ -158,23 +158,27 @@ class Climbing:
         self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None, part: FixedPart
     ) -> list[Memory]:
         """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
-        samples = Sampled(self.shown.sampled, self.shown.nearest)
+        samples, limit = Sampled(self.shown.sampled, self.shown.nearest), agreement_limit(strategy.is_plain)
         if strategy.is_plain:
             shown = [(single, self.sample_path(single.best)) for single in sampled_outcomes(samples, outcome)]
         else:
             shown = [(outcome, path)] if outcome.verdict != "not_shown" else []
-        limit = agreement_limit(strategy.is_plain)
+
+        def count(single: Outcome) -> int:
+            image = attempt.images[single.best]
+            if single.kind == TEMPLATE:
+                return samples.count_part(image, part.mask, limit)
+            return samples.count(single, image, limit)
+
         return [
             Memory(
-                attempt.strategy,
-                single,
-                samples.count_part(attempt.images[single.best], part.mask, limit)
-                if single.kind == TEMPLATE
-                else samples.count(single, attempt.images[single.best], limit),
-                len(samples.images),
-                attempt.images[single.best],
-                self.relative(image_path),
-                self.training_file(single.nearest),
+                strategy=attempt.strategy,
+                outcome=single,
+                hits=count(single),
+                samples=len(samples.images),
+                image=attempt.images[single.best],
+                image_path=self.relative(image_path),
+                training_image=self.training_file(single.nearest),
             )
             for single, image_path in shown
         ]

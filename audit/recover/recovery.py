@@ -13,12 +13,13 @@ from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.recurrence_verdicts import judge_recurrences_
 from flashbulb.audit.recover.tasks import ClimbTask, Here, OnLadder, Performer, batches_of
 from flashbulb.audit.run.progress import track
+from flashbulb.audit.statistics.flags import Chosen
 
 
 def recover_all(
     recovery: Recovery,
     prompts: Sequence[Prompt],
-    positions: tuple[Sequence[int], Sequence[int]],
+    chosen: Chosen,
     targets: Mapping[int, Target],
     performer: Performer | None = None,
 ) -> list[Recovered]:
@@ -27,12 +28,11 @@ def recover_all(
     Attempts on disk that the same settings and model made are kept.
 
     Args:
-        positions: of the flagged prompts and of the controls.
         targets: the neurons to climb, by position.
         performer: performs the tasks; by default this process does.
     """
     performer = performer or Here(recovery)
-    flagged, controls = ([Climbing(recovery, prompts[i], i, targets[i]) for i in part] for part in positions)
+    flagged, controls = ([Climbing(recovery, prompts[i], i, targets[i]) for i in part] for part in chosen)
     order = [*flagged, *controls]
     if recovery.seed_budget:
         add_seeds_(recovery, performer, flagged, controls)
@@ -41,7 +41,7 @@ def recover_all(
         for climbing in order:
             climbing.remove_other_images()
     judge_recurrences_(flagged, controls)
-    recovered = [_recovered(climbing, positions[0]) for climbing in order]
+    recovered = [_recovered(climbing, chosen.flagged) for climbing in order]
     number_findings_(result.memories for result in recovered if not result.is_control)
     return recovered
 

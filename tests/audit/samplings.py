@@ -16,6 +16,7 @@ from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.strategies.sample import Sample
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from flashbulb.audit.statistics.flags import Chosen
 
 
 def sampling_recovery(
@@ -58,4 +59,4 @@ def recover_by_samples(
         how: of `sampling_recovery`.
     """
     targets = {i: Target(prompt.text, (), ()) for i, prompt in enumerate(prompts)}
-    return recover_all(sampling_recovery(denoiser, run, plan, **how), prompts, positions, targets)
+    return recover_all(sampling_recovery(denoiser, run, plan, **how), prompts, Chosen(*positions), targets)

@@ -29,6 +29,7 @@ from flashbulb.audit.recover.tasks import ClimbTask, Here, OnLadder, Performer
 from flashbulb.audit.recover.verify import VerifyPlan
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.results.recovery_tables import memories_table, recoveries_table
+from flashbulb.audit.statistics.flags import Chosen
 from tests.audit.commands import digests
 from tests.audit.recordings import logged, one_thread
 from tests.audit.scored import TIMESTEP
@@ -84,7 +85,7 @@ def told(recovered: list[Recovered]) -> tuple[object, ...]:
 
 
 def recover(recovery: Recovery, performer: Performer) -> tuple[object, ...]:
-    return told(recover_all(recovery, PROMPTS, (FLAGGED, CONTROLS), TARGETS, performer))
+    return told(recover_all(recovery, PROMPTS, Chosen(FLAGGED, CONTROLS), TARGETS, performer))
 
 
 @dataclass(frozen=True)

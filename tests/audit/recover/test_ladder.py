@@ -19,6 +19,7 @@ from flashbulb.audit.recover.strategies.cyclic import Cyclic, CyclicPlan
 from flashbulb.audit.recover.strategies.known_image import KnownImage, KnownImagePlan
 from flashbulb.audit.recover.strategies.sample import Sample
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.audit.training_images.nearest import Nearest
 from tests.audit.counting import counted_latents
 from tests.audit.scored import scored_of
@@ -95,7 +96,7 @@ def recover(scored, tmp_path):
             batch_size=batch_size,
             seed_budget=seed_budget,
         )
-        return recover_all(recovery, PROMPTS, positions, TARGETS)
+        return recover_all(recovery, PROMPTS, Chosen(*positions), TARGETS)
 
     return run
 
