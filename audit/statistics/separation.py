@@ -34,23 +34,10 @@ from flashbulb.audit.detectors import Vector
 from flashbulb.reports.bounds.rates import Interval, exact_interval
 from flashbulb.reports.views.evaluation import Estimate
 
-__all__ = [
-    "N_RESAMPLES",
-    "Estimate",
-    "Roc",
-    "Separation",
-    "auc",
-    "average_precision",
-    "measure_separation",
-    "rate_estimate",
-    "roc_curve",
-    "threshold_at_fpr",
-    "tpr_at_fpr",
-]
-
 Counts = npt.NDArray[np.int64]  # [resample, level]: number of prompts with the level-th highest distinct score
 
 N_RESAMPLES = 1000
+"""Resamples of a bootstrap, of which each figure's interval is made."""
 _CONFIDENCE = 0.95
 _AUC_TOLERANCE = 1e-15
 _MAX_COUNTS = 4_000_000  # counts in memory at once: memory does not grow with the number of negatives

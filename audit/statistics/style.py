@@ -15,18 +15,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-MIN_PROMPTS = 10
-_N_FOLDS = 5
-
 Features = npt.NDArray[np.float64]  # [prompt, feature]
 
+MIN_PROMPTS = 10
+"""Prompts of each of two sets without which no classifier is fitted between them."""
+_N_FOLDS = 5
+
 N_DIRECTIONS = 16
-REFERENCE_GROUP_SIZE = 150
-CANDIDATE_GROUP_SIZE = 150
-MAX_REFERENCE_GROUPS, MAX_CANDIDATE_GROUPS = 2, 3
-MIN_REFERENCE_GROUP, MIN_CANDIDATE_GROUP = 60, 30
-_N_NEIGHBOURS = 5
-_REACH_QUANTILE, _REACH_FACTOR = 0.99, 1.1
+"""Directions of character n-grams in which styles differ, at most."""
+REFERENCE_GROUP_SIZE, MAX_REFERENCE_GROUPS, MIN_REFERENCE_GROUP = 150, 2, 60
+CANDIDATE_GROUP_SIZE, MAX_CANDIDATE_GROUPS, MIN_CANDIDATE_GROUP = 150, 3, 30
+"""Prompts for each group, groups at most, and prompts of a group at least."""
+_N_NEIGHBOURS, _REACH_QUANTILE, _REACH_FACTOR = 5, 0.99, 1.1
 
 
 class TextNull(NamedTuple):

@@ -12,7 +12,7 @@ import pytest
 
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.stages.evaluate import evaluate_detector, evaluate_run
-from flashbulb.audit.statistics.separation import Estimate, auc, rate_estimate, tpr_at_fpr
+from flashbulb.audit.statistics.separation import auc, rate_estimate, tpr_at_fpr
 from flashbulb.reports.checks.run import load_checked
 from flashbulb.reports.power.sensitivity import audit_power
 from flashbulb.reports.tables.files import (
@@ -24,7 +24,7 @@ from flashbulb.reports.tables.files import (
 from flashbulb.reports.tables.run_record import load_run
 from flashbulb.reports.tables.run_tables import read_audit_tables
 from flashbulb.reports.tables.schema import read_table, scores_schema, write_table
-from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA, Evaluation, EvaluationRow
+from flashbulb.reports.views.evaluation import EVALUATION_SCHEMA, Estimate, Evaluation, EvaluationRow
 from tests.reports.examples import DETECTORS
 from tests.reports.run_files import read_metadata, seal_again, write_record
 from tests.reports.runs import write_example

@@ -9,7 +9,6 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from flashbulb.audit.statistics import separation as separation_module
 from flashbulb.audit.statistics.separation import (
-    Estimate,
     Separation,
     auc,
     auc_interval,
@@ -20,6 +19,7 @@ from flashbulb.audit.statistics.separation import (
     threshold_at_fpr,
     tpr_at_fpr,
 )
+from flashbulb.reports.views.evaluation import Estimate
 
 scores = st.lists(st.integers(0, 9), min_size=1, max_size=30).map(lambda values: np.array(values, dtype=np.float64))
 FPRS = (0.01, 0.1)
