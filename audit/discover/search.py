@@ -185,7 +185,7 @@ class Search:
         """Return the outcome of a verified start; None if it shows nothing or was not verified."""
         if looked.signs is None:
             return None
-        outcome = judge(looked.images, self._training, looked.signs, is_blind=True, is_pushed=True)
+        outcome = judge(looked.images, self._training, looked.signs, source="blind")
         return None if outcome.verdict == "not_shown" else outcome
 
     def _deflate(self, state: SearchState, conditioning: Conditioning) -> None:

@@ -131,8 +131,7 @@ class Climbing:
             recovery.training,
             attempt.signs,
             kinship=attempt.kinship,
-            is_blind=False,
-            is_pushed=not strategy.is_plain,
+            source="plain" if strategy.is_plain else "driven",
         )
         outcome = judge_part(outcome, attempt.part_confidence)
         part = fixed_part(attempt.images)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from typing import Literal
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages, agrees, medoid, seed_agreement
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
@@ -17,6 +16,9 @@ from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, TEMPLATE, VERB
 
 VERDICTS = ("not_shown", "likely", "confirmed")
 """Weakest first."""
+
+Source = Literal["plain", "driven", "blind"]
+"""Where images come from: plain samples of a prompt, what a strategy drove the model to from a prompt, or from none."""
 
 MIN_AGREEMENT = {"confirmed": 0.5, "likely": 0.75}
 """Share of seeds that must give the same image before a prompt counts as recalling it."""
@@ -95,12 +97,11 @@ def judge(
     signs: Signs | None,
     *,
     kinship: float | None = None,
-    is_blind: bool = False,
-    is_pushed: bool = False,
+    source: Source = "plain",
 ) -> Outcome:
     """Judge one prompt's images as `judge_found`, after a search for the training image nearest to each."""
     found = nearest_of(images, training)
-    return judge_found(images, found, training, signs, kinship=kinship, is_blind=is_blind, is_pushed=is_pushed)
+    return judge_found(images, found, training, signs, kinship=kinship, source=source)
 
 
 def nearest_of(images: RgbImages, training: TrainingImages | None) -> Sequence[Nearest | None]:
@@ -128,8 +129,7 @@ def judge_found(
     signs: Signs | None,
     *,
     kinship: float | None,
-    is_blind: bool,
-    is_pushed: bool,
+    source: Source,
 ) -> Outcome:
     """Judge one prompt's images [seed, height, width, 3].
 
@@ -140,25 +140,24 @@ def judge_found(
         found: the training image nearest to each image.
         signs: None where too few of the images agree to measure them.
         kinship: cosine of what an ascent reached to the prompt; below `MIN_KINSHIP` the image is another prompt's.
-        is_blind: the images come from a search without a prompt; the signs then suffice without `MIN_AGREEMENT`.
-        is_pushed: the images are not plain samples; `MIN_COPIES` of them must then copy a training image.
+        source: of the images; unless it is plain, `MIN_COPIES` of them must copy a training image, and where it is
+            blind, the signs suffice without `MIN_AGREEMENT`.
     """
     agreement = seed_agreement(images)
-    distances = [n.distance if n is not None and n.kind == VERBATIM else np.inf for n in found]
-    copies = float(np.isfinite(distances).mean())
+    copies = sum(nearest is not None and nearest.kind == VERBATIM for nearest in found) / len(found)
     typical = medoid(images)
-    is_plain = not (is_blind or is_pushed)
+    is_plain = source == "plain"
     confidence = confidence_of(signs, is_plain=is_plain) if signs is not None else None
     if kinship is not None and kinship < MIN_KINSHIP:
         return Outcome(typical, agreement, found[typical], confidence, "not_shown")
-    if copies > 0 and (not is_pushed or copies >= MIN_COPIES):
+    if copies > 0 and (is_plain or copies >= MIN_COPIES):
         (closest, *_), *_ = copies_by_image(found).values()
         return Outcome(closest, agreement, found[closest], confidence, "confirmed")
     template = _template(images[typical], fixed_part(images), training, found[typical])
     if template is not None:
         return Outcome(typical, agreement, template, confidence, "likely")
     verdict = verdict_of(confidence) if confidence is not None else "not_shown"
-    if not is_blind and not agrees(agreement, len(images), MIN_AGREEMENT.get(verdict, 0)):
+    if source != "blind" and not agrees(agreement, len(images), MIN_AGREEMENT.get(verdict, 0)):
         verdict = "not_shown"
     if training is not None and verdict == "confirmed":
         verdict = "likely"

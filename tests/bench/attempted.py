@@ -14,7 +14,7 @@ from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.groups import alike_samples
 from flashbulb.audit.recover.ladder import LadderPrompt, Strategy
-from flashbulb.audit.recover.outcome import judge
+from flashbulb.audit.recover.outcome import Source, judge
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from tests.bench.outcomes import SETTINGS, Bench, sample_guided, targets_of
 
@@ -93,7 +93,8 @@ def _all_samples() -> Iterator[list[RgbImages]]:
 
 
 def _judged(bench: Bench, strategy: Strategy, attempt: Attempt, images: RgbImages, name: str) -> Tried:
-    outcome = judge(attempt.images, None, attempt.signs, kinship=attempt.kinship, is_pushed=not strategy.is_plain)
+    source: Source = "plain" if strategy.is_plain else "driven"
+    outcome = judge(attempt.images, None, attempt.signs, kinship=attempt.kinship, source=source)
     shows, named = shows_of(bench, images, name), bench.truth.shown(attempt.images)
     return Tried(attempt.name, attempt.evaluations, shows, named, outcome.verdict)
 

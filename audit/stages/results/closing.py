@@ -212,7 +212,7 @@ class Closing:
 
 def outcome_of(closed: Closed, training: TrainingImages | None) -> Outcome:
     """Judge what a closing look saw by its confidence; with training images, only a copy of one is confirmed."""
-    outcome = judge(closed.images, training, None, is_blind=True, is_pushed=True)
+    outcome = judge(closed.images, training, None, source="blind")
     if outcome.verdict == "not_shown" and closed.confidence >= LIKELY_AT:
         is_sure = closed.confidence >= CONFIRMED_AT and training is None
         outcome = replace(outcome, verdict="confirmed" if is_sure else "likely")

@@ -31,8 +31,7 @@ def near(index: int, distance: float, kind: str | None = "verbatim") -> Nearest:
 
 
 def judged(sampled: Sampled, signs=None) -> Outcome:
-    flags = {"kinship": None, "is_blind": False, "is_pushed": False}
-    return judge_found(sampled.images, sampled.nearest, None, signs, **flags)
+    return judge_found(sampled.images, sampled.nearest, None, signs, kinship=None, source="plain")
 
 
 def memory(verdict: str, seed: int, index: int | None = None, strategy: str = "sample") -> Memory:

@@ -65,8 +65,8 @@ def test_signs_decide_without_training_images():
 
 def test_signs_of_images_that_do_not_agree_show_nothing_unless_no_prompt_is_judged():
     assert judge(images(5, 6, 7, 8), None, CONVINCING).verdict == "not_shown"
-    assert judge(images(5, 6, 7, 8), None, CONVINCING, is_blind=True).verdict == "confirmed"
-    assert judge(images(5, 6, 7, 8), None, UNCONVINCING, is_blind=True).verdict == "not_shown"
+    assert judge(images(5, 6, 7, 8), None, CONVINCING, source="blind").verdict == "confirmed"
+    assert judge(images(5, 6, 7, 8), None, UNCONVINCING, source="blind").verdict == "not_shown"
 
 
 def test_signs_make_likely_at_most_what_matches_no_training_image(training):
@@ -130,6 +130,6 @@ def test_severity_follows_the_image_then_the_q_value(flagged, q_value, verdict, 
     assert severity(flagged, q_value, None if verdict is None else outcome(verdict)) == expected
 
 
-def test_what_was_pushed_is_confirmed_by_half_of_its_images_and_not_by_one():
-    one_of_four = judge(images(6, 7, 8, 9), Claims(), None, is_pushed=True)
+def test_what_was_driven_is_confirmed_by_half_of_its_images_and_not_by_one():
+    one_of_four = judge(images(6, 7, 8, 9), Claims(), None, source="driven")
     assert one_of_four.verdict == "not_shown"

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flashbulb.audit.recover.outcome import judge, severities
+from flashbulb.audit.recover.outcome import Source, judge, severities
 from flashbulb.audit.recover.parts import judge_part
 from flashbulb.audit.stages.results.recovery_tables import recovery_row
 from flashbulb.audit.statistics.calibration import q_values
@@ -54,8 +54,7 @@ IMAGES = st.lists(st.integers(0, 3), min_size=N_SEEDS, max_size=N_SEEDS)
     found=st.none() | st.lists(FOUND, min_size=N_SEEDS, max_size=N_SEEDS),
     signs=st.sampled_from([None, CONVINCING, UNCONVINCING]),
     kinship=st.none() | st.floats(-1, 1),
-    is_blind=st.booleans(),
-    is_pushed=st.booleans(),
+    source=st.sampled_from(get_args(Source)),
     part_confidence=st.none() | st.floats(0, 1),
 )
 def test_whatever_an_audit_judges_is_accepted(
@@ -63,14 +62,13 @@ def test_whatever_an_audit_judges_is_accepted(
     found: Any,
     signs: Any,
     kinship: float | None,
-    is_blind: bool,
-    is_pushed: bool,
+    source: Source,
     part_confidence: float | None,
 ) -> None:
     images = np.stack([Found([]).image(seed) for seed in seeds])
     images[:, :8] = images[0, :8] if seeds[0] == 0 else images[:, :8]  # a part that every seed repeats
     training = None if found is None else Found(found)
-    outcome = judge(images, training, signs, kinship=kinship, is_blind=is_blind, is_pushed=is_pushed)  # type: ignore[arg-type]
+    outcome = judge(images, training, signs, kinship=kinship, source=source)  # type: ignore[arg-type]
     outcome = judge_part(outcome, part_confidence)
     row = attempt("p0", outcome.verdict) | recovery_row(outcome)
     check_outcomes(Path("recoveries.parquet"), attempts_table([row]), training is not None)
