@@ -157,27 +157,23 @@ class Climbing:
         self, attempt: Attempt, strategy: Strategy, outcome: Outcome, path: Path | None, part: FixedPart
     ) -> list[Memory]:
         """Return what an attempt shows: every distinct image of plain samples, or the image of another strategy."""
-        samples, limit = Sampled(self.shown.sampled, self.shown.nearest), agreement_limit(strategy.is_plain)
+        samples = Sampled(self.shown.sampled, self.shown.nearest)
         if strategy.is_plain:
             shown = [(single, self.sample_path(single.best)) for single in sampled_outcomes(samples, outcome)]
         else:
             shown = [(outcome, path)] if outcome.verdict != "not_shown" else []
-
-        def count(single: Outcome) -> int:
-            image = attempt.images[single.best]
-            if single.kind == TEMPLATE:
-                return samples.count_part(image, part.mask, limit)
-            return samples.count(single, image, limit)
-
+        limit = agreement_limit(strategy.is_plain)
         return [
             Memory(
-                strategy=attempt.strategy,
-                outcome=single,
-                hits=count(single),
-                samples=len(samples.images),
-                image=attempt.images[single.best],
-                image_path=self.relative(image_path),
-                training_image=self.training_file(single.nearest),
+                attempt.strategy,
+                single,
+                samples.count_part(attempt.images[single.best], part.mask, limit)
+                if single.kind == TEMPLATE
+                else samples.count(single, attempt.images[single.best], limit),
+                len(samples.images),
+                attempt.images[single.best],
+                self.relative(image_path),
+                self.training_file(single.nearest),
             )
             for single, image_path in shown
         ]
