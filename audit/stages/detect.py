@@ -16,6 +16,7 @@ from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.kept.bulk import kept_neurons, open_fit
 from flashbulb.audit.stages.results.account import build_calibration, detected_entries
+from flashbulb.audit.stages.results.doubts import problems_of, warnings_of
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun
 from flashbulb.audit.stages.results.tables import (
     measure_text_null,
@@ -132,6 +133,8 @@ def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
         controls={position: neurons[position] for position in chosen.controls},
         text_null=text_null,
         calibration=build_calibration(inputs, detected, None if text_null is None else text_null.auc),
+        warnings=warnings_of(inputs, detected),
+        problems=problems_of(inputs, detected),
     )
 
 

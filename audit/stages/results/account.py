@@ -14,7 +14,6 @@ import pyarrow as pa
 from flashbulb import __version__
 from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.stages.results.doubts import problems_of, warnings_of
 from flashbulb.audit.stages.results.state import AuditedCanaries, DetectedRun, Inputs, RecordedRun, Results
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.reports.bounds.rates import rate_of
@@ -71,8 +70,8 @@ def detected_entries(
         "counts": {**_prompt_counts(recorded), **_score_counts(inputs, detected)},
         "timings": {**recorded.timings, "detect": seconds},
         "tables": {name: sha256_of(run / name) for name in tables},
-        "warnings": list(warnings_of(inputs, detected)),
-        "problems": list(problems_of(inputs, detected)),
+        "warnings": list(detection.warnings),
+        "problems": list(detection.problems),
     }
 
 
@@ -109,8 +108,8 @@ def build_run_record(
         timings=timings,
         versions=library_versions(),
         tables={name: sha256_of(run / name) for name in results.tables},
-        warnings=(*warnings_of(inputs, results.detected), *passed_over_warnings(results.passed_over)),
-        problems=(*problems_of(inputs, results.detected), *_refused(canaries)),
+        warnings=(*results.detection.warnings, *passed_over_warnings(results.passed_over)),
+        problems=(*results.detection.problems, *_refused(canaries)),
         verdict=None,
         canaries=None if canaries is None else canaries.record,
         propensity=None if results.ordinary is None else results.ordinary.propensity,

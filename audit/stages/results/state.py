@@ -147,6 +147,7 @@ class DetectedRun:
         flagged: what the neurons of each flagged candidate prompt show, by position.
         controls: the same for the controls.
         text_null: how well the text alone separates flagged prompts from others; None if not measured.
+        warnings: what a reader must know of it, and `problems` why it must not be trusted.
     """
 
     detected: Detected
@@ -155,6 +156,8 @@ class DetectedRun:
     controls: Mapping[int, PromptNeurons]
     text_null: TextNull | None
     calibration: Calibration
+    warnings: tuple[str, ...]
+    problems: tuple[str, ...]
 
 
 class AuditedCanaries(NamedTuple):
