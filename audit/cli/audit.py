@@ -86,7 +86,8 @@ def _answer(verdict: Verdict, run: Path, gate: bool, as_json: bool) -> None:
 def demo(*, force: Force = False, gate: Gate = False, as_json: Json = False, **options: Any) -> None:
     """Audit the embedded model, which was trained to memorize images.
 
-    Takes minutes on two CPU cores, and shows what an audit of your own model will look like.
+    Takes minutes on two CPU cores, and shows what an audit of your own model will look like. Uses every core, by
+    --workers auto, unless told otherwise.
 
     Reads nothing. Writes to --out what `flashbulb audit` writes.
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import psutil
 import torch
 
 from flashbulb.audit.execute.coordinator import Coordinator, Transport
@@ -15,6 +16,10 @@ from flashbulb.audit.execute.local import LocalProcesses
 from flashbulb.audit.execute.ray_actors import RayActors
 from flashbulb.audit.execute.ray_driver import Cluster
 from flashbulb.audit.execute.work import ResultT, TaskT, Work
+
+_MOST_ON_A_CPU = 8
+_COPIES, _LIBRARIES = 3, 2**30
+"""Memory of a worker on a CPU: so many times the bytes of the weights, as it computes with them, and the libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,25 @@ class Workers:
     def n_threads(self) -> int:
         """Threads of the CPU of each worker: together they use those of this process."""
         return max(1, torch.get_num_threads() // self.n)
+
+
+def fitting_workers(device: str, weight_bytes: int) -> int:
+    """Return how many workers use this machine to the full.
+
+    On a CPU that is one a thread, as far as half of the memory that is free holds them, and at most 8; each then has
+    its share of the threads, and small models gain more by workers than by threads. `cuda` has one worker a GPU. Any
+    other device, or a GPU by its number, has one.
+
+    Args:
+        weight_bytes: of the model.
+    """
+    if device == "cuda":
+        return torch.cuda.device_count()
+    if device != "cpu":
+        return 1
+    room = psutil.virtual_memory().available // 2
+    fitting = int(room // (_COPIES * weight_bytes + _LIBRARIES))
+    return max(1, min(torch.get_num_threads(), fitting, _MOST_ON_A_CPU))
 
 
 @contextmanager

@@ -78,12 +78,19 @@ def check_layout(settings: AuditSettings) -> None:
 
 
 def check_workers(settings: AuditSettings) -> None:
-    """Refuse Ray where it is not installed, the address of its client, a GPU by its number, an address without Ray."""
+    """Refuse an address without Ray, and what Ray lacks or cannot do.
+
+    That is its package, a number of actors, the address of a cluster rather than of its client, and any GPU.
+    """
     address = settings.ray_address
     if settings.executor == "local":
         if address is not None:
             raise SettingsError(f"--ray-address {address} needs --executor ray; give both or neither")
         return
+    if settings.workers == "auto":
+        raise SettingsError(
+            "--workers auto counts the cores and GPUs of this machine only; give a number of actors of Ray"
+        )
     if find_spec("ray") is None:
         raise SettingsError("--executor ray needs Ray; run `pip install 'flashbulb[ray]'`")
     if address is not None and address.startswith("ray://"):

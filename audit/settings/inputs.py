@@ -69,6 +69,6 @@ def resolve_inputs(
 
 
 def demo_inputs() -> dict[str, object]:
-    """Return the inputs of `flashbulb demo`: the embedded model, its captions, reference prompts, training images."""
+    """Return what `flashbulb demo` audits: the embedded model, its captions, reference prompts, training images."""
     inputs = {"model": embedded_model(), "prompts": str(CAPTIONS), "reference": str(REFERENCE), "train_images": IMAGES}
-    return {**inputs, "out": Path("runs") / default_run_name(None)}
+    return {**inputs, "out": Path("runs") / default_run_name(None), "workers": "auto"}

@@ -25,6 +25,7 @@ from flashbulb.audit.settings.shared import (
     SiteKind,
     TextColumn,
     TextualInversions,
+    WorkerCount,
 )
 
 ALL_SITES: tuple[SiteKind, ...] = get_args(SiteKind)
@@ -129,12 +130,11 @@ class ActivationSettings(Settings):
         Option("Machine", changes_result=False),
     ] = "local"
     workers: Annotated[
-        int,
+        WorkerCount,
         Field(
-            ge=1,
-            le=256,
             description="Processes that record and recover at a time, each with its own copy of the model and its "
-            "share of the processor; the results are the same.",
+            "share of the processor; auto is as many as cores and memory allow, on GPUs one each; the results are "
+            "the same.",
         ),
         Option("Machine", changes_result=False),
     ] = 1

@@ -60,7 +60,8 @@ GuidanceScale = Annotated[
     float, Field(ge=1, le=MOST, description="Guidance scale; 1 is no guidance."), Option("Images")
 ]
 BatchSize = TypeAliasType("BatchSize", Annotated[int, Field(ge=1)] | Literal["auto"])
-"""A name of its own, because typer takes no union of types."""
+"""A name of its own, as `WorkerCount` has, because typer takes no union of types."""
+WorkerCount = TypeAliasType("WorkerCount", Annotated[int, Field(ge=1, le=256)] | Literal["auto"])
 AUTO_BATCH_SIZE = "auto is the default, and less where memory runs out."
 """What auto is in commands that do not measure speed."""
 ImagesPerCall = Annotated[

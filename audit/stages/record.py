@@ -13,7 +13,7 @@ from typing import Any
 from flashbulb.audit.additions.chosen import base_model, chosen_model
 from flashbulb.audit.detectors import NeuronDetector, StepDetector
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
-from flashbulb.audit.execute.workers import Workers, open_workers
+from flashbulb.audit.execute.workers import Workers, fitting_workers, open_workers
 from flashbulb.audit.prompts.held import ScreenedCandidates, prompt_columns
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded, Recorder
@@ -101,20 +101,29 @@ def finish_recording(recorded: RecordedRun, run: RunDirectory) -> None:
 @contextmanager
 def open_executor(session: Session, *, is_base: bool = False) -> Iterator[Executor]:
     """Yield what records: the session's own model, or workers that load it as well."""
-    settings = session.inputs.settings
-    if settings.executor == "local" and settings.workers == 1:
+    workers = workers_of(session.inputs.settings, session.inputs.model.device, session.denoiser.weight_bytes)
+    if workers is None:
         yield session.recorder()
         return
     spec = _spec_of(session, is_base)
-    with open_workers(spec, workers_of(settings)) as coordinator:
+    with open_workers(spec, workers) as coordinator:
         yield RecordingWorkers(spec, coordinator)
 
 
-def workers_of(settings: ActivationSettings) -> Workers:
-    """Return where and how many workers the settings ask for, and how patient to be with them."""
-    return Workers(
-        settings.executor, settings.workers, settings.worker_timeout, settings.ray_address, library_versions()
-    )
+def workers_of(settings: ActivationSettings, device: str, weight_bytes: int) -> Workers | None:
+    """Return where and how many workers the settings ask for; None where this process does the work itself.
+
+    Args:
+        device: of the model.
+        weight_bytes: of the model, of which every worker loads a copy.
+    """
+    n = settings.workers
+    if n == "auto":
+        n = fitting_workers(device, weight_bytes)
+        logger.info("--workers auto: %d on this machine", n)
+    if settings.executor == "local" and n == 1:
+        return None
+    return Workers(settings.executor, n, settings.worker_timeout, settings.ray_address, library_versions())
 
 
 def _spec_of(session: Session, is_base: bool) -> RecorderSpec:

@@ -79,10 +79,11 @@ def recover_images(
 @contextmanager
 def open_performer(settings: AuditSettings, here: Recoverer) -> Iterator[Performer]:
     """Yield what recovers prompts: this process, or workers that load the model as well."""
-    if settings.executor == "local" and settings.workers == 1:
+    workers = workers_of(settings, here.spec.device, here.recovery.denoiser.weight_bytes)
+    if workers is None:
         yield here
         return
-    with open_workers(here.spec, workers_of(settings)) as coordinator:
+    with open_workers(here.spec, workers) as coordinator:
         yield coordinator
 
 

@@ -181,10 +181,8 @@ def _usage_line(error: Any) -> str:
     if param is not None and not error.message:
         return _missing_line(error.ctx, param)
     if param is not None:
-        number = _NUMBERS.get(_first_error(cause)["type"]) if isinstance(cause, ValidationError) else None
-        message = error.message.removeprefix("Value error, ")
-        said = message if number is None else f"{_first_error(cause)['input']!r} is not {number}"
-        return f"{origin_of(error.ctx, param.name)}: {said}"
+        said = _no_number(cause) if isinstance(cause, ValidationError) else None
+        return f"{origin_of(error.ctx, param.name)}: {said or error.message.removeprefix('Value error, ')}"
     if isinstance(cause, ValidationError):
         first = _first_error(cause)
         got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
@@ -192,6 +190,16 @@ def _usage_line(error: Any) -> str:
     if cause is not None:
         return add_origins(error.ctx, str(cause))
     return _misplaced_line(error.ctx, str(error.format_message()))
+
+
+def _no_number(error: ValidationError) -> str | None:
+    """Return that a value is no number, nor the word that its setting takes as well; None for another error."""
+    first, *others = error.errors(include_url=False)
+    number = _NUMBERS.get(first["type"])
+    if number is None:
+        return None
+    words = [other["ctx"]["expected"].strip("'") for other in others if other["type"] == "literal_error"]
+    return f"{first['input']!r} is {'neither' if words else 'not'} {' nor '.join([number, *words])}"
 
 
 def _first_error(error: ValidationError) -> Any:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from flashbulb.audit.settings import Option, Panel, Settings
-from flashbulb.audit.settings.shared import BatchSize
+from flashbulb.audit.settings.shared import BatchSize, WorkerCount
 from flashbulb.reports.gate.formats import OUTPUT_FORMATS, OutputFormat
 
 
@@ -101,7 +101,7 @@ def _parameter(name: str, field: FieldInfo, option: Option) -> inspect.Parameter
     is_required = field.is_required() and not option.is_optional and NoneType not in get_args(kind)
     default: Any = ... if is_required else None
     texts: dict[str, Any] = {"help": field.description, "rich_help_panel": option.panel}
-    if kind is BatchSize:  # else its own name
+    if kind in (BatchSize, WorkerCount):  # else its own name
         texts["metavar"] = "<int|auto>"
     if option.can_run_code:  # never taken from a run, so its own default is shown
         default, texts["show_default"] = field.default, field.default is not None or "none"

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flashbulb.audit.stages import record
 from tests.audit.commands import (
     CANDIDATES,
     REFERENCE,
@@ -154,6 +155,9 @@ def test_a_part_is_no_run_and_a_run_without_parts_cannot_be_merged(parts, tmp_pa
         (("--shard", "ranks"), "needs RANK and WORLD_SIZE"),
         (("--shard", "1/2", "--tiers", "screened"), "--shard needs --tiers full"),
         (("--ray-address", "head:6379"), "--ray-address head:6379 needs --executor ray"),
+        (("--executor", "ray", "--workers", "auto"), "counts the cores and GPUs of this machine only; give a number"),
+        (("--workers", "0"), "--workers: Input should be greater than or equal to 1"),
+        (("--workers", "all"), "--workers: 'all' is neither a whole number nor auto"),
         (("--executor", "ray", "--device", "cuda:1"), "names a GPU of one machine, Ray chooses; give --device cuda"),
         (("--executor", "ray", "--ray-address", "ray://head:10001"), "is for the client of Ray; run the command on a"),
         (("--executor", "slurm"), "'slurm'"),
@@ -164,6 +168,14 @@ def test_a_shard_that_cannot_be_recorded_is_refused(inputs, tmp_path, monkeypatc
         monkeypatch.delenv(name, raising=False)
     assert line in refused("record", *recording(inputs, tmp_path / "run", *options))
     assert not list(tmp_path.iterdir())
+
+
+def test_where_one_worker_fits_the_command_works_by_itself(whole, inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "open_workers", None)  # nothing may start any
+    monkeypatch.setattr(record, "fitting_workers", lambda *_: 1)
+    answer = run_flashbulb("record", *recording(inputs, tmp_path / "run", *SHARDS, "--workers", "auto"))
+    assert answer.code == 0, answer.err
+    assert recorded(tmp_path / "run") == recorded(whole)
 
 
 def test_ray_that_is_not_installed_is_named_with_its_extra(inputs, tmp_path, monkeypatch):
@@ -280,4 +292,6 @@ def test_parts_of_other_batch_sizes_are_refused(inputs, copied_parts):
 def test_a_size_cannot_be_found_where_a_base_is_read_first(inputs, tmp_path):
     options = recording(inputs, tmp_path / "run", "--batch-size", "auto", "--baseline-model", inputs.model)
     assert "give a number" in refused("record", *options, "--tiers", "screened")
-    assert "is not a whole number" in refused("record", *recording(inputs, tmp_path / "run", "--batch-size", "much"))
+    assert "--batch-size: 'much' is neither a whole number nor auto" in refused(
+        "record", *recording(inputs, tmp_path / "run", "--batch-size", "much")
+    )

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from flashbulb.audit.stages import record
 from tests.audit.commands import digests, run_flashbulb, run_json
 from tests.audit.plantings import plant_known
 from tests.audit.recordings import one_thread
@@ -65,8 +66,11 @@ def audit(alone: Alone, run: Path, *more: object) -> str:
 
 
 @pytest.mark.slow
-def test_workers_of_this_machine_audit_the_same(alone, tmp_path):
-    audit(alone, tmp_path / "run", "--workers", 2)
+@pytest.mark.parametrize("n", [2, "auto"])
+def test_workers_of_this_machine_audit_the_same(alone, tmp_path, monkeypatch, n):
+    monkeypatch.setattr(record, "fitting_workers", lambda *_: 2)
+    log = audit(alone, tmp_path / "run", "--workers", n)
+    assert log.count("--workers auto: 2 on this machine") == (2 if n == "auto" else 0)  # to record, and to recover
 
 
 @pytest.mark.slow
