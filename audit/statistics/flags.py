@@ -128,12 +128,14 @@ def flagged_at(
     styles: StyleGroups,
     fpr: float,
     base_scores: tuple[Vector, Vector] | None = None,
+    n_left_out: int = 0,
 ) -> Scored:
     """Gather scores, p-values and flags.
 
     Args:
         scores: spike scores of candidates and of the reference.
         base_scores: the same of the base model. Flags then follow the difference, which is what the training added.
+        n_left_out: prompts that tier 0 left out.
     """
     known, origin = None, 0.0
     if base_scores is not None:
@@ -147,7 +149,7 @@ def flagged_at(
         style=styles.candidate_group,
         spike_score=spike_score,
         p_value=p,
-        q_value=q_values(p),
+        q_value=q_values(p, n_left_out),
         flagged=p <= fpr,
         styles=tuple(nulls),
         reference_score=reference_score,
