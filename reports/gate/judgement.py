@@ -12,7 +12,7 @@ from flashbulb.reports.gate.decide import breaches, decide
 from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare_runs, comparison_notes
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver, apply_waivers, not_before, waiver_notes
-from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leaked_images, recorded_copies
+from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leak_counts, leaked_images, recorded_copies
 from flashbulb.reports.leaks.next_steps import RUN, Step, next_steps
 from flashbulb.reports.tables.files import RunIncompleteError
 from flashbulb.reports.tables.run_record import ModelIdentity, RunRecord
@@ -68,6 +68,11 @@ class GateReport:
             fixed=tuple(finding.without_names() for finding in self.fixed),
             leaks=tuple(_without_name(leak) for leak in self.leaks),
         )
+
+    @property
+    def leak_counts(self) -> str:
+        """How many prompts and distinct images leak, in words."""
+        return leak_counts(self.leaks, None if self.results is None else self.results.n_ordinary_copies)
 
     @property
     def listed(self) -> tuple[JudgedFinding, ...]:
