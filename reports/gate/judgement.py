@@ -15,6 +15,7 @@ from flashbulb.reports.gate.waivers import Waiver, apply_waivers, not_before, wa
 from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leak_counts, leaked_images, recorded_copies
 from flashbulb.reports.leaks.next_steps import RUN, Step, next_steps
 from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.recoveries import copied_by_controls
 from flashbulb.reports.tables.run_record import ModelIdentity, RunRecord
 from flashbulb.reports.tables.stores import is_uri
 from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict
@@ -118,7 +119,13 @@ def judge(
         for finding in run.findings
     )
     notes = comparison_notes(baseline.record, run.record) if baseline else ()
-    verdict = decide(run.results, policy, results, strict=strict or run.record.settings.get("strict") is True)
+    verdict = decide(
+        run.results,
+        policy,
+        results,
+        strict=strict or run.record.settings.get("strict") is True,
+        n_control_copies=len(copied_by_controls(run.tables.memories)),
+    )
     leaks = leaked_images(run.findings, recorded_copies(run.record.inputs), applied.waived.keys())
     return GateReport(
         verdict=verdict,
