@@ -14,6 +14,9 @@ from flashbulb.hooks.embeddings import input_embeddings, read_tokens
 from flashbulb.hooks.guidance import GuidanceLayout, GuidedBatch
 from flashbulb.hooks.sites import Site, site_modules
 
+_OF_MORE_PARTS = ("InstructPix2Pix", "LEdits", "SemanticStableDiffusion", "StableDiffusionPipelineSafe", "DreamLite")
+"""Parts of the names of pipelines whose guided batch is not of two halves, with the prompt's last."""
+
 ComputeReplacement = Callable[[Site, Tensor], Tensor]
 """Computes the values that replace the selected neurons, from a site and its activation [batch, position, neuron].
 
@@ -44,12 +47,17 @@ class Response:
             layout: of guided batches; None is that of every pipeline with a UNet.
 
         Raises:
-            ValueError: no layout is given for a pipeline without a UNet.
+            ValueError: no layout is given for a pipeline without a UNet, or for one whose batches have more parts.
         """
         if layout is None and not hasattr(pipe, "unet"):
             raise ValueError(
                 f"the layout of guided batches of {type(pipe).__name__} is unknown; pass layout=, which is "
                 "flashbulb.open_denoiser(pipe).guidance"
+            )
+        if layout is None and is_guided is None and any(name in type(pipe).__name__ for name in _OF_MORE_PARTS):
+            raise ValueError(
+                f"{type(pipe).__name__} guides by more than a prompt and the empty prompt, so which rows respond to "
+                "the prompt is unknown; use the pipeline of diffusers that samples from text alone"
             )
         self._layout = layout or GuidanceLayout.UNCONDITIONAL_FIRST
         self._pipe, self._guided = pipe, is_guided
@@ -148,6 +156,11 @@ class Response:
     @property
     def _is_guided(self) -> bool:
         guided = self._guided
+        if guided is None and getattr(self._pipe, "do_perturbed_attention_guidance", False):
+            raise ValueError(
+                f"{type(self._pipe).__name__} adds perturbed rows to every batch, so which rows respond to the prompt "
+                "is unknown; call it with pag_scale=0"
+            )
         if guided is None:
             guided = getattr(self._pipe, "do_classifier_free_guidance", None)
         if guided is None and not hasattr(type(self._pipe), "do_classifier_free_guidance"):

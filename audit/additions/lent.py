@@ -29,6 +29,11 @@ _LENDING = Lock()
 
 _OF_TOKENIZERS = ("model_max_length", "padding_side", "truncation_side", "pad_token", "bos_token", "eos_token")
 _OF_FREEU = ("s1", "s2", "b1", "b2")
+_EQUAL_PROCESSORS = {
+    *("AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor", "FusedAttnProcessor2_0"),
+    *("JointAttnProcessor2_0", "FluxAttnProcessor"),
+}
+"""Attention processors of diffusers that compute the same, at another speed or in another amount of memory."""
 
 
 @contextmanager
@@ -36,8 +41,8 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     """Yield a pipeline of its own around the networks of `pipe`, in evaluation mode; restores their mode at the end.
 
     Raises:
-        ModelError: no family fits, or the networks are offloaded, hold an adapter, are on several devices, or are lent
-            already, to another thread.
+        ModelError: no family fits, or the networks are offloaded, hold an adapter or a hook, are on several devices, or
+            are lent already, to another thread.
         UntrustedModel: weights are not finite.
     """
     family = require_family(pipe)
@@ -45,6 +50,7 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     networks = {name: part for name, part in own.components.items() if isinstance(part, nn.Module)}
     with _apart(networks):
         device = _only_device(networks)
+        _refuse_hooks(networks)
         for name, network in networks.items():
             check_weights(Path(name), network)
         dtype = _only_dtype(networks, family.network[0])
@@ -102,6 +108,24 @@ def _only_device(networks: dict[str, nn.Module]) -> str:
     return devices.pop()
 
 
+def _refuse_hooks(networks: dict[str, nn.Module]) -> None:
+    """Refuse what may change what a network computes and enters no fingerprint: hooks, and a replaced `forward`.
+
+    Of two audits with and without it the first would be taken for the second. An ablation does not know how the audit
+    lays out its batches, so it would edit other prompts than it should.
+    """
+    for name, network in networks.items():
+        for path, module in network.named_modules():
+            own_forward = vars(module).get("forward")
+            is_replaced = own_forward is not None and getattr(own_forward, "__func__", None) is not type(module).forward
+            if is_replaced or module._forward_hooks or module._forward_pre_hooks:
+                what = "a forward of its own" if is_replaced else "a hook"
+                raise ModelError(
+                    f"the pipeline has {what} on {f'{name}.{path}'.rstrip('.')}, which may change what it computes; "
+                    "remove it, and close contexts such as flashbulb.ablate"
+                )
+
+
 def _only_dtype(networks: dict[str, nn.Module], denoiser: str) -> str:
     """Return the dtype of the denoiser, which its text encoders must have: libraries load each as its file says."""
     dtypes = {name: str(next(part.parameters()).dtype).removeprefix("torch.") for name, part in networks.items()}
@@ -133,6 +157,16 @@ def fingerprint_pipeline(pipe: Any) -> str:
 
 
 def _set_later(part: Any) -> list[Any]:
-    """Return what callers set on a loaded part and no config states: how a tokenizer pads and cuts, and FreeU."""
+    """Return what callers set on a loaded part and no config states.
+
+    These are how a tokenizer pads and cuts, FreeU, and attention processors that are not of diffusers, whose own ones
+    for a plain pipeline give the same numbers.
+    """
+    processors = getattr(part, "attn_processors", {}) if isinstance(part, nn.Module) else {}
+    foreign = [
+        f"{path} {type(processor).__module__}.{type(processor).__qualname__}"
+        for path, processor in processors.items()
+        if type(processor).__name__ not in _EQUAL_PROCESSORS or not type(processor).__module__.startswith("diffusers.")
+    ]
     freed = [getattr(block, name, None) for block in getattr(part, "up_blocks", ()) for name in _OF_FREEU]
-    return [*(getattr(part, name) for name in _OF_TOKENIZERS if hasattr(part, "get_vocab")), *freed]
+    return [*(getattr(part, name) for name in _OF_TOKENIZERS if hasattr(part, "get_vocab")), *freed, *foreign]

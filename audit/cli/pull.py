@@ -13,6 +13,7 @@ from flashbulb.audit.cli.replay import load_replay
 from flashbulb.audit.cli.shell.options import Force, Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, run_document
 from flashbulb.audit.settings import PullSettings, SettingsError, default_run_name, given_model
+from flashbulb.reports.tables.files import RunIncompleteError
 
 
 @app.command()
@@ -56,6 +57,11 @@ def pull(
             print_json(run_document(settings.out))
         if gate and record.n_out:
             raise typer.Exit(1)
+        if gate and record.n_tried == 0 and settings.budget is not None:
+            raise RunIncompleteError(
+                f"no image was pulled at within --budget {settings.budget}, so that none is out shows nothing; give "
+                "more, or leave --budget out"
+            )
 
 
 def _build_settings(options: Mapping[str, Any]) -> PullSettings:

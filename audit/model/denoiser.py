@@ -213,5 +213,8 @@ class Denoiser(Sampler):
 
     def noise(self, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw unit Gaussian latents, one from each CPU generator: [latent, channel, row, column]."""
-        drawn = [torch.randn(self.latent_shape, generator=generator) for generator in generators]
+        drawn = [
+            torch.randn(self.latent_shape, generator=generator, dtype=torch.float32, device="cpu")
+            for generator in generators
+        ]
         return torch.stack(drawn).to(self.device, self.dtype)

@@ -48,8 +48,14 @@ def require_family(pipe: Any) -> type[Denoiser]:
     """Return the family of a loaded pipeline.
 
     Raises:
-        ModelError: no family fits.
+        ModelError: no family fits, or a component is wrapped by `torch.compile`.
     """
+    parts = getattr(pipe, "components", {})
+    if compiled := [name for name, part in parts.items() if hasattr(part, "_orig_mod")]:
+        raise ModelError(
+            f"the pipeline's {compiled[0]} is compiled; give it back with pipe.{compiled[0]} = "
+            f"pipe.{compiled[0]}._orig_mod"
+        )
     family = family_of_pipe(pipe)
     if family is None:
         raise ModelError(f"{type(pipe).__name__} is of no family that Flashbulb audits: {audited_families()}")

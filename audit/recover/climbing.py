@@ -169,7 +169,7 @@ class Climbing:
                 single,
                 samples.count_part(attempt.images[single.best], part.mask, limit)
                 if single.kind == TEMPLATE
-                else samples.count(single, attempt.images[single.best], limit),
+                else samples.count(single, attempt.images[single.best], limit, self._near_duplicates),
                 len(samples.images),
                 attempt.images[single.best],
                 self.relative(image_path),
@@ -177,6 +177,10 @@ class Climbing:
             )
             for single, image_path in shown
         ]
+
+    def _near_duplicates(self, index: int) -> Sequence[int]:
+        training = self.recovery.training
+        return () if training is None else training.near_duplicates(index)
 
     def _keep_image(self, attempt: Attempt, strategy: Strategy, outcome: Outcome) -> Path | None:
         if strategy.is_plain or not self.recovery.keep_images:

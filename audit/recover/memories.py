@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, tile_distances
 from flashbulb.audit.images.fixed_part import Mask, masked_distances
 from flashbulb.audit.recover.outcome import VERDICTS, Outcome, copies_by_image
 from flashbulb.audit.training_images.nearest import Nearest
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, VERBATIM
+
+NearDuplicates: TypeAlias = Callable[[int], Sequence[int]]
+"""Returns the near-duplicates of a training image, by index."""
 
 
 @dataclass(slots=True)
@@ -44,14 +48,19 @@ class Sampled:
     images: RgbImages
     nearest: Sequence[Nearest | None]
 
-    def count(self, outcome: Outcome, image: RgbImage, limit: float) -> int:
+    def count(self, outcome: Outcome, image: RgbImage, limit: float, near_duplicates: NearDuplicates) -> int:
         """Count the samples that show the image of `outcome`: copies of its training image, else those within `limit`.
+
+        Of a training image with near-duplicates a sample may be nearest to any, and copies all of them.
 
         Args:
             image: that image, [height, width, 3].
+            near_duplicates: of a training image, by index; asked where samples copy several.
         """
         if outcome.kind == VERBATIM and outcome.nearest is not None:
-            return len(copies_by_image(self.nearest).get(outcome.nearest.index, ()))
+            copies, own = copies_by_image(self.nearest), outcome.nearest.index
+            others = near_duplicates(own) if copies.keys() - {own} else ()
+            return sum(len(copies.get(index, ())) for index in {own, *others})
         return int((tile_distances(self.images, image) <= limit).sum())
 
     def count_part(self, image: RgbImage, part: Mask, limit: float) -> int:

@@ -19,6 +19,7 @@ from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AblateSettings, SettingsError
 from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
@@ -60,6 +61,7 @@ class _Ablation:
         return SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
 
 
+@torch_as_started()
 def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
     """Sample every prompt before and after ablating, write the results and print them.
 

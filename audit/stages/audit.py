@@ -27,6 +27,7 @@ from flashbulb.audit.run.directory import (
 )
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AuditSettings, DetectionSettings, RecordingSettings, refuse_missing_model
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images, check_workers
 from flashbulb.audit.stages.canaries import set_canaries_apart
@@ -126,6 +127,7 @@ def open_session(
     return session
 
 
+@torch_as_started()
 def run_audit(
     settings: AuditSettings,
     *,
@@ -162,6 +164,7 @@ def run_audit(
         return recover_images(session, recorded, detection, run, watch)
 
 
+@torch_as_started()
 def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSettings] | None = None) -> RunDirectory:
     """Run the first stage; a directory that already holds this recording is left as it is, with its later stages.
 
@@ -211,6 +214,7 @@ def run_detect(directory: str | os.PathLike[str], changes: Mapping[str, Any]) ->
         return run
 
 
+@torch_as_started()
 def run_recover(directory: str | os.PathLike[str], changes: Mapping[str, Any]) -> Verdict:
     """Run the last stage in `directory`: recover images of flagged prompts and controls, and finish the audit.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.settings.checks import check_workers
 from flashbulb.audit.stages.claim import former_results, status_on_failure
@@ -28,6 +29,7 @@ from flashbulb.reports.tables.run_record import CALIBRATION
 logger = logging.getLogger(__name__)
 
 
+@torch_as_started()
 def run_calibration(settings: AuditSettings, *, force: bool) -> Path:
     """Record the prompts of `settings` as the reference of later audits, and return the folder of this calibration.
 

@@ -25,6 +25,7 @@ from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.base import warn_of_other_schedule
@@ -57,6 +58,7 @@ class _Compared(NamedTuple):
     fingerprint: str
 
 
+@torch_as_started()
 def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
     """Sample every prompt on both models, one model in memory at a time, and write the results.
 

@@ -121,7 +121,7 @@ def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
     """Add controls, the neurons behind each flag, and how well the text alone separates flagged from other prompts."""
     inputs, settings, scored = recorded.inputs, recorded.inputs.settings, detected.scored
     flagged = np.flatnonzero(scored.flagged).tolist()
-    chosen = choose(scored.spike_score, scored.flagged, settings.max_sampled, settings.seed)
+    chosen = choose(scored, settings.max_sampled, settings.seed)
     kept, shards, wanted = kept_neurons(settings), recorded.shards("candidates"), [*flagged, *chosen.controls]
     neurons = read_neurons(scored.groups, shards, wanted, kept, _base_neurons(recorded, detected))
     neurons |= read_kept(scored.groups, shards, wanted, kept)

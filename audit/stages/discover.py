@@ -18,6 +18,7 @@ from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolv
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.claim import former_results
@@ -50,6 +51,7 @@ from flashbulb.reports.views.terminal import SummaryConsole
 logger = logging.getLogger(__name__)
 
 
+@torch_as_started()
 def run_discovery(
     settings: DiscoverSettings, *, force: bool, replayed: Replay[DiscoverSettings] | None = None
 ) -> DiscoveryRecord:

@@ -23,6 +23,7 @@ from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
 from flashbulb.audit.stores.fetching import fetched
@@ -44,6 +45,7 @@ RECOVERY_RADIUS, RECOVERY_LOWEST, RECOVERY_HIGHEST = 1.0, 0.6, 0.99
 """How the ablated model is pulled at, see `PullPlan`; chosen on a planted model (docs/localization.md)."""
 
 
+@torch_as_started()
 def run_localization(settings: LocalizeSettings) -> LocalizationCounts:
     """Localize the memorized images that the audit in `settings.run` recovered, and return the counts.
 

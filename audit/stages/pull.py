@@ -23,6 +23,7 @@ from flashbulb.audit.pull.store import Pulled, PullStore
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch, track
 from flashbulb.audit.run.shortage import ShrinkingBatches
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import PullSettings, SettingsError
 from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.examine import examine_model
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 PULL_DIRECTORY = "pull"
 
 
+@torch_as_started()
 def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettings] | None = None) -> PullRecord:
     """Rank the images, pull at the best ranked until the budget is spent, and print which came out.
 

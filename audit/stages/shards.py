@@ -8,6 +8,7 @@ from pathlib import Path
 from flashbulb.audit.run.directory import RECORDING, RunDirectory
 from flashbulb.audit.run.lock import PRIVATE_FOLDER
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.audit import open_session
 from flashbulb.audit.stages.claim import claim, status_on_failure
@@ -36,6 +37,7 @@ from flashbulb.reports.tables.run_record import SHARD
 logger = logging.getLogger(__name__)
 
 
+@torch_as_started()
 def run_record_shard(
     settings: AuditSettings, shard: str, *, force: bool, replayed: Replay[AuditSettings] | None = None
 ) -> RunDirectory:

@@ -161,11 +161,17 @@ def p_values(scores: Vector, null: NullDistribution) -> Vector:
     return np.asarray(np.where(beyond, np.clip(tail, _SMALLEST_P, lowest_of_ranks), conformal), dtype=np.float64)
 
 
-def q_values(p: Vector) -> Vector:
-    """Return the p-values adjusted for false discoveries (Benjamini-Hochberg): [prompt] -> [prompt]."""
+def q_values(p: Vector, n_left_out: int = 0) -> Vector:
+    """Return the p-values adjusted for false discoveries (Benjamini-Hochberg): [prompt] -> [prompt].
+
+    Args:
+        n_left_out: prompts without a p-value, left out because they look calm. They count as p = 1: the others were
+            chosen among all, so with their number alone too many would count as discoveries.
+    """
     if len(p) == 0:
         return p
-    return np.asarray(stats.false_discovery_control(p, method="bh"), dtype=np.float64)
+    complete = np.concatenate([p, np.ones(n_left_out)])
+    return np.asarray(stats.false_discovery_control(complete, method="bh"), dtype=np.float64)[: len(p)]
 
 
 def threshold_at(null: NullDistribution, fpr: float) -> float:

@@ -109,7 +109,8 @@ def detect(
     columns = {spike_column(group.kind): group.candidates for group in groups}
     columns |= _detector_columns(sites, detectors, candidates.shards, clean, bulk)
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
-    scored = flagged_at(groups, columns, combine(groups), styles, fpr, base_scores)
+    n_left_out = len(texts) - len(candidates.texts)
+    scored = flagged_at(groups, columns, combine(groups), styles, fpr, base_scores, n_left_out)
     return Detected(scored, shift, pooled, tuple(base_groups))
 
 

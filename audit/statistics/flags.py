@@ -128,12 +128,14 @@ def flagged_at(
     styles: StyleGroups,
     fpr: float,
     base_scores: tuple[Vector, Vector] | None = None,
+    n_left_out: int = 0,
 ) -> Scored:
     """Gather scores, p-values and flags.
 
     Args:
         scores: spike scores of candidates and of the reference.
         base_scores: the same of the base model. Flags then follow the difference, which is what the training added.
+        n_left_out: prompts that tier 0 left out.
     """
     known, origin = None, 0.0
     if base_scores is not None:
@@ -147,7 +149,7 @@ def flagged_at(
         style=styles.candidate_group,
         spike_score=spike_score,
         p_value=p,
-        q_value=q_values(p),
+        q_value=q_values(p, n_left_out),
         flagged=p <= fpr,
         styles=tuple(nulls),
         reference_score=reference_score,
@@ -165,10 +167,13 @@ class Chosen(NamedTuple):
     controls: Sequence[int]
 
 
-def choose(spike_score: Vector, flagged: npt.NDArray[np.bool_], limit: int, seed: int) -> Chosen:
-    """Choose the flagged prompts of highest score, at most `limit`, and as many random controls."""
-    ranked = [int(i) for i in np.argsort(-spike_score, kind="stable") if flagged[i]][:limit]
-    unflagged = np.flatnonzero(~flagged)
-    n_controls = min(len(ranked), len(unflagged))
-    controls = np.random.default_rng(seed).choice(unflagged, size=n_controls, replace=False)
+def choose(scored: Scored, limit: int, seed: int) -> Chosen:
+    """Choose the flagged prompts of highest score, at most `limit`, and as many random controls.
+
+    Prompts that the base knows are no controls: their images come back without saying anything of chance.
+    """
+    ranked = [int(i) for i in np.argsort(-scored.spike_score, kind="stable") if scored.flagged[i]][:limit]
+    suspected = scored.flagged if scored.known_by_base is None else scored.flagged | scored.known_by_base
+    calm = np.flatnonzero(~suspected)
+    controls = np.random.default_rng(seed).choice(calm, size=min(len(ranked), len(calm)), replace=False)
     return Chosen(ranked, sorted(int(i) for i in controls))

@@ -146,8 +146,8 @@ class TrainingImages:
         """Return the name of image `index` relative to the source."""
         return self._index.member(index).label
 
-    def near_duplicates(self, index: int) -> int:
-        """Count other images that would count as a copy of image `index` in the same framing, up to `HASH_SHORTLIST`.
+    def near_duplicates(self, index: int) -> list[int]:
+        """Find other images that would count as a copy of image `index` in the same framing, up to `HASH_SHORTLIST`.
 
         Only images whose hashes differ in at most `NEAR_BITS` are read.
         """
@@ -156,7 +156,7 @@ class TrainingImages:
         near = {hit.index for hit in hits if hit.bits <= NEAR_BITS}
         others = [other for other in near if self._index.member(other).is_first and self.label(other) != label]
         distances = {other: float(tile_distances(self.image(other)[None], image)[0]) for other in others}
-        return sum(is_replica(image, self.image(other), distance) for other, distance in distances.items())
+        return [other for other, distance in distances.items() if is_replica(image, self.image(other), distance)]
 
     def keep_matches(self, folder: Path) -> None:
         """Keep what `nearest` finds in a folder, and find it there again.

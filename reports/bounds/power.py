@@ -210,7 +210,7 @@ def false_finds(flags: FlagsAt | None, n_found: int, n_controls: int, n_false: i
     """
     if flags is None or not n_found or not n_controls:
         return None
-    n_expected = min(flags.n_expected, flags.n_flagged) * n_false / n_controls
-    rate = exact_interval(n_false, n_controls, _EACH)
-    finds = (n_expected, flags.n_low * rate.low, flags.n_high * rate.high)
+    expected, low = (min(n, flags.n_flagged) for n in (flags.n_expected, flags.n_low))
+    n_expected, rate = expected * n_false / n_controls, exact_interval(n_false, n_controls, _EACH)
+    finds = (n_expected, low * rate.low, flags.n_high * rate.high)
     return FalseFinds(n_expected, *(min(1.0, n / n_found) for n in finds))

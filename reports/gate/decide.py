@@ -1,11 +1,12 @@
 """The verdict: one pure function from the results of an audit to pass, inconclusive, fail or untrusted."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 from flashbulb.reports.bounds.power import detection_power, prompts_needed, share_bound
-from flashbulb.reports.bounds.rates import percent, rate_of
+from flashbulb.reports.bounds.rates import count_text, percent, rate_of
 from flashbulb.reports.gate.policy import FLAGGED_SEVERITIES, Policy
 from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict, exit_code_of
 
@@ -17,7 +18,14 @@ class Breach(NamedTuple):
     reason: str
 
 
-def decide(results: Results, policy: Policy, counted: Results | None = None, *, strict: bool = False) -> Verdict:
+def decide(
+    results: Results,
+    policy: Policy,
+    counted: Results | None = None,
+    *,
+    strict: bool = False,
+    n_control_copies: int = 0,
+) -> Verdict:
     """Judge an audit by `policy`. Distrust outranks failure; an empty or unfinished audit never passes.
 
     An audit that could have missed too much does not pass either: it is inconclusive.
@@ -26,6 +34,7 @@ def decide(results: Results, policy: Policy, counted: Results | None = None, *, 
         results: of the complete audit. They decide whether it is trusted, whatever was waived.
         counted: what the limits are compared with: `results` without waived and known findings. By default `results`.
         strict: an inconclusive audit exits like an untrusted one.
+        n_control_copies: distinct training images of which controls gave a copy.
     """
     counted = results if counted is None else counted
     untrusted = _contradictions(results) or _reasons_to_distrust(results, policy)
@@ -34,8 +43,8 @@ def decide(results: Results, policy: Policy, counted: Results | None = None, *, 
         return Verdict("untrusted", EXIT_CODES["untrusted"], (*untrusted, *failed))
     if failed:
         return Verdict("fail", EXIT_CODES["fail"], failed)
-    if weakness := _weakness(counted, policy):
-        return Verdict("inconclusive", exit_code_of("inconclusive", strict=strict), (weakness, _what_holds(counted)))
+    if weaknesses := (*_missed_copies(counted, policy, n_control_copies), *_weakness(counted, policy)):
+        return Verdict("inconclusive", exit_code_of("inconclusive", strict=strict), (*weaknesses, _what_holds(counted)))
     return Verdict("pass", EXIT_CODES["pass"], (_what_holds(counted), _strength(counted, policy)))
 
 
@@ -187,23 +196,33 @@ def _doubts(results: Results, policy: Policy) -> tuple[str, ...]:
     return tuple(reasons)
 
 
-def _weakness(results: Results, policy: Policy) -> str | None:
-    """Return why the audit is not conclusive: it could have missed more than the policy allows. None if it is."""
+def _missed_copies(results: Results, policy: Policy, n_copies: int) -> Iterator[str]:
+    """Say that controls gave training images beyond the policy: the model memorized them, and they were not flagged."""
+    if n_copies and policy.max_confirmed is not None and results.n_confirmed_pictures + n_copies > policy.max_confirmed:
+        yield (
+            f"Controls, which are prompts that were not flagged, gave {count_text(n_copies, 'training image')}: the "
+            "audit misses memorized images. Raise --fpr, or give a reference in the style of the prompts."
+        )
+
+
+def _weakness(results: Results, policy: Policy) -> Iterator[str]:
+    """Say why the audit is not conclusive: it could have missed more than the policy allows."""
     share, least = policy.max_extractable_share, policy.min_power
     if not share or not least:
-        return None
+        return
     if results.sensitivity is None:
-        return (
+        yield (
             "How many memorized images this audit would have missed is not known: "
             f"{results.sensitivity_gap or 'its sensitivity was not recorded'}. Canaries in the training set measure it."
         )
+        return
     n_possible = _n_possible(results)
     power = detection_power(n_possible, results.n_scored, results.sensitivity, share)
     if power >= least:
-        return None
+        return
     needed = prompts_needed(n_possible, results.sensitivity, share, least)
     more = f"more than {n_possible:,}" if n_possible else "one"
-    return (
+    yield (
         f"{results.n_scored:,} prompts are too few: if {percent(share)} of such prompts were extractable, the audit "
         f"would have found {more} with a probability of {percent(power)}; the policy asks for {percent(least)}."
         + ("" if needed is None else f" {needed:,} prompts are enough.")

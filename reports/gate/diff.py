@@ -112,12 +112,21 @@ def check_comparable(old: RunRecord, new: RunRecord) -> None:
 
 
 def comparison_notes(old: RunRecord, new: RunRecord) -> tuple[str, ...]:
-    """Return what a reader of the comparison must know: versions of flashbulb that differ, runs in the wrong order."""
+    """Return what a reader of the comparison must know.
+
+    These are versions of flashbulb and training images that differ, and runs in the wrong order.
+    """
     old_version, new_version = (run.versions.get("flashbulb", "unknown") for run in (old, new))
     notes = []
     if old_version != new_version:
         notes.append(
             f"The runs were made by flashbulb {old_version} and {new_version}; differences may come from flashbulb."
+        )
+    (old_sha256, n_old), (new_sha256, n_new) = map(_training_images, (old, new))
+    if None not in (old_sha256, new_sha256) and old_sha256 != new_sha256:
+        notes.append(
+            f"The training images differ ({n_old} in the older run, {n_new} in the newer one): no copy is found of an "
+            "image that was taken out, even if the model still gives it. Compare with the images of the older run."
         )
     if _is_later(old.finished, new.finished):
         notes.append(
@@ -125,6 +134,12 @@ def comparison_notes(old: RunRecord, new: RunRecord) -> tuple[str, ...]:
             "right order?"
         )
     return tuple(notes)
+
+
+def _training_images(run: RunRecord) -> tuple[object, object]:
+    """Return the hash of the training images that samples were compared with, and their number; None if none were."""
+    described = run.inputs.get("training_images")
+    return (described.get("sha256"), described.get("n_images")) if isinstance(described, Mapping) else (None, None)
 
 
 def _is_later(first: str | None, second: str | None) -> bool:

@@ -12,7 +12,6 @@ from flashbulb.reports.gate.diff import CHANGES, Changed
 from flashbulb.reports.gate.findings_file import finding_columns, finding_rows
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.waivers import Waiver, waiver_states
-from flashbulb.reports.leaks.images import leak_counts
 from flashbulb.reports.tables.verdict import EXIT_CODES, Outcome
 
 
@@ -31,7 +30,7 @@ def gate_document(report: GateReport, show_prompts: bool) -> dict[str, Any]:
         "model": asdict(report.model) if report.model else None,
         "seal": report.seal,
         "counted": asdict(report.results) if report.results else None,
-        "leaks": leak_counts(report.leaks),
+        "leaks": report.leak_counts,
         "next_steps": [asdict(step.of_run(report.run_name)) for step in report.steps],
         "findings": finding_rows(report, show_prompts),
     }

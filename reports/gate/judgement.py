@@ -12,9 +12,10 @@ from flashbulb.reports.gate.decide import breaches, decide
 from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare_runs, comparison_notes
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver, apply_waivers, not_before, waiver_notes
-from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leaked_images, recorded_copies
+from flashbulb.reports.leaks.images import CopiedImage, LeakedImage, leak_counts, leaked_images, recorded_copies
 from flashbulb.reports.leaks.next_steps import RUN, Step, next_steps
 from flashbulb.reports.tables.files import RunIncompleteError
+from flashbulb.reports.tables.recoveries import copied_by_controls
 from flashbulb.reports.tables.run_record import ModelIdentity, RunRecord
 from flashbulb.reports.tables.stores import is_uri
 from flashbulb.reports.tables.verdict import EXIT_CODES, Results, Verdict
@@ -70,6 +71,11 @@ class GateReport:
         )
 
     @property
+    def leak_counts(self) -> str:
+        """How many prompts and distinct images leak, in words."""
+        return leak_counts(self.leaks, None if self.results is None else self.results.n_ordinary_copies)
+
+    @property
     def listed(self) -> tuple[JudgedFinding, ...]:
         """All findings, then the fixed ones."""
         return (*self.judged, *(JudgedFinding(finding, "allowed", None, "fixed") for finding in self.fixed))
@@ -113,7 +119,13 @@ def judge(
         for finding in run.findings
     )
     notes = comparison_notes(baseline.record, run.record) if baseline else ()
-    verdict = decide(run.results, policy, results, strict=strict or run.record.settings.get("strict") is True)
+    verdict = decide(
+        run.results,
+        policy,
+        results,
+        strict=strict or run.record.settings.get("strict") is True,
+        n_control_copies=len(copied_by_controls(run.tables.memories)),
+    )
     leaks = leaked_images(run.findings, recorded_copies(run.record.inputs), applied.waived.keys())
     return GateReport(
         verdict=verdict,

@@ -30,8 +30,13 @@ class Waiver(BaseModel):
     """Names of the training images whose copies are accepted; without any, whatever the prompt gives is."""
 
     def covers(self, finding: Finding) -> bool:
-        """Return whether the waiver is of this finding, and of every training image that it copies."""
-        return self.fingerprint == finding.fingerprint and (not self.images or copied_names(finding) <= {*self.images})
+        """Return whether the waiver is of this finding, and of every image that its prompt gives.
+
+        An image is compared by the training image nearest to it, also where it is no copy; unnamed ones are accepted.
+        """
+        nearest = (image.nearest for image in finding.images)
+        names = {near.name for near in nearest if near is not None} - {None}
+        return self.fingerprint == finding.fingerprint and (not self.images or names <= {*self.images})
 
     def is_expired(self, today: date) -> bool:
         """Return whether the last day is over."""
@@ -62,9 +67,10 @@ class AppliedWaivers(NamedTuple):
 
 
 def copied_names(finding: Finding) -> set[str]:
-    """Return the names of the training images that a finding copies."""
-    nearest = (image.nearest for image in finding.images)
-    return {near.name for near in nearest if near is not None and near.kind is not None and near.name is not None}
+    """Return the names of the training images that a finding copies; none if one of its images is no copy."""
+    nearest = [image.nearest for image in finding.images]
+    names = {near.name for near in nearest if near is not None and near.kind is not None and near.name is not None}
+    return names if all(near is not None and near.kind is not None for near in nearest) else set()
 
 
 def today_in_utc() -> date:
@@ -125,7 +131,7 @@ def waiver_notes(applied: AppliedWaivers) -> tuple[str, ...]:
     )
     outgrown = (
         f"Waiver {waiver.fingerprint} by {waiver.owner} is of {count_text(len(waiver.images), 'training image')}, and "
-        f"the prompt ({finding.location}) gives another: the recovered image counts again."
+        f"the prompt ({finding.location}) gives another image: it counts again."
         for finding, waiver in applied.outgrown
     )
     unused = (

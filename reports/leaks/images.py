@@ -127,15 +127,23 @@ def _worst_first(shown: _Shown) -> tuple[int, float]:
     return RECOVERY_VERDICTS.index(_verdict(shown)), -(shown.nearest.similarity if shown.nearest else 0.0)
 
 
-def leak_counts(leaks: Sequence[LeakedImage]) -> str:
-    """Return `6 leaking prompts, 6 distinct training images`; images that copy none of these are counted apart."""
+def leak_counts(leaks: Sequence[LeakedImage], n_ordinary_copies: int | None = None) -> str:
+    """Return `6 leaking prompts, 6 distinct training images`; images that copy none of these are counted apart.
+
+    Args:
+        n_ordinary_copies: ordinary prompts whose only sample is a copy, which are no leaking prompts.
+    """
     n_prompts = len({finding.prompt_id for leak in leaks for finding in leak.findings} - {None})
     n_training = sum(leak.is_training_image for leak in leaks)
     n_other = len(leaks) - n_training
     prompts = count_text(n_prompts, "leaking prompt")
     images = [count_text(n_training, "distinct training image")] if n_training else []
     images += [count_text(n_other, "distinct image") + (" of unknown origin" if n_training else "")] if n_other else []
-    return ", ".join((prompts, *images)) if images else "no image came back"
+    if images:
+        return ", ".join((prompts, *images))
+    if n_ordinary_copies:
+        return f"no flagged prompt gave an image, {count_text(n_ordinary_copies, 'ordinary prompt')} a copy of one"
+    return "no image came back"
 
 
 def recorded_copies(inputs: Mapping[str, object]) -> dict[str, CopiedImage]:

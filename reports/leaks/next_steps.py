@@ -72,7 +72,8 @@ def _after_leaks(leaks: Sequence[LeakedImage], has_training_images: bool) -> Ite
     if n_known:
         yield Step(
             f"Drop or deduplicate {count_text(n_known, 'training image')}: RUN/{REMOVAL_FILE} lists "
-            f"{'its path' if n_known == 1 else 'their paths'}, caption rows, near-duplicates and p."
+            f"{'its path' if n_known == 1 else 'their paths'}, caption rows, near-duplicates and p. Keep "
+            f"{'it' if n_known == 1 else 'them'} for the next audit, which finds no copy of what it is not given."
         )
     if n_other and has_training_images:
         yield Step(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.gate.judgement import GateReport
-from flashbulb.reports.leaks.images import LeakedImage, leak_counts
+from flashbulb.reports.leaks.images import LeakedImage
 from flashbulb.reports.leaks.next_steps import RUN, Step
 from flashbulb.reports.page.card_images import CardImage
 from flashbulb.reports.page.labels import Labels
@@ -78,7 +78,7 @@ def leaks_of(
         for leak in shown
     )
     steps = tuple(step.of_run(RUN if labels.redact else report.run_name) for step in report.steps)
-    return Leaks(leak_counts(report.leaks), tuple(tiles), len(report.leaks) - len(shown), steps)
+    return Leaks(report.leak_counts, tuple(tiles), len(report.leaks) - len(shown), steps)
 
 
 def _name(leak: LeakedImage, labels: Labels) -> str:

@@ -80,7 +80,9 @@ def audit_power(record: RunRecord, scores: Rows, recoveries: pa.Table) -> Power:
         n_samples=n_samples,
         max_share=None if at_least is None else share_bound(n_possible, n_prompts, at_least),
         max_image_share=None if at_least is None else share_bound(n_images + n_untried, n_prompts, at_least),
-        max_missed=None if at_least is None else missed_bound(counts.n_recovered, n_prompts, at_least) + n_untried,
+        max_missed=None
+        if at_least is None
+        else missed_bound(counts.n_recovered, n_prompts - n_untried, at_least) + n_untried,
         max_seed_probability=upper_bound(0, n_samples),
         flags=tuple(flags.values()),
         unsupported=tuple(rate for rate in sorted(rates) if rate not in flags),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from flashbulb.reports.tables.limits import VERBATIM
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS, TableRow
 
 _COLUMNS = ("finding_id", "prompt_id", "is_control", "strategy", "evaluations", "verdict")
@@ -79,6 +80,12 @@ def confirmed_images(memories: pa.Table) -> set[str]:
     """Return the finding_ids of the distinct images that are confirmed for some flagged prompt."""
     rows = memories.select(["finding_id", "is_control", "verdict"]).to_pylist()
     return {row["finding_id"] for row in rows if row["verdict"] == "confirmed" and not row["is_control"]}
+
+
+def copied_by_controls(memories: pa.Table) -> set[str]:
+    """Return the training images of which plain samples of controls are copies."""
+    rows = memories.select(["is_control", "kind", "p_hits", "nearest_image"]).to_pylist()
+    return {row["nearest_image"] for row in rows if row["is_control"] and row["kind"] == VERBATIM and row["p_hits"]}
 
 
 def _confirmed_without_prompt(rows: Iterable[TableRow]) -> set[str]:

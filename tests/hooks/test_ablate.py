@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from diffusers import StableDiffusionPAGPipeline
 
 from flashbulb.hooks import SITE_KINDS, NeuronSet, SiteDidNotFire, ablate, find_sites, site_modules
 from flashbulb.hooks.guidance import GuidanceLayout
@@ -221,3 +222,24 @@ def test_guided_batch_is_unconditional_then_conditional():
     assert (len(unconditional), len(conditional)) == (0, 4)
     with pytest.raises(ValueError, match="has 3 rows"):
         GuidanceLayout.UNCONDITIONAL_FIRST.split(rows[:3], True)
+
+
+def test_perturbed_rows_are_not_taken_for_a_half_of_the_batch():
+    """Two prompts make a batch of six rows, whose second half holds one prompt and the perturbed rows of both."""
+    plain, prompts = build_toy_pipe(), [PROMPT, PROMPT]
+    parts = {name: part for name, part in plain.components.items() if name != "image_encoder"}
+    pipe = StableDiffusionPAGPipeline(**parts, pag_applied_layers=["mid"], requires_safety_checker=False)
+    pipe.set_progress_bar_config(disable=True)
+    neurons = some_neurons(pipe, ["feed_forward"])
+    with ablate(pipe, neurons, "zero"):
+        ablated = sample(pipe, prompts, pag_scale=0.0)
+    assert_close(ablated, sample_ablated(plain, neurons, "zero", prompts))
+    with pytest.raises(ValueError, match="pag_scale=0"), ablate(pipe, neurons, "zero"):
+        sample(pipe, prompts, pag_scale=3.0)
+
+
+def test_a_pipeline_of_more_parts_is_refused():
+    pipe = build_toy_pipe()
+    pipe.__class__ = type("StableDiffusionInstructPix2PixPipeline", (type(pipe),), {})
+    with pytest.raises(ValueError, match="more than a prompt"), ablate(pipe, some_neurons(pipe), "zero"):
+        pass

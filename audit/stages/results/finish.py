@@ -113,7 +113,7 @@ def _training_source(results: Results) -> dict[str, Any] | None:
         "n_images": len(training),
         "sha256": training.sha256,
         "copied": {
-            near.name: {"file": training.label(index), "near_duplicates": training.near_duplicates(index)}
+            near.name: {"file": training.label(index), "near_duplicates": len(training.near_duplicates(index))}
             for index, near in copied.items()
         },
     }

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from diffusers.models.attention_processor import AttnProcessor2_0
 from PIL import Image
 
 import flashbulb
@@ -17,6 +18,11 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.settings import SettingsError
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
+
+
+class OtherProcessor(AttnProcessor2_0):
+    """An attention processor that is not of diffusers."""
+
 
 QUICK: dict[str, Any] = {
     "examine": False,
@@ -219,6 +225,61 @@ def test_an_offloaded_object_is_refused(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        (
+            lambda unet: unet.mid_block.register_forward_hook(lambda _module, _inputs, output: output),
+            "a hook on unet.mid",
+        ),
+        (lambda unet: unet.register_forward_pre_hook(lambda _module, inputs: inputs), "a hook on unet,"),
+        (lambda unet: setattr(unet, "forward", lambda *_args: None), "a forward of its own on unet,"),
+    ],
+)
+def test_an_object_is_refused_whose_networks_do_more_than_their_weights_say(
+    change: Callable[[Any], object], refused: str
+) -> None:
+    """Its finished audit without the hook would be taken for that with it."""
+    pipe = build_toy_pipe()
+    change(pipe.unet)
+    with pytest.raises(ModelError, match=refused), lent(pipe):
+        pass
+
+
+def test_a_forward_that_was_given_back_is_no_change() -> None:
+    pipe = build_toy_pipe()
+    pipe.unet.forward = type(pipe.unet).forward.__get__(pipe.unet)  # as accelerate leaves it
+    with lent(pipe):
+        pass
+
+
+def test_an_audit_does_not_depend_on_the_settings_of_torch(
+    result: flashbulb.AuditResult, pipe: StableDiffusionPipeline, tmp_path: Path
+) -> None:
+    """With another default dtype other noise was drawn, and autocast changed the dtype of the model."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"), torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            again = flashbulb.audit_model(
+                pipe,
+                CANDIDATES,
+                reference=REFERENCE,
+                out=tmp_path / "run",
+                **{**QUICK, "strategies": ("sample", "ascend")},
+            )
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert again.scores["spike_score"].tolist() == result.scores["spike_score"].tolist()
+
+
+def test_a_compiled_object_is_refused_with_the_way_back() -> None:
+    pipe = build_toy_pipe()
+    pipe.unet = torch.compile(pipe.unet)
+    with pytest.raises(ModelError, match=r"compiled; .* pipe.unet = pipe.unet._orig_mod"), lent(pipe):
+        pass
+
+
 def test_an_object_of_two_dtypes_is_refused() -> None:
     pipe = build_toy_pipe()
     pipe.text_encoder.half()
@@ -244,6 +305,7 @@ def test_fingerprints_tell_weights_apart() -> None:
     [
         lambda pipe: pipe.register_to_config(force_zeros_for_empty_prompt=False),
         lambda pipe: pipe.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4),
+        lambda pipe: pipe.unet.set_attn_processor(OtherProcessor()),
         lambda pipe: setattr(pipe.tokenizer, "model_max_length", 9),
         lambda pipe: setattr(pipe.tokenizer_2, "pad_token", "a"),
     ],

@@ -141,6 +141,7 @@ def test_a_budget_pays_for_ranks_and_controls_first_and_a_larger_one_resumes(
     budget = n_ranked * RANK + PULL  # one pull: the most familiar control
     assert given.pull(tmp_path / "run", "--budget", budget).code == 0
     table = table_of(tmp_path / "run")
+    assert "no image was pulled at" in error_line(given.pull(tmp_path / "run", "--budget", budget, "--gate"), code=3)
     tried = table[table["verdict"] != "not_tried"]
     assert (tried["is_control"].tolist(), tried["rank"].tolist()) == ([True], [1])
     assert "4 images were not pulled at" in str(load_pull(tmp_path / "run").warnings)

@@ -1,5 +1,7 @@
 """Every image of a prompt is looked at by itself: several memories of one prompt, several prompts of one memory."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pytest
 
@@ -39,6 +41,20 @@ def memory(verdict: str, seed: int, index: int | None = None, strategy: str = "s
     return Memory(strategy, Outcome(0, 1.0, nearest, None, verdict), 1, 4, image(seed), None, None)
 
 
+def counted(sampled: Sampled, outcome: Outcome, near_duplicates: Mapping[int, Sequence[int]]) -> int:
+    return sampled.count(
+        outcome, sampled.images[outcome.best], agreement_limit(True), lambda index: near_duplicates.get(index, ())
+    )
+
+
+def test_samples_of_near_duplicates_show_all_of_them():
+    """Which of them a sample is nearest to is chance, so each would have a part of its probability."""
+    sampled = Sampled(images(1, 1, 1, 2), [near(7, 0.1), near(3, 0.1), near(3, 0.1), near(5, 0.1)])
+    shown = sampled_outcomes(sampled, judged(sampled))
+    assert [one.nearest.index for one in shown] == [3, 7, 5]
+    assert [counted(sampled, one, {3: [7], 7: [3, 8]}) for one in shown] == [3, 3, 1]
+
+
 def test_a_prompt_that_gives_several_training_images_has_as_many_memories():
     found = [near(7, 0.1), near(3, 0.02), near(9, 0.5, None), near(3, 0.01)]
     sampled = Sampled(images(1, 2, 3, 2), found)
@@ -46,7 +62,7 @@ def test_a_prompt_that_gives_several_training_images_has_as_many_memories():
     shown = sampled_outcomes(sampled, outcome)
     assert [(one.best, one.nearest.index) for one in shown] == [(3, 3), (0, 7)]
     assert (outcome.best, outcome.nearest.index) == (3, 3)
-    assert [sampled.count(one, sampled.images[one.best], agreement_limit(True)) for one in shown] == [2, 1]
+    assert [counted(sampled, one, {}) for one in shown] == [2, 1]
 
 
 def test_images_that_copy_none_are_no_memories_beside_those_that_do():
@@ -57,7 +73,7 @@ def test_images_that_copy_none_are_no_memories_beside_those_that_do():
 def test_without_training_images_agreement_shows_one_image():
     sampled = Sampled(images(5, 6, 5, 5), nearest_of(images(5, 6, 5, 5), None))
     (shown,) = sampled_outcomes(sampled, judged(sampled, CONVINCING))
-    assert (shown.verdict, sampled.count(shown, sampled.images[shown.best], agreement_limit(True))) == ("confirmed", 3)
+    assert (shown.verdict, counted(sampled, shown, {})) == ("confirmed", 3)
     assert sampled_outcomes(sampled, judged(sampled)) == []
 
 

@@ -36,6 +36,9 @@ class Copied:
     def image(self, index):
         return np.zeros((16, 16, 3), dtype=np.uint8)
 
+    def near_duplicates(self, index):
+        return ()
+
 
 @pytest.fixture
 def recover(toy_pipe, tmp_path):

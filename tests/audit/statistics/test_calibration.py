@@ -99,6 +99,14 @@ def test_q_values_are_at_least_the_p_values_and_in_their_order(p):
     assert (np.diff(q[np.argsort(p)]) >= -1e-15).all()
 
 
+def test_prompts_that_were_left_out_are_tests_too():
+    """Clean prompts of which a screen keeps the tenth with the lowest p-values are no discoveries."""
+    p = np.sort(np.random.default_rng(0).random(2000))
+    kept = p[:200]
+    assert q_values(kept, 1800).min() > 0.1
+    assert (q_values(kept) <= 0.1).any()
+
+
 def test_q_values_equal_the_definition():
     p = np.array([0.01, 0.04, 0.03, 0.005, 0.8])
     by_definition = [min(q * 5 / (1 + np.sum(p < q)) for q in p if q >= value) for value in p]

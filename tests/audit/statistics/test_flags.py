@@ -1,5 +1,6 @@
 """Prompts are flagged among prompts of their own style, at the stated false-positive rate."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -235,16 +236,24 @@ def test_a_small_style_flags_its_outlier_or_has_no_threshold(n):
 
 def test_highest_scores_are_sampled_first_with_as_many_controls():
     score = np.array([1.0, 5.0, 3.0, 5.0, 0.0, 2.0, 0.5])
-    flagged = score > 1.5
-    ranked, controls = choose(score, flagged, limit=2, seed=0)
+    scored = replace(flags(score, score, groups_of(7, 7)), flagged=score > 1.5)
+    ranked, controls = choose(scored, limit=2, seed=0)
     assert ranked == [1, 3]
     assert len(set(controls)) == 2
-    assert not flagged[controls].any()
-    assert choose(score, flagged, limit=2, seed=0) == (ranked, controls)
-    assert choose(score, flagged, limit=0, seed=0) == ([], [])
-    assert choose(score, flagged, limit=9, seed=0) == ([1, 3, 2, 5], [0, 4, 6])
-    assert choose(score, np.ones(7, dtype=bool), limit=9, seed=0)[1] == []
-    assert choose(score, np.zeros(7, dtype=bool), limit=9, seed=0) == ([], [])
+    assert not scored.flagged[controls].any()
+    assert choose(scored, limit=2, seed=0) == (ranked, controls)
+    assert choose(scored, limit=0, seed=0) == ([], [])
+    assert choose(scored, limit=9, seed=0) == ([1, 3, 2, 5], [0, 4, 6])
+    assert choose(replace(scored, flagged=np.ones(7, dtype=bool)), limit=9, seed=0)[1] == []
+    assert choose(replace(scored, flagged=np.zeros(7, dtype=bool)), limit=9, seed=0) == ([], [])
+
+
+def test_what_the_base_memorized_is_no_control():
+    """Its image comes back, so as a control it would make an honest audit look like chance."""
+    score = np.array([1.0, 5.0, 3.0, 5.0, 0.0, 2.0, 0.5])
+    known = np.isin(np.arange(7), [0, 3, 6])
+    scored = replace(flags(score, score, groups_of(7, 7)), flagged=score > 1.5, known_by_base=known)
+    assert choose(scored, limit=9, seed=0) == ([1, 3, 2, 5], [4])
 
 
 def differences(rng, n):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.prompts.prompt_set import Prompt
@@ -165,6 +166,14 @@ def test_prompts_left_out_have_the_lowest_screen_scores(pair):
     assert scores["screen"][is_left_out].max() < scores["screen"][~is_left_out].min()
     assert scores["spike_score"][~is_left_out].notna().all()
     assert scores["prompt"][scores["screen"].idxmax()] == ODD
+
+
+def test_prompts_left_out_are_tests_that_found_nothing(pair):
+    """With the number of the others alone, the lowest p-values of all would be held to those of a part."""
+    scores = scores_of(pair.screened)
+    q = stats.false_discovery_control(scores["p_value"].fillna(1.0))
+    is_scored = scores["tier"] > 0
+    np.testing.assert_allclose(scores["q_value"][is_scored], q[is_scored])
 
 
 def test_the_other_prompts_score_as_in_a_full_audit(pair):

@@ -343,5 +343,5 @@ def test_near_duplicates_are_images_that_would_count_as_a_copy(tmp_path):
     for number, quality in enumerate((90, 40)):
         Image.fromarray(images[3]).save(folder / f"again-{number}.jpg", quality=quality)
     training = open_training_images(folder, SIZE, SIZE)
-    counts = {training.label(index): training.near_duplicates(index) for index in range(len(training))}
+    counts = {training.label(index): len(training.near_duplicates(index)) for index in range(len(training))}
     assert {label: n for label, n in counts.items() if n} == {"003.png": 2, "again-0.jpg": 2, "again-1.jpg": 2}

@@ -308,6 +308,20 @@ def test_an_audit_that_could_have_missed_too_much_does_not_pass(
     assert strict.exit_code == (3 if outcome == "inconclusive" else lax.exit_code)
 
 
+def test_an_audit_whose_controls_give_training_images_does_not_pass() -> None:
+    """They are no findings, but the model memorized them and the audit did not flag their prompts."""
+    judged = results(**LARGE | {"n_controls": 30, "n_false_recoveries": 1, "n_flagged": 30, "n_high": 0})
+    assert decide(judged, Policy(), n_control_copies=0).outcome == "pass"
+    for policy in (Policy(), Policy(min_power=0.0)):
+        verdict = decide(judged, policy, n_control_copies=1)
+        assert (verdict.outcome, verdict.exit_code) == ("inconclusive", 0)
+        assert verdict.reasons[0].startswith(
+            "Controls, which are prompts that were not flagged, gave 1 training image:"
+        )
+    assert decide(judged, Policy(), n_control_copies=1, strict=True).exit_code == 3
+    assert decide(judged, Policy(max_confirmed=1), n_control_copies=1).outcome == "pass"
+
+
 def test_the_number_of_prompts_that_is_asked_for_is_enough() -> None:
     reason = decide(results(**SMALL), Policy()).reasons[0]
     needed = int(reason.split(". ")[-1].split(" prompts")[0].replace(",", ""))

@@ -130,6 +130,19 @@ def new_only(tmp_path: Path, old: dict[int, str], new: dict[int, str], **options
     return judge(runs[1], Policy(), (), runs[0], **{"new_only": True, "today": TODAY, **options})
 
 
+def test_training_images_that_were_taken_out_are_said() -> None:
+    """An audit finds no copy of an image that it is not given, so the finding looks better without any training."""
+    old = run_record()
+    given = {"source": "images", "n_images": 2, "sha256": "ab"}
+    old, same, other, none = (
+        replace(old, inputs={**old.inputs, "training_images": described})
+        for described in (given, given | {"source": "moved"}, given | {"n_images": 1, "sha256": "cd"}, None)
+    )
+    assert comparison_notes(old, same) == comparison_notes(old, none) == comparison_notes(none, old) == ()
+    (note,) = comparison_notes(old, other)
+    assert "2 in the older run, 1 in the newer one" in note
+
+
 def test_known_findings_are_shown_but_not_counted(tmp_path: Path) -> None:
     report = new_only(tmp_path, LEAKS, LEAKS)
     assert report.verdict.outcome == "pass"

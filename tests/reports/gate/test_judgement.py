@@ -1,5 +1,6 @@
 """How waivers, a baseline, the order of findings and one more finding can change a judgement."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from flashbulb.reports.checks.run import CheckedRun
 from flashbulb.reports.gate.judgement import judge
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver
-from tests.reports.examples import empty_tables, results, run_record
+from tests.reports.examples import attempt, empty_tables, memories_table, memory, results, run_record
 from tests.reports.findings_examples import finding, findings
 from tests.reports.policies import POLICIES
 
@@ -124,3 +125,14 @@ def test_a_failure_has_a_finding_that_breaks_a_limit(
     assert report.verdict.exit_code == {"pass": 0, "inconclusive": 0, "fail": 1, "untrusted": 3}[report.verdict.outcome]
     if report.verdict.outcome == "fail":
         assert any(judged.standing == "breaks" for judged in report.judged)
+
+
+def test_a_copy_by_a_control_keeps_an_audit_from_passing() -> None:
+    run = checked([], TRUSTED)
+    copied = memory(attempt("p9", "confirmed", is_control=True, nearest_image="a.png", similarity=0.9, kind="verbatim"))
+    told = run._replace(tables=replace(run.tables, memories=memories_table([copied])))
+    lax = Policy(min_power=0.0)
+    assert [judge(r, lax, [], None, new_only=False, today=TODAY).verdict.outcome for r in (run, told)] == [
+        "pass",
+        "inconclusive",
+    ]

@@ -16,6 +16,7 @@ from flashbulb.reports.gate.waivers import (
     Waiver,
     add_waiver,
     apply_waivers,
+    copied_names,
     new_waiver,
     not_before,
     read_waivers,
@@ -54,15 +55,23 @@ def test_a_waiver_of_an_image_is_of_no_other_image_of_the_prompt(tmp_path: Path)
     waived = giving("/a/fox.png", "/a/owl.png")
     waiver = waiver_for(waived).model_copy(update={"images": ("fox.png", "owl.png")})
     assert read_waivers(written(tmp_path, waiver_toml(waiver))) == (waiver,)
-    for same in (waived, giving("/b/owl.png"), giving("?")):
+    unknown = replace(waived, images=tuple(image._replace(nearest=None) for image in waived.images))
+    partly = [image._replace(nearest=image.nearest._replace(kind=None)) for image in waived.images if image.nearest]
+    for same in (waived, giving("/b/owl.png"), unknown, replace(waived, images=tuple(partly))):
         assert apply_waivers([waiver], [same], TODAY).waived == {waived.fingerprint: waiver}
-    for other in (giving("/a/cat.png"), giving("/a/fox.png", "/a/cat.png")):
+    for other in (giving("/a/cat.png"), giving("/a/fox.png", "/a/cat.png"), giving("?", verdict="likely")):
         applied = apply_waivers([waiver], [other], TODAY)
         assert applied.waived == {}
         assert [state.is_unused for state in waiver_states([waiver], [other], TODAY)] == [True]
         (note,) = waiver_notes(applied)
         assert note.startswith(f"Waiver {waived.fingerprint} by ana is of 2 training images")
         assert apply_waivers([waiver_for(waived)], [other], TODAY).waived  # of whatever the prompt gives
+
+
+def test_a_waiver_names_images_only_where_all_are_copies() -> None:
+    """Else it would not cover the finding that it was written for."""
+    assert copied_names(giving("/a/fox.png", "/a/owl.png")) == {"fox.png", "owl.png"}
+    assert copied_names(giving("/a/fox.png", "?")) == copied_names(finding()) == set()
 
 
 @given(waiver_lists(), findings())

@@ -3,6 +3,7 @@
 import csv
 import io
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_a_training_image_counts_once_whatever_the_prompts(report: GateReport) -
     assert leaks[0].replication == replication_of(4, 4)
     assert leak_counts(leaks) == "3 leaking prompts, 2 distinct training images"
     assert leak_counts(report.leaks) == "2 leaking prompts, 1 distinct training image"
+
+
+def test_copies_by_ordinary_prompts_are_told_beside_the_leaks(report: GateReport) -> None:
+    """A gate that fails for such a copy said that no image came back."""
+    assert report.results is not None
+    none, ordinary = (
+        replace(report, leaks=(), results=replace(report.results, n_ordinary_copies=n)).leak_counts for n in (0, 2)
+    )
+    assert none == leak_counts(()) == "no image came back"
+    assert ordinary == "no flagged prompt gave an image, 2 ordinary prompts a copy of one"
 
 
 def test_an_image_that_copies_nothing_is_not_called_a_training_image() -> None:

@@ -12,6 +12,7 @@ from flashbulb.reports.bounds.power import (
     StyleSize,
     conformal_band,
     detection_power,
+    false_finds,
     flags_at,
     missed_bound,
     prompts_needed,
@@ -158,6 +159,24 @@ def test_a_flagged_prompt_that_was_not_tried_counts_as_if_its_image_had_come_bac
     assert power.n_untried == 1
     assert power.sensitivity is not None
     assert power.max_share == share_bound(1, 100, power.sensitivity.at_least)
+
+
+@pytest.mark.parametrize("n_tried", [0, 1, 2])
+def test_no_more_prompts_can_be_missed_than_there_are(n_tried: int) -> None:
+    """Prompts without an attempt are missed at worst; the bound on the others is one of the others alone."""
+    record = powered()
+    record = replace(record, counts=replace(record.counts, n_scored=2))
+    tried = recoveries_table([(f"p{i}", "not_shown") for i in range(n_tried)])
+    power = audit_power(record, scores_table(["both", "flagged"]), tried)
+    assert power.max_missed is not None
+    assert 2 - n_tried <= power.max_missed <= 2
+
+
+def test_the_interval_of_false_finds_holds_them_however_few_prompts_are_flagged() -> None:
+    flags = flags_at(0.2, 5, 1000, [StyleSize(1000, 1000)])
+    false = false_finds(flags, 5, 5, 3)
+    assert false is not None
+    assert false.low <= false.fdr <= false.high
 
 
 def test_images_of_controls_are_no_finds() -> None:

@@ -6,7 +6,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashbulb.reports.tables.recoveries import BestAttempt, best_attempts, count_by_strategy, recovery_counts
+from flashbulb.reports.tables.recoveries import (
+    BestAttempt,
+    best_attempts,
+    copied_by_controls,
+    count_by_strategy,
+    recovery_counts,
+)
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS
 from tests.reports.examples import attempt, attempts_table, memories_of, memories_table, memory
 
@@ -118,3 +124,15 @@ def test_strategies_are_counted_in_the_order_of_the_ladder(attempts: Attempts) -
 def test_an_attempt_names_its_strategy_only_if_it_showed_an_image() -> None:
     assert str(BestAttempt("confirmed", "ascend")) == "confirmed (ascend)"
     assert str(BestAttempt("not_shown", "cyclic")) == "not shown"
+
+
+def test_training_images_that_plain_samples_of_controls_copy_are_found() -> None:
+    copy = {"kind": "verbatim", "similarity": 0.9}
+    rows = [
+        memory(attempt("p0", "confirmed"), **copy, nearest_image="flagged.png"),
+        memory(attempt("p1", "confirmed", is_control=True), **copy, nearest_image="missed.png"),
+        memory(attempt("p2", "confirmed", is_control=True), **copy, nearest_image="missed.png"),
+        memory(attempt("p3", "confirmed", is_control=True), **copy, nearest_image="climbed.png", p_hits=0),
+        memory(attempt("p4", "likely", is_control=True), nearest_image="near.png", similarity=0.4),
+    ]
+    assert copied_by_controls(memories_table(rows)) == {"missed.png"}
