@@ -12,7 +12,8 @@ import numpy as np
 
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.canaries.plan import Canary
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.prompts.held import HeldPrompts, Prompt
+from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed
 from flashbulb.reports.tables.files import sha256_of, write_text
 
@@ -65,7 +66,7 @@ class Manifest:
     def prompts(self) -> PromptSet:
         """Return the captions as prompts, in the order of the canaries."""
         source = self.folder.parent / MANIFEST_FILE
-        prompts = tuple(
+        prompts = HeldPrompts.of(
             Prompt(prompt_id_of(canary.caption), canary.caption, str(source), row, 1)
             for row, canary in enumerate(self.canaries, start=1)
         )
@@ -79,7 +80,7 @@ def prompt_id_of(text: str) -> str:
 
 def data_set_of(captions: PromptSet, images: Path, text_auc: float, text_limit: float, seed: int) -> DataSet:
     """Describe the data set of these captions."""
-    ids = [prompt.prompt_id for prompt in captions.prompts]
+    ids = captions.prompts.ids
     stated = np.random.default_rng([seed, 4]).permutation(len(ids))[:N_STATED_CAPTIONS]
     return DataSet(
         captions.source,

@@ -50,7 +50,7 @@ def reference(
         from flashbulb.reports.gate.outputs import output_errors
         from flashbulb.reports.tables.files import write_text
 
-        given = [prompt.text for prompt in read_prompts(str(prompts), text_column).prompts]
+        given = read_prompts(str(prompts), text_column).prompts.texts
         trained = read_prompts(str(training_captions), text_column).prompts if training_captions else ()
         try:
             made = recombine(given, number, np.random.default_rng(seed), avoid=[prompt.text for prompt in trained])

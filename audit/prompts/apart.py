@@ -14,8 +14,8 @@ from flashbulb.reports.bounds.rates import count_text
 
 def leave_out(prompts: PromptSet, ids: Container[str]) -> PromptSet:
     """Return the set without the prompts of these ids, and without their rows."""
-    kept = tuple(prompt for prompt in prompts.prompts if prompt.prompt_id not in ids)
-    n_rows = [sum(prompt.n_duplicates for prompt in some) for some in (prompts.prompts, kept)]
+    kept = prompts.prompts.where(np.array([prompt_id not in ids for prompt_id in prompts.prompts.ids], dtype=np.bool_))
+    n_rows = [int(np.sum(some.columns["n_duplicates"])) for some in (prompts.prompts, kept)]
     return replace(
         prompts,
         prompts=kept,
@@ -30,8 +30,8 @@ def find_audited(reference: PromptSet, *audited: PromptSet) -> tuple[Prompt, ...
 
     Tokenizers of the models ignore these, so the model reads such prompts alike.
     """
-    texts = [_as_read(prompt.text) for prompt in reference.prompts]
-    shared = {*texts}.intersection(_as_read(prompt.text) for prompts in audited for prompt in prompts.prompts)
+    texts = [_as_read(text) for text in reference.prompts.texts]
+    shared = {*texts}.intersection(_as_read(text) for prompts in audited for text in prompts.prompts.texts)
     return tuple(prompt for prompt, text in zip(reference.prompts, texts, strict=True) if text in shared)
 
 

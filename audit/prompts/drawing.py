@@ -11,6 +11,8 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from flashbulb.audit.prompts.errors import PromptFileError
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 
@@ -21,10 +23,14 @@ def draw(prompts: Sequence[Prompt], n: int, seed: int, purpose: str) -> tuple[Pr
     Args:
         purpose: draws of another purpose are independent.
     """
+    return tuple(prompts[position] for position in _drawn([prompt.prompt_id for prompt in prompts], n, seed, purpose))
+
+
+def _drawn(ids: Sequence[str], n: int, seed: int, purpose: str) -> list[int]:
+    """Return the positions of the prompts that are drawn, in their order."""
     prefix = f"{seed}\n{purpose}\n".encode()
-    ranks = [hashlib.sha256(prefix + prompt.prompt_id.encode()).digest() for prompt in prompts]
-    drawn = heapq.nsmallest(n, range(len(prompts)), key=ranks.__getitem__)
-    return tuple(prompts[position] for position in sorted(drawn))
+    ranks = [hashlib.sha256(prefix + prompt_id.encode()).digest() for prompt_id in ids]
+    return sorted(heapq.nsmallest(n, range(len(ids)), key=ranks.__getitem__))
 
 
 def draw_set(prompts: PromptSet, n: int, seed: int) -> PromptSet:
@@ -38,4 +44,6 @@ def draw_set(prompts: PromptSet, n: int, seed: int) -> PromptSet:
             f"{prompts.source}: --sample {n} is more than its {prompts.n_distinct} distinct prompts; draw fewer, or "
             "leave --sample out to audit all"
         )
-    return replace(prompts, prompts=draw(prompts.prompts, n, seed, "audit"))
+    drawn = np.zeros(len(prompts.prompts), dtype=np.bool_)
+    drawn[_drawn(prompts.prompts.ids, n, seed, "audit")] = True
+    return replace(prompts, prompts=prompts.prompts.where(drawn))

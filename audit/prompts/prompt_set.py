@@ -22,6 +22,7 @@ from flashbulb.audit.prompts.formats import (
     parse_sidecar,
     parse_txt,
 )
+from flashbulb.audit.prompts.held import HeldPrompts, Prompt
 from flashbulb.audit.prompts.text_files import decode_text, gunzip, read_bytes, read_stream
 from flashbulb.reports.tables.stores import as_uri
 
@@ -48,25 +49,6 @@ _SUPPORTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """One distinct text, without surrounding whitespace.
-
-    Args:
-        prompt_id: the first 16 hex digits of the SHA-256 of the text.
-        source_row: where the text first occurs, counted from 1. Text files, JSON lines and CSV count lines: the
-            header of a CSV is line 1, and a record of several lines counts by its first. JSON lists and Parquet
-            count records.
-        n_duplicates: number of rows with exactly this text; 1 if it has no duplicate.
-    """
-
-    prompt_id: str
-    text: str
-    source_file: str
-    source_row: int
-    n_duplicates: int
-
-
-@dataclass(frozen=True, slots=True)
 class PromptSet:
     """The distinct prompts of one source in the order of their first rows, and the count of the other rows.
 
@@ -82,7 +64,7 @@ class PromptSet:
         n_audited: prompts of a reference that were left out because they are audited; the other counts lack them.
     """
 
-    prompts: tuple[Prompt, ...]
+    prompts: HeldPrompts
     n_distinct: int
     n_rows: int
     n_empty: int
@@ -134,7 +116,7 @@ def _prompt_set(column: TextColumn, sha256: str, source: str) -> PromptSet:
             )
     n_texts = n_rows.total()
     return PromptSet(
-        prompts=tuple(_prompt(text, row, n_rows[text]) for text, row in first_row.items()),
+        prompts=HeldPrompts.of(_prompt(text, row, n_rows[text]) for text, row in first_row.items()),
         n_distinct=len(first_row),
         n_rows=len(column.rows),
         n_empty=len(column.rows) - n_texts,

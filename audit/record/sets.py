@@ -13,6 +13,7 @@ from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorded, Shard
 from flashbulb.audit.record.reduction import LAYOUT, Reduction
 from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
+from flashbulb.audit.run.memory import release_freed_memory
 from flashbulb.audit.run.progress import Advance, track
 from flashbulb.hooks import complete_shards, read_manifest
 
@@ -75,21 +76,18 @@ def record_set(
     """
     size, fingerprint = executor.plan.shard_size, str(manifest["fingerprint"])
     n_shards = math.ceil(len(prompts) / size)
-    shards = [
-        Shard(
-            index,
-            tuple(prompts[index * size : (index + 1) * size]),
-            folder,
-            manifest,
-            reduction if index >= n_dense else None,
-        )
-        for index in part.indices(n_shards)
-    ]
     halves = (_complete(folder / half, fingerprint, reduction) for half in (PROMPT_FOLDER, STEP_FOLDER))
     done = set.intersection(*halves)
-    n_done = sum(len(shard.prompts) for shard in shards if shard.index in done)
-    with track(stage, sum(len(shard.prompts) for shard in shards), "prompts", done=n_done) as advance:
-        executor.record_shards([shard for shard in shards if shard.index not in done], advance)
+    sizes = {index: min(size, len(prompts) - index * size) for index in part.indices(n_shards)}
+    n_done = sum(n for index, n in sizes.items() if index in done)
+
+    def shard_of(index: int) -> Shard:
+        chosen = tuple(prompts[index * size : (index + 1) * size])
+        return Shard(index, chosen, folder, manifest, reduction if index >= n_dense else None)
+
+    release_freed_memory()
+    with track(stage, sum(sizes.values()), "prompts", done=n_done) as advance:
+        executor.record_shards((shard_of(index) for index in sizes if index not in done), advance)
     return summarize(folder, n_shards, part)
 
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flashbulb.audit.detectors import Matrix, Vector
-from flashbulb.audit.prompts.held import PROMPT_COLUMNS, prompt_columns
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.prompts.held import PROMPT_COLUMNS, HeldPrompts
+from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Recorded
 from flashbulb.audit.record.reduction import BASELINES_FILE, BASELINES_SHA256, BULK, LAYOUT
@@ -139,11 +139,12 @@ def mean_over_seeds(by_seed: Matrix) -> Matrix:
 
 def save_prompts(folder: Path, prompts: PromptSet) -> dict[str, Any]:
     """Write prompts.parquet into `folder`; return the other fields of the set, and the hash of the file."""
-    return save_columns(folder, prompt_columns(prompts.prompts), prompts)
+    return save_held(folder, prompts.prompts, prompts)
 
 
-def save_columns(folder: Path, columns: pa.Table, source: PromptSet) -> dict[str, Any]:
-    """Write prompts that are held as columns, as `save_prompts` does; the other fields are those of `source`."""
+def save_held(folder: Path, prompts: HeldPrompts, source: PromptSet) -> dict[str, Any]:
+    """Write prompts as `save_prompts` does; the other fields are those of `source`."""
+    columns = prompts.columns
     plain = pa.schema([(field.name, getattr(field.type, "value_type", field.type)) for field in columns.schema])
     with atomic_write(folder / PROMPTS_FILE) as part:
         columns.cast(plain).to_pandas().to_parquet(part, index=False)
@@ -158,32 +159,21 @@ def read_prompt_set(folder: Path, saved: Mapping[str, Any]) -> PromptSet:
         DamagedFile: the file is missing, or is not the one that was written.
     """
     other_fields = {name: value for name, value in saved.items() if name != _FILE_SHA256}
-    return PromptSet(prompts=tuple(_read_prompts(folder, saved)), **other_fields)
+    return PromptSet(prompts=read_held(folder, saved), **other_fields)
 
 
-def _read_prompts(folder: Path, saved: Mapping[str, Any]) -> Iterator[Prompt]:
-    sources: dict[str, str] = {}  # all prompts of a source share its name
-    for batch in _read_batches(folder, saved):
-        for row in batch.to_pylist():
-            yield Prompt(**{**row, "source_file": sources.setdefault(row["source_file"], row["source_file"])})
-
-
-def read_columns(folder: Path, saved: Mapping[str, Any]) -> pa.Table:
-    """Return the prompts that `save_prompts` wrote as columns.
+def read_held(folder: Path, saved: Mapping[str, Any]) -> HeldPrompts:
+    """Return the prompts that `save_prompts` wrote.
 
     Raises:
         DamagedFile: as `read_prompt_set`.
     """
-    parts = [pa.Table.from_batches([batch]).cast(PROMPT_COLUMNS) for batch in _read_batches(folder, saved)]
-    return pa.concat_tables([PROMPT_COLUMNS.empty_table(), *parts]).unify_dictionaries().combine_chunks()
-
-
-def _read_batches(folder: Path, saved: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-    """Yield the prompts of a file that is intact, some rows at a time."""
     path = folder / PROMPTS_FILE
     check_intact(path, saved[_FILE_SHA256])
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=PROMPT_COLUMNS.names, use_threads=False)
+        batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=PROMPT_COLUMNS.names, use_threads=False)
+        parts = [pa.Table.from_batches([batch]).cast(PROMPT_COLUMNS) for batch in batches]
+    return HeldPrompts(pa.concat_tables([PROMPT_COLUMNS.empty_table(), *parts]).unify_dictionaries())
 
 
 def check_intact(path: Path, sha256: str) -> None:

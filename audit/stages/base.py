@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +12,7 @@ from flashbulb.audit.additions.chosen import ComposedModel, base_model, load_cho
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import resolve_device
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.examine import examine_model
@@ -27,12 +27,12 @@ logger = logging.getLogger(__name__)
 class Prompts(NamedTuple):
     """The prompts of an audit, for what is read of a base before it is recorded."""
 
-    candidates: Sequence[Prompt]
-    reference: Sequence[Prompt]
+    candidates: HeldPrompts
+    reference: HeldPrompts
 
     def texts(self) -> tuple[list[str], list[str]]:
         """Return the texts of both."""
-        return [prompt.text for prompt in self.candidates], [prompt.text for prompt in self.reference]
+        return self.candidates.texts, self.reference.texts
 
 
 class TextSide(NamedTuple):

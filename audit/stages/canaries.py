@@ -144,7 +144,7 @@ def _score(recorded: RecordedRun, detection: DetectedRun) -> ScoredApart:
     inputs = recorded.inputs
     assert inputs.canaries is not None, "no canaries were recorded"
     texts = {
-        name: [prompt.text for prompt in prompts.prompts] if prompts is not None else []
+        name: prompts.prompts.texts if prompts is not None else []
         for name, prompts in (
             ("canaries", inputs.canaries),
             ("reference", inputs.reference),

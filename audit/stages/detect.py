@@ -101,7 +101,7 @@ def _detect(recorded: RecordedRun) -> DetectedRun:
 
 
 def _recorded_set(recorded: RecordedRun, name: str, prompts: PromptSet) -> RecordedSet:
-    return RecordedSet([prompt.text for prompt in prompts.prompts], recorded.shards(name))
+    return RecordedSet(prompts.prompts.texts, recorded.shards(name))
 
 
 def _base_shards(recorded: RecordedRun) -> BaseShards | None:

@@ -110,7 +110,7 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     sites = session.denoiser.sites([settings.kind])
     verifier = Verifier(session.denoiser, search_verify_plan(settings))
     columns = columns_of(settings.kind, sites)
-    texts = [prompt.text for prompt in session.texts.prompts] if session.texts is not None else []
+    texts = session.texts.prompts.texts if session.texts is not None else []
     search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
     store = SearchStore(run.path / DISCOVERY_DIRECTORY, kept_identity(run.record["identity"], session.training))
     state, closing = search.begin(), Closing(session)

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from flashbulb.audit.additions.chosen import base_model, chosen_model
 from flashbulb.audit.detectors import NeuronDetector, StepDetector
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
 from flashbulb.audit.execute.workers import Workers, fitting_workers, open_workers
-from flashbulb.audit.prompts.held import ScreenedCandidates, prompt_columns
+from flashbulb.audit.prompts.held import ScreenedCandidates
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded, Recorder
 from flashbulb.audit.record.reduction import BULK
@@ -207,10 +206,9 @@ def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded, base: Tex
         scores, threshold = screen_prompts(screen, recorder, prompts), screen.threshold
     threshold = min(threshold, float(scores.max()))  # the highest score always passes
     passed = scores >= threshold
-    passing = tuple(compress(prompts, passed))
-    screened = ScreenedCandidates(prompt_columns(list(compress(prompts, ~passed))), passed, scores)
-    logger.info("tier 0 leaves out %d of %d prompts", screened.left_out.num_rows, len(prompts))
-    return replace(inputs, candidates=replace(inputs.candidates, prompts=passing), screened=screened)
+    screened = ScreenedCandidates(prompts.where(~passed), passed, scores)
+    logger.info("tier 0 leaves out %d of %d prompts", len(screened.left_out), len(prompts))
+    return replace(inputs, candidates=replace(inputs.candidates, prompts=prompts.where(passed)), screened=screened)
 
 
 def _screen_added(inputs: Inputs, recorder: Recorder, base: TextSpikes) -> Screened:

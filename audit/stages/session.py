@@ -25,6 +25,7 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.apart import find_audited
+from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.batch_size import find_batch_size
 from flashbulb.audit.record.recorder import Plan, Recorder
@@ -111,7 +112,7 @@ def load_session(
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    prompts = Prompts(candidates.prompts, reference.prompts if reference is not None else ())
+    prompts = Prompts(candidates.prompts, reference.prompts if reference is not None else HeldPrompts.of(()))
     name, is_inside = settings.baseline_model, base_is_inside(settings)
     base = None if name is None or is_inside else look_at_base(settings, name, dtype, prompts)
     loaded = loaded or load_chosen(chosen_model(settings), device, dtype)

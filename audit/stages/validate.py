@@ -198,7 +198,7 @@ def _bytes_per_prompt(session: Session) -> int:
 
 
 def _count_prompts(prompts: PromptSet, denoiser: Denoiser) -> PlannedPrompts:
-    texts = [prompt.text for prompt in prompts.prompts]
+    texts = prompts.prompts.texts
     batches = (texts[start : start + _TOKENIZE_BATCH] for start in range(0, len(texts), _TOKENIZE_BATCH))
     return PlannedPrompts(
         prompts.source,

@@ -22,6 +22,7 @@ MAD_TO_DEVIATION = 1.4826
 """Standard deviation of a normal distribution, in units of its median absolute deviation."""
 
 _ROWS_AT_ONCE = 32  # of those that are squared in float64
+_NEURONS_AT_ONCE = 256  # whose medians are taken, so that they fit into the cache
 _ROUNDING = 2.0**-9  # two steps of float16, relative to the activation
 
 
@@ -51,8 +52,8 @@ def fit_baseline(activations: Matrix, n_components: int) -> Baseline:
     present = activations[~np.isnan(activations).any(axis=1)]
     if len(present) < 2:
         raise ValueError(f"a baseline needs at least 2 reference prompts, got {len(present)}; give more")
-    location = np.median(present, axis=0)
-    scale = MAD_TO_DEVIATION * np.median(np.abs(present - location), axis=0)
+    location, deviation = _medians(present)
+    scale = MAD_TO_DEVIATION * deviation
     typical = float(np.median(scale[scale > 0])) if (scale > 0).any() else 1.0
     scale = np.maximum(scale, np.maximum(0.01 * typical, _ROUNDING * np.abs(location)))
     n_kept = min(n_components, len(present) // 4)
@@ -66,15 +67,37 @@ def fit_baseline(activations: Matrix, n_components: int) -> Baseline:
     return replace(with_style, components=np.ascontiguousarray(directions[kept], dtype=np.float32))
 
 
+def _medians(activations: Matrix) -> tuple[Matrix, Matrix]:
+    """Return the median of each neuron and its median absolute deviation: [prompt, neuron] -> [neuron] twice.
+
+    They equal those of `np.median`. Sorting a neuron once gives both, because the `n` activations that are nearest to
+    the median stand side by side: the farther of their two ends is least.
+    """
+    n_prompts, n_neurons = activations.shape
+    middle = sorted({(n_prompts - 1) // 2, n_prompts // 2})
+    medians = np.empty((2, n_neurons), dtype=activations.dtype)
+    for start in range(0, n_neurons, _NEURONS_AT_ONCE):
+        some = slice(start, start + _NEURONS_AT_ONCE)
+        ordered = np.ascontiguousarray(activations[:, some].T)  # [neuron, prompt]
+        ordered.sort(axis=1)
+        medians[0, some] = ordered[:, middle].mean(axis=1)
+        distances = np.abs(ordered - medians[0, some, None])
+        farthest = [np.maximum(distances[:, : n_prompts - n], distances[:, n:]).min(axis=1) for n in middle]
+        medians[1, some] = np.mean(farthest, axis=0)
+    return medians[0], medians[1]
+
+
 def z_scores(activations: Matrix, baseline: Baseline) -> Matrix:
     """Return the distance from the baseline in units of its scale, clipped, with style removed: [prompt, neuron].
 
     It is 0 where the prompt lacks the token class.
     """
-    z = np.clip((activations - baseline.location) / baseline.scale, -Z_CLIP, Z_CLIP)
-    z = np.nan_to_num(z, nan=0.0)
+    z = activations - baseline.location
+    z /= baseline.scale
+    np.clip(z, -Z_CLIP, Z_CLIP, out=z)
+    z[np.isnan(z)] = 0.0
     if len(baseline.components):
-        z = z - (z @ baseline.components.T) @ baseline.components
+        z -= (z @ baseline.components.T) @ baseline.components
     return np.asarray(z, dtype=np.float32)
 
 

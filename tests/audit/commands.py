@@ -20,7 +20,6 @@ import typer.testing
 from typer.testing import CliRunner
 
 from flashbulb.audit.cli import app
-from flashbulb.audit.stages.results import account
 from tests.audit.drawings import drawn_once
 from tests.audit.fits import fitted_once
 from tests.audit.networks import read_once
@@ -53,7 +52,6 @@ def run_flashbulb(*arguments: object) -> Answer:
     try:
         with drawn_once(), read_once(), fitted_once(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(typer.testing, "_get_command", lambda _: command_line(words))
-            patch.setattr(account, "version", _version)
             result = CliRunner().invoke(app, words)
     finally:
         logging.root.handlers[:] = handlers
@@ -61,9 +59,6 @@ def run_flashbulb(*arguments: object) -> Answer:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Answer(result.exit_code, result.stdout, result.stderr)
-
-
-_version = cache(account.version)  # reading it takes a tenth of a toy audit
 
 
 @cache

@@ -42,7 +42,7 @@ def kept_neurons(settings: AuditSettings) -> Kept:
 
 def candidates_fit(inputs: Inputs) -> bool:
     """Return whether candidates help to fit the baselines."""
-    reference = None if inputs.reference is None else [prompt.text for prompt in inputs.reference.prompts]
+    reference = None if inputs.reference is None else inputs.reference.prompts.texts
     return choose_pooled(inputs.all_texts, reference, inputs.settings.max_style_shift, inputs.settings.seed)[1]
 
 

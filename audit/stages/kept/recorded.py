@@ -22,9 +22,9 @@ from flashbulb.audit.record.shards import (
     check_intact,
     describe_damage,
     find_damage,
-    read_columns,
+    read_held,
     read_prompt_set,
-    save_columns,
+    save_held,
     save_prompts,
 )
 from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of
@@ -91,9 +91,8 @@ def _set_entries(inputs: Inputs, sets: Mapping[str, Recorded], model: AuditedMod
 def _save_screened(folder: Path, inputs: Inputs, screened: ScreenedCandidates) -> dict[str, Any]:
     """Write the prompts that tier 0 left out, and every tier-0 score; return what reading them needs."""
     (folder / LEFT_OUT).mkdir(exist_ok=True)
-    left_out = save_columns(folder / LEFT_OUT, screened.left_out, inputs.candidates)
-    passing = iter([prompt.prompt_id for prompt in inputs.candidates.prompts])
-    others = iter(screened.left_out["prompt_id"].to_pylist())
+    left_out = save_held(folder / LEFT_OUT, screened.left_out, inputs.candidates)
+    passing, others = iter(inputs.candidates.prompts.ids), iter(screened.left_out.ids)
     ids = [next(passing if passed else others) for passed in screened.passed]
     with atomic_write(folder / SCREEN_FILE) as part:
         pd.DataFrame({"prompt_id": ids, "screen": screened.scores}).to_parquet(part, index=False)
@@ -166,13 +165,13 @@ def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettin
 
 
 def _read_screened(folder: Path, left_out: Mapping[str, Any], candidates: PromptSet) -> ScreenedCandidates:
-    passing = {prompt.prompt_id for prompt in candidates.prompts}
+    passing = {*candidates.prompts.ids}
     passed, scores = list[bool](), list[float]()
     with pq.ParquetFile(folder / SCREEN_FILE) as file:
         for batch in file.iter_batches(columns=["prompt_id", "screen"], use_threads=False):
             passed += [prompt_id in passing for prompt_id in batch["prompt_id"].to_pylist()]
             scores += batch["screen"].to_pylist()
-    columns = read_columns(folder / LEFT_OUT, left_out)
-    if len(passing) != sum(passed) or columns.num_rows != len(passed) - sum(passed):
+    others = read_held(folder / LEFT_OUT, left_out)
+    if len(passing) != sum(passed) or len(others) != len(passed) - sum(passed):
         raise ValueError(f"{SCREEN_FILE} scores other prompts")
-    return ScreenedCandidates(columns, np.array(passed), np.array(scores))
+    return ScreenedCandidates(others, np.array(passed), np.array(scores))

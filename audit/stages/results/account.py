@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -205,4 +206,10 @@ def describe_prompts(prompts: PromptSet) -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Return the versions of flashbulb and of the libraries that affect its numbers."""
-    return {"flashbulb": __version__, **{name: version(name) for name in _LIBRARIES}}
+    return {"flashbulb": __version__, **dict(_installed())}
+
+
+@cache
+def _installed() -> tuple[tuple[str, str], ...]:
+    """Return names and versions of the other libraries, read once: each is a search among all that is installed."""
+    return tuple((name, version(name)) for name in _LIBRARIES)

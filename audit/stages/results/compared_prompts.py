@@ -27,7 +27,7 @@ def choose_prompts(settings: CompareSettings) -> ComparedPrompts:
         return _of_run(settings.run, settings.max_prompts)
     assert settings.prompts is not None, "refused above"
     found = read_prompts(settings.prompts, settings.text_column).prompts
-    return ComparedPrompts(found[: settings.max_prompts], max(0, len(found) - settings.max_prompts))
+    return ComparedPrompts(tuple(found[: settings.max_prompts]), max(0, len(found) - settings.max_prompts))
 
 
 def _of_run(run: Path, limit: int) -> ComparedPrompts:

@@ -25,7 +25,7 @@ def warnings_of(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
 
 
 def _alike_warnings(inputs: Inputs) -> Iterator[str]:
-    reference = () if inputs.reference is None else (prompt.text for prompt in inputs.reference.prompts)
+    reference = () if inputs.reference is None else inputs.reference.prompts.texts
     for name, texts in (("prompts", inputs.all_texts), ("reference prompts", reference)):
         if n := count_alike(texts):
             yield (

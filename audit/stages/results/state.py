@@ -72,12 +72,12 @@ class Inputs:
     @property
     def n_left_out(self) -> int:
         """Number of candidate prompts that tier 0 left out."""
-        return 0 if self.screened is None else int(self.screened.left_out.num_rows)
+        return 0 if self.screened is None else len(self.screened.left_out)
 
     @property
     def all_texts(self) -> Sequence[str]:
         """Every candidate's text in the order of the prompt file, those that tier 0 left out included."""
-        texts = [prompt.text for prompt in self.candidates.prompts]
+        texts = self.candidates.prompts.texts
         return texts if self.screened is None else TextsInOrder(texts, self.screened)
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flashbulb.audit.prompts.held import PROMPT_COLUMNS, ScreenedCandidates
+from flashbulb.audit.prompts.held import PROMPT_COLUMNS, HeldPrompts, ScreenedCandidates
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.stages.results.state import Inputs
@@ -38,7 +38,7 @@ class TextSets(NamedTuple):
 
 
 def scores_table(
-    prompts: Sequence[Prompt],
+    prompts: HeldPrompts,
     scored: Scored,
     severities: Sequence[str],
     recovered: Sequence[Recovered],
@@ -56,11 +56,7 @@ def scores_table(
     sampled = {result.position for result in recovered}
     detectors = {**scored.detectors, **_image_columns(len(prompts), recovered, image_detectors)}
     columns = {
-        "prompt_id": [prompt.prompt_id for prompt in prompts],
-        "prompt": [prompt.text for prompt in prompts],
-        "source_file": [prompt.source_file for prompt in prompts],
-        "source_row": [prompt.source_row for prompt in prompts],
-        "n_duplicates": [prompt.n_duplicates for prompt in prompts],
+        **dict(zip(_NAMES_IN_SCORES, prompts.columns.columns, strict=True)),
         "tier": [TIER_RECOVER if i in sampled else TIER_STEP for i in range(len(prompts))],
         **{name: pa.array(values, pa.float64(), from_pandas=True) for name, values in detectors.items()},
         "style": scored.style,
@@ -79,7 +75,7 @@ def scores_table(
 
 def _add_screened(table: pa.Table, screened: ScreenedCandidates) -> pa.Table:
     """Append the prompts that tier 0 left out, and add the column of tier-0 scores."""
-    n, held = screened.left_out.num_rows, screened.left_out.rename_columns(_NAMES_IN_SCORES)
+    n, held = len(screened.left_out), screened.left_out.columns.rename_columns(_NAMES_IN_SCORES)
     known = {"tier": [TIER_SCREEN] * n, "flagged": [False] * n, "severity": ["none"] * n}
     columns = []
     for field in table.schema:
@@ -156,7 +152,7 @@ def reference_scores_table(inputs: Inputs, scored: Scored) -> pa.Table:
         return REFERENCE_SCORES_SCHEMA.empty_table()
     return pa.table(
         {
-            "prompt_id": [prompt.prompt_id for prompt in inputs.reference.prompts],
+            "prompt_id": inputs.reference.prompts.ids,
             "style": scored.reference_style,
             "spike_score": scored.reference_score,
             "held_out_p_value": pa.array(scored.reference_p_value, pa.float64(), from_pandas=True),

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.columns import Column
 from flashbulb.audit.recover.memories import Memory
@@ -56,7 +57,7 @@ def scored() -> Scored:
 
 
 def test_scores_have_one_row_for_each_prompt_in_order(scored, tmp_path):
-    table = scores_table(PROMPTS, scored, ["none", "none", "high"], RECOVERED, ["picture_agreement"])
+    table = scores_table(HeldPrompts.of(PROMPTS), scored, ["none", "none", "high"], RECOVERED, ["picture_agreement"])
     names = [*scored.detectors, "picture_agreement"]
     write_table(tmp_path / "s.parquet", table, scores_schema(names), {})
     rows = read_table(tmp_path / "s.parquet", scores_schema(names)).to_pylist()

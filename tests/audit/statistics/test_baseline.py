@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flashbulb.audit.statistics.baseline import Z_CLIP, fit_baseline, spike_scores, z_scores
+from flashbulb.audit.statistics.baseline import MAD_TO_DEVIATION, Z_CLIP, fit_baseline, spike_scores, z_scores
 
 N_PROMPTS, N_NEURONS = 200, 64
 
@@ -11,6 +11,21 @@ N_PROMPTS, N_NEURONS = 200, 64
 @pytest.fixture
 def noise():
     return np.random.default_rng(0).normal(size=(N_PROMPTS, N_NEURONS)).astype(np.float32)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_prompts", [2, 3, 4, 9, 200])
+def test_location_and_deviation_equal_numpys_medians(dtype, n_prompts):
+    rng = np.random.default_rng(n_prompts)
+    activations = (rng.standard_t(2, size=(n_prompts, 300)) + rng.normal(size=300)).astype(dtype)
+    activations[:, :20] = activations[:, :20].round()  # ties
+    baseline = fit_baseline(activations, 0)
+    location = np.median(activations, axis=0)
+    deviation = np.median(np.abs(activations - location), axis=0)
+    np.testing.assert_array_equal(baseline.location, location.astype(np.float32))
+    above_floor = deviation > 0.1 * np.median(deviation)
+    expected = (MAD_TO_DEVIATION * deviation).astype(np.float32)
+    np.testing.assert_array_equal(baseline.scale[above_floor], expected[above_floor])
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e-6, 50.0])
