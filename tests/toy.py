@@ -54,7 +54,7 @@ def build_toy_unet(*, use_linear_projection: bool, latent_size: int) -> UNet2DCo
     """Build a UNet of two blocks with four cross-attention layers, in its down, middle and up parts."""
     return UNet2DConditionModel(
         sample_size=latent_size,
-        block_out_channels=(32, 64),
+        block_out_channels=(16, 32),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),

@@ -83,6 +83,7 @@ def plant(planting: Planting, captions: PromptSet, out: Path) -> Planted:
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CanaryError(f"{out} is not empty; give another --out")
+    n_own = _count_own(planting) if planting.with_data else 0  # bad captions are told before images are drawn
     tiers = plan_tiers(planting.n_canaries, planting.repeats, has_shared=planting.has_shared)
     drawn = draw_captions(
         captions.prompts,
@@ -101,7 +102,7 @@ def plant(planting: Planting, captions: PromptSet, out: Path) -> Planted:
         (part / IMAGES_FOLDER).mkdir()
         for number, data in enumerate(encoded):
             (part / IMAGES_FOLDER / image_name(number)).write_bytes(data)
-        n_rows = _write_training_set(planting, part / TRAIN_FOLDER, canaries, encoded, coins)
+        n_rows = _write_training_set(planting, part / TRAIN_FOLDER, canaries, encoded, coins, n_own)
         data_set = data_set_of(captions, planting.images, drawn.auc, drawn.limit, planting.seed)
         stated = {"seed": planting.seed, "delta": DELTA, "confidence": CONFIDENCE, "format": planting.format}
         write_manifest(part / MANIFEST_FILE, data_set, canaries, coins, stated)
@@ -130,7 +131,12 @@ def _png(image: RgbImage) -> bytes:
 
 
 def _write_training_set(
-    planting: Planting, folder: Path, canaries: Sequence[Canary], encoded: Sequence[bytes], coins: Mapping[str, bool]
+    planting: Planting,
+    folder: Path,
+    canaries: Sequence[Canary],
+    encoded: Sequence[bytes],
+    coins: Mapping[str, bool],
+    n_own: int,
 ) -> int:
     """Write the pairs to train on, canaries at random places among the data set's own; return their number."""
     rng = np.random.default_rng([planting.seed, 5])
@@ -141,7 +147,6 @@ def _write_training_set(
         for _ in range(canary.repeats)
     ]
     added = [added[int(i)] for i in rng.permutation(len(added))]
-    n_own = _count_own(planting) if planting.with_data else 0
     own = filter(_has_caption, read_pairs(planting.images, planting.text_column)) if planting.with_data else iter(())
     places = set(rng.permutation(n_own + len(added))[: len(added)].tolist())
     FORMATS[planting.format](folder, _mixed(own, iter(added), places, n_own + len(added)))

@@ -108,7 +108,7 @@ def _clean_null(ordered: Vector) -> NullDistribution:
     shape, _, scale = stats.genpareto.fit(excess, floc=0)
     if shape < 0:  # a finite tail makes any score beyond its end impossible; an exponential tail is conservative
         shape, scale = 0.0, excess.mean()
-    error = float(stats.kstest(excess, stats.genpareto(shape, 0, scale).cdf).statistic)
+    error = _distance(excess, stats.genpareto.cdf(excess, shape, 0, scale))
     share = n_tail / len(ordered)
     return NullDistribution(ordered, len(ordered), start, share, float(shape), float(scale), 1.0, error)
 
@@ -129,10 +129,16 @@ def _censored_null(ordered: Vector) -> NullDistribution | None:
     n_tail = len(excess) / -np.expm1(-rate * reach)
     bulk = ordered[roots <= start]
     n_clean = len(bulk) + n_tail
-    error = float(stats.kstest(excess, lambda x: np.expm1(-rate * x) / np.expm1(-rate * reach)).statistic)
+    error = _distance(excess, np.expm1(-rate * excess) / np.expm1(-rate * reach))
     return NullDistribution(
         bulk, n_clean, float(start ** (1 / TAIL_POWER)), n_tail / n_clean, 0.0, 1 / rate, TAIL_POWER, error
     )
+
+
+def _distance(ordered: Vector, cdf: Vector) -> float:
+    """Return the Kolmogorov-Smirnov distance between sorted values and a distribution, given its CDF at each."""
+    ranks = np.arange(len(ordered) + 1) / len(ordered)
+    return float(max((ranks[1:] - cdf).max(), (cdf - ranks[:-1]).max()))
 
 
 def _truncated_rate(mean: float, reach: float) -> float:

@@ -146,9 +146,9 @@ def test_sites_are_found_if_another_kind_has_none():
 def test_unknown_site_and_neuron_out_of_range_are_refused(toy_pipe):
     with pytest.raises(ValueError, match=r"has no site unet\.nowhere \(1 of 2 are unknown\)"):
         sites_of(toy_pipe, NeuronSet({**NEURONS, "unet.nowhere": (1,)}))
-    assert sites_of(toy_pipe, NeuronSet({FF: (255,)}))
-    with pytest.raises(ValueError, match=rf"{FF} has 256 neurons, there is no neuron 256"):
-        sites_of(toy_pipe, NeuronSet({FF: (0, 256)}))
+    assert sites_of(toy_pipe, NeuronSet({FF: (127,)}))
+    with pytest.raises(ValueError, match=rf"{FF} has 128 neurons, there is no neuron 128"):
+        sites_of(toy_pipe, NeuronSet({FF: (0, 128)}))
 
 
 def test_pipeline_without_a_unet_is_refused():

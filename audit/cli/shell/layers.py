@@ -102,6 +102,8 @@ def unknown_variables(root: Any) -> dict[str, str | None]:
     for leaf in (LeafCommand((), root), *leaf_commands(root)):
         params = [param for param in leaf.command.params if is_layered(param) or param.name in COMMAND_LINE_ONLY]
         known |= {variable for param in params for variable in variables_of(leaf.path, option_name(param))}
+        if given <= known:
+            return {}
     options = {variable.removeprefix(f"{_PREFIX}_") for variable in known}
     near = {name: nearest_word(name.upper().removeprefix(f"{_PREFIX}_"), options) for name in sorted(given - known)}
     return {name: None if option is None else f"{_PREFIX}_{option}" for name, option in near.items()}

@@ -138,12 +138,12 @@ def test_weights_that_a_converter_reshaped_get_their_shape_back(base: Path, tmp_
         ({"first_stage_model.x": torch.zeros(2)}, "holds 1 weights that the UNet2DConditionModel of the folder has no"),
         ({"a\x1b[31m": torch.zeros(2)}, r"first a\x1b[31m; give a file of the denoiser alone"),
         (
-            {"time_embed.0.bias": torch.full((128,), torch.nan)},
+            {"time_embed.0.bias": torch.full((64,), torch.nan)},
             "not finite in float32, first time_embedding.linear_1.bi",
         ),
         (
-            {"time_embed.0.weight": torch.full((128, 32), torch.inf)},
-            "first time_embedding.linear_1.weight; quantize it",
+            {"time_embed.2.weight": torch.full((64, 64), torch.inf)},
+            "first time_embedding.linear_2.weight; quantize it",
         ),
     ],
 )

@@ -18,14 +18,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def planted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("planted") / "out"
-    planted_in(folder, data)
+    with pytest.MonkeyPatch.context() as patch:
+        _share_images(patch, data)
+        planted_in(folder, data)
     return folder
 
 
 @pytest.fixture
-def painted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let plantings of one data set and seed share their images, which take most of the time."""
-    monkeypatch.setattr(planting_module, "_draw_images", lambda planting, n: painted(planting.images, planting.seed, n))
+def painted_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let plantings of one seed share their images, which take most of the time."""
+    _share_images(monkeypatch, data)
+
+
+def _share_images(patch: pytest.MonkeyPatch, data: Path) -> None:
+    patch.setattr(planting_module, "_draw_images", lambda planting, n: painted(data, planting.seed, n))
 
 
 _draw_images = planting_module._draw_images

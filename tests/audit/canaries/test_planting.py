@@ -68,6 +68,7 @@ def test_with_data_the_training_set_holds_the_own_pairs_as_well(data: Path, tmp_
     assert planted.n_rows == found.total() == N_PAIRS + expected(tmp_path / "out").total()
 
 
+@pytest.mark.usefixtures("painted_once")
 def test_images_with_a_text_beside_each_are_pairs_as_well(data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sidecars"
     folder.mkdir()
@@ -78,6 +79,7 @@ def test_images_with_a_text_beside_each_are_pairs_as_well(data: Path, tmp_path: 
     assert pairs_in(tmp_path / "out" / "train") == pairs_in(data) + expected(tmp_path / "out")
 
 
+@pytest.mark.usefixtures("painted_once")
 def test_a_caption_of_another_encoding_is_read_and_an_image_without_one_is_named(
     data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -93,7 +95,10 @@ def test_a_caption_of_another_encoding_is_read_and_an_image_without_one_is_named
 
 
 @pytest.mark.parametrize("caption", [["a fox", "a red fox"], 7, {"en": "a fox"}])
-def test_with_data_refuses_a_caption_that_is_no_text(data: Path, tmp_path: Path, caption: object) -> None:
+def test_with_data_refuses_a_caption_that_is_no_text_before_images_are_drawn(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caption: object
+) -> None:
+    monkeypatch.delattr("flashbulb.audit.canaries.planting._draw_images")
     folder = Path(shutil.copytree(data, tmp_path / "data"))
     rows = (folder / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
     rows[3] = json.dumps({**json.loads(rows[3]), "text": caption})
@@ -115,6 +120,7 @@ def test_with_data_refuses_images_whose_captions_are_elsewhere(data: Path, tmp_p
 
 
 def test_the_same_seed_plants_the_same(data: Path, planted: Path, tmp_path: Path) -> None:
+    """And paints it anew."""
     planted_in(tmp_path / "again", data)
     assert (tmp_path / "again" / "manifest.json").read_bytes() == (planted / "manifest.json").read_bytes()
     assert pairs_in(tmp_path / "again" / "train") == pairs_in(planted / "train")

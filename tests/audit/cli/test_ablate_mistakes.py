@@ -31,7 +31,7 @@ def out_of_range(pipe: Any) -> NeuronSet:
     [
         (foreign, "is for the model 0123456789abcdef, "),
         (unknown_site, "has no site unet.nowhere (1 of 1 are unknown); take the neurons"),
-        (out_of_range, "256 neurons, there is no neuron 10000; take the neurons"),
+        (out_of_range, "128 neurons, there is no neuron 10000; take the neurons"),
     ],
 )
 def test_neurons_that_do_not_fit_the_model_are_refused(

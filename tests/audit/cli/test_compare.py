@@ -48,7 +48,7 @@ class Pair(NamedTuple):
 def pair(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("pair")
     factors = some_factors(load(inputs.model).pipe, ("unet", "text_encoder"))
-    lora = f"{lora_file(folder / 'lora.safetensors', lora_weights(factors))}:3"
+    lora = f"{lora_file(folder / 'lora.safetensors', lora_weights(factors))}:24"
     pipe = load(inputs.model, lora).pipe
     pipe.save_pretrained(folder / "finetune")
     (folder / "training").mkdir()

@@ -127,7 +127,7 @@ def test_tables_have_their_schemas_and_agree_with_each_other(audited):
         own_tokens = [token for token in tokens if token["prompt_id"] == row["prompt_id"]]
         assert [token["position"] for token in own_tokens] == list(range(MAX_POSITIONS))
         assert {token["token_class"] for token in own_tokens} == {"start", "prompt", "end", "padding"}
-    assert len(attributions) == 2 * 1920
+    assert len(attributions) == 2 * 1024
 
 
 def test_images_are_sampled_with_and_without_the_neurons_of_the_file(audited):
