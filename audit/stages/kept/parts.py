@@ -18,7 +18,7 @@ from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.record.sets import Part, summarize
 from flashbulb.audit.record.shards import PROMPTS_FILE
 from flashbulb.audit.run.directory import RunDirectoryError, flatten_json
-from flashbulb.audit.run.lock import check_free
+from flashbulb.audit.run.lock import DirectoryHeldError, check_free
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.identity import REDUCED
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE, set_folder
@@ -93,7 +93,7 @@ def wait_for_parts(out: Path, n_parts: int, timeout: float) -> None:
     n_written, since = -1, time.monotonic()
     folders = [part_folder(out, Part(number, n_parts)) for number in range(1, n_parts + 1)]
     fetch(shards_folder(out))
-    while missing := [folder for folder in folders if not (folder / ACTIVATIONS / RECORDING_FILE).exists()]:
+    while missing := [folder for folder in folders if not _is_left(folder)]:
         n_now = sum(1 for folder in missing for _ in folder.rglob("part-*.json"))
         if n_now != n_written:
             n_written, since = n_now, time.monotonic()
@@ -105,6 +105,17 @@ def wait_for_parts(out: Path, n_parts: int, timeout: float) -> None:
             )
         time.sleep(_SECONDS_BETWEEN_LISTINGS if in_store(out) else _SECONDS_BETWEEN_LOOKS)
         fetch(shards_folder(out))
+
+
+def _is_left(part: Path) -> bool:
+    """Return whether a part is recorded, and no process holds it: one does for a moment after it has said so."""
+    if not (part / ACTIVATIONS / RECORDING_FILE).exists():
+        return False
+    try:
+        check_free(part)
+    except DirectoryHeldError:
+        return False
+    return True
 
 
 class Parts(NamedTuple):
