@@ -28,6 +28,7 @@ def main() -> NoReturn:
 
 def _run() -> int:
     """Run the command line and return its exit code."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads of torch that wait spin otherwise, beside other work
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # its own pool keeps what it freed, 30 MB of a gate
     for stream in (sys.stdout, sys.stderr):  # a terminal of Latin-1 shows other characters by their codes
         if isinstance(stream, TextIOWrapper):

@@ -228,7 +228,7 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
 
 @contextmanager
 def flushed_denormals() -> Iterator[None]:
-    """Flush denormals to zero inside the block; the setting applies to the complete process."""
+    """Flush denormals to zero inside the block: in this thread, and in those of torch that start in the block."""
     torch.set_flush_denormal(True)
     try:
         yield
