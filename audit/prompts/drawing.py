@@ -11,8 +11,6 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from flashbulb.audit.prompts.errors import PromptFileError
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 
@@ -44,6 +42,5 @@ def draw_set(prompts: PromptSet, n: int, seed: int) -> PromptSet:
             f"{prompts.source}: --sample {n} is more than its {prompts.n_distinct} distinct prompts; draw fewer, or "
             "leave --sample out to audit all"
         )
-    drawn = np.zeros(len(prompts.prompts), dtype=np.bool_)
-    drawn[_drawn(prompts.prompts.ids, n, seed, "audit")] = True
-    return replace(prompts, prompts=prompts.prompts.where(drawn))
+    drawn = _drawn(prompts.prompts.ids, n, seed, "audit")
+    return replace(prompts, prompts=prompts.prompts.take(drawn))

@@ -52,11 +52,16 @@ class HeldPrompts(Sequence[Prompt]):
     @classmethod
     def of(cls, prompts: Iterable[Prompt]) -> HeldPrompts:
         """Hold prompts, of which few are objects at one time if they are made one by one."""
-        left, parts = iter(prompts), [PROMPT_COLUMNS.empty_table()]
+        left, parts = iter(prompts), list[pa.Table]()
         while some := list(islice(left, _AT_ONCE)):
             by_name = {name: [getattr(prompt, name) for prompt in some] for name in PROMPT_COLUMNS.names}
             parts.append(pa.table(by_name, PROMPT_COLUMNS))
-        return cls(pa.concat_tables(parts).unify_dictionaries())
+        return cls.joined(parts)
+
+    @classmethod
+    def joined(cls, parts: Iterable[pa.Table]) -> HeldPrompts:
+        """Hold the prompts of all parts, each with the columns of `PROMPT_COLUMNS`; there may be none."""
+        return cls(pa.concat_tables([PROMPT_COLUMNS.empty_table(), *parts]).unify_dictionaries())
 
     @property
     def texts(self) -> list[str]:
@@ -72,6 +77,10 @@ class HeldPrompts(Sequence[Prompt]):
         """Return the prompts that are chosen: [prompt]."""
         return HeldPrompts(self.columns.filter(pa.array(chosen)))
 
+    def take(self, positions: Sequence[int]) -> HeldPrompts:
+        """Return copies of the prompts at these positions; a slice of columns would hold on to all rows."""
+        return HeldPrompts(self.columns.take(pa.array(positions, pa.int64())))
+
     def __len__(self) -> int:
         return int(self.columns.num_rows)
 
@@ -86,7 +95,7 @@ class HeldPrompts(Sequence[Prompt]):
     def __getitem__(self, index: slice) -> HeldPrompts: ...
     def __getitem__(self, index: int | slice) -> Prompt | HeldPrompts:
         if isinstance(index, slice):
-            return HeldPrompts(self.columns.take(pa.array(range(len(self))[index], pa.int64())))
+            return self.take(range(len(self))[index])
         position = range(len(self))[index]
         return next(iter(HeldPrompts(self.columns.slice(position, 1))))
 

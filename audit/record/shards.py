@@ -173,7 +173,7 @@ def read_held(folder: Path, saved: Mapping[str, Any]) -> HeldPrompts:
     with pq.ParquetFile(path) as file:
         batches = file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=PROMPT_COLUMNS.names, use_threads=False)
         parts = [pa.Table.from_batches([batch]).cast(PROMPT_COLUMNS) for batch in batches]
-    return HeldPrompts(pa.concat_tables([PROMPT_COLUMNS.empty_table(), *parts]).unify_dictionaries())
+    return HeldPrompts.joined(parts)
 
 
 def check_intact(path: Path, sha256: str) -> None:

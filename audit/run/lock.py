@@ -56,16 +56,23 @@ def _kept_in_store(directory: Path) -> AbstractContextManager[None]:
 
 def check_free(directory: Path) -> None:
     """Raise DirectoryHeldError if another process holds the directory; write nothing."""
+    if is_held(directory):
+        raise _held(directory)
+
+
+def is_held(directory: Path) -> bool:
+    """Return whether a process of this machine holds the directory; write nothing."""
     try:
         descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY)
     except OSError:
-        return
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise _held(directory) from error
+    except BlockingIOError:
+        return True
     finally:
         os.close(descriptor)
+    return False
 
 
 @contextmanager

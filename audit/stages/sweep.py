@@ -13,7 +13,6 @@ import numpy as np
 from flashbulb.audit.additions.checkpoints import Checkpoint, OrderedCheckpoints, Step, find_checkpoint, in_order
 from flashbulb.audit.run.directory import RECORDING, RunDirectory, flatten_json
 from flashbulb.audit.run.lock import check_free
-from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.stages.audit import read_sets, run_audit
 from flashbulb.audit.stages.claim import former_results
@@ -49,7 +48,6 @@ logger = logging.getLogger(__name__)
 _IDENTITY = {SWEEP: True}
 
 
-@torch_as_started()
 def run_sweep(
     checkpoints: Sequence[str], model: str | None, shared: Mapping[str, Any], out: Path, *, force: bool
 ) -> Sweep:

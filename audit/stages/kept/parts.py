@@ -18,7 +18,7 @@ from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.record.sets import Part, summarize
 from flashbulb.audit.record.shards import PROMPTS_FILE
 from flashbulb.audit.run.directory import RunDirectoryError, flatten_json
-from flashbulb.audit.run.lock import DirectoryHeldError, check_free
+from flashbulb.audit.run.lock import check_free, is_held
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.identity import REDUCED
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE, set_folder
@@ -109,13 +109,7 @@ def wait_for_parts(out: Path, n_parts: int, timeout: float) -> None:
 
 def _is_left(part: Path) -> bool:
     """Return whether a part is recorded, and no process holds it: one does for a moment after it has said so."""
-    if not (part / ACTIVATIONS / RECORDING_FILE).exists():
-        return False
-    try:
-        check_free(part)
-    except DirectoryHeldError:
-        return False
-    return True
+    return (part / ACTIVATIONS / RECORDING_FILE).exists() and not is_held(part)
 
 
 class Parts(NamedTuple):
