@@ -60,53 +60,64 @@ def similarities(pull: Tensor) -> Tensor:
     pull = pull.float()
     low, high = pull.amin(dim=(3, 4), keepdim=True), pull.amax(dim=(3, 4), keepdim=True)
     images = (pull - low) / (high - low).clamp_min(torch.finfo(torch.float32).tiny)  # a constant channel is 0
-    return torch.stack([_similarities(seeds) for seeds in images])
-
-
-def _similarities(images: Tensor) -> Tensor:
-    """Return the similarity of each image to each other: [seed, channel, row, column] -> [seed, other seed]."""
-    n_seeds = len(images)
     first, second = torch.triu_indices(n_seeds, n_seeds, offset=1, device=images.device)
-    matrix = images.new_zeros(n_seeds, n_seeds)
-    matrix[first, second] = matrix[second, first] = multi_scale_ssim(images[first], images[second])
+    matrix = images.new_zeros(n_prompts, n_seeds, n_seeds)
+    matrix[:, first, second] = matrix[:, second, first] = multi_scale_ssim(images[:, first], images[:, second])
     is_other = ~torch.eye(n_seeds, dtype=torch.bool, device=images.device)
-    return matrix[is_other].reshape(n_seeds, n_seeds - 1)
+    return matrix[:, is_other].reshape(n_prompts, n_seeds, n_seeds - 1)
 
 
 def multi_scale_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Return the multi-scale SSIM of pairs of images, in [0, 1]: two [pair, channel, row, column] -> [pair]."""
-    n_scales = min(N_SCALES, min(a.shape[2:]).bit_length())
-    product = a.new_ones(len(a))
+    """Return the multi-scale SSIM of pairs of images, in [0, 1].
+
+    Args:
+        a, b: [..., pair, channel, row, column]; the pairs of the last axis share their data range.
+
+    Returns:
+        [..., pair].
+    """
+    n_scales = min(N_SCALES, min(a.shape[-2:]).bit_length())
+    product = a.new_ones(a.shape[:-3])
     for scale in range(n_scales):
         if scale:
-            a, b = avg_pool2d(a, 2), avg_pool2d(b, 2)
+            a, b = _halved(a), _halved(b)
         luminance, contrast = _ssim_terms(a, b)
         term = contrast * luminance if scale == n_scales - 1 else contrast
-        product = product * term.mean(dim=(1, 2, 3)).clamp_min(0) ** EXPONENT
+        product = product * term.mean(dim=(-3, -2, -1)).clamp_min(0) ** EXPONENT
     return product
+
+
+def _halved(images: Tensor) -> Tensor:
+    return avg_pool2d(images.flatten(end_dim=-4), 2).unflatten(0, images.shape[:-3])
 
 
 def _ssim_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Return the luminance term, and the contrast-structure term, at every position where the window fits.
 
-    Both are [pair, channel, row, column], smaller than `a` by one less than the window's width.
+    Both are [..., pair, channel, row, column], smaller than `a` by one less than the window's width.
     """
-    smallest = min(a.shape[2:])
+    smallest = min(a.shape[-2:])
     window = min(WINDOW, smallest - 1 + smallest % 2)  # odd
     offsets = torch.arange(window, dtype=a.dtype, device=a.device) - window // 2
     weights = torch.exp(-((offsets / WINDOW_STD) ** 2) / 2)
-    kernel = torch.outer(weights, weights) / weights.sum() ** 2
+    kernel = (torch.outer(weights, weights) / weights.sum() ** 2).expand(a.shape[-3], 1, -1, -1)
 
     def local_mean(x: Tensor) -> Tensor:
-        return conv2d(x, kernel.expand(x.shape[1], 1, -1, -1), groups=x.shape[1])
+        return conv2d(x.flatten(end_dim=-4), kernel, groups=len(kernel)).unflatten(0, x.shape[:-3])
 
-    data_range = torch.maximum(a.max() - a.min(), b.max() - b.min()).clamp_min(torch.finfo(a.dtype).eps)
+    data_range = torch.maximum(_range(a), _range(b)).clamp_min(torch.finfo(a.dtype).eps)
     luminance_floor, contrast_floor = (LUMINANCE_FACTOR * data_range) ** 2, (CONTRAST_FACTOR * data_range) ** 2
     mean_a, mean_b = local_mean(a), local_mean(b)
     variances = local_mean(a * a) - mean_a**2 + local_mean(b * b) - mean_b**2
     covariance = local_mean(a * b) - mean_a * mean_b
     luminance = (2 * mean_a * mean_b + luminance_floor) / (mean_a**2 + mean_b**2 + luminance_floor)
     return luminance, (2 * covariance + contrast_floor) / (variances + contrast_floor)
+
+
+def _range(images: Tensor) -> Tensor:
+    """Return the greatest less the least value of all pairs that share it: [..., 1, 1, 1, 1]."""
+    pairs = (-4, -3, -2, -1)
+    return images.amax(dim=pairs, keepdim=True) - images.amin(dim=pairs, keepdim=True)
 
 
 DETECTOR = StepDetector(
