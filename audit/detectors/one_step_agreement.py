@@ -88,7 +88,8 @@ def multi_scale_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _halved(images: Tensor) -> Tensor:
-    return avg_pool2d(images.flatten(end_dim=-4), 2).unflatten(0, images.shape[:-3])
+    halved = avg_pool2d(images.flatten(end_dim=-4), 2)
+    return halved.reshape(*images.shape[:-3], *halved.shape[1:])
 
 
 def _ssim_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +104,8 @@ def _ssim_terms(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     kernel = (torch.outer(weights, weights) / weights.sum() ** 2).expand(a.shape[-3], 1, -1, -1)
 
     def local_mean(x: Tensor) -> Tensor:
-        return conv2d(x.flatten(end_dim=-4), kernel, groups=len(kernel)).unflatten(0, x.shape[:-3])
+        means = conv2d(x.flatten(end_dim=-4), kernel, groups=len(kernel))
+        return means.reshape(*x.shape[:-3], *means.shape[1:])
 
     data_range = torch.maximum(_range(a), _range(b)).clamp_min(torch.finfo(a.dtype).eps)
     luminance_floor, contrast_floor = (LUMINANCE_FACTOR * data_range) ** 2, (CONTRAST_FACTOR * data_range) ** 2

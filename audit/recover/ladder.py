@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
     from flashbulb.audit.ascent.neurons import NeuronScores
@@ -68,6 +68,13 @@ class Tools:
     open_base: OpenBase | None = None
 
 
+class Reach(NamedTuple):
+    """How far up the ladder a prompt is tried: the last attempt on it."""
+
+    strategy: str
+    restart: int
+
+
 class Strategy(Protocol):
     """One way to bring a memorized image back.
 
@@ -123,10 +130,12 @@ def climb_ladder(
     prompts: Sequence[LadderPrompt],
     store: AttemptStore,
     confirms: Callable[[int, Strategy, Attempt], bool],
+    reach: Reach | None,
 ) -> None:
     """Try the strategies in order on all prompts, each prompt until an attempt on it confirms a memory.
 
     Args:
+        reach: the last attempt to make; None for the whole ladder.
         confirms: takes the index of a prompt and an attempt on it, keeps the attempt, and returns True if it confirms a
             memory.
     """
@@ -136,6 +145,8 @@ def climb_ladder(
             attempts = attempts_of(strategy, restart, [prompts[i] for i in pending], store)
             tried = zip(pending, attempts, strict=True)
             pending = [i for i, attempt in tried if not confirms(i, strategy, attempt)]
+            if reach == (strategy.name, restart):
+                return
 
 
 def attempts_of(

@@ -17,7 +17,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.climbing import Climbing, Recovery, Shown
-from flashbulb.audit.recover.ladder import Strategy, Target, climb_ladder
+from flashbulb.audit.recover.ladder import Reach, Strategy, Target, climb_ladder
 from flashbulb.audit.recover.memories import Sampled
 from flashbulb.audit.recover.outcome import nearest_of
 from flashbulb.audit.recover.samples import load_images, sample_and_keep
@@ -75,10 +75,11 @@ class OnLadder(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ClimbTask:
-    """Prompts that climb the ladder together."""
+    """Prompts that climb the ladder together, as far as `reach`."""
 
     run: Path
     rows: tuple[OnLadder, ...]
+    reach: Reach | None
 
     def __str__(self) -> str:
         return f"recovery of {_named([row.prompt for row in self.rows])}"
@@ -88,7 +89,7 @@ class ClimbTask:
         _discard(self.run, [row.prompt for row in self.rows])
 
     def perform(self, recovery: Recovery, advance: Advance) -> list[Shown]:
-        """Take every prompt up the ladder until an attempt confirms a memory, and return what each has shown."""
+        """Take every prompt up the ladder until an attempt confirms a memory or `reach` is tried: what each showed."""
         climbing = [
             Climbing(recovery, row.prompt, row.position, row.target, Shown(row.shown.sampled, [*row.shown.nearest]))
             for row in self.rows
@@ -97,7 +98,7 @@ class ClimbTask:
         for batch in batches_of(climbing, n, recovery.batch_size):  # one, unless batches have become smaller
             sample_(Here(recovery), batch, n)
             ladder = [prompt.on_ladder for prompt in batch]
-            climb_ladder(recovery.strategies, ladder, recovery.store, partial(_confirms, batch, advance))
+            climb_ladder(recovery.strategies, ladder, recovery.store, partial(_confirms, batch, advance), self.reach)
             for prompt in batch:
                 _finish_(prompt)
         advance(len(climbing))

@@ -114,9 +114,9 @@ def _statement(record: RunRecord, report: GateReport) -> tuple[str, ...]:
     found = f"{count_text(n, 'distinct image')} {'was' if n == 1 else 'were'}" if n else "No image was confirmed as"
     n_false = counts.n_false_recoveries
     false = f"{n_false:,} gave an image as well" if n_false else "none gave an image"
-    controls = "No control was given the same recovery."
+    controls = "No control was tried."
     if counts.n_controls:
-        controls = f"Of {count_text(counts.n_controls, 'control')} given the same recovery, {false}."
+        controls = f"Of {count_text(counts.n_controls, 'control')}, recovered in the same way, {false}."
     rest = "" if n else " Other prompts, attacks or budgets may still extract images."
     weak = (_INCONCLUSIVE,) if report.verdict.outcome == "inconclusive" else ()
     return (f"{found} extractable {tried}.{rest}", controls, *weak, NO_ANONYMITY)

@@ -152,9 +152,15 @@ def _strategies(record: RunRecord, tried: Mapping[str, StrategyCount]) -> Iterat
 def _outcome(count: StrategyCount) -> str:
     return (
         f"Tried on {count_text(count.n_tried, 'flagged prompt')}, {_some(count.n_shown)} of which gave an image, and "
-        f"on {count_text(count.n_controls, 'control')}, {_some(count.n_false)} of which did. "
-        f"{count.evaluations:,} denoiser evaluations."
+        f"on {_controls(count)}. {count.evaluations:,} denoiser evaluations."
     )
+
+
+def _controls(count: StrategyCount) -> str:
+    """Count controls and those that gave an image; they are tried as far as flagged prompts gave one."""
+    if not count.n_controls:
+        return "no control"
+    return f"{count_text(count.n_controls, 'control')}, {_some(count.n_false)} of which did"
 
 
 def _some(n: int) -> str:

@@ -177,7 +177,10 @@ def controls_section(record: RunRecord) -> Section:
     """State what the audit shows on prompts that are clean, and on images that are known to be there."""
     auc = record.calibration.style_auc
     negative = (
-        ("Controls (unflagged prompts, same recovery) that gave an image", rate_text(record.false_recovery)),
+        (
+            "Controls (unflagged prompts, recovered in the same way) that gave an image",
+            rate_text(record.false_recovery),
+        ),
         (
             f"Text alone separates flagged from {record.compared_with} prompts (AUC, 0.5: not at all)",
             "not measured" if auc is None else f"{auc:.2f}",

@@ -170,9 +170,10 @@ def method_sentences(run: RunRecord) -> tuple[str, ...]:
         "expected share of prompts that are not memorized but score at least as high. The q-value is the "
         "false-discovery rate over the set (Benjamini and Hochberg).",
         *_base_sentences(run),
-        f"Prompts with a p-value of at most {calibration.fpr:g} were flagged. Recovery was tried on flagged prompts "
-        "and on as many unflagged controls, with these strategies in turn until an image was confirmed: "
-        f"{_in_words(settings.get('strategies'), _STRATEGIES)}."
+        f"Prompts with a p-value of at most {calibration.fpr:g} were flagged. Recovery was tried on flagged prompts, "
+        "with these strategies in turn until an image was confirmed: "
+        f"{_in_words(settings.get('strategies'), _STRATEGIES)}. As many unflagged controls were tried in the same way, "
+        "as far as a strategy had given an image of a flagged prompt."
         + (f" Prompts by the strategy that first gave an image: {by_strategy}." if by_strategy else ""),
         "A recovered image is confirmed if it copies a training image. Without training images, it is confirmed if the "
         "calibrated probability that it is memorized is at least 0.9. It is likely if that probability is at least "

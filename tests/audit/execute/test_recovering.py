@@ -173,7 +173,7 @@ def test_prompts_without_room_climb_as_in_smaller_batches_and_the_log_says_so(sp
             pipe = own.model.load().pipe
             with room_for(room, pipe.unet):
                 recoverer = Recoverer(own, open_denoiser(pipe), MergedLoras())
-                return recoverer.perform_one(ClimbTask(folder, rows), lambda n=1, remark="": None), log
+                return recoverer.perform_one(ClimbTask(folder, rows, None), lambda n=1, remark="": None), log
 
     alike, silent = climb(tmp_path / "small", 2, 10**6)
     shown, log = climb(tmp_path / "short", 8, room=5)  # guided calls take twice as many

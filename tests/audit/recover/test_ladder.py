@@ -113,13 +113,22 @@ def told(recovered):
     ]
 
 
-def test_without_a_memory_flagged_and_controls_go_all_the_way_up(recover):
+def test_without_a_memory_flagged_prompts_go_all_the_way_up_and_controls_give_plain_samples(recover):
     recovered = recover()
     assert [(one.position, one.is_control) for one in recovered] == [(2, False), (3, True)]
-    for one in recovered:
-        assert climbed(one) == WHOLE_LADDER
-        assert one.attempts[0].outcome.verdict != "confirmed"
+    assert [climbed(one) for one in recovered] == [WHOLE_LADDER, WHOLE_LADDER[:1]]
+    assert all(one.attempts[0].outcome.verdict != "confirmed" for one in recovered)
     assert recovered[1].finding is None
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_controls_climb_as_far_as_an_image_was_shown_and_as_they_would_if_flagged(recover, place):
+    (alone,), (other,) = (recover(f"only {i}", positions=((i,), ())) for i in (2, 3))
+    first, control = recover(known=alone.attempts[place].image)
+    assert first.attempts[place].outcome.verdict == "confirmed"
+    assert climbed(control) == WHOLE_LADDER[: place + 1]
+    for attempt, alike in zip(control.attempts, other.attempts, strict=False):
+        assert (attempt.evaluations, np.array_equal(attempt.image, alike.image)) == (alike.evaluations, True)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +157,7 @@ def test_the_ladder_ends_at_the_first_attempt_that_confirms(recover):
     assert climbed(first) == WHOLE_LADDER[:4]
     assert [attempt.outcome.verdict == "confirmed" for attempt in first.attempts] == [False, False, False, True]
     assert (first.best.strategy, first.best.outcome.kind, first.finding) == ("cyclic", "verbatim", 0)
-    assert climbed(control) == WHOLE_LADDER
+    assert climbed(control) == climbed(first)
 
 
 def test_a_sample_that_confirms_is_the_only_attempt(recover):
@@ -255,7 +264,7 @@ def test_each_attempts_image_is_kept_and_says_what_it_is_of(recover, tmp_path):
 
 
 def test_an_image_is_pulled_out_anew_when_another_is_known(recover):
-    first, again, other = (recover(known=known) for known in (NOISE, NOISE, 255 - NOISE))
+    first, again, other = (recover(known=known, positions=((2, 3), ())) for known in (NOISE, NOISE, 255 - NOISE))
     pulled = [[one.attempts[-1].image for one in recovered] for recovered in (first, again, other)]
     np.testing.assert_array_equal(pulled[1], pulled[0])
     assert all(one.attempts[-1].strategy == "known_image" for one in other)

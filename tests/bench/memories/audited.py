@@ -145,11 +145,10 @@ class Audited:
         return Result(case, is_given, recovered, samples)
 
     def climbed(self, chosen: Chosen) -> list[Climbed]:
-        """Take prompts up the default ladder, without training images."""
-        recovery = self._recovery({}, "ladder", is_given=False)
-        return [
-            self._climbed(recovery, one) for one in recover_all(recovery, self.prompts, chosen, self._targets(chosen))
-        ]
+        """Take prompts up the default ladder, without training images: controls as far as flagged ones."""
+        recovery, targets = self._recovery({}, "ladder", is_given=False), self._targets(chosen)
+        alike = Chosen([*chosen.flagged, *chosen.controls], [])
+        return [self._climbed(recovery, one) for one in recover_all(recovery, self.prompts, alike, targets)]
 
     def _targets(self, chosen: Chosen) -> dict[int, Target]:
         settings, scored = self.settings, self.detection.detected.scored
