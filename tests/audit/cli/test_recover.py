@@ -49,12 +49,16 @@ def test_recoveries_have_one_row_per_attempt_on_flagged_prompts_and_controls(rec
     assert {prompts[i] for i in recoveries[~recoveries["is_control"]]["prompt_id"]} == {ODD}
     assert recoveries["prompt_id"].nunique() == 2
     ladder = ["sample-0", "ascend-0", "ascend-1", "cyclic-0"]
-    for _, attempts in recoveries.groupby("prompt_id"):
-        names = (attempts["strategy"] + "-" + attempts["restart"].astype(str)).tolist()
-        confirmed = attempts["verdict"].eq("confirmed").tolist()
+    tried = recoveries.assign(name=recoveries["strategy"] + "-" + recoveries["restart"].astype(str))
+    shown = tried["name"][~tried["is_control"] & tried["verdict"].ne("not_shown")]
+    reach = max(
+        [0, *map(ladder.index, shown)]
+    )  # of controls: the last attempt that showed an image of a flagged prompt
+    for (_, is_control), attempts in tried.groupby(["prompt_id", "is_control"]):
+        names, confirmed = attempts["name"].tolist(), attempts["verdict"].eq("confirmed").tolist()
         assert names == ladder[: len(names)]
         assert not any(confirmed[:-1])
-        assert confirmed[-1] or names == ladder
+        assert confirmed[-1] or names == (ladder[: reach + 1] if is_control else ladder)
 
 
 def test_every_recovered_image_records_its_prompt_seed_and_settings(recovered):
