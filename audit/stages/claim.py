@@ -23,7 +23,7 @@ from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.calibration import CalibrationError
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.bulk import BulkError
-from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.hooks import (
     FingerprintMismatch,
     NewerSchema,

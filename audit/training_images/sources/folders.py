@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from flashbulb.audit.training_images.members import Member, PassOver, TrainingImagesError
+from flashbulb.audit.training_images.sources.members import Member, PassOver, TrainingImagesError
 from flashbulb.reports.views.text import visible_text
 
 METADATA = ("metadata.csv", "metadata.jsonl")

@@ -17,8 +17,8 @@ from flashbulb.audit.images.formats import (
     read_head,
     starts_like_an_image,
 )
-from flashbulb.audit.training_images.members import MAX_BYTES, Member, PassOver, inside
-from flashbulb.audit.training_images.passed_over import kind_of_name
+from flashbulb.audit.training_images.sources.members import MAX_BYTES, Member, PassOver, inside
+from flashbulb.audit.training_images.sources.passed_over import kind_of_name
 
 COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst", ".tar.lz4")
 """Ends of the names of compressed tars, of which no image can be read by itself."""

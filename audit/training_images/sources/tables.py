@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flashbulb.audit.images.formats import HEAD, starts_like_an_image
-from flashbulb.audit.training_images.archives import TOO_LARGE
-from flashbulb.audit.training_images.members import MAX_BYTES, Member, PassOver
+from flashbulb.audit.training_images.sources.archives import TOO_LARGE
+from flashbulb.audit.training_images.sources.members import MAX_BYTES, Member, PassOver
 
 TABLE = "table"
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.images.decoding import decode
-from flashbulb.audit.training_images.members import Member, TrainingImagesError
-from flashbulb.audit.training_images.passed_over import Tally
-from flashbulb.audit.training_images.sources import MemberReader, find_members
+from flashbulb.audit.training_images.sources.contents import MemberReader, find_members
+from flashbulb.audit.training_images.sources.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.sources.passed_over import Tally
 from flashbulb.reports.views.passed_over import PassedOver
 
 

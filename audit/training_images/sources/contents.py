@@ -12,7 +12,7 @@ from flashbulb.audit.images.formats import (
     read_head,
     starts_like_an_image,
 )
-from flashbulb.audit.training_images.archives import (
+from flashbulb.audit.training_images.sources.archives import (
     ARCHIVES,
     COMPRESSED,
     COMPRESSED_ARCHIVE,
@@ -21,10 +21,10 @@ from flashbulb.audit.training_images.archives import (
     find_in_zip,
     read_in_zip,
 )
-from flashbulb.audit.training_images.folders import METADATA, find_missing, size_of_file, walk
-from flashbulb.audit.training_images.members import MAX_BYTES, Member, PassOver, TrainingImagesError
-from flashbulb.audit.training_images.passed_over import kind_of_name
-from flashbulb.audit.training_images.tables import TABLE, Rows, find_in_table
+from flashbulb.audit.training_images.sources.folders import METADATA, find_missing, size_of_file, walk
+from flashbulb.audit.training_images.sources.members import MAX_BYTES, Member, PassOver, TrainingImagesError
+from flashbulb.audit.training_images.sources.passed_over import kind_of_name
+from flashbulb.audit.training_images.sources.tables import TABLE, Rows, find_in_table
 
 _FINDERS = {".tar": find_in_tar, ".zip": find_in_zip, ".parquet": find_in_table}
 _N_OPEN_TABLES = 4

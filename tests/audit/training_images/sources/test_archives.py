@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flashbulb.audit.training_images.archives import TOO_LARGE
-from flashbulb.audit.training_images.sources import find_members
+from flashbulb.audit.training_images.sources.archives import TOO_LARGE
+from flashbulb.audit.training_images.sources.contents import find_members
 from tests.audit.training_images.sets import levels, passed_over, png
 
 
@@ -73,7 +73,7 @@ def test_no_name_in_an_archive_leads_out_of_it(folder, tmp_path):
 
 
 def test_a_zip_bomb_is_not_inflated(folder, monkeypatch):
-    monkeypatch.setattr("flashbulb.audit.training_images.archives.MAX_BYTES", 1 << 16)
+    monkeypatch.setattr("flashbulb.audit.training_images.sources.archives.MAX_BYTES", 1 << 16)
     with zipfile.ZipFile(folder / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("honest.png", bytes(1 << 20))
         archive.writestr("liar.png", bytes(1 << 20))

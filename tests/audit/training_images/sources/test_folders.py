@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from flashbulb.audit.training_images import members
-from flashbulb.audit.training_images.archives import TOO_LARGE
-from flashbulb.audit.training_images.members import Member, TrainingImagesError
-from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.reader import read_set
+from flashbulb.audit.training_images.sources import members
+from flashbulb.audit.training_images.sources.archives import TOO_LARGE
+from flashbulb.audit.training_images.sources.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.sources.passed_over import Tally
 from flashbulb.audit.training_images.storage import open_training_images
 from tests.audit.training_images.sets import levels, passed_over, png
 

@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flashbulb.audit.images.decoding import decode
-from flashbulb.audit.training_images.sources import MemberReader, find_members
+from flashbulb.audit.training_images.sources.contents import MemberReader, find_members
 from tests.audit.training_images.sets import levels, passed_over, png
 
 
