@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flashbulb.audit.prompts.errors import PromptFileError
+from flashbulb.audit.prompts.formats.errors import PromptFileError
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from flashbulb.audit.prompts.errors import PromptFileError
+from flashbulb.audit.prompts.formats.errors import PromptFileError
 
 TEXT_COLUMNS = ("prompt", "text", "caption")
 """Columns that hold prompts, in any case."""

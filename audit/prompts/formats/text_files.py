@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO
 
-from flashbulb.audit.prompts.errors import MOST_BYTES, PromptFileError
+from flashbulb.audit.prompts.formats.errors import MOST_BYTES, PromptFileError
 
 _CHUNK = 2**20
 _SMALL = 2**26

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
 
-from flashbulb.audit.prompts.errors import PromptFileError, check_n_rows
+from flashbulb.audit.prompts.formats.errors import PromptFileError, check_n_rows
 
 NO_DELIMITER = "\0"
 """Delimiter of a table with one column; no text holds it."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flashbulb.audit.prompts.errors import MOST_BYTES, PromptFileError, check_n_rows
-from flashbulb.audit.prompts.tables import Record, Table
+from flashbulb.audit.prompts.formats.errors import MOST_BYTES, PromptFileError, check_n_rows
+from flashbulb.audit.prompts.formats.tables import Record, Table
 
 _TEXT = ("string", "large_string", "string_view", "null")
 _ROWS_AT_ONCE = 65_536

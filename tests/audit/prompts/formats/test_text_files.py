@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flashbulb.audit.prompts import errors, text_files
+from flashbulb.audit.prompts.formats import errors, text_files
 from flashbulb.audit.prompts.labels import LabelsError, read_labels
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.prompts.files import refusal, texts_of, written

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from flashbulb.audit.prompts.cell_kinds import kind_of
-from flashbulb.audit.prompts.csv_rows import CsvRow, csv_rows, newline_of
-from flashbulb.audit.prompts.errors import PromptFileError
+from flashbulb.audit.prompts.formats.cell_kinds import kind_of
+from flashbulb.audit.prompts.formats.csv_rows import CsvRow, csv_rows, newline_of
+from flashbulb.audit.prompts.formats.errors import PromptFileError
 
 _RARE_IN_TEXT = ("\t", "|")
 """Delimiters that captions hardly hold, so that dumps need no quotes. Commas and semicolons always need them."""

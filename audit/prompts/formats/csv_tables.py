@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 
-from flashbulb.audit.prompts.csv_rows import NO_DELIMITER, csv_rows, newline_of
-from flashbulb.audit.prompts.errors import PromptFileError
-from flashbulb.audit.prompts.quotes import check_n_cells, check_swallowed, rows_by_evidence
-from flashbulb.audit.prompts.tables import Record, Table
+from flashbulb.audit.prompts.formats.csv_rows import NO_DELIMITER, csv_rows, newline_of
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.formats.quotes import check_n_cells, check_swallowed, rows_by_evidence
+from flashbulb.audit.prompts.formats.tables import Record, Table
 
 DELIMITERS = (",", ";", "\t", "|")
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?[,;\t]*(?=[\r\n])', re.IGNORECASE)

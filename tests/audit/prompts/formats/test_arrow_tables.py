@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flashbulb.audit.prompts import arrow_tables
+from flashbulb.audit.prompts.formats import arrow_tables
 from flashbulb.audit.prompts.labels import LabelsError, read_labels
 from flashbulb.audit.prompts.prompt_set import PromptFileError, read_prompts
 from tests.audit.prompts.files import refusal, texts_of, written

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from flashbulb.audit.prompts.columns import candidates
-from flashbulb.audit.prompts.csv_rows import split_lines
-from flashbulb.audit.prompts.errors import MOST_ROWS, PromptFileError
-from flashbulb.audit.prompts.tables import Record, Table, kind_name
+from flashbulb.audit.prompts.formats.columns import candidates
+from flashbulb.audit.prompts.formats.csv_rows import split_lines
+from flashbulb.audit.prompts.formats.errors import MOST_ROWS, PromptFileError
+from flashbulb.audit.prompts.formats.tables import Record, Table, kind_name
 from flashbulb.reports.tables.record_files import RepeatedKeyError, refuse_repeated_keys
 
 _MOST_COMMAS = 5 * MOST_ROWS

@@ -10,21 +10,21 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from flashbulb.audit.prompts.arrow_tables import ChooseColumns, is_text, read_arrow, read_parquet
-from flashbulb.audit.prompts.columns import candidates, choose_column, listed
-from flashbulb.audit.prompts.csv_rows import split_lines
-from flashbulb.audit.prompts.csv_tables import read_csv
-from flashbulb.audit.prompts.errors import PromptFileError
-from flashbulb.audit.prompts.json_tables import (
+from flashbulb.audit.prompts.formats.arrow_tables import ChooseColumns, is_text, read_arrow, read_parquet
+from flashbulb.audit.prompts.formats.columns import candidates, choose_column, listed
+from flashbulb.audit.prompts.formats.csv_rows import split_lines
+from flashbulb.audit.prompts.formats.csv_tables import read_csv
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.formats.json_tables import (
     BROKEN_JSON,
     captions_of_object,
     read_json,
     read_json_lines,
     table_of_objects,
 )
-from flashbulb.audit.prompts.lookalikes import refuse_missing_header, refuse_other_format
-from flashbulb.audit.prompts.quotes import check_cut
-from flashbulb.audit.prompts.tables import Table, kind_name
+from flashbulb.audit.prompts.formats.lookalikes import refuse_missing_header, refuse_other_format
+from flashbulb.audit.prompts.formats.quotes import check_cut
+from flashbulb.audit.prompts.formats.tables import Table, kind_name
 
 _LONGEST_TYPE = 60
 _LIST = re.compile(r"""\s*\[\s*["'].*["']\s*\]\s*""", re.DOTALL)

@@ -9,12 +9,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from flashbulb.audit.prompts.cell_kinds import kind_of
-from flashbulb.audit.prompts.columns import candidates, listed
-from flashbulb.audit.prompts.csv_tables import DELIMITERS
-from flashbulb.audit.prompts.errors import PromptFileError
-from flashbulb.audit.prompts.json_tables import BROKEN_JSON
-from flashbulb.audit.prompts.tables import Table
+from flashbulb.audit.prompts.formats.cell_kinds import kind_of
+from flashbulb.audit.prompts.formats.columns import candidates, listed
+from flashbulb.audit.prompts.formats.csv_tables import DELIMITERS
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.formats.json_tables import BROKEN_JSON
+from flashbulb.audit.prompts.formats.tables import Table
 
 _FEWEST_REGULAR = 0.9
 """Share of the lines of a table that look like its first one; others hold a line break or a separator too many."""
