@@ -41,7 +41,7 @@ def train(
             raise SettingsError(f"--preset: {preset!r} is not one of {', '.join(PRESETS)}")
         import torch
 
-        from flashbulb.audit.model.loading import resolve_device
+        from flashbulb.audit.model.loading.pipelines import resolve_device
         from flashbulb.audit.planted.recipe import train_planted
 
         if device == "cuda" and not torch.cuda.is_available():

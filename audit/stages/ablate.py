@@ -14,7 +14,7 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
 from flashbulb.audit.model.families import family_of_pipe, open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flashbulb.audit.additions.chosen import ComposedModel
-from flashbulb.audit.model.loading import refuse_unreachable_model
+from flashbulb.audit.model.loading.pipelines import refuse_unreachable_model
 from flashbulb.audit.prompts.apart import describe_audited, without_audited
 from flashbulb.audit.prompts.drawing import draw_set
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts

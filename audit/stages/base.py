@@ -11,7 +11,7 @@ import torch
 from flashbulb.audit.additions.chosen import ComposedModel, base_model, load_chosen
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import resolve_device
+from flashbulb.audit.model.loading.pipelines import resolve_device
 from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.settings import AuditSettings, SettingsError

@@ -13,7 +13,7 @@ from flashbulb.audit.execute.coordinator import WorkersLost
 from flashbulb.audit.execute.ray_actors import RayError
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.manifest import PlantedModelError
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.prompts.prompt_set import PromptFileError

@@ -19,7 +19,7 @@ from flashbulb.audit.additions.chosen import (
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import sample_prompts, save_images
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.lock import check_free

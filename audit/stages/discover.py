@@ -14,7 +14,7 @@ from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory

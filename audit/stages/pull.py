@@ -15,7 +15,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.pull.evidence import evidence_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, pull

@@ -23,7 +23,7 @@ from flashbulb.audit.detectors import (
 )
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.apart import find_audited
 from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.prompts.prompt_set import PromptSet

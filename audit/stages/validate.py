@@ -13,7 +13,7 @@ import torch
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.recover.ladder import Strategy

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from flashbulb.audit.execute.recording import RecorderSpec
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import Prompt
 from flashbulb.audit.record.recorder import Plan, Shard
 from flashbulb.audit.record.sets import Executor

@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImage, tile_distances
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.recovery import recover_all

@@ -19,7 +19,7 @@ from PIL import Image
 from flashbulb.audit.canaries.planting import Planting, plant
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.autoencoder import encode, learning_rate_factor
 from flashbulb.audit.planted.captions import draw_unique_, poster_title
 from flashbulb.audit.planted.images import paint_poster, random_poster

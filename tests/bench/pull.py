@@ -24,7 +24,7 @@ import torch
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.collection import PLANTED_KINDS, WORLDS
 from flashbulb.audit.planted.presets import PRESETS, Preset
 from flashbulb.audit.planted.truth import BANDS

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.additions import chosen
-from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import open_session

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.paths import FOLDER, IMAGES, MODEL, REFERENCE
 from flashbulb.audit.prompts.drawing import draw
 from flashbulb.audit.prompts.prompt_set import Prompt, read_prompts

@@ -9,8 +9,8 @@ import pytest
 
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import audited_families, family_of, find_families, open_denoiser
-from flashbulb.audit.model.stable_diffusion import StableDiffusion
-from flashbulb.audit.model.stable_diffusion_xl import StableDiffusionXL
+from flashbulb.audit.model.families.stable_diffusion import StableDiffusion
+from flashbulb.audit.model.families.stable_diffusion_xl import StableDiffusionXL
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 
 

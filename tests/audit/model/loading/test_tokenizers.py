@@ -5,8 +5,8 @@ import json
 import pytest
 
 from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.tokenizers import check_tokenizer
-from tests.audit.model.hostile_numbers import split
+from flashbulb.audit.model.loading.tokenizers import check_tokenizer
+from tests.audit.model.loading.hostile_numbers import split
 
 USED = [
     r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.audit.model.folders import (
+from tests.audit.model.loading.folders import (
     CONFIGS,
     DEEP,
     Change,

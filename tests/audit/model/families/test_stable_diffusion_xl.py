@@ -16,11 +16,11 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.model.prediction import PredictionType
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.hooks import TokenClass
-from tests.audit.model.properties import (
+from tests.audit.model.families.properties import (
     assert_hooks_leave_images_unchanged,
     assert_recorded_rows_do_not_depend_on_their_batch,
 )

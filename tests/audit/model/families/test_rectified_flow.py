@@ -15,10 +15,10 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.flux import _pack, _unpack
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.families.flux import _pack, _unpack
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.model.sampling import sample_generator
-from tests.audit.model.properties import (
+from tests.audit.model.families.properties import (
     assert_hooks_leave_images_unchanged,
     assert_recorded_rows_do_not_depend_on_their_batch,
 )

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.loading import LoadedModel, load_model
-from tests.audit.model.folders import WEIGHTS
+from flashbulb.audit.model.loading.pipelines import LoadedModel, load_model
+from tests.audit.model.loading.folders import WEIGHTS
 
 NETWORKS = ("unet", "vae", "text_encoder")
 

@@ -12,10 +12,10 @@ import torch
 from diffusers import ControlNetModel, DiffusionPipeline
 from safetensors.torch import load_file
 
-from flashbulb.audit.model import loading
 from flashbulb.audit.model.families import open_denoiser
-from tests.audit.model.folders import WEIGHTS, edit, shard_
-from tests.audit.model.loaded import NETWORKS, assert_same_weights, edit_weights, load, refusal
+from flashbulb.audit.model.loading import pipelines
+from tests.audit.model.loading.folders import WEIGHTS, edit, shard_
+from tests.audit.model.loading.loaded import NETWORKS, assert_same_weights, edit_weights, load, refusal
 from tests.cases import each_with_one
 from tests.toy import MAX_POSITIONS, build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
@@ -236,8 +236,8 @@ def test_the_fingerprint_depends_on_content_and_not_on_location(folder, tmp_path
 
 def answering(monkeypatch):
     """Let the hub know every model."""
-    monkeypatch.setattr(loading, "model_info", lambda *_, **__: None)
-    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(pipelines, "model_info", lambda *_, **__: None)
+    monkeypatch.setattr(pipelines.constants, "HF_HUB_OFFLINE", False)
 
 
 def test_a_failed_download_is_reported_in_one_line_with_its_reason(monkeypatch):

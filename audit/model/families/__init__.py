@@ -27,8 +27,7 @@ UNREAD = ("safety_checker", "feature_extractor", "image_encoder", "controlnet")
 @cache
 def find_families() -> tuple[type[Denoiser], ...]:
     """Return every family of this package, by the name of its file."""
-    names = [module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])]
-    modules = [importlib.import_module(f"{__package__}.{name}") for name in names]
+    modules = [importlib.import_module(module.name) for module in pkgutil.iter_modules(__path__, f"{__name__}.")]
     return tuple(module.FAMILY for module in modules if hasattr(module, "FAMILY"))
 
 

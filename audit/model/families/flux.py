@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.rectified_flow import RectifiedFlow
+from flashbulb.audit.model.families.rectified_flow import RectifiedFlow
 from flashbulb.hooks import GuidanceLayout
 
 _PATCH = 2  # rows and columns of latents in one token

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.audit.model.folders import (
+from tests.audit.model.loading.folders import (
     DEEP,
     WEIGHTS,
     Change,

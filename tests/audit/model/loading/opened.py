@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.audit.model.folders import Change, linked_copy, ran
+from tests.audit.model.loading.folders import Change, linked_copy, ran
 from tests.processes import fork_python
 
 OPEN = """

@@ -4,7 +4,7 @@ import os
 from functools import partial
 from pathlib import Path
 
-from tests.audit.model.folders import (
+from tests.audit.model.loading.folders import (
     CONFIGS,
     Change,
     bring_code,
@@ -13,9 +13,9 @@ from tests.audit.model.folders import (
     shard_,
     text,
 )
-from tests.audit.model.hostile_code import unused_component_with_code
-from tests.audit.model.hostile_numbers import rules, split
-from tests.audit.model.hostile_weights import with_weights
+from tests.audit.model.loading.hostile_code import unused_component_with_code
+from tests.audit.model.loading.hostile_numbers import rules, split
+from tests.audit.model.loading.hostile_weights import with_weights
 
 
 def surplus_layers(folder: Path) -> None:

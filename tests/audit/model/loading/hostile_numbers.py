@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.audit.model.folders import (
+from tests.audit.model.loading.folders import (
     DEEP,
     Change,
     config,

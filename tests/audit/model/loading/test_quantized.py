@@ -17,7 +17,7 @@ quantization = pytest.importorskip("torchao.quantization")
 
 from flashbulb.audit.model.errors import ModelError, UntrustedModel  # noqa: E402
 from flashbulb.audit.model.families import open_denoiser  # noqa: E402
-from flashbulb.audit.model.loading import load_model  # noqa: E402
+from flashbulb.audit.model.loading.pipelines import load_model  # noqa: E402
 from flashbulb.audit.model.network import dense, is_quantized, stored_tensors  # noqa: E402
 from flashbulb.hooks import ablate  # noqa: E402
 from flashbulb.hooks.trace import run_traced  # noqa: E402

@@ -17,7 +17,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import FEWEST_STEPS
 from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.stable_diffusion import StableDiffusion
+from flashbulb.audit.model.families.stable_diffusion import StableDiffusion
 
 
 class StableDiffusionXL(StableDiffusion):

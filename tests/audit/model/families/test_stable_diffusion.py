@@ -17,8 +17,8 @@ from transformers import CLIPTextModelWithProjection
 
 from flashbulb.audit.model.calls import observed_predictions
 from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.model.families.stable_diffusion import StableDiffusion
 from flashbulb.audit.model.sampling import sample_generator
-from flashbulb.audit.model.stable_diffusion import StableDiffusion
 from tests.tolerances import ARITHMETIC
 from tests.toy import build_toy_pipe
 from tests.toy_variants import build_zero_snr_pipe

@@ -21,10 +21,10 @@ from torch import nn
 from flashbulb.audit.model.configs import check_sample_size, load_scheduler, read_config
 from flashbulb.audit.model.errors import ModelError, one_line, refusing
 from flashbulb.audit.model.families import UNREAD, component_classes, expected_family, pipeline_class
+from flashbulb.audit.model.loading.tokenizers import check_tokenizer, load_tokenizer
+from flashbulb.audit.model.loading.weights import PICKLES, load_network
 from flashbulb.audit.model.network import check_weights
 from flashbulb.audit.model.sampling import ALTERS_IMAGES
-from flashbulb.audit.model.tokenizers import check_tokenizer, load_tokenizer
-from flashbulb.audit.model.weights import PICKLES, load_network
 from flashbulb.audit.run.quiet import quieten_loading
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones

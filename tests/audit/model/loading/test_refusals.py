@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from flashbulb.audit.model.errors import UntrustedModel
-from flashbulb.audit.model.loading import load_model
-from tests.audit.model.folders import WEIGHTS, edit
-from tests.audit.model.loaded import NETWORKS, assert_same_weights, edit_weights, load, make_pickles, refusal
+from flashbulb.audit.model.loading.pipelines import load_model
+from tests.audit.model.loading.folders import WEIGHTS, edit
+from tests.audit.model.loading.loaded import NETWORKS, assert_same_weights, edit_weights, load, make_pickles, refusal
 from tests.toy import build_toy_pipe
 from tests.toy_variants import build_refiner_pipe
 

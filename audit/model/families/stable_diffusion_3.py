@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.rectified_flow import RectifiedFlow
+from flashbulb.audit.model.families.rectified_flow import RectifiedFlow
 from flashbulb.hooks import GuidanceLayout
 
 
