@@ -18,7 +18,15 @@ from tests.paths import ROOT
 PACKAGES = ("audit", "hooks", "reports")
 MAX_FILES = 20
 """Files a room may hold beside its `__init__.py`: more are two ideas."""
-WIRING = ("audit/stages/results", "audit/stages/kept", "audit/stages", "audit/cli/shell", "audit/cli", "audit/api")
+WIRING = (
+    "audit/stages/results",
+    "audit/stages/kept",
+    "audit/stages/opening",
+    "audit/stages",
+    "audit/cli/shell",
+    "audit/cli",
+    "audit/api",
+)
 REPORT_ROOMS = (
     "bounds",
     "tables",

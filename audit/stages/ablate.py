@@ -21,7 +21,7 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AblateSettings, SettingsError
-from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by

@@ -33,8 +33,6 @@ from flashbulb.audit.settings.checks import check_frame, check_strategies, check
 from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import FORMER_AUDIT, claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
-from flashbulb.audit.stages.detectors import select_detectors
-from flashbulb.audit.stages.examine import check_settings, check_store_size
 from flashbulb.audit.stages.kept.bulk import refuse_unkept, settle_layout
 from flashbulb.audit.stages.kept.identity import (
     audit_identity,
@@ -45,17 +43,19 @@ from flashbulb.audit.stages.kept.identity import (
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.kept.resume import is_detected, is_recorded, restore_settings
-from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
-from flashbulb.audit.stages.recover import recover_images
-from flashbulb.audit.stages.results.account import recorded_entries
-from flashbulb.audit.stages.results.propensity import check_pool
-from flashbulb.audit.stages.session import (
+from flashbulb.audit.stages.opening.detectors import select_detectors
+from flashbulb.audit.stages.opening.examine import check_settings, check_store_size
+from flashbulb.audit.stages.opening.session import (
     Session,
     load_session,
     open_base,
     reload_session,
     settle_batch_size,
 )
+from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
+from flashbulb.audit.stages.recover import recover_images
+from flashbulb.audit.stages.results.account import recorded_entries
+from flashbulb.audit.stages.results.propensity import check_pool
 from flashbulb.audit.stores.fetching import fetch
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, MATCHES_DIRECTORY, RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict

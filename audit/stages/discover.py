@@ -22,8 +22,9 @@ from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.claim import former_results
-from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
+from flashbulb.audit.stages.opening.examine import examine_model
+from flashbulb.audit.stages.opening.session import load_training_images
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.closing import Closing
 from flashbulb.audit.stages.results.discovery import write_discovery_results, write_recoveries
@@ -35,7 +36,6 @@ from flashbulb.audit.stages.results.findings import (
     show_finding,
 )
 from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
-from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.files import (
     CURVE_FILE,

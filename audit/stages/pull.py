@@ -26,8 +26,8 @@ from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import PullSettings, SettingsError
 from flashbulb.audit.stages.claim import former_results
-from flashbulb.audit.stages.examine import examine_model
 from flashbulb.audit.stages.kept.replay import Replay
+from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.pull import GivenImages, PullSession, write_pull_results
 from flashbulb.audit.training_images.nearest import TrainingImages

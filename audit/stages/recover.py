@@ -29,11 +29,11 @@ from flashbulb.audit.run.together import undo_cut_off
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
+from flashbulb.audit.stages.opening.session import Session, training_source
 from flashbulb.audit.stages.record import workers_of
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.propensity import measure_propensity
 from flashbulb.audit.stages.results.state import AuditedModel, DetectedRun, RecordedRun, Results
-from flashbulb.audit.stages.session import Session, training_source
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.training_images.storage import TrainingSource
 from flashbulb.reports.tables.files import CANARIES_FOLDER

@@ -18,12 +18,12 @@ from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing
-from flashbulb.audit.stages.examine import estimate_activations
 from flashbulb.audit.stages.kept.identity import audit_identity
+from flashbulb.audit.stages.opening.examine import estimate_activations
+from flashbulb.audit.stages.opening.session import Session, load_training_images
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
 from flashbulb.audit.stages.results.account import base_identity
 from flashbulb.audit.stages.results.state import Inputs
-from flashbulb.audit.stages.session import Session, load_training_images
 from flashbulb.reports.tables.run_record import ModelIdentity
 from flashbulb.reports.views.audit_plan import AuditPlan, MeasuredCall, Number, PlannedPrompts, PlannedSites, Range
 

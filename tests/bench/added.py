@@ -26,8 +26,8 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import run_record
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.kept.recorded import open_recorded
+from flashbulb.audit.stages.opening.session import reload_session
 from flashbulb.audit.stages.recover import collect_targets, prepare_recovery
-from flashbulb.audit.stages.session import reload_session
 from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from tests.bench.finetune.pairs import new_pairs

@@ -18,11 +18,11 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages import base, session
 from flashbulb.audit.stages.audit import run_record
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.kept.resume import restore_settings
+from flashbulb.audit.stages.opening import base, session
 from flashbulb.audit.stages.recover import collect_targets
 from flashbulb.audit.statistics.baseline import z_scores
 from flashbulb.reports.checks.run import load_checked

@@ -27,9 +27,9 @@ from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.kept.bulk import kept_neurons
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.kept.recorded import open_recorded
+from flashbulb.audit.stages.opening.session import Session, reload_session
 from flashbulb.audit.stages.recover import prepare_recovery, target_of
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun
-from flashbulb.audit.stages.session import Session, reload_session
 from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.audit.statistics.spikes import read_neurons
 from flashbulb.audit.training_images.nearest import Nearest

@@ -34,18 +34,18 @@ from flashbulb.audit.settings import (
     SettingsError,
     TrainingImageSettings,
 )
-from flashbulb.audit.stages.base import (
+from flashbulb.audit.stages.kept.batch_size import kept_batch_size
+from flashbulb.audit.stages.kept.calibration import CalibrationError, open_calibration
+from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity
+from flashbulb.audit.stages.opening.base import (
     Prompts,
     compare_with_base,
     look_at_base,
     look_without_loras,
     refuse_same_text_side,
 )
-from flashbulb.audit.stages.detectors import fit_to_model, select_detectors
-from flashbulb.audit.stages.examine import examine_model
-from flashbulb.audit.stages.kept.batch_size import kept_batch_size
-from flashbulb.audit.stages.kept.calibration import CalibrationError, open_calibration
-from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity
+from flashbulb.audit.stages.opening.detectors import fit_to_model, select_detectors
+from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 from flashbulb.audit.statistics.screening import TextSpikes
 from flashbulb.audit.training_images.nearest import TrainingImages

@@ -15,7 +15,7 @@ from flashbulb.audit.model.loading.pipelines import resolve_device
 from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.settings import AuditSettings, SettingsError
-from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.results.state import AuditedModel
 from flashbulb.audit.statistics.screening import TextSpikes, read_spikes
 from flashbulb.hooks import PROMPT_SITE_KINDS, Site
