@@ -26,8 +26,6 @@ from flashbulb.audit.prompts.formats.text_files import decode_text, gunzip, read
 from flashbulb.audit.prompts.held import HeldPrompts, Prompt
 from flashbulb.reports.tables.stores import as_uri
 
-__all__ = ["Prompt", "PromptFileError", "PromptSet", "read_prompts"]
-
 logger = logging.getLogger(__name__)
 
 _WORDS_FOR_MISSING = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "nat"})

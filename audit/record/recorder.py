@@ -17,7 +17,7 @@ from flashbulb.audit.detectors.views import NoiseSeeds, Step
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import Prediction
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.reduction import Reduction
 from flashbulb.audit.record.rows import NOISE_NORM, ShardRows

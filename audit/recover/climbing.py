@@ -14,7 +14,7 @@ from flashbulb.audit.images.fixed_part import FixedPart, fixed_part, save_mask
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target
 from flashbulb.audit.recover.memories import Memory, Sampled, agreement_limit, sampled_outcomes

@@ -15,8 +15,8 @@ from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.manifest import PlantedModelError
+from flashbulb.audit.prompts.formats.errors import PromptFileError
 from flashbulb.audit.prompts.labels import LabelsError
-from flashbulb.audit.prompts.prompt_set import PromptFileError
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError
 from flashbulb.audit.run.former import FormerResults
 from flashbulb.audit.settings import SettingsError

@@ -14,7 +14,7 @@ from flashbulb.audit.canaries.manifest import IMAGES_FOLDER
 from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
 from flashbulb.audit.execute.workers import open_workers
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.ladder import Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.recover.recovery import recover_all

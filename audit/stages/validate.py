@@ -14,7 +14,8 @@ from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading.pipelines import flushed_denormals
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flashbulb.audit.prompts.prompt_set import Prompt, read_prompts
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.stages.results.comparison import ComparedPrompts
 from flashbulb.reports.checks.run import load_checked

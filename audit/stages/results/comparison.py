@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.images.distances import RgbImages, agrees, seed_agreement, seed_distance, tile_distances
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.climbing import training_image_file
 from flashbulb.audit.recover.samples import SamplePlan, image_name, load_images
 from flashbulb.audit.run.directory import RunDirectory

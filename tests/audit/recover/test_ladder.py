@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
 from flashbulb.audit.ascent.climb import ClimbPlan
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovery import Recovery, recover_all

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.training_images.nearest import Nearest
 from tests.audit.samplings import recover_by_samples

@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flashbulb.audit.prompts.held import HeldPrompts
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import HeldPrompts, Prompt
 from flashbulb.audit.record.columns import Column
 from flashbulb.audit.recover.memories import Memory
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome

@@ -12,7 +12,7 @@ import pandas as pd
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages
 from flashbulb.audit.planted.collection import PLANTED_KINDS
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flashbulb.audit.prompts.formats import arrow_tables
+from flashbulb.audit.prompts.formats.errors import PromptFileError
 from flashbulb.audit.prompts.labels import LabelsError, read_labels
-from flashbulb.audit.prompts.prompt_set import PromptFileError, read_prompts
+from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.prompts.files import refusal, texts_of, written
 
 
