@@ -18,7 +18,7 @@ from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.tasks import Performer, samples_of
 from flashbulb.audit.training_images.blocks import block_means, lower_bounds
 from flashbulb.audit.training_images.matching import FINE_SIDE, MIN_ZNCC, luma, shrink, zncc
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 

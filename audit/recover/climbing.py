@@ -21,8 +21,9 @@ from flashbulb.audit.recover.memories import Memory, Sampled, agreement_limit, s
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, judge_found, nearest_of
 from flashbulb.audit.recover.parts import judge_part
 from flashbulb.audit.recover.samples import SamplePlan, image_name
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.reader import is_shown_alike
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
 from flashbulb.reports.tables.limits import TEMPLATE
 from flashbulb.reports.tables.stores import in_store

@@ -17,7 +17,8 @@ from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import CompareSettings
 from flashbulb.audit.stages.results.account import library_versions
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.page.compare import write_comparison_page
 from flashbulb.reports.page.compare_markdown import write_comparison_markdown
 from flashbulb.reports.tables.compare import (

@@ -14,7 +14,7 @@ from flashbulb.audit.stages.results.recovery_tables import memories_table, recov
 from flashbulb.audit.stages.results.tables import TIER_RECOVER, TIER_STEP, scores_table, spikes_table
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons, Spike
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.hooks import Site
 from flashbulb.reports.tables.schema import (
     MEMORIES_SCHEMA,

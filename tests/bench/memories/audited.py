@@ -32,7 +32,7 @@ from flashbulb.audit.stages.recover import prepare_recovery, target_of
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun
 from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.audit.statistics.spikes import read_neurons
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from tests.bench.memories.remembered import Remembered
 from tests.bench.memories.training_images import TrainedOn, read_trained_on
 
