@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from flashbulb.reports.checks.findings import recount
-from flashbulb.reports.gate.decide import breaches, decide
+from flashbulb.reports.gate.breaches import breaches
+from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.tables.verdict import Results
 from tests.reports.examples import results
