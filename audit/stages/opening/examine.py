@@ -10,7 +10,6 @@ from typing import Protocol
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.examination import N_IMAGES, require_working
 from flashbulb.audit.prompts.prompt_set import PromptSet
-from flashbulb.audit.record.recorder import estimate_bytes
 from flashbulb.audit.record.reduction import BULK
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.settings.checks import check_combinations
@@ -20,6 +19,7 @@ from flashbulb.audit.statistics.calibration import MIN_REFERENCE
 from flashbulb.audit.statistics.reduced import estimate_reduced_bytes
 from flashbulb.audit.statistics.scores import MAX_SELF_REFERENCE
 from flashbulb.audit.training_images.storage import some_training_images
+from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, Site
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +72,16 @@ def estimate_activations(inputs: Inputs, n_prompts: int) -> int:
     settings, n_reduced = inputs.settings, 0
     if settings.layout == BULK:  # all but the reference and the first candidates, which can be dense
         n_reduced = max(0, len(inputs.candidates.prompts) - MAX_SELF_REFERENCE - settings.shard_size)
-    dense = estimate_bytes(inputs.sites, settings.n_seeds, max(n_prompts - n_reduced, 0))
+    dense = _dense_bytes(inputs.sites, settings.n_seeds, max(n_prompts - n_reduced, 0))
     reduced = min(n_reduced, n_prompts) * estimate_reduced_bytes(inputs.sites, kept_neurons(settings))
     return len(inputs.models) * dense + reduced
+
+
+def _dense_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
+    """Return the bytes of float16 activations, one row per prompt or per prompt and seed."""
+    n_per_prompt = sum(site.n_neurons for site in sites if site.is_prompt_site) * len(TOKEN_REDUCTIONS)
+    n_per_step = sum(site.n_neurons for site in sites if not site.is_prompt_site) * len(SPACE_REDUCTIONS)
+    return 2 * n_prompts * (n_per_prompt + n_seeds * n_per_step)
 
 
 def check_store_size(inputs: Inputs) -> None:
