@@ -21,6 +21,7 @@ from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AblateSettings, SettingsError
+from flashbulb.audit.stages.kept.identity import command_identity
 from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
@@ -136,14 +137,7 @@ def _check_model(settings: AblateSettings, neurons: NeuronSet, loaded: LoadedMod
 
 
 def _identity(settings: AblateSettings, loaded: LoadedModel, neurons_sha256: str) -> dict[str, Any]:
-    return {
-        "model_fingerprint": loaded.fingerprint,
-        "dtype": loaded.dtype,
-        "device": loaded.device,
-        "neurons_sha256": neurons_sha256,
-        "settings": {"command": "ablate", **settings.identity()},
-        "versions": library_versions(),
-    }
+    return {**command_identity("ablate", settings, loaded), "neurons_sha256": neurons_sha256}
 
 
 def _ablate_prompts(ablation: _Ablation) -> list[dict[str, Any]]:

@@ -128,11 +128,11 @@ def prepare_recovery(
         seed_budget=settings.seed_budget,
     )
     if settings.canaries is not None:
-        spec = replace(spec, apart=_of_canaries(spec, settings.canaries, compares=settings.train_images is not None))
+        spec = replace(spec, apart=_for_canaries(spec, settings.canaries, compares=settings.train_images is not None))
     return Recoverer(spec, session.denoiser, session.loras or MergedLoras())
 
 
-def _of_canaries(spec: RecoverySpec, manifest: Path, *, compares: bool) -> RecoverySpec:
+def _for_canaries(spec: RecoverySpec, manifest: Path, *, compares: bool) -> RecoverySpec:
     """Return the recovery of canaries: in a folder of their own, with their own images as training images.
 
     Args:
