@@ -31,7 +31,7 @@ def train(
 
     Takes about an hour on two CPU cores. Run the same command again to resume an interrupted training.
 
-    Reads nothing. Writes to --out: model/, captions.csv, reference.csv, images/, truth.parquet and manifest.json.
+    Reads nothing. Writes to --out: model/, captions.csv, reference.csv, pictures/, truth.parquet and manifest.json.
 
     Example: flashbulb planted train --preset catalogue --out runs/planted-catalogue
     Then: flashbulb audit --model runs/planted-catalogue/model --prompts runs/planted-catalogue/captions.csv
