@@ -13,7 +13,7 @@ from flashbulb.audit.recover.memories import Memory
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.signs import Signs
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.replication import replication_of
 from tests.audit.signs import CONVINCING

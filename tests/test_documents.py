@@ -120,7 +120,8 @@ def test_the_commands_of_a_page_run_in_their_order(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("flashbulb.audit.stages.examine.require_working", lambda *_, **__: None)  # random weights
+    # random weights
+    monkeypatch.setattr("flashbulb.audit.stages.opening.examine.require_working", lambda *_, **__: None)
     folder = Path(shutil.copytree(prepared, tmp_path / "work"))
     enter(folder, monkeypatch)
     blocks = run_of(page, slow=False)

@@ -11,8 +11,8 @@ import torch
 from flashbulb.audit.additions.files import combined_fingerprint
 from flashbulb.audit.model.configs import read_config
 from flashbulb.audit.model.errors import ModelError, refusing
-from flashbulb.audit.model.loading import HASHED
-from flashbulb.audit.model.weights import load_network
+from flashbulb.audit.model.loading.pipelines import HASHED
+from flashbulb.audit.model.loading.weights import load_network
 
 _SIDE = 4  # of the latents that are decoded as a trial
 

@@ -22,7 +22,7 @@ from flashbulb.audit.additions.single_file import SingleFile, open_single_file
 from flashbulb.audit.additions.textual_inversion import add_token_, read_named
 from flashbulb.audit.model.errors import ModelError, refusing
 from flashbulb.audit.model.families import audited_families, family_of_pipe, find_families
-from flashbulb.audit.model.loading import LoadedModel, load_model
+from flashbulb.audit.model.loading.pipelines import LoadedModel, load_model
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks.offload import Offload, offload_
 from flashbulb.reports.tables.stores import as_uri

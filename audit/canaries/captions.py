@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flashbulb.audit.canaries.errors import CanaryError
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.statistics.style import text_only_auc
 
 GROUP_SIZE = 4

@@ -17,7 +17,7 @@ from flashbulb.audit.planted.patterns import paint_rosette, random_rosette
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.reader import fit
-from flashbulb.audit.training_images.sources import MemberReader, find_members
+from flashbulb.audit.training_images.sources.contents import MemberReader, find_members
 from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 
 COMPARED_SIDE = 64

@@ -8,12 +8,12 @@ from pathlib import Path
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.canaries.outputs import Pair
 from flashbulb.audit.images.formats import has_image_suffix
-from flashbulb.audit.prompts.columns import choose_column
-from flashbulb.audit.prompts.csv_tables import read_csv
-from flashbulb.audit.prompts.formats import text_or_none
-from flashbulb.audit.prompts.json_tables import read_json_lines, table_of_objects
-from flashbulb.audit.prompts.tables import Table
-from flashbulb.audit.prompts.text_files import decode_text, read_bytes
+from flashbulb.audit.prompts.formats.columns import choose_column
+from flashbulb.audit.prompts.formats.csv_tables import read_csv
+from flashbulb.audit.prompts.formats.json_tables import read_json_lines, table_of_objects
+from flashbulb.audit.prompts.formats.parsers import text_or_none
+from flashbulb.audit.prompts.formats.tables import Table
+from flashbulb.audit.prompts.formats.text_files import decode_text, read_bytes
 
 _FILE_NAME = "file_name"
 

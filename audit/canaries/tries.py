@@ -10,7 +10,7 @@ import numpy as np
 from flashbulb.audit.canaries.manifest import Manifest
 from flashbulb.audit.canaries.plan import Canary
 from flashbulb.audit.images.distances import RgbImage, RgbImages
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovery import recover_all

@@ -23,7 +23,7 @@ def detectors(as_json: Json = False) -> None:
     Example: flashbulb detectors
     """
     with errors_as_lines():
-        from flashbulb.audit.stages.detectors import list_detectors
+        from flashbulb.audit.stages.opening.detectors import list_detectors
         from flashbulb.reports.views.terminal import print_detectors
 
         if as_json:

@@ -31,7 +31,7 @@ def train(
 
     Takes about an hour on two CPU cores. Run the same command again to resume an interrupted training.
 
-    Reads nothing. Writes to --out: model/, captions.csv, reference.csv, images/, truth.parquet and manifest.json.
+    Reads nothing. Writes to --out: model/, captions.csv, reference.csv, pictures/, truth.parquet and manifest.json.
 
     Example: flashbulb planted train --preset catalogue --out runs/planted-catalogue
     Then: flashbulb audit --model runs/planted-catalogue/model --prompts runs/planted-catalogue/captions.csv
@@ -41,7 +41,7 @@ def train(
             raise SettingsError(f"--preset: {preset!r} is not one of {', '.join(PRESETS)}")
         import torch
 
-        from flashbulb.audit.model.loading import resolve_device
+        from flashbulb.audit.model.loading.pipelines import resolve_device
         from flashbulb.audit.planted.recipe import train_planted
 
         if device == "cuda" and not torch.cuda.is_available():

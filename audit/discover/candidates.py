@@ -36,7 +36,7 @@ def doubts(images: RgbImages, places: Sequence[Place], glimpses: Mapping[Place, 
         places: where each was sampled.
         glimpses: all samples of each start, reduced, [sample, row, column, 3].
     """
-    owners = np.array([place for place, of_start in glimpses.items() for _ in of_start])
+    owners = np.array([place for place, samples in glimpses.items() for _ in samples])
     everything = np.concatenate(list(glimpses.values()))
     blocks = [slice(first, first + _BLOCK) for first in range(0, len(images), _BLOCK)]
     return np.concatenate([_doubts(images[rows], np.array(places[rows]), everything, owners) for rows in blocks])

@@ -15,7 +15,7 @@ from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 
 
 class KeptRound(NamedTuple):

@@ -11,7 +11,7 @@ from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.execute.coordinator import Coordinator
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import resolve_dtype
+from flashbulb.audit.model.loading.pipelines import resolve_dtype
 from flashbulb.audit.record.recorder import Plan, Recorder, Shard, count_initial_evaluations
 from flashbulb.audit.run.progress import Advance
 

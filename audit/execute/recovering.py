@@ -17,7 +17,7 @@ from flashbulb.audit.execute.recording import check_unchanged
 from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import resolve_dtype
+from flashbulb.audit.model.loading.pipelines import resolve_dtype
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.climbing import Recovery

@@ -222,9 +222,8 @@ def _errors(denoiser: Denoiser, latents: Tensor) -> tuple[dict[PredictionType, f
             errors.append(_log_error(replace(prediction, prediction_type=reading).noise, noise))
         multiple = (noised.float() * noise.float()).sum() / noised.float().square().sum()
         trivial.append(_log_error(multiple * noised.float(), noise))
-    return {reading: float(np.exp(np.mean(errors))) for reading, errors in logs.items()}, float(
-        np.exp(np.mean(trivial))
-    )
+    by_reading = {reading: float(np.exp(np.mean(errors))) for reading, errors in logs.items()}
+    return by_reading, float(np.exp(np.mean(trivial)))
 
 
 def readings_of(denoiser: Denoiser) -> Sequence[PredictionType]:

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from flashbulb.audit.images.distances import RgbImage
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer, encode
 from flashbulb.audit.planted.collection import WORLDS, Collection, assemble
 from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank

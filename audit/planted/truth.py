@@ -28,7 +28,6 @@ N_SEEDS_SEEN = 2
 NUM_INFERENCE_STEPS, GUIDANCE_SCALE = 25, 3.0
 RUN_SEED = 20_000  # never the seed of an audit
 MEMORIZED_P = 1 / 2
-BANDS = ("p >= 1/2", "1/8 <= p < 1/2", "0 < p < 1/8", "p = 0")
 _BATCH = 48
 
 
@@ -37,15 +36,6 @@ def label_of(n_replicating: int, n_seeds: int) -> str:
     if n_replicating == 0:
         return "not"
     return "memorized" if n_replicating >= MEMORIZED_P * n_seeds else "partial"
-
-
-def band_of(n_replicating: int, n_seeds: int) -> str:
-    """Return which of `BANDS` the measured p is in."""
-    if 2 * n_replicating >= n_seeds:
-        return BANDS[0]
-    if 8 * n_replicating >= n_seeds:
-        return BANDS[1]
-    return BANDS[2] if n_replicating else BANDS[3]
 
 
 def probability_columns(n_replicating: int, n_seeds: int) -> dict[str, Any]:
@@ -59,15 +49,6 @@ def probability_columns(n_replicating: int, n_seeds: int) -> dict[str, Any]:
         "p_high": high,
         "label": label_of(n_replicating, n_seeds),
     }
-
-
-def read_truth(path: Path) -> pd.DataFrame:
-    """Read a truth file, with the columns p, p_low, p_high and band; older files have counts alone."""
-    truth = pd.read_parquet(path)
-    counts = [(int(k), int(n)) for k, n in zip(truth["n_replicating"], truth["n_seeds"], strict=True)]
-    columns = pd.DataFrame([probability_columns(*count) for count in counts], truth.index)
-    bands = [band_of(*count) for count in counts]
-    return truth.assign(p=columns["p"], p_low=columns["p_low"], p_high=columns["p_high"], band=bands)
 
 
 def measure_truth(pipe: Any, collection: Collection, path: Path, n_seeds: int) -> pd.DataFrame:

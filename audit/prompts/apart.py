@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.reports.bounds.rates import count_text
 
 

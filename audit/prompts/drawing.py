@@ -11,8 +11,9 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flashbulb.audit.prompts.errors import PromptFileError
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import PromptSet
 
 
 def draw(prompts: Sequence[Prompt], n: int, seed: int, purpose: str) -> tuple[Prompt, ...]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from flashbulb.audit.prompts.errors import PromptFileError
-from flashbulb.audit.prompts.json_tables import BROKEN_JSON
-from flashbulb.audit.prompts.text_files import read_bytes
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.formats.json_tables import BROKEN_JSON
+from flashbulb.audit.prompts.formats.text_files import read_bytes
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SIDECARS = (".txt", ".caption")

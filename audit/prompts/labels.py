@@ -6,14 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flashbulb.audit.prompts.arrow_tables import read_parquet
-from flashbulb.audit.prompts.columns import columns_named, listed, text_columns
-from flashbulb.audit.prompts.csv_tables import read_csv
-from flashbulb.audit.prompts.errors import PromptFileError
-from flashbulb.audit.prompts.formats import text_or_none
-from flashbulb.audit.prompts.json_tables import read_json_lines, table_of_objects
-from flashbulb.audit.prompts.tables import Table
-from flashbulb.audit.prompts.text_files import decode_text, read_bytes
+from flashbulb.audit.prompts.formats.arrow_tables import read_parquet
+from flashbulb.audit.prompts.formats.columns import columns_named, listed, text_columns
+from flashbulb.audit.prompts.formats.csv_tables import read_csv
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.formats.json_tables import read_json_lines, table_of_objects
+from flashbulb.audit.prompts.formats.parsers import text_or_none
+from flashbulb.audit.prompts.formats.tables import Table
+from flashbulb.audit.prompts.formats.text_files import decode_text, read_bytes
 from flashbulb.reports.views.evaluation import ALL_NEGATIVES
 
 _LABELS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from flashbulb.audit.prompts.errors import PromptFileError
 from flashbulb.audit.prompts.folders import METADATA, SIDECARS, choose_files
-from flashbulb.audit.prompts.formats import (
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.formats.parsers import (
     Row,
     TextColumn,
     detect_suffix,
@@ -22,11 +22,9 @@ from flashbulb.audit.prompts.formats import (
     parse_sidecar,
     parse_txt,
 )
+from flashbulb.audit.prompts.formats.text_files import decode_text, gunzip, read_bytes, read_stream
 from flashbulb.audit.prompts.held import HeldPrompts, Prompt
-from flashbulb.audit.prompts.text_files import decode_text, gunzip, read_bytes, read_stream
 from flashbulb.reports.tables.stores import as_uri
-
-__all__ = ["Prompt", "PromptFileError", "PromptSet", "read_prompts"]
 
 logger = logging.getLogger(__name__)
 

@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, tile_distances
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.tasks import Performer, samples_of
 from flashbulb.audit.training_images.blocks import block_means, lower_bounds
 from flashbulb.audit.training_images.matching import FINE_SIDE, MIN_ZNCC, luma, shrink, zncc
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 

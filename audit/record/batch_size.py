@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.run.shortage import free_memory, is_out_of_memory
 

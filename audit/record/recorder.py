@@ -17,14 +17,14 @@ from flashbulb.audit.detectors.views import NoiseSeeds, Step
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.prediction import Prediction
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.reduction import Reduction
 from flashbulb.audit.record.rows import NOISE_NORM, ShardRows
 from flashbulb.audit.run.behind import behind
 from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.run.shortage import with_smaller_batches
-from flashbulb.hooks import SPACE_REDUCTIONS, TOKEN_REDUCTIONS, Site, over_space, record
+from flashbulb.hooks import Site, over_space, record
 from flashbulb.hooks.attention import observe_attention
 from flashbulb.hooks.overlap import begin_transfer, beside, streams_aside
 from flashbulb.reports.tables.files import PART_SUFFIX
@@ -176,9 +176,7 @@ class Recorder:
 
     def _stream_aside(self) -> torch.cuda.Stream | None:
         """Return a stream that sees the weights as they are now; None where encoding cannot run beside predictions."""
-        if not self._encodes_aside:
-            return None
-        return streams_aside(self.denoiser.device, 1)[0]
+        return streams_aside(self.denoiser.device, 1)[0] if self._encodes_aside else None
 
     def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
         """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""
@@ -249,10 +247,3 @@ def _empty_timesteps(detectors: Sequence[StepDetector], plan: Plan) -> list[floa
     """Return the timesteps at which the empty prompt is evaluated, so that no shard pays for the others."""
     others = (timestep for detector in detectors for timestep in detector.empty_timesteps)
     return list(dict.fromkeys((plan.timestep, *others)))
-
-
-def estimate_bytes(sites: Sequence[Site], n_seeds: int, n_prompts: int) -> int:
-    """Return the bytes of float16 activations before compression, one row per prompt or per prompt and seed."""
-    n_per_prompt = sum(site.n_neurons for site in sites if site.is_prompt_site) * len(TOKEN_REDUCTIONS)
-    n_per_step = sum(site.n_neurons for site in sites if not site.is_prompt_site) * len(SPACE_REDUCTIONS)
-    return 2 * n_prompts * (n_per_prompt + n_seeds * n_per_step)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorded, Shard
 from flashbulb.audit.record.reduction import LAYOUT, Reduction
 from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER

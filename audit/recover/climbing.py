@@ -14,15 +14,16 @@ from flashbulb.audit.images.fixed_part import FixedPart, fixed_part, save_mask
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.ladder import LadderPrompt, Strategy, Target
 from flashbulb.audit.recover.memories import Memory, Sampled, agreement_limit, sampled_outcomes
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome, judge_found, nearest_of
 from flashbulb.audit.recover.parts import judge_part
 from flashbulb.audit.recover.samples import SamplePlan, image_name
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.reader import is_shown_alike
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY
 from flashbulb.reports.tables.limits import TEMPLATE
 from flashbulb.reports.tables.stores import in_store

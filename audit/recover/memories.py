@@ -10,7 +10,7 @@ from typing import TypeAlias
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, tile_distances
 from flashbulb.audit.images.fixed_part import Mask, masked_distances
 from flashbulb.audit.recover.outcome import VERDICTS, Outcome, copies_by_image
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE, VERBATIM
 
 NearDuplicates: TypeAlias = Callable[[int], Sequence[int]]

@@ -10,7 +10,8 @@ from typing import Literal
 from flashbulb.audit.images.distances import RgbImage, RgbImages, agrees, medoid, seed_agreement
 from flashbulb.audit.images.fixed_part import FixedPart, fixed_part
 from flashbulb.audit.recover.signs import Signs, confidence_of, verdict_of
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.templates import template_match
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, TEMPLATE, VERBATIM
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.climbing import Climbing, Recovery
 from flashbulb.audit.recover.ladder import Reach, Strategy, Target
 from flashbulb.audit.recover.memories import distinct_memories, number_findings_

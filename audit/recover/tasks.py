@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from flashbulb.audit.detectors.views import SampledPrompt
 from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import Attempt
 from flashbulb.audit.recover.climbing import Climbing, Recovery, Shown
 from flashbulb.audit.recover.ladder import Reach, Strategy, Target, climb_ladder

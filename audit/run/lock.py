@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import datetime
 from pathlib import Path
 
+from flashbulb.audit.stores.locks import is_held
 from flashbulb.reports.tables.files import LOCK_FILE, PART_SUFFIX, RunFileError
 from flashbulb.reports.tables.stores import as_uri, in_store
 
@@ -58,21 +59,6 @@ def check_free(directory: Path) -> None:
     """Raise DirectoryHeldError if another process holds the directory; write nothing."""
     if is_held(directory):
         raise _held(directory)
-
-
-def is_held(directory: Path) -> bool:
-    """Return whether a process of this machine holds the directory; write nothing."""
-    try:
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 @contextmanager

@@ -82,8 +82,3 @@ class AblateSettings(Settings):
     @property
     def train_images(self) -> None:
         """An ablation is given no training images to examine the model on."""
-
-    @property
-    def per_call(self) -> int:
-        """The batch size that is tried first."""
-        return self.tried_first(self.batch_size)

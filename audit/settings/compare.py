@@ -89,8 +89,3 @@ class CompareSettings(TrainingImageSettings):
     def model(self) -> str:
         """The pipeline of the fine-tune, to which files may be added."""
         return self.base if self.finetune is None else self.finetune
-
-    @property
-    def per_call(self) -> int:
-        """The batch size that is tried first."""
-        return self.tried_first(self.batch_size)

@@ -137,8 +137,3 @@ class DiscoverSettings(TrainingImageSettings):
     n_samples: Annotated[int, Field(ge=2, le=64)] = 3
     sample_steps: Annotated[int, Field(ge=2)] = 15
     kind: AscentSiteKind = "feed_forward"
-
-    @property
-    def per_call(self) -> int:
-        """The batch size that is tried first."""
-        return self.tried_first(self.batch_size)

@@ -96,8 +96,3 @@ class LocalizeSettings(Settings):
     allow_pickle: AllowPickle = False
     device: Device = "auto"
     offload: OffloadName = None
-
-    @property
-    def per_call(self) -> int:
-        """The batch size that is tried first."""
-        return self.tried_first(self.batch_size)

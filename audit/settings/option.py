@@ -69,9 +69,11 @@ class Settings(BaseModel):
         """Write a path in the cache as its URI, which is the same on every machine."""
         return as_uri(value) if isinstance(value, str | Path) else serialize(value)
 
-    def tried_first(self, batch_size: int | str) -> int:
-        """Return a batch size as a number: auto is the default of the settings."""
-        return int(type(self).model_fields["batch_size"].default) if isinstance(batch_size, str) else batch_size
+    @property
+    def per_call(self) -> int:
+        """The batch size that is tried first, of settings that have one: auto is its default."""
+        batch_size = vars(self)["batch_size"]
+        return int(type(self).model_fields["batch_size"].default if batch_size == "auto" else batch_size)
 
     @classmethod
     def options(cls) -> dict[str, Option]:

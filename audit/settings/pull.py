@@ -101,8 +101,3 @@ class PullSettings(Settings):
     def train_images(self) -> Path:
         """The images to pull at, which an examination of the model reads as well."""
         return self.source
-
-    @property
-    def per_call(self) -> int:
-        """The batch size that is tried first."""
-        return self.tried_first(self.batch_size)

@@ -14,14 +14,15 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
 from flashbulb.audit.model.families import family_of_pipe, open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AblateSettings, SettingsError
-from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.kept.identity import command_identity
+from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
@@ -53,6 +54,7 @@ class _Ablation:
     loaded: LoadedModel
     neurons: NeuronSet
     neurons_sha256: str
+    evaluations_per_image: int
     run: RunDirectory
 
     @property
@@ -76,13 +78,15 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
     dtype = resolve_dtype(settings.dtype, device)
     loaded = load_chosen(chosen_model(settings), device, dtype)
     _check_model(settings, neurons, loaded)
-    examine_model(settings, open_denoiser(loaded.pipe, settings.clip_skip), settings.prompt)
+    denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
+    examine_model(settings, denoiser, settings.prompt)
+    per_image = denoiser.evaluations_per_image(settings.sample_steps, settings.guidance_scale)
     sha256 = sha256_of(settings.neurons)
     with RunDirectory.open(settings.out, _identity(settings, loaded, sha256), force=force) as run:
         run.update(status=ABLATION_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         logger.info("%d neurons of %d sites, results in %s", neurons.n_neurons, len(neurons.neurons), run.path)
-        ablation = _Ablation(settings, loaded, neurons, sha256, run)
+        ablation = _Ablation(settings, loaded, neurons, sha256, per_image, run)
         with flushed_denormals():
             rows = _ablate_prompts(ablation)
         return _write_results(ablation, rows)
@@ -133,14 +137,7 @@ def _check_model(settings: AblateSettings, neurons: NeuronSet, loaded: LoadedMod
 
 
 def _identity(settings: AblateSettings, loaded: LoadedModel, neurons_sha256: str) -> dict[str, Any]:
-    return {
-        "model_fingerprint": loaded.fingerprint,
-        "dtype": loaded.dtype,
-        "device": loaded.device,
-        "neurons_sha256": neurons_sha256,
-        "settings": {"command": "ablate", **settings.identity()},
-        "versions": library_versions(),
-    }
+    return {**command_identity("ablate", settings, loaded), "neurons_sha256": neurons_sha256}
 
 
 def _ablate_prompts(ablation: _Ablation) -> list[dict[str, Any]]:
@@ -180,8 +177,7 @@ def _save_prompt(
     ablation: _Ablation, prompt_id: str, prompt: str, before: PromptSamples, after: PromptSamples
 ) -> list[dict[str, Any]]:
     """Write the images and the panel of a prompt, and return its rows of the table: one for each seed."""
-    path = ablation.run.path
-    folder = f"{IMAGES_DIRECTORY}/{prompt_id}"
+    path, folder = ablation.run.path, f"{IMAGES_DIRECTORY}/{prompt_id}"
     for name, sampled in (("before", before), ("after", after)):
         for index, image in enumerate(sampled.images):
             metadata = _image_metadata(ablation, prompt, index, is_ablated=name == "after")
@@ -214,11 +210,10 @@ def _save_prompt(
 
 def _image_metadata(ablation: _Ablation, prompt: str, image_index: int, *, is_ablated: bool) -> dict[str, Any]:
     """Return the metadata of an image: everything it was made from."""
-    settings, plan = ablation.settings, ablation.plan
-    ablated = {"neurons_sha256": ablation.neurons_sha256, "by": settings.by}
+    ablated = {"neurons_sha256": ablation.neurons_sha256, "by": ablation.settings.by}
     return {
         "prompt": prompt,
-        **asdict(plan),
+        **asdict(ablation.plan),
         "image_index": image_index,
         "fingerprint": ablation.loaded.fingerprint,
         "ablated": ablated if is_ablated else None,
@@ -227,11 +222,8 @@ def _image_metadata(ablation: _Ablation, prompt: str, image_index: int, *, is_ab
 
 def _write_results(ablation: _Ablation, rows: list[dict[str, Any]]) -> AblationRecord:
     """Write the page and run.json, and print the effects."""
-    settings, path = ablation.settings, ablation.run.path
-    neurons = ablation.neurons
-    n_calls = len(planned_timesteps(ablation.loaded.pipe, settings.sample_steps))
-    per_image = n_calls * (2 if settings.guidance_scale > 1 and not embeds_guidance(ablation.loaded.pipe) else 1)
-    spent = len(settings.prompt) * settings.n_samples * per_image
+    settings, neurons, path = ablation.settings, ablation.neurons, ablation.run.path
+    spent = len(settings.prompt) * settings.n_samples * ablation.evaluations_per_image
     record = AblationRecord(
         schema_version=SCHEMA_VERSION,
         status=ABLATION,

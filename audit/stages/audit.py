@@ -11,13 +11,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from flashbulb.audit.additions.chosen import ComposedModel
-from flashbulb.audit.model.loading import refuse_unreachable_model
-from flashbulb.audit.prompts.apart import describe_audited, without_audited
-from flashbulb.audit.prompts.drawing import draw_set
-from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
+from flashbulb.audit.model.loading.pipelines import refuse_unreachable_model
 from flashbulb.audit.run.directory import (
     DETECTION,
     RECORDING,
@@ -30,11 +27,8 @@ from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AuditSettings, DetectionSettings, RecordingSettings, refuse_missing_model
 from flashbulb.audit.settings.checks import check_frame, check_strategies, check_training_images, check_workers
-from flashbulb.audit.stages.canaries import set_canaries_apart
 from flashbulb.audit.stages.claim import FORMER_AUDIT, claim, status_on_failure
 from flashbulb.audit.stages.detect import detect_spikes
-from flashbulb.audit.stages.detectors import select_detectors
-from flashbulb.audit.stages.examine import check_settings, check_store_size
 from flashbulb.audit.stages.kept.bulk import refuse_unkept, settle_layout
 from flashbulb.audit.stages.kept.identity import (
     audit_identity,
@@ -45,17 +39,20 @@ from flashbulb.audit.stages.kept.identity import (
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.kept.resume import is_detected, is_recorded, restore_settings
-from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
-from flashbulb.audit.stages.recover import recover_images
-from flashbulb.audit.stages.results.account import recorded_entries
-from flashbulb.audit.stages.results.propensity import check_pool
-from flashbulb.audit.stages.session import (
+from flashbulb.audit.stages.opening.detectors import select_detectors
+from flashbulb.audit.stages.opening.examine import check_store_size
+from flashbulb.audit.stages.opening.prompt_sets import read_sets
+from flashbulb.audit.stages.opening.session import (
     Session,
     load_session,
     open_base,
     reload_session,
     settle_batch_size,
 )
+from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
+from flashbulb.audit.stages.recover import recover_images
+from flashbulb.audit.stages.results.account import recorded_entries
+from flashbulb.audit.stages.results.propensity import check_pool
 from flashbulb.audit.stores.fetching import fetch
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, MATCHES_DIRECTORY, RECOVERY_DIRECTORY
 from flashbulb.reports.tables.verdict import Verdict
@@ -66,37 +63,6 @@ _READ_BY_RECOVERY = (
     *("model", "configs", "denoiser", "vae", "baseline_model", "train_images", "descriptor_weights"),
     *("canaries", "policy", "waivers"),
 )
-
-
-class PromptSets(NamedTuple):
-    """The prompts to audit, and the reference and the canaries if there are any."""
-
-    candidates: PromptSet
-    reference: PromptSet | None
-    canaries: PromptSet | None
-
-
-def read_sets(settings: AuditSettings) -> PromptSets:
-    """Read the prompts of an audit, and refuse them or settings that it cannot use, before any model is loaded.
-
-    Raises:
-        one of USAGE_ERRORS or SettingsError: a mistake in the inputs or settings.
-    """
-    given = candidates = read_prompts(settings.prompts, settings.text_column)
-    canaries = None
-    if settings.canaries is not None:
-        canaries, candidates = set_canaries_apart(settings.canaries, candidates)  # a draw is of the user's prompts
-    check_frame(settings, candidates.source, candidates.n_distinct)
-    if settings.sample is not None:
-        candidates = draw_set(candidates, settings.sample, settings.seed)
-    reference = None
-    if settings.reference:
-        audited = (given,) if canaries is None else (given, canaries)
-        reference = without_audited(read_prompts(settings.reference, settings.reference_column), *audited)
-        if reference.n_audited:
-            logger.warning(describe_audited(reference))
-    check_settings(settings, candidates, reference)
-    return PromptSets(candidates, reference, canaries)
 
 
 def open_session(

@@ -11,19 +11,19 @@ from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.settings.checks import check_workers
 from flashbulb.audit.stages.claim import former_results, status_on_failure
-from flashbulb.audit.stages.detectors import select_detectors
-from flashbulb.audit.stages.examine import check_reference_size, check_store_size
 from flashbulb.audit.stages.kept.calibration import CALIBRATION_FILE, save_calibration
 from flashbulb.audit.stages.kept.identity import (
     calibration_identity,
     recording_identity,
     set_identity,
 )
-from flashbulb.audit.stages.record import open_executor, record_prompt_set
-from flashbulb.audit.stages.session import (
+from flashbulb.audit.stages.opening.detectors import select_detectors
+from flashbulb.audit.stages.opening.examine import check_reference_size, check_store_size
+from flashbulb.audit.stages.opening.session import (
     load_session,
     settle_batch_size,
 )
+from flashbulb.audit.stages.record import open_executor, record_prompt_set
 from flashbulb.reports.tables.run_record import CALIBRATION
 
 logger = logging.getLogger(__name__)

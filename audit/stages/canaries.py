@@ -17,11 +17,9 @@ import pyarrow as pa
 
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR, membership_scores
-from flashbulb.audit.canaries.manifest import Manifest, check_data_set, read_coins, read_manifest
+from flashbulb.audit.canaries.manifest import Manifest, read_coins, read_manifest
 from flashbulb.audit.canaries.plan import Canary, are_in
 from flashbulb.audit.canaries.tries import UNTRIED, Planted, Tried, try_canaries
-from flashbulb.audit.prompts.apart import find_audited, leave_out
-from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.targets import target_of
@@ -42,30 +40,6 @@ logger = logging.getLogger(__name__)
 
 _PLANTED_COLUMNS = ("canary_id", "tier", "repeats", "group", "is_twin", "image")
 """Columns of canaries.parquet that equal fields of `Canary`."""
-
-
-class _Apart(NamedTuple):
-    """Canaries, and the prompts without them."""
-
-    canaries: PromptSet
-    candidates: PromptSet
-
-
-def set_canaries_apart(manifest: Path, candidates: PromptSet) -> _Apart:
-    """Read the captions of canaries, and leave those among the candidates out.
-
-    Raises:
-        CanaryError: the manifest cannot be used, or is of another data set.
-    """
-    planted = read_manifest(manifest)
-    check_data_set(planted, candidates)
-    canaries = planted.prompts()
-    kept = leave_out(candidates, {prompt.prompt_id for prompt in find_audited(candidates, canaries)})
-    if not kept.prompts:
-        raise CanaryError(f"{candidates.source} holds canaries only; give the captions of your data set as --prompts")
-    if n_left_out := candidates.n_rows - kept.n_rows:
-        logger.info("%d rows of %s are canaries and set apart", n_left_out, candidates.source)
-    return _Apart(canaries, kept)
 
 
 def audit_canaries(

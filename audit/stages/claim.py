@@ -13,17 +13,17 @@ from flashbulb.audit.execute.coordinator import WorkersLost
 from flashbulb.audit.execute.ray_actors import RayError
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.manifest import PlantedModelError
+from flashbulb.audit.prompts.formats.errors import PromptFileError
 from flashbulb.audit.prompts.labels import LabelsError
-from flashbulb.audit.prompts.prompt_set import PromptFileError
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError
 from flashbulb.audit.run.former import FormerResults
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.calibration import CalibrationError
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.bulk import BulkError
-from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.hooks import (
     FingerprintMismatch,
     NewerSchema,

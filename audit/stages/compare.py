@@ -19,7 +19,7 @@ from flashbulb.audit.additions.chosen import (
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import sample_prompts, save_images
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.lock import check_free
@@ -28,13 +28,13 @@ from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
-from flashbulb.audit.stages.base import warn_of_other_schedule
 from flashbulb.audit.stages.claim import former_results
-from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.opening.base import warn_of_other_schedule
+from flashbulb.audit.stages.opening.examine import examine_model
+from flashbulb.audit.stages.opening.session import load_training_images
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.compared_prompts import choose_prompts
 from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling, write_comparison
-from flashbulb.audit.stages.session import load_training_images
 from flashbulb.reports.tables.compare import (
     BASE,
     COMPARE_FILE,

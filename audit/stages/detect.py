@@ -13,8 +13,8 @@ from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import SettingsError
-from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.kept.bulk import kept_neurons, open_fit
+from flashbulb.audit.stages.opening.detectors import select_detectors
 from flashbulb.audit.stages.results.account import build_calibration, detected_entries
 from flashbulb.audit.stages.results.doubts import problems_of, warnings_of
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun

@@ -14,7 +14,7 @@ from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
@@ -22,9 +22,10 @@ from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.claim import former_results
-from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.kept.identity import command_identity
 from flashbulb.audit.stages.kept.replay import Replay
-from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.opening.examine import examine_model
+from flashbulb.audit.stages.opening.session import load_training_images
 from flashbulb.audit.stages.results.closing import Closing
 from flashbulb.audit.stages.results.discovery import write_discovery_results, write_recoveries
 from flashbulb.audit.stages.results.findings import (
@@ -35,7 +36,6 @@ from flashbulb.audit.stages.results.findings import (
     show_finding,
 )
 from flashbulb.audit.stages.results.words import check_words_budget, confirm_by_words_, search_words
-from flashbulb.audit.stages.session import load_training_images
 from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.files import (
     CURVE_FILE,
@@ -175,14 +175,8 @@ def _why_stopped(search: Search, state: SearchState, patience: int) -> StopReaso
 
 
 def _identity(settings: DiscoverSettings, loaded: LoadedModel, texts: PromptSet | None) -> dict[str, Any]:
-    return {
-        "model_fingerprint": loaded.fingerprint,
-        "dtype": loaded.dtype,
-        "device": loaded.device,
-        **({"starts_from_sha256": texts.sha256} if texts is not None else {}),
-        "settings": {"command": "discover", **settings.identity()},
-        "versions": library_versions(),
-    }
+    starts_from = {} if texts is None else {"starts_from_sha256": texts.sha256}
+    return {**command_identity("discover", settings, loaded), **starts_from}
 
 
 def search_plan(settings: DiscoverSettings) -> SearchPlan:

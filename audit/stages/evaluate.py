@@ -227,10 +227,7 @@ def _write(run: Path, evaluation: Evaluation, labelled: _Labelled, labels_sha256
     score_distributions([_panel(row, labelled) for row in rows], run / DISTRIBUTIONS_FILE)
     logger.info(
         "evaluated %d detectors on %d memorized and %d other prompts, results in %s",
-        len(labelled.scores),
-        evaluation.n_positive,
-        evaluation.n_negative,
-        run / EVALUATION_PAGE,
+        *(len(labelled.scores), evaluation.n_positive, evaluation.n_negative, run / EVALUATION_PAGE),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
 from flashbulb.audit.pull.evidence import evidence_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, pull
@@ -26,9 +25,9 @@ from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.run.torch_state import torch_as_started
 from flashbulb.audit.settings import PullSettings, SettingsError
 from flashbulb.audit.stages.claim import former_results
-from flashbulb.audit.stages.examine import examine_model
+from flashbulb.audit.stages.kept.identity import command_identity
 from flashbulb.audit.stages.kept.replay import Replay
-from flashbulb.audit.stages.results.account import library_versions
+from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.results.pull import GivenImages, PullSession, write_pull_results
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import open_training_images
@@ -58,7 +57,7 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("pull")
     examine_model(settings, denoiser, ())
-    identity = _identity(settings, loaded)
+    identity = command_identity("pull", settings, loaded)
     if replayed is not None:
         replayed.compare_inputs(identity)
     RunDirectory.examine(settings.out, identity, force=force)  # before anything takes long
@@ -94,16 +93,6 @@ def _check_inputs(settings: PullSettings) -> None:
         raise SettingsError(
             f"--controls {settings.controls} are the images themselves; give images that the model was never trained on"
         )
-
-
-def _identity(settings: PullSettings, loaded: LoadedModel) -> dict[str, Any]:
-    return {
-        "model_fingerprint": loaded.fingerprint,
-        "dtype": loaded.dtype,
-        "device": loaded.device,
-        "settings": {"command": "pull", **settings.identity()},
-        "versions": library_versions(),
-    }
 
 
 def _rank(settings: PullSettings, denoiser: Denoiser, store: PullStore, training: TrainingImages) -> GivenImages:

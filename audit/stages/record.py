@@ -23,15 +23,15 @@ from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.settings.recording import ActivationSettings
-from flashbulb.audit.stages.base import same_text_side
-from flashbulb.audit.stages.detectors import select_detectors
 from flashbulb.audit.stages.kept.adopted import adopt_base_shards
 from flashbulb.audit.stages.kept.bulk import bulk_reduction, candidates_fit, count_dense_shards
 from flashbulb.audit.stages.kept.identity import set_identity
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, save_recorded, set_folder
+from flashbulb.audit.stages.opening.base import same_text_side
+from flashbulb.audit.stages.opening.detectors import select_detectors
+from flashbulb.audit.stages.opening.session import Session, base_is_inside
 from flashbulb.audit.stages.results.account import library_versions, recorded_entries
 from flashbulb.audit.stages.results.state import Inputs, RecordedRun
-from flashbulb.audit.stages.session import Session, base_is_inside
 from flashbulb.audit.statistics.screening import (
     Screened,
     TextSpikes,

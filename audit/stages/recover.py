@@ -14,7 +14,7 @@ from flashbulb.audit.canaries.manifest import IMAGES_FOLDER
 from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
 from flashbulb.audit.execute.workers import open_workers
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.ladder import Strategy, Target, Tools
 from flashbulb.audit.recover.outcome import severities
 from flashbulb.audit.recover.recovery import recover_all
@@ -29,11 +29,11 @@ from flashbulb.audit.run.together import undo_cut_off
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
+from flashbulb.audit.stages.opening.session import Session, training_source
 from flashbulb.audit.stages.record import workers_of
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.propensity import measure_propensity
 from flashbulb.audit.stages.results.state import AuditedModel, DetectedRun, RecordedRun, Results
-from flashbulb.audit.stages.session import Session, training_source
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.training_images.storage import TrainingSource
 from flashbulb.reports.tables.files import CANARIES_FOLDER
@@ -128,11 +128,11 @@ def prepare_recovery(
         seed_budget=settings.seed_budget,
     )
     if settings.canaries is not None:
-        spec = replace(spec, apart=_of_canaries(spec, settings.canaries, compares=settings.train_images is not None))
+        spec = replace(spec, apart=_for_canaries(spec, settings.canaries, compares=settings.train_images is not None))
     return Recoverer(spec, session.denoiser, session.loras or MergedLoras())
 
 
-def _of_canaries(spec: RecoverySpec, manifest: Path, *, compares: bool) -> RecoverySpec:
+def _for_canaries(spec: RecoverySpec, manifest: Path, *, compares: bool) -> RecoverySpec:
     """Return the recovery of canaries: in a folder of their own, with their own images as training images.
 
     Args:

@@ -28,9 +28,9 @@ from flashbulb.audit.stages.kept.parts import (
 from flashbulb.audit.stages.kept.recorded import open_recorded, save_recorded
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.kept.resume import is_recorded, restore_settings
+from flashbulb.audit.stages.opening.session import open_base
 from flashbulb.audit.stages.record import record_base, record_prompts
 from flashbulb.audit.stages.results.account import recorded_entries
-from flashbulb.audit.stages.session import open_base
 from flashbulb.reports.tables.record_files import read_content
 from flashbulb.reports.tables.run_record import SHARD
 

@@ -14,9 +14,10 @@ from flashbulb.audit.additions.checkpoints import Checkpoint, OrderedCheckpoints
 from flashbulb.audit.run.directory import RECORDING, RunDirectory, flatten_json
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import AuditSettings, SettingsError
-from flashbulb.audit.stages.audit import read_sets, run_audit
+from flashbulb.audit.stages.audit import run_audit
 from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE
+from flashbulb.audit.stages.opening.prompt_sets import read_sets
 from flashbulb.audit.statistics.excess import StyledScores, measure_excess
 from flashbulb.hooks.files import unsealed
 from flashbulb.reports.checks.run import CheckedRun, load_checked

@@ -13,17 +13,18 @@ import torch
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.loading import flushed_denormals
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptSet
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing
-from flashbulb.audit.stages.examine import estimate_activations
 from flashbulb.audit.stages.kept.identity import audit_identity
+from flashbulb.audit.stages.opening.examine import estimate_activations
+from flashbulb.audit.stages.opening.session import Session, load_training_images
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
 from flashbulb.audit.stages.results.account import base_identity
 from flashbulb.audit.stages.results.state import Inputs
-from flashbulb.audit.stages.session import Session, load_training_images
 from flashbulb.reports.tables.run_record import ModelIdentity
 from flashbulb.reports.views.audit_plan import AuditPlan, MeasuredCall, Number, PlannedPrompts, PlannedSites, Range
 

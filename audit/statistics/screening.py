@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.detectors import Matrix, Vector
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.recorder import Recorder

@@ -80,11 +80,6 @@ class StyleGroups:
     def n_groups(self) -> int:
         return int(max([self.n_reference_groups - 1, *self.candidate_group.tolist()])) + 1
 
-    @property
-    def is_new_style(self) -> npt.NDArray[np.bool_]:
-        """True for candidates of a style that the reference lacks: [prompt]."""
-        return self.candidate_group >= self.n_reference_groups
-
 
 def group_by_style(reference: Sequence[str], candidates: Sequence[str]) -> StyleGroups:
     """Group prompts by their character n-grams and length, with k-means on the leading directions.

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pyarrow import fs
 
 from flashbulb.audit.stores.claims import is_last_writer, machine_name
-from flashbulb.audit.stores.room import locked, make_room, use
+from flashbulb.audit.stores.locks import is_held, locked
+from flashbulb.audit.stores.room import make_room, use
 from flashbulb.audit.stores.store import Store, open_store
 from flashbulb.audit.stores.transfer import download, in_parallel, is_same
 from flashbulb.reports.tables.files import LOCK_FILE
@@ -51,7 +51,7 @@ def fetch(*places: object, without: Collection[str] = ()) -> None:
                 store = open_store(uri)
                 objects = find_objects(store, uri)
                 kept = _kept_here(store, uri, objects)
-                held = {folder for folder in {"", *_claimed_folders(objects)} if _is_held(path / folder)}
+                held = {folder for folder in {"", *_claimed_folders(objects)} if is_held(path / folder)}
                 wanted = {n: o for n, o in objects.items() if not (_is_apart(n, without) or _is_below(n, held))}
                 _fetch(store, path, wanted, kept | held, without)
 
@@ -136,16 +136,6 @@ def _claimed_folders(objects: Iterable[str]) -> set[str]:
     """Return the folders of runs, by their claims among objects."""
     claims = (PurePosixPath(name).parent for name in objects)
     return {"/".join(claim.parent.parts) for claim in claims if claim.name == CLAIMS_FOLDER}
-
-
-def _is_held(folder: Path) -> bool:
-    """Return whether a process of this machine writes into a folder."""
-    with suppress(OSError), (folder / LOCK_FILE).open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
 
 
 def _is_below(name: str, folders: Collection[str]) -> bool:

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from flashbulb.audit.stores.locks import locked
 from flashbulb.reports.tables.files import LOCK_FILE
 from flashbulb.reports.tables.stores import CACHE_LIMIT_VARIABLE, StoreError, as_uri, cache_root
 
@@ -142,14 +143,4 @@ def _delete(place: Path) -> None:
 def _one_at_a_time() -> Iterator[None]:
     """Let no other process of this machine begin to use a place, or make room."""
     with locked(cache_root() / _USES / LOCK_FILE):
-        yield
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Let no other process of this machine that names the same file of the cache into the block."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages
-from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.reports.tables.files import sha256_of
 
 Embeddings = npt.NDArray[np.float32]  # [image, dimension], vectors of length 1

@@ -18,7 +18,7 @@ from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.training_images.descriptors import Descriptor, Embeddings
 from flashbulb.audit.training_images.index import Entry
 from flashbulb.audit.training_images.manifest import MANIFEST_FILE
-from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.reports.tables.files import atomic_write, sha256_of, write_json
 
 EMBEDDINGS_FILE, EMBEDDINGS_MANIFEST = "embeddings.f16", "embeddings.json"

@@ -21,8 +21,8 @@ from PIL import Image
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, Hashes
 from flashbulb.audit.training_images.manifest import MANIFEST_FILE, Manifest, read_manifest, write_manifest
-from flashbulb.audit.training_images.members import Member, TrainingImagesError
-from flashbulb.audit.training_images.passed_over import Tally
+from flashbulb.audit.training_images.sources.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.sources.passed_over import Tally
 from flashbulb.reports.tables.files import atomic_write
 from flashbulb.reports.views.passed_over import PassedOver
 

@@ -96,5 +96,5 @@ def identity_of_matches(
 @cache
 def _code_sha256() -> str:
     """Hash the code that compares, so that no match outlives a change of it; an installation may lack its source."""
-    files = [*(path for room in _ROOMS for path in sorted(room.glob("*.py"))), Path(limits.__file__)]
+    files = [*(path for room in _ROOMS for path in sorted(room.rglob("*.py"))), Path(limits.__file__)]
     return hashlib.sha256(b"".join(hashlib.sha256(path.read_bytes()).digest() for path in files)).hexdigest()

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from flashbulb.audit.stores.fetching import fetched
 from flashbulb.audit.training_images.hashes import HASH_KIND
-from flashbulb.audit.training_images.members import TrainingImagesError
-from flashbulb.audit.training_images.passed_over import as_documents, from_documents
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
+from flashbulb.audit.training_images.sources.passed_over import as_documents, from_documents
 from flashbulb.reports.tables.files import write_json
 from flashbulb.reports.tables.stores import StoreError, as_uri
 from flashbulb.reports.views.passed_over import PassedOver

@@ -11,11 +11,10 @@ result is near, but not provably the nearest. The bound is exact if both sides a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,14 +23,13 @@ from flashbulb.audit.images.distances import RgbImage, RgbImages, tile_distances
 from flashbulb.audit.training_images.blocks import BlockMeans, lower_bounds
 from flashbulb.audit.training_images.candidates import Candidate, Place, find_candidates, find_places
 from flashbulb.audit.training_images.embeddings import Embedded
-from flashbulb.audit.training_images.hashes import Box
 from flashbulb.audit.training_images.index import ImageIndex, Paths
 from flashbulb.audit.training_images.kept_matches import KeptMatches, identity_of_matches
 from flashbulb.audit.training_images.matching import FINE_SIDE, Match, align, is_replica, luma, match, shrink
 from flashbulb.audit.training_images.originals import Originals
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.templates import template_match
 from flashbulb.reports.tables.limits import TEMPLATE, VERBATIM
-from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.passed_over import PassedOver
 
 SHORTLIST = 32
@@ -45,46 +43,6 @@ N_COMPARED = 6
 """Aligned images that are compared exactly."""
 
 _MIN_COARSE = 0.65  # correlation at 16 pixels a side below which an image is not compared exactly
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """The training image closest to a sample.
-
-    Args:
-        index: position of the image in `TrainingImages.paths`.
-        path: path of its file; for an image in a tar, its name below the path of the tar, where no file exists.
-        distance: tile distance, in [0, 1], of the part that both show.
-        is_mirrored: the sample resembles the image's mirror image.
-        kind: `verbatim` if the image contains the complete sample or the sample the complete image, up to a crop;
-            `template` if they agree in most but not all of their area; None if the sample copies no image.
-        box: part of the image that the sample shows: left, top, right, bottom, from 0 to 1; None for the centred crop.
-        copy_similarity: similarity by the learnt descriptor; None without one, or if it does not rank the image.
-    """
-
-    index: int
-    path: Path
-    distance: float
-    is_mirrored: bool
-    kind: str | None = None
-    box: Box | None = None
-    copy_similarity: float | None = None
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any], path: Path) -> Nearest:
-        """Return the match that a JSON document describes, of an image that has this path now."""
-        box = None if document["box"] is None else tuple(document["box"])
-        return cls(**{**document, "path": path, "box": box})
-
-    @property
-    def name(self) -> str:
-        """Its path, or its URI in an object store."""
-        return as_uri(self.path)
-
-    @property
-    def similarity(self) -> float:
-        """1 for an exact copy, 0 for the largest distance."""
-        return 1.0 - self.distance
 
 
 class TrainingImages:
@@ -187,7 +145,7 @@ class TrainingImages:
         found = [self._nearest(image) for image in images]
         if self._kept is not None:
             read = sorted(self._originals.asked)
-            self._kept.save(images, read, self._originals.sha256_of(read), [_as_document(nearest) for nearest in found])
+            self._kept.save(images, read, self._originals.sha256_of(read), [nearest.as_document() for nearest in found])
         return found
 
     def _nearest(self, sample: RgbImage) -> Nearest:
@@ -261,8 +219,3 @@ class TrainingImages:
         if nearest.kind is None and limit is not None and similarity >= limit:
             return replace(self._same_framing(sample, index, False), kind=TEMPLATE, copy_similarity=similarity)
         return replace(nearest, copy_similarity=dict(learnt).get(nearest.index))
-
-
-def _as_document(nearest: Nearest) -> dict[str, Any]:
-    """Return what a match says but for the path, which changes when the set is moved."""
-    return {name: value for name, value in asdict(nearest).items() if name != "path"}

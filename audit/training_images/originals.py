@@ -14,9 +14,9 @@ from flashbulb.audit.images.orientation import turn
 from flashbulb.audit.training_images.candidates import Thumbnail, make_thumbnail
 from flashbulb.audit.training_images.index import ImageIndex
 from flashbulb.audit.training_images.matching import FINE_SIDE, shrink
-from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.reader import fit
-from flashbulb.audit.training_images.sources import MemberReader
+from flashbulb.audit.training_images.sources.contents import MemberReader
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.reports.figures.image_files import IMAGE_ERRORS
 
 _N_CACHED, _N_THUMBNAILS = 64, 4096

@@ -21,10 +21,10 @@ from flashbulb.audit.images.formats import has_image_suffix
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
 from flashbulb.audit.training_images.index import Entry
-from flashbulb.audit.training_images.members import Member, TrainingImagesError
-from flashbulb.audit.training_images.passed_over import Tally, kind_of_name
-from flashbulb.audit.training_images.sources import MemberReader, find_members
-from flashbulb.audit.training_images.tables import TABLE
+from flashbulb.audit.training_images.sources.contents import MemberReader, find_members
+from flashbulb.audit.training_images.sources.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.sources.passed_over import Tally, kind_of_name
+from flashbulb.audit.training_images.sources.tables import TABLE
 from flashbulb.reports.figures.image_files import IMAGE_ERRORS, decoded_formats
 from flashbulb.reports.views.passed_over import PassedOver, beside_text, passed_over_line
 from flashbulb.reports.views.text import visible_text

@@ -24,7 +24,6 @@ from flashbulb.audit.training_images.embeddings import (
 from flashbulb.audit.training_images.index import Entry, held_folder, index_in_memory, is_index, open_index, write_index
 from flashbulb.audit.training_images.matching import shrink
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.reader import (
     ENOUGH_FOR_DESCRIPTORS,
     ENOUGH_FOR_HASHES,
@@ -33,6 +32,7 @@ from flashbulb.audit.training_images.reader import (
     log_passed_over,
     read_set,
 )
+from flashbulb.audit.training_images.sources.passed_over import Tally
 from flashbulb.reports.views.passed_over import PassedOver
 
 MAX_WITH_MEANS = 100_000

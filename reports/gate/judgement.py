@@ -8,7 +8,8 @@ from typing import Literal
 
 from flashbulb.reports.checks.findings import IMAGE, Finding, recount
 from flashbulb.reports.checks.run import CheckedRun
-from flashbulb.reports.gate.decide import breaches, decide
+from flashbulb.reports.gate.breaches import breaches
+from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.diff import REGRESSIONS, Change, Changed, check_comparable, compare_runs, comparison_notes
 from flashbulb.reports.gate.policy import Policy
 from flashbulb.reports.gate.waivers import Waiver, apply_waivers, not_before, waiver_notes

@@ -150,7 +150,7 @@ def _card(prompt: PromptComparison, train_images: object, directory: Path, label
         shown = [image(path, f"{title}, seed {index}, of {location}") for index, path in enumerate(paths)]
         return ImageGroup(title, sum(shown, ()), "no image saved")
 
-    def nearest(title: str, side: Side) -> ImageGroup:
+    def nearest(side: Side) -> ImageGroup:
         found = side.best
         path = None if found is None else find_training_file(found.path, directory, folder, train_images)
         shown = () if path is None or found is None else image(path, f"training image {labels.image(found.path)}")
@@ -163,7 +163,7 @@ def _card(prompt: PromptComparison, train_images: object, directory: Path, label
         badges=tuple(_badges(prompt)),
         is_new=(False, True) in (sign_of(prompt, sign) for sign in _DONE),
         rows=tuple(row(*side) for side in sides),
-        nearest=tuple(nearest(*side) for side in sides) if prompt.base.nearest else (),
+        nearest=tuple(nearest(side) for _, side in sides) if prompt.base.nearest else (),
         facts=tuple(_measures(prompt, labels)),
     )
 

@@ -1,9 +1,9 @@
 """The results of one prompt as lines for a terminal; prompts, file names and other untrusted text are made visible."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flashbulb.reports.bounds.replication import Replication, how_often_text
-from flashbulb.reports.prompts.view import Attempt, PromptView, SpikingSite
+from flashbulb.reports.prompts.view import Attempt, Memory, NeuronGroup, PromptView, SpikingSite
 from flashbulb.reports.tables.run_record import COMPLETE
 from flashbulb.reports.views.text import visible_text
 
@@ -49,12 +49,15 @@ def _scores(view: PromptView) -> Iterator[str]:
         yield _row(name, _number(score))
 
 
-def _sites(view: PromptView) -> Iterator[str]:
-    if view.sites:
-        yield ""
-        yield "Sites, highest |z| first: neuron (z)"
-    for site in view.sites:
-        yield f"  {visible_text(site.site, 200)}{_site_text(site)}"
+def _listed(title: str, lines: Iterable[str]) -> list[str]:
+    """Return lines below a title; nothing without lines."""
+    listed = [f"  {line}" for line in lines]
+    return ["", title, *listed] if listed else []
+
+
+def _sites(view: PromptView) -> list[str]:
+    lines = (f"{visible_text(site.site, 200)}{_site_text(site)}" for site in view.sites)
+    return _listed("Sites, highest |z| first: neuron (z)", lines)
 
 
 def _site_text(site: SpikingSite) -> str:
@@ -102,44 +105,37 @@ def _attempt_text(attempt: Attempt) -> str:
     return ", ".join(parts)
 
 
-def _memories(view: PromptView) -> Iterator[str]:
-    if view.memories:
-        yield ""
-        yield "Memorized images that it gives"
-    for memory in view.memories:
-        often = how_often_text(Replication(memory.p_hits, memory.p_samples, memory.p_low, memory.p_high))
-        name = "" if memory.finding_id is None else f"{memory.finding_id}: "
-        yield f"  {visible_text(f'{name}{memory.verdict} by {memory.evidence}, {often}', 1000)}"
+def _memories(view: PromptView) -> list[str]:
+    return _listed("Memorized images that it gives", map(_memory_text, view.memories))
 
 
-def _images(view: PromptView) -> Iterator[str]:
-    if view.images:
-        yield ""
-        yield "Images"
-    for path in view.images:
-        yield f"  {visible_text(f'{view.run}/{path}', 1000)}"
+def _memory_text(memory: Memory) -> str:
+    often = how_often_text(Replication(memory.p_hits, memory.p_samples, memory.p_low, memory.p_high))
+    name = "" if memory.finding_id is None else f"{memory.finding_id}: "
+    return visible_text(f"{name}{memory.verdict} by {memory.evidence}, {often}", 1000)
 
 
-def _groups(view: PromptView) -> Iterator[str]:
-    if view.groups:
-        yield ""
-        yield "Groups of neurons"
-    for group in view.groups:
-        findings = "" if group.n_findings is None else f" of {group.n_findings} findings"
-        yield (
-            f"  {visible_text(group.group_id, 40)}: {group.n_listed} of its {group.n_neurons} neurons; "
-            f"{group.n_prompts} prompts{findings}, p {group.p_value:.1g}"
-        )
+def _images(view: PromptView) -> list[str]:
+    return _listed("Images", (visible_text(f"{view.run}/{path}", 1000) for path in view.images))
 
 
-def _other_prompts(view: PromptView) -> Iterator[str]:
-    if view.same_picture:
-        yield ""
-        yield "Other prompts with the same image"
-    for other in view.same_picture[:N_OTHERS]:
-        yield f"  {visible_text(other.prompt_id, 40)}  {visible_text(other.prompt, 80)}"
-    if len(view.same_picture) > N_OTHERS:
-        yield f"  and {len(view.same_picture) - N_OTHERS} more"
+def _groups(view: PromptView) -> list[str]:
+    return _listed("Groups of neurons", map(_group_text, view.groups))
+
+
+def _group_text(group: NeuronGroup) -> str:
+    findings = "" if group.n_findings is None else f" of {group.n_findings} findings"
+    return (
+        f"{visible_text(group.group_id, 40)}: {group.n_listed} of its {group.n_neurons} neurons; "
+        f"{group.n_prompts} prompts{findings}, p {group.p_value:.1g}"
+    )
+
+
+def _other_prompts(view: PromptView) -> list[str]:
+    shown, n_left = view.same_picture[:N_OTHERS], len(view.same_picture) - N_OTHERS
+    lines = (f"{visible_text(other.prompt_id, 40)}  {visible_text(other.prompt, 80)}" for other in shown)
+    more = [f"and {n_left} more"] if n_left > 0 else []
+    return _listed("Other prompts with the same image", [*lines, *more])
 
 
 def _row(name: str, text: str) -> str:

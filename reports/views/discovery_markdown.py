@@ -35,7 +35,7 @@ def discovery_markdown(discovery: DiscoveryRecord, recoveries: pa.Table) -> str:
             *(f"- **{name}**: {VERDICT_MEANINGS[name]}" for name in ("confirmed", "likely")),
         ],
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
-        cost({**discovery.evaluations, **_of_words(discovery)}, discovery.timings),
+        cost({**discovery.evaluations, **_words_cost(discovery)}, discovery.timings),
         pairs("Settings", discovery.settings),
         pairs("Versions", discovery.versions),
     )
@@ -99,7 +99,7 @@ def _words(discovery: DiscoveryRecord) -> list[str]:
     ]
 
 
-def _of_words(discovery: DiscoveryRecord) -> dict[str, int]:
+def _words_cost(discovery: DiscoveryRecord) -> dict[str, int]:
     return {"words": discovery.words_evaluations} if discovery.n_words_searched else {}
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from flashbulb.audit.additions.chosen import load_chosen
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery

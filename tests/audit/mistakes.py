@@ -8,8 +8,8 @@ from diffusers import EDMEulerScheduler
 from safetensors.torch import load_file
 
 from tests.audit.commands import text_file
-from tests.audit.model.folders import edit_config, edit_index, shard_
-from tests.audit.model.hostile_weights import with_old_lora
+from tests.audit.model.loading.folders import edit_config, edit_index, shard_
+from tests.audit.model.loading.hostile_weights import with_old_lora
 from tests.toy import build_toy_pipe, build_toy_tokenizer
 from tests.toy_variants import build_zero_snr_pipe
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from flashbulb.audit.model import loading
+from flashbulb.audit.model.loading import pipelines
 
 _MAX_BYTES = 4_000_000  # of the files of a toy network
 _N_KEPT = 24
@@ -23,7 +23,7 @@ _N_KEPT = 24
 def read_once() -> Iterator[None]:
     """Read no network whose files were read before; that of other files, or of files that changed, is read."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loading, "load_network", _remember(loading.load_network))
+        patch.setattr(pipelines, "load_network", _remember(pipelines.load_network))
         yield
 
 

@@ -16,7 +16,7 @@ from flashbulb.audit.canaries.plan import Canary, image_name
 from flashbulb.audit.canaries.planting import Planted, Planting, plant
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.captions import draw_unique_, poster_title
 from flashbulb.audit.planted.images import paint_poster, random_poster
 from flashbulb.audit.prompts.prompt_set import read_prompts

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from flashbulb.audit.execute.recording import RecorderSpec
-from flashbulb.audit.model.loading import flushed_denormals
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.recorder import Plan, Shard
 from flashbulb.audit.record.sets import Executor
 from flashbulb.audit.run.progress import Advance

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+
+from flashbulb.audit.statistics.style import StyleGroups
 
 COLOURS = "red blue green white black grey small large striped bright".split()
 THINGS = "star moon house tree boat horse bird cup".split()
@@ -34,3 +37,8 @@ def titles(n: int, seed: int) -> list[str]:
         name = f"{_choose(rng, FIRST_NAMES)} {_choose(rng, LAST_NAMES)}"
         texts[f"{_choose(rng, WORKS)} of {name} | Postcard #{rng.integers(1900, 2000)} (PRINT)"] = None
     return list(texts)
+
+
+def is_new_style(groups: StyleGroups) -> npt.NDArray[np.bool_]:
+    """Return whether a candidate is of a style that the reference lacks: [prompt]."""
+    return np.asarray(groups.candidate_group >= groups.n_reference_groups)

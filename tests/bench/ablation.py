@@ -14,6 +14,7 @@ from flashbulb.audit.statistics.baseline import Baseline, fit_baseline, z_scores
 from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 from flashbulb.audit.statistics.style import group_by_style
+from tests.audit.styles import is_new_style
 from tests.bench.recorded import N_SEEDS, Planted, record_planted
 
 FPR = 0.01
@@ -65,7 +66,7 @@ def _styles(planted: Planted) -> list[np.ndarray]:
     groups = group_by_style(texts[~planted.captions].tolist(), texts[planted.captions].tolist())
     of_row = np.empty(len(texts), dtype=int)
     of_row[~planted.captions] = groups.reference_group
-    of_row[planted.captions] = np.where(groups.is_new_style, 0, groups.candidate_group)
+    of_row[planted.captions] = np.where(is_new_style(groups), 0, groups.candidate_group)
     return [of_row == group for group in range(groups.n_reference_groups)]
 
 

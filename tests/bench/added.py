@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImage, tile_distances
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.recovery import recover_all
@@ -26,8 +26,8 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import run_record
 from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.kept.recorded import open_recorded
+from flashbulb.audit.stages.opening.session import reload_session
 from flashbulb.audit.stages.recover import collect_targets, prepare_recovery
-from flashbulb.audit.stages.session import reload_session
 from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from tests.bench.finetune.pairs import new_pairs

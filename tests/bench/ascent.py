@@ -15,7 +15,7 @@ from flashbulb.audit.ascent.climb import ClimbPlan, climb
 from flashbulb.audit.ascent.starts import random_prompts
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks import capture
 

@@ -19,12 +19,11 @@ from PIL import Image
 from flashbulb.audit.canaries.planting import Planting, plant
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.autoencoder import encode, learning_rate_factor
 from flashbulb.audit.planted.captions import draw_unique_, poster_title
 from flashbulb.audit.planted.images import paint_poster, random_poster
 from flashbulb.audit.planted.paths import CAPTIONS, MODEL, REFERENCE
-from flashbulb.audit.planted.truth import BANDS, band_of
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.recover.samples import SamplePlan, sample_prompts
 from flashbulb.audit.settings import AuditSettings
@@ -33,6 +32,7 @@ from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import VERBATIM
 from tests.bench.finetune.training import BATCH, EMPTY_SHARE, N_WARMUP, noise_loss
+from tests.bench.truth.bands import BANDS, band_of
 
 SEED, SIDE = 11, 64
 N_PAIRS, N_POOL, N_REFERENCE, N_CANARIES = 300, 1500, 300, 64

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import read_image
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.presets import PRESETS
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery

@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.reports.figures.curves import discovery_curves
 from tests.bench.models import MODELS
 from tests.bench.outcomes import open_bench

@@ -21,9 +21,9 @@ from flashbulb.audit.planted.photographs import open_source
 from flashbulb.audit.training_images.candidates import find_places
 from flashbulb.audit.training_images.hashes import IMAGE_WINDOWS, window_hashes
 from flashbulb.audit.training_images.index import Entry, ImageIndex, open_index, write_index
-from flashbulb.audit.training_images.members import Member
 from flashbulb.audit.training_images.nearest import HASH_SHORTLIST
-from flashbulb.audit.training_images.passed_over import Tally
+from flashbulb.audit.training_images.sources.members import Member
+from flashbulb.audit.training_images.sources.passed_over import Tally
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.audit.training_images.templates import template_match
 from tests.bench.models import MODELS

@@ -19,7 +19,7 @@ from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory
 from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.localize.selection import RankedNeuron, make_neuron_set, rank_neurons
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.pull.pulling import ascend_towards, sample_pulled
 from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.audit.stages.localize import N_CONTROL_PROMPTS, recovery_plan

@@ -21,7 +21,7 @@ from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages, cross_distances
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.pull.familiarity import familiarity
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.settings import DiscoverSettings

@@ -18,7 +18,7 @@ from flashbulb.audit.images.distances import RgbImages, tile_distances
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.record.columns import Columns

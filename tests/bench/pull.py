@@ -24,10 +24,9 @@ import torch
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.collection import PLANTED_KINDS, WORLDS
 from flashbulb.audit.planted.presets import PRESETS, Preset
-from flashbulb.audit.planted.truth import BANDS
 from flashbulb.audit.pull.evidence import Evidence, evidence_of, is_out, score_of, threshold_of
 from flashbulb.audit.pull.familiarity import familiarity
 from flashbulb.audit.pull.pulling import pull
@@ -36,6 +35,7 @@ from flashbulb.audit.stages.pull import pull_plan, rank_plan
 from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.models import ALL, MODELS, folder_of
 from tests.bench.outcomes import Truth
+from tests.bench.truth.bands import BANDS
 from tests.bench.truth.probabilities import best_truth
 
 SETTINGS = PullSettings(model="", source=Path(), out=Path(), batch_size=16)

@@ -12,8 +12,8 @@ import pandas as pd
 import torch
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.record.sets import record_set

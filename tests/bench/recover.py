@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from tests.bench.audited import audit_blind, judge_run
 from tests.bench.models import ALL, FIRST, folder_of
 from tests.bench.outcomes import open_bench

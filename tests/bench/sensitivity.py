@@ -12,9 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from flashbulb.audit.planted.collection import PLANTED_KINDS
-from flashbulb.audit.planted.truth import BANDS
 from flashbulb.reports.bounds.rates import exact_interval
 from tests.bench.models import MODELS
+from tests.bench.truth.bands import BANDS
 from tests.bench.truth.probabilities import best_truth
 
 TIERS = {"most shown": 1.0, "1/4": 1 / 4, "1/16": 1 / 16, "1/64": 1 / 64, "less": 0.0}

@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.autoencoder import learning_rate_factor
 from flashbulb.audit.planted.captions import draw_unique_
 from flashbulb.audit.planted.collection import WORLDS, Collection, Entry

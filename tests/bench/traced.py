@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks import SITE_KINDS, NeuronSet, ablate, find_sites
 from flashbulb.hooks.trace import run_traced

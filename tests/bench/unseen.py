@@ -9,7 +9,7 @@ from typing import NamedTuple
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.reports.bounds.unseen import Unseen, estimate_unseen

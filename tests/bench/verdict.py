@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.recover.outcome import MIN_AGREEMENT
 from flashbulb.audit.recover.signs import DRIVEN, PLAIN, Signs, is_doubted
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT

@@ -24,7 +24,7 @@ from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.images.distances import RgbImage, tile_distances
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery

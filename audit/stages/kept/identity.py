@@ -12,6 +12,7 @@ from collections.abc import Set
 from dataclasses import fields
 from typing import Any
 
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.reduction import BULK
 from flashbulb.audit.recover.signs import Signs
@@ -24,6 +25,7 @@ from flashbulb.audit.settings import (
     RecordingSettings,
     RecoverySettings,
     ScreeningSettings,
+    Settings,
 )
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
@@ -55,6 +57,17 @@ def recording_identity(inputs: Inputs) -> dict[str, Any]:
         "settings": inputs.settings.identity(RecordingSettings),
         "versions": library_versions(),
         **_layout_identity(inputs),
+    }
+
+
+def command_identity(command: str, settings: Settings, model: LoadedModel) -> dict[str, Any]:
+    """Return what the results of a command without stages depend on; some depend on a file as well."""
+    return {
+        "model_fingerprint": model.fingerprint,
+        "dtype": model.dtype,
+        "device": model.device,
+        "settings": {"command": command, **settings.identity()},
+        "versions": library_versions(),
     }
 
 

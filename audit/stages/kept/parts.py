@@ -18,11 +18,12 @@ from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.record.sets import Part, summarize
 from flashbulb.audit.record.shards import PROMPTS_FILE
 from flashbulb.audit.run.directory import RunDirectoryError, flatten_json
-from flashbulb.audit.run.lock import check_free, is_held
+from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.identity import REDUCED
 from flashbulb.audit.stages.kept.recorded import ACTIVATIONS, RECORDING_FILE, set_folder
 from flashbulb.audit.stores.fetching import fetch
+from flashbulb.audit.stores.locks import is_held
 from flashbulb.hooks import complete_shards
 from flashbulb.hooks.files import sealed, unsealed
 from flashbulb.reports.tables.differences import first_difference

@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
-from flashbulb.audit.discover.closing_store import ClosingStore
 from flashbulb.audit.discover.findings import findings_of, most_promising_first
 from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE
 from flashbulb.audit.discover.state import Discovery, SearchState
@@ -21,6 +20,7 @@ from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.audit.recover.outcome import Outcome, judge
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
+from flashbulb.audit.run.finding_store import FindingStore
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.results.findings import (
@@ -80,7 +80,7 @@ class Closing:
         self._looks = closing_looks(session.settings, session.denoiser)
         self._batches = ShrinkingBatches(session.settings.per_call, "closing looks")
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": self._looks.plan.identity})
-        self._store = ClosingStore(session.run.path / DISCOVERY_DIRECTORY, identity)
+        self._store = FindingStore(session.run.path / DISCOVERY_DIRECTORY, "closing", Closed, identity)
         self._judged: dict[int, Discovery] = {}
         self._order: list[int] = []
         self._passed: set[int] = set()  # what was looked at, or needs no look

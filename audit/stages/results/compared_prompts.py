@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flashbulb.audit.prompts.prompt_set import Prompt, read_prompts
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.stages.results.comparison import ComparedPrompts
 from flashbulb.reports.checks.run import load_checked
@@ -24,13 +25,13 @@ def choose_prompts(settings: CompareSettings) -> ComparedPrompts:
     if (settings.prompts is None) == (settings.run is None):
         raise SettingsError("give the prompts to sample: --prompts with a file, or --run with a finished audit")
     if settings.run is not None:
-        return _of_run(settings.run, settings.max_prompts)
+        return _choose_from_run(settings.run, settings.max_prompts)
     assert settings.prompts is not None, "refused above"
     found = read_prompts(settings.prompts, settings.text_column).prompts
     return ComparedPrompts(tuple(found[: settings.max_prompts]), max(0, len(found) - settings.max_prompts))
 
 
-def _of_run(run: Path, limit: int) -> ComparedPrompts:
+def _choose_from_run(run: Path, limit: int) -> ComparedPrompts:
     """Return the flagged prompts of an audit, highest score first, then its controls."""
     checked = load_checked(run)
     tried = checked.tables.recoveries.to_pylist()

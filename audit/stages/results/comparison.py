@@ -10,14 +10,15 @@ import pyarrow as pa
 
 from flashbulb.audit.additions.chosen import base_model, model_name
 from flashbulb.audit.images.distances import RgbImages, agrees, seed_agreement, seed_distance, tile_distances
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.climbing import training_image_file
 from flashbulb.audit.recover.samples import SamplePlan, image_name, load_images
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import CompareSettings
 from flashbulb.audit.stages.results.account import library_versions
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.page.compare import write_comparison_page
 from flashbulb.reports.page.compare_markdown import write_comparison_markdown
 from flashbulb.reports.tables.compare import (

@@ -12,7 +12,7 @@ from rich.console import Console
 from flashbulb.audit.discover.state import Discovery
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.settings import DiscoverSettings

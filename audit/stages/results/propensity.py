@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from flashbulb.audit.prompts.drawing import draw
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.propensity.ordinary import OrdinarySample, sample_ordinary
 from flashbulb.audit.recover.climbing import Recovery, training_image_file
 from flashbulb.audit.recover.recovered import Recovered

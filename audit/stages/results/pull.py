@@ -14,7 +14,7 @@ from rich.console import Console
 
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.images.png import save_image
-from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.pull.evidence import Threshold, is_out, p_value, score_of, threshold_of
 from flashbulb.audit.pull.store import Pulled
 from flashbulb.audit.run.directory import RunDirectory

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.memories import Memory
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.recover.recovered import Recovered

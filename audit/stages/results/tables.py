@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from flashbulb.audit.prompts.held import PROMPT_COLUMNS, HeldPrompts, ScreenedCandidates
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import PROMPT_COLUMNS, HeldPrompts, Prompt, ScreenedCandidates
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.audit.statistics.flags import Scored

@@ -15,13 +15,13 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.pull.familiarity import RankPlan
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
+from flashbulb.audit.run.finding_store import FindingStore
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.stages.results.findings import DiscoverySession, kept_identity, show_words, words_image_name
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.descent import DescentPlan
-from flashbulb.audit.words.store import WordsStore
 from flashbulb.audit.words.words import Words, WordsPlan, WordsSearch
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
@@ -83,8 +83,9 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     if not settings.words_budget:
         return found
     search = words_search(session.denoiser, session.training, settings)
-    identity = {"discovery": session.run.record["identity"], "words": search.plan.identity}
-    store = WordsStore(session.run.path / DISCOVERY_DIRECTORY, kept_identity(identity, session.training))
+    depends_on = {"discovery": session.run.record["identity"], "words": search.plan.identity}
+    folder, identity = session.run.path / DISCOVERY_DIRECTORY, kept_identity(depends_on, session.training)
+    store = FindingStore(folder, "words", Words, identity)
     batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):
         image = state.discoveries[number].image

@@ -9,7 +9,7 @@ import torch
 
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from tests.audit.loras import (
     RANK,
     TRAINED,

@@ -19,7 +19,7 @@ from flashbulb.audit.additions.released import KINDS, find_kind, vocabulary_file
 from flashbulb.audit.model.configs import WeightsSize, check_network, check_schedule, read_config
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import component_classes, expected_family, pipeline_class
-from flashbulb.audit.model.tokenizers import check_tokenizer
+from flashbulb.audit.model.loading.tokenizers import check_tokenizer
 from tests.audit.single_files import checkpoint_of
 from tests.full_size import build_stable_diffusion_xl
 

@@ -8,7 +8,7 @@ import pytest
 from flashbulb.audit.canaries.captions import FEWEST_CAPTIONS, GROUP_SIZE, draw_captions
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.planted.captions import draw_unique_, poster_title
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.statistics.style import text_only_auc
 
 

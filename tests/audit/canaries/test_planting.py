@@ -13,8 +13,9 @@ import pytest
 from flashbulb.audit.canaries.errors import CanaryError
 from flashbulb.audit.canaries.manifest import read_coins, read_manifest
 from flashbulb.audit.canaries.planting import plant
-from flashbulb.audit.prompts.prompt_set import PromptFileError, read_prompts
-from flashbulb.audit.training_images.sources import find_members
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.prompt_set import read_prompts
+from flashbulb.audit.training_images.sources.contents import find_members
 from tests.audit.plantings import N_PAIRS, planted_in, planting
 
 Pairs = Counter[tuple[bytes, str]]

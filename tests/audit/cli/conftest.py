@@ -1,4 +1,4 @@
-"""The checkpoints of a training, a finished sweep over them, and short pulls, searches and recoveries."""
+"""A training with a finished sweep, a fine-tune with its audit, and short pulls, searches and recoveries."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +10,7 @@ from flashbulb.audit.recover.strategies import cyclic, known_image
 from flashbulb.audit.stages import discover, pull
 from tests.audit.commands import run_flashbulb
 from tests.audit.conftest import Inputs
-from tests.audit.trainings import Training, build_training
+from tests.audit.trainings import Pair, Training, build_pair, build_training
 
 PULL_STEPS, PULL_SAMPLE_STEPS = 4, 2
 N_NEUTRAL = 16
@@ -56,3 +56,17 @@ def swept(training: Training, tmp_path_factory: pytest.TempPathFactory) -> Path:
     answer = run_flashbulb(*training.sweep(out))
     assert answer.code == 0, answer.err
     return out
+
+
+@pytest.fixture(scope="session")
+def pair(inputs: Inputs, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return build_pair(inputs, tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture(scope="session")
+def audited_pair(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished audit of the pair. Read-only."""
+    run = tmp_path_factory.mktemp("audited") / "run"
+    answer = run_flashbulb("audit", *pair.options(run))
+    assert answer.code == 0, answer.err
+    return run

@@ -14,7 +14,7 @@ from PIL import Image
 from flashbulb.audit.images.distances import pairwise_distances, seed_agreement, tile_distances
 from flashbulb.audit.localize.ablated_samples import response_norms
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import NeuronSet, ablate, capture, load_neurons
 from flashbulb.hooks.trace import run_traced

@@ -12,9 +12,9 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from flashbulb.audit.model import loading
 from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.loading import load_model, resolve_device
+from flashbulb.audit.model.loading import pipelines
+from flashbulb.audit.model.loading.pipelines import load_model, resolve_device
 from flashbulb.audit.planted.paths import MODEL
 from tests.audit.commands import QUICK, refused, text_file
 from tests.paths import ROOT
@@ -149,7 +149,7 @@ def test_a_hub_that_does_not_answer_is_not_asked_for_a_minute(monkeypatch: pytes
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(pipelines.constants, "HF_HUB_OFFLINE", False)
     calls = count_calls(monkeypatch, socket.gaierror(-2, "Name or service not known"))
     line = load_from_hub()
     assert "owner/name is neither a local folder nor in the hub's cache, and the hub cannot be reached" in line
@@ -158,14 +158,14 @@ def test_a_hub_that_does_not_answer_is_not_asked_for_a_minute(monkeypatch: pytes
 
 
 def test_a_model_that_nobody_has_is_reported_before_prompts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(pipelines.constants, "HF_HUB_OFFLINE", True)
     line = refused("audit", "--model", "owner/name", "--prompts", "nowhere.csv")
     assert "owner/name is neither a local folder nor in the hub's cache, and HF_HUB_OFFLINE is set" in line
 
 
 def test_offline_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(loading.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(pipelines.constants, "HF_HUB_OFFLINE", True)
     calls = count_calls(monkeypatch, socket.gaierror(-2, "Name or service not known"))
     assert "HF_HUB_OFFLINE is set" in load_from_hub()
     assert not calls

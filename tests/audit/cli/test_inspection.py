@@ -11,7 +11,7 @@ from diffusers import UNet2DConditionModel
 
 from flashbulb.audit.detectors import ImageDetector, NeuronDetector, StepDetector, describe_cost, find_detectors
 from flashbulb.audit.settings import DEFAULT_DETECTORS
-from flashbulb.audit.stages.detectors import list_detectors
+from flashbulb.audit.stages.opening.detectors import list_detectors
 from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS
 from tests.audit.commands import QUICK, refused, run_flashbulb, run_json, scores_of, text_file
 from tests.audit.conftest import recording

@@ -126,7 +126,7 @@ def test_parts_agree_where_the_file_system_has_no_links(inputs, bulk, tmp_path, 
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr("flashbulb.audit.stages.session.find_batch_size", lambda *_: 32)
+    monkeypatch.setattr("flashbulb.audit.stages.opening.session.find_batch_size", lambda *_: 32)
     run = tmp_path / "run"
     for number in (1, 2):
         record(inputs, run, *BULK, "--batch-size", "auto", "--shard", f"{number}/2")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from flashbulb.audit.images.png import read_image, save_image
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.hooks import ablate, find_sites, load_neurons

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.additions import chosen
-from flashbulb.audit.model.loading import LoadedModel
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import open_session
-from flashbulb.audit.stages.session import open_base
+from flashbulb.audit.stages.opening.session import open_base
 from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
 from tests.audit.ablations import NEURONS, neuron_file
 from tests.audit.commands import ODD, edit_run_json, error_line, run_flashbulb, run_json, scores_of

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from flashbulb.audit.planted import recipe
+from flashbulb.audit.planted.paths import IMAGES
 from flashbulb.audit.planted.presets import ABOUT, PRESETS
 from tests.audit.commands import ROOT, refused, run_flashbulb
 
@@ -21,6 +22,10 @@ def train(out: Path, *more: object) -> tuple[object, ...]:
 def test_help_does_not_load_the_model_libraries() -> None:
     code = "import sys, flashbulb.audit.cli.planted; assert not {'torch', 'diffusers', 'numpy'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_help_names_the_folder_of_the_training_images() -> None:
+    assert f" {IMAGES.name}/," in run_flashbulb("planted", "train", "--help").out
 
 
 def test_both_modules_run_the_command() -> None:

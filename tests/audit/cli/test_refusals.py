@@ -12,7 +12,7 @@ from PIL import Image
 from flashbulb.audit.execute.coordinator import WorkersLost
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages import discover
-from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from tests.audit.commands import CANDIDATES, digests, refused, run_flashbulb, run_json, text_file
 from tests.audit.conftest import RECOVERY_OPTIONS, Inputs
 from tests.audit.searches import build_worded_pipe, quick

@@ -268,7 +268,8 @@ def test_a_batch_size_that_was_found_is_kept_for_all_that_continues_the_recordin
 
 
 def test_parts_agree_on_the_size_that_the_first_of_them_found(inputs, tmp_path, monkeypatch):
-    monkeypatch.setattr("flashbulb.audit.stages.session.find_batch_size", lambda *_: 32)  # finding it takes seconds
+    # finding it takes seconds
+    monkeypatch.setattr("flashbulb.audit.stages.opening.session.find_batch_size", lambda *_: 32)
     run = tmp_path / "run"
     options = recording(inputs, run, *SHARDS, "--batch-size", "auto")
     assert run_flashbulb("record", *options, "--shard", "1/2").code == 0

@@ -39,7 +39,7 @@ def examined(tmp_path_factory):
             "FLASHBULB_POLICY", str(text_file(tmp_path_factory.mktemp("policy") / "p.toml", ["min_power = 0.0"]))
         )
         patch.delenv("FLASHBULB_EXAMINE")
-        patch.setattr("flashbulb.audit.stages.examine.require_working", lambda *_, **__: None)
+        patch.setattr("flashbulb.audit.stages.opening.examine.require_working", lambda *_, **__: None)
         yield
 
 

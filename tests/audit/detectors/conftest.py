@@ -12,7 +12,7 @@ from flashbulb.audit.detectors.views import NoiseSeeds, SampledPrompt, Step
 from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.stable_diffusion import StableDiffusion
+from flashbulb.audit.model.families.stable_diffusion import StableDiffusion
 from flashbulb.hooks.attention import observe_attention
 
 PROMPTS = ("a red star", "the bakery of Ada Vasari", "")

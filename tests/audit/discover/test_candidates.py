@@ -19,7 +19,7 @@ def start(*seeds: int) -> RgbImages:
 
 
 def chosen(n: int, *starts: RgbImages, known: list[RgbImage] | None = None) -> list[tuple[int, int]]:
-    glimpses = {(0, i): of_start for i, of_start in enumerate(starts)}
+    glimpses = {(0, i): samples for i, samples in enumerate(starts)}
     return [tuple(place) for place in choose_samples(0, known or [], glimpses, n)]
 
 

@@ -8,10 +8,10 @@ from diffusers import StableDiffusionPipeline
 
 from flashbulb.audit.discover import closing
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, confidence_of, signs_of
-from flashbulb.audit.discover.closing_store import ClosingStore
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.recover.signs import Regression
+from flashbulb.audit.run.finding_store import FindingStore
 from flashbulb.audit.stages.results.closing import closing_looks
 from tests.audit.searches import build_worded_pipe, evaluations_of, quick
 
@@ -106,11 +106,12 @@ def test_a_plain_colour_is_no_memory_however_well_the_model_knows_it() -> None:
 
 def test_a_look_is_kept_exactly_and_only_for_its_own_identity_and_image(tmp_path: Path, images: RgbImages) -> None:
     kept, aim = Closed(images, 0.1 + 0.2, 238), images[0]
-    ClosingStore(tmp_path, "this").save("finding-001", aim, kept)
-    loaded = ClosingStore(tmp_path, "this").load("finding-001", aim)
+    this, another = (FindingStore(tmp_path, "closing", Closed, identity) for identity in ("this", "another"))
+    this.save("finding-001", aim, kept)
+    loaded = this.load("finding-001", aim)
     assert loaded is not None
     assert (loaded.confidence, loaded.evaluations) == (kept.confidence, kept.evaluations)
     assert np.array_equal(loaded.images, images)
-    assert ClosingStore(tmp_path, "another").load("finding-001", aim) is None
-    assert ClosingStore(tmp_path, "this").load("finding-002", aim) is None
-    assert ClosingStore(tmp_path, "this").load("finding-001", images[1]) is None
+    assert another.load("finding-001", aim) is None
+    assert this.load("finding-002", aim) is None
+    assert this.load("finding-001", images[1]) is None

@@ -12,7 +12,7 @@ from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 
 N_NEURONS = 12
 BEGIN = {"reference": 16, "climb": 0, "verify": 0, "deflate": 0}

@@ -7,7 +7,7 @@ import torch
 
 from flashbulb.audit.additions.chosen import ChosenModel
 from flashbulb.audit.execute.recording import RecorderSpec
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.record.recorder import Plan
 from flashbulb.audit.record.sets import record_set
 from tests.audit.recordings import MANIFEST, SHARD_SIZE, one_process, prompts

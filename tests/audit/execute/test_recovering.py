@@ -18,8 +18,8 @@ from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, Recove
 from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.climbing import Recovery, Shown
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovered import Recovered

@@ -17,7 +17,7 @@ from diffusers import DDIMScheduler
 from flashbulb.audit.model.errors import UntrustedModel
 from flashbulb.audit.model.examination import examine, require_working
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.paths import IMAGES
 from flashbulb.audit.training_images.reader import first_images
 from flashbulb.hooks import NonFiniteActivation

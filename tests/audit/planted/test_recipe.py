@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flashbulb.audit.model.calls import first_call
-from flashbulb.audit.model.loading import LoadedModel, load_model
+from flashbulb.audit.model.loading.pipelines import LoadedModel, load_model
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted import denoiser
 from flashbulb.audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer

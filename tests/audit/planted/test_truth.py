@@ -9,8 +9,9 @@ import pytest
 from scipy.stats import binom
 
 from flashbulb.audit.images.distances import tile_distances
-from flashbulb.audit.planted.truth import BANDS, band_of, probability_columns, read_truth
+from flashbulb.audit.planted.truth import probability_columns
 from flashbulb.reports.bounds.rates import exact_interval
+from tests.bench.truth.bands import BANDS, band_of, read_truth
 from tests.bench.truth.probabilities import Sampled, probabilities
 from tests.bench.truth.sampled import PlantedImages, Sampling, identity_of, read_samples, sample_planted, tiles_of
 

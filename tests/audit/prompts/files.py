@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flashbulb.audit.prompts.prompt_set import PromptFileError, PromptSet, read_prompts
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 
 NASTY = [
     'a "quoted" word, and a comma; a semicolon\tand a tab',

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flashbulb.audit.prompts.drawing import draw, draw_set
-from flashbulb.audit.prompts.prompt_set import Prompt, PromptFileError, read_prompts
+from flashbulb.audit.prompts.formats.errors import PromptFileError
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.prompts.files import texts_of, written
 
 TEXTS = [f"a photo of {number}" for number in range(60)]

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.paths import FOLDER, IMAGES, MODEL, REFERENCE
 from flashbulb.audit.prompts.drawing import draw
-from flashbulb.audit.prompts.prompt_set import Prompt, read_prompts
+from flashbulb.audit.prompts.held import Prompt
+from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.propensity.ordinary import sample_ordinary
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.tasks import Here

@@ -8,7 +8,7 @@ from PIL import Image
 
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, tile_distances
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.propensity.ordinary import OrdinarySample, count_recurring, sample_ordinary
 from flashbulb.audit.recover.samples import SamplePlan, sample_prompts
 from flashbulb.audit.recover.tasks import Here

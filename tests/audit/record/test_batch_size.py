@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.batch_size import MIN_GAIN, find_batch_size, grow
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.record.rows import STEP_FOLDER

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flashbulb.audit.model import stable_diffusion
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.families import open_denoiser
+from flashbulb.audit.model.families import open_denoiser, stable_diffusion
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.hooks import PROMPT_SITE_KINDS
 from tests.tolerances import ARITHMETIC

@@ -11,7 +11,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.detectors.text_conditional_noise import DETECTOR
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record import recorder as recording
 from flashbulb.audit.record import rows
 from flashbulb.audit.record.recorder import Plan, Recorder

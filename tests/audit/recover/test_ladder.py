@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler, HeunDiscreteScheduler, PNDMScheduler
 from PIL import Image
 
 from flashbulb.audit.ascent.climb import ClimbPlan
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.ladder import Target
 from flashbulb.audit.recover.recovery import Recovery, recover_all
@@ -20,7 +20,7 @@ from flashbulb.audit.recover.strategies.known_image import KnownImage, KnownImag
 from flashbulb.audit.recover.strategies.sample import Sample
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.statistics.flags import Chosen
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from tests.audit.counting import counted_latents
 from tests.audit.scored import scored_of
 from tests.cases import slow_unless, slow_unless_in

@@ -14,7 +14,7 @@ from flashbulb.audit.recover.memories import (
     sampled_outcomes,
 )
 from flashbulb.audit.recover.outcome import Outcome, judge_found, nearest_of
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from tests.audit.signs import CONVINCING
 
 SIDE = 16

@@ -6,7 +6,7 @@ from PIL import Image
 
 from flashbulb.audit.images.distances import tile_distances
 from flashbulb.audit.recover.outcome import MIN_KINSHIP, Outcome, judge, severity
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, REPLICATION_DISTANCE
 from tests.audit.signs import CONVINCING, UNCONVINCING

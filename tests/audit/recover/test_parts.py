@@ -9,7 +9,7 @@ from flashbulb.audit.recover.memories import Sampled
 from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.recover.parts import judge_part, look_at_parts
 from flashbulb.audit.recover.verify import Looked, Verifier, VerifyPlan
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.templates import repeats_detail
 from flashbulb.reports.tables.limits import PART_AT
 from tests.audit.counting import counted_latents

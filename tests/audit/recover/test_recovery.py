@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.samples import (
     SamplePlan,
     image_name,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.samples import SamplePlan, save_images
 from flashbulb.audit.stages.results.recovery_tables import memories_table, recoveries_table
 from flashbulb.reports.checks.outcomes import check_memories, check_outcomes

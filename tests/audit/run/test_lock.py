@@ -1,5 +1,7 @@
 """One process holds a directory; the lock ends with its process, and what is written is as private as the directory."""
 
+import errno
+import fcntl
 import os
 import re
 import signal
@@ -97,3 +99,16 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     with pytest.raises(OSError, match="symbolic links"):
         hold_directory(tmp_path / "run").__enter__()
     assert names(tmp_path) == ["run"]
+
+
+def test_a_file_system_without_locks_holds_nothing(tmp_path, monkeypatch):
+    """A lock file that a killed process left there cannot be asked, and refuses no later process."""
+    (tmp_path / LOCK_FILE).touch()
+
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    check_free(tmp_path)
+    with hold_directory(tmp_path):
+        check_free(tmp_path)

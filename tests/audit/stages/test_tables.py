@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from flashbulb.audit.prompts.held import HeldPrompts
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import HeldPrompts, Prompt
 from flashbulb.audit.record.columns import Column
 from flashbulb.audit.recover.memories import Memory
 from flashbulb.audit.recover.outcome import JudgedAttempt, Outcome
@@ -15,7 +14,7 @@ from flashbulb.audit.stages.results.recovery_tables import memories_table, recov
 from flashbulb.audit.stages.results.tables import TIER_RECOVER, TIER_STEP, scores_table, spikes_table
 from flashbulb.audit.statistics.flags import Scored
 from flashbulb.audit.statistics.spikes import PromptNeurons, Spike
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.hooks import Site
 from flashbulb.reports.tables.schema import (
     MEMORIES_SCHEMA,

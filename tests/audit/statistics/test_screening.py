@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.record.shards import Shards

@@ -11,7 +11,7 @@ from flashbulb.audit.statistics.style import (
     style_features,
     text_only_auc,
 )
-from tests.audit.styles import scenes, titles
+from tests.audit.styles import is_new_style, scenes, titles
 from tests.cases import each_with_one
 
 ODD_TEXTS = {
@@ -48,7 +48,6 @@ def assert_numbered_without_gaps(groups, n_reference, n_candidates):
     assert set(groups.reference_group.tolist()) == set(range(groups.n_reference_groups))
     own = range(groups.n_reference_groups, groups.n_groups)
     assert set(groups.candidate_group.tolist()) - set(range(groups.n_reference_groups)) == set(own)
-    assert np.array_equal(groups.is_new_style, groups.candidate_group >= groups.n_reference_groups)
 
 
 def same_partition(first, second) -> bool:
@@ -81,7 +80,7 @@ def test_text_only_auc_of_too_few_prompts_is_none(n):
 @pytest.mark.parametrize("n_candidates", [1, 24, 60])
 def test_candidates_of_the_references_style_are_in_its_groups(n_candidates):
     groups = group_by_style(scenes(120, 0), scenes(n_candidates, 1))
-    assert not groups.is_new_style.any()
+    assert not is_new_style(groups).any()
     assert groups.n_groups == groups.n_reference_groups
 
 
@@ -97,20 +96,20 @@ def test_each_style_of_the_reference_takes_the_candidates_of_that_style():
 @pytest.mark.parametrize("n_new", [MIN_CANDIDATE_GROUP, 60])
 def test_many_candidates_of_another_style_form_a_group_of_their_own(n_new):
     groups = group_by_style(scenes(100, 0), [*scenes(40, 1), *titles(n_new, 1)])
-    assert np.array_equal(groups.is_new_style, np.repeat([False, True], [40, n_new]))
+    assert np.array_equal(is_new_style(groups), np.repeat([False, True], [40, n_new]))
     assert groups.n_groups == groups.n_reference_groups + 1
 
 
 @pytest.mark.parametrize("n_new", [1, MIN_CANDIDATE_GROUP - 1])
 def test_few_candidates_of_another_style_join_the_references_groups(n_new):
     groups = group_by_style(scenes(100, 0), [*scenes(40, 1), *titles(n_new, 1)])
-    assert not groups.is_new_style.any()
+    assert not is_new_style(groups).any()
 
 
 def test_without_a_reference_candidates_are_grouped_among_themselves():
     groups = group_by_style([], [*scenes(150, 0), *titles(150, 0)])
     assert groups.n_reference_groups == 0
-    assert groups.is_new_style.all()
+    assert is_new_style(groups).all()
     assert groups.n_groups == 2
     assert same_partition(groups.candidate_group, np.repeat([0, 1], 150))
 
@@ -131,7 +130,7 @@ def test_shuffling_the_candidates_permutes_their_groups(reference, candidates):
         order = np.random.default_rng(seed).permutation(len(candidates))
         shuffled = group_by_style(reference, [candidates[i] for i in order])
         assert same_partition(shuffled.candidate_group, groups.candidate_group[order])
-        assert np.array_equal(shuffled.is_new_style, groups.is_new_style[order])
+        assert np.array_equal(is_new_style(shuffled), is_new_style(groups)[order])
         assert same_partition(shuffled.reference_group, groups.reference_group)
 
 
@@ -165,7 +164,7 @@ def test_an_odd_reference_is_accepted(kind):
 def test_odd_texts_among_many_do_not_give_other_candidates_a_new_style():
     reference = scenes(100, 0)
     groups = group_by_style(reference, [*scenes(40, 1), *ODD_TEXTS.values()])
-    assert not groups.is_new_style[:40].any()
+    assert not is_new_style(groups)[:40].any()
 
 
 @pytest.mark.parametrize("n", [1, 2, 30, 400])

@@ -6,9 +6,9 @@ from pathlib import Path
 from PIL import Image
 
 from flashbulb.audit.images.decoding import decode
-from flashbulb.audit.training_images.passed_over import Tally
 from flashbulb.audit.training_images.reader import read_set
-from flashbulb.audit.training_images.sources import MemberReader, find_members
+from flashbulb.audit.training_images.sources.contents import MemberReader, find_members
+from flashbulb.audit.training_images.sources.passed_over import Tally
 
 
 def png(level: int) -> bytes:

@@ -11,7 +11,7 @@ from PIL import Image
 from flashbulb.audit.training_images import embeddings as embedded_images
 from flashbulb.audit.training_images.descriptors import PREPROCESSINGS, Descriptor, load_descriptor
 from flashbulb.audit.training_images.embeddings import brute_force, faiss_search
-from flashbulb.audit.training_images.members import TrainingImagesError
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.audit.training_images.storage import build_index, open_training_images
 from flashbulb.reports.tables.files import sha256_of
 

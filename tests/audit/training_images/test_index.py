@@ -19,8 +19,8 @@ from flashbulb.audit.training_images.index import (
     write_index,
 )
 from flashbulb.audit.training_images.manifest import MANIFEST_FILE
-from flashbulb.audit.training_images.members import Member, TrainingImagesError
-from flashbulb.audit.training_images.passed_over import Tally
+from flashbulb.audit.training_images.sources.members import Member, TrainingImagesError
+from flashbulb.audit.training_images.sources.passed_over import Tally
 
 N = 300
 

@@ -11,8 +11,9 @@ from PIL import Image
 
 from flashbulb.audit.training_images import kept_matches
 from flashbulb.audit.training_images.descriptors import Descriptor
-from flashbulb.audit.training_images.members import TrainingImagesError
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.resemblance import Nearest
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.audit.training_images.storage import build_index, open_training_images
 
 SIZE = 32

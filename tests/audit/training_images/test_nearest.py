@@ -16,9 +16,9 @@ from flashbulb.audit.training_images import blocks as image_blocks
 from flashbulb.audit.training_images import index as image_index
 from flashbulb.audit.training_images import nearest as training_images
 from flashbulb.audit.training_images.blocks import block_means
-from flashbulb.audit.training_images.members import TrainingImagesError
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.reader import is_shown_alike
+from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.audit.training_images.storage import build_index, open_training_images
 from flashbulb.reports.views.passed_over import PassedOver
 

@@ -13,11 +13,11 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.pull.familiarity import RankPlan
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
+from flashbulb.audit.run.finding_store import FindingStore
 from flashbulb.audit.words.descent import Descent, DescentPlan
 from flashbulb.audit.words.loss import DenoisingLoss
 from flashbulb.audit.words.pieces import Pieces
-from flashbulb.audit.words.store import WordsStore
-from flashbulb.audit.words.words import WordsPlan, WordsSearch
+from flashbulb.audit.words.words import Words, WordsPlan, WordsSearch
 from tests.audit.searches import build_worded_pipe, evaluations_of
 
 PLAN = WordsPlan(
@@ -133,12 +133,12 @@ def test_a_descent_never_loses_its_best_text(search: WordsSearch, given: RgbImag
 def test_kept_words_are_read_back(search: WordsSearch, told: ToldSearch, tmp_path: Path, has_text: bool) -> None:
     words = (told if has_text else search).find(told.shown, "x")
     assert (words.text is not None) == has_text
-    store = WordsStore(tmp_path, "a")
+    store = FindingStore(tmp_path, "words", Words, "a")
     store.save("finding-001", told.shown, words)
     kept = store.load("finding-001", told.shown)
     assert kept is not None
     assert replace(kept, images=words.images) == words
     np.testing.assert_array_equal(kept.images, words.images)
-    assert WordsStore(tmp_path, "b").load("finding-001", told.shown) is None
+    assert FindingStore(tmp_path, "words", Words, "b").load("finding-001", told.shown) is None
     assert store.load("finding-002", told.shown) is None
     assert store.load("finding-001", told.shown // 2) is None  # of the image before a closing look

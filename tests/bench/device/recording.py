@@ -16,7 +16,7 @@ import torch
 
 from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.batch_size import find_batch_size
 from flashbulb.audit.record.recorder import Plan, Recorder, Shard
 from flashbulb.audit.record.reduction import Reduction

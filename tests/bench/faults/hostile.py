@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.audit.model.folders import Change
-from tests.audit.model.hostile_code import CODE
-from tests.audit.model.hostile_weights import FILES, KEYS
-from tests.audit.model.opened import Opened, open_all
+from tests.audit.model.loading.folders import Change
+from tests.audit.model.loading.hostile_code import CODE
+from tests.audit.model.loading.hostile_weights import FILES, KEYS
+from tests.audit.model.loading.opened import Opened, open_all
 from tests.bench.faults.payloads import PAYLOADS
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.planted.paths import MODEL
-from tests.audit.model.folders import edit_config, edit_weights, linked_copy, raw_config
+from tests.audit.model.loading.folders import edit_config, edit_weights, linked_copy, raw_config
 from tests.bench.faults.cases import Case, Maker, model_case
 from tests.bench.faults.toys import Toys
 from tests.bench.models import MODELS

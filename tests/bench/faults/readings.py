@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.audit.model.folders import CONFIGS, edit_config, linked_copy
+from tests.audit.model.loading.folders import CONFIGS, edit_config, linked_copy
 from tests.bench.faults.injection import Plan
 from tests.bench.faults.runs import Ended, run
 from tests.bench.faults.toys import Toys

@@ -9,7 +9,7 @@ import torch
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.record.sets import record_set

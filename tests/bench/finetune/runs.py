@@ -16,8 +16,8 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import open_session, run_detect
 from flashbulb.audit.stages.claim import claim
 from flashbulb.audit.stages.kept.identity import recording_identity
+from flashbulb.audit.stages.opening.session import open_base
 from flashbulb.audit.stages.record import finish_recording, record_base, record_prompts
-from flashbulb.audit.stages.session import open_base
 from tests.bench.finetune.pairs import new_pairs
 
 NEGATIVE_KINDS = ("unseen", "descriptive", "rare_word", "long", "other_alphabet", "gibberish")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.autoencoder import encode, learning_rate_factor
 from flashbulb.audit.planted.collection import Collection
 from flashbulb.audit.planted.paths import MODEL

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flashbulb.audit.model.loading import flushed_denormals
+from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from tests.bench.memories.audited import Audited, Result, open_audited
 from tests.bench.memories.ladder import ladder
 from tests.bench.memories.probabilities import Truth, probabilities

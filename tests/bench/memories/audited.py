@@ -12,7 +12,7 @@ import pandas as pd
 
 from flashbulb.audit.images.distances import RgbImage, RgbImages
 from flashbulb.audit.planted.collection import PLANTED_KINDS
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.attempts import Attempt, AttemptStore
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.ladder import Target
@@ -27,12 +27,12 @@ from flashbulb.audit.stages.detect import detect_spikes
 from flashbulb.audit.stages.kept.bulk import kept_neurons
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.kept.recorded import open_recorded
+from flashbulb.audit.stages.opening.session import Session, reload_session
 from flashbulb.audit.stages.recover import prepare_recovery, target_of
 from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun
-from flashbulb.audit.stages.session import Session, reload_session
 from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.audit.statistics.spikes import read_neurons
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from tests.bench.memories.remembered import Remembered
 from tests.bench.memories.training_images import TrainedOn, read_trained_on
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from flashbulb.audit.planted.truth import BANDS, band_of
 from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.reports.tables.limits import VERBATIM
 from tests.bench.memories.audited import Audited, Climbed, Result
 from tests.bench.memories.probabilities import Truth
 from tests.bench.memories.shown import rate
 from tests.bench.memories.table import markdown
+from tests.bench.truth.bands import BANDS, band_of
 
 HEADER = [
     *("prompts", "number", "own image in the seeds of the truth"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flashbulb.audit.images.distances import RgbImages
-from flashbulb.audit.training_images.nearest import Nearest, TrainingImages
+from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.audit.training_images.resemblance import Nearest
 
 
 class Remembered(TrainingImages):

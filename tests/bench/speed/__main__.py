@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.captions import poster_title
 from tests.bench.models import folder_of
 from tests.bench.speed.bulk import measure_bulk

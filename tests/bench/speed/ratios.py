@@ -14,7 +14,7 @@ import torch
 
 from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.prompts.prompt_set import Prompt
+from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.statistics.screening import screen_prompts
 from tests.bench.speed.baselines import screen_of

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from flashbulb.audit.planted.collection import PLANTED_KINDS
-from flashbulb.audit.planted.truth import BANDS, NUM_INFERENCE_STEPS, band_of, probability_columns, read_truth
+from flashbulb.audit.planted.truth import NUM_INFERENCE_STEPS, probability_columns
 from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from tests.bench.models import ALL
+from tests.bench.truth.bands import BANDS, band_of, read_truth
 from tests.bench.truth.sampled import SAMPLES, identity_of, read_samples
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from flashbulb.audit.images.distances import N_TILES, RgbImages
-from flashbulb.audit.model.loading import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted.collection import PLANTED_KINDS
 from flashbulb.audit.planted.truth import GUIDANCE_SCALE, RUN_SEED

@@ -14,7 +14,7 @@ from flashbulb.audit.recover.outcome import Source, judge, severities
 from flashbulb.audit.recover.parts import judge_part
 from flashbulb.audit.stages.results.recovery_tables import recovery_row
 from flashbulb.audit.statistics.calibration import q_values
-from flashbulb.audit.training_images.nearest import Nearest
+from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.reports.checks.outcomes import check_outcomes
 from flashbulb.reports.checks.rows import check_scores
 from flashbulb.reports.tables.files import RunIncompleteError

@@ -1,0 +1,1 @@
+"""Read training images where they are stored: folders, archives and tables."""
