@@ -207,6 +207,14 @@ def test_controls_that_are_the_images_are_refused(given: Given, tmp_path: Path) 
     assert "are the images themselves" in error_line(answer)
 
 
+def test_a_pull_at_other_images_leaves_the_finished_one(given: Given, pulled: Pulled, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(pulled.run, tmp_path / "run"))
+    images, before = save_images(tmp_path / "others", [20, 21]), digests(run)
+    line = error_line(given._replace(images=images).pull(run))
+    assert f"holds another audit: settings.source was {str(given.images)!r}, now {str(images)!r}" in line
+    assert digests(run) == before
+
+
 def test_controls_among_the_images_are_refused(given: Given, tmp_path: Path) -> None:
     """A memorized one would raise the threshold above itself, and nothing would be out."""
     controls = Path(shutil.copytree(given.controls, tmp_path / "controls"))
