@@ -7,6 +7,7 @@ around its start. Each step draws new noise, so that a solution holds at every s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,6 +18,8 @@ from torch import Tensor
 from flashbulb.audit.model.conditioning import Conditioning, EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.hooks import TokenClass
+
+logger = logging.getLogger(__name__)
 
 Variable = Literal["token_embeddings", "prompt_embeds"]
 Objective = Callable[[Tensor, Conditioning, slice], Tensor]
@@ -100,7 +103,7 @@ def _climb_batch(
     for vector, classes in zip(vectors, prompts.classes.values(), strict=False):
         vector.hold_(classes != TokenClass.START)
     adam = torch.optim.Adam([vector.moved for vector in vectors], lr=plan.learning_rate)
-    before = denoiser.evaluations
+    before, overflows = denoiser.evaluations, torch.zeros(len(prompts), dtype=torch.bool, device=denoiser.device)
     values: list[Tensor] = []
 
     def encode() -> Conditioning:
@@ -115,11 +118,15 @@ def _climb_batch(
         gradients = torch.autograd.grad(-value.float().sum(), [vector.moved for vector in vectors])
         for vector, gradient in zip(vectors, gradients, strict=True):
             # a start that overflows stays where it is
+            overflows |= ~gradient.isfinite().flatten(1).all(dim=1)
             vector.moved.grad = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         adam.step()
         for vector in vectors:
             vector.pull_back_()
         values.append(value.detach().float().cpu())
+    if n := int(overflows.sum()):
+        line = "%d of %d ascents met gradients that are not finite and stayed; load the model in float32 or bfloat16"
+        logger.warning(line, n, len(prompts))
     spent = (denoiser.evaluations - before) // len(prompts)
     with torch.no_grad():
         return Climbed(encode().kept(), values[0], values[-1], spent)

@@ -15,7 +15,7 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.statistics.baseline import Z_CLIP, Baseline
-from flashbulb.hooks import Site, observe, over_space, record
+from flashbulb.hooks import NonFiniteActivation, Site, observe, over_space, record
 
 
 class NeuronScores:
@@ -54,10 +54,21 @@ class NeuronScores:
         z = Z_CLIP * torch.tanh((activations - self._location) / (self._scale * Z_CLIP))
         return z - (z @ self._components.T) @ self._components
 
+    @torch.no_grad()
+    def measured(self, latents: Tensor, conditioning: Conditioning) -> Tensor:
+        """Return z-scores [latent, neuron] without gradients, to decide by.
+
+        Raises:
+            NonFiniteActivation: one is not finite; every comparison with it would be false.
+        """
+        z = self(latents, conditioning)
+        if not z.isfinite().all():
+            raise NonFiniteActivation("activations are not finite; load the model in float32 or bfloat16")
+        return z
+
     def mean_over_noise(self, conditioning: Conditioning, latents: Tensor) -> Tensor:
         """Return the mean of z over noise [seed, channel, row, column], without gradients: [prompt, neuron]."""
-        with torch.no_grad():
-            by_seed = [self(noise.expand(len(conditioning), *noise.shape), conditioning) for noise in latents]
+        by_seed = [self.measured(noise.expand(len(conditioning), *noise.shape), conditioning) for noise in latents]
         return torch.stack(by_seed).mean(dim=0)
 
 

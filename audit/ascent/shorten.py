@@ -135,7 +135,9 @@ def _spikes(
     texts = [text for variants in tried for text in variants]
     noises = latents[[i for i, variants in enumerate(tried) for _ in variants]]
     spikes = [
-        scores(noises[rows], denoiser.encode(texts[rows]).conditioning).topk(n_highest, dim=1).values.mean(dim=1)
+        scores.measured(noises[rows], denoiser.encode(texts[rows]).conditioning)
+        .topk(n_highest, dim=1)
+        .values.mean(dim=1)
         for rows in (slice(first, first + batch_size) for first in range(0, len(texts), batch_size))
     ]
     joined = torch.cat(spikes) if spikes else latents.new_empty(0)

@@ -17,7 +17,7 @@ from torch import Tensor
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.prediction import log_losses
+from flashbulb.audit.model.prediction import finite_log_losses
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.climbing import Recovery
 from flashbulb.audit.recover.tasks import Performer
@@ -102,5 +102,5 @@ def _log_loss(
         for noise in noises:
             expanded = noise.expand_as(latents)
             predicted = denoiser.predict(denoiser.noised(latents, expanded, timestep), timestep, conditioning)
-            logs.append(log_losses(predicted.losses(expanded)))
+            logs.append(finite_log_losses(predicted.losses(expanded)))
     return torch.stack(logs).mean(dim=0).double().cpu().numpy()

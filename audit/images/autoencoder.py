@@ -18,11 +18,16 @@ def encode_images(vae: Any, images: RgbImages, device: torch.device) -> Tensor:
 
     Returns:
         Scaled float32 latents [image, channel, row, column].
+
+    Raises:
+        NonFiniteActivation: a latent has a value that is not finite.
     """
     pixels = torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # [image, 3, height, width]
     encoded = vae.encode(pixels.to(device, vae.dtype))
     # a tiny autoencoder returns latents, the others a distribution
     latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
+    if not latents.isfinite().all():
+        raise NonFiniteActivation("encoded images are not finite; load the model in float32 or bfloat16")
     return torch.as_tensor((latents.float() - _shift(vae)) * vae.config.scaling_factor)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,6 +93,14 @@ class EncodedPrompts:
     def is_truncated(self) -> tuple[bool, ...]:
         """For each prompt, True if its last words reach no text encoder."""
         return self.find_truncated()
+
+    def readings_of_cut(self) -> list[int]:
+        """Hash the tokens that are read of each truncated prompt: prompts of equal hashes are read alike."""
+        cut = [i for i, is_cut in enumerate(self.is_truncated) if is_cut]
+        if not cut:
+            return []
+        read = torch.cat([ids[cut].cpu() for ids in self.input_ids.values()], dim=1)
+        return [int.from_bytes(hashlib.sha256(row.numpy().tobytes()).digest()[:7]) for row in read]
 
     @property
     def main_classes(self) -> Tensor:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from flashbulb.hooks import NonFiniteActivation
+
 
 class PredictionType(StrEnum):
     """What a model was trained to predict; the values are those of diffusers' schedulers."""
@@ -95,3 +97,14 @@ class Prediction:
 def log_losses(losses: Tensor) -> Tensor:
     """Return the logarithm of losses, which weighs all noise levels alike; that of a loss of 0 is finite."""
     return losses.clamp_min(1e-12).log()
+
+
+def finite_log_losses(losses: Tensor) -> Tensor:
+    """Return `log_losses` of losses that decide on an image.
+
+    Raises:
+        NonFiniteActivation: one is not finite; every comparison with it would be false.
+    """
+    if not losses.isfinite().all():
+        raise NonFiniteActivation("denoising errors are not finite; load the model in float32 or bfloat16")
+    return log_losses(losses)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.prediction import log_losses
+from flashbulb.audit.model.prediction import finite_log_losses
 from flashbulb.audit.model.sampling import sample_generator
 
 _COLOUR_ORDERS = ([1, 2, 0], [2, 0, 1])
@@ -66,4 +66,4 @@ def _log_losses(denoiser: Denoiser, images: RgbImages, plan: RankPlan) -> Tensor
         noise = denoiser.noise([sample_generator(plan.run_seed, "familiarity", i)]).expand(latents.shape)
         predicted = denoiser.predict(denoiser.noised(latents, noise, timestep), timestep, empty)
         losses += predicted.losses(noise).double().cpu()
-    return log_losses(losses)
+    return finite_log_losses(losses)

@@ -20,7 +20,7 @@ from flashbulb.audit.model.prediction import Prediction
 from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.record.reduction import Reduction
-from flashbulb.audit.record.rows import NOISE_NORM, ShardRows
+from flashbulb.audit.record.rows import CUT, NOISE_NORM, ShardRows
 from flashbulb.audit.run.behind import behind
 from flashbulb.audit.run.progress import Advance
 from flashbulb.audit.run.shortage import with_smaller_batches
@@ -134,7 +134,7 @@ class Recorder:
         return with_smaller_batches(read, self.plan.batch_size, use, str(shard))
 
     def _read(self, shard: Shard, advance: Advance) -> ShardRows:
-        plan, n_before, n_truncated = self.plan, self.denoiser.evaluations, 0
+        plan, n_before, cut = self.plan, self.denoiser.evaluations, list[int]()
         texts, aside = [prompt.text for prompt in shard.prompts], self._stream_aside()
         n_per_call = max(1, plan.batch_size // plan.n_seeds)
         # A GPU waits for calls rather than for sums, so it encodes about as many prompts at a time as latents.
@@ -157,12 +157,12 @@ class Recorder:
                 with beside(aside):
                     prompt_rows, encoded = self.prompt_sites.read_on_device(texts[start : start + n_encoded])
                     moved = begin_transfer(prompt_rows)
-                    n_truncated += sum(encoded.is_truncated)
+                    cut += encoded.readings_of_cut()
                 for first in range(0, len(encoded), n_per_call):
                     read = encoded.rows(slice(first, first + n_per_call))
                     finish_behind(partial(finish, self._begin_step(read), read, moved if first == 0 else None))
         n_evaluations = self.denoiser.evaluations - n_before
-        counted = {"n_truncated": n_truncated, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
+        counted = {"n_truncated": len(cut), CUT: cut, "n_evaluations": n_evaluations, "batch_size": plan.batch_size}
         return ShardRows(
             prompt_ids=[prompt.prompt_id for prompt in shard.prompts],
             n_seeds=plan.n_seeds,

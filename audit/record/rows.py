@@ -16,6 +16,8 @@ from flashbulb.hooks import check_finite, write_shard
 
 PROMPT_FOLDER, STEP_FOLDER = "prompt", "step"
 NOISE_NORM = "noise_pred_norm"
+CUT = "cut"
+"""What a shard's manifest calls the readings of its truncated prompts, see `EncodedPrompts.readings_of_cut`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.recorder import Plan, Recorded, Shard
 from flashbulb.audit.record.reduction import LAYOUT, Reduction
-from flashbulb.audit.record.rows import PROMPT_FOLDER, STEP_FOLDER
+from flashbulb.audit.record.rows import CUT, PROMPT_FOLDER, STEP_FOLDER
 from flashbulb.audit.run.memory import release_freed_memory
 from flashbulb.audit.run.progress import Advance, track
 from flashbulb.hooks import complete_shards, read_manifest
@@ -107,8 +110,20 @@ def _complete(folder: Path, fingerprint: str, reduction: Reduction | None) -> se
 
 def summarize(folder: Path, n_shards: int, part: Part = WHOLE) -> Recorded:
     """Return where a recorded set is, and what its shards, or those of one part, say that they cost."""
-    manifests = [read_manifest(folder / STEP_FOLDER / f"part-{index:05d}.parquet") for index in part.indices(n_shards)]
+    entries = _entries(folder, part.indices(n_shards))
     n_truncated, n_evaluations = (
-        sum(int(str(m.entries[entry])) for m in manifests) for entry in ("n_truncated", "n_evaluations")
+        sum(int(str(entry[name])) for entry in entries) for name in ("n_truncated", "n_evaluations")
     )
     return Recorded(folder, n_shards, n_truncated, n_evaluations)
+
+
+def cut_readings(recorded: Recorded) -> npt.NDArray[np.int64]:
+    """Return what is read of each truncated prompt of a set, see `EncodedPrompts.readings_of_cut`."""
+    if not recorded.n_truncated:
+        return np.empty(0, dtype=np.int64)
+    entries = _entries(recorded.folder, range(recorded.n_shards))
+    return np.array([reading for entry in entries for reading in entry.get(CUT, ())], dtype=np.int64)
+
+
+def _entries(folder: Path, indices: Iterable[int]) -> list[Mapping[str, Any]]:
+    return [read_manifest(folder / STEP_FOLDER / f"part-{index:05d}.parquet").entries for index in indices]

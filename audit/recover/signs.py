@@ -35,6 +35,7 @@ class Regression(NamedTuple):
     def probability(self, signs: Mapping[str, float]) -> float:
         """Return the probability of a memory, in [0, 1]."""
         logit = self.intercept + sum(weight * signs[name] for name, weight in self.weights.items())
+        assert not math.isnan(logit), f"signs of a memory must be numbers: {signs}"
         return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 
 

@@ -14,7 +14,7 @@ from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImages, agre
 from flashbulb.audit.images.fixed_part import Masks
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.prediction import log_losses
+from flashbulb.audit.model.prediction import finite_log_losses
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.signs import Signs, signs_of
 
@@ -177,7 +177,7 @@ class Verifier:
                 predicted = denoiser.predict(noised, timestep, conditioning)
                 error = (predicted.noise.float() - noise.float()).square() * weights
                 squared += error.mean(dim=(1, 2, 3)) / N_DENOISED
-            logs.append(log_losses(squared))
+            logs.append(finite_log_losses(squared))
         return [float(error) for error in torch.stack(logs).mean(dim=0)]
 
     def _autoencoding_errors(self, latents: Tensor, images: RgbImages, masks: Masks) -> list[float]:

@@ -41,7 +41,7 @@ class PullSettings(Settings):
             description="Images to pull at: folder, imagefolder, .tar, .zip or .parquet shards, or index (`flashbulb "
             "index`)."
         ),
-        Option("Inputs", is_argument=True, is_optional=True, changes_result=False),
+        Option("Inputs", is_argument=True, is_optional=True),
     ]
     controls: Annotated[
         Path | None,

@@ -133,7 +133,7 @@ def _with_evidence(recorded: RecordedRun, detected: Detected) -> DetectedRun:
         controls={position: neurons[position] for position in chosen.controls},
         text_null=text_null,
         calibration=build_calibration(inputs, detected, None if text_null is None else text_null.auc),
-        warnings=warnings_of(inputs, detected),
+        warnings=warnings_of(recorded, detected),
         problems=problems_of(inputs, detected),
     )
 

@@ -114,7 +114,7 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
     store = SearchStore(run.path / DISCOVERY_DIRECTORY, kept_identity(run.record["identity"], session.training))
     state, closing = search.begin(), Closing(session)
-    clear_findings(session)  # images of an earlier run, whose looks may have been others
+    clear_findings(session)  # images of an earlier run, whose looks and budgets may have been others
     while _next_round(session, search, store, state, closing):
         closing.after_round_(state)
         write_recoveries(session, closing.judged(state))

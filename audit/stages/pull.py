@@ -78,7 +78,7 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
         store = PullStore(run.path / PULL_DIRECTORY, fingerprint_of(identity))
         with watch.stage("rank"):
             images, *others = [_rank(settings, denoiser, store, training) for training in opened]
-            controls = others[0] if others else None
+            controls = others[0].distinct() if others else None
         session = PullSession(settings, loaded, images, controls, run, SummaryConsole(), watch.seconds, rank_cost)
         with watch.stage("pull"):
             _pull_both(session, denoiser, store)

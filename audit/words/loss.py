@@ -10,7 +10,7 @@ from torch import Tensor
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.prediction import log_losses
+from flashbulb.audit.model.prediction import finite_log_losses
 from flashbulb.audit.model.sampling import sample_generator
 
 
@@ -49,7 +49,7 @@ class DenoisingLoss:
             timesteps,
             conditioning.to(self._denoiser.device, self._denoiser.dtype).repeat(levels),
         )
-        return log_losses(predicted.losses(self._noise.repeat(n, 1, 1, 1))).reshape(n, levels).mean(dim=1)
+        return finite_log_losses(predicted.losses(self._noise.repeat(n, 1, 1, 1))).reshape(n, levels).mean(dim=1)
 
     @torch.no_grad()
     def of_texts(self, texts: Sequence[str]) -> list[float]:

@@ -11,6 +11,7 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.examination import N_IMAGES, require_working
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.reduction import BULK
+from flashbulb.audit.recover.more_seeds import GROWTH
 from flashbulb.audit.settings import AuditSettings, SettingsError
 from flashbulb.audit.settings.checks import check_combinations
 from flashbulb.audit.stages.kept.bulk import kept_neurons
@@ -55,6 +56,19 @@ def check_settings(settings: AuditSettings, candidates: PromptSet, reference: Pr
     check_combinations(settings)
     if settings.calibration is None:
         check_reference_size(reference or candidates)
+
+
+def check_seed_budget(settings: AuditSettings, denoiser: Denoiser) -> None:
+    """Refuse a budget that pays for more seeds of no prompt."""
+    if not settings.seed_budget:
+        return
+    per_image = denoiser.evaluations_per_image(settings.sample_steps, settings.guidance_scale)
+    least = (GROWTH - 1) * settings.n_samples * per_image
+    if settings.seed_budget < least:
+        raise SettingsError(
+            f"--seed-budget {settings.seed_budget} does not pay for more seeds of one prompt, which take {least} "
+            "denoiser evaluations; give at least as many, or 0 for none"
+        )
 
 
 def check_reference_size(reference: PromptSet) -> None:

@@ -16,11 +16,7 @@ from flashbulb.audit.additions.chosen import (
     only_adds_loras,
 )
 from flashbulb.audit.additions.lora import MergedLoras
-from flashbulb.audit.detectors import (
-    Detector,
-    ImageDetector,
-    StepDetector,
-)
+from flashbulb.audit.detectors import Detector, ImageDetector, StepDetector
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
@@ -45,7 +41,7 @@ from flashbulb.audit.stages.opening.base import (
     refuse_same_text_side,
 )
 from flashbulb.audit.stages.opening.detectors import fit_to_model, select_detectors
-from flashbulb.audit.stages.opening.examine import examine_model
+from flashbulb.audit.stages.opening.examine import check_seed_budget, examine_model
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 from flashbulb.audit.statistics.screening import TextSpikes
 from flashbulb.audit.training_images.nearest import TrainingImages
@@ -126,6 +122,7 @@ def load_session(
     base_text = None if base is None else base.text_side
     if base_text is not None:
         refuse_same_text_side(settings, denoiser, base_text)
+    check_seed_budget(settings, denoiser)
     examine_model(settings, denoiser, *prompts.texts())
     sites = denoiser.sites(settings.sites)
     inputs = Inputs(
@@ -159,6 +156,7 @@ def reload_session(inputs: Inputs) -> Session:
     loaded = _reload(settings, chosen_model(settings), inputs.model)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require(*settings.strategies)
+    check_seed_budget(settings, denoiser)
     return replace(_session_of(inputs, denoiser), loras=loaded.loras if base_is_inside(settings) else None)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from flashbulb.audit.prompts.apart import count_alike, describe_audited
-from flashbulb.audit.stages.results.state import Inputs
+from flashbulb.audit.record.sets import cut_readings
+from flashbulb.audit.stages.results.state import Inputs, RecordedRun
 from flashbulb.audit.statistics.detection import Detected
 from flashbulb.audit.statistics.style import MIN_PROMPTS
 from flashbulb.reports.bounds.rates import percent
@@ -15,12 +16,18 @@ from flashbulb.reports.bounds.rates import percent
 UNEXAMINED = "Whether the model runs as it was trained was not examined (--no-examine): a broken model passes as well."
 
 
-def warnings_of(inputs: Inputs, detected: Detected) -> tuple[str, ...]:
+def warnings_of(recorded: RecordedRun, detected: Detected) -> tuple[str, ...]:
     """Return what a reader of the result must know."""
+    inputs = recorded.inputs
     unexamined = () if inputs.settings.examine else (UNEXAMINED,)
     reference = inputs.reference
     audited = () if reference is None or not reference.n_audited else (describe_audited(reference),)
-    own = (*_alike_warnings(inputs), *_base_warnings(detected), *_style_warnings(inputs, detected))
+    own = (
+        *_alike_warnings(inputs),
+        *_cut_warnings(recorded),
+        *_base_warnings(detected),
+        *_style_warnings(inputs, detected),
+    )
     return (*unexamined, *audited, *own)
 
 
@@ -32,6 +39,21 @@ def _alike_warnings(inputs: Inputs) -> Iterator[str]:
                 f"{n:,} of the {name} differ from another one in case, spaces or Unicode form alone. Most tokenizers "
                 "read these alike, so counts and bounds take one prompt for several; keep one of each."
             )
+
+
+def _cut_warnings(recorded: RecordedRun) -> Iterator[str]:
+    read = {name: cut_readings(recorded.sets[name]) for name in ("candidates", "reference") if name in recorded.sets}
+    for name, cut in zip(("prompts", "reference prompts"), read.values(), strict=False):
+        if n := len(cut) - len(np.unique(cut)):
+            yield (
+                f"{n:,} of the {name} differ from another one only behind the last token that the model reads, "
+                "so counts and bounds take one prompt for several; begin them with what tells them apart."
+            )
+    if "reference" in read and (n := int(np.isin(read["reference"], read["candidates"]).sum())):
+        yield (
+            f"{n:,} of the reference prompts differ from prompts to audit only behind the last token that the model "
+            "reads: a memorized prompt would hide behind itself. Take them out of the reference."
+        )
 
 
 def _base_warnings(detected: Detected) -> tuple[str, ...]:

@@ -124,7 +124,6 @@ def remove_finding_image(session: DiscoverySession, number: int) -> None:
 
 
 def clear_findings(session: DiscoverySession) -> None:
-    """Remove the images of findings that an earlier run kept; the images that words gave stay."""
+    """Remove the images of findings, and of their words, that an earlier run kept; those that count are saved again."""
     for path in (session.run.path / IMAGES_DIRECTORY).glob("finding-*.png"):
-        if not path.stem.endswith("-words"):
-            path.unlink()
+        path.unlink()

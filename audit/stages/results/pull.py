@@ -50,6 +50,12 @@ class GivenImages:
     familiarity: npt.NDArray[np.float64]
     pulled: dict[int, Pulled] = field(default_factory=dict)
 
+    def distinct(self) -> GivenImages:
+        """Return the set with each image once: controls that are copies of one another count as one."""
+        first = sorted(np.unique(self.keys, return_index=True)[1].tolist())
+        chosen = [self.rows[i] for i in first], [self.keys[i] for i in first]
+        return GivenImages(self.training, *chosen, self.familiarity[first])
+
     def order(self) -> list[int]:
         """Return the indices of the images, the most familiar first."""
         return [int(i) for i in np.argsort(-self.familiarity, kind="stable")]

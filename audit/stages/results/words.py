@@ -77,7 +77,7 @@ def check_words_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
 def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Words]:
     """Search words for findings, the surest first, until the budget is spent; by number of the finding.
 
-    What was found before is read from the disk, and counts as spent.
+    What was found before is read from the disk, and counts as spent: less budget gives what a new search would.
     """
     settings, found = session.settings, dict[int, Words]()
     if not settings.words_budget:
@@ -89,12 +89,12 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):
         image = state.discoveries[number].image
+        left = settings.words_budget - sum(words.evaluations for words in found.values())
         kept = store.load(finding_id(number), image) if settings.images else None
+        if left < search.most_evaluations or (kept is None and session.is_over):
+            logger.info("words for %d of %d findings; the limit is spent", len(found), len(surest_first(state)))
+            break
         if kept is None:
-            left = settings.words_budget - sum(words.evaluations for words in found.values())
-            if left < search.most_evaluations or session.is_over:
-                logger.info("words for %d of %d findings; the limit is spent", len(found), len(surest_first(state)))
-                break
             started = time.monotonic()
             kept = batches.call(partial(_find, session, image, finding_id(number)))
             session.on_words += time.monotonic() - started

@@ -215,7 +215,7 @@ def test_half_precision_climbs_as_well(dtype, variable):
     assert (climbed.last > climbed.first).all()
 
 
-def test_a_start_whose_gradient_overflows_stays_and_the_others_climb(toy_pipe):
+def test_a_start_whose_gradient_overflows_stays_with_a_warning_and_the_others_climb(toy_pipe, caplog):
     scored = scored_of(toy_pipe)
     objective = first_neurons(scored)
 
@@ -230,3 +230,5 @@ def test_a_start_whose_gradient_overflows_stays_and_the_others_climb(toy_pipe):
     )
     torch.testing.assert_close(reached[[0, 2]], whole[[0, 2]])
     torch.testing.assert_close(reached[1], embeds_of(prompts.conditioning)[1].float())
+    (warning,) = caplog.messages
+    assert "1 of 3 ascents met gradients that are not finite" in warning

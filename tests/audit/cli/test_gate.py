@@ -1,6 +1,7 @@
 """`flashbulb gate`, `diff` and `waivers` write the same verdict to every output and never lose it."""
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -157,7 +158,8 @@ def test_two_runs_are_compared(tmp_path: Path) -> None:
     assert answer.code == 0
     assert answer.out.startswith("2 new, 1 worse, 0 better, 1 unchanged, 1 fixed\n")
     assert run_flashbulb("gate", new, "--baseline", old, "--new-only").code == 1
-    assert run_flashbulb("gate", new, "--baseline", new).code == 2
+    for same in (new, shutil.copytree(new, tmp_path / "copy")):
+        assert "is the run itself" in only_error_line(run_flashbulb("gate", new, "--baseline", same, "--new-only"))
     assert run_flashbulb("gate", old, "--baseline", new, "--new-only").code == 0
     assert "needs --baseline" in only_error_line(run_flashbulb("gate", new, "--new-only"))
 

@@ -54,7 +54,7 @@ def test_the_document_states_the_verdict(tmp_path: Path, outcome: str) -> None:
 
 def test_unreadable_run_still_has_a_document(tmp_path: Path) -> None:
     run = write_example(tmp_path / "run")
-    old, waivers = write_example(tmp_path / "old"), tmp_path / "waivers.toml"
+    old, waivers = write_example(tmp_path / "old", {0: "low"}), tmp_path / "waivers.toml"
     waivers.write_text("", encoding="utf-8")
     (run / "scores.parquet").write_bytes(b"PAR1")
     commands = (

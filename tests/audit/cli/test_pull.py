@@ -207,6 +207,26 @@ def test_controls_that_are_the_images_are_refused(given: Given, tmp_path: Path) 
     assert "are the images themselves" in error_line(answer)
 
 
+def test_a_pull_at_other_images_leaves_the_finished_one(given: Given, pulled: Pulled, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(pulled.run, tmp_path / "run"))
+    images, before = save_images(tmp_path / "others", [20, 21]), digests(run)
+    line = error_line(given._replace(images=images).pull(run))
+    assert f"holds another audit: settings.source was {str(given.images)!r}, now {str(images)!r}" in line
+    assert digests(run) == before
+
+
+def test_copies_of_a_control_count_as_one(given: Given, pulled: Pulled, tmp_path: Path) -> None:
+    """With 49 of them a threshold would be called calibrated that one image set."""
+    controls = Path(shutil.copytree(given.controls, tmp_path / "controls"))
+    for number in range(49):
+        shutil.copy(given.controls / "10.png", controls / f"copy-{number}.png")
+    answer = given._replace(controls=controls).pull(tmp_path / "run")
+    assert answer.code == 0, answer.err
+    assert load_pull(tmp_path / "run").warnings == load_pull(pulled.run).warnings
+    names = ["image_id", "is_control", "verdict", "score", "p_value"]
+    pd.testing.assert_frame_equal(table_of(tmp_path / "run")[names], table_of(pulled.run)[names])
+
+
 def test_controls_among_the_images_are_refused(given: Given, tmp_path: Path) -> None:
     """A memorized one would raise the threshold above itself, and nothing would be out."""
     controls = Path(shutil.copytree(given.controls, tmp_path / "controls"))

@@ -48,6 +48,23 @@ def test_recovery_from_another_model_is_refused(at, tmp_path):
     assert digests(run) == before
 
 
+def test_a_seed_budget_that_pays_for_no_prompt_is_refused(at, inputs, tmp_path):
+    run, least = at("detected"), 3 * 2 * 2 * 2  # three times as many samples, guided steps
+    before = digests(run)
+    lines = [
+        refused("recover", run, *RECOVERY_OPTIONS, "--seed-budget", least - 1),
+        refused("audit", *inputs.options(tmp_path / "run"), "--seed-budget", least - 1),
+    ]
+    assert all(
+        f"--seed-budget {least - 1} does not pay for more seeds of one prompt, which take {least}" in line
+        for line in lines
+    )
+    assert digests(run) == before
+    assert not (tmp_path / "run").exists()
+    assert run_flashbulb("recover", run, *RECOVERY_OPTIONS, "--seed-budget", least).code == 0
+    assert len([*run.glob("images/*/seed-7.png")]) == 1
+
+
 def test_run_directory_cannot_make_a_stage_run_code(at):
     """Pickled weights and the weights of a descriptor are loaded only if the command line says so."""
     run = at("detected")

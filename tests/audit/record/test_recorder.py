@@ -293,14 +293,14 @@ def record_plainly(pipe, folder: Path, batch_size: int, shard_size: int) -> None
     per_call = batch_size // N_SEEDS
     for index, start in enumerate(range(0, len(PROMPTS), shard_size)):
         prompts = PROMPTS[start : start + shard_size]
-        halves, scores, n_truncated = ([], []), [], 0
+        halves, scores, cut = ([], []), [], []
         for first in range(0, len(prompts), per_call):
             of_batch, encoded = recorder.record_prompt_sites([p.text for p in prompts[first : first + per_call]])
             halves[0].append(of_batch)
             of_batch, of_detectors = recorder.record_step_sites(encoded)
             halves[1].append(of_batch)
             scores.append(of_detectors)
-            n_truncated += sum(encoded.is_truncated)
+            cut += encoded.readings_of_cut()
         ids = [prompt.prompt_id for prompt in prompts]
         keys = {
             "prompt_id": [i for i in ids for _ in range(N_SEEDS)],
@@ -308,7 +308,8 @@ def record_plainly(pipe, folder: Path, batch_size: int, shard_size: int) -> None
             "timestep": [TIMESTEP] * (len(ids) * N_SEEDS),
             **{name: torch.cat([batch[name] for batch in scores]).tolist() for name in scores[0]},
         }
-        counted = {"n_truncated": n_truncated, "n_evaluations": len(prompts) * N_SEEDS, "batch_size": batch_size}
+        counted = {"n_truncated": len(cut), "cut": cut, "n_evaluations": len(prompts) * N_SEEDS}
+        counted |= {"batch_size": batch_size}
         for half, own_keys, parts in zip(("prompt", "step"), ({"prompt_id": ids}, keys), halves, strict=True):
             columns = {column: torch.cat([part[column] for part in parts]) for column in parts[0]}
             write_shard(folder / half, index, own_keys, columns, {**MANIFEST, **counted})

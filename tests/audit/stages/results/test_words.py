@@ -13,7 +13,7 @@ from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.results.words import CONFIRMS_AT, confirm_by_words_
 from flashbulb.audit.words.words import Words
-from tests.audit.discoveries import Searched, discover, small_search
+from tests.audit.discoveries import Searched, assert_same_results, discover, small_search
 from tests.audit.searches import N_REFERENCE
 from tests.cases import slow_unless_in
 
@@ -66,6 +66,9 @@ def test_words_are_searched_within_their_own_budget_and_resumed(
     assert again.record.words_evaluations == 4 * first.record.words_evaluations // first.record.n_words_searched
     if images:
         assert again.spent < N_REFERENCE + again.record.words_evaluations
+    less = discover(model, tmp_path / "run", words_budget=400, images=images)
+    assert_same_results(less, first)
+    assert less.record.words_evaluations == first.record.words_evaluations <= 400
 
 
 def test_a_budget_that_pays_for_no_words_is_refused(model: Path, tmp_path: Path) -> None:
