@@ -130,11 +130,11 @@ def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
 
 
 def _refuse_other_reference(run: Path, calibration: Path, recorded: str, reference: PromptSet) -> None:
-    """Refuse a calibration that was made again from other prompts: flags would change, and run.json would not say it."""
+    """Refuse a calibration that was made again of other prompts: flags would change, and run.json would not say so."""
     if reference.sha256 != recorded:
         raise CalibrationError(
-            f"{calibration} now holds other reference prompts (SHA-256 {reference.sha256}) than {run} was recorded with "
-            f"({recorded}); calibrate with those again, or audit into another directory"
+            f"{calibration} now holds other reference prompts (SHA-256 {reference.sha256}) than {run} was recorded "
+            f"with ({recorded}); calibrate with those again, or audit into another directory"
         )
 
 

@@ -39,7 +39,9 @@ def test_prompts_are_encoded_and_sampled_without_the_layers(build):
     assert not np.array_equal(images, with_all.sample_prompts(PROMPTS, [0, 0], run_seed=0, **call))
 
 
-@pytest.mark.parametrize("build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False)])
+@pytest.mark.parametrize(
+    "build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False), build_toy_sd3_pipe]
+)
 def test_guidance_compares_with_the_empty_prompt_of_all_layers_as_in_the_pipeline(build):
     without, with_all = open_denoiser(build(), clip_skip=1), open_denoiser(build())
     arguments = {"num_inference_steps": 2, "clip_skip": 1, "guidance_scale": 3.0, "output_type": "latent"}
