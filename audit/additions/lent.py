@@ -29,6 +29,7 @@ _LENDING = Lock()
 
 _OF_TOKENIZERS = ("model_max_length", "padding_side", "truncation_side", "pad_token", "bos_token", "eos_token")
 _OF_FREEU = ("s1", "s2", "b1", "b2")
+_OF_TILES = ("tile_sample_min_size", "tile_latent_min_size", "tile_overlap_factor")
 _EQUAL_PROCESSORS = {
     *("AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor", "FusedAttnProcessor2_0"),
     *("JointAttnProcessor2_0", "FluxAttnProcessor"),
@@ -41,8 +42,8 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     """Yield a pipeline of its own around the networks of `pipe`, in evaluation mode; restores their mode at the end.
 
     Raises:
-        ModelError: no family fits, or the networks are offloaded, hold an adapter or a hook, are on several devices, or
-            are lent already, to another thread.
+        ModelError: no family fits; the noise levels of the scheduler were replaced; or the networks are offloaded, hold
+            an adapter or a hook, are on several devices, or are lent already, to another thread.
         UntrustedModel: weights are not finite.
     """
     family = require_family(pipe)
@@ -90,12 +91,24 @@ def _own_pipeline(pipe: Any, family: type[Denoiser]) -> Any:
     pipeline = getattr(diffusers, family.pipeline)
     parameters = inspect.signature(pipeline).parameters
     parts = {name: part for name, part in pipe.components.items() if name in parameters and name not in UNREAD}
-    parts["scheduler"] = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    parts["scheduler"] = _own_scheduler(pipe.scheduler)
     switches = {name: value for name, value in pipe.config.items() if name in parameters and isinstance(value, bool)}
     switches |= {name: False for name in ALTERS_IMAGES if name in parameters}
     absent = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
     own = pipeline(**{**dict.fromkeys(absent), **parts, **switches})
     own.set_progress_bar_config(disable=True)
+    return own
+
+
+def _own_scheduler(scheduler: Any) -> Any:
+    """Return a scheduler of the same config; refuse one whose noise levels were replaced, which no config states."""
+    own = type(scheduler).from_config(scheduler.config)
+    levels, stated = (getattr(part, "alphas_cumprod", None) for part in (scheduler, own))
+    if levels is not None and stated is not None and not torch.equal(levels.cpu(), stated.cpu()):
+        raise ModelError(
+            "the alphas_cumprod of the pipeline's scheduler are not those of its config; make it from a config that "
+            "states them, such as with rescale_betas_zero_snr or trained_betas"
+        )
     return own
 
 
@@ -159,8 +172,8 @@ def fingerprint_pipeline(pipe: Any) -> str:
 def _set_later(part: Any) -> list[Any]:
     """Return what callers set on a loaded part and no config states.
 
-    These are how a tokenizer pads and cuts, FreeU, and attention processors that are not of diffusers, whose own ones
-    for a plain pipeline give the same numbers.
+    These are how a tokenizer pads and cuts, FreeU, tiles of an autoencoder, and attention processors that are not of
+    diffusers, whose own ones for a plain pipeline give the same numbers.
     """
     processors = getattr(part, "attn_processors", {}) if isinstance(part, nn.Module) else {}
     foreign = [
@@ -169,4 +182,5 @@ def _set_later(part: Any) -> list[Any]:
         if type(processor).__name__ not in _EQUAL_PROCESSORS or not type(processor).__module__.startswith("diffusers.")
     ]
     freed = [getattr(block, name, None) for block in getattr(part, "up_blocks", ()) for name in _OF_FREEU]
-    return [*(getattr(part, name) for name in _OF_TOKENIZERS if hasattr(part, "get_vocab")), *freed, *foreign]
+    tiles = [getattr(part, name, None) for name in _OF_TILES if getattr(part, "use_tiling", False)]
+    return [*(getattr(part, name) for name in _OF_TOKENIZERS if hasattr(part, "get_vocab")), *freed, *foreign, *tiles]

@@ -18,6 +18,7 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.settings import SettingsError
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
+from tests.toy_variants import build_zero_snr_pipe
 
 
 class OtherProcessor(AttnProcessor2_0):
@@ -306,6 +307,7 @@ def test_fingerprints_tell_weights_apart() -> None:
         lambda pipe: pipe.register_to_config(force_zeros_for_empty_prompt=False),
         lambda pipe: pipe.enable_freeu(s1=0.9, s2=0.2, b1=1.2, b2=1.4),
         lambda pipe: pipe.unet.set_attn_processor(OtherProcessor()),
+        lambda pipe: pipe.vae.enable_tiling(),
         lambda pipe: setattr(pipe.tokenizer, "model_max_length", 9),
         lambda pipe: setattr(pipe.tokenizer_2, "pad_token", "a"),
     ],
@@ -318,3 +320,13 @@ def test_fingerprints_tell_what_is_set_on_an_object_apart(change: Callable[[Any]
     change(pipe)
     with lent(pipe) as changed:
         assert changed.fingerprint != first.fingerprint
+
+
+def test_noise_levels_that_no_config_states_are_refused() -> None:
+    """Else the object would be audited with other noise levels than it samples with."""
+    pipe, zero_snr = build_toy_pipe(), build_zero_snr_pipe()
+    pipe.scheduler.alphas_cumprod = zero_snr.scheduler.alphas_cumprod
+    with pytest.raises(ModelError, match=r"alphas_cumprod .* rescale_betas_zero_snr"), lent(pipe):
+        pass
+    with lent(zero_snr) as own:
+        assert torch.equal(own.pipe.scheduler.alphas_cumprod, zero_snr.scheduler.alphas_cumprod)
