@@ -30,6 +30,8 @@ _LENDING = Lock()
 _OF_TOKENIZERS = ("model_max_length", "padding_side", "truncation_side", "pad_token", "bos_token", "eos_token")
 _OF_FREEU = ("s1", "s2", "b1", "b2")
 _OF_TILES = ("tile_sample_min_size", "tile_latent_min_size", "tile_overlap_factor")
+_OBSERVES = "transformers.utils.output_capturing"
+"""Module of the hooks that transformers leaves in a text encoder that was once asked for the output of a layer."""
 _EQUAL_PROCESSORS = {
     *("AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor", "FusedAttnProcessor2_0"),
     *("JointAttnProcessor2_0", "FluxAttnProcessor"),
@@ -131,7 +133,8 @@ def _refuse_hooks(networks: dict[str, nn.Module]) -> None:
         for path, module in network.named_modules():
             own_forward = vars(module).get("forward")
             is_replaced = own_forward is not None and getattr(own_forward, "__func__", None) is not type(module).forward
-            if is_replaced or module._forward_hooks or module._forward_pre_hooks:
+            hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+            if is_replaced or any(getattr(hook, "__module__", None) != _OBSERVES for hook in hooks):
                 what = "a forward of its own" if is_replaced else "a hook"
                 raise ModelError(
                     f"the pipeline has {what} on {f'{name}.{path}'.rstrip('.')}, which may change what it computes; "

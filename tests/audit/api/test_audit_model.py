@@ -18,6 +18,7 @@ from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.settings import SettingsError
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
+from tests.toy_transformers import build_toy_sd3_pipe
 from tests.toy_variants import build_zero_snr_pipe
 
 
@@ -245,6 +246,16 @@ def test_an_object_is_refused_whose_networks_do_more_than_their_weights_say(
     change(pipe.unet)
     with pytest.raises(ModelError, match=refused), lent(pipe):
         pass
+
+
+@pytest.mark.parametrize("build", [build_toy_pipe, build_toy_xl_pipe, build_toy_sd3_pipe])
+def test_an_object_that_has_sampled_is_taken_for_a_new_one(build: Callable[[], Any]) -> None:
+    """transformers leaves hooks in a text encoder whose layers were read; they change nothing."""
+    pipe = build()
+    with lent(pipe) as first:
+        pipe(ODD, num_inference_steps=2)
+    with lent(pipe) as again:
+        assert again.fingerprint == first.fingerprint
 
 
 def test_a_forward_that_was_given_back_is_no_change() -> None:
