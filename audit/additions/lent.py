@@ -53,6 +53,7 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     networks = {name: part for name, part in own.components.items() if isinstance(part, nn.Module)}
     with _apart(networks):
         device = _only_device(networks)
+        _refuse_adapters(networks)
         _refuse_hooks(networks)
         for name, network in networks.items():
             check_weights(Path(name), network)
@@ -121,6 +122,17 @@ def _only_device(networks: dict[str, nn.Module]) -> str:
     if len(devices) != 1:
         raise ModelError(f"the pipeline is on {', '.join(sorted(devices))}; move it to one device with pipe.to(...)")
     return devices.pop()
+
+
+def _refuse_adapters(networks: dict[str, nn.Module]) -> None:
+    """Refuse adapters of PEFT beside the weights: which are active, and at what scale, enters no fingerprint."""
+    for name, network in networks.items():
+        for path, module in network.named_modules():
+            if hasattr(module, "base_layer") and not getattr(module, "merged", False):
+                raise ModelError(
+                    f"the pipeline has an adapter on {name}.{path} that is not fused; fuse it by pipe.fuse_lora() and "
+                    "pipe.unload_lora_weights(), or give the folder of the pipeline and lora=(file,)"
+                )
 
 
 def _refuse_hooks(networks: dict[str, nn.Module]) -> None:

@@ -22,6 +22,14 @@ from tests.toy_transformers import build_toy_sd3_pipe
 from tests.toy_variants import build_zero_snr_pipe
 
 
+class Adapter(torch.nn.Module):
+    """What PEFT puts in the place of a layer."""
+
+    def __init__(self, base_layer: torch.nn.Linear) -> None:
+        super().__init__()
+        self.base_layer, self.merged = base_layer, False
+
+
 class OtherProcessor(AttnProcessor2_0):
     """An attention processor that is not of diffusers."""
 
@@ -245,6 +253,23 @@ def test_an_object_is_refused_whose_networks_do_more_than_their_weights_say(
     pipe = build_toy_pipe()
     change(pipe.unet)
     with pytest.raises(ModelError, match=refused), lent(pipe):
+        pass
+
+
+@pytest.mark.parametrize("component", ["unet", "text_encoder"])
+def test_an_adapter_that_is_not_fused_is_refused(component: str) -> None:
+    """Which adapters are active, and at what scale, enters no fingerprint: one audit was taken for that of another."""
+    pipe = build_toy_pipe()
+    path, layer = next(
+        (path, layer)
+        for path, layer in pipe.components[component].named_modules()
+        if isinstance(layer, torch.nn.Linear)
+    )
+    pipe.components[component].set_submodule(path, adapter := Adapter(layer))
+    with pytest.raises(ModelError, match=f"an adapter on {component}.{path} that is not fused"), lent(pipe):
+        pass
+    adapter.merged = True
+    with lent(pipe):
         pass
 
 
