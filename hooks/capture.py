@@ -85,14 +85,14 @@ def check_modules(modules: Mapping[str, nn.Module], sites: Sequence[Site]) -> No
 def _watch(stack: ExitStack, module: nn.Module, reads: Reads, on_tensor: Callable[[Tensor], None]) -> None:
     """Call `on_tensor` with each input or output of one module until `stack` closes."""
 
-    def on_input(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        on_tensor(args[0])
+    def on_input(_module: nn.Module, args: tuple[Tensor, ...], keywords: Mapping[str, Tensor]) -> None:
+        on_tensor(next(iter((*args, *keywords.values()))))  # transformers call their blocks by keyword
 
     def on_output(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
         on_tensor(output)
 
     if reads == "input":
-        stack.callback(module.register_forward_pre_hook(on_input).remove)
+        stack.callback(module.register_forward_pre_hook(on_input, with_kwargs=True).remove)
     else:
         stack.callback(module.register_forward_hook(on_output).remove)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
+from operator import index
 from pathlib import Path
 
 from diffusers import DiffusionPipeline
@@ -24,11 +25,12 @@ class NeuronSet:
     """Neurons of a model that are ablated, recorded or patched together.
 
     Args:
-        neurons: by `site.name`, the neurons in ascending order.
+        neurons: by `site.name`, the neurons in ascending order; any integers, such as an array of NumPy.
         means: by `site.name`, the mean activation of each neuron over reference prompts, in the order of `neurons`.
         fingerprint: of the model the neurons belong to; None if unknown.
 
     Raises:
+        TypeError: neurons are no integers.
         ValueError: neurons are negative or not ascending, or the means do not fit them or are not finite.
     """
 
@@ -37,6 +39,10 @@ class NeuronSet:
     fingerprint: str | None = None
 
     def __post_init__(self) -> None:
+        # plain numbers, so that sets compare and can be saved
+        object.__setattr__(self, "neurons", {name: tuple(map(index, given)) for name, given in self.neurons.items()})
+        if self.means is not None:
+            object.__setattr__(self, "means", {name: tuple(map(float, given)) for name, given in self.means.items()})
         for name, numbers in self.neurons.items():
             if any(number < 0 for number in numbers):
                 raise ValueError(f"{name} has the negative neuron {min(numbers)}; neurons count from 0")

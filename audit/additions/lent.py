@@ -29,6 +29,9 @@ _LENDING = Lock()
 
 _OF_TOKENIZERS = ("model_max_length", "padding_side", "truncation_side", "pad_token", "bos_token", "eos_token")
 _OF_FREEU = ("s1", "s2", "b1", "b2")
+_OF_TILES = ("tile_sample_min_size", "tile_latent_min_size", "tile_overlap_factor")
+_OBSERVES = "transformers.utils.output_capturing"
+"""Module of the hooks that transformers leaves in a text encoder that was once asked for the output of a layer."""
 _EQUAL_PROCESSORS = {
     *("AttnProcessor", "AttnProcessor2_0", "SlicedAttnProcessor", "XFormersAttnProcessor", "FusedAttnProcessor2_0"),
     *("JointAttnProcessor2_0", "FluxAttnProcessor"),
@@ -41,8 +44,8 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     """Yield a pipeline of its own around the networks of `pipe`, in evaluation mode; restores their mode at the end.
 
     Raises:
-        ModelError: no family fits, or the networks are offloaded, hold an adapter or a hook, are on several devices, or
-            are lent already, to another thread.
+        ModelError: no family fits; the noise levels of the scheduler were replaced; or the networks are offloaded, hold
+            an adapter or a hook, are on several devices, or are lent already, to another thread.
         UntrustedModel: weights are not finite.
     """
     family = require_family(pipe)
@@ -50,6 +53,7 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     networks = {name: part for name, part in own.components.items() if isinstance(part, nn.Module)}
     with _apart(networks):
         device = _only_device(networks)
+        _refuse_adapters(networks)
         _refuse_hooks(networks)
         for name, network in networks.items():
             check_weights(Path(name), network)
@@ -90,12 +94,24 @@ def _own_pipeline(pipe: Any, family: type[Denoiser]) -> Any:
     pipeline = getattr(diffusers, family.pipeline)
     parameters = inspect.signature(pipeline).parameters
     parts = {name: part for name, part in pipe.components.items() if name in parameters and name not in UNREAD}
-    parts["scheduler"] = type(pipe.scheduler).from_config(pipe.scheduler.config)
+    parts["scheduler"] = _own_scheduler(pipe.scheduler)
     switches = {name: value for name, value in pipe.config.items() if name in parameters and isinstance(value, bool)}
     switches |= {name: False for name in ALTERS_IMAGES if name in parameters}
     absent = [name for name, parameter in parameters.items() if parameter.default is inspect.Parameter.empty]
     own = pipeline(**{**dict.fromkeys(absent), **parts, **switches})
     own.set_progress_bar_config(disable=True)
+    return own
+
+
+def _own_scheduler(scheduler: Any) -> Any:
+    """Return a scheduler of the same config; refuse one whose noise levels were replaced, which no config states."""
+    own = type(scheduler).from_config(scheduler.config)
+    levels, stated = (getattr(part, "alphas_cumprod", None) for part in (scheduler, own))
+    if levels is not None and stated is not None and not torch.equal(levels.cpu(), stated.cpu()):
+        raise ModelError(
+            "the alphas_cumprod of the pipeline's scheduler are not those of its config; make it from a config that "
+            "states them, such as with rescale_betas_zero_snr or trained_betas"
+        )
     return own
 
 
@@ -108,6 +124,17 @@ def _only_device(networks: dict[str, nn.Module]) -> str:
     return devices.pop()
 
 
+def _refuse_adapters(networks: dict[str, nn.Module]) -> None:
+    """Refuse adapters of PEFT beside the weights: which are active, and at what scale, enters no fingerprint."""
+    for name, network in networks.items():
+        for path, module in network.named_modules():
+            if hasattr(module, "base_layer") and not getattr(module, "merged", False):
+                raise ModelError(
+                    f"the pipeline has an adapter on {name}.{path} that is not fused; fuse it by pipe.fuse_lora() and "
+                    "pipe.unload_lora_weights(), or give the folder of the pipeline and lora=(file,)"
+                )
+
+
 def _refuse_hooks(networks: dict[str, nn.Module]) -> None:
     """Refuse what may change what a network computes and enters no fingerprint: hooks, and a replaced `forward`.
 
@@ -118,7 +145,8 @@ def _refuse_hooks(networks: dict[str, nn.Module]) -> None:
         for path, module in network.named_modules():
             own_forward = vars(module).get("forward")
             is_replaced = own_forward is not None and getattr(own_forward, "__func__", None) is not type(module).forward
-            if is_replaced or module._forward_hooks or module._forward_pre_hooks:
+            hooks = (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+            if is_replaced or any(getattr(hook, "__module__", None) != _OBSERVES for hook in hooks):
                 what = "a forward of its own" if is_replaced else "a hook"
                 raise ModelError(
                     f"the pipeline has {what} on {f'{name}.{path}'.rstrip('.')}, which may change what it computes; "
@@ -159,8 +187,8 @@ def fingerprint_pipeline(pipe: Any) -> str:
 def _set_later(part: Any) -> list[Any]:
     """Return what callers set on a loaded part and no config states.
 
-    These are how a tokenizer pads and cuts, FreeU, and attention processors that are not of diffusers, whose own ones
-    for a plain pipeline give the same numbers.
+    These are how a tokenizer pads and cuts, FreeU, tiles of an autoencoder, and attention processors that are not of
+    diffusers, whose own ones for a plain pipeline give the same numbers.
     """
     processors = getattr(part, "attn_processors", {}) if isinstance(part, nn.Module) else {}
     foreign = [
@@ -169,4 +197,5 @@ def _set_later(part: Any) -> list[Any]:
         if type(processor).__name__ not in _EQUAL_PROCESSORS or not type(processor).__module__.startswith("diffusers.")
     ]
     freed = [getattr(block, name, None) for block in getattr(part, "up_blocks", ()) for name in _OF_FREEU]
-    return [*(getattr(part, name) for name in _OF_TOKENIZERS if hasattr(part, "get_vocab")), *freed, *foreign]
+    tiles = [getattr(part, name, None) for name in _OF_TILES if getattr(part, "use_tiling", False)]
+    return [*(getattr(part, name) for name in _OF_TOKENIZERS if hasattr(part, "get_vocab")), *freed, *foreign, *tiles]

@@ -53,6 +53,11 @@ def add_token_(pipe: Any, tokenizer_of: Mapping[str, str], file: NamedFile) -> s
         token = file.path.stem
     vectors = {name: tensor if tensor.dim() > 1 else tensor.reshape(1, -1) for name, tensor in vectors.items()}
     n_vectors = len(next(iter(vectors.values())))
+    if n_vectors > 1 and not hasattr(pipe, "maybe_convert_prompt"):
+        raise ModelError(
+            f"{file.path} has {n_vectors} vectors for a token, and {type(pipe).__name__} reads one; give a file "
+            "with one"
+        )
     for name, tensor in vectors.items():
         _check_shape(pipe, file.path, name, tensor, n_vectors)
     tokens = [token, *(f"{token}_{i}" for i in range(1, n_vectors))]

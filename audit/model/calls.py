@@ -94,18 +94,18 @@ def clip_skip_works(pipe: Any) -> Iterator[None]:
     """Let a pipeline leave out layers of its text encoder while the context is open.
 
     diffusers 0.42 applies the final norm of `text_encoder.text_model`, whose contents transformers 5 moved into the
-    text encoder itself. An encoder without that name gets it from its class.
+    text encoder itself. An encoder without that name gets it, and no other encoder, which another thread may audit.
     """
     encoder = getattr(pipe, "text_encoder", None)
     if hasattr(encoder, "text_model") or not hasattr(encoder, "final_layer_norm"):
         yield
         return
-    encoder_class: Any = type(encoder)
-    encoder_class.text_model = property(lambda own: own)
+    own = vars(encoder)  # an attribute that is set would be registered as a part
+    own["text_model"] = encoder
     try:
         yield
     finally:
-        del encoder_class.text_model
+        del own["text_model"]
 
 
 @contextmanager

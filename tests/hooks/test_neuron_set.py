@@ -4,7 +4,9 @@ import json
 import os
 from dataclasses import FrozenInstanceError
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +42,16 @@ def test_any_set_survives_saving_and_loading(tmp_path, neuron_set):
     save_neurons(str(tmp_path / "neurons.json"), neuron_set)
     assert load_neurons(str(tmp_path / "neurons.json")) == neuron_set
     assert [path.name for path in tmp_path.iterdir()] == ["neurons.json"]
+
+
+@pytest.mark.parametrize("made", [np.array, torch.tensor, list, lambda numbers: tuple(np.array(numbers))])
+def test_a_set_of_the_numbers_of_other_libraries_equals_a_plain_one(tmp_path, made):
+    neuron_set = NeuronSet({FF: made([0, 7])}, {FF: np.array([0.5, -1], dtype=np.float32)})
+    assert neuron_set == NeuronSet(NEURONS, {FF: (0.5, -1.0)})
+    save_neurons(tmp_path / "neurons.json", neuron_set)
+    assert load_neurons(tmp_path / "neurons.json") == neuron_set
+    with pytest.raises(TypeError, match="integer"):
+        NeuronSet({FF: made([0.0, 7.0])})
 
 
 def test_neurons_of_all_sites_are_counted():

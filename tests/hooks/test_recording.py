@@ -153,11 +153,12 @@ def test_captured_tensors_stay_on_the_graph(toy_pipe):
         assert gradient.abs().sum() > 0, name
 
 
-def test_capture_returns_the_modules_own_input_and_output():
+@pytest.mark.parametrize("keyword", [None, "input"])
+def test_capture_returns_the_modules_own_input_and_output(keyword):
     modules = {"fc2": nn.Linear(3, 2)}
     x = torch.randn(4, 3)
     with capture(modules, "input") as inputs, capture(modules, "output") as outputs:
-        y = modules["fc2"](x)
+        y = modules["fc2"](x) if keyword is None else modules["fc2"](**{keyword: x})
     assert inputs["fc2"][0] is x
     assert outputs["fc2"][0] is y
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from flashbulb.audit.model.conditioning import Conditioning
@@ -37,6 +38,11 @@ class StableDiffusion3(RectifiedFlow):
     def latent_shape(self) -> tuple[int, int, int]:
         config = self.pipe.transformer.config
         return config.in_channels, config.sample_size, config.sample_size
+
+    @torch.no_grad()
+    def unconditional(self, n: int) -> Conditioning:
+        sides = self.pipe.encode_prompt(*[""] * 3, device=self.device, do_classifier_free_guidance=False)  # all layers
+        return Conditioning({"prompt_embeds": sides[0], "pooled_prompt_embeds": sides[2]}).repeat(n)
 
     def _evaluate(self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning) -> Tensor:
         velocity: Tensor = self.pipe.transformer(

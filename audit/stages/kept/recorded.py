@@ -29,7 +29,7 @@ from flashbulb.audit.record.shards import (
 )
 from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of
 from flashbulb.audit.settings import AuditSettings
-from flashbulb.audit.stages.kept.calibration import open_calibration
+from flashbulb.audit.stages.kept.calibration import CalibrationError, open_calibration
 from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity, set_identity
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs, RecordedRun
 from flashbulb.hooks import Site
@@ -124,8 +124,18 @@ def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
     inputs = replace(inputs, policy=policy, waivers=waivers)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(inputs.model, settings))
+        _refuse_other_reference(run, settings.calibration, content["identity"]["reference_sha256"], saved.prompts)
         inputs, sets["reference"] = replace(inputs, reference=saved.prompts, saved=saved.recorded), saved.recorded
     return RecordedRun(inputs, sets, evaluations, timings, base_sets)
+
+
+def _refuse_other_reference(run: Path, calibration: Path, recorded: str, reference: PromptSet) -> None:
+    """Refuse a calibration that was made again of other prompts: flags would change, and run.json would not say so."""
+    if reference.sha256 != recorded:
+        raise CalibrationError(
+            f"{calibration} now holds other reference prompts (SHA-256 {reference.sha256}) than {run} was recorded "
+            f"with ({recorded}); calibrate with those again, or audit into another directory"
+        )
 
 
 def _read_sets(folder: Path, inputs: Inputs, entries: Mapping[str, Any], *, is_base: bool) -> dict[str, Recorded]:

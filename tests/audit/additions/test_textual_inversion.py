@@ -11,6 +11,7 @@ from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
 from tests.toy import TEXT_WIDTH, build_toy_xl_pipe
+from tests.toy_transformers import build_toy_sd3_pipe
 
 VECTORS = torch.arange(3.0 * TEXT_WIDTH).reshape(3, TEXT_WIDTH) / 100
 PROMPT = "a photo of <cat> at sea"
@@ -105,3 +106,14 @@ def test_a_token_is_added_once(base, tmp_path):
     assert "<cat>_1 is in the vocabulary already" in refusal(base, f"{other}:<cat>_1", f"{path}:<cat>")
     fingerprints = {load(base, *files).fingerprint for files in ((), (path,), (f"{path}:<cat>",), (path, other))}
     assert len(fingerprints) == 4
+
+
+def test_several_vectors_are_refused_where_the_pipeline_would_read_the_first_alone(tmp_path):
+    build_toy_sd3_pipe().save_pretrained(tmp_path / "sd3")
+    one, several = (saved(tmp_path / f"{n}.safetensors", clip_l=VECTORS[:n], clip_g=-VECTORS[:n]) for n in (1, 3))
+    assert "3 vectors for a token, and StableDiffusion3Pipeline reads one" in refusal(
+        tmp_path / "sd3", f"{several}:<cat>"
+    )
+    encoded = open_denoiser(load(tmp_path / "sd3", f"{one}:<cat>").pipe).encode([PROMPT])
+    plain = open_denoiser(load(tmp_path / "sd3").pipe).encode([PROMPT])
+    assert not torch.equal(encoded.conditioning.tensors["prompt_embeds"], plain.conditioning.tensors["prompt_embeds"])

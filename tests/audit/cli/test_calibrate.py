@@ -151,6 +151,20 @@ def test_calibration_of_other_settings_is_refused_with_both_values(inputs, calib
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_is_not_continued_on_a_calibration_that_was_made_again_of_other_prompts(inputs, damaged, tmp_path):
+    run, others = (
+        tmp_path / "run",
+        text_file(tmp_path / "others.txt", [f"the {name} of the hill" for name in REFERENCE]),
+    )
+    assert run_flashbulb("audit", *audit_options(inputs, damaged, run, *FAST)).code == 0
+    before = digests(run)
+    options = ("--model", inputs.model, "--reference", others, "--seeds", N_SEEDS, "--out", damaged, "--force")
+    assert run_flashbulb("calibrate", *options).code == 0
+    for command in (("detect", run, "--fpr", "0.3"), ("recover", run, "--samples", "3")):
+        assert f"{damaged} now holds other reference prompts" in refused(*command)
+    assert digests(run) == before
+
+
 def test_calibration_of_another_model_is_refused_with_both_fingerprints(inputs, calibrated, tmp_path):
     build_toy_pipe(seed=1).save_pretrained(tmp_path / "other")
     line = refused(

@@ -1,5 +1,6 @@
 """Fine-tunes that leave out the last layers of the text encoder are recorded and sampled without them."""
 
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -39,7 +40,9 @@ def test_prompts_are_encoded_and_sampled_without_the_layers(build):
     assert not np.array_equal(images, with_all.sample_prompts(PROMPTS, [0, 0], run_seed=0, **call))
 
 
-@pytest.mark.parametrize("build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False)])
+@pytest.mark.parametrize(
+    "build", [build_toy_pipe, partial(build_toy_xl_pipe, force_zeros_for_empty_prompt=False), build_toy_sd3_pipe]
+)
 def test_guidance_compares_with_the_empty_prompt_of_all_layers_as_in_the_pipeline(build):
     without, with_all = open_denoiser(build(), clip_skip=1), open_denoiser(build())
     arguments = {"num_inference_steps": 2, "clip_skip": 1, "guidance_scale": 3.0, "output_type": "latent"}
@@ -48,6 +51,17 @@ def test_guidance_compares_with_the_empty_prompt_of_all_layers_as_in_the_pipelin
     for denoiser in (without, with_all):
         assert torch.equal(denoiser.unconditional(1).tensors["prompt_embeds"], own)
     assert not torch.equal(without.encode([""]).conditioning.tensors["prompt_embeds"], own)
+
+
+def test_pipelines_of_several_threads_leave_out_layers_at_a_time():
+    first, second = build_toy_pipe(), build_toy_pipe()
+    alone = open_denoiser(first, clip_skip=1).encode(PROMPTS).conditioning.tensors["prompt_embeds"]
+    of_first = ExitStack()
+    of_first.enter_context(clip_skip_works(first))
+    with clip_skip_works(second):
+        of_first.close()
+        encoded, _ = second.encode_prompt(PROMPTS, "cpu", 1, False, clip_skip=1)
+    assert torch.equal(encoded, alone)
 
 
 def test_pipeline_that_leaves_out_no_layers_says_so(tmp_path):
