@@ -248,7 +248,7 @@ def test_the_shell_script_exits_with_the_verdict(
 ) -> None:
     runs = [write_example(checkout / "new", new)]
     if baseline is not None:
-        runs.append(write_example(checkout / "old", baseline))
+        runs.append(write_example(checkout / "old", baseline, timings={"record": 2.0}))  # a run of its own, no copy
     (checkout / "policy.toml").write_text("min_coverage = 1.0\n")
     completed = shell(checkout, 'sh gate.sh "$@"', "model", *runs)
     assert completed.code == code, completed.err
