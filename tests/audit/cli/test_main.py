@@ -8,15 +8,21 @@ import pytest
 from flashbulb.audit import __main__ as entry
 
 
-@pytest.mark.parametrize(("given", "used"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [(None, ("PASSIVE", "1000")), ("ACTIVE", ("ACTIVE", None)), ("PASSIVE", ("PASSIVE", None))]
+)
 def test_threads_that_wait_leave_the_processor_unless_they_are_told_otherwise(monkeypatch, given, used):
     """Two threads of torch beside other work take many times the processor of one thread, if they spin."""
-    monkeypatch.setenv("OMP_WAIT_POLICY", given)
-    if not given:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+    for name, value in zip(WAITING, (given, None), strict=True):
+        monkeypatch.setenv(name, value or "")  # so that what the command sets is taken back
+        if value is None:
+            monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["flashbulb", "--version"])
     monkeypatch.setattr(entry, "_survive_exits_of_libraries", lambda codes: None)  # it would end this process
     with pytest.raises(SystemExit) as ended:
         entry.main()
     assert ended.value.code == 0
-    assert os.environ["OMP_WAIT_POLICY"] == used
+    assert tuple(map(os.environ.get, WAITING)) == used
