@@ -7,7 +7,6 @@ import pytest
 
 from flashbulb.audit import __main__ as entry
 
-
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 
 
