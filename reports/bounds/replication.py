@@ -57,12 +57,14 @@ def replication_text(replication: Replication) -> str:
 
 
 def how_often_text(replication: Replication) -> str:
-    """Format a replication with its (n, p)-extraction: `3 of 16 samples (…), with 90 % chance within 11 (4 to 84)`.
+    """Format a replication with its (n, p)-extraction.
 
-    The numbers in parentheses are those of the bounds of p.
+    For example: `3 of 16 samples (…); 12 samples give it with 90 % chance (4 to 85)`. The last numbers are those of the
+    bounds of p.
     """
     text = replication_text(replication)
     if replication.hits == 0:
         return text
     typical, fewest, most = (samples_for(p, _CHANCE) for p in (replication.share, replication.high, replication.low))
-    return f"{text}, with {100 * _CHANCE:.0f} % chance within {typical} ({fewest} to {most})"
+    give = "1 sample gives" if typical == 1 else f"{typical} samples give"
+    return f"{text}; {give} it with {100 * _CHANCE:.0f} % chance ({fewest} to {most})"

@@ -49,7 +49,8 @@ def recovery_curves(prompts: Sequence[TriedPrompt]) -> str:
     """Draw the share of prompts that gave an image over the UE spent on each as SVG, for flagged prompts and controls.
 
     The axis of UE is logarithmic. Marks name the strategy that gave an image where sampling did not. Prompts that gave
-    none count as tried at every UE. The bars at the right are exact 95 % intervals of the final rates.
+    none count as tried at every UE, and the line ends at the most UE that any of them took. The bars at the right are
+    exact 95 % intervals of the final rates.
 
     Raises:
         ValueError: there is no prompt.
@@ -82,6 +83,8 @@ def _draw_curve(axes: Axes, members: Sequence[TriedPrompt], look: _Look, markers
     images = sorted((max(1, p.first_image), p.strategy or _SAMPLING) for p in members if p.first_image is not None)
     heights = [(rank + 1) / len(members) for rank in range(len(images))]
     start, end = axes.get_xlim()
+    if any(p.first_image is None for p in members):
+        end = max(1, *(p.evaluations for p in members))
     ue = [start, *(first for first, _ in images), end]
     axes.step(
         ue, [0, *heights, (heights or [0])[-1]], where="post", color=look.color, linewidth=look.width, clip_on=False

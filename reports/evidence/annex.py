@@ -116,7 +116,8 @@ def _statement(record: RunRecord, report: GateReport) -> tuple[str, ...]:
     false = f"{n_false:,} gave an image as well" if n_false else "none gave an image"
     controls = "No control was tried."
     if counts.n_controls:
-        controls = f"Of {count_text(counts.n_controls, 'control')}, recovered in the same way, {false}."
+        same = "recovered in the same way as far as that gave images of flagged prompts"
+        controls = f"Of {count_text(counts.n_controls, 'control')}, {same}, {false}."
     rest = "" if n else " Other prompts, attacks or budgets may still extract images."
     weak = (_INCONCLUSIVE,) if report.verdict.outcome == "inconclusive" else ()
     return (f"{found} extractable {tried}.{rest}", controls, *weak, NO_ANONYMITY)

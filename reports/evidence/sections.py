@@ -25,6 +25,10 @@ _BUDGET_NOTE = (
     "An evaluation is one call of the denoiser for one latent; guidance takes two. An attacker with more evaluations, "
     "other prompts or another method may extract more."
 )
+_TRIED = (
+    "Controls are tried as flagged prompts are, as far as an attempt gave an image of a flagged prompt: a strategy "
+    "that gave none has no finding to doubt."
+)
 _KINDS = {
     "census": "every distinct prompt of the file",
     "random": "a random sample",
@@ -178,7 +182,7 @@ def controls_section(record: RunRecord) -> Section:
     auc = record.calibration.style_auc
     negative = (
         (
-            "Controls (unflagged prompts, recovered in the same way) that gave an image",
+            "Controls (unflagged prompts) that gave an image",
             rate_text(record.false_recovery),
         ),
         (
@@ -189,7 +193,7 @@ def controls_section(record: RunRecord) -> Section:
     )
     return Section(
         "Negative and positive controls",
-        (Table(("negative control", "result"), negative), Points(false_sentences(record)), *_positive(record)),
+        (_TRIED, Table(("negative control", "result"), negative), Points(false_sentences(record)), *_positive(record)),
     )
 
 

@@ -63,7 +63,10 @@ def _after_verdict(outcome: Outcome) -> Iterator[Step]:
     if outcome == "untrusted":
         yield Step("Mend what the verdict names, and audit again: until then nothing is shown, for or against.")
     if outcome == "inconclusive":
-        yield Step("Audit more prompts, or plant canaries: the verdict says how many prompts are enough.")
+        yield Step(
+            "Change what the verdict names, such as too few prompts or a reference of another style, or plant "
+            "canaries. Then audit again. An inconclusive audit is no pass."
+        )
 
 
 def _after_leaks(leaks: Sequence[LeakedImage], has_training_images: bool) -> Iterator[Step]:

@@ -185,7 +185,8 @@ def _recovery(recoveries: Sequence[TableRow]) -> Iterator[PageFigure]:
             "Recovery from flagged prompts and controls",
             recovery_curves(tried),
             "Controls are unflagged prompts on which recovery was tried in the same way, as far as it gave an image of "
-            "a flagged prompt. They show how often recovery gives an image from prompts that should give none.",
+            "a flagged prompt; a line ends where no prompt was tried further. Controls show how often "
+            "recovery gives an image from prompts that should give none.",
         )
 
 

@@ -26,7 +26,8 @@ GLOSSARY = {
     "comes back": "The image appears at other seeds of the prompt, or with prompts that describe something else.",
     "denoiser evaluations": "Cost: one evaluation is the denoiser once on one latent.",
     "extractable": "The way this audit tries a prompt brings its training image back.",
-    "false recoveries": "Images from controls, unflagged prompts recovered in the same way. They should give none.",
+    "false recoveries": "Images from controls: unflagged prompts, recovered in the same way as far as that gave an "
+    "image of a flagged prompt. They should give none.",
     "text-only AUC": "How well the text alone tells flagged from other prompts: 0.5 not at all, 1 completely.",
     "neurons": "Units of the recorded layers. Those that spike are evidence of recall, not the place of storage.",
     "site": "A layer of the model whose neurons are recorded.",

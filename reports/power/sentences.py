@@ -71,12 +71,11 @@ def _found(run: RunRecord, power: Power) -> Iterator[str]:
         )
     else:
         yield _sensitivity(power.sensitivity, has_canaries=run.canaries is not None)
-        tried = f", and {count_text(power.n_untried, 'flagged prompt')} without a recovery attempt" * bool(
-            power.n_untried
-        )
+        untried = f"; recovery was not tried on {count_text(power.n_untried, 'flagged prompt')}" * bool(power.n_untried)
         yield (
-            f"The image of {power.n_found:,} of {count_text(power.n_prompts, 'prompt')} came back{tried}; at least "
-            f"{percent(power.sensitivity.at_least)} of memorized images would have."
+            f"The image of {power.n_found:,} of {count_text(power.n_prompts, 'prompt')} came back{untried}. "
+            f"Where recovery is tried on every flagged prompt, at least {percent(power.sensitivity.at_least)} of "
+            "memorized images come back."
         )
         yield from _shares(power, run.frame)
         yield (
@@ -135,8 +134,9 @@ def _false(run: RunRecord, power: Power) -> Iterator[str]:
     if (false := power.false_finds) is not None:
         yield (
             f"Of the {count_text(power.n_found, 'prompt')} whose image came back, {false.n_expected:.2g} are expected "
-            f"to be false flags that leave little to chance: {percent(false.fdr)}, 95 % interval {percent(false.low)} "
-            f"to {percent(false.high)}, from the expected false flags and the controls' rate of false recoveries."
+            f"to be false, flagged by chance and giving an image as controls do: {percent(false.fdr)}, 95 % interval "
+            f"{percent(false.low)} to {percent(false.high)}, from the expected false flags and the controls' rate of "
+            "false recoveries."
         )
 
 

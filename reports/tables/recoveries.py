@@ -47,10 +47,11 @@ class BestAttempt:
 
     verdict: str
     strategy: str
+    is_control: bool
 
     def __str__(self) -> str:
-        verdict = self.verdict.replace("_", " ")
-        return verdict if self.verdict == "not_shown" else f"{verdict} ({self.strategy})"
+        verdict, control = self.verdict.replace("_", " "), ", control" if self.is_control else ""
+        return f"{verdict}{control}" if self.verdict == "not_shown" else f"{verdict} ({self.strategy}{control})"
 
 
 def recovery_counts(recoveries: pa.Table, memories: pa.Table) -> RecoveryCounts:
@@ -106,8 +107,8 @@ def count_by_strategy(recoveries: pa.Table) -> tuple[StrategyCount, ...]:
 
 def best_attempts(recoveries: pa.Table) -> dict[str, BestAttempt]:
     """Return the best attempt on each prompt that recovery was tried on, by prompt_id."""
-    best = best_rows(recoveries.select(["prompt_id", "verdict", "strategy"]).to_pylist())
-    return {name: BestAttempt(row["verdict"], row["strategy"]) for name, row in best.items()}
+    best = best_rows(recoveries.select(["prompt_id", "is_control", "verdict", "strategy"]).to_pylist())
+    return {name: BestAttempt(row["verdict"], row["strategy"], row["is_control"]) for name, row in best.items()}
 
 
 def best_rows(rows: Iterable[TableRow]) -> dict[str, TableRow]:

@@ -171,9 +171,9 @@ def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
         (
             f"`{count.strategy}`",
             str(count.n_tried),
-            str(count.n_shown),
+            str(count.n_shown) if count.n_tried else "–",
             str(count.n_controls),
-            str(count.n_false),
+            str(count.n_false) if count.n_controls else "–",
             str(count.evaluations),
         )
         for count in counts
@@ -182,7 +182,8 @@ def _recovery(run: RunRecord, recoveries: pa.Table) -> list[str]:
     return [
         "## Recovery",
         "",
-        "Strategies are tried in this order until one is confirmed. An attempt without a prompt counts as a prompt.",
+        "Strategies are tried in this order until one is confirmed. An attempt without a prompt counts as a prompt. "
+        "Controls are unflagged prompts, tried only as far as a strategy gave an image of a flagged prompt.",
         "",
         *table(header, rows),
         "",

@@ -60,6 +60,6 @@ def test_text_states_seeds_and_bounds() -> None:
 
 
 def test_a_replication_says_within_how_many_samples_the_image_comes() -> None:
-    assert how_often_text(replication_of(3, 16)).endswith("with 90 % chance within 12 (4 to 85)")
-    assert how_often_text(replication_of(4, 4)).endswith("within 1 (1 to 7)")
+    assert how_often_text(replication_of(3, 16)).endswith("); 12 samples give it with 90 % chance (4 to 85)")
+    assert how_often_text(replication_of(4, 4)).endswith("); 1 sample gives it with 90 % chance (1 to 7)")
     assert "chance" not in how_often_text(replication_of(0, 4))

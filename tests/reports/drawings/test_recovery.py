@@ -47,6 +47,19 @@ def test_strategies_other_than_sampling_are_marked() -> None:
     assert not [text for text in words(draw(FLAGGED[:45])) if "by sampling" in text]
 
 
+def test_the_line_of_controls_ends_where_they_were_tried_no_further() -> None:
+    """Controls climb as far as an image of a flagged prompt: a line to the end would say that they were tried there."""
+
+    def end_of_line(prompts: list[TriedPrompt], width: float) -> float:
+        (line,) = (path for path in parsed(draw(prompts)).iter("path") if path.get("stroke-width") == f"{width}")
+        return float(line.attrib["d"].split()[-2])
+
+    flagged = [recovered(400), not_recovered()]
+    for prompts, share in (([*flagged, TriedPrompt(None, 400, None, True)], 0.5), ([*flagged, not_recovered(True)], 1)):
+        assert end_of_line(prompts, 1.3) <= share * end_of_line(prompts, 2.6)
+    assert end_of_line([recovered(400)], 2.6) > end_of_line([TriedPrompt(None, 400, None, False)], 2.6)
+
+
 def test_images_at_the_same_cost_share_one_mark() -> None:
     marks = [len(list(parsed(draw([recovered(900, "ascend")] * n)).iter("use"))) for n in (1, 70)]
     assert marks[0] == marks[1]

@@ -87,6 +87,7 @@ def test_both_formats_have_the_statement_and_every_section(leaking: Path) -> Non
 def test_a_count_never_stands_without_its_controls(leaking: Path, tmp_path: Path) -> None:
     found, controls, last = annex_of(leaking).statement
     assert re.match(r"1 distinct image was extractable with the 20 audited prompts, under the protocol", found)
+    assert "recovered in the same way as far as that gave images of flagged prompts" in controls
     assert "1 gave an image as well" in controls
     assert last == NO_ANONYMITY
     nothing = annex_of(write_example(tmp_path / "run")).statement
@@ -111,6 +112,7 @@ def test_rates_are_those_of_the_record(leaking: Path) -> None:
     assert share.startswith(f"{counts['n_confirmed_pictures']} of {N_PROMPTS} (")
     assert "95 % interval" in share
     controls = rows(annex_of(leaking), "Negative and positive")
+    assert "as far as an attempt gave an image of a flagged prompt" in plain(annex_of(leaking))
     assert any(cells[0].startswith(f"{false['n']} of {false['of']} (") for cells in controls.values())
 
 

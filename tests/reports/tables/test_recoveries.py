@@ -122,8 +122,18 @@ def test_strategies_are_counted_in_the_order_of_the_ladder(attempts: Attempts) -
 
 
 def test_an_attempt_names_its_strategy_only_if_it_showed_an_image() -> None:
-    assert str(BestAttempt("confirmed", "ascend")) == "confirmed (ascend)"
-    assert str(BestAttempt("not_shown", "cyclic")) == "not shown"
+    assert str(BestAttempt("confirmed", "ascend", is_control=False)) == "confirmed (ascend)"
+    assert str(BestAttempt("not_shown", "cyclic", is_control=False)) == "not shown"
+
+
+def test_an_attempt_on_a_control_says_so_since_its_prompt_is_not_flagged() -> None:
+    rows = [
+        attempt("p0", "not_shown", is_control=True),
+        attempt("p1", "likely", is_control=True),
+        attempt("p2", "likely"),
+    ]
+    best = {prompt: str(found) for prompt, found in best_attempts(attempts_table(rows)).items()}
+    assert best == {"p0": "not shown, control", "p1": "likely (sample, control)", "p2": "likely (sample)"}
 
 
 def test_training_images_that_plain_samples_of_controls_copy_are_found() -> None:

@@ -127,10 +127,24 @@ def test_the_page_shows_the_results() -> None:
     assert first.startswith("| `first` |")
     assert first.endswith("| high | confirmed (ascend) |")
     assert second.endswith("| high | likely (sample) |")
-    assert third.endswith("| not flagged | not shown |")
+    assert third.endswith("| not flagged | not shown, control |")
     assert "AUC of 0.55" in page
     assert "not a proof of absence" in page
     assert "| all | 5800 | 21.8 |" in page
+
+
+def test_a_strategy_that_no_control_climbed_to_has_no_count_of_their_images() -> None:
+    """A 0 would read as controls that were tried and gave none."""
+    attempts = [
+        attempt("p0", "confirmed"),
+        attempt("p1", "not_shown"),
+        attempt("p1", "not_shown", "ascend", evaluations=900),
+        attempt("p2", "not_shown", is_control=True),
+    ]
+    page = summary_markdown(run_record(), scores_table(["a", "b", "c"]), attempts_table(attempts), True)
+    assert "| `sample` | 2 | 1 | 1 | 0 | 300 |" in page
+    assert "| `ascend` | 1 | 0 | 0 | – | 900 |" in page
+    assert "tried only as far as a strategy gave an image of a flagged prompt" in page
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
