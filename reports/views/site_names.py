@@ -47,7 +47,7 @@ def short_site(site: str) -> str:
     index = f".{parts[2]}" if parts[2].isdigit() else ""
     feed_forward = next((part for part in parts if part in ("ff", "ff_context")), None)
     kind = feed_forward or (parts[-1] if not parts[-1].isdigit() else parts[-2])
-    return f"{block}{index}.{kind}"
+    return min(f"{block}{index}.{kind}", site, key=len)  # `unet.transformer.0` has no kind beside its block
 
 
 def distinct_names(sites: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """Sites have short and distinct names, and are ordered as a prompt passes through them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from flashbulb.reports.views.site_names import distinct_names, short_site, sites_by_kind
@@ -83,6 +83,7 @@ def test_every_site_is_in_exactly_one_group() -> None:
 @given(
     st.lists(st.sampled_from(["unet", "transformer", "text_encoder", "", "0", "down_blocks", "ff", "x"]), max_size=5)
 )
+@example(["unet", "transformer", "0"])
 def test_every_name_of_a_site_has_a_short_one(parts: list[str]) -> None:
     """Names come from tables, where they may be anything; a short name is never longer."""
     site = ".".join(parts)
