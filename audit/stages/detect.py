@@ -160,6 +160,5 @@ def write_detected(recorded: RecordedRun, detection: DetectedRun, run: Path) -> 
     write_table(run / SPIKES_FILE, spikes, spikes_schema(has_base=has_base), footer)
     write_table(run / REFERENCE_SCORES_FILE, reference_scores_table(inputs, scored), REFERENCE_SCORES_SCHEMA, footer)
     write_table(run / TEXT_NULL_FILE, text_null_table(texts, detection.text_null), TEXT_NULL_SCHEMA, footer)
-    score_histogram(
-        scored.reference_score.tolist(), scored.spike_score.tolist(), scored.finite_threshold, run / HISTOGRAM_FILE
-    )
+    thresholds = [style.threshold for style in scored.styles if style.n_candidates and np.isfinite(style.threshold)]
+    score_histogram(scored.reference_score.tolist(), scored.spike_score.tolist(), thresholds, run / HISTOGRAM_FILE)

@@ -1,7 +1,7 @@
 """Figures of an audit: the evidence sheet and the histogram of scores."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -108,27 +108,28 @@ def evidence_panel(rows: Sequence[PanelRow], path: Path) -> None:
 
 
 def score_histogram(
-    reference: Sequence[float], candidates: Sequence[float], threshold: float | None, path: Path
+    reference: Sequence[float], candidates: Sequence[float], thresholds: Collection[float], path: Path
 ) -> None:
-    """Draw overlaid histograms of reference and candidate scores, with the threshold, as a PNG."""
+    """Draw overlaid histograms of reference and candidate scores, with the threshold of each style, as a PNG."""
     groups = [[score for score in scores if isfinite(score)] for scores in (reference, candidates)]
     figure = empty_figure(7, 3.2)
     axes = figure.add_subplot()
-    scores = [*groups[0], *groups[1], *([] if threshold is None else [threshold])]
+    scores = [*groups[0], *groups[1], *thresholds]
     low, high = min(scores), max(scores)
     edges = [low + (high - low or 1.0) * step / 60 for step in range(61)]
     names = (f"reference prompts ({len(groups[0])})", f"candidate prompts ({len(groups[1])})")
     for group, name, color in zip(groups, names, (CALM, LEAK), strict=True):
         axes.hist(group, bins=edges, label=name, color=color, alpha=0.6)
-    if threshold is not None:
-        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=f"threshold {threshold:.3g}")
+    for index, threshold in enumerate(thresholds):
+        label = f"thresholds of {len(thresholds)} styles" if len(thresholds) > 1 else f"threshold {threshold:.3g}"
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.2, label=None if index else label)
     axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter("{x:.0f}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("spike score")
     axes.set_ylabel("prompts")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(facecolor="white", edgecolor="none", framealpha=0.9, fontsize=8)
     save_png(figure, path)
 
 

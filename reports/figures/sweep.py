@@ -112,7 +112,7 @@ def _style_steps(axes: Axes, sweep: Sweep) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:g}"))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))  # ticks at round steps
     axes.set_xlabel(
         sweep.unit if sweep.unit != "place" else "checkpoint, in the order given", fontsize=_FONT, color=INK
     )

@@ -28,7 +28,7 @@ def pull_markdown(record: PullRecord, rows: pa.Table) -> str:
         ],
         [f"> {sentence(warning)}" for warning in record.warnings],
         _limits(record),
-        _images(rows),
+        _images(rows, record.n_tried),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
         cost(record.evaluations, record.timings),
         pairs("Settings", record.settings),
@@ -55,10 +55,11 @@ def _limits(record: PullRecord) -> list[str]:
     return ["## Images", "", *table(("", ""), rows)]
 
 
-def _images(rows: pa.Table) -> list[str]:
+def _images(rows: pa.Table, n_tried: int) -> list[str]:
     out = [row for row in rows.to_pylist() if row["verdict"] == OUT and not row["is_control"]]
     if not out:
-        return ["## Out", "", "No image came out."]
+        none = "No image came out." if n_tried else "No image was pulled at, so nothing shows whether one comes out."
+        return ["## Out", "", none]
     header = ("image", "rank", "familiarity", "replicating samples", "score", "p-value", "given back")
     more = len(out) - MAX_ROWS
     return [

@@ -11,7 +11,7 @@ from flashbulb.reports.power.sentences import band_text, power_sentences
 from flashbulb.reports.tables.frame import frame_sentence
 from flashbulb.reports.tables.recoveries import count_by_strategy
 from flashbulb.reports.tables.rows import Rows
-from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.run_record import Calibration, RunRecord
 from flashbulb.reports.tables.schema import BASE_SCORE, FINETUNE_SCORE
 from flashbulb.reports.tables.strata import strata_of
 from flashbulb.reports.views.canaries import HEADER, TABLE_NOTE, canary_rows, canary_sentences
@@ -215,7 +215,6 @@ def _calibration(run: RunRecord) -> list[str]:
         if calibration.style_shift is None
         else f"It separates candidate from reference prompts with an AUC of {calibration.style_shift:.2f}."
     )
-    threshold = "No threshold" if calibration.threshold is None else f"Threshold {calibration.threshold:.4g}"
     rows = [
         (
             f"{style.n_calibrating} {'reference prompts' if style.on_reference else 'candidate prompts'}",
@@ -229,7 +228,7 @@ def _calibration(run: RunRecord) -> list[str]:
     return [
         "## Calibration",
         "",
-        f"{threshold} for a false-positive rate of {percent(calibration.fpr)}, "
+        f"{_thresholds(calibration)} for a false-positive rate of {percent(calibration.fpr)}, "
         f"from {calibration.n_reference} reference prompts ({source}). {style} {shift}",
         "",
         "Each prompt is compared with prompts of its style. The true false-positive rate lies in these bounds for "
@@ -238,3 +237,12 @@ def _calibration(run: RunRecord) -> list[str]:
         "",
         *table(("calibrated on", "candidates", "threshold", "true rate", "misfit"), rows),
     ]
+
+
+def _thresholds(calibration: Calibration) -> str:
+    """Name the threshold, or between which values those of several styles lie."""
+    if calibration.threshold is None:
+        return "No threshold"
+    known = [style.threshold for style in calibration.styles if style.n_candidates and style.threshold is not None]
+    low, high = f"{min(known, default=calibration.threshold):.4g}", f"{calibration.threshold:.4g}"
+    return f"Threshold {high}" if low == high else f"Thresholds {low} to {high}, by the style of a prompt,"

@@ -35,7 +35,14 @@ def page(*sections: Sequence[str]) -> str:
 def cost(evaluations: Mapping[str, int], timings: Mapping[str, float]) -> list[str]:
     """Return the section on denoiser evaluations and seconds, by stage."""
     stages = list(dict.fromkeys((*timings, *evaluations)))[:MAX_ROWS]
-    rows = [(code(stage), str(evaluations.get(stage, 0)), f"{timings.get(stage, 0.0):.1f}") for stage in stages]
+    rows = [
+        (
+            code(stage),
+            str(evaluations[stage]) if stage in evaluations else "–",
+            f"{timings[stage]:.1f}" if stage in timings else "–",
+        )
+        for stage in stages
+    ]
     total = ("all", str(sum(evaluations.values())), f"{sum(timings.values()):.1f}")
     return ["## Cost", "", *table(("stage", "denoiser evaluations", "seconds"), [*rows, total])]
 

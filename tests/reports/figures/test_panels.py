@@ -133,6 +133,20 @@ def test_a_sheet_without_findings_is_refused(tmp_path: Path) -> None:
     [([0.1, 0.2], [0.3, 9.0]), ([], []), ([1.0], []), ([float("nan"), 1.0], [float("inf")])],
 )
 def test_a_histogram_is_drawn_for_any_scores(reference: list[float], candidates: list[float], tmp_path: Path) -> None:
-    score_histogram(reference, candidates, 1.0, tmp_path / "scores.png")
-    with Image.open(tmp_path / "scores.png") as figure:
-        assert figure.size == (1050, 480)
+    for thresholds in ([1.0], [0.3, 1.6]):
+        score_histogram(reference, candidates, thresholds, tmp_path / "scores.png")
+        with Image.open(tmp_path / "scores.png") as figure:
+            assert figure.size == (1050, 480)
+
+
+def test_a_histogram_has_a_line_for_the_threshold_of_each_style(tmp_path: Path) -> None:
+    """With the highest alone, flagged prompts of other styles stood below it."""
+
+    def n_lines(thresholds: list[float]) -> int:
+        score_histogram([0.0, 2.0], [0.0, 2.0], thresholds, tmp_path / "scores.png")
+        with Image.open(tmp_path / "scores.png") as figure:
+            dark = np.asarray(figure.convert("L"))[200:380, 200:1000] < 120
+        columns = np.flatnonzero(dark.sum(axis=0) > 60)
+        return int((np.diff(columns, prepend=-9) > 3).sum())
+
+    assert [n_lines(thresholds) for thresholds in ([], [1.0], [0.8, 1.0, 1.4])] == [0, 1, 3]

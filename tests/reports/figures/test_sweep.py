@@ -33,6 +33,11 @@ def test_any_sweep_is_drawn(rows: Sequence[SweepRow], tmp_path: Path) -> None:
         assert np.asarray(image.convert("RGB"), dtype=np.float64).std() > 10
 
 
+def test_ticks_lie_at_round_steps() -> None:
+    steps = sweep_figure(sweep_of([sweep_row(step) for step in (100, 200, 300)])).axes[-1].get_xticks()
+    assert {100, 200, 300} <= set(steps)
+
+
 def test_the_first_failing_checkpoint_is_marked_in_every_panel() -> None:
     panels = sweep_figure(ONSET).axes
     assert len(panels) == 3

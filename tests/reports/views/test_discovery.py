@@ -135,7 +135,7 @@ def test_the_page_shows_prompts_in_words_with_their_probability() -> None:
     assert "| 12 of 16 | 0.75 | 0.48 to 0.93 | confirmed, confirms the finding |" in row
     assert len(re.findall(r"(?<!\\)\|", row)) == 8
     assert "| denoiser evaluations | 32400 of a budget of 50000 |" in page
-    assert "| `words` | 4100 | 0.0 |" in page
+    assert "| `words` | 4100 | – |" in page
     assert "Prompts in words" not in discovery_markdown(discovery_record(), findings_table())
 
 

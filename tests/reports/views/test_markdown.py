@@ -2,12 +2,14 @@
 
 import re
 import unicodedata
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flashbulb.reports.views.markdown import summary_markdown
+from flashbulb.reports.views.markdown_parts import cost
 from flashbulb.reports.views.text import markdown_code, visible_text
 from tests.reports.examples import attempt, attempts_table, recoveries_table, run_record, scores_table
 
@@ -145,6 +147,24 @@ def test_a_strategy_that_no_control_climbed_to_has_no_count_of_their_images() ->
     assert "| `sample` | 2 | 1 | 1 | 0 | 300 |" in page
     assert "| `ascend` | 1 | 0 | 0 | – | 900 |" in page
     assert "tried only as far as a strategy gave an image of a flagged prompt" in page
+
+
+def test_thresholds_of_several_styles_are_not_one() -> None:
+    record = run_record()
+    (style,) = record.calibration.styles
+    styles = (style, replace(style, threshold=0.25), replace(style, threshold=0.1, n_candidates=0))
+    several = replace(record, calibration=replace(record.calibration, styles=styles))
+    page = summary_markdown(several, scores_table([]), recoveries_table([]), False)
+    assert "Threshold 3.5 for a false-positive rate of 1 %" in summary_markdown(
+        record, scores_table([]), recoveries_table([]), False
+    )
+    assert "Thresholds 0.25 to 3.5, by the style of a prompt, for a false-positive rate of 1 %" in page
+
+
+def test_what_was_not_counted_or_timed_is_no_zero() -> None:
+    lines = cost({"climb": 1170}, {"search": 13.6})
+    assert "| `climb` | 1170 | – |" in lines
+    assert "| `search` | – | 13.6 |" in lines
 
 
 @pytest.mark.parametrize("status", ["interrupted", "running"])
