@@ -51,7 +51,7 @@ _STRATEGIES = {
     "ascend": _Strategy(
         "Gradient ascent on the prompt's embeddings",
         _GRADIENT,
-        "Up to {ascend_restarts} ascents a prompt, inside a trust region of {ascend_radius} of a token's norm. The "
+        "Ascents a prompt: {ascend_restarts} at most, inside a trust region of {ascend_radius} of a token's norm. The "
         "first makes {ascend_steps} steps on the {ascend_neurons} neurons that spiked most; later ones climb the "
         "highest neurons, from the prompt and from the prompt with words left out.",
     ),
