@@ -132,7 +132,7 @@ def _facts(compared: Comparison) -> tuple[Fact, ...]:
 
 def _sign_fact(compared: Comparison, sign: Sign) -> Fact:
     new, both = (compared.counted(sign, base=base, finetune=True, is_control=False) for base in (False, True))
-    meaning = "a training image" if sign == "copies" else "one image for half of the seeds"
+    meaning = "a training image" if sign == "copies" else "one image for half of the seeds, at least two"
     return Fact(f"{new:,}", f"{_DONE[sign]} by the fine-tune only", f"{meaning}; {both:,} by both")
 
 

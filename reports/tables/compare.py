@@ -20,7 +20,7 @@ BASE, FINETUNE = "base", "finetune"
 """The two models, as columns and folders of images name them."""
 
 Sign = Literal["copies", "repeats"]
-_SIGNS = {"copies": "copies a training image", "repeats": "gives one image for half of the seeds or more"}
+_SIGNS = {"copies": "copies a training image", "repeats": "gives one image for at least half of the seeds, and two,"}
 
 COMPARE_SCHEMA = pa.schema(
     [

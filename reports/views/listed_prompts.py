@@ -54,7 +54,11 @@ def known_by_base(run: RunRecord, scores: Rows) -> KnownByBase | None:
     sentence = (
         f"The base flags {count_text(n_known, 'prompt')} by its own score at a false-positive rate of {percent(fpr)} "
         f"(about {fpr * n_scored:.1f} expected by chance). These are no findings of the fine-tune"
-        + (f", but {n_flagged:,} of them are flagged by the difference as well." if n_flagged else ".")
+        + (
+            f", but {n_flagged:,} of them {'is' if n_flagged == 1 else 'are'} flagged by the difference as well."
+            if n_flagged
+            else "."
+        )
     )
 
     def rank(row: TableRow) -> float | None:
