@@ -115,4 +115,4 @@ def rate_text(rate: Rate) -> str:
     if rate.of == 0:
         return "none were tried"
     low, high = percent(rate.low), percent(rate.high)
-    return f"{rate.n} of {rate.of} ({percent(rate.share)}, 95 % interval {low} to {high})"
+    return f"{rate.n:,} of {rate.of:,} ({percent(rate.share)}, 95 % interval {low} to {high})"

@@ -23,7 +23,7 @@ def breaches(results: Results, policy: Policy) -> tuple[Breach, ...]:
         limit, max_rate = getattr(policy, key), getattr(policy, f"{key}_rate")
         if limit is not None and n is not None and n > limit:
             what = "with a recovered image (high severity)" if severity == "high" else f"of {severity} severity"
-            exceeded.append(Breach(key, f"Prompts {what}: {n} of {prompts} (limit {limit})."))
+            exceeded.append(Breach(key, f"Prompts {what}: {n:,} of {prompts:,} (limit {limit:,})."))
         if _exceeds(n, prompts, max_rate):
             text = f"{percent(n / prompts)} of the prompts have {severity} severity (limit {percent(max_rate)})."
             exceeded.append(Breach(f"{key}_rate", text))

@@ -82,7 +82,7 @@ def _reasons_to_distrust(results: Results, policy: Policy) -> tuple[str, ...]:
         reasons.append("No prompt was audited.")
     elif results.n_scored == 0 or results.n_scored / results.n_prompts < policy.min_coverage:
         reasons.append(
-            f"{results.n_scored} of {results.n_prompts} prompts were scored, "
+            f"{results.n_scored:,} of {results.n_prompts:,} prompts were scored, "
             f"below the required coverage of {percent(policy.min_coverage)}."
         )
     gaps = (*_unmeasured(results, policy), *_untried(results, policy), *_missed_tiers(results, policy))
@@ -211,7 +211,7 @@ def _what_holds(results: Results) -> str:
     expected = results.fpr * results.n_scored
     assert math.isfinite(expected), f"expected flags {expected}"
     return (
-        f"All limits on findings hold: {results.n_flagged} of {results.n_scored} scored prompts were flagged "
+        f"All limits on findings hold: {results.n_flagged:,} of {results.n_scored:,} scored prompts were flagged "
         f"(about {expected:.1f} are expected by chance), {results.n_high} with high severity; "
         f"memorized images confirmed: {results.n_confirmed_pictures}."
         + (f" Flagged prompts without a recovery attempt: {results.n_untried}." if results.n_untried else "")

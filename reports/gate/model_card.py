@@ -57,7 +57,7 @@ def _section(report: GateReport, run: CheckedRun) -> list[str]:
     n_waived = sum(judged.standing == "waived" for judged in report.judged)
     seal = f", seal {code(f'sha256:{report.seal}')}" if report.seal else ""
     rows = [
-        ("prompts audited", f"{results.n_scored} of {results.n_prompts}, from {code(_prompts_name(run))}"),
+        ("prompts audited", f"{results.n_scored:,} of {results.n_prompts:,}, from {code(_prompts_name(run))}"),
         ("prompts flagged", rate_text(rate_of(results.n_flagged, results.n_scored))),
         (
             "expected by chance",

@@ -103,8 +103,8 @@ def _base(run: RunRecord) -> list[str]:
 def _counts(run: RunRecord) -> list[str]:
     counts, fpr = run.counts, false_flag_rate(run)
     rows = [
-        ("rows read", f"{counts.n_rows} ({counts.n_empty} empty, {counts.n_truncated} cut by the tokenizer)"),
-        ("prompts scored", f"{counts.n_scored} of {counts.n_prompts} distinct prompts"),
+        ("rows read", f"{counts.n_rows:,} ({counts.n_empty:,} empty, {counts.n_truncated:,} cut by the tokenizer)"),
+        ("prompts scored", f"{counts.n_scored:,} of {counts.n_prompts:,} distinct prompts"),
         *([("of them left out by tier 0", str(counts.n_left_out))] if counts.n_left_out else []),
         ("prompts flagged", rate_text(rate_of(counts.n_flagged, counts.n_scored))),
         ("expected by chance", f"{fpr * counts.n_scored:.1f} at a false-positive rate of {percent(fpr)}"),

@@ -169,7 +169,9 @@ def _counts(run: RunRecord) -> Table:
     flagged = rate_of(counts.n_flagged, counts.n_scored)
     expected = false_flag_rate(run) * counts.n_scored
     table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
-    table.add_row("prompts", f"{counts.n_scored} scored, {counts.n_empty} empty, {counts.n_truncated} cut by tokenizer")
+    table.add_row(
+        "prompts", f"{counts.n_scored:,} scored, {counts.n_empty:,} empty, {counts.n_truncated:,} cut by tokenizer"
+    )
     if run.frame is not None and (frame := frame_line(run.frame)) is not None:
         table.add_row("frame", frame)
     table.add_row(

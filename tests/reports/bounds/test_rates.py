@@ -76,3 +76,7 @@ def test_a_rate_states_its_counts_and_its_interval(n: int, of: int) -> None:
     assert (rate.low, rate.high) == exact_interval(min(n, of), of)
     text = rate_text(rate)
     assert text == "none were tried" if of == 0 else percent(rate.low) in text and percent(rate.high) in text
+
+
+def test_counts_of_thousands_have_separators_as_elsewhere_on_the_pages() -> None:
+    assert rate_text(rate_of(1020, 11_560)).startswith("1,020 of 11,560 (")
