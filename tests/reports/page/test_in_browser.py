@@ -232,6 +232,18 @@ def test_every_command_has_a_button_that_copies_it(browser: Browser, page: Path)
     assert browser.run(f"return {commands}.every(c => c.querySelector('button').textContent === 'Copy')")
 
 
+def test_a_command_breaks_between_its_words_only(browser: Browser, page: Path) -> None:
+    """A line that ended in `--` left a reader with an option that is none."""
+    browser.open(page, 390, 844)
+    words = "Array.from(document.querySelectorAll('.steps .command span'))"
+    assert "--replay" in browser.run(f"return {words}.map(word => word.textContent)")
+    assert browser.run(
+        "return Array.from(document.querySelectorAll('.steps code')).every(code => !/\\n|  /.test(code.textContent))"
+    )
+    lines = f"{words}.filter(word => /^--/.test(word.textContent)).map(word => word.getBoundingClientRect().height)"
+    assert browser.run(f"return new Set({lines}).size") == 1
+
+
 def test_cards_are_no_items_of_a_list(browser: Browser, page: Path) -> None:
     """Else each card that a filter hides makes the browser number all the others again: 15 s for 1,000 findings."""
     browser.open(page)
