@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -75,7 +76,7 @@ def test_sites_are_those_of_both_text_encoders_and_the_unet(folder: Path) -> Non
     assert len({site["kind"] for site in found["sites"]}) == 5
 
 
-def test_every_detector_scores_and_every_strategy_tries(audited: Path) -> None:
+def test_every_detector_scores_and_every_strategy_tries(audited: Path, tmp_path: Path) -> None:
     assert load_run(audited).status == "complete"
     scores = pd.read_parquet(audited / "scores.parquet")
     detectors = json.loads(run_flashbulb("detectors", "--json").out)["detectors"]
@@ -84,9 +85,14 @@ def test_every_detector_scores_and_every_strategy_tries(audited: Path) -> None:
     sampled = scores[scores["flagged"] & (scores["tier"] == 3)]
     assert sampled[columns].notna().all(axis=None)
     assert sampled["prompt"].tolist() == [ODD]
-    tried = set(pd.read_parquet(audited / "recoveries.parquet")["strategy"])
-    assert tried == {"sample", "ascend", "cyclic", "known_image"}
     assert (audited / "report.html").stat().st_size > 10_000
+    run = shutil.copytree(audited, tmp_path / "run")
+    (tmp_path / "others").mkdir()
+    Image.effect_noise((16, 16), 100).convert("RGB").save(tmp_path / "others" / "noise.png")  # no sample copies it
+    answer = run_flashbulb("recover", run, "--train-images", tmp_path / "others")
+    assert answer.code == 0, answer.err
+    tried = set(pd.read_parquet(run / "recoveries.parquet")["strategy"])
+    assert tried == {"sample", "ascend", "cyclic", "known_image"}
 
 
 def test_a_recovered_image_is_localized_and_its_neurons_ablated(folder: Path, audited: Path, tmp_path: Path) -> None:

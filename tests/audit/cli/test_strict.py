@@ -61,12 +61,12 @@ class Audited(NamedTuple):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Files:
-    """Prompt files of two styles. Read-only."""
+    """Prompt files of two styles, whose prompts differ within the context of the toy models. Read-only."""
     folder = tmp_path_factory.mktemp("styles")
     return Files(
         text_file(folder / "candidates.txt", scenes(N_PROMPTS, 0)),
-        text_file(folder / "same.txt", scenes(40, 1)),
-        text_file(folder / "other.txt", titles(N_PROMPTS, 0)),
+        text_file(folder / "same.txt", scenes(40, 5)),
+        text_file(folder / "other.txt", titles(N_PROMPTS, 1)),
     )
 
 

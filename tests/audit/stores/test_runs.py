@@ -64,7 +64,7 @@ def contents(run: Path, names: dict[str, str]) -> dict[str, object]:
             for uri, file in names.items():
                 text = text.replace(uri, file)
             text = re.sub(r"sha256:[0-9a-f]{64}", "SEAL", text)
-            found[name] = re.sub(r"(\| \w+ \| \d+ \| )\d+\.\d", r"\1SECONDS", text)
+            found[name] = re.sub(r"(\| \w+ \| (?:\d+|–) \| )\d+\.\d", r"\1SECONDS", text)
     left_out = UNEQUAL | {".lock"}  # and evaluations, which other tests write into the run that all share
     return {n: content for n, content in found.items() if Path(n).name not in left_out and "evaluation" not in n}
 
