@@ -14,6 +14,19 @@ class NonFiniteActivation(RuntimeError):  # noqa: N818
     """The model computed an infinite or NaN activation; the recording cannot be trusted."""
 
 
+def require_finite(what: str, *tensors: Tensor) -> None:
+    """Refuse numbers of a model that are not finite: every comparison with them would be false.
+
+    Args:
+        what: names them in the message, in the plural.
+
+    Raises:
+        NonFiniteActivation: one is not finite.
+    """
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise NonFiniteActivation(f"{what} are not finite; load the model in float32 or bfloat16")
+
+
 @torch.no_grad()
 def record(
     modules: Mapping[str, nn.Module],

@@ -117,8 +117,8 @@ def _climb_batch(
             value = objective(denoiser.noise(generators), encode(), rows)  # [start]
         gradients = torch.autograd.grad(-value.float().sum(), [vector.moved for vector in vectors])
         for vector, gradient in zip(vectors, gradients, strict=True):
-            # a start that overflows stays where it is
             overflows |= ~gradient.isfinite().flatten(1).all(dim=1)
+            # a start that overflows stays where it is
             vector.moved.grad = gradient.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
         adam.step()
         for vector in vectors:

@@ -15,7 +15,8 @@ from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.statistics.baseline import Z_CLIP, Baseline
-from flashbulb.hooks import NonFiniteActivation, Site, observe, over_space, record
+from flashbulb.hooks import Site, observe, over_space, record
+from flashbulb.hooks.recorder import require_finite
 
 
 class NeuronScores:
@@ -59,11 +60,10 @@ class NeuronScores:
         """Return z-scores [latent, neuron] without gradients, to decide by.
 
         Raises:
-            NonFiniteActivation: one is not finite; every comparison with it would be false.
+            NonFiniteActivation: one is not finite.
         """
         z = self(latents, conditioning)
-        if not z.isfinite().all():
-            raise NonFiniteActivation("activations are not finite; load the model in float32 or bfloat16")
+        require_finite("activations", z)
         return z
 
     def mean_over_noise(self, conditioning: Conditioning, latents: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.images.distances import RgbImages
-from flashbulb.hooks import NonFiniteActivation
+from flashbulb.hooks.recorder import require_finite
 
 
 @torch.no_grad()
@@ -26,8 +26,7 @@ def encode_images(vae: Any, images: RgbImages, device: torch.device) -> Tensor:
     encoded = vae.encode(pixels.to(device, vae.dtype))
     # a tiny autoencoder returns latents, the others a distribution
     latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
-    if not latents.isfinite().all():
-        raise NonFiniteActivation("encoded images are not finite; load the model in float32 or bfloat16")
+    require_finite("encoded images", latents)
     return torch.as_tensor((latents.float() - _shift(vae)) * vae.config.scaling_factor)
 
 
@@ -40,8 +39,7 @@ def decode_latents(vae: Any, latents: Tensor, device: torch.device) -> RgbImages
     """
     scaled = latents.float() / vae.config.scaling_factor + _shift(vae)
     pixels = vae.decode(scaled.to(device, vae.dtype)).sample.float()
-    if not pixels.isfinite().all():
-        raise NonFiniteActivation("decoded images are not finite; load the model in float32 or bfloat16")
+    require_finite("decoded images", pixels)
     return np.asarray(((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
 
 

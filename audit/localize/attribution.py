@@ -22,7 +22,8 @@ from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.network import BACKWARD_COST
 from flashbulb.audit.run.shortage import ShrinkingBatches
-from flashbulb.hooks import NonFiniteActivation, Site, observe
+from flashbulb.hooks import Site, observe
+from flashbulb.hooks.recorder import require_finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,7 @@ class Attributor:
         # layers that the model does not read, such as those that clip skip leaves out, run: their gradients are 0
         gradients = torch.autograd.grad(response.sum(), inputs, materialize_grads=True)
         site_gradients, path_gradients = gradients[: len(self._sites)], gradients[len(self._sites) :]
-        if not all(gradient.isfinite().all() for gradient in gradients):
-            raise NonFiniteActivation("gradients are not finite; load the model in float32 or bfloat16")
+        require_finite("gradients", *gradients)
         at_prompt = response[:, -1].detach().mean(dim=1)
         by_encoder = [
             self._attribute_tokens(step, gradient, n)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from flashbulb.hooks import NonFiniteActivation
+from flashbulb.hooks.recorder import require_finite
 
 
 class PredictionType(StrEnum):
@@ -103,8 +103,7 @@ def finite_log_losses(losses: Tensor) -> Tensor:
     """Return `log_losses` of losses that decide on an image.
 
     Raises:
-        NonFiniteActivation: one is not finite; every comparison with it would be false.
+        NonFiniteActivation: one is not finite.
     """
-    if not losses.isfinite().all():
-        raise NonFiniteActivation("denoising errors are not finite; load the model in float32 or bfloat16")
+    require_finite("denoising errors", losses)
     return log_losses(losses)

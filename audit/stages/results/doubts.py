@@ -42,11 +42,12 @@ def _alike_warnings(inputs: Inputs) -> Iterator[str]:
 
 
 def _cut_warnings(recorded: RecordedRun) -> Iterator[str]:
-    read = {name: cut_readings(recorded.sets[name]) for name in ("candidates", "reference") if name in recorded.sets}
-    for name, cut in zip(("prompts", "reference prompts"), read.values(), strict=False):
+    nouns = {"candidates": "prompts", "reference": "reference prompts"}
+    read = {name: cut_readings(recorded.sets[name]) for name in nouns if name in recorded.sets}
+    for name, cut in read.items():
         if n := len(cut) - len(np.unique(cut)):
             yield (
-                f"{n:,} of the {name} differ from another one only behind the last token that the model reads, "
+                f"{n:,} of the {nouns[name]} differ from another one only behind the last token that the model reads, "
                 "so counts and bounds take one prompt for several; begin them with what tells them apart."
             )
     if "reference" in read and (n := int(np.isin(read["reference"], read["candidates"]).sum())):
