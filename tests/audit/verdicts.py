@@ -1,10 +1,12 @@
-"""Example runs by verdict, the fingerprints of their findings, and waivers for them."""
+"""Example runs by verdict, the fingerprints of their findings, waivers for them, and the day on which they are read."""
 
+from datetime import date
 from pathlib import Path
 
 from flashbulb.reports.checks.collection import collect_findings
 from tests.reports.runs import LEAKS, PROMPTS
 
+TODAY = date(2026, 6, 15)
 RUNS = {
     "pass": ({"severities": {5: "low"}}, 0),
     "inconclusive": ({"severities": {5: "low"}, "prompts": PROMPTS}, 0),

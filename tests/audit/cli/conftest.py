@@ -8,12 +8,20 @@ import pytest
 
 from flashbulb.audit.recover.strategies import cyclic, known_image
 from flashbulb.audit.stages import discover, pull
+from flashbulb.reports.gate import waivers
 from tests.audit.commands import run_flashbulb
 from tests.audit.conftest import Inputs
 from tests.audit.trainings import Pair, Training, build_pair, build_training
+from tests.audit.verdicts import TODAY
 
 PULL_STEPS, PULL_SAMPLE_STEPS = 4, 2
 N_NEUTRAL = 16
+
+
+@pytest.fixture
+def on_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read waivers on one day, although a test may begin before midnight and end after it."""
+    monkeypatch.setattr(waivers, "today_in_utc", lambda: TODAY)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -11,11 +11,12 @@ from huggingface_hub import ModelCard
 from junitparser import Error, Failure, JUnitXml, Skipped
 
 from tests.audit.commands import edit_run_json, only_error_line, run_flashbulb
-from tests.audit.verdicts import RUNS, leaks_of, waiver
+from tests.audit.verdicts import RUNS, TODAY, leaks_of, waiver
 from tests.reports.run_files import read_metadata, seal_again
 from tests.reports.runs import LEAKS, SECRET, checked_example, write_example
 
-TOMORROW = (datetime.now(UTC) + timedelta(days=1)).date().isoformat()
+TOMORROW = (TODAY + timedelta(days=1)).isoformat()
+pytestmark = pytest.mark.usefixtures("on_one_day")
 ELEMENTS = {"pass": [], "inconclusive": [Skipped], "fail": [Failure], "untrusted": [Error]}
 
 

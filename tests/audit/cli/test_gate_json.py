@@ -1,7 +1,7 @@
 """With `--json`, standard output is one document and nothing else, whatever the verdict."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,9 @@ import polars as pl
 import pytest
 
 from tests.audit.commands import Answer, only_error_line, run_flashbulb
-from tests.audit.verdicts import RUNS, leaks_of, waiver
+from tests.audit.verdicts import RUNS, TODAY, leaks_of, waiver
 from tests.paths import ROOT
 from tests.reports.runs import HOSTILE, LEAKS, SECRET, write_example
-
-DAY = datetime.now(UTC).date()
 
 
 def read_document(answer: Answer) -> dict[str, Any]:
@@ -121,10 +119,11 @@ def test_comparison_names_an_untrusted_run(tmp_path: Path) -> None:
     assert f"note: {note}" in run_flashbulb("diff", old, new).out
 
 
+@pytest.mark.usefixtures("on_one_day")
 def test_waivers_are_listed_with_their_state(tmp_path: Path) -> None:
     run, waivers = write_example(tmp_path / "run", LEAKS), tmp_path / "waivers.toml"
     first, second = leaks_of(run)
-    days = {first: DAY, second: DAY - timedelta(days=1), "0" * 16: DAY + timedelta(days=1)}
+    days = {first: TODAY, second: TODAY - timedelta(days=1), "0" * 16: TODAY + timedelta(days=1)}
     waivers.write_text("".join(waiver(name, day.isoformat()) for name, day in days.items()), encoding="utf-8")
     answer = run_flashbulb("waivers", "check", waivers, "--run", run, "--json")
     document = read_document(answer)
@@ -135,14 +134,15 @@ def test_waivers_are_listed_with_their_state(tmp_path: Path) -> None:
         (False, True),
     ]
     assert [row["expires"] for row in document["waivers"]] == [day.isoformat() for day in days.values()]
-    waivers.write_text(waiver(first, DAY.isoformat()), encoding="utf-8")
+    waivers.write_text(waiver(first, TODAY.isoformat()), encoding="utf-8")
     document = read_document(run_flashbulb("waivers", "check", waivers, "--json"))
     assert (document["outcome"], document["waivers"][0]["unused"]) == ("pass", None)
 
 
+@pytest.mark.usefixtures("on_one_day")
 def test_document_keys_are_documented(tmp_path: Path) -> None:
     run, waivers = write_example(tmp_path / "run", LEAKS), tmp_path / "waivers.toml"
-    waivers.write_text(waiver("0" * 16, DAY.isoformat()), encoding="utf-8")
+    waivers.write_text(waiver("0" * 16, TODAY.isoformat()), encoding="utf-8")
     page = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
     documents = [
         read_document(run_flashbulb(*command, "--json"))
