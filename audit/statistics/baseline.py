@@ -61,10 +61,20 @@ def fit_baseline(activations: Matrix, n_components: int) -> Baseline:
     with_style = Baseline(location.astype(np.float32), scale.astype(np.float32), no_components)
     if n_kept == 0:
         return with_style
-    z = z_scores(present, with_style)
-    _, values, directions = randomized_svd(z, n_kept, n_oversamples=20, n_iter=7, random_state=0)
+    return replace(with_style, components=_components(z_scores(present, with_style), n_kept))
+
+
+def _components(z: Matrix, n_components: int) -> Matrix:
+    """Return the leading directions of z, orthonormal: [prompt, neuron] -> [component, neuron].
+
+    There are far fewer prompts than neurons, so directions come from the inner products of prompts: their eigenvalues
+    are the squared singular values of z.
+    """
+    prompts, squares, _ = randomized_svd(z @ z.T, n_components, n_oversamples=20, n_iter=3, random_state=0)
+    values = np.sqrt(squares)
     kept = values > 1e-3 * max(float(values[0]), 1e-6)
-    return replace(with_style, components=np.ascontiguousarray(directions[kept], dtype=np.float32))
+    directions, _ = np.linalg.qr(z.T @ prompts[:, kept])
+    return np.ascontiguousarray(directions.T, dtype=np.float32)
 
 
 def _medians(activations: Matrix) -> tuple[Matrix, Matrix]:

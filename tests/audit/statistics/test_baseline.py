@@ -95,6 +95,17 @@ def test_a_few_memorized_prompts_hardly_move_the_baseline(noise):
     assert np.abs(z_scores(contaminated, baseline)).max() == Z_CLIP
 
 
+@pytest.mark.parametrize("n_prompts", [24, 200])
+@pytest.mark.parametrize("decay", [1.0, 0.3])
+def test_components_hold_as_much_of_z_as_those_of_an_exact_decomposition(noise, n_prompts, decay):
+    styles = np.linalg.qr(noise[:N_NEURONS, :6])[0] * 20 * decay ** np.arange(6)
+    activations = (noise[:n_prompts, :6] @ styles.T + noise[:n_prompts]).astype(np.float32)
+    z = z_scores(activations, fit_baseline(activations, 0))
+    residual = z_scores(activations, fit_baseline(activations, 6))
+    exact = np.linalg.svd(z, full_matrices=False)[1]
+    np.testing.assert_allclose(np.square(residual).sum(), np.square(exact[6:]).sum(), rtol=1e-3)
+
+
 def test_without_components_z_is_the_distance_in_units_of_the_scale(noise):
     baseline = fit_baseline(noise, 0)
     expected = (noise.astype(np.float64) - np.median(noise, axis=0)) / baseline.scale
