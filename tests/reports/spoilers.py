@@ -98,12 +98,18 @@ def text_of(name: str, old: str, new: str) -> Spoiler:
     return spoil
 
 
-def link(name: str, target: str) -> Spoiler:
+def replaced(name: str, make: Callable[[Path], object]) -> Spoiler:
+    """Replace a file by what `make` makes at its path."""
+
     def spoil(run: Path) -> None:
         (run / name).unlink()
-        (run / name).symlink_to(target)
+        make(run / name)
 
     return spoil
+
+
+def link(name: str, target: str) -> Spoiler:
+    return replaced(name, lambda path: path.symlink_to(target))
 
 
 def linked_to_another_audit(run: Path) -> None:
@@ -111,14 +117,6 @@ def linked_to_another_audit(run: Path) -> None:
     other = write_example(run.parent / "other", LEAKS)
     for name in TABLE_FILES:
         link(name, str(other / name))(run)
-
-
-def fifo_as(name: str) -> Spoiler:
-    def spoil(run: Path) -> None:
-        (run / name).unlink()
-        os.mkfifo(run / name)
-
-    return spoil
 
 
 def not_utf8(table: pa.Table) -> pa.Table:
@@ -135,14 +133,6 @@ def rows_dropped(run: Path) -> None:
         edit("counts", name, value=14)(run)
 
 
-def directory_as(name: str) -> Spoiler:
-    def spoil(run: Path) -> None:
-        (run / name).unlink()
-        (run / name).mkdir()
-
-    return spoil
-
-
 def file_as_run(run: Path) -> None:
     shutil.rmtree(run)
     run.write_text("run")
@@ -150,7 +140,7 @@ def file_as_run(run: Path) -> None:
 
 SPOILERS: dict[str, Spoiler] = {
     **{f"no {name}": lambda run, name=name: (run / name).unlink() for name in (*TABLE_FILES, "run.json")},
-    **{f"{name} is a folder": directory_as(name) for name in (*TABLE_FILES, "run.json")},
+    **{f"{name} is a folder": replaced(name, Path.mkdir) for name in (*TABLE_FILES, "run.json")},
     **{f"{name} is empty": bytes_of(name, lambda _: b"") for name in (*TABLE_FILES, "run.json")},
     **{f"{name} is torn": bytes_of(name, lambda data: data[: len(data) // 2]) for name in (*TABLE_FILES, "run.json")},
     **{f"{name} is longer": bytes_of(name, lambda data: data + b"\0") for name in (*TABLE_FILES, "run.json")},
@@ -236,7 +226,7 @@ SPOILERS: dict[str, Spoiler] = {
     **{f"{name} is a link to itself": link(name, name) for name in ("run.json", "scores.parquet")},
     **{f"{name} is a link to nothing": link(name, "nowhere") for name in ("run.json", "recoveries.parquet")},
     **{f"{name} cannot be read": link(name, "/proc/self/mem") for name in ("run.json", "spikes.parquet")},
-    **{f"{name} is a pipe": fifo_as(name) for name in ("run.json", "scores.parquet")},
+    **{f"{name} is a pipe": replaced(name, os.mkfifo) for name in ("run.json", "scores.parquet")},
     "links to another audit": linked_to_another_audit,
     "a table of an older schema": rewritten_footer("scores.parquet", b"1"),
     "a table of a newer schema": rewritten_footer("recoveries.parquet", b"99"),

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tests.audit.model.loading.folders import CONFIGS, WEIGHTS, Change, bring_code, edit_config, edit_index, ran, write
-from tests.audit.model.loading.hostile_weights import Payload
+from tests.audit.model.loading.pickles import Payload
 
 JINJA = (
     "{{% for x in ().__class__.__base__.__subclasses__() %}}"

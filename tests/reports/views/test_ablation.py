@@ -6,8 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -15,24 +13,21 @@ from rich.console import Console
 from flashbulb.reports.figures.ablation import ablation_panel
 from flashbulb.reports.tables.files import RUN_FILE, SCHEMA_VERSION, RunFileError, RunIncompleteError
 from flashbulb.reports.tables.run_record import ModelIdentity, load_run
-from flashbulb.reports.tables.schema import read_table
 from flashbulb.reports.views.ablation import (
     ABLATION_FILE,
-    ABLATION_SCHEMA,
     AblationRecord,
     BeforeAfter,
     NeuronsIdentity,
     effect_of,
-    finished_rows,
     write_effects,
 )
 from flashbulb.reports.views.ablation_markdown import MAX_PANELS, ablation_markdown
 from flashbulb.reports.views.ablation_terminal import print_ablation
 from flashbulb.reports.views.markdown_parts import MAX_ROWS
+from tests.reports.ablation_examples import HOSTILE, rows, with_images
 from tests.reports.examples import run_record
 from tests.reports.run_files import read_ablation, write_record
 
-HOSTILE = "[red]x[/red] \x1b[31m\r\n\u202e`|` <b> ![x](http://evil) $x^2$"
 RECORD = AblationRecord(
     schema_version=SCHEMA_VERSION,
     status="ablation",
@@ -44,39 +39,6 @@ RECORD = AblationRecord(
     versions={"flashbulb": "0.1.0"},
     tables={ABLATION_FILE: "2" * 64},
 )
-
-
-def rows(prompt_id: str = "p1", prompt: str = "a red fox", **changes: Any) -> list[dict[str, Any]]:
-    """Rows of one prompt: three seeds whose images agree before the ablation and differ after it."""
-    return [
-        {
-            "prompt_id": prompt_id,
-            "prompt": prompt,
-            "image_index": index,
-            "tile_distance": 0.1 * (index + 1),
-            "seed_diversity_before": 0.02,
-            "seed_diversity_after": 0.4,
-            "seed_agreement_before": 1.0,
-            "seed_agreement_after": 1 / 3,
-            "response_norm_before": 8.0 + index,
-            "response_norm_after": 2.0 + index,
-            "before_path": f"images/{prompt_id}/before/seed-{index}.png",
-            "after_path": f"images/{prompt_id}/after/seed-{index}.png",
-            "panel_path": f"panels/{prompt_id}.png",
-            **changes,
-        }
-        for index in range(3)
-    ]
-
-
-def with_images(directory: Path, table_rows: list[dict[str, Any]], size: tuple[int, int] = (64, 48)) -> Path:
-    """Save the images and panels that `table_rows` name, each kind in a colour of its own."""
-    for row in table_rows:
-        for column, color in (("before_path", "teal"), ("after_path", "orange"), ("panel_path", "white")):
-            path = directory / row[column]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", size, color).save(path)
-    return directory
 
 
 def printed(record: AblationRecord, table_rows: list[dict[str, Any]], width: int = 120) -> str:
@@ -128,61 +90,6 @@ def test_an_effect_is_the_median_over_seeds_and_the_mean_response_norm() -> None
     assert effect.response_norm == BeforeAfter(9.0, 3.0)
     assert effect.before[2] == "images/p1/before/seed-2.png"
     assert effect_of(rows(response_norm_before=None, response_norm_after=None)).response_norm is None
-
-
-def test_the_table_reads_back_in_the_order_of_the_prompts(tmp_path: Path) -> None:
-    both = [*rows("p2"), *rows("p1", HOSTILE)]
-    write_effects(tmp_path, both, {"model_fingerprint": "0" * 16})
-    back = read_table(tmp_path / ABLATION_FILE, ABLATION_SCHEMA).to_pylist()
-    assert back == both
-    assert [effect_of(back[:3]), effect_of(back[3:])] == [effect_of(rows("p2")), effect_of(rows("p1", HOSTILE))]
-
-
-def test_a_prompt_is_finished_only_if_all_its_images_exist(tmp_path: Path) -> None:
-    both = [*rows("p1"), *rows("p2")]
-    assert finished_rows(tmp_path, {}) == {}
-    write_effects(with_images(tmp_path, both), both, {})
-    assert finished_rows(tmp_path, {}) == {"p1": rows("p1"), "p2": rows("p2")}
-    (tmp_path / "images/p1/after/seed-1.png").unlink()
-    (tmp_path / "panels/p2.png").unlink()
-    assert finished_rows(tmp_path, {}) == {}
-
-
-def test_a_torn_table_has_no_finished_prompt_and_a_newer_one_is_refused(tmp_path: Path) -> None:
-    write_effects(with_images(tmp_path, rows()), rows(), {})
-    path = tmp_path / ABLATION_FILE
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    assert finished_rows(tmp_path, {}) == {}
-    newer = ABLATION_SCHEMA.with_metadata({"flashbulb.schema_version": "99"})
-    pq.write_table(pa.Table.from_pylist(rows(), schema=newer), path)
-    with pytest.raises(RunFileError, match="schema version 99"):
-        finished_rows(tmp_path, {})
-
-
-def test_rows_of_another_ablation_are_not_finished(tmp_path: Path) -> None:
-    write_effects(with_images(tmp_path, rows()), rows(), {"identity": "of this one"})
-    assert finished_rows(tmp_path, {"identity": "of this one"}) == {"p1": rows()}
-    assert finished_rows(tmp_path, {"identity": "of another"}) == {}
-    assert finished_rows(tmp_path, {"identity": "of this one", "neurons_sha256": "3"}) == {}
-
-
-@pytest.mark.parametrize("path", ["../x.png", "/etc/passwd", "x\x00.png"])
-def test_an_image_outside_of_the_ablation_is_refused(tmp_path: Path, path: str) -> None:
-    hostile = [row | {"after_path": path} for row in rows()]
-    write_effects(tmp_path, hostile, {})
-    with_images(tmp_path, rows())
-    with pytest.raises(RunIncompleteError, match=r"ablation\.parquet: the path .* leads out"):
-        finished_rows(tmp_path, {})
-
-
-def test_a_table_with_other_values_than_were_written_has_no_finished_prompt(tmp_path: Path) -> None:
-    write_effects(with_images(tmp_path, rows()), rows(), {})
-    path = tmp_path / ABLATION_FILE
-    table = pq.read_table(path)
-    changed = [*rows()[:-1], {**rows()[-1], "tile_distance": 0.125}]
-    pq.write_table(pa.Table.from_pylist(changed, schema=table.schema), path)
-    assert finished_rows(tmp_path, {}) == {}
 
 
 def test_the_page_shows_the_effects_and_their_limits() -> None:

@@ -1,21 +1,15 @@
 """A reference recorded once serves every audit of the same model and settings, and no other audit."""
 
 import re
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
 
-from flashbulb.hooks.files import sealed, unsealed
-from flashbulb.reports.tables.files import SCHEMA_VERSION
 from flashbulb.reports.tables.run_record import load_run
+from tests.audit.cli.reference.conftest import FAST, N_SEEDS, audit_options
 from tests.audit.commands import (
     CANDIDATES,
     ODD,
-    QUICK,
     REFERENCE,
     digests,
     refused,
@@ -25,38 +19,6 @@ from tests.audit.commands import (
     text_file,
 )
 from tests.toy import build_toy_pipe
-
-N_SEEDS = 2
-FAST = (*QUICK, "--max-sampled", "0")
-
-
-class Calibrated(NamedTuple):
-    """A finished calibration, and an audit with --reference of the same file."""
-
-    folder: Path
-    run: Path
-
-
-@pytest.fixture(scope="module")
-def calibrated(inputs, tmp_path_factory) -> Calibrated:
-    """A calibration and an audit with its reference. Read-only."""
-    paths = Calibrated(*(tmp_path_factory.mktemp("calibrated") / name for name in ("calibration", "run")))
-    options = ("--model", inputs.model, "--reference", inputs.reference, "--seeds", N_SEEDS)
-    answer = run_flashbulb("calibrate", *options, "--out", paths.folder)
-    assert answer.code == 0, answer.err
-    assert answer.out == f"calibration in {paths.folder}\n"
-    assert run_flashbulb("audit", *inputs.options(paths.run), "--max-sampled", "0").code == 0
-    return paths
-
-
-@pytest.fixture
-def damaged(calibrated, tmp_path) -> Path:
-    """A copy of the calibration that a test may damage."""
-    return Path(shutil.copytree(calibrated.folder, tmp_path / "calibration"))
-
-
-def audit_options(inputs, calibration: Path, out: Path, *more: object) -> tuple[object, ...]:
-    return ("--model", inputs.model, "--prompts", inputs.prompts, "--calibration", calibration, "--out", out, *more)
 
 
 def test_audit_with_a_calibration_equals_one_with_its_reference(inputs, calibrated, tmp_path):
@@ -184,96 +146,6 @@ def test_two_references_are_refused(inputs, calibrated, tmp_path):
     options = audit_options(inputs, calibrated.folder, tmp_path / "run", *FAST)
     assert "give one of them" in refused("audit", *options, "--reference", inputs.reference)
     assert not (tmp_path / "run").exists()
-
-
-def edit(**entries: object) -> Callable[[Path], None]:
-    """Change entries of calibration.json and its seal with them."""
-
-    def damage(folder: Path) -> None:
-        content = unsealed(folder / "calibration.json")
-        (folder / "calibration.json").write_text(sealed(content | entries), encoding="utf-8")
-
-    return damage
-
-
-def replace(name: str, content: bytes) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes(content) and None
-
-
-def remove(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).unlink()
-
-
-def tear(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200]) and None
-
-
-def flip_a_byte(name: str) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        content = bytearray((folder / name).read_bytes())
-        content[len(content) // 2] ^= 0x10
-        (folder / name).write_bytes(content)
-
-    return damage
-
-
-def drop_prompts(folder: Path) -> None:
-    pd.read_parquet(folder / "prompts.parquet").iloc[:3].to_parquet(folder / "prompts.parquet")
-
-
-STEP_SHARD = "activations/reference/step/part-00000.parquet"
-VISIBLE_DAMAGE = {
-    "no calibration.json": (remove("calibration.json"), "holds no finished calibration"),
-    "no prompts": (remove("prompts.parquet"), "prompts.parquet is missing or damaged"),
-    "torn calibration.json": (tear("calibration.json"), "is damaged"),
-    "empty calibration.json": (replace("calibration.json", b"\n"), "is damaged"),
-    "a list": (replace("calibration.json", b"[]"), "is damaged"),
-    "a bare object": (replace("calibration.json", b"{}"), "is damaged"),
-    "not UTF-8": (replace("calibration.json", b"\xff\xfe"), "is damaged"),
-    "torn prompts": (tear("prompts.parquet"), "prompts.parquet is missing or damaged"),
-    "text for prompts": (replace("prompts.parquet", b"prompt_id,text\n"), "prompts.parquet is missing or damaged"),
-    "fewer prompts than rows": (drop_prompts, "prompts.parquet is missing or damaged"),
-    "version is text": (edit(schema_version="new"), "is damaged"),
-    "prompts described by nothing": (edit(prompts=None), "is damaged"),
-    "newer": (edit(schema_version=99), f"99, newer than {SCHEMA_VERSION}; upgrade flashbulb"),
-}
-SHARD_DAMAGE = {
-    "identity is text": edit(identity="mine"),
-    "no identity": edit(identity=None),
-    "no shard": remove(STEP_SHARD),
-    "torn shard": tear(STEP_SHARD),
-    "bit flip in a shard": flip_a_byte(STEP_SHARD),
-    "more shards than there are": edit(n_shards=7),
-    "no shards": edit(n_shards=0),
-    "shards elsewhere": edit(shards="nowhere"),
-}
-
-
-@pytest.mark.parametrize("kind", VISIBLE_DAMAGE)
-def test_damaged_calibration_is_one_line(inputs, damaged, tmp_path, kind):
-    damage, expected = VISIBLE_DAMAGE[kind]
-    damage(damaged)
-    assert expected in refused("audit", *audit_options(inputs, damaged, tmp_path / "run", *FAST))
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("kind", SHARD_DAMAGE)
-def test_calibration_of_damaged_shards_is_one_line(inputs, damaged, tmp_path, kind):
-    SHARD_DAMAGE[kind](damaged)
-    refused("audit", *audit_options(inputs, damaged, tmp_path / "run", *FAST))
-
-
-def test_folder_that_is_not_a_calibration_is_one_line(inputs, calibrated, tmp_path):
-    for folder in (tmp_path / "nowhere", tmp_path, calibrated.run, inputs.prompts):
-        line = refused("audit", *audit_options(inputs, folder, tmp_path / "run", *FAST))
-        assert "make one with flashbulb calibrate" in line
-
-
-def test_calibration_is_not_accepted_as_an_audit(inputs, damaged):
-    before = digests(damaged)
-    assert refused("gate", damaged, code=3)
-    assert "choose another --out" in refused("audit", *inputs.options(damaged))
-    assert digests(damaged) == before
 
 
 def test_calibration_needs_enough_prompts_and_a_folder_of_its_own(inputs, finished, tmp_path):

@@ -11,14 +11,13 @@ from typer.main import get_command
 
 from flashbulb.audit.cli import app
 from flashbulb.audit.cli.shell.command import Command
-from flashbulb.audit.cli.shell.layers import COMMAND_LINE_ONLY, is_layered, leaf_commands, option_name, variables_of
+from flashbulb.audit.cli.shell.layers import is_layered, leaf_commands, option_name, variables_of
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.reports.tables.verdict import Verdict
-from tests.audit.commands import ROOT, Answer, error_line, run_flashbulb, text_file
-from tests.reports.runs import LEAKS, write_example
+from tests.audit.cli.shell.conftest import INPUTS, message_of
+from tests.audit.commands import ROOT, run_flashbulb, text_file
 
 Resolve = Callable[..., AuditSettings]
-INPUTS = ("--model", "mine", "--prompts", "captions.csv")
 
 
 @pytest.fixture
@@ -39,18 +38,6 @@ def resolve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Resolve:
         return seen[-1]
 
     return run
-
-
-@pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A finished audit of a model that leaks, in the current directory."""
-    monkeypatch.chdir(tmp_path)
-    return write_example(tmp_path / "run", LEAKS)
-
-
-def message_of(answer: Answer) -> str:
-    """Return the message of the error line that a command ends with."""
-    return error_line(answer).removeprefix("flashbulb: ")
 
 
 LAYERS = ("command line", "own variable", "common variable", "table", "top of the file")
@@ -106,15 +93,6 @@ def test_outputs_of_the_gate_can_be_set_in_the_file(example: Path) -> None:
     assert {path.name for path in Path().iterdir()} >= {"f.jsonl", "f.parquet", "j.xml"}
 
 
-def test_required_option_may_come_from_any_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("flashbulb.audit.stages.calibrate.run_calibration", lambda settings, **_: settings.prompts)
-    line = message_of(run_flashbulb("calibrate", "--out", "c"))
-    assert line == "--reference is missing; pass it, set FLASHBULB_REFERENCE, or add it to flashbulb.toml"
-    text_file(Path("flashbulb.toml"), ['model = "mine"', "[calibrate]", 'reference = "clean.txt"'])
-    assert run_flashbulb("calibrate", "--out", "c").out == "calibration in clean.txt\n"
-
-
 def test_file_can_name_the_model(resolve: Resolve) -> None:
     assert "--model is missing" in message_of(run_flashbulb("audit"))
     text_file(Path("flashbulb.toml"), ['model = "mine"', 'prompts = "captions.csv"', 'out = "there"'])
@@ -165,78 +143,6 @@ def test_reference_of_the_higher_layer_counts_and_two_in_one_layer_are_refused(
     assert (settings.reference, settings.calibration) == (("x", None) if is_reference else (None, Path("x")))
 
 
-@pytest.mark.parametrize("option", sorted(COMMAND_LINE_ONLY - {"replay"}))
-def test_dangerous_options_are_accepted_on_the_command_line_only(
-    example: Path, monkeypatch: pytest.MonkeyPatch, option: str
-) -> None:
-    name = option.replace("_", "-")
-    command = ("gate", example) if option == "exit_zero" else ("audit", *INPUTS)
-    text_file(Path("flashbulb.toml"), [f"{name} = true"])
-    assert (
-        message_of(run_flashbulb(*command))
-        == f"flashbulb.toml: {name} can only be set on the command line; remove the key"
-    )
-    Path("flashbulb.toml").unlink()
-    for variable in variables_of([str(command[0])], name):
-        with monkeypatch.context() as patch:
-            patch.setenv(variable, "1")
-            assert message_of(
-                run_flashbulb(*command)
-            ) == f"{variable} is set, but --{name} can only be set on the command line; " + ("unset it")
-    assert run_flashbulb("gate", example, "--exit-zero").code == 0
-
-
-def test_gate_prints_options_that_are_not_from_the_command_line(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text_file(Path("lax.toml"), ["max_high = 1000", "max_confirmed = 1000", "max_extractable_share = 1.0"])
-    text_file(Path("flashbulb.toml"), ["[gate]", 'policy = "lax.toml"'])
-    monkeypatch.setenv("FLASHBULB_SHOW_PROMPTS", "true")
-    answer = run_flashbulb("gate", example)
-    assert answer.code == 0
-    assert (
-        answer.err
-        == "settings: --policy from flashbulb.toml: [gate] policy, --show-prompts from FLASHBULB_SHOW_PROMPTS\n"
-    )
-    assert run_flashbulb("--config", "lax.toml", "gate", example).code == 2
-    Path("flashbulb.toml").unlink()
-    monkeypatch.delenv("FLASHBULB_SHOW_PROMPTS")
-    assert run_flashbulb("gate", example).err == ""
-
-
-ERRORS = {
-    "typed": (("--fpr", "2"), {}, "", "--fpr: Input should be less than 0.5, got 2.0"),
-    "variable": ((), {"FLASHBULB_FPR": "2"}, "", "FLASHBULB_FPR: Input should be less than 0.5, got 2.0"),
-    "own variable": (
-        (),
-        {"FLASHBULB_AUDIT_FPR": "2", "FLASHBULB_FPR": "0.1"},
-        "",
-        "FLASHBULB_AUDIT_FPR: Input should be",
-    ),
-    "file": ((), {}, "fpr = 2", "flashbulb.toml: fpr: Input should be less than 0.5, got 2.0"),
-    "table": ((), {}, "fpr = 0.1\n[audit]\nfpr = 2", "flashbulb.toml: [audit] fpr: Input should be less than 0.5"),
-    "unreadable variable": ((), {"FLASHBULB_SEEDS": "many"}, "", "FLASHBULB_SEEDS: 'many' is not a whole number"),
-    "unreadable flag": ((), {"FLASHBULB_STRICT": "maybe"}, "", "FLASHBULB_STRICT: Input should be a valid boolean"),
-    "choice": ((), {"FLASHBULB_TIERS": "half"}, "", "FLASHBULB_TIERS: 'half' is not one of 'full', 'screened'"),
-    "site": ((), {"FLASHBULB_SITES": "cross_v x"}, "", "FLASHBULB_SITES: Input should be 'text_mlp', "),
-    "site in a file": ((), {}, 'sites = ["x"]', "flashbulb.toml: sites: Input should be 'text_mlp', "),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_error_names_the_layer_that_set_the_value(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str) -> None:
-    typed, variables, content, line = ERRORS[case]
-    monkeypatch.chdir(tmp_path)
-    for variable, value in variables.items():
-        monkeypatch.setenv(variable, value)
-    text_file(Path("flashbulb.toml"), [content])
-    assert message_of(run_flashbulb("audit", *INPUTS, *typed)).startswith(line)
-
-
-def test_error_about_two_options_names_the_origin_of_the_inherited_option(example: Path) -> None:
-    text_file(Path("flashbulb.toml"), ["new_only = true"])
-    line = message_of(run_flashbulb("gate", example))
-    assert line.endswith("of an older audit (--new-only comes from flashbulb.toml: new_only)")
-
-
 def test_documented_file_is_accepted(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
     (content,) = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
@@ -244,20 +150,6 @@ def test_documented_file_is_accepted(resolve: Resolve, monkeypatch: pytest.Monke
     settings = resolve()
     assert (settings.model, settings.device, settings.strict) == ("path/to/pipeline", "cuda", True)
     assert settings.sites == ("cross_v", "feed_forward")
-
-
-def test_misspelled_variables_are_reported(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nearest = {
-        "FLASHBULB_BATCHSIZE": "; did you mean FLASHBULB_BATCH_SIZE?",
-        "FLASHBULB_XYZ": "",
-        "flashbulb_seeds": "; did you mean FLASHBULB_SEEDS?",
-    }
-    for variable in (*nearest, "FLASHBULB_BATCH_SIZE", "FLASHBULB_AUDIT_MODEL"):
-        monkeypatch.setenv(variable, "3")
-    answer = run_flashbulb("gate", example)
-    assert answer.code == 1
-    expected = [f"{name} is set, but matches no option of any command{hint}" for name, hint in nearest.items()]
-    assert answer.err.splitlines() == expected
 
 
 def test_every_command_is_layered_and_every_variable_sets_one_option() -> None:

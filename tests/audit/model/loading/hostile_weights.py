@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,33 +10,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.audit.model.loading.folders import (
-    DEEP,
-    WEIGHTS,
-    Change,
-    edit_config,
-    edit_weights,
-    ran,
-    replaced,
-    shard_,
-    write,
-)
-
-PICKLES = {
-    "unet": "diffusion_pytorch_model.bin",
-    "vae": "diffusion_pytorch_model.bin",
-    "text_encoder": "pytorch_model.bin",
-}
-
-
-class Payload:
-    """An object whose pickle, when it is read, leaves the file that tells that code ran."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = str(ran(folder))
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.path}",)
+from tests.audit.model.loading.folders import DEEP, WEIGHTS, Change, edit_config, edit_weights, replaced, shard_, write
+from tests.audit.model.loading.pickles import pickle_named_as_safetensors, pickled_shard
 
 
 def named_pipe(path: Path) -> None:
@@ -55,15 +29,6 @@ def shard_elsewhere(component: str, place: str, folder: Path) -> None:
     target = Path(os.path.normpath(shard.parent / place.format(name=shard.name, folder=folder.parent)))
     target.parent.mkdir(exist_ok=True)
     shard.rename(target)
-
-
-def pickled_shard(component: str, folder: Path) -> None:
-    shard = shard_(component, folder, lambda name: name.replace(".safetensors", ".bin"))
-    shard.with_suffix(".bin").write_bytes(pickle.dumps(Payload(folder)))
-
-
-def pickle_named_as_safetensors(component: str, folder: Path) -> None:
-    write(folder / component / WEIGHTS[component], pickle.dumps(Payload(folder)))
 
 
 def shard_named(name: Any, component: str, folder: Path) -> None:
@@ -110,29 +75,6 @@ def weights_named_in_config(name: str, folder: Path) -> None:
 def adapter_beside_weights(folder: Path) -> None:
     adapter = {"base_model_name_or_path": "../elsewhere", "peft_type": "LORA"}
     write(folder / "text_encoder" / "adapter_config.json", json.dumps(adapter))
-
-
-def pickled(component: str, folder: Path) -> None:
-    """Keep weights as a pickle."""
-    path = folder / component / WEIGHTS[component]
-    torch.save(load_file(path), path.with_name(PICKLES[component]))
-    path.unlink()
-
-
-def pickle_with_code(component: str, folder: Path) -> None:
-    pickled(component, folder)
-    write(folder / component / PICKLES[component], pickle.dumps(Payload(folder)))
-
-
-def pickles_of_an_index(name: str, component: str, folder: Path) -> None:
-    """Keep weights as a pickle elsewhere that an index names."""
-    path = folder / component / WEIGHTS[component]
-    weight_map = dict.fromkeys(load_file(path), name)
-    pickled(component, folder)
-    made = path.with_name(PICKLES[component])
-    write(path.with_name(f"{made.name}.index.json"), json.dumps({"metadata": {}, "weight_map": weight_map}))
-    (path.parent / name).parent.mkdir(exist_ok=True)
-    os.link(made, path.parent / name)
 
 
 def prefixed(prefix: str, component: str, folder: Path) -> None:
@@ -247,14 +189,3 @@ KEYS: dict[str, tuple[Change, str]] = {
     **{f"{name} without some weights": (partial(without_some_weights, name), "lacks") for name in WEIGHTS},
     **{f"{name} in integers": (partial(as_integers, name), "I8") for name in WEIGHTS},
 }
-ALLOWED: dict[str, tuple[Change, str]] = {
-    f"{component}: {name}": (partial(change, component), words)
-    for component in ("unet", "text_encoder")
-    for name, change, words in (
-        ("pickle with code", pickle_with_code, "cannot be loaded"),
-        ("pickle elsewhere", partial(pickles_of_an_index, "../far.bin"), "../far.bin"),
-        ("pickle in a subfolder", partial(pickles_of_an_index, "sub/model.bin"), "sub/model.bin"),
-        ("pickle named as text", partial(pickles_of_an_index, "model.txt"), "model.txt"),
-    )
-}
-"""Folders that are wrong even where pickles are allowed."""

@@ -8,9 +8,10 @@ import pytest
 from tests.audit.model.loading.folders import Change
 from tests.audit.model.loading.hostile_code import CODE, JSON
 from tests.audit.model.loading.hostile_numbers import NUMBERS, RULES, UNTRUSTED
-from tests.audit.model.loading.hostile_weights import ALLOWED, FILES, KEYS
+from tests.audit.model.loading.hostile_weights import FILES, KEYS
 from tests.audit.model.loading.odd_folders import GOOD
 from tests.audit.model.loading.opened import open_all
+from tests.audit.model.loading.pickles import ALLOWED
 
 HOSTILE = CODE | FILES | KEYS | NUMBERS | RULES | JSON
 FEW = {

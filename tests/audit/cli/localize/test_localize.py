@@ -1,89 +1,25 @@
 """`flashbulb localize` on a toy audit writes all files, computes nothing twice, and reports mistakes in one line."""
 
-import hashlib
 import json
-import shutil
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
-from flashbulb.audit.images.png import read_image, save_image
 from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.settings import LocalizeSettings
-from flashbulb.hooks import ablate, find_sites, load_neurons
+from flashbulb.hooks import ablate, load_neurons
 from flashbulb.reports.tables.schema import read_table
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
-from tests.audit.commands import ODD, Answer, digests, error_line, run_flashbulb, run_json
+from tests.audit.cli.localize.conftest import OTHER, QUICK, id_of, image, localize, rows
+from tests.audit.commands import ODD, digests, error_line, run_flashbulb, run_json
 from tests.audit.counting import counted_latents
 from tests.reports.run_files import read_metadata, seal_again
 from tests.tolerances import IMAGE_LEVELS
 from tests.toy import MAX_POSITIONS, build_toy_pipe
-
-OTHER = "жар-птица"
-QUICK = ("--samples", "2", "--sample-steps", "2", "--seeds", "1", "--points", "2", "--controls", "1", "--no-again")
-
-
-class Audited(NamedTuple):
-    """A localized audit with two findings, and the output of `flashbulb localize`. Read-only."""
-
-    run: Path
-    model: Path
-    answer: Answer
-    n_latents: int
-
-
-def id_of(prompt: str) -> str:
-    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
-
-
-def localize(run: Path, *options: object) -> Answer:
-    return run_flashbulb("localize", run, *QUICK, *options)
-
-
-@pytest.fixture(scope="module")
-def audited(inputs, tmp_path_factory) -> Audited:
-    """The image of seed 2 is a training image for two prompts, and seed 2 is the first that neurons are tested with."""
-    folder = tmp_path_factory.mktemp("localized")
-    (folder / "training").mkdir()
-    model = shutil.copytree(inputs.model, folder / "model")
-    pipe = load_model(str(model), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
-    for name, prompt in (("one", ODD), ("two", OTHER)):
-        (image,) = sample_images(pipe, [prompt], [2], run_seed=0, num_inference_steps=2, guidance_scale=3.0)
-        Image.fromarray(image).save(folder / "training" / f"{name}.png")
-    options = inputs._replace(model=model).options(folder / "run")
-    more = ("--samples", "3", "--train-images", folder / "training", "--detectors", "none")
-    assert run_flashbulb("audit", *options, *more).code == 0
-    with counted_latents() as count:
-        answer = localize(folder / "run")
-    assert answer.code == 0, answer.err
-    return Audited(folder / "run", model, answer, count.n_latents)
-
-
-@pytest.fixture
-def copied(audited, tmp_path) -> Path:
-    """A copy of the localized run that a test may change."""
-    return Path(shutil.copytree(audited.run, tmp_path / "run"))
-
-
-@pytest.fixture
-def fresh(audited, tmp_path) -> Path:
-    """A copy of the audit without its localization."""
-    return Path(shutil.copytree(audited.run, tmp_path / "run", ignore=shutil.ignore_patterns("localization")))
-
-
-def rows(run: Path, name: str = "levers"):
-    return pq.read_table(run / "localization" / f"{name}.parquet").to_pylist()
-
-
-def image(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def test_every_file_is_there_and_nothing_else(audited):
@@ -167,88 +103,6 @@ def test_recorded_evaluations_equal_what_the_unet_saw(audited):
     assert spent == audited.n_latents + backward * (n_memories + n_clean)
     page = (audited.run / "localization" / "localization.md").read_text(encoding="utf-8")
     assert f"{spent} UE together" in page
-
-
-def test_rerun_computes_nothing_and_writes_the_same(audited, copied):
-    before = digests(copied)
-    with counted_latents() as count:
-        assert localize(copied).code == 0
-    assert count.n_latents == 0
-    assert digests(copied) == before
-
-
-def test_localized_prompts_are_kept_when_more_are_asked_for(fresh, audited):
-    assert localize(fresh, "--max-prompts", "1").code == 0
-    assert [row["prompt"] for row in rows(fresh)] == [ODD]
-    first = digests(fresh)[f"localization/kept/{id_of(ODD)}.safetensors"]
-    with counted_latents() as count:
-        assert localize(fresh).code == 0
-    assert 0 < count.n_latents < audited.n_latents
-    assert digests(fresh)[f"localization/kept/{id_of(ODD)}.safetensors"] == first
-    assert rows(fresh) == rows(audited.run)
-
-
-def test_interrupted_localization_resumes_to_the_same_result(fresh, audited):
-    with counted_latents(stop_after=audited.n_latents - 4):
-        answer = localize(fresh)
-    assert error_line(answer, 130).endswith("interrupted; run the same command again to resume")
-    kept = [path.stem for path in (fresh / "localization" / "kept").iterdir()]
-    assert kept == [id_of(ODD)]
-    with counted_latents() as count:
-        assert localize(fresh).code == 0
-    assert count.n_latents < audited.n_latents
-    assert rows(fresh) == rows(audited.run)
-
-
-def test_damaged_kept_file_is_recomputed(copied, audited):
-    kept = copied / "localization" / "kept" / f"{id_of(ODD)}.safetensors"
-    kept.write_bytes(kept.read_bytes()[:-7])
-    with counted_latents() as count:
-        assert localize(copied).code == 0
-    assert count.n_latents > 0
-    assert rows(copied) == rows(audited.run)
-
-
-def test_another_image_of_the_same_prompt_is_localized_anew(copied):
-    (path,) = {
-        copied / row["image_path"]
-        for row in pq.read_table(copied / "recoveries.parquet").to_pylist()
-        if row["prompt_id"] == id_of(ODD) and row["finding_id"] and not row["is_control"]
-    }
-    other = read_image(path)
-    save_image(path, other.pixels[::-1], other.metadata)
-    seal_again(copied)
-    before = rows(copied)
-    with counted_latents() as count:
-        assert localize(copied).code == 0
-    assert count.n_latents > 0
-    after = rows(copied)
-    assert after[1] == before[1]
-    assert after[0] != before[0]
-
-
-@pytest.mark.parametrize("option", [("--by", "mean"), ("--kind", "text_mlp")])
-def test_other_settings_recompute(copied, option):
-    with counted_latents() as count:
-        assert localize(copied, "--max-prompts", "1", *option).code == 0
-    assert count.n_latents > 0
-    (row,) = rows(copied)
-    assert {"--by": row["replaced_by"], "--kind": row["kind"]}[option[0]] == option[1]
-    neurons = load_neurons(copied / "localization" / row["neurons_path"])
-    assert (neurons.means is not None) == (option == ("--by", "mean"))
-    pipe = build_toy_pipe()
-    assert set(neurons.neurons) <= {site.name for site in find_sites(pipe, [row["kind"]])}
-    with ablate(pipe, neurons, row["replaced_by"]):
-        pipe(ODD, num_inference_steps=1, output_type="latent")
-
-
-def test_showing_prompts_changes_the_page_and_computes_nothing(copied):
-    with counted_latents() as count:
-        assert localize(copied, "--show-prompts").code == 0
-    page = (copied / "localization" / "localization.md").read_text(encoding="utf-8")
-    assert ODD in page
-    assert "tokens with most attribution" in page
-    assert count.n_latents == 0
 
 
 def test_the_fewest_neurons_are_no_more_than_all(copied, audited):
