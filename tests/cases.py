@@ -21,8 +21,8 @@ def slow_unless_in(quick: Iterable[Any], cases: Iterable[Any]) -> list[Any]:
 def each_with_one(first: Iterable[Any], second: Iterable[Any]) -> list[Any]:
     """Return all pairs; those are not slow that give each of `first` one of `second`, in turn."""
     first, second = list(first), list(second)
-    quick = [(one, second[number % len(second)]) for number, one in enumerate(first)]
-    return slow_unless_in(quick, [(one, other) for one in first for other in second])
+    quick = [(case, second[number % len(second)]) for number, case in enumerate(first)]
+    return slow_unless_in(quick, [(case, other) for case in first for other in second])
 
 
 def _values(case: Any) -> tuple[Any, ...]:

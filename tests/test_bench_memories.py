@@ -51,7 +51,7 @@ def prompt(position: int, *memories: Memory, is_control: bool = False) -> Recove
 def result(prompts: list[Recovered], samples: list[int], signs: Signs | None, *, is_given: bool) -> Result:
     images = np.stack([image(seed) for seed in samples])
     attempt = Attempt("sample", 0, 200, images, signs, Conditioning({"embeds": torch.zeros(1, 1)}), None)
-    return Result(Case(4, 4), is_given, prompts, {one.position: attempt for one in prompts})
+    return Result(Case(4, 4), is_given, prompts, {recovered.position: attempt for recovered in prompts})
 
 
 TRAINED_ON = TrainedOn(Path(), ["1", "2", "3"], np.stack([image(1), image(2), image(3)]), {})
@@ -103,5 +103,5 @@ def test_training_images_are_searched_once_for_each_sample(tmp_path):
     samples = np.stack([image(2), image(9), image(2)])
     assert Remembered(training, found).nearest(samples) == training.nearest(samples)
     assert len(found) == 2
-    of_later = dict.fromkeys(found, training.nearest(samples[:1])[0])
-    assert [one.index for one in Remembered(training, of_later).nearest(samples)] == [1, 1, 1]
+    known = dict.fromkeys(found, training.nearest(samples[:1])[0])
+    assert [nearest.index for nearest in Remembered(training, known).nearest(samples)] == [1, 1, 1]

@@ -69,7 +69,7 @@ def test_every_attempt_is_kept(tmp_path: Path) -> None:
     write_rows([weak([row_of(), row_of(tried("ascend-0", 148, 3))], [(True,), (False,)])], tmp_path / "kept.parquet")
     kept = pd.read_parquet(tmp_path / "kept.parquet")
     assert len(kept) == 2 * (len(RUNGS) + 1)
-    of_ascent = kept[(kept["caption"] == 1) & (kept["name"] == "ascend-0")].iloc[0]
-    assert of_ascent["evaluations"] == 148
-    assert list(of_ascent["shows"]) == [True, True, True, False]
+    ascent = kept[(kept["caption"] == 1) & (kept["name"] == "ascend-0")].iloc[0]
+    assert ascent["evaluations"] == 148
+    assert list(ascent["shows"]) == [True, True, True, False]
     assert kept.loc[kept["name"] == "sampling", "evaluations"].tolist() == [OF_SEED, OF_SEED]

@@ -41,8 +41,8 @@ def test_every_file_column_and_key_of_a_run_directory_is_described() -> None:
         *(ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA),
         *(COMPARE_SCHEMA, CANARIES_SCHEMA, PULL_SCHEMA),
     )
-    of_canaries = (CanaryRecord, CanaryTier, EpsilonBound)
-    records = (RunRecord, Counts, Calibration, StyleCalibration, Frame, Propensity, PullRecord, *of_canaries)
+    canary_records = (CanaryRecord, CanaryTier, EpsilonBound)
+    records = (RunRecord, Counts, Calibration, StyleCalibration, Frame, Propensity, PullRecord, *canary_records)
     names = {PROPENSITY_FILE, CANARIES_FILE, GUESSES_FILE, *TABLE_FILES, *VERDICT_FILES}
     names |= {name for table in tables for name in table.names}
     names |= {field.name for record in records for field in fields(record)}

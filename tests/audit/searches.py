@@ -77,8 +77,8 @@ class ToldVerifier(Verifier):
             raise KeyboardInterrupt
         looked = super().look(conditioning, keys, is_known)
         return [
-            replace(one, signs=MEMORY if key in self._shown and one.signs is not None else None)
-            for key, one in zip(keys, looked, strict=True)
+            replace(look, signs=MEMORY if key in self._shown and look.signs is not None else None)
+            for key, look in zip(keys, looked, strict=True)
         ]
 
     def sample(self, conditioning: Conditioning, keys: Sequence[str]) -> RgbImages:

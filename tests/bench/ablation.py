@@ -52,11 +52,11 @@ def score(planted: Planted, choice: Choice) -> np.ndarray:
             shards = Shards(whole._folder, whole._n_shards, whole._n_seeds, choice.n_seeds)
             planted.cache[key] = shards.matrix(columns)
         activations = planted.cache[key]
-        of_kind = np.empty(len(activations))
+        kind_scores = np.empty(len(activations))
         for rows in _styles(planted) if choice.by_style else [np.ones(len(activations), dtype=bool)]:
             baseline = _fit(activations[rows & ~planted.captions], choice)
-            of_kind[rows] = STATISTICS[choice.statistic](z_scores(activations[rows], baseline))
-        scores.append(of_kind / np.quantile(of_kind[~planted.captions], 0.99))
+            kind_scores[rows] = STATISTICS[choice.statistic](z_scores(activations[rows], baseline))
+        scores.append(kind_scores / np.quantile(kind_scores[~planted.captions], 0.99))
     return np.mean(scores, axis=0)
 
 
@@ -64,10 +64,10 @@ def _styles(planted: Planted) -> list[np.ndarray]:
     """Rows of each style group of the reference; candidates of a style of their own go to the first."""
     texts = planted.rows["prompt"].to_numpy()
     groups = group_by_style(texts[~planted.captions].tolist(), texts[planted.captions].tolist())
-    of_row = np.empty(len(texts), dtype=int)
-    of_row[~planted.captions] = groups.reference_group
-    of_row[planted.captions] = np.where(is_new_style(groups), 0, groups.candidate_group)
-    return [of_row == group for group in range(groups.n_reference_groups)]
+    row_groups = np.empty(len(texts), dtype=int)
+    row_groups[~planted.captions] = groups.reference_group
+    row_groups[planted.captions] = np.where(is_new_style(groups), 0, groups.candidate_group)
+    return [row_groups == group for group in range(groups.n_reference_groups)]
 
 
 def _fit(reference: np.ndarray, choice: Choice) -> Baseline:

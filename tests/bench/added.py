@@ -59,11 +59,11 @@ class Truth:
     duplicated: frozenset[str]
     memorized: frozenset[str]
     own: Mapping[str, str]
-    of_base: Sequence[RgbImage]
+    base_images: Sequence[RgbImage]
 
     def shown(self, image: RgbImage) -> str:
         """Name what a recovered image replicates: an image of the fine-tune, `BASE` or `NONE`."""
-        distances = tile_distances(np.stack([*self.images.values(), *self.of_base]), image)
+        distances = tile_distances(np.stack([*self.images.values(), *self.base_images]), image)
         nearest = int(distances.argmin())
         if distances[nearest] > REPLICATION_DISTANCE:
             return NONE

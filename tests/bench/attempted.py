@@ -75,7 +75,7 @@ def try_all(
                 attempts = strategy.try_(prompts, restart)
             images = samples or [attempt.images for attempt in attempts]
             made = zip(attempts, images, names, strict=True)
-            by_attempt.append([_judged(bench, strategy, *one) for one in made])
+            by_attempt.append([_judged(bench, strategy, *made_attempt) for made_attempt in made])
     return [list(row) for row in zip(*by_attempt, strict=True)]
 
 

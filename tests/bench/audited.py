@@ -49,9 +49,9 @@ def judge_run(folder: Path, run: Path) -> str:
             )
     for verdict in ("confirmed", "likely"):
         for name, part in (("flagged", tried), ("controls", controls)):
-            of_verdict = part[part["verdict"] == verdict]
-            right = of_verdict["shown"].notna().sum()
-            lines.append(f"  {verdict}, {name}: {len(of_verdict)} attempts, {right} show a planted image")
+            verdict_rows = part[part["verdict"] == verdict]
+            right = verdict_rows["shown"].notna().sum()
+            lines.append(f"  {verdict}, {name}: {len(verdict_rows)} attempts, {right} show a planted image")
     for name, chosen in (("confirmed or likely", ("confirmed", "likely")), ("confirmed", ("confirmed",))):
         n, n_false = controls["prompt_id"].nunique(), controls[controls["verdict"].isin(chosen)]["prompt_id"].nunique()
         low, high = exact_interval(n_false, n)

@@ -26,8 +26,8 @@ STYLES = {
 def run(planted: Planted, candidates: np.ndarray, reference: np.ndarray | None) -> Detected:
     """Detect with default settings on the feed-forward sites."""
     sites = [site for site in planted.sites if site.kind == "feed_forward"]
-    of_reference = None if reference is None or not reference.any() else planted.part(reference)
-    return detect(sites, [], planted.part(candidates), of_reference, fpr=FPR, seed=0, **DEFAULTS)
+    reference_part = None if reference is None or not reference.any() else planted.part(reference)
+    return detect(sites, [], planted.part(candidates), reference_part, fpr=FPR, seed=0, **DEFAULTS)
 
 
 @dataclass(frozen=True)

@@ -128,13 +128,13 @@ def truth_lines(out: Path, measured: pd.DataFrame) -> Iterator[str]:
     rows["band"] = [band_of(n, N_TRUTH_SEEDS) for n in rows["n_replicating"]]
     yield f"| tier | p by {N_TRUTH_SEEDS} seeds | in | p of each | detected | recovered | with training images |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for tier, of_tier in rows.groupby("tier", sort=False):
+    for tier, tier_rows in rows.groupby("tier", sort=False):
         for band in BANDS:
-            of_band = of_tier[of_tier["band"] == band].sort_values("p")
-            if len(of_band):
-                counts = " | ".join(_share(of_band[name]) for name in ("flagged", "recovered", "with_images"))
-                each = dict.fromkeys(_interval(n) for n in of_band["n_replicating"])
-                yield f"| {tier} | {band} | {len(of_band)} | {', '.join(each)} | {counts} |"
+            band_rows = tier_rows[tier_rows["band"] == band].sort_values("p")
+            if len(band_rows):
+                counts = " | ".join(_share(band_rows[name]) for name in ("flagged", "recovered", "with_images"))
+                each = dict.fromkeys(_interval(n) for n in band_rows["n_replicating"])
+                yield f"| {tier} | {band} | {len(band_rows)} | {', '.join(each)} | {counts} |"
     extractable = rows[rows["n_replicating"] >= N_TRUTH_SEEDS / 8]
     found = ", ".join(f"{name} {_share(extractable[name])}" for name in ("flagged", "recovered", "with_images"))
     yield f"p >= 1/8 in all tiers: {len(extractable)}; {found}"

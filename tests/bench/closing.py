@@ -77,7 +77,7 @@ def judged(truth: Truth, run: Path) -> dict[str, Any]:
     findings = [(f.verdict, f.confidence, truth.shown(samples_of(run, f)), f.evaluations) for f in record.findings]
     found: dict[str, Any] = {"memorized": len(truth.memorized), "evaluations": sum(record.evaluations.values())}
     for verdict in ("confirmed", "likely"):
-        shown = [name for of_finding, _, name, _ in findings if of_finding == verdict]
+        shown = [name for finding_verdict, _, name, _ in findings if finding_verdict == verdict]
         images = len({*shown} & truth.memorized)
         found[verdict] = {"right": sum(name is not None for name in shown), "findings": len(shown), "images": images}
     images = len({name for _, _, name, _ in findings} & truth.memorized)
@@ -88,9 +88,9 @@ def judged(truth: Truth, run: Path) -> dict[str, Any]:
 def print_found(found: dict[str, Any]) -> None:
     """Print how many findings of each verdict are right, and how many memorized images have one."""
     for verdict in ("confirmed", "likely"):
-        of_verdict = found[verdict]
-        right = rate_text(rate_of(of_verdict["right"], of_verdict["findings"]))
-        print(f"{verdict}: right {right}, memorized images {of_verdict['images']}")
+        counts = found[verdict]
+        right = rate_text(rate_of(counts["right"], counts["findings"]))
+        print(f"{verdict}: right {right}, memorized images {counts['images']}")
     print(f"with a verdict: {found['images']} of {found['memorized']}, {found['evaluations']:,} UE")
 
 
@@ -110,7 +110,7 @@ def print_controls(bench: Bench, model: str, n: int) -> None:
     for first in range(0, n, BLOCK):
         keys: Sequence[str] = [f"never {i}" for i in range(first, min(first + BLOCK, n))]
         closed = looks.look(images[first : first + BLOCK], keys)
-        verdicts += [(outcome_of(one, None).verdict, bench.truth.shown(one.images) is not None) for one in closed]
+        verdicts += [(outcome_of(look, None).verdict, bench.truth.shown(look.images) is not None) for look in closed]
     for verdict in ("confirmed", "likely"):
         false = verdicts.count((verdict, False))
         print(

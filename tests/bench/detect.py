@@ -32,9 +32,9 @@ def negative_sets(labelled: pd.DataFrame) -> dict[str, pd.Series]:
     """Which prompts count as negatives, by name; partially memorized prompts are in none of them."""
     planted = labelled["kind"].str.startswith("planted")
     negative = labelled["label"].isin(["clean", "not"])
-    of_kind = {kind: negative & (labelled["kind"] == kind) for kind in ("seen", "unseen", "descriptive")}
+    kinds = {kind: negative & (labelled["kind"] == kind) for kind in ("seen", "unseen", "descriptive")}
     odd = {"odd": negative & labelled["kind"].isin(ODD_KINDS)}
-    return {"all": negative & ~planted, **of_kind, **odd, "planted, not memorized": negative & planted}
+    return {"all": negative & ~planted, **kinds, **odd, "planted, not memorized": negative & planted}
 
 
 def detection_table(folder: Path, run: Path) -> str:

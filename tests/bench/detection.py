@@ -162,10 +162,10 @@ def _one_seed(models: Mapping[str, Path], planted: Mapping[str, Planted], work: 
 
 def _rates(planted: Mapping[str, Planted]) -> list[str]:
     lines = ["## Does the false-positive rate stay at the stated one?", "", *_RATES_TEXT]
-    for name, one in planted.items():
+    for name, model in planted.items():
         header = ["reference", "style shift", "memorized flagged", *STYLES]
         lines += ["", f"### {name}", "", f"| {' | '.join(header)} |", "|" + " --- |" * len(header)]
-        lines += [kept.row() for kept in kept_rates(one)]
+        lines += [kept.row() for kept in kept_rates(model)]
     return [*lines, ""]
 
 
@@ -173,19 +173,19 @@ def _self(planted: Mapping[str, Planted]) -> list[str]:
     rows = [
         [
             name,
-            f"{one.share:.1%} ({one.n_memorized})",
-            *(f"{own:.3f} / {referenced:.3f}" for own, referenced in (one.tpr, one.flagged)),
-            f"{one.fpr[0]:.2%} / {one.fpr[1]:.2%}",
+            f"{calibrated.share:.1%} ({calibrated.n_memorized})",
+            *(f"{own:.3f} / {referenced:.3f}" for own, referenced in (calibrated.tpr, calibrated.flagged)),
+            f"{calibrated.fpr[0]:.2%} / {calibrated.fpr[1]:.2%}",
         ]
         for name, model in planted.items()
-        for one in self_calibration(model)
+        for calibrated in self_calibration(model)
     ]
     header = ["model", "share memorized", "TPR at FPR <= 1 %", "flagged at 1 %", "clean flagged at 1 %"]
     return ["## Self-calibration (no reference / with reference)", *_table(header, rows)]
 
 
 def _tier_zero(planted: Mapping[str, Planted]) -> list[str]:
-    rows = [[name, *tier_zero(one)] for name, one in planted.items()]
+    rows = [[name, *tier_zero(model)] for name, model in planted.items()]
     return ["## Tier 0 alone: the text side, no denoiser", *_table(["model", *HEADER], rows)]
 
 

@@ -81,7 +81,7 @@ def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
         minimal = localizer([], dataclasses.replace(default, n_checks=SETTINGS.n_checks, n_controls=0))
         fewest = [minimal.localize(memory) for memory in few]
         yield _line("fewest localized neurons, selected by bisection on other seeds", fewest)
-        sizes = [one.neurons.n_neurons for one in fewest]
+        sizes = [result.neurons.n_neurons for result in fewest]
         yield f"fewest localized neurons: median {np.median(sizes):.0f}, from {min(sizes)} to {max(sizes)}"
     if "again" in parts:
         yield from _again(bench, sites, attributor, clean_attribution, few)
@@ -96,14 +96,14 @@ def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
 def _default_selection(localizer: Localizer, memories: Sequence[Memory]) -> Iterator[str]:
     found = [localizer.localize(memory) for memory in memories]
     yield _line(f"default selection ({found[0].neurons.n_neurons} neurons)", found)
-    controls = [control for one in found for control in one.controls]
+    controls = [control for result in found for control in result.controls]
     changed = sum(control.is_changed for control in controls)
     ratio = np.mean([control.change / control.diversity for control in controls])
     yield (
         f"clean prompts changed more than seeds do: {rate_text(rate_of(changed, len(controls)))}; change is "
         f"{ratio:.2f} of the seeds' diversity in the mean"
     )
-    patched = sum(2 * (one.n_patched or 0) >= one.effect.n_samples for one in found)
+    patched = sum(2 * (result.n_patched or 0) >= result.effect.n_samples for result in found)
     yield f"memories brought into a clean prompt by patching: {patched} of {len(found)}"
 
 
@@ -113,10 +113,10 @@ def _clean_prompts(bench: Bench) -> list[str]:
 
 
 def _line(name: str, found: Sequence[LocalizedMemory]) -> str:
-    erased = sum(one.effect.is_erased for one in found)
-    before, after = (np.median([one.effect.distance[i] for one in found]) for i in (0, 1))
-    spread = tuple(np.median([one.effect.diversity[i] for one in found]) for i in (0, 1))
-    response = np.median([one.effect.response for one in found])
+    erased = sum(result.effect.is_erased for result in found)
+    before, after = (np.median([result.effect.distance[i] for result in found]) for i in (0, 1))
+    spread = tuple(np.median([result.effect.diversity[i] for result in found]) for i in (0, 1))
+    response = np.median([result.effect.response for result in found])
     return (
         f"{name}: erased {rate_text(rate_of(erased, len(found)))}; distance {before:.2f} -> {after:.2f}, diversity "
         f"{spread[0]:.2f} -> {spread[1]:.2f}, response norm x {response:.2f}"
@@ -147,9 +147,9 @@ def _peers(
             "random": _at_random(sites, number),
         }
         ways: list[tuple[str, NeuronSet, By]] = []
-        for comparison, of_comparison in found.items():
+        for comparison, results in found.items():
             nemo = find_nemo_neurons(denoiser, memory.prompt, statistics, comparison)
-            of_comparison.append(nemo)
+            results.append(nemo)
             label = f"as many as NeMo ({comparison})"
             ways.append((f"{label}: NeMo", nemo.neurons, "unconditional"))
             ways.append((f"{label}: NeMo, zeroed as in the paper", nemo.neurons, "zero"))
@@ -158,8 +158,8 @@ def _peers(
         ways += _best(f"{n_default} neurons", rankings, n_default)
         for name, neurons, by in ways:
             erased.setdefault(name, []).append(_erases(bench, memory, neurons, by))
-    for name, of_way in sorted(erased.items()):
-        yield f"erased with {name}: {sum(of_way)} of {len(of_way)}"
+    for name, erasures in sorted(erased.items()):
+        yield f"erased with {name}: {sum(erasures)} of {len(erasures)}"
     for comparison, results in found.items():
         sizes, costs = [r.neurons.n_neurons for r in results], [r.evaluations for r in results]
         yield (
@@ -171,8 +171,8 @@ def _peers(
 
 def _best(label: str, rankings: Mapping[str, Sequence[RankedNeuron]], n: int) -> list[tuple[str, NeuronSet, By]]:
     return [
-        (f"{label}: {name}", make_neuron_set(of_name[:n], None, ""), "unconditional")
-        for name, of_name in rankings.items()
+        (f"{label}: {name}", make_neuron_set(ranking[:n], None, ""), "unconditional")
+        for name, ranking in rankings.items()
     ]
 
 
@@ -187,8 +187,8 @@ def _by_z_score(bench: Bench, sites: Sequence[Site], statistics: NemoStatistics,
     """|z| of mean |to_v| against the reference captions, which needs no evaluation of the denoiser."""
     own = mean_to_v(bench.denoiser, sites, bench.denoiser.encode([prompt]).conditioning)
     values = {
-        name: ((of_site[0].double() - statistics.mean[name]) / statistics.std[name].clamp_min(1e-9)).abs()
-        for name, of_site in own.items()
+        name: ((activations[0].double() - statistics.mean[name]) / statistics.std[name].clamp_min(1e-9)).abs()
+        for name, activations in own.items()
     }
     return rank_neurons(values, sites)
 

@@ -48,7 +48,7 @@ class _Watching(Verifier):
         self, conditioning: Conditioning, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
     ) -> list[Looked]:
         looked = super().look(conditioning, keys, is_known)
-        self.seen += [one.images for one in looked]
+        self.seen += [look.images for look in looked]
         return looked
 
 
@@ -98,7 +98,7 @@ def area(score: npt.NDArray[np.float64], is_right: npt.NDArray[np.bool_]) -> flo
 def print_ranks(bench: Bench, samples: RgbImages, looks: ClosingLooks) -> None:
     """Print how well signs that cost little tell which first samples replicate a planted image."""
     first, right = samples[:, 0], nearest_planted(bench.truth, samples[:, 0]).is_replica
-    glimpses: dict[Place, RgbImages] = {(0, i): reduce_images(of_start) for i, of_start in enumerate(samples)}
+    glimpses: dict[Place, RgbImages] = {(0, i): reduce_images(start) for i, start in enumerate(samples)}
     distances = cross_distances(reduce_images(first), np.concatenate(list(glimpses.values())))
     is_own = np.arange(len(first))[:, None] == np.arange(len(first)).repeat(samples.shape[1])
     own = np.sort(np.where(is_own, distances, 1.0), axis=1)[:, 1]
@@ -114,9 +114,9 @@ def print_looks(bench: Bench, name: str, looked: Sequence[Closed]) -> None:
     confidence = np.array([closed.confidence for closed in looked])
     line = [f"{name} ({sum(closed.evaluations for closed in looked) / len(looked):.0f} UE)"]
     for verdict, low, high in (("confirmed", CONFIRMED_AT, 2.0), ("likely", LIKELY_AT, CONFIRMED_AT)):
-        of_verdict = [shown[i] for i in np.flatnonzero((confidence >= low) & (confidence < high))]
-        images = len({*of_verdict} & bench.truth.memorized)
-        line.append(f"{verdict} right {sum(s is not None for s in of_verdict)} of {len(of_verdict)}, {images} images")
+        inside = [shown[i] for i in np.flatnonzero((confidence >= low) & (confidence < high))]
+        images = len({*inside} & bench.truth.memorized)
+        line.append(f"{verdict} right {sum(s is not None for s in inside)} of {len(inside)}, {images} images")
     with_verdict = {shown[i] for i in np.flatnonzero(confidence >= LIKELY_AT)} & bench.truth.memorized
     print("; ".join([*line, f"with a verdict {len(with_verdict)} images"]), flush=True)
 

@@ -96,8 +96,8 @@ def fit_statistics(
         raise ValueError(f"a deviation needs two captions, got {len(reference)} and {len(holdout)}; give more")
     sites = denoiser.sites(["cross_v"])
     chunks = [reference[first : first + BATCH_SIZE] for first in range(0, len(reference), BATCH_SIZE)]
-    of_chunks = [mean_to_v(denoiser, sites, denoiser.encode(chunk).conditioning) for chunk in chunks]
-    usual = {site.name: torch.cat([chunk[site.name] for chunk in of_chunks]).double() for site in sites}
+    chunk_means = [mean_to_v(denoiser, sites, denoiser.encode(chunk).conditioning) for chunk in chunks]
+    usual = {site.name: torch.cat([chunk[site.name] for chunk in chunk_means]).double() for site in sites}
     latents, timestep = denoiser.initial_latents(run_seed, range(N_SEEDS)), denoiser.first_timestep(N_STEPS)
     before, scores, order = denoiser.evaluations, [], dict[Site, None]()
     with observe(denoiser.modules(sites), sites, lambda site, _: order.setdefault(site), len(holdout)):
@@ -107,8 +107,8 @@ def fit_statistics(
     score = torch.stack(scores).double()
     return NemoStatistics(
         sites=tuple(order),
-        mean={name: of_site.mean(dim=0) for name, of_site in usual.items()},
-        std={name: of_site.std(dim=0) for name, of_site in usual.items()},
+        mean={name: values.mean(dim=0) for name, values in usual.items()},
+        std={name: values.std(dim=0) for name, values in usual.items()},
         timestep=timestep,
         latents=latents,
         threshold=float(score.mean() + score.std()),
@@ -175,10 +175,10 @@ def _unusual(
     """Neurons whose z-score exceeds the threshold, and the largest of every site."""
     unusual = []
     for site in statistics.sites:
-        (of_site,) = activations[site.name].double()  # [1, neuron] -> [neuron]
-        distance, std = (of_site - statistics.mean[site.name]).abs(), statistics.std[site.name]
+        (values,) = activations[site.name].double()  # [1, neuron] -> [neuron]
+        distance, std = (values - statistics.mean[site.name]).abs(), statistics.std[site.name]
         chosen = (distance > z_threshold * std) & (std > 0)  # a constant neuron has no scale
-        chosen[of_site.topk(min(n_largest, site.n_neurons)).indices] = True
+        chosen[values.topk(min(n_largest, site.n_neurons)).indices] = True
         unusual += [(site, neuron) for neuron in chosen.nonzero().flatten().tolist()]
     return unusual
 
@@ -231,7 +231,7 @@ def _differences(denoiser: Denoiser, conditioning: Conditioning, latents: Tensor
 def _to_nearest_seed(differences: Tensor) -> Tensor:
     """Similarity of every seed to the most similar other seed: [seed]."""
     first, second = torch.triu_indices(len(differences), len(differences), offset=1, device=differences.device)
-    of_pairs = multi_scale_ssim(differences[first], differences[second])  # [pair]
-    similarity = of_pairs.new_full((len(differences),) * 2, -torch.inf)
-    similarity[first, second] = similarity[second, first] = of_pairs
+    similarities = multi_scale_ssim(differences[first], differences[second])  # [pair]
+    similarity = similarities.new_full((len(differences),) * 2, -torch.inf)
+    similarity[first, second] = similarity[second, first] = similarities
     return similarity.amax(dim=1)

@@ -101,8 +101,8 @@ def targets_of(bench: Bench, captions: Sequence[str], n_neurons: int, seed: int 
         chunk = list(captions[first : first + 64])
         z = bench.scores.mean_over_noise(bench.denoiser.encode(chunk).conditioning, latents)
         index = z.abs().topk(n_neurons, dim=1).indices
-        for caption, of_caption, sign in zip(chunk, index.tolist(), z.gather(1, index).sign().tolist(), strict=True):
-            targets.append(Target(caption, tuple(of_caption), tuple(sign)))
+        for caption, neurons, sign in zip(chunk, index.tolist(), z.gather(1, index).sign().tolist(), strict=True):
+            targets.append(Target(caption, tuple(neurons), tuple(sign)))
     return targets
 
 
@@ -165,8 +165,8 @@ def _clean(bench: Bench, n: int) -> list[str]:
 
 def _frame(bench: Bench, source: str, looked: Sequence[Looked]) -> pd.DataFrame:
     rows = []
-    for one in looked:
-        signs = dataclasses.asdict(one.signs) if one.signs is not None else {}
-        shown = bench.truth.shown(one.images)
+    for look in looked:
+        signs = dataclasses.asdict(look.signs) if look.signs is not None else {}
+        shown = bench.truth.shown(look.images)
         rows.append({"source": source, "is_memory": shown is not None, "looked": bool(signs), **signs})
     return pd.DataFrame(rows)

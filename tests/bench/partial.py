@@ -96,7 +96,7 @@ class Measured:
         tried: [caption, attempt], the plain samples first.
         shows: [caption, seed], whether a plain sample shows the caption's image; as many seeds as the UE of the ladder
             pay for, or `BUDGET` for captions with p < 1/8.
-        of_seed: UE of a plain sample.
+        evaluations_per_seed: UE of a plain sample.
     """
 
     model: str
@@ -105,12 +105,12 @@ class Measured:
     names: list[str]
     tried: list[list[Tried]]
     shows: list[tuple[bool, ...]]
-    of_seed: int
+    evaluations_per_seed: int
 
     def sampled(self, budget: int | None = None) -> list[int]:
         """Return how many plain samples of each caption show its image, within a budget in UE or all."""
-        n_seeds = None if budget is None else budget // self.of_seed
-        return [sum(of_caption[:n_seeds]) for of_caption in self.shows]
+        n_seeds = None if budget is None else budget // self.evaluations_per_seed
+        return [sum(caption_shows[:n_seeds]) for caption_shows in self.shows]
 
 
 def measure(
@@ -122,23 +122,23 @@ def measure(
     strategies = build_strategies(chosen_strategies(settings), settings, bench.denoiser, bench.scores)
     n_samples = settings.n_samples
     tried = try_all(bench, strategies, captions, names, seeds_of(bench, captions, n_samples, seed), seed)
-    spent = BUDGET if case == WEAK else max(sum(one.evaluations for one in row) for row in tried)
-    of_seed = sample_plan(settings).evaluations(bench.denoiser) // n_samples
-    n_seeds = n_samples if case == CLEAN else math.ceil(spent / of_seed)
+    spent = BUDGET if case == WEAK else max(sum(attempt.evaluations for attempt in row) for row in tried)
+    evaluations_per_seed = sample_plan(settings).evaluations(bench.denoiser) // n_samples
+    n_seeds = n_samples if case == CLEAN else math.ceil(spent / evaluations_per_seed)
     sampled = seeds_of(bench, captions, n_seeds, seed)
     shows = [shows_of(bench, images, name) for images, name in zip(sampled, names, strict=True)]
-    return Measured(model, case, seed, names, tried, shows, of_seed)
+    return Measured(model, case, seed, names, tried, shows, evaluations_per_seed)
 
 
 def write_rows(measured: Sequence[Measured], path: Path) -> None:
     """Write every attempt on every caption, and the plain samples beside them, as a row of a Parquet file."""
     rows = []
-    for one in measured:
-        keys = {"model": one.model, "case": one.case, "seed": one.seed}
-        for i, (tried, name, shows) in enumerate(zip(one.tried, one.names, one.shows, strict=True)):
-            of_caption = {**keys, "caption": i, "image": name}
-            rows += [{**of_caption, **asdict(attempt)} for attempt in tried]
-            evaluations = one.of_seed * len(shows)
-            rows.append({**of_caption, "name": "sampling", "evaluations": evaluations, "shows": shows})
+    for case in measured:
+        keys = {"model": case.model, "case": case.case, "seed": case.seed}
+        for i, (tried, name, shows) in enumerate(zip(case.tried, case.names, case.shows, strict=True)):
+            caption_row = {**keys, "caption": i, "image": name}
+            rows += [{**caption_row, **asdict(attempt)} for attempt in tried]
+            evaluations = case.evaluations_per_seed * len(shows)
+            rows.append({**caption_row, "name": "sampling", "evaluations": evaluations, "shows": shows})
     path.parent.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(rows).to_parquet(path)

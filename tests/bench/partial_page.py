@@ -24,9 +24,9 @@ RUNGS = {
 
 def page(measured: Sequence[Measured]) -> Iterator[str]:
     """Yield all tables as lines of Markdown."""
-    models = list(dict.fromkeys(one.model for one in measured))
+    models = list(dict.fromkeys(case.model for case in measured))
     changed, weak, clean = (
-        [one for one in measured if one.case in cases] for cases in (tuple(CASES), (WEAK,), (CLEAN,))
+        [case for case in measured if case.case in cases] for cases in (tuple(CASES), (WEAK,), (CLEAN,))
     )
     if changed:
         yield from _changed(changed, models)
@@ -49,18 +49,18 @@ def _rungs(measured: Sequence[Measured]) -> list[str]:
 
 
 def _n_out(rows: Sequence[Sequence[Tried]]) -> int:
-    return sum(any(one.is_out for one in row) for row in rows)
+    return sum(any(attempt.is_out for attempt in row) for row in rows)
 
 
 def _n_sampled(measured: Sequence[Measured], budget: int | None = None) -> int:
-    return sum(hits >= LEAST for one in measured for hits in one.sampled(budget))
+    return sum(hits >= LEAST for case in measured for hits in case.sampled(budget))
 
 
 def _named(measured: Sequence[Measured], choose: Callable[[Tried, str], bool], budget: int | None = None) -> int:
     """Count captions with an attempt that has a verdict and is of the chosen kind, within a budget in UE or any."""
-    pairs = [pair for one in measured for pair in zip(one.tried, one.names, strict=True)]
+    pairs = [pair for case in measured for pair in zip(case.tried, case.names, strict=True)]
     paid = [(row if budget is None else list(within(row, budget)), name) for row, name in pairs]
-    return sum(any(one.verdict != "not_shown" and choose(one, name) for one in row) for row, name in paid)
+    return sum(any(attempt.verdict != "not_shown" and choose(attempt, name) for attempt in row) for row, name in paid)
 
 
 def _ratio(a: int, b: int) -> str:
@@ -72,16 +72,16 @@ def _changed(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[st
     header += ["own image has a verdict", "another's", "none's", "UE at most"]
     rows = []
     for model in models:
-        of_model = [one for one in measured if one.model == model]
-        for one in of_model:
-            rows.append([model, one.case, *_counts([one])])
-        if of_model:
-            rows.append([f"**{model}**", "all", *_counts(of_model)])
+        own = [case for case in measured if case.model == model]
+        for case in own:
+            rows.append([model, case.case, *_counts([case])])
+        if own:
+            rows.append([f"**{model}**", "all", *_counts(own)])
     yield from _table("Captions known in part: images out after each attempt", header, rows)
 
 
 def _counts(measured: Sequence[Measured]) -> list[object]:
-    tried = list(chain.from_iterable(one.tried for one in measured))
+    tried = list(chain.from_iterable(case.tried for case in measured))
     sampled = _n_sampled(measured)
     after = [_n_out([row[: i + 1] for row in tried]) for i in range(len(tried[0]))]
     own = _named(measured, lambda attempt, name: attempt.named == name)
@@ -110,15 +110,15 @@ def _weak(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]:
     header += ["at least one sample: sampling", "ladder", "own image has a verdict", "another's", "none's"]
     rows = []
     for model in [*models, "all"]:
-        chosen = [one for one in measured if model in (one.model, "all")]
-        tried = [list(within(row, BUDGET)) for one in chosen for row in one.tried]
+        chosen = [case for case in measured if model in (case.model, "all")]
+        tried = [list(within(row, BUDGET)) for case in chosen for row in case.tried]
         sampled, out = _n_sampled(chosen, BUDGET), _n_out(tried)
-        by_one = sum(hits > 0 for one in chosen for hits in one.sampled(BUDGET))
+        by_one = sum(hits > 0 for case in chosen for hits in case.sampled(BUDGET))
         once = [by_one, sum(any(any(attempt.shows) for attempt in row) for row in tried)]
         own = _named(chosen, lambda attempt, name: attempt.named == name, BUDGET)
         other = _named(chosen, lambda attempt, name: attempt.named not in (name, None), BUDGET)
         nones = _named(chosen, lambda attempt, _: attempt.named is None, BUDGET)
-        seeds = len({one.seed for one in chosen})
+        seeds = len({case.seed for case in chosen})
         n = f"{len(tried) // max(1, seeds)} by {seeds} run seeds"
         rows.append(
             [
@@ -146,8 +146,8 @@ def _clean(measured: Sequence[Measured], models: Sequence[str]) -> Iterator[str]
     header += [f"planted image comes out: {name}" for name in _rungs(measured)]
     rows = []
     for model in [*models, "all"]:
-        chosen = [one for one in measured if model in (one.model, "all")]
-        tried = [row for one in chosen for row in one.tried]
+        chosen = [case for case in measured if model in (case.model, "all")]
+        tried = [row for case in chosen for row in case.tried]
         false = _named(chosen, lambda attempt, _: attempt.named is None)
         planted = _named(chosen, lambda attempt, _: attempt.named is not None)
         shown = [sum(row[i].named is not None for row in tried) for i, _ in enumerate(_rungs(measured))]

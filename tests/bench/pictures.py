@@ -58,8 +58,8 @@ def columns(run: Path) -> list[Column]:
     clean = [prompt for prompt, verdicts in tried.items() if not verdicts & {"confirmed", "likely"}]
     found = []
     for stem, control in zip(SHOWN, clean, strict=False):
-        of_prompts = memories[(names == f"{stem}.png") & ~memories["is_control"]]
-        memory = of_prompts.loc[of_prompts["p_hits"].idxmax()]
+        memories_shown = memories[(names == f"{stem}.png") & ~memories["is_control"]]
+        memory = memories_shown.loc[memories_shown["p_hits"].idxmax()]
         verdict = f"<b>{memory['verdict']}</b>similarity {memory['similarity']:.2f}<br>"
         verdict += f"{memory['p_hits']} of {memory['p_samples']} seeds"
         training, sample = IMAGES / f"{stem}.png", run / "images" / control / "seed-0.png"

@@ -78,7 +78,7 @@ def measure(name: str, sizes: tuple[int, int], seed: int, kept: Path) -> list[di
     plan, rng = pull_plan(settings), np.random.default_rng(seed)
     names, bands, planted = drawn_planted(folder, sizes[0], rng)
     new, painted = never_trained(PRESETS[{"embedded": "posters"}.get(name, name)], sizes[1], seed)
-    images, names, of_band = np.concatenate([planted, painted]), names + new, [*bands, *[NEVER] * len(new)]
+    images, names, image_bands = np.concatenate([planted, painted]), names + new, [*bands, *[NEVER] * len(new)]
     order = rng.permutation(len(images))
     rows: list[dict[str, Any]] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else []
     for first in range(len(rows), len(images), plan.batch_size):
@@ -88,7 +88,7 @@ def measure(name: str, sizes: tuple[int, int], seed: int, kept: Path) -> list[di
         samples = pull(denoiser, batch, [pixel_key(image) for image in batch], plan)
         for i, rank, image, shown in zip(chosen.tolist(), known.tolist(), batch, samples, strict=True):
             evidence = asdict(evidence_of(shown, image))
-            rows.append({"name": names[i], "band": of_band[i], "familiarity": rank, **evidence})
+            rows.append({"name": names[i], "band": image_bands[i], "familiarity": rank, **evidence})
         kept.write_text(json.dumps(rows), encoding="utf-8")
         print(f"  {len(rows)} of {len(images)}", flush=True)
     return rows
@@ -104,8 +104,8 @@ def score(row: Row, lowest: float = -inf) -> float:
 
 def groups_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Return planted images by band, the highest first, and the never-trained ones last; no empty group."""
-    of_band = {band: [row for row in rows if row["band"] == band] for band in (*BANDS, NEVER)}
-    return {band: of_one for band, of_one in of_band.items() if of_one}
+    groups = {band: [row for row in rows if row["band"] == band] for band in (*BANDS, NEVER)}
+    return {band: group for band, group in groups.items() if group}
 
 
 def out_of(rows: Sequence[Row], with_controls: bool) -> dict[str, tuple[int, int]]:
@@ -116,16 +116,15 @@ def out_of(rows: Sequence[Row], with_controls: bool) -> dict[str, tuple[int, int
     threshold = threshold_of([score(r, lowest) for r in controls], SETTINGS.max_false, SETTINGS.planted_threshold)
     judged = {**groups, NEVER: groups[NEVER][1::2] if with_controls else groups[NEVER]}
     return {
-        band: (sum(is_out(score(r, lowest), threshold) for r in of_band), len(of_band))
-        for band, of_band in judged.items()
+        band: (sum(is_out(score(r, lowest), threshold) for r in group), len(group)) for band, group in judged.items()
     }
 
 
 def print_rates(title: str, counts: Sequence[Mapping[str, tuple[int, int]]]) -> None:
     """Print the rates of each group, summed over run seeds."""
-    for band in dict.fromkeys(band for of_one in counts for band in of_one):
-        n_out, n = (sum(of_one[band][i] for of_one in counts if band in of_one) for i in (0, 1))
-        by_seed = " ".join("/".join(map(str, of_one[band])) for of_one in counts if band in of_one)
+    for band in dict.fromkeys(band for seed_counts in counts for band in seed_counts):
+        n_out, n = (sum(seed_counts[band][i] for seed_counts in counts if band in seed_counts) for i in (0, 1))
+        by_seed = " ".join("/".join(map(str, seed_counts[band])) for seed_counts in counts if band in seed_counts)
         print(f"{title}: {band}: {rate_text(rate_of(n_out, n))}; by run seed {by_seed}")
 
 
@@ -135,7 +134,7 @@ def summarize(model: str, runs: Sequence[Sequence[Row]]) -> None:
     print_rates("no controls", [out_of(rows, with_controls=False) for rows in runs])
     print_rates("half of the never-trained as controls", [out_of(rows, with_controls=True) for rows in runs])
     for rows in runs:
-        ranks = {band: np.median([row["familiarity"] for row in of_band]) for band, of_band in groups_of(rows).items()}
+        ranks = {band: np.median([row["familiarity"] for row in group]) for band, group in groups_of(rows).items()}
         print("median familiarity:", ", ".join(f"{band} {rank:.2f}" for band, rank in ranks.items()))
 
 

@@ -55,9 +55,9 @@ class Tally:
 
     def see(self, conditioning: Conditioning, keys: Sequence[str]) -> None:
         """Sample rows without guidance, as the blind search does, and count what they show."""
-        of_image = self.bench.denoiser.evaluations_per_image(SEARCH.sample_steps, guidance_scale=1.0)
+        image_cost = self.bench.denoiser.evaluations_per_image(SEARCH.sample_steps, guidance_scale=1.0)
         for images in self.verifier.sample(conditioning, keys):
-            self.spend(SEARCH.n_samples * of_image)
+            self.spend(SEARCH.n_samples * image_cost)
             self.add(self.bench.truth.shown(images), self.evaluations)
 
     def add(self, name: str | None, evaluations: int) -> None:
@@ -109,9 +109,9 @@ class _Watching(Verifier):
     ) -> list[Looked]:
         looked = super().look(conditioning, keys, is_known)
         climbed = (1 + BACKWARD_COST) * SEARCH.steps
-        for one in looked:
-            self.tally.spend(climbed + one.evaluations)
-            self.tally.add(self.tally.bench.truth.shown(one.images), self.tally.evaluations)
+        for look in looked:
+            self.tally.spend(climbed + look.evaluations)
+            self.tally.add(self.tally.bench.truth.shown(look.images), self.tally.evaluations)
         return looked
 
 
@@ -211,10 +211,10 @@ def discrete_search(bench: Bench, budget: int) -> Tally:
         chains = random_prompts(denoiser, N_STARTS // 4, sample_generator(2, "chains", number))
         for sweep in range(_SWEEPS):
             proposals = [[chain, *_replacements(chain, words, rng)] for chain in chains]
-            scores = score([c for of_chain in proposals for c in of_chain], sample_generator(2, f"{number}", sweep))
+            scores = score([c for proposed in proposals for c in proposed], sample_generator(2, f"{number}", sweep))
             weights = torch.softmax(scores.reshape(len(chains), -1) / _TEMPERATURE, dim=1).numpy().astype(float)
             chosen = [int(rng.choice(len(w), p=w / w.sum())) for w in weights]
-            chains = [of_chain[i] for of_chain, i in zip(proposals, chosen, strict=True)]
+            chains = [proposed[i] for proposed, i in zip(proposals, chosen, strict=True)]
         tally.see(denoiser.encode(chains).conditioning, [f"chain {number} {i}" for i in range(len(chains))])
         number += 1
     return tally

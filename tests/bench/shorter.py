@@ -69,7 +69,7 @@ def compare(
     pairs: dict[str, list[tuple[bool, bool]]] = defaultdict(list)
     for memory, stranger in zip_longest(memories, strangers):
         found = [localizer.localize(memory) for localizer in (few, many)]
-        lines = [f"{_figures(one)}, {one.evaluations} UE" for one in found]
+        lines = [f"{_figures(localized)}, {localized.evaluations} UE" for localized in found]
         for (kind, in_few), (_, in_many) in zip(*map(_verdicts, found), strict=True):
             pairs[kind].append((in_few, in_many))
         images = {"recovered again": memory.image, "an image of no memory recovered": stranger}
@@ -86,10 +86,10 @@ def compare(
 
 def agreement(pairs: Pairs) -> Iterator[str]:
     """Yield how many verdicts are positive in few and in many steps, and how many are the same."""
-    for kind, of_kind in {**pairs, "all": list(chain.from_iterable(pairs.values()))}.items():
-        n_few, n_many = (sum(column) for column in zip(*of_kind, strict=True))
-        same = rate_text(rate_of(sum(few is many for few, many in of_kind), len(of_kind)))
-        yield f"few and many steps, {kind}: {n_few} and {n_many} of {len(of_kind)}; same verdict {same}"
+    for kind, verdicts in {**pairs, "all": list(chain.from_iterable(pairs.values()))}.items():
+        n_few, n_many = (sum(column) for column in zip(*verdicts, strict=True))
+        same = rate_text(rate_of(sum(few is many for few, many in verdicts), len(verdicts)))
+        yield f"few and many steps, {kind}: {n_few} and {n_many} of {len(verdicts)}; same verdict {same}"
 
 
 def _verdicts(found: LocalizedMemory) -> Iterator[tuple[str, bool]]:

@@ -124,13 +124,13 @@ def side_by_side(swept: pd.DataFrame, collection: Collection, out: Path) -> pd.D
         recovered = pd.read_parquet(run / "recoveries.parquet")
         found = recovered[(recovered["verdict"] == "confirmed") & ~recovered["is_control"]]
         images = {Path(str(path)).stem for path in found["nearest_image"]}
-        of_others = truth.drop(duplicated)
+        others = truth.drop(duplicated)
         rows.append(
             {
                 "step": row.step,
                 "memorized": int((truth[duplicated] == "memorized").sum()),
                 "partial": int((truth[duplicated] == "partial").sum()),
-                "others": int((of_others == "memorized").sum()),
+                "others": int((others == "memorized").sum()),
                 "flagged_duplicated": int(scores.loc[duplicated, "flagged"].sum()),
                 "flagged_others": int(scores.drop(duplicated)["flagged"].sum()),
                 "median_excess": row.median_excess,

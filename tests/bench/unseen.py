@@ -46,7 +46,7 @@ class _Watching(Verifier):
         self, conditioning: Conditioning, keys: Sequence[str], is_known: Callable[[RgbImages], bool] | None = None
     ) -> list[Looked]:
         looked = super().look(conditioning, keys, is_known)
-        names = [self.bench.truth.shown(one.images) for one in looked]
+        names = [self.bench.truth.shown(look.images) for look in looked]
         self.shown = [name for name in names if name in self.bench.truth.memorized]
         return looked
 

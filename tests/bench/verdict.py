@@ -83,16 +83,16 @@ def _plain_line(name: str, captions: pd.DataFrame, looked: pd.DataFrame, names: 
     test = looked[looked["model"] == name]
     confidence = _fit(_fitted_on(looked, name), names).predict_proba(test[list(names)])[:, 1]
     signs = [Signs(**row) for row in test[[field.name for field in fields(Signs)]].to_dict("records")]
-    doubted = pd.Series([is_doubted(one) for one in signs], index=test.index, dtype=bool)
+    doubted = pd.Series([is_doubted(sign) for sign in signs], index=test.index, dtype=bool)
     confirmed = (confidence >= CONFIRMED_AT) & ~doubted & (test["agreement"] >= MIN_AGREEMENT["confirmed"])
     shown = confirmed | ((confidence >= LIKELY_AT) & (test["agreement"] >= MIN_AGREEMENT["likely"]))
     right, is_clean = test["is_memory"], test["source"] == "clean caption"
-    of_model = captions[captions["model"] == name]
-    planted = of_model[of_model["source"] == "planted caption"]
+    model_captions = captions[captions["model"] == name]
+    planted = model_captions[model_captions["source"] == "planted caption"]
     return (
         f"{name:10s} memories {planted['is_memory'].sum()}: confirmed {(confirmed & ~is_clean).sum()}, "
         f"right {(confirmed & ~is_clean & right).sum()}; shown {(shown & ~is_clean).sum()}, "
-        f"right {(shown & ~is_clean & right).sum()} | clean {len(of_model) - len(planted)}: "
+        f"right {(shown & ~is_clean & right).sum()} | clean {len(model_captions) - len(planted)}: "
         f"confirmed {(confirmed & is_clean).sum()}, shown {(shown & is_clean).sum()}, "
         f"of which copies {(shown & is_clean & right).sum()}"
     )

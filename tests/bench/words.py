@@ -107,28 +107,28 @@ def _shown(words: Words, truth: Truth, target: Target) -> dict[str, Any]:
     """Return how many samples of the words show the memorized image, which any show, and their plain verdict."""
     if words.text is None:
         return {"of_truth": 0, "shown": None, "verdict": None}
-    of_truth = 0
+    n_shown = 0
     if target.name is not None:
         distances = tile_distances(words.images, truth.images[truth.names.index(target.name)])
-        of_truth = int((distances <= REPLICATION_DISTANCE).sum())
-    return {"of_truth": of_truth, "shown": truth.shown(words.images), "verdict": words.verdict}
+        n_shown = int((distances <= REPLICATION_DISTANCE).sum())
+    return {"of_truth": n_shown, "shown": truth.shown(words.images), "verdict": words.verdict}
 
 
 def summarize(model: str, rows: Sequence[Row], n: int) -> None:
     """Print the shares that get words, and whether the verdict of plain samples is right about them."""
     print(f"\n{model}")
     for group in GROUPS:
-        of_group = [row for row in rows if row["group"] == group]
-        has_words = [row["text"] is not None and row["score"] > LEAST_SCORE for row in of_group]
-        if not of_group:
+        group_rows = [row for row in rows if row["group"] == group]
+        has_words = [row["text"] is not None and row["score"] > LEAST_SCORE for row in group_rows]
+        if not group_rows:
             continue
-        spent = np.mean([row["evaluations"] for row in of_group])
-        print(f"{group}: {len(of_group)} images, {spent:.0f} UE an image")
+        spent = np.mean([row["evaluations"] for row in group_rows])
+        print(f"{group}: {len(group_rows)} images, {spent:.0f} UE an image")
         counts = {
             "with words": has_words,
-            "p >= 1/2 of what the words gave before": [2 * row["hits"] >= n for row in of_group],
-            "p >= 1/2 of the training image": [2 * row["of_truth"] >= n for row in of_group],
-            "confirmed by plain samples": [row["verdict"] == "confirmed" for row in of_group],
+            "p >= 1/2 of what the words gave before": [2 * row["hits"] >= n for row in group_rows],
+            "p >= 1/2 of the training image": [2 * row["of_truth"] >= n for row in group_rows],
+            "confirmed by plain samples": [row["verdict"] == "confirmed" for row in group_rows],
         }
         for name, hits in counts.items():
             both = [has and hit for has, hit in zip(has_words, hits, strict=True)]

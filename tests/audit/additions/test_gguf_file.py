@@ -197,12 +197,12 @@ def test_a_lora_is_refused_where_weights_are_quantized_and_merged_where_not(
     base: Path, tmp_path: Path, weights: Weights
 ) -> None:
     file = write_gguf(tmp_path / "unet.gguf", weights, "Q8_0")
-    of_text, of_unet = (
+    text_lora, unet_lora = (
         str(lora_file(tmp_path / f"{part}.safetensors", lora_weights(some_factors(build_toy_pipe(), (part,)))))
         for part in ("text_encoder", "unet")
     )
-    assert load(base, file, lora=(of_text,)).fingerprint != load(base, file).fingerprint
-    assert "which is quantized; a LoRA is merged into whole weights only" in refusal(base, file, lora=(of_unet,))
+    assert load(base, file, lora=(text_lora,)).fingerprint != load(base, file).fingerprint
+    assert "which is quantized; a LoRA is merged into whole weights only" in refusal(base, file, lora=(unet_lora,))
 
 
 @pytest.mark.parametrize("library", ["gguf", "accelerate"])

@@ -74,8 +74,8 @@ def test_both_encoders_of_stable_diffusion_xl_get_their_vectors(xl, tmp_path):
         ids = tokenizer.convert_tokens_to_ids(["<cat>", "<cat>_1", "<cat>_2"])
         assert torch.equal(encoder.get_input_embeddings().weight[ids], wanted)
     open_denoiser(pipe).encode([PROMPT])
-    one = saved(tmp_path / "one.safetensors", emb_params=VECTORS)
-    assert "has text_encoder, text_encoder_2; give a textual inversion" in refusal(xl, one)
+    single = saved(tmp_path / "one.safetensors", emb_params=VECTORS)
+    assert "has text_encoder, text_encoder_2; give a textual inversion" in refusal(xl, single)
 
 
 def test_files_of_another_model_or_kind_are_refused(base, tmp_path):
@@ -110,10 +110,10 @@ def test_a_token_is_added_once(base, tmp_path):
 
 def test_several_vectors_are_refused_where_the_pipeline_would_read_the_first_alone(tmp_path):
     build_toy_sd3_pipe().save_pretrained(tmp_path / "sd3")
-    one, several = (saved(tmp_path / f"{n}.safetensors", clip_l=VECTORS[:n], clip_g=-VECTORS[:n]) for n in (1, 3))
+    single, several = (saved(tmp_path / f"{n}.safetensors", clip_l=VECTORS[:n], clip_g=-VECTORS[:n]) for n in (1, 3))
     assert "3 vectors for a token, and StableDiffusion3Pipeline reads one" in refusal(
         tmp_path / "sd3", f"{several}:<cat>"
     )
-    encoded = open_denoiser(load(tmp_path / "sd3", f"{one}:<cat>").pipe).encode([PROMPT])
+    encoded = open_denoiser(load(tmp_path / "sd3", f"{single}:<cat>").pipe).encode([PROMPT])
     plain = open_denoiser(load(tmp_path / "sd3").pipe).encode([PROMPT])
     assert not torch.equal(encoded.conditioning.tensors["prompt_embeds"], plain.conditioning.tensors["prompt_embeds"])

@@ -88,11 +88,11 @@ def test_prompts_lie_beside_a_run_whatever_its_path(
 
 def test_an_object_gives_the_scores_of_its_folder(result: flashbulb.AuditResult, tmp_path: Path) -> None:
     build_toy_pipe().save_pretrained(tmp_path / "model")
-    of_folder = flashbulb.audit_model(
+    from_folder = flashbulb.audit_model(
         tmp_path / "model", CANDIDATES, reference=REFERENCE, out=tmp_path / "run", **QUICK
     )
     columns = ["prompt", "spike_score", "p_value", "flagged"]
-    pd.testing.assert_frame_equal(of_folder.scores[columns], result.scores[columns])
+    pd.testing.assert_frame_equal(from_folder.scores[columns], result.scores[columns])
 
 
 def test_a_result_holds_verdict_and_tables(result: flashbulb.AuditResult) -> None:

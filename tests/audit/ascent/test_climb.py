@@ -90,7 +90,7 @@ def test_noise_is_drawn_anew_each_step_from_each_rows_generator(scored):
 
     climb(scored.denoiser, scored.denoiser.encode(PROMPTS), objective, PLAN, generators())
     expected = [[torch.randn(4, 8, 8, generator=generator) for _ in range(3)] for generator in generators()]
-    assert torch.equal(torch.stack(drawn, dim=1), torch.stack([torch.stack(of_row) for of_row in expected]))
+    assert torch.equal(torch.stack(drawn, dim=1), torch.stack([torch.stack(row_latents) for row_latents in expected]))
 
 
 def test_what_is_given_back_is_what_was_reached(scored, reached_by):

@@ -33,20 +33,20 @@ def test_the_word_is_left_out_without_which_neurons_spike_highest(precise):
 
 def test_words_are_left_out_one_after_the_other_until_two_are_left(scored):
     for n_words in range(4):
-        lengths = [len(one.text.split()) for one in left_out(scored, PROMPTS, n_words)]
+        lengths = [len(shortened.text.split()) for shortened in left_out(scored, PROMPTS, n_words)]
         assert lengths == [7 - n_words, 2, 6 - n_words]
-    assert [len(one.text.split()) for one in left_out(scored, PROMPTS, 9)] == [2, 2, 2]
+    assert [len(shortened.text.split()) for shortened in left_out(scored, PROMPTS, 9)] == [2, 2, 2]
 
 
 def test_every_word_tried_costs_one_evaluation(scored):
     before = scored.denoiser.evaluations
-    spent = [one.evaluations for one in left_out(scored, PROMPTS, 2)]
+    spent = [shortened.evaluations for shortened in left_out(scored, PROMPTS, 2)]
     assert spent == [7 + 6, 0, 6 + 5]
     assert scored.denoiser.evaluations - before == sum(spent)
 
 
 def test_without_a_word_to_leave_out_the_prompt_stays_as_it_is(scored):
-    assert [one.text for one in left_out(scored, PROMPTS, 0)] == PROMPTS
+    assert [shortened.text for shortened in left_out(scored, PROMPTS, 0)] == PROMPTS
     assert left_out(scored, ["the sea", "жар", ""], 2) == [("the sea", 0), ("жар", 0), ("", 0)]
 
 
@@ -57,8 +57,8 @@ def test_a_prompt_does_not_depend_on_the_others(precise):
 
 def test_a_long_prompt_costs_no_more_than_a_few_words(scored, monkeypatch):
     monkeypatch.setattr(shorten, "MAX_TRIED", 3)
-    (one,) = left_out(scored, PROMPTS[:1], 2)
-    assert (len(one.text.split()), one.evaluations) == (5, 6)
+    (shortened,) = left_out(scored, PROMPTS[:1], 2)
+    assert (len(shortened.text.split()), shortened.evaluations) == (5, 6)
 
 
 def drawn(text, n, seed=0):
@@ -83,11 +83,11 @@ def test_random_shortenings_of_a_short_prompt_keep_two_words(text, left):
 def test_the_best_shortenings_spike_highest_and_each_tried_costs_one_evaluation(precise):
     before, generators = precise.denoiser.evaluations, [sample_generator(0, prompt, 0) for prompt in PROMPTS]
     chosen = best_shortenings(precise.denoiser, precise.scores, PROMPTS, 9, 3, N_HIGHEST, generators, 4)
-    assert sum(one.evaluations for one in chosen) == precise.denoiser.evaluations - before
-    for prompt, one in zip(PROMPTS, chosen, strict=True):
+    assert sum(best.evaluations for best in chosen) == precise.denoiser.evaluations - before
+    for prompt, best in zip(PROMPTS, chosen, strict=True):
         generator = sample_generator(0, prompt, 0)
         precise.denoiser.noise([generator])  # the noise at which texts are compared is drawn first
         tried = list(dict.fromkeys([prompt, *random_shortenings(prompt, 8, generator)]))
         with torch.no_grad():
             highest = sorted(tried, key=lambda text: -spike_of(precise, prompt, text))[:3]
-        assert (one.texts, one.evaluations) == ((highest + highest[:1] * 3)[:3], len(tried))
+        assert (best.texts, best.evaluations) == ((highest + highest[:1] * 3)[:3], len(tried))

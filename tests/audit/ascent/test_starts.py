@@ -67,9 +67,7 @@ def test_runs_are_one_to_four_consecutive_words_of_one_text() -> None:
     texts = ["the old  lighthouse at dusk", "boat"]
     runs = word_runs(texts, 200, torch.Generator().manual_seed(0))
     words = [text.split() for text in texts]
-    possible = {
-        " ".join(of_text[i : i + n]) for of_text in words for n in range(1, MAX_RUN + 1) for i in range(len(of_text))
-    }
+    possible = {" ".join(ws[i : i + n]) for ws in words for n in range(1, MAX_RUN + 1) for i in range(len(ws))}
     assert set(runs) <= possible
     assert {len(run.split()) for run in runs} == {1, 2, 3, 4}
     assert "boat" in runs

@@ -50,8 +50,8 @@ def test_every_canary_has_a_twin_of_its_tier_with_a_caption_and_an_image_of_its_
     for canary in (canary for canary in canaries if not canary.is_twin):
         twin = names[canary.canary_id.replace("canary", "twin")]
         assert (twin.tier, twin.repeats, twin.is_twin) == (canary.tier, canary.repeats, True)
-    of_group = [canary.caption for canary in canaries if canary.group == "canary-group-0"]
-    assert of_group == list(groups[0])
+    captions = [canary.caption for canary in canaries if canary.group == "canary-group-0"]
+    assert captions == list(groups[0])
 
 
 def test_coins_are_those_of_their_seed_and_twins_have_none() -> None:

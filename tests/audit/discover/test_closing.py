@@ -49,8 +49,8 @@ def test_a_look_costs_what_the_denoiser_computes_and_ends_once_it_is_sure_or_hop
     looks = looks_of(pipe)
     with evaluations_of(pipe.unet) as spent:
         closed = looks.look(images, ["a", "b", "c"])
-    assert sum(spent) == sum(one.evaluations for one in closed)
-    assert {one.evaluations for one in closed} == {looks.most_evaluations * n_pulls // looks.plan.n_pulls}
+    assert sum(spent) == sum(looked.evaluations for looked in closed)
+    assert {looked.evaluations for looked in closed} == {looks.most_evaluations * n_pulls // looks.plan.n_pulls}
 
 
 @pytest.mark.parametrize(("second", "confidence"), [(0.95, 0.95), (0.8, 0.6), (0.2, 0.3)])

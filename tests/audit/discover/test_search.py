@@ -43,9 +43,9 @@ def test_same_seed_gives_the_same_findings_and_another_seed_others(pipe: StableD
     assert found_by(first) == found_by(again) == [(0, 0), (0, 1)]
     assert [d.evaluations for d in first.discoveries] == [d.evaluations for d in again.discoveries]
     assert torch.equal(first.found, again.found)
-    for one, same, another in zip(first.discoveries, again.discoveries, other.discoveries, strict=True):
-        assert torch.equal(embeds_of(one), embeds_of(same))
-        assert not torch.equal(embeds_of(one), embeds_of(another))
+    for discovery, same, another in zip(first.discoveries, again.discoveries, other.discoveries, strict=True):
+        assert torch.equal(embeds_of(discovery), embeds_of(same))
+        assert not torch.equal(embeds_of(discovery), embeds_of(another))
 
 
 @pytest.mark.parametrize(("n_starts", "left"), [(0, COST_OF_START - 1), (1, 0), (3, COST_OF_START - 1)])

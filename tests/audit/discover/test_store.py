@@ -53,13 +53,13 @@ def assert_same(state: SearchState, other: SearchState) -> None:
     assert torch.equal(state.found, other.found)
     plain = ("spent", "times_found", "n_rounds", "n_starts", "barren", "seconds")
     assert [getattr(state, name) for name in plain] == [getattr(other, name) for name in plain]
-    for one, same in zip(state.discoveries, other.discoveries, strict=True):
-        np.testing.assert_array_equal(one.images, same.images)
-        assert one.conditioning.tensors.keys() == same.conditioning.tensors.keys()
-        for name, tensor in one.conditioning.tensors.items():
+    for discovery, same in zip(state.discoveries, other.discoveries, strict=True):
+        np.testing.assert_array_equal(discovery.images, same.images)
+        assert discovery.conditioning.tensors.keys() == same.conditioning.tensors.keys()
+        for name, tensor in discovery.conditioning.tensors.items():
             assert torch.equal(tensor, same.conditioning.tensors[name])
         stated = ("outcome", "round", "start", "cost", "evaluations")
-        assert [getattr(one, name) for name in stated] == [getattr(same, name) for name in stated]
+        assert [getattr(discovery, name) for name in stated] == [getattr(same, name) for name in stated]
 
 
 @pytest.fixture

@@ -107,8 +107,8 @@ class Stop:
 
 
 def test_the_log_names_a_worker_that_stopped_within_its_shard(spec, tmp_path):
-    one = replace(spec, plan=replace(spec.plan, shard_size=N_PROMPTS, batch_size=1))
-    with logged() as log, recording_workers(one, 1) as workers:
+    one_shard = replace(spec, plan=replace(spec.plan, shard_size=N_PROMPTS, batch_size=1))
+    with logged() as log, recording_workers(one_shard, 1) as workers:
         stop = Stop(workers.coordinator)
         record_set(Watched(workers, stop), prompts(), tmp_path, MANIFEST, "stopped")
         assert stop.stopped[0] not in {child.pid for child in active_children()}

@@ -177,8 +177,8 @@ def test_prompts_without_room_climb_as_in_smaller_batches_and_the_log_says_so(sp
 
     alike, silent = climb(tmp_path / "small", 2, 10**6)
     shown, log = climb(tmp_path / "short", 8, room=5)  # guided calls take twice as many
-    assert [[attempt.outcome for attempt in one.attempts] for one in shown] == [
-        [attempt.outcome for attempt in one.attempts] for one in alike
+    assert [[attempt.outcome for attempt in recovered.attempts] for recovered in shown] == [
+        [attempt.outcome for attempt in recovered.attempts] for recovered in alike
     ]
     assert digests(tmp_path / "short") == digests(tmp_path / "small")
     assert [line.split("--batch-size ")[1][:1] for line in log if "memory ran out" in line] == ["4", "2"]

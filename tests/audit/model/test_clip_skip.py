@@ -56,10 +56,10 @@ def test_guidance_compares_with_the_empty_prompt_of_all_layers_as_in_the_pipelin
 def test_pipelines_of_several_threads_leave_out_layers_at_a_time():
     first, second = build_toy_pipe(), build_toy_pipe()
     alone = open_denoiser(first, clip_skip=1).encode(PROMPTS).conditioning.tensors["prompt_embeds"]
-    of_first = ExitStack()
-    of_first.enter_context(clip_skip_works(first))
+    first_stack = ExitStack()
+    first_stack.enter_context(clip_skip_works(first))
     with clip_skip_works(second):
-        of_first.close()
+        first_stack.close()
         encoded, _ = second.encode_prompt(PROMPTS, "cpu", 1, False, clip_skip=1)
     assert torch.equal(encoded, alone)
 

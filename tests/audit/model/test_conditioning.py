@@ -12,9 +12,9 @@ def conditioning() -> Conditioning:
     return Conditioning({"embeds": torch.randn(3, 5, 4), "pooled": torch.randn(3, 4)})
 
 
-def assert_equal(one: Conditioning, other: Conditioning) -> None:
-    assert one.tensors.keys() == other.tensors.keys()
-    for name, tensor in one.tensors.items():
+def assert_equal(conditioning: Conditioning, other: Conditioning) -> None:
+    assert conditioning.tensors.keys() == other.tensors.keys()
+    for name, tensor in conditioning.tensors.items():
         assert torch.equal(tensor, other.tensors[name])
 
 

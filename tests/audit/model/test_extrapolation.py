@@ -19,10 +19,10 @@ def test_a_prediction_is_moved_by_its_weighted_difference_from_the_base(build) -
         return denoiser.predict(latents, 501, conditioning).native
 
     with torch.no_grad():
-        plain, of_base = predict(own), predict(base)
+        plain, base_prediction = predict(own), predict(base)
         with base.called() as call_base, own.extrapolated(call_base, 0.5):
             moved = predict(own)
-        torch.testing.assert_close(moved, plain + 0.5 * (plain - of_base))
+        torch.testing.assert_close(moved, plain + 0.5 * (plain - base_prediction))
         assert torch.equal(predict(own), plain)
         own_again = open_denoiser(build())
         with own_again.called() as call_base, own.extrapolated(call_base, 2.0):

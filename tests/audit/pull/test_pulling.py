@@ -35,8 +35,8 @@ def images() -> RgbImages:
     return np.kron(rng.integers(0, 256, (3, 4, 4, 3), dtype=np.uint8), np.ones((1, 4, 4, 1), dtype=np.uint8))
 
 
-def levels_apart(one: RgbImages, other: RgbImages) -> int:
-    return int(np.abs(one.astype(int) - other.astype(int)).max())
+def levels_apart(images: RgbImages, other: RgbImages) -> int:
+    return int(np.abs(images.astype(int) - other.astype(int)).max())
 
 
 @pytest.mark.usefixtures("plain_descent")

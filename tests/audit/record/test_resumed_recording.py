@@ -115,11 +115,11 @@ def record_plainly(pipe, folder: Path, batch_size: int, shard_size: int) -> None
         prompts = PROMPTS[start : start + shard_size]
         halves, scores, cut = ([], []), [], []
         for first in range(0, len(prompts), per_call):
-            of_batch, encoded = recorder.record_prompt_sites([p.text for p in prompts[first : first + per_call]])
-            halves[0].append(of_batch)
-            of_batch, of_detectors = recorder.record_step_sites(encoded)
-            halves[1].append(of_batch)
-            scores.append(of_detectors)
+            activations, encoded = recorder.record_prompt_sites([p.text for p in prompts[first : first + per_call]])
+            halves[0].append(activations)
+            activations, step_scores = recorder.record_step_sites(encoded)
+            halves[1].append(activations)
+            scores.append(step_scores)
             cut += encoded.readings_of_cut()
         ids = [prompt.prompt_id for prompt in prompts]
         keys = {

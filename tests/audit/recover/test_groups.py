@@ -45,7 +45,7 @@ def verifier(toy_pipe) -> Verifier:
 def test_groups_alone_are_verified_and_paid_for(verifier, toy_pipe):
     conditioning = open_denoiser(toy_pipe).encode(["a red star", "the sea"]).conditioning.kept()
     sampled = [small(1, 2, 3, 4, 5, 6), small(1, 2, 1, 1, 3, 1)]
-    groups = [alike_samples(of_prompt) for of_prompt in sampled]
+    groups = [alike_samples(images) for images in sampled]
     with counted_latents() as count:
         without, with_group = look_at_groups(verifier, conditioning, ["a", "b"], sampled, groups)
     assert (without.signs, without.evaluations) == (None, 0)

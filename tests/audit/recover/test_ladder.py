@@ -16,23 +16,23 @@ from tests.tolerances import IMAGE_LEVELS
 from tests.toy import build_toy_pipe
 
 
-def climbed(one):
-    return [(attempt.strategy, attempt.restart) for attempt in one.attempts]
+def climbed(prompt):
+    return [(attempt.strategy, attempt.restart) for attempt in prompt.attempts]
 
 
 def told(recovered):
     """What was found, without what rounding may change."""
     return [
-        (one.position, one.is_control, one.finding, climbed(one), [attempt.image_path for attempt in one.attempts])
-        for one in recovered
+        (prompt.position, prompt.is_control, prompt.finding, climbed(prompt), [a.image_path for a in prompt.attempts])
+        for prompt in recovered
     ]
 
 
 def test_without_a_memory_flagged_prompts_go_all_the_way_up_and_controls_give_plain_samples(recover):
     recovered = recover()
-    assert [(one.position, one.is_control) for one in recovered] == [(2, False), (3, True)]
-    assert [climbed(one) for one in recovered] == [WHOLE_LADDER, WHOLE_LADDER[:1]]
-    assert all(one.attempts[0].outcome.verdict != "confirmed" for one in recovered)
+    assert [(prompt.position, prompt.is_control) for prompt in recovered] == [(2, False), (3, True)]
+    assert [climbed(prompt) for prompt in recovered] == [WHOLE_LADDER, WHOLE_LADDER[:1]]
+    assert all(prompt.attempts[0].outcome.verdict != "confirmed" for prompt in recovered)
     assert recovered[1].finding is None
 
 
@@ -50,8 +50,8 @@ def test_controls_climb_as_far_as_an_image_was_shown_and_as_they_would_if_flagge
     "strategies", [("sample",), ("sample", "cyclic"), ("sample", "ascend"), ("known_image", "sample")]
 )
 def test_only_the_strategies_that_were_chosen_are_tried(recover, strategies):
-    (one,) = recover(strategies=strategies, positions=((1,), ()))
-    assert climbed(one) == [attempt for attempt in WHOLE_LADDER if attempt[0] in strategies]
+    (prompt,) = recover(strategies=strategies, positions=((1,), ()))
+    assert climbed(prompt) == [attempt for attempt in WHOLE_LADDER if attempt[0] in strategies]
 
 
 def test_images_of_an_earlier_recovery_are_no_images_of_this_one(recover, tmp_path):
@@ -98,7 +98,7 @@ def test_attempts_state_what_they_cost(recover, scheduler_class, options):
     before = scored.denoiser.evaluations
     with counted_latents() as count:
         recovered = recover(scored=scored)
-    attempts = [attempt for one in recovered for attempt in one.attempts]
+    attempts = [attempt for prompt in recovered for attempt in prompt.attempts]
     assert {attempt.strategy for attempt in attempts} == set(ALL)
     stated = sum(attempt.evaluations for attempt in attempts)
     assert stated == count.n_latents + sum(BACKWARD.get(attempt.strategy, 0) for attempt in attempts)
@@ -108,8 +108,8 @@ def test_attempts_state_what_they_cost(recover, scheduler_class, options):
 def test_results_do_not_depend_on_how_many_go_together(recover, plain_descent):
     together, alone = recover("together", batch_size=64), recover("alone", batch_size=1)
     assert told(together) == told(alone)
-    for one, other in zip(together, alone, strict=True):
-        for a, b in zip(one.attempts, other.attempts, strict=True):
+    for prompt, same in zip(together, alone, strict=True):
+        for a, b in zip(prompt.attempts, same.attempts, strict=True):
             assert a.evaluations == b.evaluations
             assert np.abs(a.image.astype(int) - b.image).max() <= 3 * IMAGE_LEVELS
 
@@ -121,7 +121,8 @@ def test_a_rerun_makes_nothing_anew_and_touches_no_file(recover, tmp_path):
         again = recover()
     assert count.n_latents == 0
     assert told(again) == told(first)
-    assert [[r.outcome for r in one.attempts] for one in again] == [[r.outcome for r in one.attempts] for one in first]
+    for prompt, same in zip(again, first, strict=True):
+        assert [attempt.outcome for attempt in prompt.attempts] == [attempt.outcome for attempt in same.attempts]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()} == files
 
 
@@ -132,14 +133,14 @@ def test_interrupted_and_rerun_equals_uninterrupted_and_makes_no_attempt_twice(r
     with pytest.raises(KeyboardInterrupt), counted_latents(stop_after=int(share * whole.n_latents)):
         recover("torn", batch_size=2)
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "torn" / "recovery").rglob("*.safetensors")}
-    dearest = max(attempt.evaluations for one in expected for attempt in one.attempts)
+    dearest = max(attempt.evaluations for prompt in expected for attempt in prompt.attempts)
     with counted_latents() as rest:
         found = recover("torn", batch_size=2)
     assert whole.n_latents * (1 - share) <= rest.n_latents <= whole.n_latents * (1 - share) + dearest + 1
     assert all(path.stat().st_mtime_ns == before for path, before in made.items())
     assert told(found) == told(expected)
-    for one, other in zip(found, expected, strict=True):
-        for a, b in zip(one.attempts, other.attempts, strict=True):
+    for prompt, same in zip(found, expected, strict=True):
+        for a, b in zip(prompt.attempts, same.attempts, strict=True):
             np.testing.assert_array_equal(a.image, b.image)
             assert (a.outcome, a.evaluations, a.fixed_share) == (b.outcome, b.evaluations, b.fixed_share)
     assert not list((tmp_path / "torn").rglob("*.part"))
@@ -158,19 +159,19 @@ def test_attempts_of_another_run_are_made_anew(recover, tmp_path):
 def test_no_images_leaves_no_image_on_disk_and_finds_the_same(recover, tmp_path):
     without, kept = recover("without", keep_images=False), recover("kept")
     assert not [path for path in (tmp_path / "without").rglob("*") if path.is_file()]
-    for one, other in zip(without, kept, strict=True):
-        assert climbed(one) == climbed(other)
-        assert [attempt.outcome for attempt in one.attempts] == [attempt.outcome for attempt in other.attempts]
-        assert all(attempt.image_path is None and attempt.mask_path is None for attempt in one.attempts)
+    for prompt, same in zip(without, kept, strict=True):
+        assert climbed(prompt) == climbed(same)
+        assert [attempt.outcome for attempt in prompt.attempts] == [attempt.outcome for attempt in same.attempts]
+        assert all(attempt.image_path is None and attempt.mask_path is None for attempt in prompt.attempts)
 
 
 def test_each_attempts_image_is_kept_and_says_what_it_is_of(recover, tmp_path):
-    for one in recover():
-        for attempt in one.attempts:
+    for prompt in recover():
+        for attempt in prompt.attempts:
             with Image.open(tmp_path / "run" / attempt.image_path) as image:
                 stated = json.loads(image.text["flashbulb"])
                 np.testing.assert_array_equal(np.asarray(image), attempt.image)
-            assert stated["prompt"] == PROMPTS[one.position].text
+            assert stated["prompt"] == PROMPTS[prompt.position].text
             assert (stated["run_seed"], stated["fingerprint"]) == (0, "f")
             if attempt.strategy != "sample":
                 assert (stated["strategy"], stated["restart"]) == (attempt.strategy, attempt.restart)
@@ -180,7 +181,7 @@ def test_each_attempts_image_is_kept_and_says_what_it_is_of(recover, tmp_path):
 
 def test_an_image_is_pulled_out_anew_when_another_is_known(recover):
     first, again, other = (recover(known=known, positions=((2, 3), ())) for known in (NOISE, NOISE, 255 - NOISE))
-    pulled = [[one.attempts[-1].image for one in recovered] for recovered in (first, again, other)]
+    pulled = [[prompt.attempts[-1].image for prompt in recovered] for recovered in (first, again, other)]
     np.testing.assert_array_equal(pulled[1], pulled[0])
-    assert all(one.attempts[-1].strategy == "known_image" for one in other)
+    assert all(prompt.attempts[-1].strategy == "known_image" for prompt in other)
     assert any((a != b).any() for a, b in zip(pulled[0], pulled[2], strict=True))

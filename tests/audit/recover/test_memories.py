@@ -51,8 +51,8 @@ def test_samples_of_near_duplicates_show_all_of_them():
     """Which of them a sample is nearest to is chance, so each would have a part of its probability."""
     sampled = Sampled(images(1, 1, 1, 2), [near(7, 0.1), near(3, 0.1), near(3, 0.1), near(5, 0.1)])
     shown = sampled_outcomes(sampled, judged(sampled))
-    assert [one.nearest.index for one in shown] == [3, 7, 5]
-    assert [counted(sampled, one, {3: [7], 7: [3, 8]}) for one in shown] == [3, 3, 1]
+    assert [outcome.nearest.index for outcome in shown] == [3, 7, 5]
+    assert [counted(sampled, outcome, {3: [7], 7: [3, 8]}) for outcome in shown] == [3, 3, 1]
 
 
 def test_a_prompt_that_gives_several_training_images_has_as_many_memories():
@@ -60,14 +60,14 @@ def test_a_prompt_that_gives_several_training_images_has_as_many_memories():
     sampled = Sampled(images(1, 2, 3, 2), found)
     outcome = judged(sampled)
     shown = sampled_outcomes(sampled, outcome)
-    assert [(one.best, one.nearest.index) for one in shown] == [(3, 3), (0, 7)]
+    assert [(shown_outcome.best, shown_outcome.nearest.index) for shown_outcome in shown] == [(3, 3), (0, 7)]
     assert (outcome.best, outcome.nearest.index) == (3, 3)
-    assert [counted(sampled, one, {}) for one in shown] == [2, 1]
+    assert [counted(sampled, shown_outcome, {}) for shown_outcome in shown] == [2, 1]
 
 
 def test_images_that_copy_none_are_no_memories_beside_those_that_do():
     sampled = Sampled(images(1, 2, 2, 2), [near(7, 0.1), near(3, 0.5, None), near(3, 0.5, None), near(3, 0.5, None)])
-    assert [one.nearest.index for one in sampled_outcomes(sampled, judged(sampled, CONVINCING))] == [7]
+    assert [outcome.nearest.index for outcome in sampled_outcomes(sampled, judged(sampled, CONVINCING))] == [7]
 
 
 def test_without_training_images_agreement_shows_one_image():
@@ -80,26 +80,26 @@ def test_without_training_images_agreement_shows_one_image():
 def test_prompts_that_give_the_same_training_image_share_a_finding():
     prompts = [[memory("confirmed", 1, 4), memory("confirmed", 2, 7)], [], [memory("confirmed", 3, 7)]]
     number_findings_(prompts)
-    assert [[m.finding for m in of_prompt] for of_prompt in prompts] == [[0, 1], [], [1]]
+    assert [[m.finding for m in memories] for memories in prompts] == [[0, 1], [], [1]]
 
 
 def test_likely_images_are_told_apart_by_distance():
     prompts = [[memory("likely", seed)] for seed in (1, 2, 1, 2)]
     number_findings_(prompts)
-    assert [of_prompt[0].finding for of_prompt in prompts] == [0, 1, 0, 1]
+    assert [memories[0].finding for memories in prompts] == [0, 1, 0, 1]
 
 
 def test_a_likely_image_joins_the_confirmed_one_that_it_repeats():
     prompts = [[memory("confirmed", 1, 4)], [memory("likely", 1, 9)]]
     number_findings_(prompts)
-    assert [of_prompt[0].finding for of_prompt in prompts] == [0, 0]
+    assert [memories[0].finding for memories in prompts] == [0, 0]
 
 
 def test_no_two_memories_of_a_prompt_are_one_finding():
     """Both are near the image of the first prompt, which has no training image to tell them apart."""
     prompts = [[memory("likely", 1)], [memory("confirmed", 1, 4), memory("confirmed", 1, 5)]]
     number_findings_(prompts)
-    assert [[m.finding for m in of_prompt] for of_prompt in prompts] == [[0], [0, 1]]
+    assert [[m.finding for m in memories] for memories in prompts] == [[0], [0, 1]]
 
 
 @pytest.mark.parametrize("last", ["likely", "confirmed"])

@@ -73,7 +73,7 @@ def pixels(tmp_path, prompt, seed, name="run"):
 
 
 def spent(recovered):
-    return sum(attempt.evaluations for one in recovered for attempt in one.attempts)
+    return sum(attempt.evaluations for prompt in recovered for attempt in prompt.attempts)
 
 
 def test_without_a_budget_every_prompt_has_its_first_seeds(recover, tmp_path):
@@ -84,9 +84,9 @@ def test_without_a_budget_every_prompt_has_its_first_seeds(recover, tmp_path):
 
 def test_an_image_at_some_seeds_comes_first_and_then_the_highest_scores_with_a_control_each(recover, tmp_path):
     recover(0)
-    one = pixels(tmp_path, "id4", 1)  # of a control
+    control_image = pixels(tmp_path, "id4", 1)  # of a control
     growth = 6 * PER_IMAGE  # UE from 2 to 8 seeds
-    recovered, evaluations = recover(3 * growth + 1, [one], name="more")
+    recovered, evaluations = recover(3 * growth + 1, [control_image], name="more")
     assert n_samples(tmp_path, "more") == {"id0": 2, "id1": 8, "id2": 2, "id3": 8, "id4": 8, "id5": 2}
     assert spent(recovered) == evaluations == (6 * 2) * PER_IMAGE + 3 * growth
     (memory,) = next(result for result in recovered if result.position == 4).memories
@@ -113,7 +113,7 @@ def test_resumed_and_in_other_batches_it_decides_and_finds_the_same(recover, tmp
     kept_nowhere, _ = recover(budget, copied, name="unkept", keep_images=False)
     assert (rest, nothing) == (evaluations - 6 * 2 * PER_IMAGE, 0)
     for other in (resumed, again, kept_nowhere):
-        assert [(one.position, [(m.hits, m.samples) for m in one.memories]) for one in other] == [
-            (one.position, [(m.hits, m.samples) for m in one.memories]) for one in whole
+        assert [(prompt.position, [(m.hits, m.samples) for m in prompt.memories]) for prompt in other] == [
+            (prompt.position, [(m.hits, m.samples) for m in prompt.memories]) for prompt in whole
         ]
         assert spent(other) == spent(whole) == evaluations

@@ -73,11 +73,11 @@ def test_a_part_never_overrules_a_whole_image_or_training_images():
 
 
 def test_only_parts_with_detail_are_looked_at_and_paid_for(verifier, conditioning):
-    images = [Looked(_shrunk(one), None, 7) for one in (TEMPLATE, SKY)]
+    images = [Looked(_shrunk(looked), None, 7) for looked in (TEMPLATE, SKY)]
     with counted_latents() as count:
         found = look_at_parts(verifier, conditioning, ["a", "b"], images)
-    assert [one.part_confidence is not None for one in found] == [True, False]
-    assert [one.evaluations for one in found] == [7 + count.n_latents, 7]
+    assert [looked.part_confidence is not None for looked in found] == [True, False]
+    assert [looked.evaluations for looked in found] == [7 + count.n_latents, 7]
     assert count.n_latents == verifier.cost_of_signs + verifier.cost_of_samples
 
 

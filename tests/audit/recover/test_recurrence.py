@@ -16,7 +16,7 @@ def test_an_image_at_two_seeds_comes_back_and_different_ones_do_not():
 
 def test_every_distinct_image_is_listed_the_most_frequent_first():
     (found,) = find_recurrences(["a mill"], [noisy_images(1, 2, 1, 2, 2, 3)])
-    assert [(one.sample, one.n_seeds) for one in found] == [(1, 2), (0, 1)]
+    assert [(recurrence.sample, recurrence.n_seeds) for recurrence in found] == [(1, 2), (0, 1)]
 
 
 def test_prompts_that_describe_the_same_give_no_evidence_to_one_another():
@@ -38,11 +38,11 @@ def test_counts_are_those_of_every_pair_compared_by_itself():
     samples = [noisy_images(*rng.integers(0, 6, size=3)) for _ in range(7)]
     prompts = [f"word{i}" for i in range(7)]
     for position, found in enumerate(find_recurrences(prompts, samples)):
-        for one in found:
-            image = samples[position][one.sample]
+        for recurrence in found:
+            image = samples[position][recurrence.sample]
             near = [int((tile_distances(other, image) <= AGREEMENT_DISTANCE).sum()) for other in samples]
-            assert one.n_seeds == near[position] - 1
-            assert one.n_prompts == sum(n > 0 for i, n in enumerate(near) if i != position)
+            assert recurrence.n_seeds == near[position] - 1
+            assert recurrence.n_prompts == sum(n > 0 for i, n in enumerate(near) if i != position)
 
 
 def test_reduced_images_keep_what_is_alike_at_every_resolution():

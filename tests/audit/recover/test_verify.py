@@ -50,7 +50,7 @@ def test_only_images_that_agree_are_looked_at_closely_and_paid_for(verifier, con
     for look in (verifier.look_at, verifier.look_at_guided):
         with counted_latents() as count:
             looked = look(conditioning, KEYS, [DISAGREEING, AGREEING])
-        assert [one.signs is not None for one in looked] == [False, True]
+        assert [image_look.signs is not None for image_look in looked] == [False, True]
         assert looked[0].evaluations == 0
         assert looked[1].evaluations == count.n_latents > 0
         np.testing.assert_array_equal(looked[0].images, DISAGREEING)
@@ -69,17 +69,17 @@ def test_guided_images_that_agree_have_to_survive_without_guidance(verifier, con
 def test_what_is_known_already_is_not_looked_at(verifier, conditioning):
     with counted_latents() as count:
         looked = verifier.look(conditioning, KEYS, is_known=lambda images: True)
-    assert [one.signs for one in looked] == [None, None]
-    assert sum(one.evaluations for one in looked) == count.n_latents == 2 * 4 * 3
+    assert [look.signs for look in looked] == [None, None]
+    assert sum(look.evaluations for look in looked) == count.n_latents == 2 * 4 * 3
     looked = verifier.look(conditioning, KEYS)
-    assert all(one.evaluations in (12, verifier.most_evaluations) for one in looked)
+    assert all(look.evaluations in (12, verifier.most_evaluations) for look in looked)
 
 
 def test_signs_do_not_depend_on_their_batch(verifier, conditioning):
     images = [np.stack([image(i)] * 2) for i in range(2)]
     together = verifier.look_at(conditioning, KEYS, images)
-    for i, one in enumerate(together):
+    for i, looked in enumerate(together):
         (alone,) = verifier.look_at(conditioning.rows([i]), [KEYS[i]], [images[i]])
         for name in ("survival", "denoising_error", "autoencoding_error"):
-            assert getattr(alone.signs, name) == pytest.approx(getattr(one.signs, name), abs=0.01)
+            assert getattr(alone.signs, name) == pytest.approx(getattr(looked.signs, name), abs=0.01)
     assert together[0].signs.autoencoding_error != together[1].signs.autoencoding_error

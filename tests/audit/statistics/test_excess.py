@@ -45,7 +45,7 @@ def test_clean_prompts_have_none_though_styles_differ_in_level_and_spread_and_sh
     scales, shifts = np.array([1, 20, 3]), np.array([0, 50, 9])
     shares = {"candidates": (0.1, 0.9, 0), "reference": (0.7, 0.1, 0.2)}
     sets = []
-    for of_styles in shares.values():
-        styles = rng.choice(3, 20_000, p=of_styles)
+    for style_shares in shares.values():
+        styles = rng.choice(3, 20_000, p=style_shares)
         sets.append(StyledScores(scales[styles] * rng.normal(size=20_000) + shifts[styles], styles))
     assert measure_excess(*sets) == pytest.approx((0, 0), abs=0.15)

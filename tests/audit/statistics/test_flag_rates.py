@@ -93,8 +93,8 @@ def test_differences_of_clean_prompts_are_flagged_at_the_stated_rate(has_referen
         own[:30] += 3  # learned by the fine-tune
         own[30:60] += 3
         base[30:60] += 3  # known by both
-        of_base = (base, base_reference if has_reference else NOTHING)
-        scored = flagged_at([], {}, (own, own_reference if has_reference else NOTHING), styles, FPR, of_base)
+        base_scores = (base, base_reference if has_reference else NOTHING)
+        scored = flagged_at([], {}, (own, own_reference if has_reference else NOTHING), styles, FPR, base_scores)
         assert scored.flagged[:30].all()
         assert scored.known_by_base[30:60].all()
         shares.append(scored.flagged[60:].mean())

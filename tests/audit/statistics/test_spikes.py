@@ -130,7 +130,7 @@ def in_both_models(tmp_path_factory):
     activations["finetune"] = activations["base"].copy()
     activations["finetune"][SPIKED, added] += 6.0
     shards = {name: write_set(folder / name, matrix, shard_size=30) for name, matrix in activations.items()}
-    return added, {name: (all_groups(of_model), of_model) for name, of_model in shards.items()}
+    return added, {name: (all_groups(model_shards), model_shards) for name, model_shards in shards.items()}
 
 
 def test_of_a_fine_tune_the_neurons_are_listed_that_rose_above_the_base(in_both_models):
@@ -154,19 +154,17 @@ def test_the_difference_is_that_of_two_readings(in_both_models):
     _, models = in_both_models
     (groups, shards), base = models["finetune"], BaseNeurons(*models["base"])
     kept = Kept(1000, "feed_forward", 0)
-    own, of_base = (read_neurons(*models[name], [SPIKED], kept)[SPIKED] for name in ("finetune", "base"))
+    own_neurons, base_neurons = (read_neurons(*models[name], [SPIKED], kept)[SPIKED] for name in ("finetune", "base"))
     difference = read_neurons(groups, shards, [SPIKED], kept, base)[SPIKED]
-    z_of = [{(s.column, s.neuron): s.z for s in neurons.spikes} for neurons in (own, of_base)]
+    z_of = [{(s.column, s.neuron): s.z for s in neurons.spikes} for neurons in (own_neurons, base_neurons)]
     for spike in difference.spikes:
         where = (spike.column, spike.neuron)
         assert (spike.own_z, spike.base_z) == (z_of[0][where], z_of[1][where])
         assert spike.z == spike.own_z - spike.base_z
     for kind in ("feed_forward", "text_mlp"):
-        of_kind = [spike for spike in difference.spikes if spike.column.site.kind == kind]
-        total = sum(spike.z**2 for spike in of_kind)
-        assert [spike.share for spike in of_kind] == pytest.approx(
-            [spike.z**2 / max(total, 1e-30) for spike in of_kind]
-        )
+        spikes = [spike for spike in difference.spikes if spike.column.site.kind == kind]
+        total = sum(spike.z**2 for spike in spikes)
+        assert [spike.share for spike in spikes] == pytest.approx([spike.z**2 / max(total, 1e-30) for spike in spikes])
     for profile in difference.profiles:
         z = [spike.z for spike in difference.spikes if spike.column.site == profile.site]
         assert profile.rms_z == pytest.approx(np.sqrt(np.square(z).mean()))

@@ -28,6 +28,6 @@ def test_scores_are_those_of_the_host(n_components):
     ]
     scores = SpikesOnDevice(columns, baselines, torch.device("cpu"))({n: torch.from_numpy(r) for n, r in rows.items()})
     assert scores.dtype == torch.float64
-    for own, of_kind, of_prompts in zip(columns, baselines, scores, strict=True):
-        expected = np.mean([spike_scores(own.join(rows), [baseline]) for baseline in of_kind], axis=0)
-        np.testing.assert_allclose(of_prompts.numpy(), expected, rtol=ARITHMETIC)
+    for own, site_baselines, prompt_scores in zip(columns, baselines, scores, strict=True):
+        expected = np.mean([spike_scores(own.join(rows), [baseline]) for baseline in site_baselines], axis=0)
+        np.testing.assert_allclose(prompt_scores.numpy(), expected, rtol=ARITHMETIC)

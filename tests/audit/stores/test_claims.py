@@ -37,9 +37,9 @@ def refuse(*_: object) -> None:
 def at_once(call: Callable[[], str]) -> list[str]:
     barrier = Barrier(N)
 
-    def one(_: int) -> str:
+    def call_at_barrier(_: int) -> str:
         barrier.wait()
         return call()
 
     with ThreadPoolExecutor(N) as pool:
-        return list(pool.map(one, range(N)))
+        return list(pool.map(call_at_barrier, range(N)))

@@ -122,9 +122,9 @@ def test_a_descent_never_loses_its_best_text(search: WordsSearch, given: RgbImag
         ranked = descent.run(["star moon", "house"], evaluations)
         assert len(ranked) == len(set(ranked))
         assert all(len(denoiser.text.tokens_of(text)) <= PLAN.descent.most_tokens * 8 for text in ranked)
-        of_all = loss.of_texts(ranked)
-        assert of_all == pytest.approx(sorted(of_all), abs=1e-4)
-        losses.append(of_all[0])
+        losses_of_ranked = loss.of_texts(ranked)
+        assert losses_of_ranked == pytest.approx(sorted(losses_of_ranked), abs=1e-4)
+        losses.append(losses_of_ranked[0])
     assert losses[0] >= losses[1] >= losses[2]
     assert losses[2] < losses[0]
 

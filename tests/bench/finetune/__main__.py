@@ -45,7 +45,7 @@ def main() -> None:
     out, recorded = arguments.out, None
     out.mkdir(parents=True, exist_ok=True)
     write_prompts(out / "prompts.csv", SEEDS)
-    of_base = record_peers(ChosenModel(str(MODEL)), out / "prompts.csv", out / "base-peers")
+    base_peers = record_peers(ChosenModel(str(MODEL)), out / "prompts.csv", out / "base-peers")
     scores = []
     for name in arguments.only:
         for seed in arguments.seeds:
@@ -53,7 +53,7 @@ def main() -> None:
             train(KINDS[name], seed, folder)
             record(folder, out / "prompts.csv", recorded)
             recorded = folder / "run"
-            peers = record_peers(chosen_model(folder), out / "prompts.csv", folder / "peers"), of_base
+            peers = record_peers(chosen_model(folder), out / "prompts.csv", folder / "peers"), base_peers
             scores.append(read_scores(folder, name, seed, SEEDS, peers))
     print("\n".join(page(scores)))
 

@@ -63,8 +63,8 @@ def read_scores(folder: Path, kind: str, seed: int, seeds: Sequence[int], peers:
     rows = pd.DataFrame({"group": groups(prompts, pd.read_parquet(folder / "truth.parquet"), seed, seeds)}, prompts)
     rows[["flagged", "known"]] = table.loc[prompts, ["flagged", "known_by_base"]]
     rows[[PLAIN, f"{PLAIN} added"]] = table.loc[prompts, [FINETUNE_SCORE, "spike_score"]]
-    for name, (own, of_base) in _peers(recorded, peers).items():
-        rows[name], rows[f"{name} added"] = own, own - of_base
+    for name, (own, base) in _peers(recorded, peers).items():
+        rows[name], rows[f"{name} added"] = own, own - base
     shift = None
     for style in ("both styles", *STYLES):
         detected = _detect(recorded, _reference_rows(style))
@@ -76,10 +76,10 @@ def read_scores(folder: Path, kind: str, seed: int, seeds: Sequence[int], peers:
 
 def groups(prompts: Sequence[str], truth: pd.DataFrame, seed: int, seeds: Sequence[int]) -> list[str]:
     """Return what each prompt is to the fine-tune of `seed`."""
-    old, of_base = pd.read_csv(CAPTIONS), pd.read_parquet(FOLDER / "truth.parquet")
+    old, base = pd.read_csv(CAPTIONS), pd.read_parquet(FOLDER / "truth.parquet")
     kinds = dict(zip(old["prompt"], old["kind"], strict=True))
     group = {p: kind if kind in NEGATIVE_KINDS else "neither" for p, kind in kinds.items()}
-    group |= dict.fromkeys(of_base.loc[of_base["label"] == "memorized", "prompt"], "base memory")
+    group |= dict.fromkeys(base.loc[base["label"] == "memorized", "prompt"], "base memory")
     for other in seeds:
         group |= dict.fromkeys([entry.prompt for entry in new_pairs(other).entries], "unseen")
     own = [entry.prompt for entry in new_pairs(seed).entries]
@@ -94,10 +94,10 @@ def _peers(recorded: RecordedRun, peers: Sequence[Shards]) -> dict[str, tuple[np
     """Return the scores of published detectors on the fine-tune and on the base."""
     at_step = [shards.detector_scores(PEERS) for shards in peers]
     nemo: Any = find_detectors()["nemo"]
-    own, of_base = recorded.shards("candidates"), recorded.base_shards("candidates")
+    own, base = recorded.shards("candidates"), recorded.base_shards("candidates")
     read = [
         score_neurons(nemo, recorded.inputs.sites, shards, clean)
-        for shards, clean in ((own, recorded.shards("reference")), (of_base, recorded.base_shards("reference")))
+        for shards, clean in ((own, recorded.shards("reference")), (base, recorded.base_shards("reference")))
     ]
     return {"nemo": (read[0], read[1]), **{name: (at_step[0][name], at_step[1][name]) for name in PEERS}}
 

@@ -141,14 +141,14 @@ class Audited:
         recovery = self._recovery(changes, store, is_given=is_given)
         targets = {i: Target(self.prompts[i].text, (), ()) for part in self.chosen for i in part}
         recovered = recover_all(recovery, self.prompts, self.chosen, targets)
-        samples = {one.position: self._attempt(recovery, one.position, "sample", 0) for one in recovered}
+        samples = {prompt.position: self._attempt(recovery, prompt.position, "sample", 0) for prompt in recovered}
         return Result(case, is_given, recovered, samples)
 
     def climbed(self, chosen: Chosen) -> list[Climbed]:
         """Take prompts up the default ladder, without training images: controls as far as flagged ones."""
         recovery, targets = self._recovery({}, "ladder", is_given=False), self._targets(chosen)
         alike = Chosen([*chosen.flagged, *chosen.controls], [])
-        return [self._climbed(recovery, one) for one in recover_all(recovery, self.prompts, alike, targets)]
+        return [self._climbed(recovery, prompt) for prompt in recover_all(recovery, self.prompts, alike, targets)]
 
     def _targets(self, chosen: Chosen) -> dict[int, Target]:
         settings, scored = self.settings, self.detection.detected.scored
@@ -159,11 +159,11 @@ class Audited:
             [*chosen.flagged, *chosen.controls],
             kept_neurons(settings),
         )
-        return {i: target_of(self.prompts[i].text, group, of_prompt) for i, of_prompt in neurons.items()}
+        return {i: target_of(self.prompts[i].text, group, prompt_neurons) for i, prompt_neurons in neurons.items()}
 
     def _climbed(self, recovery: Recovery, prompt: Recovered) -> Climbed:
         pushed = [attempt for attempt in prompt.attempts if attempt.strategy != "sample"]
-        kept = [self._attempt(recovery, prompt.position, one.strategy, one.restart) for one in pushed]
+        kept = [self._attempt(recovery, prompt.position, attempt.strategy, attempt.restart) for attempt in pushed]
         best = max(pushed, key=lambda attempt: VERDICTS.index(attempt.outcome.verdict))
         images = np.concatenate([attempt.images for attempt in kept])
         cost = sum(attempt.evaluations for attempt in kept)

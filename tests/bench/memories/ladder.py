@@ -33,7 +33,9 @@ def silent_prompts(audited: Audited, result: Result) -> Chosen:
         result: with training images.
     """
     assert result.is_given, "without training images a prompt can be silent and show one"
-    silent = [prompt for prompt in result.recovered if all(one.outcome.kind != VERBATIM for one in prompt.memories)]
+    silent = [
+        prompt for prompt in result.recovered if all(memory.outcome.kind != VERBATIM for memory in prompt.memories)
+    ]
     flagged = [
         p.position for p in silent if not p.is_control and audited.prompts[p.position].text in audited.trained_on.own
     ]
@@ -48,7 +50,7 @@ def ladder(audited: Audited, few: Result, more: Result, truth: Truth) -> Iterato
         few, more: with training images, with the seeds of the audit and with more.
     """
     chosen = silent_prompts(audited, few)
-    climbed = {one.position: one for one in audited.climbed(chosen)}
+    climbed = {prompt.position: prompt for prompt in audited.climbed(chosen)}
     hits = {i: truth[audited.prompts[i].text] for i in chosen.flagged}
     groups = {band: [i for i in chosen.flagged if band_of(*hits[i]) == band] for band in BANDS}
     groups = {f"flagged, {band}": positions for band, positions in groups.items() if positions}

@@ -70,20 +70,20 @@ def probabilities(audited: Audited, results: Sequence[Result], truth: Truth) -> 
     """Yield the tables as lines of Markdown: intervals against the truth, and extraction in n samples."""
     rows = []
     for result in results:
-        of_result = estimates(audited, result, truth)
-        n, given = len(of_result), "given" if result.is_given else "none"
+        found = estimates(audited, result, truth)
+        n, given = len(found), "given" if result.is_given else "none"
         if n == 0:
             continue
         rows.append(
             [
                 *(result.case.name, given, str(n)),
                 *(
-                    f"{np.mean([e.stated.share for e in of_result]):.3f}",
-                    f"{np.mean([e.truth for e in of_result]):.3f}",
+                    f"{np.mean([e.stated.share for e in found]):.3f}",
+                    f"{np.mean([e.truth for e in found]):.3f}",
                 ),
-                rate(sum(e.stated.low <= e.truth <= e.stated.high for e in of_result), n),
-                rate(sum(e.differs for e in of_result), n),
-                f"{np.median([e.stated.high - e.stated.low for e in of_result]):.2f}",
+                rate(sum(e.stated.low <= e.truth <= e.stated.high for e in found), n),
+                rate(sum(e.differs for e in found), n),
+                f"{np.median([e.stated.high - e.stated.low for e in found]):.2f}",
             ]
         )
     yield from (*markdown(HEADER, rows), "")
@@ -92,16 +92,16 @@ def probabilities(audited: Audited, results: Sequence[Result], truth: Truth) -> 
 
 def _extraction(audited: Audited, results: Sequence[Result], truth: Truth) -> Iterator[str]:
     """Yield how many captions give their image at least once in n samples, by the truth and by the p of each case."""
-    of_case = {result.case.name: estimates(audited, result, truth) for result in results}
+    by_case = {result.case.name: estimates(audited, result, truth) for result in results}
     rows = []
     for n in DRAWS:
-        predicted = [f"{_expected([e.stated.share for e in es], n):.1f}" for es in of_case.values()]
-        by_truth = _expected([e.truth for e in next(iter(of_case.values()))], n)
+        predicted = [f"{_expected([e.stated.share for e in es], n):.1f}" for es in by_case.values()]
+        by_truth = _expected([e.truth for e in next(iter(by_case.values()))], n)
         rows.append([str(n), f"{by_truth:.1f}", *predicted])
-    yield from markdown(["samples", "by the truth's p", *(f"by p of {name}" for name in of_case)], rows)
-    for name, of_result in of_case.items():
-        yield f"{name}: {sum(e.stated.hits > 0 for e in of_result)} of {len(of_result)} gave their image at least once."
+    yield from markdown(["samples", "by the truth's p", *(f"by p of {name}" for name in by_case)], rows)
+    for name, found in by_case.items():
+        yield f"{name}: {sum(e.stated.hits > 0 for e in found)} of {len(found)} gave their image at least once."
 
 
 def _expected(p: Sequence[float], n: int) -> float:
-    return float(sum(1 - (1 - one) ** n for one in p))
+    return float(sum(1 - (1 - probability) ** n for probability in p))

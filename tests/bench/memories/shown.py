@@ -52,10 +52,10 @@ def every_finding(recovered: Sequence[Recovered]) -> Iterator[Shown]:
 
 def count(shown: Sequence[Shown], trained_on: TrainedOn, verdicts: Sequence[str]) -> Counts:
     """Count the images of these verdicts."""
-    named = [(one, trained_on.shown(one.image)) for one in shown if one.verdict in verdicts]
-    flagged = [name for one, name in named if not one.is_control]
-    controls = {one.position for one, _ in named if one.is_control}
-    false = {one.position for one, name in named if one.is_control and name is None}
+    named = [(recovered, trained_on.shown(recovered.image)) for recovered in shown if recovered.verdict in verdicts]
+    flagged = [name for recovered, name in named if not recovered.is_control]
+    controls = {recovered.position for recovered, _ in named if recovered.is_control}
+    false = {recovered.position for recovered, name in named if recovered.is_control and name is None}
     right = [name for name in flagged if name is not None]
     return Counts(frozenset(right), len(right), len(flagged) - len(right), len(controls - false), len(false))
 

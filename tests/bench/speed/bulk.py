@@ -30,7 +30,7 @@ class Recorded(NamedTuple):
     record_cpu_ms: float
     detect_cpu_s: float
     flagged: int
-    largest_score_difference: float
+    largest_apart: float
     largest_z_difference: float
 
 
@@ -65,10 +65,10 @@ def measure_bulk(work: Path, n: int, n_seeds: int) -> Iterator[Recorded]:
         detecting = _cpu_seconds(lambda: run_detect(runs[layout], {}))  # noqa: B023
         stored = [file.stat().st_size for file in (runs[layout] / "activations" / "candidates").rglob("part-*")]
         scores = pd.read_parquet(runs[layout] / "scores.parquet")
-        of_a_prompt = 1000 * (seconds[n] - seconds[n // 2]) / (n - n // 2)
+        prompt_ms = 1000 * (seconds[n] - seconds[n // 2]) / (n - n // 2)
         differences = _differences(*(runs[name] for name in LAYOUTS[: len(runs)]))
         flagged = int(scores["flagged"].sum())
-        yield Recorded(layout, n_seeds, n, sum(stored) / n, of_a_prompt, detecting, flagged, *differences)
+        yield Recorded(layout, n_seeds, n, sum(stored) / n, prompt_ms, detecting, flagged, *differences)
 
 
 def _cpu_seconds(run) -> float:
@@ -82,8 +82,8 @@ def _differences(first: Path, second: Path | None = None) -> tuple[float, float]
     if second is None:
         return 0.0, 0.0
     scores, others = (pd.read_parquet(run / "scores.parquet") for run in (first, second))
-    of_scores = max(float(np.abs(scores[name].astype(float) - others[name].astype(float)).max()) for name in SCORES)
+    apart = max(float(np.abs(scores[name].astype(float) - others[name].astype(float)).max()) for name in SCORES)
     spikes, same = (pd.read_parquet(run / "spikes.parquet") for run in (first, second))
     if not (spikes[["prompt_id", "site", "neuron"]] == same[["prompt_id", "site", "neuron"]]).all(axis=None):
         logging.getLogger(__name__).warning("other neurons are listed, or in another order")
-    return of_scores, float((np.abs(spikes["z"] - same["z"]) / np.abs(spikes["z"])).max())
+    return apart, float((np.abs(spikes["z"] - same["z"]) / np.abs(spikes["z"])).max())

@@ -78,8 +78,8 @@ def _run(command: tuple[object, ...], n_commands: int, n_workers: int) -> tuple[
 def _look(process: psutil.Process, seconds: dict[psutil.Process, float]) -> None:
     """Note the CPU seconds of a process and of all below it; those that end between two looks lose little."""
     try:
-        for one in (process, *process.children(recursive=True)):
-            times = one.cpu_times()
-            seconds[one] = times.user + times.system
+        for member in (process, *process.children(recursive=True)):
+            times = member.cpu_times()
+            seconds[member] = times.user + times.system
     except psutil.NoSuchProcess:
         pass

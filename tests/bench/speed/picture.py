@@ -60,10 +60,10 @@ def _draw_ratios(axes: Axes, ratios: Sequence[Mapping[str, Any]]) -> None:
 
 def _draw_growth(axes: Axes, rows: Sequence[Mapping[str, Any]], title: str, value: Any) -> None:
     for stage, colour in STAGES.items():
-        of_stage = [row for row in rows if row["stage"] == stage]
+        stage_rows = [row for row in rows if row["stage"] == stage]
         axes.plot(
-            [r["prompts"] for r in of_stage],
-            [value(r) for r in of_stage],
+            [r["prompts"] for r in stage_rows],
+            [value(r) for r in stage_rows],
             "o-",
             color=colour,
             label=stage,

@@ -73,7 +73,7 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
     screened = [Prompt(f"{i:016x}", text, "prompts", i + 1, 1) for i, text in enumerate(prompts)]
     screen = screen_of(denoiser)
     encoded = [recorder.record_prompt_sites(texts)[1] for texts in batches]
-    calls = [call for of_batch in encoded for call in calls_of(denoiser, recorder, of_batch)]
+    calls = [call for batch in encoded for call in calls_of(denoiser, recorder, batch)]
 
     def bare_unet() -> None:
         with torch.no_grad():
@@ -96,7 +96,7 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
 
     return {
         "bare UNet": bare_unet,
-        "step": lambda: [recorder.record_step_sites(of_batch) for of_batch in encoded],
+        "step": lambda: [recorder.record_step_sites(batch) for batch in encoded],
         "tier 1": lambda: [recorder.record_step_sites(recorder.record_prompt_sites(texts)[1]) for texts in batches],
         "encode_prompt": encode_prompt,
         "encode": lambda: [denoiser.encode(texts) for texts in screens],

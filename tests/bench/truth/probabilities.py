@@ -40,9 +40,9 @@ def probabilities(sampled: Sampled) -> pd.DataFrame:
     """
     rows = []
     kinds = sampled.captions.set_index("prompt")[["kind", "picture", "weight"]]
-    for prompt, of_prompt in sampled.samples.groupby("prompt", sort=False):
-        shown = of_prompt.loc[of_prompt["distance"] <= REPLICATION_DISTANCE, "nearest"]
-        n_replicating, n_seeds = int((of_prompt["own"] <= REPLICATION_DISTANCE).sum()), len(of_prompt)
+    for prompt, samples in sampled.samples.groupby("prompt", sort=False):
+        shown = samples.loc[samples["distance"] <= REPLICATION_DISTANCE, "nearest"]
+        n_replicating, n_seeds = int((samples["own"] <= REPLICATION_DISTANCE).sum()), len(samples)
         rows.append(
             {
                 "prompt": prompt,
@@ -59,7 +59,7 @@ def probabilities(sampled: Sampled) -> pd.DataFrame:
 def best_truth(folder: Path) -> pd.DataFrame:
     """Read the truth of a model, its labels as shipped, its p of planted captions by kept samples if there are any."""
     shipped = read_truth(folder / "truth.parquet")
-    names = [name for name, of_name in ALL.items() if of_name == folder]
+    names = [name for name, named in ALL.items() if named == folder]
     samples = read_samples(SAMPLES / f"{names[0]}.parquet", identity_of(folder, NUM_INFERENCE_STEPS)) if names else []
     if not len(samples):
         return shipped
@@ -104,11 +104,11 @@ def _labels(models: Mapping[str, Sampled], tables: Mapping[str, pd.DataFrame]) -
     for name, table in tables.items():
         both = _planted(table).merge(models[name].shipped[["prompt", "label"]], on="prompt", suffixes=("", "_shipped"))
         for label in ("memorized", "partial", "not"):
-            of_label = both[both["label_shipped"] == label]
-            counts = [str(int((of_label["band"] == band).sum())) for band in BANDS]
-            p = of_label["p"]
+            labelled = both[both["label_shipped"] == label]
+            counts = [str(int((labelled["band"] == band).sum())) for band in BANDS]
+            p = labelled["p"]
             spread = f"{p.min():.2f} to {p.max():.2f}" if len(p) else "-"
-            rows.append([name, label, str(len(of_label)), *counts, spread])
+            rows.append([name, label, str(len(labelled)), *counts, spread])
     header = ["model", "label in truth.parquet", "captions", *BANDS, "p, lowest to highest"]
     return ["### The label of the shipped truth against p", "", *_table(header, rows)]
 

@@ -118,7 +118,7 @@ def read_samples(path: Path, identity: str) -> pd.DataFrame:
         if stated == identity:
             return pd.read_parquet(path)
     types = {"prompt": object, "seed": "int16", "own": "float32", "nearest": object, "distance": "float32"}
-    return pd.DataFrame({name: pd.Series(dtype=of_type) for name, of_type in types.items()})
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in types.items()})
 
 
 def _wanted(captions: pd.DataFrame, sampling: Sampling) -> list[tuple[str, int]]:

@@ -85,8 +85,8 @@ def test_among_equal_findings_the_image_that_comes_back_more_often_is_first() ->
     attempts = [attempt(prompt_id, "confirmed", finding_id=f"f-{prompt_id}") for prompt_id in ids]
     often = [replication_of(hits, 16) for hits in (1, 16, 3)]
     rows = [
-        memory(row, p_hits=one.hits, p_samples=16, p_low=one.low, p_high=one.high)
-        for row, one in zip(attempts, often, strict=True)
+        memory(row, p_hits=replication.hits, p_samples=16, p_low=replication.low, p_high=replication.high)
+        for row, replication in zip(attempts, often, strict=True)
     ]
     found = collect_findings(scores, attempts_table(attempts), memories_table(rows))
     assert [finding.replication.hits for finding in found if finding.replication] == [16, 3, 1]

@@ -54,10 +54,10 @@ READERS: dict[str, Reader] = {
 OTHERS = ("other prompts", "other sites", "other model")
 
 
-def of_other_prompts(value: Any) -> Any:
+def with_other_prompts(value: Any) -> Any:
     """Rename every prompt_id, also in lists of them."""
     if isinstance(value, list):
-        return [of_other_prompts(inner) for inner in value]
+        return [with_other_prompts(inner) for inner in value]
     return f"q{value[1:]}" if isinstance(value, str) and value[:1] in "pr" and value[1:].isdigit() else value
 
 
@@ -69,7 +69,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     prompts = Path(shutil.copytree(whole, folder / "other prompts"))
     for name in TABLE_FILES:
         table = pq.read_table(prompts / name)
-        rows = [{key: of_other_prompts(value) for key, value in row.items()} for row in table.to_pylist()]
+        rows = [{key: with_other_prompts(value) for key, value in row.items()} for row in table.to_pylist()]
         rewrite_table(prompts, name, pa.Table.from_pylist(rows, schema=table.schema.remove_metadata()))
     model = Path(shutil.copytree(whole, folder / "other model"))
     for name in TABLE_FILES:

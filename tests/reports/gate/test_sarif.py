@@ -168,11 +168,13 @@ def test_the_largest_log_stays_below_the_limits_of_github(
 def test_a_result_states_how_often_samples_show_its_image(tmp_path: Path) -> None:
     report = failing(tmp_path / "run")
     results = read_back(tmp_path, report)["results"]
-    assert {one.finding.replication is None for one in report.judged} == {True, False}
-    for result, one in zip(results, report.judged, strict=True):
-        found, stated = one.finding.replication, result["properties"]
+    assert {found.finding.replication is None for found in report.judged} == {True, False}
+    for result, found in zip(results, report.judged, strict=True):
+        replication, stated = found.finding.replication, result["properties"]
         names = ("probability", "probabilityLow", "probabilityHigh", "samples")
-        expected = () if found is None else (found.share, found.low, found.high, found.samples)
+        expected = (
+            () if replication is None else (replication.share, replication.low, replication.high, replication.samples)
+        )
         assert tuple(stated[name] for name in names if name in stated) == expected
 
 

@@ -133,8 +133,8 @@ def test_a_clock_that_is_behind_revives_no_waiver(tmp_path: Path) -> None:
     waivers = [waiver_for(found) for found in run.findings]  # the last day is TODAY
     epoch = date(1970, 1, 1)
     for finished, outcome in (("2026-06-15T23:59:59+00:00", "pass"), ("2026-06-16T00:00:00+00:00", "fail")):
-        of_then = run._replace(record=replace(run.record, finished=finished))
-        report = judge(of_then, Policy(), waivers, None, new_only=False, today=epoch)
+        earlier = run._replace(record=replace(run.record, finished=finished))
+        report = judge(earlier, Policy(), waivers, None, new_only=False, today=epoch)
         assert report.verdict.outcome == outcome
         assert report.notes[0].startswith("The clock of this machine says 1970-01-01, and the audit was finished on ")
     for finished in (None, "", "yesterday", "9999-12-31T23:59:59-10:00"):

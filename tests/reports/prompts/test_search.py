@@ -45,8 +45,8 @@ def found(run: CheckedRun, wanted: str, findings: tuple[Finding, ...] | None = N
     ],
 )
 def test_every_name_leads_to_the_prompt(run: CheckedRun, name: Callable[[Finding, int], str]) -> None:
-    for number, one in enumerate(run.findings, 1):
-        assert found(run, name(one, number)) == one.prompt_id
+    for number, wanted in enumerate(run.findings, 1):
+        assert found(run, name(wanted, number)) == wanted.prompt_id
 
 
 def test_the_file_name_of_a_training_image_leads_to_the_prompt_that_gives_it(run: CheckedRun) -> None:

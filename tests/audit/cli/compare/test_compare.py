@@ -46,9 +46,9 @@ def test_numbers_are_computed_from_the_images(done: Path) -> None:
     for index, row in enumerate(table):
         assert row["tile_distance"] == pytest.approx(tile_distances(finetune[index : index + 1], base[index])[0])
         for side, sampled in (("base", base), ("finetune", finetune)):
-            of_prompt = sampled[index // 2 * 2 : index // 2 * 2 + 2]
-            assert row[f"seed_agreement_{side}"] == seed_agreement(of_prompt)
-            assert row[f"seed_distance_{side}"] == pytest.approx(pairwise_distances(of_prompt)[0, 1])
+            prompt_images = sampled[index // 2 * 2 : index // 2 * 2 + 2]
+            assert row[f"seed_agreement_{side}"] == seed_agreement(prompt_images)
+            assert row[f"seed_distance_{side}"] == pytest.approx(pairwise_distances(prompt_images)[0, 1])
             assert row[f"repeats_{side}"] == (row[f"seed_agreement_{side}"] == 1)
     assert [row["kind_finetune"] for row in table if row["prompt"] == CANDIDATES[2]][1] == "verbatim"
     assert {row["kind_base"] for row in table} == {None}

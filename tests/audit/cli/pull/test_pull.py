@@ -43,10 +43,10 @@ def test_an_image_that_exif_turns_is_ranked_once_by_its_more_familiar_view(
     for name in turned:
         with Image.open(images / name) as image:
             image.save(images / name, exif=exif)
-    of_ranks = RANK * (N_IMAGES + len(turned))
-    answer = run_flashbulb("pull", given.model, images, "--no-examine", "--budget", of_ranks, "--out", run)
+    ranking_cost = RANK * (N_IMAGES + len(turned))
+    answer = run_flashbulb("pull", given.model, images, "--no-examine", "--budget", ranking_cost, "--out", run)
     assert answer.code == 0, answer.err
-    assert (load_pull(run).n_images, load_pull(run).evaluations["rank"]) == (N_IMAGES, of_ranks)
+    assert (load_pull(run).n_images, load_pull(run).evaluations["rank"]) == (N_IMAGES, ranking_cost)
     found, as_stored = (familiarity_by_name(table_of(out)) for out in (run, pulled.run))
     assert found.keys() == as_stored.keys()
     for name, familiarity in found.items():

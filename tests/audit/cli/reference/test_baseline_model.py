@@ -58,8 +58,8 @@ def test_each_model_has_the_scores_of_an_audit_alone_in_the_unit_of_the_fine_tun
         assert run_flashbulb("detect", run, "--fpr", "0.2").code == 0
         alone = by_prompt(run).loc[scores.index]
         unit = scores["spikes_feed_forward"] / scores["spike_score_finetune"]
-        of_model = alone["spikes_feed_forward"] / unit
-        np.testing.assert_allclose(scores[name], of_model, rtol=1e-9)
+        expected = alone["spikes_feed_forward"] / unit
+        np.testing.assert_allclose(scores[name], expected, rtol=1e-9)
         if name == "spike_score_base":
             assert (alone["flagged"] == scores["known_by_base"]).all()
         else:
@@ -83,14 +83,17 @@ def test_an_ascent_climbs_the_neurons_that_rose_most_above_the_base(audited_pair
         detection = detect_spikes(recorded, directory, Stopwatch(), writes_scores=True)
     prompts, settings = recorded.inputs.candidates.prompts, recorded.inputs.settings
     index = next(i for i, g in enumerate(detection.detected.scored.groups) if g.kind == settings.ascend_kind)
-    own, of_base = (g[index] for g in (detection.detected.scored.groups, detection.detected.base_groups))
+    own_group, base_group = (g[index] for g in (detection.detected.scored.groups, detection.detected.base_groups))
     position = next(i for i, prompt in enumerate(prompts) if prompt.text == LEARNED)
     z, z_base = (
         z_scores(shards.matrix(group.columns)[[position]], group.baseline_of(position))[0].astype(np.float64)
-        for group, shards in ((own, recorded.shards("candidates")), (of_base, recorded.base_shards("candidates")))
+        for group, shards in (
+            (own_group, recorded.shards("candidates")),
+            (base_group, recorded.base_shards("candidates")),
+        )
     )
     rise = z - z_base
-    target = collect_targets(own, prompts, detection)[position]
+    target = collect_targets(own_group, prompts, detection)[position]
     highest = np.argsort(-np.abs(rise))[: settings.ascend_neurons]
     assert set(target.neurons) == set(highest.tolist())
     assert target.signs == tuple(np.sign(rise[list(target.neurons)]))

@@ -40,10 +40,10 @@ def test_merged_parts_equal_the_whole_and_can_be_detected(whole, copied_parts, t
     ]
     assert recorded(copied_parts) == recorded(whole)
     assert without_times(copied_parts) == without_times(whole)
-    of_whole = shutil.copytree(whole, tmp_path / "whole")
-    for run in (copied_parts, of_whole):
+    copied_whole = shutil.copytree(whole, tmp_path / "whole")
+    for run in (copied_parts, copied_whole):
         assert run_flashbulb("detect", run, "--fpr", "0.2").code == 0
-    assert digests(copied_parts)["scores.parquet"] == digests(of_whole)["scores.parquet"]
+    assert digests(copied_parts)["scores.parquet"] == digests(copied_whole)["scores.parquet"]
     assert "already detected" in run_flashbulb("merge", copied_parts).err
 
 

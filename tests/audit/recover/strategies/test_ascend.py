@@ -52,8 +52,8 @@ def test_restarts_and_run_seeds_differ(scored):
         embeds_of(ascend(scored.denoiser, scored.scores, TARGETS[:1], restart, plan).conditioning)
         for restart, plan in ((0, PLAN), (1, PLAN), (3, PLAN), (1, AscendPlan(1, 4, 5, CLIMB)))
     ]
-    for i, one in enumerate(reached):
-        assert all((one - other).abs().max() > 1e-4 for other in reached[:i])
+    for i, embeds in enumerate(reached):
+        assert all((embeds - other).abs().max() > 1e-4 for other in reached[:i])
 
 
 def test_later_restarts_leave_out_one_more_word_each(scored):

@@ -44,9 +44,9 @@ def test_equal_keys_give_equal_results_and_others_do_not(toy_pipe):
     denoiser = open_denoiser(toy_pipe)
     start = denoiser.encode(["a red star"]).conditioning.kept()
     plan = KnownImagePlan(0, 2, 0.1, 2)
-    one, again, other = (embeds_of(pull_out(denoiser, IMAGE, start, key, plan)) for key in ("a", "a", "b"))
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
+    first, again, other = (embeds_of(pull_out(denoiser, IMAGE, start, key, plan)) for key in ("a", "a", "b"))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
     assert all(p.requires_grad and p.grad is None for p in toy_pipe.unet.parameters())
 
 
