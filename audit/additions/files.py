@@ -70,7 +70,7 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             if not file.keys():
-                raise ModelError(f"{path} holds no weights")
+                raise ModelError(f"{path} holds no weights; download or save it again")
             yield file
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read: {one_line(error)}; download or save it again") from error

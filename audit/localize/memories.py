@@ -52,7 +52,9 @@ def read_memories(run: Path, prompts: Sequence[str], limit: int) -> list[Memory]
             "choose a prompt with a finding in its recoveries.parquet"
         )
     if rows.empty:
-        raise MemoriesError(f"no image was recovered from any prompt of {run}, so there is nothing to localize")
+        raise MemoriesError(
+            f"no image was recovered from any prompt of {run}: nothing to localize; give a run with findings"
+        )
     if rows["image_path"].isna().any():
         raise MemoriesError(f"{run} keeps no images; run the audit without --no-images")
     if prompts:

@@ -65,8 +65,9 @@ def planned_timesteps(pipe: Any, num_inference_steps: int, **arguments: Any) -> 
     try:
         first_call(pipe, prompt="", num_inference_steps=num_inference_steps, output_type="latent", **arguments)
     except ValueError as error:
-        scheduler = type(pipe.scheduler).__name__
-        raise ModelError(f"{scheduler} cannot plan {num_inference_steps} steps: {one_line(error)}") from error
+        scheduler, reason = type(pipe.scheduler).__name__, one_line(error)
+        line = f"{scheduler} cannot plan {num_inference_steps} steps: {reason}; give another number of --sample-steps"
+        raise ModelError(line) from error
     return tuple(float(timestep) for timestep in pipe.scheduler.timesteps)
 
 

@@ -29,6 +29,7 @@ from flashbulb.audit.run.quiet import quieten_loading
 
 _UNUSED = ("safety_checker", "feature_extractor")  # the safety checker would replace some images with black ones
 _SECONDS_TO_ANSWER = 5
+_PIPELINE_FOLDER = "the folder of a diffusers pipeline (save_pretrained writes one)"
 _CONFIGS = (".json", ".txt", ".model", ".spm", ".codes", ".tokenizer")
 HASHED = (".safetensors", *_CONFIGS, *PICKLES)
 """Endings of the files that the fingerprint covers."""
@@ -104,7 +105,8 @@ def load_model(
     try:
         pipe.to(device)
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built with CUDA
-        raise ModelError(f"{model} cannot be moved to device {device}: {one_line(error)}") from error
+        line = f"{model} cannot be moved to device {device}: {one_line(error)}; give another --device"
+        raise ModelError(line) from error
     for name, part in parts.items():
         if isinstance(part, nn.Module):
             check_weights(folder / name, part)  # the device does it faster than the host
@@ -117,7 +119,7 @@ def _resolve(model: str, allow_pickle: bool) -> Path:
     if path.is_dir():
         return path
     if path.is_file():
-        raise ModelError(f"{model} is a file; give the folder of a diffusers pipeline (save_pretrained writes one)")
+        raise ModelError(f"{model} is a file; give {_PIPELINE_FOLDER}")
     if model.count("/") != 1 or model.startswith((".", "/", "~")):
         raise ModelError(f"no model folder {model}; give a diffusers pipeline folder or a hub id such as owner/name")
     offline = _why_offline(model)
@@ -167,7 +169,7 @@ def _why_offline(model: str) -> str | None:
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / "model_index.json"
     if not path.exists():
-        raise ModelError(f"{folder} has no model_index.json, so it is not a diffusers pipeline folder")
+        raise ModelError(f"{folder} has no model_index.json; give {_PIPELINE_FOLDER}")
     return read_config(path)
 
 

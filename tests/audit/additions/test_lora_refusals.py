@@ -17,7 +17,7 @@ def test_files_of_other_kinds_are_refused(base, tmp_path):
     torn = tmp_path / "torn.safetensors"
     torn.write_bytes(b"\x08\0\0\0\0\0\0\0{")
     assert "cannot be read" in refusal(base, torn)
-    assert "holds no weights" in refusal(base, lora_file(tmp_path / "empty.safetensors", {}))
+    assert "holds no weights; download or save it again" in refusal(base, lora_file(tmp_path / "empty.safetensors", {}))
     path = lora_file(tmp_path / "lora.safetensors", {"a": torch.zeros(2)})
     for scale in ("much", "nan", "inf", "1e9"):
         assert f"{scale!r} is no scale" in refusal(base, f"{path}:{scale}")

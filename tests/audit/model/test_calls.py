@@ -58,6 +58,7 @@ def test_more_steps_than_a_scheduler_can_plan_are_refused_in_one_line(build, n, 
     with pytest.raises(ModelError, match=f"{type(pipe.scheduler).__name__} cannot plan {n} steps: .*{most}") as error:
         planned_timesteps(pipe, n)
     assert "\n" not in str(error.value)
+    assert str(error.value).endswith("; give another number of --sample-steps")
 
 
 def test_no_hook_is_left_after_a_mistake(toy_pipe):

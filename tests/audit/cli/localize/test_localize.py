@@ -170,7 +170,7 @@ def test_a_changed_table_is_not_trusted(copied):
 
 def test_a_run_without_findings_is_refused(plain):
     """Without training images nothing is confirmed."""
-    assert "nothing to localize" in refused_unchanged(plain.run, digests(plain.run))
+    assert "nothing to localize; give a run with findings" in refused_unchanged(plain.run, digests(plain.run))
 
 
 def test_another_model_at_the_path_is_refused(copied, audited, tmp_path):

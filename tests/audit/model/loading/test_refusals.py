@@ -21,7 +21,7 @@ def test_a_missing_folder_a_file_and_another_folder_are_refused(tmp_path):
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"")
     assert "is a file; give the folder" in refusal(file)
-    assert "has no model_index.json" in refusal(tmp_path)
+    assert "has no model_index.json; give the folder of a diffusers pipeline" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "null", "\x00"])
@@ -145,6 +145,8 @@ def test_a_token_beyond_the_text_encoders_vocabulary_is_refused(folder):
 
 
 def test_an_unknown_device_is_reported_in_one_line(saved):
-    assert "cannot be moved to device nonsense" in refusal(saved, device="nonsense")
+    line = refusal(saved, device="nonsense")
+    assert "cannot be moved to device nonsense" in line
+    assert line.endswith("; give another --device")
     if not torch.cuda.is_available():
         assert "cannot be moved to device cuda" in refusal(saved, device="cuda")
