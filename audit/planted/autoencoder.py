@@ -16,6 +16,7 @@ from flashbulb.audit.planted.presets import Preset
 
 _KL_WEIGHT = 1e-6
 _LEARNING_RATE = 2e-3
+_ENCODED_AT_ONCE = 64
 
 
 def build_autoencoder(preset: Preset) -> AutoencoderKL:
@@ -108,8 +109,8 @@ class DecoderTrainer(AutoencoderTrainer):
 
 
 @torch.no_grad()
-def encode(model: AutoencoderKL, images: list[RgbImage], batch_size: int = 64) -> Tensor:
+def encode(model: AutoencoderKL, images: list[RgbImage]) -> Tensor:
     """Encode images to unscaled latent means: [image, channel, row, column]."""
-    chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
+    chunks = [images[i : i + _ENCODED_AT_ONCE] for i in range(0, len(images), _ENCODED_AT_ONCE)]
     device = next(model.parameters()).device
     return torch.cat([model.encode(to_tensor(chunk).to(device)).latent_dist.mean for chunk in chunks])

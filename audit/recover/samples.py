@@ -49,7 +49,7 @@ def sample_prompts(denoiser: Denoiser, prompts: Sequence[str], plan: SamplePlan,
 
 
 def sample_and_keep(
-    denoiser: Denoiser, prompts: Mapping[Path, str], plan: SamplePlan, fingerprint: str, first: int = 0, *, keeps: bool
+    denoiser: Denoiser, prompts: Mapping[Path, str], plan: SamplePlan, fingerprint: str, first: int, *, keeps: bool
 ) -> list[RgbImages]:
     """Sample prompts in one batch as `sample_prompts` does, and save all images together if `keeps`.
 

@@ -126,7 +126,7 @@ def mean_spike_scores(matrix: Matrix, baselines: Sequence[Baseline]) -> Vector:
     return np.asarray(np.mean([spike_scores(matrix, [baseline]) for baseline in baselines], axis=0))
 
 
-def whiten(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None = None) -> Matrix:
+def whiten(matrix: Matrix, baselines: Sequence[Baseline], folds: npt.NDArray[np.int64] | None) -> Matrix:
     """Return z of every prompt and neuron, each prompt by its own baseline: [prompt, neuron]."""
     if folds is None or len(baselines) == 1:
         return z_scores(matrix, baselines[0])

@@ -55,7 +55,7 @@ class TrainingImages:
     """
 
     def __init__(
-        self, index: ImageIndex, height: int, width: int, means: BlockMeans | None, embedded: Embedded | None = None
+        self, index: ImageIndex, height: int, width: int, means: BlockMeans | None, embedded: Embedded | None
     ) -> None:
         self.paths = Paths(index)
         self.height, self.width = height, width

@@ -10,7 +10,8 @@ from transformers import CLIPTokenizer
 
 from flashbulb.audit.planted import denoiser, recipe, truth
 from flashbulb.audit.planted.collection import Collection, assemble
-from flashbulb.audit.planted.presets import PRESETS, Preset, toy
+from flashbulb.audit.planted.presets import PRESETS, Preset
+from tests.audit.planted.toy_presets import toy
 from tests.cases import slow_unless_in
 
 Train = Callable[[Preset, Path], Path]

@@ -19,10 +19,11 @@ from flashbulb.audit.planted.collection import PLANTED_KINDS, assemble
 from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank
 from flashbulb.audit.planted.manifest import file_hashes
 from flashbulb.audit.planted.networks import build_pipeline
-from flashbulb.audit.planted.presets import GRADED, Preset, toy
+from flashbulb.audit.planted.presets import GRADED, Preset
 from flashbulb.audit.planted.truth import N_SEEDS_SEEN, label_of
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.planted.manifests import changed_files
+from tests.audit.planted.toy_presets import toy
 from tests.tolerances import BATCH
 
 Train = Callable[[Preset, Path], Path]
