@@ -20,7 +20,7 @@ from tests.bench.faults.trials import Trial, as_command
 
 LIMITS = (0, 500, 3_000, 20_000, 100_000)
 """Bytes a file may have."""
-EXPECTED = "2 or 3 in one line, no verdict, and the same command afterwards gives the undisturbed result"
+EXPECTED = "2 or 3, then as undisturbed"
 LASTING = {FULL: "disk full", "EROFS": "disk read-only", "EDQUOT": "quota spent"}
 PASSING = {"EIO": "one error of the device", "ENOSPC": "disk full for a moment"}
 

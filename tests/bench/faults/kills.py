@@ -21,7 +21,7 @@ from tests.bench.faults.trials import Trial, as_command
 
 INTERRUPTED = {"SIGINT": (130, -2), "SIGTERM": (143, -15), "SIGKILL": (-9,)}
 """Exit codes; a shell shows -2 and -15, of a process that has no handler yet or any more, as 130 and 143."""
-EXPECTED = "the same command again gives the undisturbed result"
+EXPECTED = "then as undisturbed"
 
 
 class Moment(NamedTuple):

@@ -28,30 +28,32 @@ were trained, 3 captions, 4 training images, 5 runs on a disk. Kinds of section 
     "kills": """\
 Each command that writes is ended by SIGKILL, SIGTERM or SIGINT: at its first writes to the disk (opening, renaming,
 making and removing files, flushing), at writes spread over the run, and at moments in time. Then the same command
-runs again. Nothing is lost if every file equals that of an undisturbed run, but for dates and durations; tables and
-images are compared byte by byte. Incomplete files that a kill left are counted as *.part left*. After the earliest
+runs again. Every file must then equal that of an undisturbed run, but for dates and durations; tables and images are
+compared byte by byte. Incomplete files that a kill left are counted as *.part left*. After the earliest
 kills `--force` is tried as well, in a copy.""",
     "workers": """\
 Three jobs are shared by several processes: a recording of 80 prompts, a recovery of 16, and a whole audit of 24 drawn
 at random (`--sample`), with ordinary prompts (`--propensity`). Some of these processes are killed: workers of
 `--workers 2` on this machine and on Ray (several in one run, each counted, whose outcome is one), the command that
-hands out to them, and both of two ranks. Nothing is lost if every file equals that of one process, bit for bit, but for
-times, settings and the pages that state them; and `gate` must answer 3 on what a killed command leaves. `merge` is
+hands out to them, and both of two ranks. Every file must equal that of one process, bit for bit, but for times,
+settings and the pages that state them; and `gate` must answer 3 on what a killed command leaves. `merge` is
 among the commands of *kills*.""",
     "stores": """\
 Runs and inputs lie in an object store (a local S3 server). Each command is ended by SIGKILL at a call of the store,
 spread over all of its calls, and the same command runs again: in turn with the cache that the kill left, and on another
 machine that shares only the store. Or the store fails every tenth call: with an error, a request to slow down, or a
-lost connection. All files of the run in the store are compared, as in *kills*.""",
+lost connection. All files of the run in the store must equal those of an undisturbed run, as in *kills*.""",
     "disk": """\
 From one write on, or at one write, the operating system answers with an error; or no file may exceed a size, which
-libraries that write past Python meet too. Then the same command runs again without the fault.""",
+libraries that write past Python meet too. Expected are exit code 2 or 3, one line and no verdict; then the same command
+runs again without the fault, and every file must equal that of an undisturbed run.""",
     "corrupt": """\
 A finished audit that fails the gate is damaged or edited, judged by `gate`, given to one more command, and judged
 again if that writes. *Other content* means that a command ended with 0 and left a file that differs from what it
 leaves of the undamaged audit, apart from the damaged file itself.""",
     "hostile": """\
-Each folder is opened by three commands with "y" on standard input. Its code would leave a file.""",
+Each folder is opened by three commands with "y" on standard input. Its code would leave a file. A folder must be
+refused in one line, or opened because nothing reads the code.""",
     "readings": """\
 `validate` and `audit --gate` on the four planted models, with the prediction type they were trained with and with the
 others. The audits are short: four memorized captions among twelve clean ones, 60 reference captions, two seeds, the

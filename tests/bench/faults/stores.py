@@ -19,7 +19,7 @@ from tests.object_store import S3, Call, s3_server
 from tests.processes import Ended, Forked, fork_python
 
 RUN = "s3://bucket/runs/mine"
-SAME = "the run in the store equals the undisturbed one"
+SAME = "as undisturbed"
 _CODE = """
 from flashbulb.audit.stores import claims, sending
 sending._SECONDS_BETWEEN_LOOKS, claims.SECONDS_TO_DEATH = 0.05, 1.0

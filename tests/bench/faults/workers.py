@@ -25,7 +25,7 @@ from tests.processes import Ended, Forked, fork_flashbulb
 from tests.ray_cluster import actors_under
 
 N_PROMPTS, N_SAMPLED, N_RECOVERED, N_ORDINARY = 80, 24, 16, 8
-SAME = "the result equals that of one process"
+SAME = "as of one process"
 UNTRUSTED = 3
 ENVIRONMENT = {**UNEXAMINED, "OMP_NUM_THREADS": "1"}
 _DETECTION = ("--fpr", 0.2, "--max-style-shift", 1)  # so that all are flagged
