@@ -24,8 +24,8 @@ QUESTION := +
 endif
 SELF := $(MAKE)
 
-.PHONY: help venv audit gate discover docs pictures test test-slow check format bench bench-added bench-canaries bench-closing \
-	bench-detect bench-device bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power \
+.PHONY: help venv audit gate discover docs pictures test test-slow test-kernels check format bench bench-added bench-canaries \
+	bench-closing bench-detect bench-device bench-recover bench-discover bench-faults bench-finetune bench-localize bench-memories bench-power \
 	bench-pull bench-report bench-speed bench-sweep bench-truth bench-verdict bench-words planted clean
 
 help: ## list the commands
@@ -63,6 +63,10 @@ test: $(INSTALLED) ## run the tests
 
 test-slow: $(INSTALLED) ## run the tests that take minutes, and all cases of those that have many
 	@$(PY) -m pytest -m slow
+
+test-kernels: $(INSTALLED) ## run the kernels of GPUs in Triton's interpreter, without a GPU (fetches Triton, 1 GB)
+	@test -d $(VENV)/triton || $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --target $(VENV)/triton triton
+	@TRITON_INTERPRET=1 PYTHONPATH=$(VENV)/triton $(PY) -m pytest tests/hooks/test_fused.py
 
 check: $(INSTALLED) ## check format, lint and types
 	@$(PY) -m ruff format --check .
