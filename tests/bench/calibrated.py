@@ -10,7 +10,6 @@ import numpy as np
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.statistics.detection import Detected, detect
 from flashbulb.audit.statistics.separation import tpr_at_fpr
-from flashbulb.reports.bounds.rates import exact_interval
 from tests.bench.recorded import Planted
 
 DEFAULTS = {name: AuditSettings.model_fields[name].default for name in ("n_components", "max_style_shift")}
@@ -104,9 +103,3 @@ def self_calibration(planted: Planted) -> Iterator[SelfCalibrated]:
                 )
         own, referenced = np.mean(figures[0::2], axis=0), np.mean(figures[1::2], axis=0)
         yield SelfCalibrated(share, n_memorized, *((own[i], referenced[i]) for i in range(3)))
-
-
-def in_range(rate: float, n: int, low: float, high: float) -> bool:
-    """Whether an observed rate is compatible with lying in [low, high]: their 95 % interval meets it."""
-    interval = exact_interval(round(rate * n), n)
-    return interval.high >= low and interval.low <= high
