@@ -167,7 +167,7 @@ def p_values(scores: Vector, null: NullDistribution) -> Vector:
     return np.asarray(np.where(beyond, np.clip(tail, _SMALLEST_P, lowest_of_ranks), conformal), dtype=np.float64)
 
 
-def q_values(p: Vector, n_left_out: int = 0) -> Vector:
+def q_values(p: Vector, n_left_out: int) -> Vector:
     """Return the p-values adjusted for false discoveries (Benjamini-Hochberg): [prompt] -> [prompt].
 
     Args:

@@ -69,9 +69,9 @@ def detect(
     fpr: float,
     max_style_shift: float,
     seed: int,
-    all_texts: Sequence[str] | None = None,
-    base: BaseShards | None = None,
-    bulk: BulkFit | None = None,
+    all_texts: Sequence[str],
+    base: BaseShards | None,
+    bulk: BulkFit | None,
 ) -> Detected:
     """Score and flag every candidate.
 
@@ -80,16 +80,15 @@ def detect(
 
     Args:
         all_texts: the candidates' texts and those that tier 0 left out, whose style counts as well.
-        base: the same prompts recorded on the base model. Each model is whitened by its own baselines, and the scores
-            are subtracted in one unit, that of the audited model.
+        base: the same prompts recorded on the base model, if there is one. Each model is whitened by its own
+            baselines, and the scores are subtracted in one unit, that of the audited model.
         bulk: the baselines by which candidates were reduced when they were recorded; None where all are dense.
 
     Raises:
         BulkError: candidates would help to fit the baselines, and those of `bulk` were fitted without them, or the
             other way round.
     """
-    texts = candidates.texts if all_texts is None else all_texts
-    shift, pooled = choose_pooled(texts, None if reference is None else reference.texts, max_style_shift, seed)
+    shift, pooled = choose_pooled(all_texts, None if reference is None else reference.texts, max_style_shift, seed)
     if bulk is not None:
         bulk.refuse_other(pooled)
     clean = reference.shards if reference is not None else None
@@ -109,7 +108,7 @@ def detect(
     columns = {spike_column(group.kind): group.candidates for group in groups}
     columns |= _detector_columns(sites, detectors, candidates.shards, clean, bulk)
     styles = group_by_style(reference.texts if reference is not None else [], candidates.texts)
-    n_left_out = len(texts) - len(candidates.texts)
+    n_left_out = len(all_texts) - len(candidates.texts)
     scored = flagged_at(groups, columns, combine(groups), styles, fpr, base_scores, n_left_out)
     return Detected(scored, shift, pooled, tuple(base_groups))
 

@@ -80,7 +80,7 @@ class Scored:
 
 
 def flag(
-    spike_score: Vector, reference_score: Vector, styles: StyleGroups, fpr: float, origin: float = 0.0
+    spike_score: Vector, reference_score: Vector, styles: StyleGroups, fpr: float, origin: float
 ) -> tuple[Vector, list[StyleNull]]:
     """Return the p-value of each candidate within its style, and how each style is calibrated.
 
@@ -88,7 +88,7 @@ def flag(
         spike_score: spike scores of the candidates: [prompt].
         reference_score: out-of-fold spike scores of the reference prompts: [prompt]; unused without reference groups.
         styles: style groups of both sets.
-        origin: added to scores where their null distribution is fitted.
+        origin: added to scores where their null distribution is fitted; 0 for scores, which are positive.
     """
     p = np.empty(len(spike_score))
     nulls = []
@@ -103,7 +103,7 @@ def flag(
     return p, nulls
 
 
-def held_out_p_values(reference_score: Vector, styles: StyleGroups, origin: float = 0.0) -> Vector:
+def held_out_p_values(reference_score: Vector, styles: StyleGroups, origin: float) -> Vector:
     """Return the p-value of each reference prompt among the others of its style, fold by fold: [reference prompt].
 
     These are p-values of prompts that the calibration did not see: a share x of clean prompts has p up to x. A prompt
@@ -127,14 +127,15 @@ def flagged_at(
     scores: tuple[Vector, Vector],
     styles: StyleGroups,
     fpr: float,
-    base_scores: tuple[Vector, Vector] | None = None,
-    n_left_out: int = 0,
+    base_scores: tuple[Vector, Vector] | None,
+    n_left_out: int,
 ) -> Scored:
     """Gather scores, p-values and flags.
 
     Args:
         scores: spike scores of candidates and of the reference.
-        base_scores: the same of the base model. Flags then follow the difference, which is what the training added.
+        base_scores: the same of the base model, if there is one. Flags then follow the difference, which is what the
+            training added.
         n_left_out: prompts that tier 0 left out.
     """
     known, origin = None, 0.0

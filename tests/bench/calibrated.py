@@ -26,7 +26,9 @@ def run(planted: Planted, candidates: np.ndarray, reference: np.ndarray | None) 
     """Detect with default settings on the feed-forward sites."""
     sites = [site for site in planted.sites if site.kind == "feed_forward"]
     reference_part = None if reference is None or not reference.any() else planted.part(reference)
-    return detect(sites, [], planted.part(candidates), reference_part, fpr=FPR, seed=0, **DEFAULTS)
+    part = planted.part(candidates)
+    more = {"all_texts": part.texts, "base": None, "bulk": None}
+    return detect(sites, [], part, reference_part, fpr=FPR, seed=0, **more, **DEFAULTS)
 
 
 @dataclass(frozen=True)

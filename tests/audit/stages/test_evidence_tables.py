@@ -17,7 +17,7 @@ def styles_of(*sizes: int) -> StyleGroups:
 
 def test_held_out_p_values_of_clean_prompts_are_uniform() -> None:
     scores = np.random.default_rng(0).gamma(20, 0.05, 6000)
-    p = held_out_p_values(scores, styles_of(6000))
+    p = held_out_p_values(scores, styles_of(6000), 0.0)
     for rate in (0.001, 0.01, 0.1, 0.5):
         spread = 4 * np.sqrt(rate * (1 - rate) / 6000) + 0.001
         assert abs((p <= rate).mean() - rate) < spread
@@ -27,7 +27,7 @@ def test_a_held_out_prompt_does_not_affect_the_p_values_of_its_fold() -> None:
     scores = np.random.default_rng(1).gamma(20, 0.05, 200)
     raised = scores.copy()
     raised[17] = 50.0
-    before, after = (held_out_p_values(values, styles_of(200)) for values in (scores, raised))
+    before, after = (held_out_p_values(values, styles_of(200), 0.0) for values in (scores, raised))
     fold = np.flatnonzero(np.arange(200) % 5 == 17 % 5)
     others = fold[fold != 17]
     assert np.array_equal(before[others], after[others])
@@ -37,13 +37,13 @@ def test_a_held_out_prompt_does_not_affect_the_p_values_of_its_fold() -> None:
 def test_each_style_is_held_out_separately() -> None:
     rng = np.random.default_rng(2)
     low, high = rng.gamma(20, 0.05, 100), 10 + rng.gamma(20, 0.05, 100)
-    together = held_out_p_values(np.concatenate([low, high]), styles_of(100, 100))
-    assert np.array_equal(together[:100], held_out_p_values(low, styles_of(100)))
-    assert np.array_equal(together[100:], held_out_p_values(high, styles_of(100)))
+    together = held_out_p_values(np.concatenate([low, high]), styles_of(100, 100), 0.0)
+    assert np.array_equal(together[:100], held_out_p_values(low, styles_of(100), 0.0))
+    assert np.array_equal(together[100:], held_out_p_values(high, styles_of(100), 0.0))
 
 
 def test_a_style_of_one_prompt_has_no_held_out_p_value() -> None:
-    assert np.isnan(held_out_p_values(np.array([1.0]), styles_of(1))).all()
+    assert np.isnan(held_out_p_values(np.array([1.0]), styles_of(1), 0.0)).all()
 
 
 @pytest.fixture(scope="module")

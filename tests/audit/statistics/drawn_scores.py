@@ -21,4 +21,4 @@ def groups_of(n_reference, *sizes, n_reference_groups=1):
 
 
 def flags(spike_score, reference_score, styles, fpr=FPR):
-    return flagged_at([], {}, (spike_score, reference_score), styles, fpr)
+    return flagged_at([], {}, (spike_score, reference_score), styles, fpr, None, 0)

@@ -93,7 +93,7 @@ def test_threshold_and_p_values_flag_the_same_scores(reference, scores, fpr):
 @given(st.lists(st.floats(1e-12, 1), max_size=50).map(np.array))
 @settings(max_examples=60, deadline=None)
 def test_q_values_are_at_least_the_p_values_and_in_their_order(p):
-    q = q_values(p)
+    q = q_values(p, 0)
     assert q.shape == p.shape
     assert ((q >= p * (1 - 1e-12)) & (q <= 1)).all()
     assert (np.diff(q[np.argsort(p)]) >= -1e-15).all()
@@ -104,13 +104,13 @@ def test_prompts_that_were_left_out_are_tests_too():
     p = np.sort(np.random.default_rng(0).random(2000))
     kept = p[:200]
     assert q_values(kept, 1800).min() > 0.1
-    assert (q_values(kept) <= 0.1).any()
+    assert (q_values(kept, 0) <= 0.1).any()
 
 
 def test_q_values_equal_the_definition():
     p = np.array([0.01, 0.04, 0.03, 0.005, 0.8])
     by_definition = [min(q * 5 / (1 + np.sum(p < q)) for q in p if q >= value) for value in p]
-    np.testing.assert_allclose(q_values(p), by_definition)
+    np.testing.assert_allclose(q_values(p, 0), by_definition)
 
 
 @pytest.mark.parametrize("n", [1, 4, 50, 300])

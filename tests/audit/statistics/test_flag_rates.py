@@ -49,7 +49,7 @@ def self_calibrated(kind, share):
 def test_clean_prompts_compared_with_a_reference_are_flagged_at_the_stated_rate(kind):
     rng = np.random.default_rng(6)
     styles = groups_of(600, 150, 150, n_reference_groups=2)
-    drawn = [flag(SAMPLERS[kind](rng, 300), SAMPLERS[kind](rng, 600), styles, FPR) for _ in range(N_DRAWS)]
+    drawn = [flag(SAMPLERS[kind](rng, 300), SAMPLERS[kind](rng, 600), styles, FPR, 0.0) for _ in range(N_DRAWS)]
     rates = [(p <= FPR).mean() for p, _ in drawn]
     assert RATE_BOUNDS[0] <= np.mean(rates) <= RATE_BOUNDS[1]
 
@@ -94,7 +94,7 @@ def test_differences_of_clean_prompts_are_flagged_at_the_stated_rate(has_referen
         own[30:60] += 3
         base[30:60] += 3  # known by both
         base_scores = (base, base_reference if has_reference else NOTHING)
-        scored = flagged_at([], {}, (own, own_reference if has_reference else NOTHING), styles, FPR, base_scores)
+        scored = flagged_at([], {}, (own, own_reference if has_reference else NOTHING), styles, FPR, base_scores, 0)
         assert scored.flagged[:30].all()
         assert scored.known_by_base[30:60].all()
         shares.append(scored.flagged[60:].mean())
@@ -107,7 +107,7 @@ def test_what_the_base_knows_is_what_it_flags_alone():
     (own, base), (own_reference, base_reference) = differences(rng, 200), differences(rng, 200)
     base[5] = 20
     styles = groups_of(200, 200)
-    scored = flagged_at([], {}, (own, own_reference), styles, FPR, (base, base_reference))
+    scored = flagged_at([], {}, (own, own_reference), styles, FPR, (base, base_reference), 0)
     assert np.array_equal(scored.known_by_base, flags(base, base_reference, styles).flagged)
     assert np.array_equal(scored.detectors["spike_score_finetune"] - scored.detectors["spike_score_base"], own - base)
     assert scored.spike_score[5] < -10

@@ -29,7 +29,7 @@ def test_p_values_of_a_style_equal_those_of_calibrating_on_its_group_alone():
     rng = np.random.default_rng(1)
     reference, scores = rms_of_heavy_tails(rng, 200), rms_of_heavy_tails(rng, 260)
     styles = groups_of(200, 60, 60, 80, 60, n_reference_groups=2)
-    p, nulls = flag(scores, reference, styles, FPR)
+    p, nulls = flag(scores, reference, styles, FPR, 0.0)
     for group in range(4):
         members = styles.candidate_group == group
         calibrating = reference[styles.reference_group == group] if group < 2 else scores[members]
@@ -44,10 +44,10 @@ def test_scores_of_other_styles_do_not_change_a_p_value():
     rng = np.random.default_rng(2)
     reference, scores = rms_of_heavy_tails(rng, 200), rms_of_heavy_tails(rng, 200)
     styles = groups_of(200, 50, 100, 50, n_reference_groups=2)
-    p, _ = flag(scores, reference, styles, FPR)
+    p, _ = flag(scores, reference, styles, FPR, 0.0)
     moved = scores.copy()
     moved[50:150] *= 100
-    after, _ = flag(moved, reference, styles, FPR)
+    after, _ = flag(moved, reference, styles, FPR, 0.0)
     assert np.array_equal(after[:50], p[:50])
     assert np.array_equal(after[150:], p[150:])
     assert (after[50:150] < p[50:150]).any()
@@ -57,10 +57,10 @@ def test_order_of_the_prompts_does_not_matter():
     rng = np.random.default_rng(3)
     reference, scores = rms_of_heavy_tails(rng, 150), rms_of_heavy_tails(rng, 140)
     styles = groups_of(150, 70, 70)
-    p, _ = flag(scores, reference, styles, FPR)
+    p, _ = flag(scores, reference, styles, FPR, 0.0)
     order, reference_order = rng.permutation(140), rng.permutation(150)
     shuffled = StyleGroups(styles.reference_group[reference_order], styles.candidate_group[order], 1)
-    after, _ = flag(scores[order], reference[reference_order], shuffled, FPR)
+    after, _ = flag(scores[order], reference[reference_order], shuffled, FPR, 0.0)
     np.testing.assert_array_equal(after, p[order])
 
 
@@ -137,7 +137,7 @@ def test_no_candidates_have_no_threshold():
 def test_scores_of_detectors_and_groups_are_kept():
     group = GroupScores("feed_forward", (), np.ones(2), np.ones(2), ())
     columns = {"nemo": np.array([1.0, 2.0])}
-    scored = flagged_at([group], columns, (np.ones(2), np.arange(20.0)), groups_of(20, 2), FPR)
+    scored = flagged_at([group], columns, (np.ones(2), np.arange(20.0)), groups_of(20, 2), FPR, None, 0)
     assert scored.groups == (group,)
     assert scored.detectors == columns
     assert np.array_equal(scored.reference_score, np.arange(20.0))

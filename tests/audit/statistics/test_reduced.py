@@ -110,7 +110,7 @@ def detected(shards, clean, bulk, *, pooled):
     shift = 0.5 if pooled else 1.0
     how = {"n_components": N_COMPONENTS, "fpr": FPR, "max_style_shift": shift, "seed": 0}
     candidates = RecordedSet(texts(N_CANDIDATES, "candidate"), shards)
-    return detect(SITES, [NEURONS], candidates, reference, **how, bulk=bulk)
+    return detect(SITES, [NEURONS], candidates, reference, **how, all_texts=candidates.texts, base=None, bulk=bulk)
 
 
 def test_scores_p_values_and_flags_equal_those_of_the_dense_layout(alike):

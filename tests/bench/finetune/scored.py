@@ -117,12 +117,15 @@ def _detect(recorded: RecordedRun, rows: np.ndarray) -> Any:
     def part(shards: Shards) -> Any:
         return Part(shards, rows, {}) if len(rows) else None
 
+    candidates = [prompt.text for prompt in recorded.inputs.candidates.prompts]
     return detect(
         [site for site in recorded.inputs.sites if site.kind == "feed_forward"],
         [],
-        RecordedSet([prompt.text for prompt in recorded.inputs.candidates.prompts], recorded.shards("candidates")),
+        RecordedSet(candidates, recorded.shards("candidates")),
         RecordedSet(texts, part(recorded.shards("reference"))) if len(rows) else None,
         seed=0,
+        all_texts=candidates,
+        bulk=None,
         base=BaseShards(recorded.base_shards("candidates"), part(recorded.base_shards("reference"))),
         **DEFAULTS,
     )

@@ -77,7 +77,7 @@ def test_whatever_an_audit_judges_is_accepted(
 @given(st.lists(st.floats(1e-300, 1), min_size=1, max_size=40), st.floats(1e-6, 0.5))
 def test_the_severities_of_an_audit_are_accepted(p_values: list[float], fpr: float) -> None:
     """Recovery changes a severity to high only; without it, p-value and q-value decide."""
-    n, q = len(p_values), q_values(np.array(p_values)).tolist()
+    n, q = len(p_values), q_values(np.array(p_values), 0).tolist()
     flagged = [p <= fpr for p in p_values]
     columns = {"p_value": p_values, "q_value": q, "flagged": flagged, "severity": list(severities(flagged, q, {}))}
     rows = scores_table(["a"] * n).to_pylist()
