@@ -51,7 +51,7 @@ def read_json_lines(text: str, source: str) -> list[tuple[int, object]]:
                 raise PromptFileError(f"{source}, line {number}: {_repeated(error.key)}") from error
             except BROKEN_JSON as error:
                 advice = (
-                    "name it .json, since it is one JSON value" if _is_json(text) else "write one JSON object a line"
+                    "name it .json, since it is one JSON value" if is_json(text) else "write one JSON object a line"
                 )
                 raise PromptFileError(f"{source}, line {number}: broken JSON ({error}); {advice}") from error
     return values
@@ -61,7 +61,8 @@ def _repeated(key: str) -> str:
     return f"an object has {key!r} twice; keep one, or write a list of both"
 
 
-def _is_json(text: str) -> bool:
+def is_json(text: str) -> bool:
+    """Return True if the text is one JSON value."""
     try:
         json.loads(text)
     except BROKEN_JSON:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from flashbulb.audit.prompts.formats.cell_kinds import kind_of
 from flashbulb.audit.prompts.formats.columns import candidates, listed
 from flashbulb.audit.prompts.formats.csv_tables import DELIMITERS
 from flashbulb.audit.prompts.formats.errors import PromptFileError
-from flashbulb.audit.prompts.formats.json_tables import BROKEN_JSON
+from flashbulb.audit.prompts.formats.json_tables import is_json
 from flashbulb.audit.prompts.formats.tables import Table
 
 _FEWEST_REGULAR = 0.9
@@ -58,19 +57,11 @@ def _json_suffix(first: str, lines: Sequence[str]) -> str | None:
         return None
     if (
         first.startswith("{")
-        and _parses(first)
+        and is_json(first)
         and all(line.lstrip().startswith("{") for line in lines if line.strip())
     ):
         return ".jsonl"
-    return ".json" if _parses("\n".join(lines)) else None
-
-
-def _parses(text: str) -> bool:
-    try:
-        json.loads(text)
-    except BROKEN_JSON:
-        return False
-    return True
+    return ".json" if is_json("\n".join(lines)) else None
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
