@@ -1,5 +1,6 @@
 """The run directory's files, columns and keys are all described, and so is every term of the report."""
 
+import re
 from dataclasses import fields
 
 from flashbulb.reports.bounds.epsilon import EpsilonBound
@@ -70,3 +71,11 @@ def test_the_map_of_the_source_has_every_room() -> None:
     ]
     assert len(rooms) > 20
     assert not [room for room in rooms if f"`{room.as_posix()}/`" not in page]
+
+
+def test_the_summary_of_faults_has_the_counts_of_their_page() -> None:
+    head = (DOCS / "faults.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    rows = [(int(tried.replace(",", "")), int(n)) for tried, n in re.findall(r"\| ([\d,]+) \| (\d+) \|", head)]
+    n_tried, n_problems = map(sum, zip(*rows, strict=True))
+    (row,) = (line for line in (DOCS / "accuracy.md").read_text("utf-8").splitlines() if "(faults.md)" in line)
+    assert f"| {n_tried:,} trials, {n_problems or 'no'} problem" in row
