@@ -1,4 +1,4 @@
-"""Recorded activations are those the model computed, once per seed and prompt, for any batch size or interruption."""
+"""Recorded activations are those the model computed, once per seed and prompt, for any batch size."""
 
 from functools import partial
 from pathlib import Path

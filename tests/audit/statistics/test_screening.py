@@ -1,4 +1,4 @@
-"""Tier 0 leaves out prompts of low text-side scores without an evaluation, and changes nothing for the others."""
+"""Tier 0 scores prompts by their text side without an evaluation, whatever their batches and order."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The nearest training image is found in any kind of folder, and a folder without images is refused."""
+"""The nearest training image is the one that comparing with every image finds, also for changed copies."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The page states the verdict of the gate, shows the findings, and never runs or loads anything."""
+"""The page states the verdict of the gate, and shows the findings with their images, prompts and figures."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`flashbulb localize` on a toy audit writes all files, computes nothing twice, and reports mistakes in one line."""
+"""`flashbulb localize` on a toy audit writes files that agree with each other, and reports mistakes in one line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`flashbulb pull` on a toy pipeline ranks, pulls, resumes and keeps to its budget; every mistake is one line."""
+"""`flashbulb pull` on a toy pipeline ranks, pulls, resumes and keeps to its budget."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""For every command, options > environment > flashbulb.toml > defaults; an error names the layer that caused it."""
+"""For every command, options > environment > flashbulb.toml > defaults."""
 
 import re
 from collections.abc import Callable

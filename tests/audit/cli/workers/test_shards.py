@@ -1,4 +1,4 @@
-"""A run recorded by several processes, or part by part and merged, equals the run of one process."""
+"""A run recorded by several processes equals the run of one process, and no worker outlives the command."""
 
 import os
 import signal
