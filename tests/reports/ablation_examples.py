@@ -1,4 +1,4 @@
-"""The rows, record and images of an ablation."""
+"""The rows and images of an ablation."""
 
 from pathlib import Path
 from typing import Any

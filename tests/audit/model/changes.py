@@ -1,4 +1,4 @@
-"""Planted models with a part, a config or weights changed, for the length of a with block."""
+"""Models with a part or a config changed, for the length of a with block."""
 
 from __future__ import annotations
 
