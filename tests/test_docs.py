@@ -79,3 +79,12 @@ def test_the_summary_of_faults_has_the_counts_of_their_page() -> None:
     n_tried, n_problems = map(sum, zip(*rows, strict=True))
     (row,) = (line for line in (DOCS / "accuracy.md").read_text("utf-8").splitlines() if "(faults.md)" in line)
     assert f"| {n_tried:,} trials, {n_problems or 'no'} problem" in row
+
+
+def test_every_file_of_the_source_that_a_page_names_exists() -> None:
+    pages = (ROOT / "README.md", ROOT / "reports" / "README.md", *DOCS.glob("*.md"))
+    named = {
+        name for page in pages for name in re.findall(r"\b(?:tests|audit|hooks)/[\w./]*\w", page.read_text("utf-8"))
+    }
+    assert len(named) > 30
+    assert not [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()]
