@@ -18,6 +18,8 @@ import torch
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
 from flashbulb.audit.planted.captions import poster_title
+from tests.bench.device.networks import SHAPES as RELEASED
+from tests.bench.device.networks import build
 from tests.bench.models import folder_of
 from tests.bench.speed.bulk import measure_bulk
 from tests.bench.speed.executors import measure_executors
@@ -34,7 +36,7 @@ def main() -> None:
     """Measure the chosen parts, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--part", choices=PARTS, action="append", help="by default ratios")
-    parser.add_argument("--model", default="embedded")
+    parser.add_argument("--model", default="embedded", help="of the ratios: a planted model, or the shape of a release")
     parser.add_argument("--prompts", type=int, default=64, help="of the ratios")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--turns", type=int, default=5)
@@ -64,12 +66,18 @@ def main() -> None:
 def _ratios(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     rng = np.random.default_rng(1)
     prompts = [poster_title(rng) for _ in range(arguments.prompts)]
-    model = str(folder_of(arguments.model) / "model")
-    pipe = load_model(model, device="cpu", dtype=torch.float32, allow_pickle=False).pipe
+    pipe = _open(arguments.model)
     pipe.set_progress_bar_config(disable=True)
     with flushed_denormals():
         ratios = measure_ratios(open_denoiser(pipe), prompts, arguments.batch_size, arguments.turns)
     return [{**ratio._asdict(), "is_met": ratio.is_met} for ratio in ratios]
+
+
+def _open(model: str) -> Any:
+    """Return the pipeline of a planted model, or one of a release's shape with random weights, in float32."""
+    if model in RELEASED:
+        return build(RELEASED[model], "cpu", "loaded").to(dtype=torch.float32)
+    return load_model(str(folder_of(model) / "model"), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
 
 
 def _layouts(arguments: argparse.Namespace) -> list[dict[str, Any]]:
