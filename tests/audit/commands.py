@@ -149,6 +149,11 @@ def error_line(answer: Answer, code: int = 2) -> str:
     return answer.errors[0]
 
 
+def message_of(answer: Answer) -> str:
+    """Return the message of the error line that a command ends with."""
+    return error_line(answer).removeprefix("flashbulb: ")
+
+
 def only_error_line(answer: Answer, code: int = 2) -> str:
     """Return the error line of a command that prints nothing else to stderr."""
     assert len(answer.err.splitlines()) == 1, answer.err

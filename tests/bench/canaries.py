@@ -32,6 +32,7 @@ from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import VERBATIM
 from tests.bench.finetune.training import BATCH, EMPTY_SHARE, N_WARMUP, noise_loss
+from tests.bench.sensitivity import share_text
 from tests.bench.truth.bands import BANDS, band_of
 
 SEED, SIDE = 11, 64
@@ -132,11 +133,11 @@ def truth_lines(out: Path, measured: pd.DataFrame) -> Iterator[str]:
         for band in BANDS:
             band_rows = tier_rows[tier_rows["band"] == band].sort_values("p")
             if len(band_rows):
-                counts = " | ".join(_share(band_rows[name]) for name in ("flagged", "recovered", "with_images"))
+                counts = " | ".join(share_text(band_rows[name]) for name in ("flagged", "recovered", "with_images"))
                 each = dict.fromkeys(_interval(n) for n in band_rows["n_replicating"])
                 yield f"| {tier} | {band} | {len(band_rows)} | {', '.join(each)} | {counts} |"
     extractable = rows[rows["n_replicating"] >= N_TRUTH_SEEDS / 8]
-    found = ", ".join(f"{name} {_share(extractable[name])}" for name in ("flagged", "recovered", "with_images"))
+    found = ", ".join(f"{name} {share_text(extractable[name])}" for name in ("flagged", "recovered", "with_images"))
     yield f"p >= 1/8 in all tiers: {len(extractable)}; {found}"
 
 
@@ -148,11 +149,6 @@ def _found(run: Path) -> pd.DataFrame:
 def _interval(n_replicating: int) -> str:
     interval = exact_interval(n_replicating, N_TRUTH_SEEDS)
     return f"{n_replicating / N_TRUTH_SEEDS:.2f} ({interval.low:.2f} to {interval.high:.2f})"
-
-
-def _share(found: pd.Series) -> str:
-    interval = exact_interval(int(found.sum()), len(found))
-    return f"{int(found.sum())} of {len(found)} ({interval.low:.2f} to {interval.high:.2f})"
 
 
 def main() -> None:

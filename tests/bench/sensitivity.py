@@ -36,11 +36,12 @@ def by_tier(folder: Path, run: Path) -> Iterator[str]:
         for band in BANDS:
             part = rows[(rows["tier"] == tier) & (rows["band"] == band)]
             if len(part):
-                counts = f"{_share(part['flagged'])} | {_share(part['recovered'])}"
+                counts = f"{share_text(part['flagged'])} | {share_text(part['recovered'])}"
                 yield f"| {folder.name} | {tier} | {band} | {len(part)} | {counts} |"
 
 
-def _share(found: pd.Series) -> str:
+def share_text(found: pd.Series) -> str:
+    """Return how many are found, of how many, with the exact 95 % interval of their share."""
     interval = exact_interval(int(found.sum()), len(found))
     return f"{int(found.sum())} of {len(found)} ({interval.low:.2f} to {interval.high:.2f})"
 

@@ -20,6 +20,7 @@ from flashbulb.hooks import (
     site_modules,
     token_classes,
 )
+from tests.hooks.edits import n_hooks
 from tests.toy import build_toy_pipe
 
 STEP_KINDS = ("cross_out", "feed_forward")
@@ -29,11 +30,6 @@ TOLERANCE = 1e-4  # between batches of different size
 
 def input_ids(pipe, prompts):
     return pipe.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-
-
-def n_hooks(pipe):
-    modules = [*pipe.unet.modules(), *pipe.text_encoder.modules()]
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
 
 
 def ignore(_site, _activation):

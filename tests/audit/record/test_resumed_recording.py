@@ -18,16 +18,12 @@ from flashbulb.hooks import (
     write_shard,
 )
 from tests.audit.record.toy_recordings import MANIFEST, N_SEEDS, PROMPTS, TIMESTEP, make_recorder, record
+from tests.hooks.edits import n_hooks
 from tests.toy import build_toy_pipe
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def n_hooks(pipe) -> int:
-    modules = [*pipe.unet.modules(), *pipe.text_encoder.modules()]
-    return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in modules)
 
 
 def test_a_resumed_recording_equals_an_uninterrupted_one(tmp_path):

@@ -1,22 +1,15 @@
 """The page of a sweep is valid, escapes every name, links to the reports, and loads nothing."""
 
-from typing import Any
-
-import html5lib
 import pytest
 
 from flashbulb.reports.page.sweep import sweep_html
 from flashbulb.reports.tables.sweep import Sweep
 from flashbulb.reports.views.sweep import sweep_lines, sweep_markdown
+from tests.reports.parsed_pages import HTML, parsed
 from tests.reports.sweeps import ONSET, sweep_of, sweep_row
 
-HTML = "{http://www.w3.org/1999/xhtml}"
 HOSTILE = sweep_of([sweep_row(1, gate="fail", name="<script>x</script>\"' {{ 7*7 }} \u202e | `a` #?%")])
 SWEEPS = (ONSET, sweep_of(ONSET.rows[:2]), sweep_of([sweep_row(1, gate="untrusted", excess=None)], "place"), HOSTILE)
-
-
-def parsed(page: str) -> Any:
-    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=True).parse(page)
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

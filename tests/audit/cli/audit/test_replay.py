@@ -14,9 +14,8 @@ from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import (
     CANDIDATES,
     REFERENCE,
-    Answer,
     edit_run_json,
-    error_line,
+    message_of,
     run_flashbulb,
     run_json,
     scores_of,
@@ -35,11 +34,6 @@ def searched(short_searches: None, tmp_path_factory: pytest.TempPathFactory) -> 
     options = ("--budget", BUDGET, "--starts", "1", "--steps", "1", "--patience", "2", "--out", folder / "run")
     assert run_flashbulb("discover", folder / "model", *options).code == 0
     return folder / "run"
-
-
-def message_of(answer: Answer) -> str:
-    """Return the message of the error line that a command ends with."""
-    return error_line(answer).removeprefix("flashbulb: ")
 
 
 def test_replayed_audit_ignores_other_layers_and_gives_the_same_scores(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.commands import Answer, error_line
 from tests.reports.runs import LEAKS, write_example
 
 INPUTS = ("--model", "mine", "--prompts", "captions.csv")
@@ -15,8 +14,3 @@ def example(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A finished audit of a model that leaks, in the current directory."""
     monkeypatch.chdir(tmp_path)
     return write_example(tmp_path / "run", LEAKS)
-
-
-def message_of(answer: Answer) -> str:
-    """Return the message of the error line that a command ends with."""
-    return error_line(answer).removeprefix("flashbulb: ")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from flashbulb.audit.cli.shell.layers import COMMAND_LINE_ONLY, variables_of
-from tests.audit.cli.shell.conftest import INPUTS, message_of
-from tests.audit.commands import run_flashbulb, text_file
+from tests.audit.cli.shell.conftest import INPUTS
+from tests.audit.commands import message_of, run_flashbulb, text_file
 
 
 def test_required_option_may_come_from_any_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

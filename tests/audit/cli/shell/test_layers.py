@@ -14,8 +14,8 @@ from flashbulb.audit.cli.shell.command import Command
 from flashbulb.audit.cli.shell.layers import is_layered, leaf_commands, option_name, variables_of
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.reports.tables.verdict import Verdict
-from tests.audit.cli.shell.conftest import INPUTS, message_of
-from tests.audit.commands import ROOT, run_flashbulb, text_file
+from tests.audit.cli.shell.conftest import INPUTS
+from tests.audit.commands import ROOT, message_of, run_flashbulb, text_file
 
 Resolve = Callable[..., AuditSettings]
 

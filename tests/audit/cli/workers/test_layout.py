@@ -10,16 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.audit.cli.workers.conftest import recorded
 from tests.audit.commands import digests, refused, run_flashbulb, run_json
 from tests.audit.conftest import recording
 from tests.processes import fork_flashbulb
 
 SHARDS, BULK = ("--shard-size", "2"), ("--layout", "bulk")
-
-
-def recorded(run: Path) -> dict[str, str]:
-    """Return the hashes of all that was recorded, but for the file that says how long it took."""
-    return {name: digest for name, digest in digests(run / "activations").items() if name != "recording.json"}
 
 
 def record(inputs, run: Path, *options: object) -> Path:

@@ -6,19 +6,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from flashbulb.audit.images.decoding import decode
 from flashbulb.audit.training_images.sources.contents import MemberReader, find_members
 from flashbulb.audit.training_images.sources.members import Member, TrainingImagesError
 from flashbulb.audit.training_images.sources.passed_over import Tally
 from flashbulb.reports.views.passed_over import PassedOver
-
-
-def png(level: int) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), (level, 0, 0)).save(file, "PNG")
-    return file.getvalue()
+from tests.audit.training_images.sets import levels, png
 
 
 def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
@@ -29,11 +23,6 @@ def write_tar(path: Path, members: dict[str, bytes], mode: str = "w") -> Path:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return path
-
-
-def levels(source: Path) -> list[int]:
-    reader = MemberReader(source)
-    return [decode(reader.read(member)).image.getpixel((0, 0))[0] for member in find_members(source)]
 
 
 def names(source: Path) -> list[str]:
