@@ -16,6 +16,7 @@ from flashbulb.audit.recover.signs import Signs
 from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.bounds.replication import replication_of
+from tests.audit.noisy_images import image
 from tests.audit.signs import CONVINCING
 from tests.bench.memories.audited import Case, Result
 from tests.bench.memories.one_finding import one_finding
@@ -27,10 +28,6 @@ from tests.bench.memories.training_images import TrainedOn
 SIDE = 16
 SURE = replace(CONVINCING, survival=-100.0, denoising_error=-100.0, autoencoding_error=-100.0)
 NOTHING = Outcome(0, 0.25, None, None, "not_shown")
-
-
-def image(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
 def copy_of(index: int, distance: float) -> Memory:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import pytest
 
 from flashbulb.audit.recover.memories import (
@@ -15,17 +14,8 @@ from flashbulb.audit.recover.memories import (
 )
 from flashbulb.audit.recover.outcome import Outcome, judge_found, nearest_of
 from flashbulb.audit.training_images.resemblance import Nearest
+from tests.audit.noisy_images import image, images
 from tests.audit.signs import CONVINCING
-
-SIDE = 16
-
-
-def image(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-
-
-def images(*seeds: int) -> np.ndarray:
-    return np.stack([image(seed) for seed in seeds])
 
 
 def near(index: int, distance: float, kind: str | None = "verbatim") -> Nearest:

@@ -9,17 +9,10 @@ from flashbulb.audit.recover.outcome import MIN_KINSHIP, Outcome, judge, severit
 from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.storage import open_training_images
 from flashbulb.reports.tables.limits import FALSE_DISCOVERY_RATE, REPLICATION_DISTANCE
+from tests.audit.noisy_images import image, images
 from tests.audit.signs import CONVINCING, UNCONVINCING
 
 SIDE = 16
-
-
-def image(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-
-
-def images(*seeds: int) -> np.ndarray:
-    return np.stack([image(seed) for seed in seeds])
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from flashbulb.audit.recover.signs import DOUBTED, DRIVEN, PLAIN, Signs, confidence_of, signs_of, verdict_of
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 from flashbulb.reports.tables.schema import RECOVERY_VERDICTS
+from tests.audit.noisy_images import image
 from tests.audit.signs import CONVINCING, NEUTRAL, UNCONVINCING
 
 
@@ -63,10 +64,6 @@ def test_verdicts_rise_with_confidence():
     assert found == sorted(found, key=RECOVERY_VERDICTS.index)
     assert 0 < LIKELY_AT < CONFIRMED_AT < 1
     assert (verdict_of(CONFIRMED_AT), verdict_of(LIKELY_AT)) == ("confirmed", "likely")
-
-
-def image(seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
 def test_what_comes_back_without_guidance_has_the_smaller_sign():

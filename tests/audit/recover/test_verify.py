@@ -8,6 +8,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from tests.audit.counting import counted_latents
+from tests.audit.noisy_images import image
 from tests.tolerances import IMAGE_LEVELS
 
 PLAN = VerifyPlan(run_seed=3, n_samples=4, num_inference_steps=3, batch_size=5)
@@ -27,10 +28,6 @@ def verifier(denoiser) -> Verifier:
 @pytest.fixture(scope="module")
 def conditioning(denoiser):
     return denoiser.encode(["a red star", "zzqx !!!! @@@@ ####"]).conditioning.kept()
-
-
-def image(seed):
-    return np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
 
 
 AGREEING, DISAGREEING = np.stack([image(0)] * 4), np.stack([image(i) for i in range(4)])
