@@ -57,7 +57,7 @@ def pull(
             print_json(run_document(settings.out))
         if gate and record.n_out:
             raise typer.Exit(1)
-        if gate and record.n_tried == 0 and settings.budget is not None:
+        if gate and record.n_tried == 0 and record.n_unpaid:
             raise RunIncompleteError(
                 f"no image was pulled at within --budget {settings.budget}, so that none is out shows nothing; give "
                 "more, or leave --budget out"

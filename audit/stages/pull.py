@@ -142,6 +142,7 @@ def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> No
             continue
         chosen = [i for i in given.order() if given.familiarity[i] > lowest]
         if left is not None:
+            given.n_unpaid = max(0, len(chosen) - left)
             chosen = chosen[:left]
             left -= len(chosen)
         _pull_at(given, chosen, denoiser, store, plan)

@@ -28,7 +28,7 @@ def pull_markdown(record: PullRecord, rows: pa.Table) -> str:
         ],
         [f"> {sentence(warning)}" for warning in record.warnings],
         _limits(record),
-        _images(rows, record.n_tried),
+        _images(rows, record),
         ["## What this does not prove", "", *(f"- {limit}" for limit in _LIMITS)],
         cost(record.evaluations, record.timings),
         pairs("Settings", record.settings),
@@ -48,6 +48,8 @@ def _limits(record: PullRecord) -> list[str]:
     rows = [
         ("images ranked", f"{record.n_images}"),
         ("images pulled at", f"{record.n_tried}"),
+        ("not pulled at: beyond the budget", f"{record.n_unpaid}"),
+        ("not pulled at: no more familiar than half of the controls", f"{_n_unfamiliar(record)}"),
         ("out", f"{record.n_out} ({percent(record.n_out / record.n_images)})"),
         ("threshold of the score", f"{record.threshold:.3g}"),
         ("controls", control_line(record)),
@@ -55,11 +57,14 @@ def _limits(record: PullRecord) -> list[str]:
     return ["## Images", "", *table(("", ""), rows)]
 
 
-def _images(rows: pa.Table, n_tried: int) -> list[str]:
+def _n_unfamiliar(record: PullRecord) -> int:
+    return record.n_images - record.n_tried - record.n_unpaid
+
+
+def _images(rows: pa.Table, record: PullRecord) -> list[str]:
     out = [row for row in rows.to_pylist() if row["verdict"] == OUT and not row["is_control"]]
     if not out:
-        none = "No image came out." if n_tried else "No image was pulled at, so nothing shows whether one comes out."
-        return ["## Out", "", none]
+        return ["## Out", "", _why_none(record)]
     header = ("image", "rank", "familiarity", "replicating samples", "score", "p-value", "given back")
     more = len(out) - MAX_ROWS
     return [
@@ -68,6 +73,14 @@ def _images(rows: pa.Table, n_tried: int) -> list[str]:
         *table(header, map(_cells, out[:MAX_ROWS])),
         *(["", f"{more} more are in `{PULL_FILE}`."] if more > 0 else []),
     ]
+
+
+def _why_none(record: PullRecord) -> str:
+    if record.n_tried:
+        return "No image came out."
+    if record.n_unpaid:
+        return "No image was pulled at, so nothing shows whether one comes out."
+    return "No image is more familiar to the model than half of the controls, so none was pulled at."
 
 
 def _cells(row: Mapping[str, object]) -> tuple[str, ...]:

@@ -45,6 +45,7 @@ class PullRecord:
         threshold: the score that an image must exceed to be out.
         is_shown: the controls suffice to show the share `max_false` of never-trained images that come out.
         n_images, n_tried, n_out: images given, pulled at, and out.
+        n_unpaid: images that rank high enough to be pulled at, which the budget did not pay for.
         controls_out: controls above the threshold, of all controls; no independent estimate, as they set it.
         evaluations, timings: UE and seconds, by part: rank and pull.
         tables: SHA-256 of each table, by file name.
@@ -66,6 +67,7 @@ class PullRecord:
     versions: Mapping[str, str]
     tables: Mapping[str, str]
     warnings: tuple[str, ...]
+    n_unpaid: Count = 0
 
 
 _ADAPTER = TypeAdapter(PullRecord)

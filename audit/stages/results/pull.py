@@ -21,7 +21,7 @@ from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.settings import PullSettings
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.reports.bounds.rates import percent, rate_of
+from flashbulb.reports.bounds.rates import count_text, percent, rate_of
 from flashbulb.reports.figures.panels import PanelRow, evidence_panel
 from flashbulb.reports.pull.markdown import pull_markdown
 from flashbulb.reports.pull.record import NOT_OUT, NOT_TRIED, OUT, PULL_FILE, PULL_PAGE, PULL_SCHEMA, PullRecord
@@ -42,6 +42,7 @@ class GivenImages:
         keys: of the pixels of each image.
         familiarity: [image].
         pulled: what the pulls showed, by the index of the image.
+        n_unpaid: images that rank high enough to be pulled at, which the budget did not pay for.
     """
 
     training: TrainingImages
@@ -49,6 +50,7 @@ class GivenImages:
     keys: Sequence[str]
     familiarity: npt.NDArray[np.float64]
     pulled: dict[int, Pulled] = field(default_factory=dict)
+    n_unpaid: int = 0
 
     def distinct(self) -> GivenImages:
         """Return the set with each image once: controls that are copies of one another count as one."""
@@ -197,11 +199,12 @@ def _record(session: PullSession, threshold: Threshold, rows: Sequence[Mapping[s
         timings=dict(session.seconds),
         versions=library_versions(),
         tables={PULL_FILE: sha256_of(session.run.path / PULL_FILE)},
-        warnings=_warnings(session, threshold, len(images) - len(tried)),
+        warnings=_warnings(session, threshold),
+        n_unpaid=session.images.n_unpaid,
     )
 
 
-def _warnings(session: PullSession, threshold: Threshold, n_untried: int) -> tuple[str, ...]:
+def _warnings(session: PullSession, threshold: Threshold) -> tuple[str, ...]:
     settings, warnings = session.settings, []
     if threshold.n_controls == 0:
         warnings.append(
@@ -213,8 +216,10 @@ def _warnings(session: PullSession, threshold: Threshold, n_untried: int) -> tup
             f"{threshold.n_controls} controls cannot show that at most {percent(settings.max_false)} of never-trained "
             f"images come out; give at least {round(1 / settings.max_false) - 1}"
         )
-    if settings.budget is not None and n_untried:
-        warnings.append(f"{n_untried} images were not pulled at: too low in rank, or beyond the budget")
+    if n := session.images.n_unpaid:
+        warnings.append(
+            f"--budget {settings.budget} paid for no pull at {count_text(n, 'image')} that rank high enough"
+        )
     for given in (session.images, session.controls):
         if given is not None:
             warnings += passed_over_warnings(given.training.passed_over)

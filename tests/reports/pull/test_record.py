@@ -113,9 +113,11 @@ def test_the_page_says_what_the_threshold_rests_on(changes: dict[str, Any], said
 def test_a_pull_at_nothing_does_not_say_that_nothing_came_out() -> None:
     rows = table().slice(0, 0)
     assert "No image came out." in pull_markdown(RECORD, rows)
-    page = pull_markdown(replace(RECORD, n_tried=0, n_out=0), rows)
-    assert "No image was pulled at, so nothing shows whether one comes out." in page
-    assert "No image came out." not in page
+    unpaid = pull_markdown(replace(RECORD, n_tried=0, n_unpaid=1, n_out=0), rows)
+    assert "No image was pulled at, so nothing shows whether one comes out." in unpaid
+    unfamiliar = pull_markdown(replace(RECORD, n_tried=0, n_out=0), rows)
+    assert "No image is more familiar to the model than half of the controls" in unfamiliar
+    assert "No image came out." not in unpaid + unfamiliar
 
 
 def test_a_hostile_path_stays_text(tmp_path: Path) -> None:

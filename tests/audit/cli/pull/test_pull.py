@@ -90,9 +90,27 @@ def test_a_budget_pays_for_ranks_and_controls_first_and_a_larger_one_resumes(
     assert "no image was pulled at" in error_line(given.pull(tmp_path / "run", "--budget", budget, "--gate"), code=3)
     tried = table[table["verdict"] != "not_tried"]
     assert (tried["is_control"].tolist(), tried["rank"].tolist()) == ([True], [1])
-    assert "4 images were not pulled at" in str(load_pull(tmp_path / "run").warnings)
+    n_unpaid = (pulled_table := table_of(pulled.run))[~pulled_table["is_control"]]["verdict"].ne("not_tried").sum()
+    assert load_pull(tmp_path / "run").n_unpaid == n_unpaid > 0
+    assert f"--budget {budget} paid for no pull at {n_unpaid} image" in str(load_pull(tmp_path / "run").warnings)
     assert given.pull(tmp_path / "run").code == 0
     pd.testing.assert_frame_equal(table_of(tmp_path / "run"), table_of(pulled.run))
+
+
+def test_images_that_are_less_familiar_than_the_controls_pass_whatever_the_budget(
+    given: Given, pulled: Pulled, tmp_path: Path
+) -> None:
+    """More of a budget would pull at none of them either."""
+    images, table = tmp_path / "images", table_of(pulled.run)
+    images.mkdir()
+    for path in table[~table["is_control"] & (table["verdict"] == "not_tried")]["path"]:
+        shutil.copy(given.images / Path(path).name, images)
+    plenty = RANK * (N_IMAGES + N_CONTROLS) + PULL * (N_IMAGES + N_CONTROLS)
+    answer = given._replace(images=images).pull(tmp_path / "run", "--budget", plenty, "--gate")
+    assert answer.code == 0, answer.err
+    record = load_pull(tmp_path / "run")
+    assert (record.n_images > 0, record.n_tried, record.n_unpaid) == (True, 0, 0)
+    assert "none was pulled at" in (tmp_path / "run" / "pull.md").read_text(encoding="utf-8")
 
 
 def test_an_image_that_is_out_is_shown_and_the_gate_exits_with_1(
