@@ -135,7 +135,7 @@ def test_the_commands_of_a_page_run_in_their_order(
 def test_the_slow_commands_run(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one folder: a later page finds what an earlier one audited."""
     monkeypatch.chdir(tmp_path)
-    for page in PAGES:
+    for page in [page for page in PAGES if page not in OWN]:
         for block in run_of(page, slow=True):
             codes = [call.answer.code for call in run_shell(block, tmp_path, tools)]
             assert codes == [int("exit code 1" in line) for line in block.text.splitlines()]

@@ -230,7 +230,7 @@ def _replacements(caption: str, words: Sequence[str], rng: np.random.Generator) 
 
 SEARCHES: dict[str, Callable[[Bench, int], Tally]] = {
     "ours, with closing looks": ours_with_looks,
-    "spiking neurons (ours)": lambda bench, budget: ours(bench, budget)[0],
+    "ours, without closing looks": lambda bench, budget: ours(bench, budget)[0],
     "ours, before the verdict": ours_before_the_verdict,
     "random prompts": search_random_prompts,
     "Wen's norm": wens_norm,
