@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from itertools import compress
 from typing import Any, ClassVar
 
 import torch
@@ -135,10 +136,10 @@ class Denoiser(Sampler):
                     digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()
 
-    def count_truncated(self, prompts: Sequence[str]) -> int:
-        """Count the prompts whose last words reach no text encoder, without encoding them."""
+    def find_truncated(self, prompts: Sequence[str]) -> list[str]:
+        """Return the prompts whose last words reach no text encoder, without encoding them."""
         n_positions = {name: ids.shape[1] for name, ids in self.encode([""]).input_ids.items()}
-        return sum(self.text.are_truncated(prompts, n_positions))
+        return list(compress(prompts, self.text.are_truncated(prompts, n_positions)))
 
     def encode_from(self, token_embeddings: Mapping[str, Tensor], prompts: EncodedPrompts) -> Conditioning:
         """Encode given token embeddings [prompt, position, width] in place of those of `prompts`, with gradients.

@@ -117,11 +117,13 @@ class ScreenedCandidates:
         left_out: the prompts that it left out, in the order of the prompt file.
         passed: whether a candidate passed, [candidate], in the order of the prompt file.
         scores: of the candidates: [candidate].
+        cut: what is read of each truncated prompt that it left out, see `EncodedPrompts.readings_of_cut`.
     """
 
     left_out: HeldPrompts
     passed: npt.NDArray[np.bool_]
     scores: npt.NDArray[np.float64]
+    cut: tuple[int, ...] = ()
 
 
 class TextsInOrder(Sequence[str]):

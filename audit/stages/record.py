@@ -206,9 +206,22 @@ def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded, base: Tex
         scores, threshold = screen_prompts(screen, recorder, prompts), screen.threshold
     threshold = min(threshold, float(scores.max()))  # the highest score always passes
     passed = scores >= threshold
-    screened = ScreenedCandidates(prompts.where(~passed), passed, scores)
+    left_out = prompts.where(~passed)
+    cut = _readings_of_cut(recorder, left_out.texts)
+    screened = ScreenedCandidates(left_out, passed, scores, cut)
     logger.info("tier 0 leaves out %d of %d prompts", len(screened.left_out), len(prompts))
     return replace(inputs, candidates=replace(inputs.candidates, prompts=prompts.where(passed)), screened=screened)
+
+
+def _readings_of_cut(recorder: Recorder, texts: Sequence[str]) -> tuple[int, ...]:
+    """Return what is read of each truncated prompt that tier 0 left out, and so is in no shard."""
+    denoiser, size = recorder.denoiser, recorder.plan.batch_size
+    cut = [text for some in _batches(texts, recorder.plan.shard_size) for text in denoiser.find_truncated(some)]
+    return tuple(reading for some in _batches(cut, size) for reading in denoiser.encode(some).readings_of_cut())
+
+
+def _batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (texts[start : start + size] for start in range(0, len(texts), size))
 
 
 def _screen_added(inputs: Inputs, recorder: Recorder, base: TextSpikes) -> Screened:

@@ -208,7 +208,7 @@ def _count_prompts(prompts: PromptSet, denoiser: Denoiser) -> PlannedPrompts:
         prompts.n_duplicates,
         prompts.n_distinct,
         len(texts),
-        n_truncated=sum(map(denoiser.count_truncated, batches)),
+        n_truncated=sum(len(denoiser.find_truncated(batch)) for batch in batches),
     )
 
 

@@ -27,6 +27,7 @@ from flashbulb.audit.record.shards import (
     save_held,
     save_prompts,
 )
+from flashbulb.audit.record.rows import CUT
 from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.calibration import CalibrationError, open_calibration
@@ -96,7 +97,7 @@ def _save_screened(folder: Path, inputs: Inputs, screened: ScreenedCandidates) -
     ids = [next(passing if passed else others) for passed in screened.passed]
     with atomic_write(folder / SCREEN_FILE) as part:
         pd.DataFrame({"prompt_id": ids, "screen": screened.scores}).to_parquet(part, index=False)
-    return {"left_out": left_out, "scores_sha256": sha256_of(folder / SCREEN_FILE)}
+    return {"left_out": left_out, "scores_sha256": sha256_of(folder / SCREEN_FILE), CUT: list(screened.cut)}
 
 
 def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
@@ -171,17 +172,17 @@ def _read_inputs(folder: Path, content: Mapping[str, Any], settings: AuditSettin
     if (screened := content["screened"]) is None:
         return inputs
     check_intact(folder / SCREEN_FILE, screened["scores_sha256"])
-    return replace(inputs, screened=_read_screened(folder, screened["left_out"], inputs.candidates))
+    return replace(inputs, screened=_read_screened(folder, screened, inputs.candidates))
 
 
-def _read_screened(folder: Path, left_out: Mapping[str, Any], candidates: PromptSet) -> ScreenedCandidates:
+def _read_screened(folder: Path, saved: Mapping[str, Any], candidates: PromptSet) -> ScreenedCandidates:
     passing = {*candidates.prompts.ids}
     passed, scores = list[bool](), list[float]()
     with pq.ParquetFile(folder / SCREEN_FILE) as file:
         for batch in file.iter_batches(columns=["prompt_id", "screen"], use_threads=False):
             passed += [prompt_id in passing for prompt_id in batch["prompt_id"].to_pylist()]
             scores += batch["screen"].to_pylist()
-    others = read_held(folder / LEFT_OUT, left_out)
+    others = read_held(folder / LEFT_OUT, saved["left_out"])
     if len(passing) != sum(passed) or len(others) != len(passed) - sum(passed):
         raise ValueError(f"{SCREEN_FILE} scores other prompts")
-    return ScreenedCandidates(others, np.array(passed), np.array(scores))
+    return ScreenedCandidates(others, np.array(passed), np.array(scores), tuple(saved[CUT]))

@@ -144,10 +144,11 @@ def _prompt_sources(inputs: Inputs) -> dict[str, Any]:
 
 def _prompt_counts(recorded: RecordedRun) -> dict[str, Any]:
     inputs = recorded.inputs
+    n_truncated_left_out = 0 if inputs.screened is None else len(inputs.screened.cut)
     return {
         "n_rows": inputs.candidates.n_rows,
         "n_empty": inputs.candidates.n_empty,
-        "n_truncated": recorded.sets["candidates"].n_truncated,
+        "n_truncated": recorded.sets["candidates"].n_truncated + n_truncated_left_out,
         "n_prompts": inputs.n_prompts,
         "n_left_out": inputs.n_left_out,
     }

@@ -44,6 +44,8 @@ def _alike_warnings(inputs: Inputs) -> Iterator[str]:
 def _cut_warnings(recorded: RecordedRun) -> Iterator[str]:
     nouns = {"candidates": "prompts", "reference": "reference prompts"}
     read = {name: cut_readings(recorded.sets[name]) for name in nouns if name in recorded.sets}
+    if (screened := recorded.inputs.screened) is not None:
+        read["candidates"] = np.append(read["candidates"], screened.cut).astype(np.int64)
     for name, cut in read.items():
         if n := len(cut) - len(np.unique(cut)):
             yield (

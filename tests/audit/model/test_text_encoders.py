@@ -89,10 +89,10 @@ def test_prompts_that_do_not_fit_are_marked(denoiser):
     prompts = ["x" * (MAX_POSITIONS - 2), "x" * (MAX_POSITIONS - 1), ""]
     encoded = denoiser.encode(prompts)
     assert encoded.is_truncated == (False, True, False)
-    assert denoiser.count_truncated(prompts) == 1
+    assert denoiser.find_truncated(prompts) == prompts[1:2]
     written_out = "a star<|endoftext|> " + "x" * 99  # its padding begins before the words that are cut
     assert denoiser.encode([written_out]).is_truncated == (True,)
-    assert denoiser.count_truncated([written_out]) == 1
+    assert denoiser.find_truncated([written_out]) == [written_out]
     fits, too_long, _ = encoded.input_ids["text_encoder"]
     assert torch.equal(fits[:-2], too_long[:-2])  # the last letter ends its word in one only
 
@@ -127,7 +127,7 @@ def test_an_inversions_vectors_count_when_prompts_are_cut(inverted):
     n_left = MAX_POSITIONS - 2 - len(INVERTED)
     prompts = ["x" * n_left + " <toy>", "x" * (n_left + 1) + " <toy>"]
     assert inverted.encode(prompts).is_truncated == (False, True)
-    assert inverted.count_truncated(prompts) == 1
+    assert inverted.find_truncated(prompts) == prompts[1:]
 
 
 def test_token_embeddings_of_an_inversion_are_its_vectors(inverted):
