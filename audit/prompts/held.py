@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import islice
@@ -72,6 +73,11 @@ class HeldPrompts(Sequence[Prompt]):
     def ids(self) -> list[str]:
         """The ids of all."""
         return self._values("prompt_id")
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the texts in their order; where they were read from is no part of it."""
+        return hashlib.sha256(" ".join(self.ids).encode()).hexdigest()
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> HeldPrompts:
         """Return the prompts that are chosen: [prompt]."""

@@ -30,6 +30,8 @@ from flashbulb.audit.settings import (
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 
+REFERENCE_TEXTS = "reference_texts_sha256"
+"""What the recording's identity has of a calibration."""
 REDUCED = "candidates_layout"
 """What the recording's identity has where candidates are reduced, and says what by."""
 
@@ -52,7 +54,7 @@ def recording_identity(inputs: Inputs) -> dict[str, Any]:
         "device": inputs.model.device,
         "base_fingerprint": None if inputs.base is None else inputs.base.fingerprint,
         "prompts_sha256": inputs.candidates.sha256,
-        "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
+        **_reference_identity(inputs),
         "canaries_sha256": inputs.canaries.sha256 if inputs.canaries else None,
         "settings": inputs.settings.identity(RecordingSettings),
         "versions": library_versions(),
@@ -77,8 +79,15 @@ def _layout_identity(inputs: Inputs) -> dict[str, Any]:
     if settings.layout != BULK:
         return {}
     read = ("n_components", "max_style_shift", "n_top_neurons", "ascend_kind", "ascend_neurons")
-    reference = inputs.reference.sha256 if inputs.reference else None
-    return {REDUCED: {"layout": BULK, "reference_sha256": reference, **_select(settings, set(read))}}
+    return {REDUCED: {"layout": BULK, **_reference_identity(inputs), **_select(settings, set(read))}}
+
+
+def _reference_identity(inputs: Inputs) -> dict[str, Any]:
+    """Return what was read as the reference: of a calibration also its texts, whose column no setting names."""
+    if inputs.reference is None:
+        return {"reference_sha256": None}
+    texts = {} if inputs.saved is None else {REFERENCE_TEXTS: inputs.reference.prompts.sha256}
+    return {"reference_sha256": inputs.reference.sha256, **texts}
 
 
 def detection_identity(settings: AuditSettings) -> dict[str, Any]:
@@ -110,7 +119,7 @@ def set_identity(inputs: Inputs, name: str, prompts: PromptSet, model: AuditedMo
     screening, is_drawn = None, name == "candidates" and settings.sample is not None
     if name == "candidates" and settings.tiers == "screened":
         screening = {
-            "reference_sha256": inputs.reference.sha256 if inputs.reference else None,
+            **_reference_identity(inputs),
             **settings.identity(ScreeningSettings),
             **({} if model == inputs.model else {"screened_by": inputs.model.fingerprint}),
             **({} if inputs.base is None else {"base": inputs.base.fingerprint}),

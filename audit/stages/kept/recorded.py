@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from flashbulb.audit.prompts.held import ScreenedCandidates
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorded
+from flashbulb.audit.record.rows import CUT
 from flashbulb.audit.record.shards import (
     DAMAGE_ERRORS,
     check_intact,
@@ -27,11 +28,10 @@ from flashbulb.audit.record.shards import (
     save_held,
     save_prompts,
 )
-from flashbulb.audit.record.rows import CUT
 from flashbulb.audit.run.directory import RunDirectoryError, fingerprint_of
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.kept.calibration import CalibrationError, open_calibration
-from flashbulb.audit.stages.kept.identity import calibration_identity, recording_identity, set_identity
+from flashbulb.audit.stages.kept.identity import REFERENCE_TEXTS, calibration_identity, recording_identity, set_identity
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs, RecordedRun
 from flashbulb.hooks import Site
 from flashbulb.hooks.files import DamagedFile, sealed, unsealed
@@ -125,17 +125,17 @@ def open_recorded(run: Path, settings: AuditSettings) -> RecordedRun:
     inputs = replace(inputs, policy=policy, waivers=waivers)
     if settings.calibration is not None:
         saved = open_calibration(settings.calibration, calibration_identity(inputs.model, settings))
-        _refuse_other_reference(run, settings.calibration, content["identity"]["reference_sha256"], saved.prompts)
+        _refuse_other_reference(run, settings.calibration, content["identity"].get(REFERENCE_TEXTS), saved.prompts)
         inputs, sets["reference"] = replace(inputs, reference=saved.prompts, saved=saved.recorded), saved.recorded
     return RecordedRun(inputs, sets, evaluations, timings, base_sets)
 
 
-def _refuse_other_reference(run: Path, calibration: Path, recorded: str, reference: PromptSet) -> None:
+def _refuse_other_reference(run: Path, calibration: Path, recorded: str | None, reference: PromptSet) -> None:
     """Refuse a calibration that was made again of other prompts: flags would change, and run.json would not say so."""
-    if reference.sha256 != recorded:
+    if reference.prompts.sha256 != recorded:
         raise CalibrationError(
-            f"{calibration} now holds other reference prompts (SHA-256 {reference.sha256}) than {run} was recorded "
-            f"with ({recorded}); calibrate with those again, or audit into another directory"
+            f"{calibration} now holds other reference prompts (SHA-256 of the texts {reference.prompts.sha256}) than "
+            f"{run} was recorded with ({recorded}); calibrate with those again, or audit into another directory"
         )
 
 

@@ -17,6 +17,7 @@ Settings = TypeVar("Settings", AuditSettings, DiscoverSettings, PullSettings)
 _PROMPT_FILES = {
     "prompts_sha256": ("prompts",),
     "reference_sha256": ("reference", "calibration"),
+    "reference_texts_sha256": ("calibration",),
     "starts_from_sha256": ("starts_from",),
 }
 _SHAPED_BY = {

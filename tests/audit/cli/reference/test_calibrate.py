@@ -127,6 +127,27 @@ def test_a_run_is_not_continued_on_a_calibration_that_was_made_again_of_other_pr
     assert digests(run) == before
 
 
+def test_a_calibration_of_another_column_of_one_file_is_another(inputs, tmp_path):
+    table = tmp_path / "reference.csv"
+    table.write_text("title,prompt\n" + "".join(f"the {text} of the hill,{text}\n" for text in REFERENCE))
+    calibration, run = tmp_path / "calibration", tmp_path / "run"
+
+    def calibrate(column: str, *more: object) -> None:
+        options = ("--model", inputs.model, "--reference", table, "--seeds", N_SEEDS, "--out", calibration)
+        answer = run_flashbulb("calibrate", *options, "--reference-column", column, *more)
+        assert answer.code == 0, answer.err
+
+    calibrate("prompt")
+    audit = ("audit", *audit_options(inputs, calibration, run, *FAST))
+    assert run_flashbulb(*audit).code == 0
+    calibrate("title", "--force")
+    before = digests(run)
+    assert f"{calibration} now holds other reference prompts" in refused("detect", run, "--fpr", "0.3")
+    assert "reference_texts_sha256" in refused(*audit)
+    assert f"{calibration} has changed since" in refused("audit", "--replay", run, "--out", tmp_path / "replayed")
+    assert digests(run) == before
+
+
 def test_calibration_of_another_model_is_refused_with_both_fingerprints(inputs, calibrated, tmp_path):
     build_toy_pipe(seed=1).save_pretrained(tmp_path / "other")
     line = refused(
