@@ -1,5 +1,6 @@
 """Compare the findings of two audits, if they can be compared: new, worse, better, unchanged, fixed."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
@@ -109,6 +110,18 @@ def check_comparable(old: RunRecord, new: RunRecord) -> None:
             f"the two runs cannot be compared: {found.key} was {found.old!r}, now {found.new!r}{found.others}; "
             "audit both models with the same prompts and settings"
         )
+
+
+def comparison_key(run: RunRecord) -> str | None:
+    """Return what runs have in common between which a trend can be drawn; None if the run is comparable with none.
+
+    These are what `check_comparable` compares, and the training images: of one that was taken out no copy is found.
+    """
+    try:
+        compared = {**_compared_values(run), "training images": _training_images(run)}
+    except NotComparableError:
+        return None
+    return json.dumps(compared, sort_keys=True, default=str)
 
 
 def comparison_notes(old: RunRecord, new: RunRecord) -> tuple[str, ...]:

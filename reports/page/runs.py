@@ -13,6 +13,7 @@ from markupsafe import Markup
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.checks.run import CheckedRun, load_checked
 from flashbulb.reports.drawings.trend import TrendPoint, trend_curve
+from flashbulb.reports.gate.diff import comparison_key
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.template import csp_hash, page_style, template_environment
 from flashbulb.reports.tables.files import REPORT_FILE, RUN_FILE, RunFileError, write_text
@@ -37,7 +38,7 @@ class RunRow:
 
 
 class Trend(NamedTuple):
-    """The curve over the runs of one prompt file, as SVG, and the name of the file."""
+    """The curve over the runs of one prompt file and the same settings, as SVG, and the name of the file."""
 
     prompts: str
     n_runs: int
@@ -62,30 +63,31 @@ def write_runs_page(path: Path, directory: Path) -> int:
 def run_rows(runs: Mapping[Path, CheckedRun | str], page: Path) -> list[RunRow]:
     """Return a row for each run, the newest first; those that cannot be trusted come last, with the reason.
 
-    The trend compares a run with the one before it of the same prompts.
+    The trend compares a run with the trusted one before it of the same prompts and settings.
 
     Args:
         runs: by directory; a run that cannot be read is the reason.
         page: the file that links are relative to.
     """
     ordered = _in_order(runs)
-    earlier: dict[object, CheckedRun] = {}
+    earlier: dict[str | None, tuple[Path, CheckedRun]] = {}
     rows = []
     for folder, run in ordered:
-        prompts = _prompts_of(run)
-        rows.append(_row(folder, run, earlier.get(prompts), page))
-        earlier[prompts] = run
+        key = comparison_key(run.record)
+        rows.append(_row(folder, run, earlier.get(key), page))
+        if key is not None and _is_trusted(run):
+            earlier[key] = folder, run
     unread = [_unread_row(folder, run) for folder, run in runs.items() if isinstance(run, str)]
     return [*reversed(rows), *unread]
 
 
 def run_trends(runs: Mapping[Path, CheckedRun | str]) -> list[Trend]:
-    """Return a curve for each prompt file that several trusted runs audited, the file of most runs first."""
-    by_prompts: dict[object, list[tuple[Path, CheckedRun]]] = defaultdict(list)
+    """Return a curve for each prompt file that several trusted runs audited alike, that of most runs first."""
+    comparable: dict[str, list[tuple[Path, CheckedRun]]] = defaultdict(list)
     for folder, run in _in_order(runs):
-        if run.record.verdict is not None and run.record.verdict.outcome != "untrusted":
-            by_prompts[_prompts_of(run)].append((folder, run))
-    several = sorted((group for group in by_prompts.values() if len(group) > 1), key=len, reverse=True)
+        if _is_trusted(run) and (key := comparison_key(run.record)) is not None:
+            comparable[key].append((folder, run))
+    several = sorted((group for group in comparable.values() if len(group) > 1), key=len, reverse=True)
     return [_trend_of(group, f"trend-{number}") for number, group in enumerate(several)]
 
 
@@ -124,12 +126,11 @@ def _checked(folder: Path) -> CheckedRun | str:
         return str(error)
 
 
-def _prompts_of(run: CheckedRun) -> object:
-    described = run.record.inputs.get("prompts")
-    return described.get("sha256") if isinstance(described, Mapping) else None
+def _is_trusted(run: CheckedRun) -> bool:
+    return run.record.verdict is not None and run.record.verdict.outcome != "untrusted"
 
 
-def _row(folder: Path, run: CheckedRun, before: CheckedRun | None, page: Path) -> RunRow:
+def _row(folder: Path, run: CheckedRun, before: tuple[Path, CheckedRun] | None, page: Path) -> RunRow:
     record, report = run.record, folder / REPORT_FILE
     link = quote(Path(os.path.relpath(report, page.parent)).as_posix()) if report.is_file() else None
     counts = record.counts
@@ -142,7 +143,7 @@ def _row(folder: Path, run: CheckedRun, before: CheckedRun | None, page: Path) -
         flagged=f"{counts.n_flagged:,} of {counts.n_scored:,}",
         prompts=f"{counts.n_recovered:,}",
         images=f"{counts.n_confirmed_pictures:,}",
-        trend=_trend(counts.n_confirmed_pictures, before),
+        trend=_trend(counts.n_confirmed_pictures, before) if _is_trusted(run) else "–",
     )
 
 
@@ -150,13 +151,16 @@ def _day(run: CheckedRun) -> str:
     return visible_text((run.record.finished or "")[:10], 10) or "–"
 
 
-def _trend(n_images: int, before: CheckedRun | None) -> str:
+def _trend(n_images: int, before: tuple[Path, CheckedRun] | None) -> str:
+    """Return the change since the run before, which is named: whether its model is an earlier state, no run says."""
     if before is None:
-        return "first of these prompts"
-    change = n_images - before.record.counts.n_confirmed_pictures
+        return "first of these prompts and settings"
+    folder, run = before
+    name, change = visible_text(folder.name, _LONGEST), n_images - run.record.counts.n_confirmed_pictures
     if change == 0:
-        return "= as before"
-    return f"{'▲' if change > 0 else '▼'} {count_text(abs(change), 'image')} {'more' if change > 0 else 'fewer'}"
+        return f"= as many as {name}"
+    sign, word = ("▲", "more") if change > 0 else ("▼", "fewer")
+    return f"{sign} {count_text(abs(change), 'image')} {word} than {name}"
 
 
 def _unread_row(folder: Path, reason: str) -> RunRow:
