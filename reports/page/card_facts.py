@@ -54,7 +54,8 @@ def card_details(finding: Finding, best: TableRow | None, attempts: Sequence[Tab
     if best is None:
         return
     yield "strategy", str(best["strategy"]).replace("_", " ")
-    for column in ("similarity", "confidence", "fixed_share"):
+    is_copy = best["kind"] is not None and best["nearest_image"] is not None  # whatever its signs alone would say
+    for column in ("similarity", "fixed_share") if is_copy else ("similarity", "confidence", "fixed_share"):
         if best[column] is not None and column != _measure(best):
             yield column.replace("_", " "), f"{best[column]:.2f}"
     yield "seed agreement", f"{best['seed_agreement']:.2f}"

@@ -92,7 +92,8 @@ def _attempt_text(attempt: Attempt) -> str:
     parts = [f"{attempt.strategy} {attempt.restart}: {attempt.verdict.replace('_', ' ')}"]
     if attempt.kind is not None:
         parts.append(attempt.kind)
-    if attempt.confidence is not None:
+    is_copy = attempt.kind is not None and attempt.nearest_image is not None  # whatever its signs alone would say
+    if attempt.confidence is not None and not is_copy:
         parts.append(f"confidence {attempt.confidence:.2f}")
     parts.append(f"seeds agree {attempt.seed_agreement:.2f}")
     if attempt.alike_seeds or attempt.alike_prompts:

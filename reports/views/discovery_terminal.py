@@ -19,7 +19,9 @@ def print_finding(console: Console, finding: Finding) -> None:
     line = Text()
     line.append(f"{visible_text(finding.finding_id, 40)}  ", style="bold")
     line.append(f"{visible_text(finding.verdict, 20):<9}", style=_STYLES.get(finding.verdict, ""))
-    line.append("" if finding.confidence is None else f"  confidence {finding.confidence:.2f}")
+    is_copy = finding.verdict == "confirmed" and finding.nearest_image is not None  # whatever its signs alone would say
+    if finding.confidence is not None and not is_copy:
+        line.append(f"  confidence {finding.confidence:.2f}")
     line.append(f"  after {finding.evaluations:,} UE", style="dim")
     if finding.nearest_image is not None:
         line.append(f"  nearest {visible_text(finding.nearest_image, 200)}")

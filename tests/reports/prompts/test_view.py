@@ -221,3 +221,16 @@ def test_an_image_that_comes_back_is_counted(tmp_path: Path) -> None:
     rewrite_record(run)
     (seen,) = view_prompt(run, "p0").rungs
     assert (seen.alike_seeds, seen.alike_prompts) == (2, 1)
+
+
+def test_the_confidence_is_shown_where_no_copy_of_a_training_image_decides(tmp_path: Path) -> None:
+    run = write_example(tmp_path / "run", {0: "high", 1: "high"})
+    judged = {"confidence": 0.0, "similarity": 0.99, "nearest_image": "x.png"}
+    copy = attempt("p0", "confirmed", finding_id="f", kind="verbatim", **judged)
+    write_table(
+        run / RECOVERIES_FILE, attempts_table([copy, attempt("p1", "not_shown", **judged)]), RECOVERIES_SCHEMA, {}
+    )
+    rewrite_record(run)
+    assert "verbatim, seeds agree" in text_of(view_prompt(run, "p0"))
+    assert "similarity 0.990" in text_of(view_prompt(run, "p0"))
+    assert "confidence 0.00" in text_of(view_prompt(run, "p1"))

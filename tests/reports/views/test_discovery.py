@@ -206,6 +206,16 @@ def test_a_finding_is_printed_on_one_line(width: int, confidence: float | None, 
         assert "after 12,345 UE  nearest [red]x[/red]" in out.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("verdict", "nearest", "is_shown"),
+    [("confirmed", "x.png", False), ("likely", "x.png", True), ("confirmed", None, True)],
+)
+def test_the_confidence_is_printed_unless_a_copy_decides(verdict: str, nearest: str | None, is_shown: bool) -> None:
+    out = io.StringIO()
+    print_finding(Console(file=out, width=200), Finding("finding-001", verdict, 0.0, 12_345, nearest))
+    assert ("confidence 0.00" in out.getvalue()) is is_shown
+
+
 def test_the_summary_shows_the_findings_and_the_cost() -> None:
     out = io.StringIO()
     print_discovery(Console(file=out, width=140), discovery_record(warnings=("[red]odd[/red]",)), Path("runs/[red]me"))
