@@ -32,7 +32,7 @@ from flashbulb.audit.recover.verify import Looked, Verifier, are_worth_a_look
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.audit.training_images.nearest import TrainingImages
-from flashbulb.hooks import NonFiniteActivation
+from flashbulb.hooks.recorder import require_finite
 from flashbulb.reports.bounds.unseen import estimate_unseen
 
 SAME_IMAGE_DISTANCE = AGREEMENT_DISTANCE
@@ -97,8 +97,7 @@ class Search:
             return activations_of(denoiser, columns, timestep, prompts, generator, batch_size)
 
         reference = self._batches.call(record_reference)
-        if not np.isfinite(reference).all():
-            raise NonFiniteActivation("activations of neutral prompts are not finite; try float32 or bfloat16 weights")
+        require_finite("activations of neutral prompts", torch.from_numpy(reference))
         self._scores = NeuronScores(denoiser, columns, timestep, fit_baseline(reference, plan.n_components))
 
     def begin(self) -> SearchState:

@@ -50,6 +50,10 @@ class FindingStore(Generic[_FoundT]):
         images = np.asarray(tensors["images"].numpy(), dtype=np.uint8)
         return self._build(images=images, **{name: stated[name] for name in self._stated})
 
+    def has_file(self, finding_id: str) -> bool:
+        """Return whether anything is kept of a finding, be it from another image or for another identity."""
+        return self._path(finding_id).exists()
+
     def save(self, finding_id: str, image: RgbImage, found: _FoundT) -> None:
         """Keep what was found from this image of a finding, be it nothing."""
         tensors = {"images": torch.from_numpy(found.images.copy())}

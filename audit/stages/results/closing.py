@@ -31,6 +31,7 @@ from flashbulb.audit.stages.results.findings import (
 )
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
 from flashbulb.reports.tables.limits import CONFIRMED_AT
 from flashbulb.reports.views.discovery import ClosingCounts
@@ -68,7 +69,8 @@ def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLook
 class Closing:
     """Looks at the candidates of one search while it goes on; they change no round.
 
-    What an earlier run saw is read from the disk, and counts as spent. With `--no-closing-looks` it does nothing.
+    What an earlier run saw is read from the disk, and counts as spent. Looks that a release took in another way are
+    taken again, and count once. With `--no-closing-looks` it does nothing.
 
     Attributes:
         evaluations: UE spent on looks.
@@ -168,6 +170,8 @@ class Closing:
         if missing:
             images = np.stack([aims[i] for i in missing])
             names = [finding_id(i) for i in missing]
+            if n_others := sum(map(self._store.has_file, names)) if keeps else 0:
+                logger.info("taking %s of another release or at other images again", count_text(n_others, "look"))
             looks = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
             kept |= dict(zip(missing, looks, strict=True))
         looked = {i: closed for i in block if (closed := kept[i]) is not None}

@@ -15,6 +15,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.recover.verify import Verifier
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.audit.training_images.storage import open_training_images
+from flashbulb.hooks import NonFiniteActivation
 from tests.audit.searches import COST_OF_START, N_REFERENCE, build_worded_pipe, evaluations_of, quick, toy_search
 
 
@@ -127,3 +128,11 @@ def test_what_was_found_is_not_climbed_again(pipe: StableDiffusionPipeline, monk
     first, second = (float(z @ direction) for z in reached)
     assert first > 1
     assert second < 0.75 * first  # without deflation they are equal
+
+
+def test_activations_of_neutral_prompts_that_are_not_finite_are_refused(
+    pipe: StableDiffusionPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flashbulb.audit.discover.search.activations_of", lambda *_: np.full((4, 2), np.nan))
+    with pytest.raises(NonFiniteActivation, match="neutral prompts are not finite; load the model in float32"):
+        toy_search(pipe, {})

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flashbulb.audit.discover.closing import Closed, ClosingLooks
+from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
 from flashbulb.audit.images.distances import RgbImage, RgbImages
 from flashbulb.audit.recover.signs import Regression
 from flashbulb.audit.stages.results.closing import LIKELY_AT, outcome_of
@@ -69,6 +69,19 @@ def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
         again = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
         assert_same_results(again, closed)
         assert again.spent == N_REFERENCE
+
+
+def test_looks_that_another_release_took_otherwise_are_taken_again_and_count_once(
+    model: Path, tmp_path: Path, short_pulls: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+    monkeypatch.setattr(ClosingPlan, "identity", {"plan": "of another release"})
+    with caplog.at_level("INFO"):
+        again = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+    assert caplog.text.count("taking 1 look of another release or at other images again") == 4
+    assert_same_results(again, first)
+    assert again.record.evaluations == first.record.evaluations
+    assert again.spent == N_REFERENCE + 4 * short_pulls
 
 
 @pytest.mark.usefixtures("short_pulls")
