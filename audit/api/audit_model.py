@@ -106,7 +106,8 @@ def _as_file(texts: str | os.PathLike[str] | Iterable[str], run: Path, name: str
     """Return the path of a file of prompts; prompts themselves are written beside the run directory.
 
     Raises:
-        SettingsError: these are no texts, or the directory holds an audit of others, whose file is left as it is.
+        SettingsError: these are no texts, the file cannot be written, or the directory holds an audit of others, whose
+            file is left as it is.
     """
     if isinstance(texts, str | os.PathLike):
         return fetched(os.fspath(texts))
@@ -117,6 +118,14 @@ def _as_file(texts: str | os.PathLike[str] | Iterable[str], run: Path, name: str
         raise SettingsError(f"{name} holds something other than texts; give a file or a list of str")
     named = run if run.name.strip(".") else run.resolve()  # a path such as "." has no name of its own
     path = named.with_name(f"{named.name}-{name}.jsonl")
+    try:
+        _write_prompts(path, lines, run, name, force=force)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror or error}; choose another out") from error
+    return str(path)
+
+
+def _write_prompts(path: Path, lines: Sequence[str], run: Path, name: str, *, force: bool) -> None:
     content = "".join(f"{json.dumps({'prompt': line})}\n" for line in lines)
     if path.is_file() and (run / RUN_FILE).is_file() and not force and path.read_text(encoding="utf-8") != content:
         raise SettingsError(
@@ -127,4 +136,3 @@ def _as_file(texts: str | os.PathLike[str] | Iterable[str], run: Path, name: str
     write_text(path, content)
     if in_store(path):
         send(path)
-    return str(path)

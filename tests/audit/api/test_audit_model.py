@@ -14,7 +14,7 @@ import flashbulb
 from flashbulb.audit.additions.lent import lent
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.settings import SettingsError
-from tests.audit.commands import CANDIDATES, ODD, REFERENCE
+from tests.audit.commands import CANDIDATES, ODD, REFERENCE, text_file
 from tests.toy import build_toy_pipe
 
 QUICK: dict[str, Any] = {
@@ -174,6 +174,10 @@ def test_mistakes_say_what_to_do(pipe: StableDiffusionPipeline, tmp_path: Path) 
             audit(pipe, table, out=tmp_path / "run")
     with pytest.raises(SettingsError, match="model is a type"):
         audit(StableDiffusionPipeline, CANDIDATES)
+    (tmp_path / "file").touch()
+    for prompts in (CANDIDATES, text_file(tmp_path / "prompts.txt", CANDIDATES)):
+        with pytest.raises(ValueError, match=r"cannot be written: .* choose another "):
+            audit(pipe, prompts, out=tmp_path / "file" / "run", **QUICK)
 
 
 def test_other_prompts_leave_those_of_a_finished_audit_on_disk(result: flashbulb.AuditResult) -> None:
