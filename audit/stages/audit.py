@@ -40,7 +40,7 @@ from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.kept.resume import is_detected, is_recorded, restore_settings
 from flashbulb.audit.stages.opening.detectors import select_detectors
-from flashbulb.audit.stages.opening.examine import check_store_size
+from flashbulb.audit.stages.opening.examine import check_sampling, check_store_size
 from flashbulb.audit.stages.opening.prompt_sets import read_sets
 from flashbulb.audit.stages.opening.session import (
     Session,
@@ -117,6 +117,7 @@ def run_audit(
     watch = Stopwatch()
     with watch.stage("load"):
         session = open_session(settings, replayed, loaded)
+    check_sampling(session.inputs.settings, session.denoiser)
     with claim(session.inputs, audit_identity(session.inputs), force) as run:
         recorded = record_prompts(session, run, watch)
         if recorded.inputs.base is not None:

@@ -58,6 +58,17 @@ def check_settings(settings: AuditSettings, candidates: PromptSet, reference: Pr
         check_reference_size(reference or candidates)
 
 
+def check_sampling(settings: AuditSettings, denoiser: Denoiser) -> None:
+    """Refuse steps that the scheduler cannot plan, before anything is recorded, and a budget that pays for nothing.
+
+    Raises:
+        ModelError, SettingsError: says which.
+    """
+    if settings.max_sampled or settings.n_ordinary or settings.canaries is not None:
+        denoiser.timesteps(settings.sample_steps)
+    check_seed_budget(settings, denoiser)
+
+
 def check_seed_budget(settings: AuditSettings, denoiser: Denoiser) -> None:
     """Refuse a budget that pays for more seeds of no prompt."""
     if not settings.seed_budget:

@@ -41,7 +41,7 @@ from flashbulb.audit.stages.opening.base import (
     refuse_same_text_side,
 )
 from flashbulb.audit.stages.opening.detectors import fit_to_model, select_detectors
-from flashbulb.audit.stages.opening.examine import check_seed_budget, examine_model
+from flashbulb.audit.stages.opening.examine import check_sampling, check_seed_budget, examine_model
 from flashbulb.audit.stages.results.state import AuditedModel, Inputs
 from flashbulb.audit.statistics.screening import TextSpikes
 from flashbulb.audit.training_images.nearest import TrainingImages
@@ -156,7 +156,7 @@ def reload_session(inputs: Inputs) -> Session:
     loaded = _reload(settings, chosen_model(settings), inputs.model)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require(*settings.strategies)
-    check_seed_budget(settings, denoiser)
+    check_sampling(settings, denoiser)
     return replace(_session_of(inputs, denoiser), loras=loaded.loras if base_is_inside(settings) else None)
 
 

@@ -65,6 +65,20 @@ def test_a_seed_budget_that_pays_for_no_prompt_is_refused(at, inputs, tmp_path):
     assert len([*run.glob("images/*/seed-7.png")]) == 1
 
 
+def test_more_steps_than_the_scheduler_has_are_refused_before_anything_is_recorded(at, inputs, tmp_path):
+    run, steps = at("detected"), ("--sample-steps", 1001)
+    before = digests(run)
+    for line in (
+        refused("recover", run, *RECOVERY_OPTIONS, *steps),
+        refused("audit", *inputs.options(tmp_path / "run"), *steps),
+    ):
+        assert "cannot plan 1001 steps" in line
+    assert digests(run) == before
+    assert not (tmp_path / "run").exists()
+    answer = run_flashbulb("audit", *inputs.options(tmp_path / "run"), *steps, "--max-sampled", "0")
+    assert answer.code == 0, answer.err
+
+
 def test_run_directory_cannot_make_a_stage_run_code(at):
     """Pickled weights and the weights of a descriptor are loaded only if the command line says so."""
     run = at("detected")
