@@ -42,13 +42,8 @@ def load_tokenizer(folder: Path, tokenizer_class: Any, encoder: Any) -> Any:
         tokenizer = tokenizer_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if encoder is None:
         return tokenizer
+    check_vectors(str(folder), tokenizer, encoder, "and save the pipeline again, or remove the tokens")
     n_vectors = encoder.get_input_embeddings().num_embeddings
-    beyond = sorted(token for token, number in tokenizer.get_vocab().items() if number >= n_vectors)
-    if beyond:
-        raise ModelError(
-            f"{folder} has {len(beyond)} tokens that the text encoder has no vector for, first {beyond[0]!r}; resize "
-            "the text encoder's token embeddings and save the pipeline again, or remove the tokens"
-        )
     # a tokenizer without a length would pad to 1e30 tokens
     length = tokenizer.model_max_length
     tokenizer.model_max_length = min(length, getattr(encoder.config, "max_position_embeddings", length))
@@ -59,6 +54,22 @@ def load_tokenizer(folder: Path, tokenizer_class: Any, encoder: Any) -> Any:
         )
     _try(folder, tokenizer, n_vectors)
     return tokenizer
+
+
+def check_vectors(where: str, tokenizer: Any, encoder: Any, then: str) -> None:
+    """Refuse a tokenizer with tokens that the text encoder has no vector for.
+
+    Args:
+        where: names the tokenizer in the message.
+        then: ends the way out, which is to resize the token embeddings.
+    """
+    n_vectors = encoder.get_input_embeddings().num_embeddings
+    beyond = sorted(token for token, number in tokenizer.get_vocab().items() if number >= n_vectors)
+    if beyond:
+        raise ModelError(
+            f"{where} has {len(beyond)} tokens that the text encoder has no vector for, first {beyond[0]!r}; resize "
+            f"the text encoder's token embeddings {then}"
+        )
 
 
 def check_tokenizer(folder: Path) -> None:
