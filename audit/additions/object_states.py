@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from flashbulb.audit.model.errors import ModelError
-from flashbulb.audit.model.loading.tokenizers import check_vectors
+from flashbulb.audit.model.loading.tokenizers import check_tokens
 from flashbulb.audit.model.network import is_quantized
 
 _OBSERVES = "transformers.utils.output_capturing"
@@ -90,7 +90,7 @@ def check_tokenizers(pipe: Any, tokenizer_of: Mapping[str, str]) -> None:
         if encoder is None or tokenizer is None:
             continue
         where = f"the pipeline's {tokenizer_name}"
-        check_vectors(where, tokenizer, encoder, "by resize_token_embeddings, and train them")
+        check_tokens(where, tokenizer, encoder, "by resize_token_embeddings, and train them")
         n_read = getattr(encoder.config, "max_position_embeddings", tokenizer.model_max_length)
         if tokenizer.model_max_length > n_read:
             raise ModelError(

@@ -35,14 +35,14 @@ def load_tokenizer(folder: Path, tokenizer_class: Any, encoder: Any) -> Any:
     """Load the tokenizer of a text encoder; None is one that the pipeline does without.
 
     Raises:
-        ModelError: it has no vocabulary; its settings or rules are absurd; or it makes tokens that the text encoder
-            has no vector for.
+        ModelError: it has no vocabulary; its settings or rules are absurd; it pads on the left; or it makes tokens that
+            the text encoder has no vector for.
     """
     with _refusing(folder):
         tokenizer = tokenizer_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if encoder is None:
         return tokenizer
-    check_vectors(str(folder), tokenizer, encoder, "and save the pipeline again, or remove the tokens")
+    check_tokens(str(folder), tokenizer, encoder, "and save the pipeline again, or remove the tokens")
     n_vectors = encoder.get_input_embeddings().num_embeddings
     # a tokenizer without a length would pad to 1e30 tokens
     length = tokenizer.model_max_length
@@ -56,8 +56,8 @@ def load_tokenizer(folder: Path, tokenizer_class: Any, encoder: Any) -> Any:
     return tokenizer
 
 
-def check_vectors(where: str, tokenizer: Any, encoder: Any, then: str) -> None:
-    """Refuse a tokenizer with tokens that the text encoder has no vector for.
+def check_tokens(where: str, tokenizer: Any, encoder: Any, then: str) -> None:
+    """Refuse a tokenizer with tokens that the text encoder has no vector for, or with padding before the words.
 
     Args:
         where: names the tokenizer in the message.
@@ -70,6 +70,8 @@ def check_vectors(where: str, tokenizer: Any, encoder: Any, then: str) -> None:
             f"{where} has {len(beyond)} tokens that the text encoder has no vector for, first {beyond[0]!r}; resize "
             f"the text encoder's token embeddings {then}"
         )
+    if tokenizer.padding_side != "right":
+        raise ModelError(f"{where} pads prompts on the {tokenizer.padding_side}; set its padding_side to 'right'")
 
 
 def check_tokenizer(folder: Path) -> None:

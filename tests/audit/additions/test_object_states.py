@@ -56,6 +56,7 @@ def compile_a_part(pipe: Any) -> None:
         (lambda pipe: setattr(pipe.vae, "decode", pipe.vae.encode), "a decode of its own on vae"),
         (lambda pipe: setattr(pipe, "encode_prompt", print), "a encode_prompt of its own"),
         (lambda pipe: pipe.tokenizer.add_tokens(["star"]), "tokenizer has 1 tokens .* no vector for, first 'star'"),
+        (lambda pipe: setattr(pipe.tokenizer, "padding_side", "left"), "tokenizer pads prompts on the left; set its"),
         (
             lambda pipe: setattr(pipe.tokenizer, "model_max_length", 10**30),
             f"text_encoder reads {MAX_POSITIONS}; set pipe.tokenizer.model_max_length = {MAX_POSITIONS}",
