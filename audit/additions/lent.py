@@ -19,6 +19,7 @@ from flashbulb.audit.additions.object_states import (
     check_tokenizers,
     only_device,
     only_dtype,
+    refuse_absent,
     refuse_adapters,
     refuse_changes,
     refuse_wrapped,
@@ -35,6 +36,9 @@ _LENT: set[int] = set()
 
 _LENDING = Lock()
 
+_LEVELS = ("alphas_cumprod", "final_alpha_cumprod", "alphas", "betas", "sigma_min", "sigma_max", "_shift")
+"""What schedulers compute from their config when they are made, and read when they plan or denoise."""
+
 
 @contextmanager
 def lent(pipe: Any) -> Iterator[ComposedModel]:
@@ -43,12 +47,13 @@ def lent(pipe: Any) -> Iterator[ComposedModel]:
     Both are restored at the end.
 
     Raises:
-        ModelError: no family fits; the noise levels of the scheduler or a method were replaced; or the networks are
-            offloaded, hold an adapter or a hook, are on several devices or of several dtypes, or are lent already, to
-            another thread.
+        ModelError: no family fits; a component is absent; noise levels of the scheduler or a method were replaced; or
+            the networks are offloaded, hold an adapter or a hook, are on several devices or of several dtypes, or are
+            lent already, to another thread.
         UntrustedModel: weights are not finite.
     """
     family = require_family(pipe)
+    refuse_absent(pipe, family)
     own = _own_pipeline(pipe, family)
     networks = {name: part for name, part in own.components.items() if isinstance(part, nn.Module)}
     with _apart(networks):
@@ -109,10 +114,17 @@ def _own_pipeline(pipe: Any, family: type[Denoiser]) -> Any:
 def _own_scheduler(scheduler: Any) -> Any:
     """Return a scheduler of the same config; refuse one whose noise levels were replaced, which no config states."""
     own = type(scheduler).from_config(scheduler.config)
-    levels, stated = (getattr(part, "alphas_cumprod", None) for part in (scheduler, own))
-    if levels is not None and stated is not None and not torch.equal(levels.cpu(), stated.cpu()):
-        raise ModelError(
-            "the alphas_cumprod of the pipeline's scheduler are not those of its config; make it from a config that "
-            "states them, such as with rescale_betas_zero_snr or trained_betas"
-        )
+    for name in _LEVELS:
+        levels, stated = (vars(part).get(name) for part in (scheduler, own))
+        if levels is not None and stated is not None and not _are_equal(levels, stated):
+            raise ModelError(
+                f"{name.lstrip('_')} of the pipeline's scheduler is not what its config states; make the scheduler "
+                "from a config that does, such as with rescale_betas_zero_snr, trained_betas or shift"
+            )
     return own
+
+
+def _are_equal(levels: Any, stated: Any) -> bool:
+    if isinstance(levels, torch.Tensor) and isinstance(stated, torch.Tensor):
+        return torch.equal(levels.cpu(), stated.cpu())
+    return bool(levels == stated)

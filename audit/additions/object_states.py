@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.loading.tokenizers import check_tokens
 from flashbulb.audit.model.network import is_quantized
@@ -19,10 +20,21 @@ _OBSERVES = "transformers.utils.output_capturing"
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
+def refuse_absent(pipe: Any, family: type[Denoiser]) -> None:
+    """Refuse a pipeline from which a component was taken, as to save memory."""
+    if missing := [name for name in family.required if getattr(pipe, name, None) is None]:
+        raise ModelError(
+            f"the pipeline has no {', '.join(missing)}; {family.title} is audited with all of "
+            f"{', '.join(family.required)}{family.incomplete}"
+        )
+
+
 def only_device(networks: dict[str, nn.Module]) -> str:
-    """Return the device that all weights are on."""
+    """Return the device that all weights are on; they must stay there, and pass gradients."""
     if any(hasattr(module, "_hf_hook") for network in networks.values() for module in network.modules()):
         raise ModelError("the pipeline is offloaded; give its folder, and offload='model'")
+    if any(weight.is_inference() for network in networks.values() for weight in network.parameters()):
+        raise ModelError("the pipeline was loaded in torch.inference_mode, so no gradient passes it; load it outside")
     devices = {str(weight.device) for network in networks.values() for weight in network.parameters()}
     if len(devices) != 1:
         raise ModelError(f"the pipeline is on {', '.join(sorted(devices))}; move it to one device with pipe.to(...)")

@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _WORDS_FOR_MISSING = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "nat"})
 """What programs write into a file of text in the place of a missing caption, in any case."""
+_BYTE_ORDER_MARK = "\ufeff"
 _PARSERS: dict[str, Callable[[str, str, str | None], TextColumn]] = {
     ".txt": parse_txt,
     ".jsonl": parse_jsonl,
@@ -104,13 +105,14 @@ def _prompt_set(column: TextColumn, sha256: str, source: str) -> PromptSet:
     if not first_row:
         raise PromptFileError(f"{source}: no prompts, {len(column.rows)} rows without text; give at least one")
     for text in first_row:
-        if text.lower() in _WORDS_FOR_MISSING:
+        if (remedy := _remedy(text, column.name)) is not None:
             logger.warning(
-                "%s: %r counts as a prompt (%d rows, first row %d); remove it where it stands for a missing one",
+                "%s: %r counts as a prompt (%d rows, first row %d); %s",
                 source,
                 text,
                 n_rows[text],
                 first_row[text].source_row,
+                remedy,
             )
     n_texts = n_rows.total()
     return PromptSet(
@@ -123,6 +125,16 @@ def _prompt_set(column: TextColumn, sha256: str, source: str) -> PromptSet:
         sha256=sha256,
         source=source,
     )
+
+
+def _remedy(text: str, column: str | None) -> str | None:
+    """Return what to do about a text that was hardly meant as it is read; None if nothing is odd about it."""
+    if text.lower() in _WORDS_FOR_MISSING:
+        return "remove it where it stands for a missing one"
+    plain = text.removeprefix(_BYTE_ORDER_MARK)
+    if column is not None and plain == column.strip():
+        return "remove it where it is the header of a table that was appended"
+    return None if plain == text else "remove the byte order mark before it, as of a file that was appended"
 
 
 def _prompt(text: str, row: Row, n_duplicates: int) -> Prompt:

@@ -13,7 +13,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.record.prompt_sites import PromptSites
 from tests.audit.commands import ODD
 from tests.toy import MAX_POSITIONS, build_toy_pipe
-from tests.toy_transformers import build_toy_flux_pipe
+from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe
 
 
 class OtherSiLU(nn.SiLU):
@@ -56,6 +56,14 @@ def compile_a_part(pipe: Any) -> None:
         (lambda pipe: setattr(pipe.vae, "decode", pipe.vae.encode), "a decode of its own on vae"),
         (lambda pipe: setattr(pipe, "encode_prompt", print), "a encode_prompt of its own"),
         (lambda pipe: pipe.tokenizer.add_tokens(["star"]), "tokenizer has 1 tokens .* no vector for, first 'star'"),
+        (
+            lambda pipe: setattr(pipe, "vae", None),
+            "the pipeline has no vae; Stable Diffusion 1/2 is audited with all of",
+        ),
+        (
+            lambda pipe: setattr(pipe.scheduler, "final_alpha_cumprod", torch.tensor(0.5)),
+            "final_alpha_cumprod of the pipeline's scheduler is not what its config states",
+        ),
         (lambda pipe: setattr(pipe.tokenizer, "padding_side", "left"), "tokenizer pads prompts on the left; set its"),
         (
             lambda pipe: setattr(pipe.tokenizer, "model_max_length", 10**30),
@@ -98,3 +106,20 @@ def test_fingerprints_tell_layers_and_processors_of_other_libraries_apart() -> N
         lambda pipe: set_scale(pipe, 1.0),
     )
     assert len({*map(fingerprint, changes)}) == len(changes)
+
+
+def test_a_shift_that_no_config_states_is_refused() -> None:
+    pipe = build_toy_sd3_pipe()
+    pipe.scheduler.set_timesteps(3)
+    with lent(pipe):
+        pass
+    pipe.scheduler.set_shift(5.0)
+    with pytest.raises(ModelError, match="shift of the pipeline's scheduler is not what its config states"), lent(pipe):
+        pass
+
+
+def test_weights_that_pass_no_gradient_are_refused() -> None:
+    with torch.inference_mode():
+        pipe = build_toy_pipe()
+    with pytest.raises(ModelError, match=r"loaded in torch.inference_mode, .* load it outside"), lent(pipe):
+        pass

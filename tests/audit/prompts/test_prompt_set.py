@@ -149,6 +149,32 @@ def test_words_that_programs_write_for_missing_texts_are_kept_and_named(
     assert "'NaN' counts as a prompt (2 rows, first row 3)" in caplog.messages[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "part", "texts", "expected"),
+    [
+        (
+            "a.csv",
+            "prompt,id\na cat,1\n",
+            ["a cat", "\ufeffprompt"],
+            "it where it is the header of a table that was appended",
+        ),
+        (
+            "a.txt",
+            "a cat\na dog\n",
+            ["a cat", "a dog", "\ufeffa cat"],
+            "the byte order mark before it, as of a file that was",
+        ),
+    ],
+)
+def test_what_joined_files_leave_among_the_prompts_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, part: str, texts: list[str], expected: str
+) -> None:
+    (tmp_path / name).write_bytes(2 * part.encode("utf-8-sig"))
+    assert texts_of(read_prompts(str(tmp_path / name))) == texts
+    (message,) = caplog.messages
+    assert f"{texts[-1]!r} counts as a prompt (1 rows, first row 3); remove {expected}" in message
+
+
 def test_spaces_after_the_delimiter_do_not_belong_to_the_cells(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", 'id, "prompt"\n1, "a cat, sitting"\n')
     assert texts_of(read_prompts(path)) == ["a cat, sitting"]
