@@ -42,10 +42,20 @@ def only_device(networks: dict[str, nn.Module]) -> str:
 
 
 def refuse_adapters(networks: dict[str, nn.Module]) -> None:
-    """Refuse adapters of PEFT beside the weights: which are active, and at what scale, enters no fingerprint."""
+    """Refuse adapters of PEFT beside the weights: which are active, and at what scale, enters no fingerprint.
+
+    A fused one that is disabled is taken out of the weights by the first call.
+    """
     for name, network in networks.items():
         for path, module in network.named_modules():
-            if hasattr(module, "base_layer") and not getattr(module, "merged", False):
+            if not hasattr(module, "base_layer"):
+                continue
+            if getattr(module, "disable_adapters", False):
+                raise ModelError(
+                    f"the pipeline has an adapter on {name}.{path} that is disabled; remove it by pipe.unfuse_lora() "
+                    "and pipe.unload_lora_weights(), or enable and fuse it"
+                )
+            if not getattr(module, "merged", False):
                 raise ModelError(
                     f"the pipeline has an adapter on {name}.{path} that is not fused; fuse it by pipe.fuse_lora() and "
                     "pipe.unload_lora_weights(), or give the folder of the pipeline and lora=(file,)"

@@ -71,6 +71,9 @@ def test_an_adapter_that_is_not_fused_is_refused(component: str) -> None:
     adapter.merged = True
     with lent(pipe):
         pass
+    adapter.disable_adapters = True  # PEFT takes it out of the weights when the layer is called next
+    with pytest.raises(ModelError, match=f"an adapter on {component}.{path} that is disabled; remove it"), lent(pipe):
+        pass
 
 
 @pytest.mark.parametrize("build", [build_toy_pipe, build_toy_xl_pipe, build_toy_sd3_pipe])
