@@ -30,7 +30,7 @@ def fingerprint_pipeline(pipe: Any) -> str:
         config: Any = getattr(part, "config", None)
         stated = config.to_dict() if hasattr(config, "to_dict") else dict(config or {})
         if hasattr(part, "get_vocab"):
-            stated = part.get_vocab()
+            stated = _rules_of(part)
         text = json.dumps([public_settings(stated), _set_later(part)], sort_keys=True, default=str)
         digest.update(f"{name} {type(part).__name__} {text}\n".encode())
         for key, weight in part.state_dict().items() if isinstance(part, nn.Module) else ():
@@ -38,6 +38,15 @@ def fingerprint_pipeline(pipe: Any) -> str:
             for tensor in stored_tensors(weight):
                 digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
+
+
+def _rules_of(tokenizer: Any) -> dict[str, Any]:
+    """Return how a tokenizer turns a text into tokens, but for padding and cutting, which each call sets anew."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if not hasattr(backend, "to_str"):
+        return dict(tokenizer.get_vocab())
+    rules: dict[str, Any] = json.loads(backend.to_str())
+    return {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}
 
 
 def _set_later(part: Any) -> list[Any]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
+from tokenizers.normalizers import Replace
 
 from flashbulb.audit.additions.lent import lent
 from flashbulb.audit.model.errors import ModelError
@@ -129,6 +130,7 @@ def test_fingerprints_tell_weights_apart() -> None:
         lambda pipe: pipe.vae.enable_tiling(),
         lambda pipe: setattr(pipe.tokenizer, "model_max_length", 9),
         lambda pipe: setattr(pipe.tokenizer_2, "pad_token", "a"),
+        lambda pipe: setattr(pipe.tokenizer.backend_tokenizer, "normalizer", Replace("a", "b")),
     ],
 )
 def test_fingerprints_tell_what_is_set_on_an_object_apart(change: Callable[[Any], object]) -> None:
