@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from flashbulb.audit.api.result import AuditResult
 from flashbulb.audit.run.quiet import quieten_libraries
 from flashbulb.audit.settings import ADDED, AuditSettings, SettingsError, default_run_name, resolve_inputs
@@ -76,7 +78,7 @@ def audit_model(
 
             loaded = stack.enter_context(lent(model))
             settings |= {"device": loaded.device, "dtype": loaded.dtype}
-        chosen = AuditSettings.model_validate({**settings, **given, "model": name})
+        chosen = _validated({**settings, **given, "model": name})
         from flashbulb.audit.stages.audit import run_audit
         from flashbulb.reports.views.terminal import silent
 
@@ -100,6 +102,16 @@ def _refuse_unknown(settings: dict[str, Any]) -> None:
         nearest = names.get(name) or nearest_word(name, fields)
         hint = f"did you mean {nearest}?" if nearest else "flashbulb.AuditSettings lists them"
         raise SettingsError(f"{name} is no setting; {hint}")
+
+
+def _validated(values: dict[str, Any]) -> AuditSettings:
+    try:
+        return AuditSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        said, where = first["msg"].removeprefix("Value error, "), first["loc"][0] if first["loc"] else "settings"
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        raise SettingsError(f"{where}: {said}{got}") from error
 
 
 def _as_file(texts: str | os.PathLike[str] | Iterable[str], run: Path, name: str, *, force: bool) -> str:

@@ -154,6 +154,8 @@ def test_mistakes_say_what_to_do(pipe: StableDiffusionPipeline, tmp_path: Path) 
     for named, expected in (({"seeds": 2}, "did you mean n_seeds"), ({"nsamples": 2}, "did you mean n_samples")):
         with pytest.raises(SettingsError, match=expected):
             audit(pipe, CANDIDATES, out=tmp_path / "run", **named)
+    with pytest.raises(SettingsError, match=r"^fpr: Input should be less than 0.5, got 2$"):
+        audit(pipe, CANDIDATES, out=tmp_path / "run", fpr=2)
     with pytest.raises(SettingsError, match="device is a matter of the pipeline object"):
         audit(pipe, CANDIDATES, out=tmp_path / "run", device="cuda")
     with pytest.raises(SettingsError, match="workers load the model themselves; give the folder"):
