@@ -6,6 +6,7 @@ Predictions are made at a scale of 1.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from flashbulb.audit.model.conditioning import Conditioning
+from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families.rectified_flow import RectifiedFlow
 from flashbulb.hooks import GuidanceLayout
 
@@ -37,6 +39,11 @@ class Flux(RectifiedFlow):
 
     def __init__(self, pipe: Any, clip_skip: int | None = None) -> None:
         super().__init__(pipe, clip_skip)
+        if "sigmas" not in inspect.signature(pipe.scheduler.set_timesteps).parameters:
+            raise ModelError(
+                f"{type(pipe.scheduler).__name__} takes no noise levels, which {self.pipeline} plans itself; give the "
+                "pipeline a FlowMatchEulerDiscreteScheduler"
+            )
         prepared = self.first_call([""], 1)
         self._positions = {name: prepared[name] for name in ("txt_ids", "img_ids")}
         self._scale: Tensor | None = prepared["guidance"]  # [1], None where the transformer reads none

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from diffusers import DDIMScheduler, EulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
 
 from flashbulb.audit.model.calls import observed_predictions
 from flashbulb.audit.model.conditioning import Conditioning
@@ -163,6 +163,15 @@ def test_scheduler_that_plans_no_flow_is_refused(build, scheduler) -> None:
     pipe = build()
     pipe.scheduler = scheduler()
     with pytest.raises(ModelError, match=f"{scheduler.__name__} plans no flow"):
+        open_denoiser(pipe)
+
+
+def test_a_scheduler_that_takes_no_noise_levels_is_refused_for_flux() -> None:
+    pipe = build_toy_flux_pipe()
+    pipe.scheduler = FlowMatchHeunDiscreteScheduler()
+    with pytest.raises(
+        ModelError, match="FlowMatchHeunDiscreteScheduler takes no noise levels, which FluxPipeline plans"
+    ):
         open_denoiser(pipe)
 
 
