@@ -58,11 +58,17 @@ def find_sites(pipe: DiffusionPipeline, kinds: Collection[str]) -> tuple[Site, .
     Raises:
         UnknownArchitecture: the pipeline has neither a UNet2DConditionModel nor a transformer, or no site of one of the
             kinds.
-        ValueError: a kind is not one of `SITE_KINDS`, or cross-attention runs on fused projections.
+        ValueError: a kind is not one of `SITE_KINDS`, cross-attention runs on fused projections, or `torch.compile`
+            wraps a component.
     """
     unknown = sorted(set(kinds) - set(SITE_KINDS))
     if unknown:
         raise ValueError(f"unknown site kinds {unknown}; allowed are {list(SITE_KINDS)}")
+    for name, part in _components(pipe).items():
+        if hasattr(part, "_orig_mod"):
+            raise ValueError(
+                f"the pipeline's {name} is compiled; give it back with pipe.{name} = pipe.{name}._orig_mod"
+            )
     denoiser = getattr(pipe, "unet", None) or getattr(pipe, "transformer", None)
     if not isinstance(denoiser, UNet2DConditionModel if hasattr(pipe, "unet") else ModelMixin):
         raise UnknownArchitecture(f"no supported denoiser; {_describe(pipe)}")

@@ -145,6 +145,13 @@ def test_unknown_architecture_is_refused_and_its_classes_are_named():
         find_sites(pipe, ["text_mlp"])
 
 
+def test_a_component_that_is_compiled_is_refused_with_the_way_back():
+    pipe = build_toy_pipe()
+    pipe.unet = torch.compile(pipe.unet, backend="eager")
+    with pytest.raises(ValueError, match=r"unet is compiled; give it back with pipe.unet = pipe.unet._orig_mod"):
+        find_sites(pipe, ["feed_forward"])
+
+
 def test_requested_kind_without_a_site_is_refused():
     pipe = build_toy_pipe()
     pipe.text_encoder = None
