@@ -42,7 +42,7 @@ def fingerprint_pipeline(pipe: Any) -> str:
 
 def _rules_of(tokenizer: Any) -> dict[str, Any]:
     """Return how a tokenizer turns a text into tokens, but for padding and cutting, which each call sets anew."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if not hasattr(backend, "to_str"):
         return dict(tokenizer.get_vocab())
     rules: dict[str, Any] = json.loads(backend.to_str())
