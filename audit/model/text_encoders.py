@@ -92,10 +92,8 @@ class TextEncoders:
         return Tokens(tuple(texts), by_encoder, torch.stack(n_positions).amax(dim=0))
 
     def _padded(self, texts: Sequence[str], tokenizer: Any) -> Any:
-        if _has_several_vectors(tokenizer):
-            texts = [self._converted(text, tokenizer) for text in texts]
-        limit = tokenizer.model_max_length
-        tokens = tokenizer(list(texts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
+        limit, texts = tokenizer.model_max_length, self._converted(texts, tokenizer)
+        tokens = tokenizer(texts, padding="max_length", max_length=limit, truncation=True, return_tensors="pt")
         return type(tokens)(dict(tokens))  # what fast tokenizers keep beside these takes 7 KB a text
 
     def tokenizing_as(self, tokens: Tokens) -> AbstractContextManager[None]:
@@ -154,7 +152,7 @@ class TextEncoders:
             return ()
         is_cut = [True] * len(texts)
         for name, tokenizer in self._tokenizers.items():
-            lengths = [len(ids) for ids in tokenizer([self._converted(text, tokenizer) for text in texts]).input_ids]
+            lengths = [len(ids) for ids in tokenizer(self._converted(texts, tokenizer)).input_ids]
             is_cut = [cut and length > n_positions[name] for cut, length in zip(is_cut, lengths, strict=True)]
         return tuple(is_cut)
 
@@ -162,7 +160,7 @@ class TextEncoders:
         """Return the share of the texts' tokens that a tokenizer does not know, of the worst tokenizer."""
         shares = [0.0]
         for tokenizer in self._tokenizers.values():
-            converted = [self._converted(text, tokenizer) for text in texts]
+            converted = self._converted(texts, tokenizer)
             ids = [i for row in tokenizer(converted, add_special_tokens=False).input_ids for i in row] if texts else []
             if ids and tokenizer.unk_token_id is not None:
                 shares.append(ids.count(tokenizer.unk_token_id) / len(ids))
@@ -172,10 +170,12 @@ class TextEncoders:
         """Return whether a token such as `<|endoftext|>` is written out in a prompt."""
         return any(token in text for tokenizer in self._tokenizers.values() for token in tokenizer.all_special_tokens)
 
-    def _converted(self, text: str, tokenizer: Any) -> str:
+    def _converted(self, texts: Sequence[str], tokenizer: Any) -> list[str]:
         """Write out the tokens of a textual inversion of several vectors, as the pipeline does."""
         convert = getattr(self._pipe, "maybe_convert_prompt", None)
-        return text if convert is None else str(convert(text, tokenizer))
+        if convert is None or not _has_several_vectors(tokenizer):  # it tokenizes each text to look for such tokens
+            return list(texts)
+        return [str(convert(text, tokenizer)) for text in texts]
 
     def vocabulary(self) -> list[str]:
         """Return the tokens of the first text encoder, by id."""
