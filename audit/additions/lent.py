@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
 from torch import nn
 
@@ -127,4 +128,4 @@ def _own_scheduler(scheduler: Any) -> Any:
 def _are_equal(levels: Any, stated: Any) -> bool:
     if isinstance(levels, torch.Tensor) and isinstance(stated, torch.Tensor):
         return torch.equal(levels.cpu(), stated.cpu())
-    return bool(levels == stated)
+    return np.array_equal(levels, stated)

@@ -88,7 +88,7 @@ def _replaced_method(part: Any) -> str | None:
     for name, value in vars(part).items():
         method = getattr(type(part), name, None)
         if inspect.isfunction(method) and value is not None and getattr(value, "__func__", None) is not method:
-            return f"a {name} of its own"
+            return f"{'an' if name.startswith(('e', 'a', 'i', 'o', 'u')) else 'a'} {name} of its own"
     return None
 
 

@@ -54,7 +54,7 @@ def compile_a_part(pipe: Any) -> None:
         ),
         (lambda pipe: pipe.to(torch.float64), "the pipeline is float64, which no audit runs in"),
         (lambda pipe: setattr(pipe.vae, "decode", pipe.vae.encode), "a decode of its own on vae"),
-        (lambda pipe: setattr(pipe, "encode_prompt", print), "a encode_prompt of its own"),
+        (lambda pipe: setattr(pipe, "encode_prompt", print), "an encode_prompt of its own"),
         (lambda pipe: pipe.tokenizer.add_tokens(["star"]), "tokenizer has 1 tokens .* no vector for, first 'star'"),
         (
             lambda pipe: setattr(pipe, "vae", None),
