@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from multiprocessing.reduction import ForkingPickler
+from threading import Thread
+from typing import Any
 
 from flashbulb.audit.execute.messages import Ended, Message
 from flashbulb.audit.execute.parent import follow_parent
@@ -15,18 +18,36 @@ _GRACE = 5.0  # seconds for a process that has closed its connection to end
 _CONTEXT = get_context("forkserver")  # a fork of this process could use neither CUDA nor the threads of torch
 
 
-class _Process(NamedTuple):
+@dataclass(slots=True)
+class _Process:
     process: Any  # a class of the context
     connection: Connection
+    sending: Thread | None = None
+
+    def send(self, task: Any) -> None:
+        """Send a task from a thread: a process that has stopped reads nothing, and a large task waits for it."""
+        self._finish_sending()
+        self.sending = Thread(target=self._send, args=(ForkingPickler.dumps(task),), daemon=True)
+        self.sending.start()
 
     def end(self, grace: float = 0) -> str:
         """End it, at once or after `grace` seconds, and return how it ended."""
         self.process.join(grace)
         self.process.kill()
         self.process.join()
+        self._finish_sending()
         self.connection.close()
         code = self.process.exitcode
         return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+
+    def _send(self, task: memoryview) -> None:
+        with suppress(OSError):  # if the process is lost, the next look at its connection tells
+            self.connection.send_bytes(task)
+
+    def _finish_sending(self) -> None:
+        """Wait for the last task, which an idle worker has read, and of which one that ended reads no more."""
+        if self.sending is not None:
+            self.sending.join()
 
 
 class LocalProcesses:
@@ -53,9 +74,8 @@ class LocalProcesses:
         self.give(number, self._work)
 
     def give(self, number: int, task: Any) -> None:
-        """Send a task; if the worker is lost, the next look at its connection tells."""
-        with suppress(OSError):
-            self._processes[number].connection.send(task)
+        """Send a task."""
+        self._processes[number].send(task)
 
     def received(self, seconds: float) -> list[tuple[int, Message]]:
         """Return what the workers have sent, after waiting for it at most so long."""

@@ -1,8 +1,10 @@
 """Shards recorded by several processes, of which some are killed or stop, equal those of one process bit for bit."""
 
+from __future__ import annotations
+
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import active_children
@@ -12,10 +14,12 @@ from typing import NamedTuple
 import pytest
 
 from flashbulb.audit.execute.coordinator import MAX_LOSSES, Coordinator, WorkersLost
+from flashbulb.audit.execute.local import LocalProcesses
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
 from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.record.sets import Part, record_set
+from flashbulb.audit.run.progress import Advance
 from tests.audit.commands import digests
 from tests.audit.recordings import (
     MANIFEST,
@@ -115,6 +119,49 @@ def test_the_log_names_a_worker_that_stopped_within_its_shard(spec, tmp_path):
     assert [line for line in log if line.startswith("worker 0 ")] == ["worker 0 has not answered for 1 s"]
     assert any("shard 0 of" in line and "is begun again" in line for line in log)
     assert list(tmp_path.rglob("part-00000.parquet"))
+
+
+class Large:
+    """Work that no pipe holds until it is read, and that repeats tasks."""
+
+    device = "cpu"
+
+    def __init__(self) -> None:
+        self.content = bytes(2**22)
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[Large, Advance], int]]:
+        yield lambda task, advance: len(task.content)
+
+    def discard(self) -> None:
+        pass
+
+
+class Stopping(LocalProcesses):
+    """Stops the first worker before it is given its work, and is patient with the next one."""
+
+    coordinator: Coordinator[Large, int]
+    n_started = 0
+
+    def start(self, number: int) -> None:
+        self.n_started += 1
+        self.coordinator.timeout = 1.0 if self.n_started == 1 else PATIENT
+        super().start(number)
+
+    def give(self, number: int, task: object) -> None:
+        if self.n_started == 1:
+            os.kill(active_children()[0].pid, signal.SIGSTOP)
+        super().give(number, task)
+
+
+def test_a_worker_that_stops_before_it_has_read_its_work_is_replaced():
+    processes = Stopping(Large(), 1)
+    processes.coordinator = Coordinator(processes, 1, PATIENT)
+    with logged() as log:
+        done = [n for _, n in processes.coordinator.perform([Large()], lambda n=1, remark="": None)]
+        processes.coordinator.end()
+    assert done == [2**22]
+    assert log == ["worker 0 has not answered for 1 s"]
 
 
 def murder(n: int) -> None:
