@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 PRIVATE_FOLDER = 0o700
 _OF_OTHERS = 0o077
+_LOOKS, _SECONDS_BETWEEN_LOOKS = 5, 0.02
+"""Who asks whether a directory is held, as `is_held` does, holds it for an instant; its holder does at every look."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -76,7 +79,7 @@ def _lock(directory: Path) -> Iterator[None]:
 
 def _open_locked(directory: Path) -> int:
     """Return a locked descriptor of the lock file, which the holder deletes when it is done."""
-    path = directory / LOCK_FILE
+    path, n_refused = directory / LOCK_FILE, 0
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -84,15 +87,18 @@ def _open_locked(directory: Path) -> int:
             if os.fstat(descriptor).st_nlink:
                 return descriptor
         except BlockingIOError as error:
-            os.close(descriptor)
-            raise _held(directory) from error
+            n_refused += 1
+            if n_refused == _LOOKS:
+                os.close(descriptor)
+                raise _held(directory) from error
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
         except OSError as error:
             if error.errno in _NO_LOCKS:
                 logger.warning("%s cannot be locked (%s); run one process in it at a time", directory, error.strerror)
                 return descriptor
             os.close(descriptor)
             raise
-        os.close(descriptor)  # deleted by its holder between the opening and the locking
+        os.close(descriptor)  # held, or deleted by its holder between the opening and the locking
 
 
 def _owner() -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError, fingerprint_of, flatten_json
 from flashbulb.audit.stages.kept.resume import restore_settings
+from flashbulb.audit.stores.fetching import fetch
+from flashbulb.audit.stores.sending import send
 from flashbulb.reports.tables.files import RUN_FILE, link_first, write_json
 from flashbulb.reports.tables.record_files import read_content
+from flashbulb.reports.tables.stores import in_store
 
 _AGREED_FILE = "batch_size.json"
 
@@ -30,13 +33,17 @@ def kept_batch_size(out: Path, identity: Mapping[str, Any]) -> int | None:
 def agreed_batch_size(folder: Path, identity: Mapping[str, Any], own: int) -> int:
     """Return the batch size that all parts in `folder` use: the choice of the part that came first.
 
+    Of parts that begin at the same moment and share nothing but a store, each can come first; `merge` refuses them.
+
     Raises:
         RunDirectoryError: the parts are of another recording.
     """
-    agreed, mine = folder / _AGREED_FILE, folder / f"{_AGREED_FILE}.{os.getpid()}"
+    agreed, mine = folder / _AGREED_FILE, folder / f"{_AGREED_FILE}.{secrets.token_hex(8)}"
+    fetch(agreed)
     write_json(mine, {"recording": fingerprint_of(identity), "batch_size": own})
     try:
-        link_first(mine, agreed)
+        if link_first(mine, agreed) and in_store(agreed):
+            send(agreed)
     finally:
         mine.unlink()
     content = json.loads(agreed.read_text(encoding="utf-8"))

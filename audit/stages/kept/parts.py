@@ -69,10 +69,18 @@ def _rank(name: str, name_of_all: str) -> Part:
 
 
 def use_local_device(device: str) -> None:
-    """Let each process that torchrun or srun started on this machine use a GPU of its own."""
-    local_rank = next((int(os.environ[names[2]]) for names in _RANKS if names[2] in os.environ), None)
-    if local_rank is not None and device in ("auto", "cuda") and torch.cuda.is_available():
-        torch.cuda.set_device(local_rank % torch.cuda.device_count())
+    """Let each process that torchrun or srun started on this machine use a GPU of its own.
+
+    Raises:
+        SettingsError: the variable that says which process this is holds no number.
+    """
+    name = next((names[2] for names in _RANKS if names[2] in os.environ), None)
+    if name is None:
+        return
+    if not os.environ[name].isdecimal():
+        raise SettingsError(f"{name} is {os.environ[name]!r}, not the number of a process on this machine; unset it")
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ[name]) % torch.cuda.device_count())
 
 
 def shards_folder(out: Path) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flashbulb.audit.run import lock
 from flashbulb.audit.run.lock import DirectoryHeldError, check_free, hold_directory
 from flashbulb.reports.tables.files import LOCK_FILE
 
@@ -49,6 +50,14 @@ def test_a_second_process_is_refused_by_the_name_of_the_first(tmp_path, holder):
         hold_directory(tmp_path).__enter__()
     with pytest.raises(DirectoryHeldError, match=f"process {holder.pid}"):
         check_free(tmp_path)
+
+
+def test_a_process_that_looks_whether_a_directory_is_held_keeps_nobody_out(tmp_path, monkeypatch):
+    looking = (tmp_path / LOCK_FILE).open("w+b")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(lock.time, "sleep", lambda _: looking.close())
+    with hold_directory(tmp_path):
+        assert looking.closed
 
 
 def test_a_killed_process_holds_nothing(tmp_path, holder):

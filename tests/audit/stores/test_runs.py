@@ -165,6 +165,17 @@ def test_parts_of_machines_that_share_only_the_store_are_merged(s3, on_machine, 
         assert run_flashbulb("detect", RUN, "--fpr", "0.2").code == 0
 
 
+def test_parts_of_machines_that_share_only_the_store_agree_on_a_batch_size(s3, on_machine, inputs, monkeypatch):
+    for number, found in (("1", 8), ("2", 32)):
+        monkeypatch.setattr("flashbulb.audit.stages.opening.session.find_batch_size", lambda *_, found=found: found)
+        with on_machine(f"machine {number}"):
+            options = recording(inputs, RUN, *SHARDS, "--batch-size", "auto", "--shard", f"{number}/2")
+            answer = run_flashbulb("record", *options)
+            assert answer.code == 0, answer.err
+    with on_machine("machine 1"):
+        assert run_flashbulb("merge", RUN).code == 0
+
+
 def test_the_first_of_ranks_waits_for_machines_that_share_only_the_store(s3, on_machine, inputs, whole, tmp_path):
     words = ("record", *recording(inputs, RUN, *SHARDS, "--shard", "ranks"))
     ranks = []

@@ -103,6 +103,14 @@ def test_a_rank_that_is_none_of_so_many_is_refused(inputs, tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "SLURM_LOCALID"])
+def test_a_local_rank_that_is_no_number_is_refused(inputs, tmp_path, monkeypatch, name):
+    monkeypatch.setenv(name, "first")
+    line = refused("record", *recording(inputs, tmp_path / "run", "--shard", "1/2"))
+    assert line.endswith(f"{name} is 'first', not the number of a process on this machine; unset it")
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_first_rank_gives_up_on_a_rank_that_never_starts(inputs, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
