@@ -141,9 +141,9 @@ class Claim:
         logger.error("%s", self.lost)
 
     def renew_until(self, ends: threading.Event) -> None:
-        """Renew the claim until the event is set; a store that fails for a while is asked again."""
+        """Renew the claim until the event is set; where the store or this machine fails for a while, it tries again."""
         while self.lost is None and not ends.wait(_SECONDS_BETWEEN_RENEWALS):
-            with suppress(StoreError):
+            with suppress(StoreError, OSError):
                 self.renew()
 
     def _delete(self, name: str) -> None:

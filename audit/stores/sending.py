@@ -51,7 +51,7 @@ def kept_in_store(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            with suppress(StoreError):
+            with suppress(StoreError, OSError):
                 sender.finish()
             raise
         sender.finish()
@@ -115,7 +115,7 @@ class _Sender:
             try:
                 self._send()
                 is_failing = False
-            except StoreError as error:
+            except (StoreError, OSError) as error:  # of this machine, such as too many open files
                 if not is_failing:
                     logger.warning("%s; the run goes on here, and is sent when the store answers again", error)
                 is_failing = True

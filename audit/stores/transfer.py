@@ -49,8 +49,13 @@ def whole_seconds(info: Any) -> int:
     return int(info.mtime_ns) // 10**9 * 10**9
 
 
+def _version_of(info: Any) -> tuple[Any, ...]:
+    """Return what tells one content of an object from another, as `is_same` compares them."""
+    return info.type, info.size, None if info.mtime_ns is None else whole_seconds(info)
+
+
 def download(store: Store, uri: str, path: Path, info: Any) -> None:
-    """Write an object to the cache, whole or not at all.
+    """Write an object to the cache, whole or not at all: one that another replaces meanwhile is read anew.
 
     Raises:
         StoreError: it cannot be read.
@@ -58,10 +63,16 @@ def download(store: Store, uri: str, path: Path, info: Any) -> None:
     part = path.with_name(f"{path.name}{PART_SUFFIX}")
 
     def copy() -> None:
+        nonlocal info
         with store.files.open_input_stream(info.path, compression=None) as source, part.open("wb") as target:
             shutil.copyfileobj(source, target, _CHUNK)
-        if part.stat().st_size != info.size:
-            raise OSError(f"it has {part.stat().st_size} bytes, not the {info.size} that it was listed with")
+        size, listed = part.stat().st_size, info
+        if size != listed.size or size > _CHUNK:  # a larger one is read by several calls
+            info = store.files.get_file_info(listed.path)
+        if _version_of(info) != _version_of(listed):
+            raise OSError("it was replaced while it was read")
+        if size != info.size:
+            raise OSError(f"it has {size} bytes, not the {info.size} that it was listed with")
 
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():

@@ -3,15 +3,18 @@
 import gzip
 import os
 import time
+from datetime import timedelta
 from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
 
 import pytest
+from moto.s3.models import s3_backends
 
 from flashbulb.audit.stores.fetching import fetch, fetched
 from flashbulb.reports.tables.stores import StoreError, as_uri, local_path, with_uris
 from tests.audit.commands import digests
-from tests.object_store import S3
+from tests.object_store import BUCKET, S3, Call
 
 N_FILES = 40
 
@@ -21,6 +24,14 @@ def read_calls(s3: S3, key: str) -> list[str]:
     found = [call.path for call in s3.app.calls if call.method == "GET" and call.path.startswith(f"/bucket/{key}")]
     s3.app.calls.clear()
     return sorted(path.removeprefix("/bucket/") for path in found)
+
+
+def age(s3: S3, key: str) -> None:
+    """Let an object have been written a minute ago."""
+    for account in s3_backends.values():
+        for backend in account.values():
+            if BUCKET in backend.buckets:
+                backend.get_object(BUCKET, key).last_modified -= timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -66,6 +77,23 @@ def test_a_store_that_fails_every_tenth_call_gives_the_same_files(s3, folder):
     s3.app.fails_every = 0
     assert digests(path) == digests(folder)
     assert s3.app.n_failed - n_failed >= 4
+
+
+@pytest.mark.parametrize("size", [3 * 2**20, 4 * 2**20])
+def test_an_object_that_is_replaced_while_it_is_read_is_read_anew(s3, size):
+    """A mixture of both would be neither."""
+    old, new = bytes(3 * 2**20), b"1" * size
+    s3.write("large.bin", old)
+    age(s3, "large.bin")
+    n_read = count(1)
+
+    def replace(call: Call) -> None:
+        if call.method == "GET" and call.path == "/bucket/large.bin" and next(n_read) == 2:
+            s3.write("large.bin", new)
+
+    s3.app.on_call = replace
+    path = Path(fetched("s3://bucket/large.bin"))
+    assert path.read_bytes() == new
 
 
 def test_compressed_files_stay_compressed(s3, tmp_path):

@@ -1,5 +1,6 @@
 """A run in a store belongs to one process at a time, and the store has all that was written when the block ends."""
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -80,6 +81,31 @@ def test_files_are_sent_while_the_block_runs_and_manifests_after_what_they_name(
         assert last[f"/bucket/run/part-{i}.parquet"] < first[f"/bucket/run/part-{i}.json"]
     assert max(last, key=lambda path: last[path]) == "/bucket/run/run.json"
     assert not any(name.endswith(".part") for name in names(s3))
+
+
+def test_too_many_open_files_for_a_moment_stop_neither_sending_nor_renewing(s3, monkeypatch, caplog):
+    failed = set[str]()
+
+    def fail_first(module, name: str) -> None:
+        function = getattr(module, name)
+
+        def call(*arguments):
+            if name not in failed:
+                failed.add(name)
+                raise OSError(errno.EMFILE, "Too many open files")
+            return function(*arguments)
+
+        monkeypatch.setattr(module, name, call)
+
+    with held() as run:
+        fail_first(sending, "upload")
+        fail_first(claims, "_write")
+        write_text(run / "run.json", "content")
+        wait_until(lambda: names(s3) == ["run.json"])
+        wait_until(lambda: failed == {"upload", "_write"})
+        n_renewed = sum(".claims" in call.path for call in s3.app.calls)
+        wait_until(lambda: sum(".claims" in call.path for call in s3.app.calls) > n_renewed + 3)
+    assert "Too many open files; the run goes on here" in caplog.text
 
 
 def test_a_second_machine_is_refused_while_the_first_lives_and_takes_over_when_it_died(s3, on_machine):
