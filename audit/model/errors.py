@@ -10,6 +10,8 @@ from pathlib import Path
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 
+from flashbulb.audit.run.shortage import is_out_of_memory
+
 _LOADING_ERRORS = (  # raised by the libraries for files that are missing, torn, of another class or of another shape
     SafetensorError,
     StrictDataclassError,
@@ -44,7 +46,8 @@ def refusing(folder: Path) -> Iterator[None]:
     except ModelError:
         raise
     except _LOADING_ERRORS as error:
-        raise ModelError(f"{folder} cannot be loaded: {one_line(error)}; save the pipeline again") from error
+        way_out = "free memory, or save the pipeline again" if is_out_of_memory(error) else "save the pipeline again"
+        raise ModelError(f"{folder} cannot be loaded: {one_line(error)}; {way_out}") from error
 
 
 def one_line(error: BaseException) -> str:

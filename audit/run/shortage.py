@@ -23,6 +23,10 @@ Their types differ from library to library, and some are plain exceptions.
 """
 
 
+_OF_ONEDNN = "could not create a primitive"
+"""All that it says where it gets no memory for the code of a convolution; its other errors continue these words."""
+
+
 def describe_shortage(error: BaseException) -> str | None:
     """Return what the machine lacks and the way out; None if `error` is not of this kind."""
     if is_out_of_memory(error):
@@ -35,7 +39,8 @@ def describe_shortage(error: BaseException) -> str | None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, of whichever library, means that memory ran out."""
-    return isinstance(error, MemoryError) or any(part in str(error).lower() for part in _OUT_OF_MEMORY)
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or said == _OF_ONEDNN or any(part in said for part in _OUT_OF_MEMORY)
 
 
 def free_memory() -> None:

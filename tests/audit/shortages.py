@@ -10,6 +10,7 @@ ON_CPU = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
     "68719476736 bytes. Error code 12 (Cannot allocate memory)"
 )
+IN_ONEDNN = RuntimeError("could not create a primitive")
 ON_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB")
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from tests.audit.recordings import logged
-from tests.audit.shortages import ON_CPU, ON_GPU
+from tests.audit.shortages import IN_ONEDNN, ON_CPU, ON_GPU
 
 
 def takes_up_to(room: int, error: Exception):
@@ -16,7 +16,7 @@ def takes_up_to(room: int, error: Exception):
     return call
 
 
-@pytest.mark.parametrize("error", [ON_CPU, ON_GPU, MemoryError()])
+@pytest.mark.parametrize("error", [ON_CPU, IN_ONEDNN, ON_GPU, MemoryError()])
 def test_a_size_that_fits_is_found_by_halving_and_kept(error):
     batches = ShrinkingBatches(32, "sampling")
     with logged() as log:
@@ -34,4 +34,6 @@ def test_what_has_no_room_at_all_or_another_error_is_raised():
     batches = ShrinkingBatches(4, "sampling")
     with pytest.raises(ValueError, match="shapes"):
         batches.call(takes_up_to(0, ValueError("shapes")))
+    with pytest.raises(RuntimeError, match="descriptor"):
+        batches.call(takes_up_to(0, RuntimeError(f"{IN_ONEDNN} descriptor for a matmul primitive")))
     assert batches.size == 4

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flashbulb.audit.model.errors import UntrustedModel
+from flashbulb.audit.model.errors import ModelError, UntrustedModel, refusing
 from flashbulb.audit.model.loading.pipelines import load_model
 from tests.audit.model.loading.folders import WEIGHTS, edit
 from tests.audit.model.loading.loaded import NETWORKS, assert_same_weights, edit_weights, load, make_pickles, refusal
@@ -150,3 +150,9 @@ def test_an_unknown_device_is_reported_in_one_line(saved):
     assert line.endswith("; give another --device")
     if not torch.cuda.is_available():
         assert "cannot be moved to device cuda" in refusal(saved, device="cuda")
+
+
+def test_too_little_memory_is_no_reason_to_save_a_pipeline_again_alone(folder):
+    line = f"^{folder} cannot be loaded: can't start new thread; free memory, or save the pipeline again$"
+    with pytest.raises(ModelError, match=line), refusing(folder):
+        raise RuntimeError("can't start new thread")
