@@ -61,6 +61,7 @@ class LocalProcesses:
     def __init__(self, work: Any, n_threads: int) -> None:
         self._work, self._n_threads = work, n_threads
         self._processes: dict[int, _Process] = {}
+        self._not_started: list[int] = []
         _CONTEXT.set_forkserver_preload(["flashbulb.audit.execute.preloaded"])
 
     def start(self, number: int) -> None:
@@ -68,7 +69,11 @@ class LocalProcesses:
         ours, theirs = _CONTEXT.Pipe()
         place = Place.of_this_process(self._n_threads, number)
         process = _CONTEXT.Process(target=_run, args=(place, theirs), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (EOFError, ConnectionError):  # what forks workers has ended, as it does if it cannot; another one begins
+            self._not_started.append(number)
+            return
         theirs.close()  # so that the connection ends with the worker
         self._processes[number] = _Process(process, ours)
         self.give(number, self._work)
@@ -79,8 +84,9 @@ class LocalProcesses:
 
     def received(self, seconds: float) -> list[tuple[int, Message]]:
         """Return what the workers have sent, after waiting for it at most so long."""
+        messages: list[tuple[int, Message]] = [(n, Ended("could not be started")) for n in self._not_started]
+        self._not_started.clear()
         wait([process.connection for process in self._processes.values()], timeout=seconds)
-        messages: list[tuple[int, Message]] = []
         for number, process in list(self._processes.items()):
             try:
                 while process.connection.poll():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from flashbulb.audit.execute import local
 from flashbulb.audit.execute.coordinator import MAX_LOSSES, Coordinator, WorkersLost
 from flashbulb.audit.execute.local import LocalProcesses
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
@@ -162,6 +163,28 @@ def test_a_worker_that_stops_before_it_has_read_its_work_is_replaced():
         processes.coordinator.end()
     assert done == [2**22]
     assert log == ["worker 0 has not answered for 1 s"]
+
+
+@pytest.mark.parametrize(
+    ("n_refused", "error"), [(MAX_LOSSES - 1, EOFError("unexpected EOF")), (MAX_LOSSES, ConnectionRefusedError())]
+)
+def test_a_worker_that_the_system_does_not_fork_is_lost_as_one_that_dies(monkeypatch, n_refused, error):
+    """Where the number of processes is limited, what forks them dies of it."""
+    start, refused = local._CONTEXT.Process.start, list[object]()
+
+    def refuse_first(process) -> None:
+        if len(refused) < n_refused:
+            refused.append(process)
+            raise error
+        start(process)
+
+    monkeypatch.setattr(local._CONTEXT.Process, "start", refuse_first)
+    lost = pytest.raises(WorkersLost, match="starting lost 3 workers, the last one could not be started; if memory is")
+    with lost if n_refused == MAX_LOSSES else nullcontext(), logged() as log:
+        with open_workers(Large(), Workers("local", 1, PATIENT, None, {})) as coordinator:
+            done = [n for _, n in coordinator.perform([Large()], lambda n=1, remark="": None)]
+        assert done == [2**22]
+        assert log == ["worker 0 could not be started"] * n_refused
 
 
 def murder(n: int) -> None:
