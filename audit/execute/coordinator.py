@@ -6,7 +6,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol
 
 from flashbulb.audit.execute.messages import Advanced, Done, Ended, Failed, Message, Placed, Ready, Said
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 MAX_LOSSES = 3
 """Workers that one task may lose; each of several may meet an accident, but all of them have a reason."""
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SECONDS_BETWEEN_LOOKS, _LONGEST_LOOK = 1.0, 2.0
 
 
 class WorkersLost(RuntimeError):  # noqa: N818
@@ -50,9 +50,9 @@ class _Turn(Generic[TaskT]):
 class _Worker(Generic[TaskT]):
     """What is known of a worker."""
 
+    heard: float
     is_placed: bool = False
     is_ready: bool = False
-    heard: float = field(default_factory=time.monotonic)
     turn: _Turn[TaskT] | None = None
 
     @property
@@ -64,7 +64,8 @@ class Coordinator(Generic[TaskT, ResultT]):
     """Keeps workers, which start when there are tasks for them and stay until `end`.
 
     Args:
-        timeout: seconds after which a worker that says nothing is lost; each call of `advance` is a sign of life.
+        timeout: seconds after which a worker that says nothing is lost; each call of `advance` is a sign of life. Time
+            counts only while this process listens.
     """
 
     def __init__(self, transport: Transport, n_workers: int, timeout: float) -> None:
@@ -72,6 +73,7 @@ class Coordinator(Generic[TaskT, ResultT]):
         self._workers: dict[int, _Worker[TaskT]] = {}
         self._waiting: deque[_Turn[TaskT]] = deque()
         self._n_lost_starts = 0
+        self._waited, self._looked = 0.0, time.monotonic()
 
     def perform(self, tasks: Iterable[TaskT], advance: Advance) -> Iterator[tuple[TaskT, ResultT]]:
         """Perform all tasks, and yield each with its result when it is done, in any order.
@@ -85,6 +87,7 @@ class Coordinator(Generic[TaskT, ResultT]):
             self._hand_out()
             for number, message in self._transport.received(_SECONDS_BETWEEN_LOOKS):
                 yield from self._take(number, message, advance)
+            self._count_wait()
             for number in [number for number in self._workers if self._is_silent(number)]:
                 self._transport.end(number)
                 self._lose(number, f"has not answered for {self.timeout:g} s", advance)
@@ -97,16 +100,16 @@ class Coordinator(Generic[TaskT, ResultT]):
         n_busy = sum(worker.turn is not None for worker in self._workers.values())
         while len(self._workers) < min(self._n_workers, n_busy + len(self._waiting)):
             number = min(set(range(self._n_workers)) - self._workers.keys())
-            self._workers[number] = _Worker()
+            self._workers[number] = _Worker(self._waited)
             self._transport.start(number)
         for number, worker in self._workers.items():
             if worker.is_idle and self._waiting:
-                worker.turn, worker.heard = self._waiting.popleft(), time.monotonic()
+                worker.turn, worker.heard = self._waiting.popleft(), self._waited
                 self._transport.give(number, worker.turn.task)
 
     def _take(self, number: int, message: Message, advance: Advance) -> Iterator[tuple[TaskT, ResultT]]:
         worker = self._workers[number]
-        worker.heard = time.monotonic()
+        worker.heard = self._waited
         match message:
             case Placed():
                 worker.is_placed = True
@@ -127,11 +130,19 @@ class Coordinator(Generic[TaskT, ResultT]):
             case Ended(reason):
                 self._lose(number, reason, advance)
 
+    def _count_wait(self) -> None:
+        """Count the time since the last look: no more than a look takes, as more went by while nobody listened.
+
+        A scheduler may suspend all processes for hours, and results may take long to be worked on.
+        """
+        now = time.monotonic()
+        self._waited, self._looked = self._waited + min(now - self._looked, _LONGEST_LOOK), now
+
     def _is_silent(self, number: int) -> bool:
         """Whether a worker should have been heard; one that waits for a place is silent while the others are."""
         worker = self._workers[number]
         heard = worker.heard if worker.is_placed else max(other.heard for other in self._workers.values())
-        return not worker.is_idle and time.monotonic() - heard > self.timeout
+        return not worker.is_idle and self._waited - heard > self.timeout
 
     def _lose(self, number: int, reason: str, advance: Advance) -> None:
         """Put the task of a lost worker back.

@@ -94,25 +94,27 @@ def part_folder(out: Path, part: Part) -> Path:
 
 
 def wait_for_parts(out: Path, n_parts: int, timeout: float) -> None:
-    """Wait until all parts of a run are recorded.
+    """Wait until all parts of a run are recorded. Time counts only while this process runs: a job may be suspended.
 
     Raises:
         WorkersLost: none of those that are missing has written a shard for `timeout` seconds.
     """
-    n_written, since = -1, time.monotonic()
+    n_written, waited = -1, 0.0
+    pause = _SECONDS_BETWEEN_LISTINGS if in_store(out) else _SECONDS_BETWEEN_LOOKS
     folders = [part_folder(out, Part(number, n_parts)) for number in range(1, n_parts + 1)]
     fetch(shards_folder(out))
     while missing := [folder for folder in folders if not _is_left(folder)]:
         n_now = sum(1 for folder in missing for _ in folder.rglob("part-*.json"))
         if n_now != n_written:
-            n_written, since = n_now, time.monotonic()
+            n_written, waited = n_now, 0.0
             logger.info("waiting for %d of %d shards, first %s", len(missing), n_parts, missing[0])
-        elif time.monotonic() - since > timeout:
+        elif waited > timeout:
             raise WorkersLost(
                 f"{missing[0]} and {len(missing) - 1} others of {n_parts} show no progress for {timeout:g} s; run the "
                 "same command again, which keeps what is recorded, or raise --worker-timeout"
             )
-        time.sleep(_SECONDS_BETWEEN_LISTINGS if in_store(out) else _SECONDS_BETWEEN_LOOKS)
+        time.sleep(pause)
+        waited += pause
         fetch(shards_folder(out))
 
 

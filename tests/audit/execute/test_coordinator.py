@@ -78,6 +78,24 @@ def test_workers_of_which_none_finds_a_place_are_given_up():
         list(Coordinator(InMemory(n_places=0), 2, timeout=0.01).perform([Square(1)], Count()))
 
 
+def test_workers_that_were_suspended_with_the_command_are_not_lost(monkeypatch):
+    """A scheduler that suspends a job stops all of its processes, for hours, and its clock goes on."""
+
+    class Suspended(InMemory):
+        now, n_looks = 0.0, 0
+
+        def received(self, seconds: float) -> list[tuple[int, Message]]:
+            self.n_looks += 1
+            self.now += 10_000.0 if self.n_looks == 3 else seconds
+            return [] if 1 < self.n_looks < 5 else super().received(seconds)
+
+    transport, square = Suspended(), Square(2)
+    monkeypatch.setattr("flashbulb.audit.execute.coordinator.time.monotonic", lambda: transport.now)
+    assert [result for _, result in Coordinator(transport, 1, timeout=60).perform([square], Count())] == [4]
+    assert transport.most_working == 1
+    assert square.discarded == []
+
+
 def test_an_error_that_every_worker_would_meet_is_raised_at_once():
     class Failing(InMemory):
         def give(self, number: int, task: Square) -> None:

@@ -50,3 +50,20 @@ def test_a_part_that_is_held_for_ever_is_given_up(recorded):
         pytest.raises(WorkersLost, match=f"^{held} and 0 others of 2 show no progress for 0.1 s"),
     ):
         wait_for_parts(recorded, 2, timeout=0.1)
+
+
+def test_a_job_that_was_suspended_waits_on_for_parts(recorded, monkeypatch):
+    """A scheduler that suspends a job stops all of its processes, for hours, and its clock goes on."""
+    file = part_folder(recorded, Part(2, 2)) / ACTIVATIONS / RECORDING_FILE
+    file.unlink()
+    now = [0.0]
+
+    def sleep(_: float) -> None:
+        now[0] += 10_000.0
+        if now[0] > 20_000.0:
+            file.touch()
+
+    monkeypatch.setattr(parts.time, "sleep", sleep)
+    monkeypatch.setattr(parts.time, "monotonic", lambda: now[0])
+    wait_for_parts(recorded, 2, timeout=60)
+    assert now[0] == 30_000.0
