@@ -147,7 +147,7 @@ def _root(
     Then: flashbulb gate runs/mine
 
     Exit codes: 0 success, or the gate passed; 1 the gate failed: the model leaks; 2 error in options, settings or
-    files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted, 143 by SIGTERM.
+    files; 3 the audit cannot be trusted; 4 internal error; 130 interrupted, 143 by SIGTERM, 129 by SIGHUP.
     """
     _set_up_logging(verbose)
 

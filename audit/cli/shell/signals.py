@@ -1,16 +1,16 @@
-"""How a command ends that is interrupted: by Ctrl-C, or by SIGTERM, before it begins or later."""
+"""How a command ends that is interrupted: by Ctrl-C, SIGTERM or SIGHUP, before it begins or later."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Event
 from typing import NoReturn
 
-EXIT_INTERRUPTED, EXIT_TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 
-_interrupted, _terminated = Event(), Event()
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_received: list[int] = []
 
 
 class InterruptedEarly(Exception):  # noqa: N818
@@ -27,27 +27,28 @@ def interrupts_as_errors() -> Iterator[None]:
 
 
 def interrupt_code() -> int:
-    """Return the exit code of a command that was interrupted: 130 by Ctrl-C, 143 by SIGTERM."""
-    return EXIT_TERMINATED if _terminated.is_set() else EXIT_INTERRUPTED
+    """Return the exit code of a command that was interrupted: 130 by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP."""
+    return 128 + next((number for number in _received if number != signal.SIGINT), signal.SIGINT)
 
 
 def was_interrupted() -> bool:
     """Return whether a signal came. An interrupt inside of torch becomes an error about the file that it reads."""
-    return _interrupted.is_set()
+    return bool(_received)
 
 
 @contextmanager
 def terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM, which schedulers and containers send, interrupt the block as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP interrupt the block as Ctrl-C does.
+
+    Schedulers and containers send the first, a terminal that closes the second. What whoever started the command
+    ignores stays ignored: SIGHUP under nohup, SIGINT in the background of a shell.
+    """
 
     def interrupt(number: int, _frame: object) -> NoReturn:
-        _interrupted.set()
-        if number == signal.SIGTERM:
-            _terminated.set()
+        _received.append(number)
         raise KeyboardInterrupt
 
-    ignores = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # a job in the background of a shell
-    numbers = (signal.SIGTERM,) if ignores else (signal.SIGTERM, signal.SIGINT)
+    numbers = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
