@@ -50,11 +50,16 @@ def test_an_interrupt_before_a_command_begins_is_one_line(monkeypatch):
     assert (answer.code, answer.err) == (130, "flashbulb: interrupted\n")
 
 
-def code_that_ends_with(signal_name: str) -> str:
-    """Return Python that sends its own process a signal while the commands are put together."""
+def code_that_sends(signal_name: str, before: str) -> str:
+    """Return Python that sends its own process a signal while the commands are put together.
+
+    Args:
+        before: what whoever starts the process does with the signal, SIG_DFL or SIG_IGN; tests may run under nohup.
+    """
     return "\n".join(
         [
             "import os, signal, sys, flashbulb.audit.cli",
+            f"signal.signal(signal.{signal_name}, signal.{before})",
             "module = sys.modules['flashbulb.audit.cli.app']",
             f"module.app = lambda: os.kill(os.getpid(), signal.{signal_name})",
             "from flashbulb.audit.__main__ import main; main()",
@@ -64,15 +69,14 @@ def code_that_ends_with(signal_name: str) -> str:
 
 @pytest.mark.parametrize(("signal_name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_while_the_commands_are_put_together_is_one_line(signal_name, code):
-    ended = fork_python(code_that_ends_with(signal_name)).wait()
+    ended = fork_python(code_that_sends(signal_name, "SIG_DFL")).wait()
     assert (ended.code, ended.err) == (code, "flashbulb: interrupted\n")
 
 
 @pytest.mark.parametrize("signal_name", ["SIGHUP", "SIGINT", "SIGTERM"])
 def test_a_signal_that_whoever_started_the_command_ignores_stays_ignored(signal_name):
     """As SIGHUP is under nohup."""
-    ignored = f"import signal; signal.signal(signal.{signal_name}, signal.SIG_IGN)\n"
-    assert fork_python(ignored + code_that_ends_with(signal_name)).wait().code == 0
+    assert fork_python(code_that_sends(signal_name, "SIG_IGN")).wait().code == 0
 
 
 def test_an_interrupt_that_a_library_turned_into_an_error_is_an_interrupt():
