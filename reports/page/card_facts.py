@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from flashbulb.reports.checks.findings import Finding, FoundImage
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.tables.limits import TEMPLATE
+from flashbulb.reports.tables.recoveries import is_copy_of_training
 from flashbulb.reports.tables.schema import TableRow
 
 _TITLES = {
@@ -54,7 +55,7 @@ def card_details(finding: Finding, best: TableRow | None, attempts: Sequence[Tab
     if best is None:
         return
     yield "strategy", str(best["strategy"]).replace("_", " ")
-    is_copy = best["kind"] is not None and best["nearest_image"] is not None  # whatever its signs alone would say
+    is_copy = is_copy_of_training(best["kind"], best["nearest_image"])
     for column in ("similarity", "fixed_share") if is_copy else ("similarity", "confidence", "fixed_share"):
         if best[column] is not None and column != _measure(best):
             yield column.replace("_", " "), f"{best[column]:.2f}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from flashbulb.reports.bounds.replication import Replication, how_often_text
 from flashbulb.reports.prompts.view import Attempt, Memory, NeuronGroup, PromptView, SpikingSite
+from flashbulb.reports.tables.recoveries import is_copy_of_training
 from flashbulb.reports.tables.run_record import COMPLETE
 from flashbulb.reports.views.text import visible_text
 
@@ -92,8 +93,7 @@ def _attempt_text(attempt: Attempt) -> str:
     parts = [f"{attempt.strategy} {attempt.restart}: {attempt.verdict.replace('_', ' ')}"]
     if attempt.kind is not None:
         parts.append(attempt.kind)
-    is_copy = attempt.kind is not None and attempt.nearest_image is not None  # whatever its signs alone would say
-    if attempt.confidence is not None and not is_copy:
+    if attempt.confidence is not None and not is_copy_of_training(attempt.kind, attempt.nearest_image):
         parts.append(f"confidence {attempt.confidence:.2f}")
     parts.append(f"seeds agree {attempt.seed_agreement:.2f}")
     if attempt.alike_seeds or attempt.alike_prompts:

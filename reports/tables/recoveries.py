@@ -120,6 +120,11 @@ def best_rows(rows: Iterable[TableRow]) -> dict[str, TableRow]:
     return best
 
 
+def is_copy_of_training(kind: str | None, nearest_image: str | None) -> bool:
+    """Whether an attempt copies a training image: that decides, whatever the confidence in its signs alone says."""
+    return kind is not None and nearest_image is not None
+
+
 def _strategy_count(strategy: str, rows: list[TableRow]) -> StrategyCount:
     tried = [row for row in rows if not row["is_control"]]
     controls = [row for row in rows if row["is_control"]]
