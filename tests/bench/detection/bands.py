@@ -15,7 +15,7 @@ from flashbulb.audit.statistics.scores import score_neurons
 from flashbulb.audit.statistics.separation import measure_separation, tpr_at_fpr
 from flashbulb.reports.bounds.rates import exact_interval
 from tests.bench.__main__ import detect
-from tests.bench.detect import FPR, labelled_scores, negative_sets
+from tests.bench.detection.labelled import FPR, labelled_scores, negative_sets
 
 NOISE, NEMO = "text_conditional_noise", "nemo"
 

@@ -15,7 +15,7 @@ from flashbulb.audit.statistics.scores import SCORED_REDUCTIONS
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 from flashbulb.audit.statistics.style import group_by_style
 from tests.audit.styles import is_new_style
-from tests.bench.recorded import N_SEEDS, Planted, record_planted
+from tests.bench.detection.recorded import N_SEEDS, Planted, record_planted
 
 FPR = 0.01
 ROOT_MEAN_SQUARE = "root mean square"

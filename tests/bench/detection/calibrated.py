@@ -10,7 +10,7 @@ import numpy as np
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.statistics.detection import Detected, detect
 from flashbulb.audit.statistics.separation import tpr_at_fpr
-from tests.bench.recorded import Planted
+from tests.bench.detection.recorded import Planted
 
 DEFAULTS = {name: AuditSettings.model_fields[name].default for name in ("n_components", "max_style_shift")}
 FPR, LOW_FPR = 0.01, 0.001

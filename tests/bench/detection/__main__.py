@@ -22,13 +22,13 @@ from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 from flashbulb.hooks import SITE_KINDS
 from flashbulb.reports.tables.schema import detector_columns
 from tests.bench.__main__ import audit
-from tests.bench.ablation import Choice, ablation, score
-from tests.bench.bands import by_band
-from tests.bench.calibrated import STYLES, kept_rates, self_calibration
-from tests.bench.detect import labelled_scores, negative_sets
+from tests.bench.detection.ablation import Choice, ablation, score
+from tests.bench.detection.bands import by_band
+from tests.bench.detection.calibrated import STYLES, kept_rates, self_calibration
+from tests.bench.detection.labelled import labelled_scores, negative_sets
+from tests.bench.detection.recorded import N_SEEDS, Planted, record_planted
+from tests.bench.detection.screened import HEADER, tier_zero
 from tests.bench.models import ALL, FIRST, folder_of
-from tests.bench.recorded import N_SEEDS, Planted, record_planted
-from tests.bench.screened import HEADER, tier_zero
 
 FPR, LOW_FPR = 0.01, 0.001
 

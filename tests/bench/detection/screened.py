@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
-from tests.bench.ablation import Choice, score
-from tests.bench.recorded import Planted
+from tests.bench.detection.ablation import Choice, score
+from tests.bench.detection.recorded import Planted
 
 TEXT_SIDE = Choice(kinds=("text_mlp", "cross_k", "cross_v"))
 LOSS = 0.01
