@@ -15,7 +15,7 @@ from tests.audit.localize.memory_examples import (
     build_localizer,
     memory_of_a_sample,
 )
-from tests.bench import shorter
+from tests.bench.localize import shorter
 
 
 @pytest.fixture

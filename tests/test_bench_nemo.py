@@ -9,8 +9,8 @@ import torch
 from flashbulb.audit.detectors.one_step_agreement import multi_scale_ssim
 from flashbulb.audit.model.families import open_denoiser
 from tests.audit.counting import counted_latents
-from tests.bench import nemo
-from tests.bench.nemo import N_SEEDS, find_nemo_neurons, fit_statistics
+from tests.bench.localize import nemo
+from tests.bench.localize.nemo import N_SEEDS, find_nemo_neurons, fit_statistics
 from tests.cases import slow_unless_in
 from tests.tolerances import BATCH
 from tests.toy import build_toy_pipe

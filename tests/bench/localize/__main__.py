@@ -25,10 +25,17 @@ from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.audit.stages.localize import N_CONTROL_PROMPTS, recovery_plan
 from flashbulb.hooks import By, NeuronSet, Site
 from flashbulb.reports.bounds.rates import rate_of, rate_text
+from tests.bench.localize.nemo import (
+    Comparison,
+    NemoResult,
+    NemoStatistics,
+    find_nemo_neurons,
+    fit_statistics,
+    mean_to_v,
+)
+from tests.bench.localize.shorter import LONG_STEPS, Recovery, compare
 from tests.bench.models import MODELS
-from tests.bench.nemo import Comparison, NemoResult, NemoStatistics, find_nemo_neurons, fit_statistics, mean_to_v
 from tests.bench.outcomes import Bench, open_bench
-from tests.bench.shorter import LONG_STEPS, Recovery, compare
 
 SETTINGS = LocalizeSettings(run=Path())
 RECOVERY = recovery_plan(SETTINGS)
