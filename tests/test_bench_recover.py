@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from tests.bench.attempted import Tried
-from tests.bench.partial import BUDGET, CLEAN, WEAK, Measured, write_rows
-from tests.bench.partial_page import RUNGS, page
+from tests.bench.recover.attempted import Tried
+from tests.bench.recover.partial import BUDGET, CLEAN, WEAK, Measured, write_rows
+from tests.bench.recover.partial_page import RUNGS, page
 
 OF_SEED = 50
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flashbulb.audit.model.loading.pipelines import flushed_denormals
-from tests.bench.audited import audit_blind, judge_run
 from tests.bench.models import ALL, FIRST, folder_of
 from tests.bench.outcomes import open_bench
-from tests.bench.partial import CASES, CLEAN, STRATEGIES, WEAK, measure, write_rows
-from tests.bench.partial_page import page
+from tests.bench.recover.audited import audit_blind, judge_run
+from tests.bench.recover.partial import CASES, CLEAN, STRATEGIES, WEAK, measure, write_rows
+from tests.bench.recover.partial_page import page
 
 
 def main() -> None:

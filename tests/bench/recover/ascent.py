@@ -34,7 +34,7 @@ def main() -> None:
     print("starts at once  checkpointing  process peak GiB  of it the ascent  seconds a step and start")
     for batch in (1, 8, 32):
         for option in ([], ["--checkpointing"]):
-            command = [sys.executable, "-m", "tests.bench.ascent", "--batch", str(batch)]
+            command = [sys.executable, "-m", "tests.bench.recover.ascent", "--batch", str(batch)]
             done = subprocess.run([*command, *option], check=True, capture_output=True, text=True)
             print(f"{batch:14d}  {'yes' if option else 'no':13s}  {done.stdout.strip()}", flush=True)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from flashbulb.reports.bounds.rates import exact_interval, percent
-from tests.bench.attempted import LEAST, Tried, within
-from tests.bench.partial import BUDGET, CASES, CLEAN, WEAK, Measured
+from tests.bench.recover.attempted import LEAST, Tried, within
+from tests.bench.recover.partial import BUDGET, CASES, CLEAN, WEAK, Measured
 
 RUNGS = {
     "sample-0": "four seeds",

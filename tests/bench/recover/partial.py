@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from flashbulb.audit.stages.recover import build_strategies, chosen_strategies, sample_plan
-from tests.bench.attempted import Tried, seeds_of, shows_of, try_all
 from tests.bench.outcomes import SETTINGS, Bench
+from tests.bench.recover.attempted import Tried, seeds_of, shows_of, try_all
 from tests.bench.truth.probabilities import best_truth
 
 CASES = {
