@@ -1,4 +1,4 @@
-"""`python -m tests.bench.localize.traced`: what edits cost, by plain hooks and by nnsight, beside the bare embedded model.
+"""`python -m tests.bench.localize.traced`: what edits cost, by plain hooks and by nnsight, beside the bare model.
 
 Every neuron that is ablated is replaced at each firing. The ways take turns, so that a busy machine slows all of
 them alike; ratios are of medians over the turns.

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tests.audit.images.files import encoded, picture
-from tests.bench.faults.cases import Case, Maker, images_case
+from tests.bench.faults.inputs.cases import Case, Maker, images_case
 from tests.bench.faults.toys import Toys
 
 PNG = encoded(picture(), "PNG")

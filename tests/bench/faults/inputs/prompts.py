@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.bench.faults.cases import Case, Maker, prompts_case
+from tests.bench.faults.inputs.cases import Case, Maker, prompts_case
 from tests.bench.faults.toys import Toys
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from flashbulb.audit.planted.paths import MODEL
 from tests.audit.model.loading.folders import edit_config, edit_weights, linked_copy, raw_config
-from tests.bench.faults.cases import Case, Maker, model_case
+from tests.bench.faults.inputs.cases import Case, Maker, model_case
 from tests.bench.faults.toys import Toys
 from tests.bench.models import MODELS
 from tests.toy_variants import build_bert_pipe

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.bench.faults.cases import Case, Maker
-from tests.bench.faults.image_cases import IMAGES
 from tests.bench.faults.injection import Plan
-from tests.bench.faults.model_cases import MODELS_NOT_TRUSTED
-from tests.bench.faults.prompt_cases import PROMPTS
-from tests.bench.faults.run_cases import try_checks
+from tests.bench.faults.inputs.cases import Case, Maker
+from tests.bench.faults.inputs.images import IMAGES
+from tests.bench.faults.inputs.models import MODELS_NOT_TRUSTED
+from tests.bench.faults.inputs.prompts import PROMPTS
+from tests.bench.faults.inputs.runs import try_checks
 from tests.bench.faults.runs import Ended, run
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial, as_command
