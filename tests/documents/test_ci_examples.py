@@ -24,7 +24,7 @@ from flashbulb.reports.gate.decide import decide
 from flashbulb.reports.gate.policy import read_policy
 from flashbulb.reports.gate.waivers import read_waivers
 from tests.audit.commands import CANDIDATES, QUICK, REFERENCE, Answer, run_flashbulb
-from tests.documents import Asked, run_asked, run_bash, write_tools
+from tests.documents.blocks import Asked, run_asked, run_bash, write_tools
 from tests.paths import ROOT
 from tests.reports.runs import LEAKS, SECRET, write_example
 

@@ -18,7 +18,7 @@ from tests.audit.commands import CANDIDATES, ODD, REFERENCE, run_flashbulb, text
 from tests.audit.loras import lora_file, lora_weights, some_factors
 from tests.audit.plantings import data_set
 from tests.audit.searches import build_worded_pipe
-from tests.documents import Block
+from tests.documents.blocks import Block
 from tests.paths import ROOT
 from tests.toy import TEXT_WIDTH, build_toy_pipe
 

@@ -13,8 +13,8 @@ import pytest
 import typer
 
 from tests.audit.commands import command_line
-from tests.document_folder import ELIDED
-from tests.documents import SLOW, Block, blocks_of
+from tests.documents.blocks import SLOW, Block, blocks_of
+from tests.documents.folder import ELIDED
 from tests.paths import ROOT
 
 USAGE_ERROR: Any = typer.BadParameter.__base__  # typer vendors click under private names

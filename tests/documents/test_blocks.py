@@ -13,14 +13,14 @@ from diffusers import StableDiffusionPipeline
 from tests.audit.commands import run_json
 from tests.audit.searches import build_worded_pipe
 from tests.cases import slow_unless
-from tests.document_folder import ELIDED, enter, prepare_page, write_folder
-from tests.documents import LANGUAGES, PAGES, SLOW, Block, blocks_of, run_python, run_shell, write_tools
+from tests.documents.blocks import LANGUAGES, PAGES, SLOW, Block, blocks_of, run_python, run_shell, write_tools
+from tests.documents.folder import ELIDED, enter, prepare_page, write_folder
 from tests.paths import ROOT
 
 BLOCKS = {page: blocks_of(page) for page in PAGES}
 SMALL = {"--budget": "480", "--words-budget": "2400", "--sample": "3", "--propensity": "2", "--ascend-restarts": "1"}
 """Options whose numbers are cut, so that a toy model is done in seconds."""
-OWN = {ROOT / "docs" / "scale.md": "tests/test_scale.py"}
+OWN = {ROOT / "docs" / "scale.md": "tests/documents/test_scale.py"}
 """Pages whose blocks another test runs."""
 SAID = {
     "docs/python.md": ("spike_score", "findings"),
