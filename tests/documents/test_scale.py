@@ -14,9 +14,9 @@ from diffusers import StableDiffusionPipeline
 from tests.audit.commands import CANDIDATES, REFERENCE, digests, run_flashbulb, run_json, text_file
 from tests.cases import slow_unless
 from tests.documents.blocks import Block, blocks_of, run_shell, write_tools
-from tests.object_store import BUCKET, s3_server
 from tests.paths import ROOT
-from tests.ray_cluster import ray_cluster
+from tests.services.object_store import BUCKET, s3_server
+from tests.services.ray_cluster import ray_cluster
 
 BLOCKS = [block for block in blocks_of(ROOT / "docs" / "scale.md") if block.is_run]
 ADDRESS = "head-node:6379"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, needs_chromium
 from tests.paths import ROOT
+from tests.services.browser import Browser, needs_chromium
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("material") is None, reason="mkdocs-material is not installed; pip install -e '.[dev]'"
