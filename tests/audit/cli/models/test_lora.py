@@ -17,7 +17,7 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import open_session
 from flashbulb.audit.stages.opening.session import open_base
 from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
-from tests.audit.ablations import NEURONS, neuron_file
+from tests.audit.cli.ablations import NEURONS, neuron_file
 from tests.audit.commands import ODD, edit_run_json, error_line, run_flashbulb, run_json, scores_of
 from tests.audit.conftest import Inputs
 from tests.audit.counting import counted_latents
