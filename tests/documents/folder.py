@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from flashbulb.audit.model.sampling import sample_images
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE, run_flashbulb, text_file
-from tests.audit.loras import lora_file, lora_weights, some_factors
+from tests.audit.files.loras import lora_file, lora_weights, some_factors
 from tests.audit.plantings import data_set
 from tests.audit.searches import build_worded_pipe
 from tests.documents.blocks import Block

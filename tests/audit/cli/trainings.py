@@ -11,7 +11,7 @@ from PIL import Image
 from flashbulb.audit.model.sampling import sample_images
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, text_file
 from tests.audit.conftest import RECORDING_OPTIONS, Inputs
-from tests.audit.loras import Factors, load, lora_file, lora_weights, some_factors
+from tests.audit.files.loras import Factors, load, lora_file, lora_weights, some_factors
 from tests.toy import build_toy_pipe
 
 LORA = "pytorch_lora_weights.safetensors"

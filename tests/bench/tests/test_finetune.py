@@ -11,7 +11,7 @@ from flashbulb.audit.detectors import find_detectors
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.audit.record.recorder import Plan, Recorder
-from tests.audit.loras import load
+from tests.audit.files.loras import load
 from tests.bench.finetune import training
 from tests.bench.finetune.low_rank import COMPONENTS
 from tests.bench.finetune.pairs import N_DUPLICATED, N_RARE, RARE_VIEWS, new_pairs, schedule_of
