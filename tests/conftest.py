@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser import Browser, chromium
+from tests.services.browser import Browser, chromium
 
 # toy models have random weights, which an examination tells at once; tests of it set the variable back
 os.environ["FLASHBULB_EXAMINE"] = "false"

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 from flashbulb.reports.tables.run_record import load_run
 from flashbulb.reports.tables.schema import detector_columns
-from tests.bench.detect import labelled_scores, negative_sets
+from tests.bench.detection.labelled import labelled_scores, negative_sets
 from tests.bench.models import MODELS
 
 pytestmark = pytest.mark.slow

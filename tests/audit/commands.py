@@ -20,9 +20,9 @@ import typer.testing
 from typer.testing import CliRunner
 
 from flashbulb.audit.cli import app
-from tests.audit.drawings import drawn_once
-from tests.audit.fits import fitted_once
-from tests.audit.networks import read_once
+from tests.audit.shared.drawings import drawn_once
+from tests.audit.shared.fits import fitted_once
+from tests.audit.shared.networks import read_once
 from tests.paths import ROOT
 from tests.processes import Forked
 

@@ -11,8 +11,8 @@ import torch
 
 from flashbulb.audit.pull.pulling import PullPlan
 from tests.audit.commands import CANDIDATES, ODD, QUICK, REFERENCE, Answer, run_flashbulb, text_file
-from tests.audit.drawings import drawn_once
 from tests.audit.scored import Scored, scored_of
+from tests.audit.shared.drawings import drawn_once
 from tests.toy import build_toy_pipe
 
 RECORDING_OPTIONS = ("--seeds", "2")

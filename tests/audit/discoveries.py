@@ -20,8 +20,8 @@ from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.words.words import WordsSearch
 from flashbulb.reports.views.discovery import DiscoveryRecord, load_discovery
 from tests.audit.commands import digests
-from tests.audit.networks import read_once
 from tests.audit.searches import Shown, ToldVerifier, evaluations_of, quick
+from tests.audit.shared.networks import read_once
 
 SHOWN = {(0, 1): 20, (1, 0): 90, (1, 1): 94, (2, 0): 160, (2, 1): 230}  # with a patience of 1 these take four rounds
 

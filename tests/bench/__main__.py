@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.detect import detection_table
+from tests.bench.detection.labelled import detection_table
 from tests.bench.models import MODELS
 
 

@@ -19,8 +19,8 @@ import pandas as pd
 from PIL import Image, ImageChops
 
 from flashbulb.audit.planted.paths import IMAGES
-from tests.browser import CHROMIUM
 from tests.paths import ROOT
+from tests.services.browser import CHROMIUM
 
 SHOWN = "planted-34 planted-23 planted-21 planted-10 planted-16 planted-03 template-05-purple planted-36".split()
 """Training images, the last of which comes back at one seed of four."""

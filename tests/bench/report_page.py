@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import median
 
 from flashbulb.reports.page.cards import MAX_ILLUSTRATED
-from tests.browser import CHROMIUM, Browser, chromium
 from tests.reports.pages import page_of, save_image
 from tests.reports.run_files import seal_again
 from tests.reports.runs import write_example
+from tests.services.browser import CHROMIUM, Browser, chromium
 
 N_TRIES = 5
 _TIMES = "const n = performance.getEntriesByType('navigation')[0]; return [n.domInteractive, n.loadEventEnd]"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.audit.loras import TRAINED, lora_weights, some_factors
+from tests.audit.files.loras import TRAINED, lora_weights, some_factors
 from tests.toy import build_toy_pipe
 
 

@@ -7,7 +7,7 @@ import torch
 
 from flashbulb.audit.additions.checkpoints import Checkpoint, find_checkpoint, in_order
 from flashbulb.audit.model.errors import ModelError
-from tests.audit.loras import lora_file
+from tests.audit.files.loras import lora_file
 
 
 def ordered(*names: str) -> tuple[str, list[tuple[str, int]]]:

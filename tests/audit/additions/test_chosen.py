@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.model.errors import ModelError
-from tests.audit.loras import assert_same
-from tests.audit.single_files import checkpoint_of, configs_of
+from tests.audit.files.loras import assert_same
+from tests.audit.files.single import checkpoint_of, configs_of
 from tests.toy import TEXT_WIDTH, build_toy_pipe, build_toy_vae
 
 Input = Callable[[Path, Path, float], ChosenModel]

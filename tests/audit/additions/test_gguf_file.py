@@ -16,8 +16,8 @@ from flashbulb.audit.model.families import open_denoiser  # noqa: E402
 from flashbulb.audit.model.network import is_quantized  # noqa: E402
 from flashbulb.hooks import ablate  # noqa: E402
 from flashbulb.hooks.trace import run_traced  # noqa: E402
-from tests.audit.gguf_files import as_read, dequantized, sd3_weights, stability_weights, write_gguf  # noqa: E402
-from tests.audit.loras import lora_file, lora_weights, some_factors  # noqa: E402
+from tests.audit.files.gguf import as_read, dequantized, sd3_weights, stability_weights, write_gguf  # noqa: E402
+from tests.audit.files.loras import lora_file, lora_weights, some_factors  # noqa: E402
 from tests.cases import slow_unless_in  # noqa: E402
 from tests.hooks.edits import call_arguments, sample, some_neurons  # noqa: E402
 from tests.tolerances import ARITHMETIC  # noqa: E402

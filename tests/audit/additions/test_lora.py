@@ -10,7 +10,7 @@ import torch
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading.pipelines import load_model
-from tests.audit.loras import (
+from tests.audit.files.loras import (
     RANK,
     TRAINED,
     assert_same,

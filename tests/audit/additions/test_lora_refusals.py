@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from tests.audit.loras import RANK, load, lora_file, lora_weights, refusal, some_factors
+from tests.audit.files.loras import RANK, load, lora_file, lora_weights, refusal, some_factors
 from tests.toy_transformers import build_toy_sd3_pipe
 
 

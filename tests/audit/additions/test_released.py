@@ -20,7 +20,7 @@ from flashbulb.audit.model.configs import WeightsSize, check_network, check_sche
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import component_classes, expected_family, pipeline_class
 from flashbulb.audit.model.loading.tokenizers import check_tokenizer
-from tests.audit.single_files import checkpoint_of
+from tests.audit.files.single import checkpoint_of
 from tests.full_size import build_stable_diffusion_xl
 
 N_PARAMETERS = {  # as released: UNet, text encoders

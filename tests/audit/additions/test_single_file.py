@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_chosen
 from flashbulb.audit.additions.released import vocabulary_files
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
-from tests.audit.loras import assert_same
-from tests.audit.single_files import checkpoint_of, configs_of
+from tests.audit.files.loras import assert_same
+from tests.audit.files.single import checkpoint_of, configs_of
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 

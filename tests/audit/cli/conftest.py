@@ -9,10 +9,10 @@ import pytest
 from flashbulb.audit.recover.strategies import cyclic, known_image
 from flashbulb.audit.stages import discover, pull
 from flashbulb.reports.gate import waivers
+from tests.audit.cli.gate.verdicts import TODAY
+from tests.audit.cli.trainings import Pair, Training, build_pair, build_training
 from tests.audit.commands import run_flashbulb
 from tests.audit.conftest import Inputs
-from tests.audit.trainings import Pair, Training, build_pair, build_training
-from tests.audit.verdicts import TODAY
 
 PULL_STEPS, PULL_SAMPLE_STEPS = 4, 2
 N_NEUTRAL = 16

@@ -19,7 +19,7 @@ from flashbulb.audit.model.sampling import sample_generator, sample_images
 from flashbulb.hooks import NeuronSet, ablate, capture, load_neurons
 from flashbulb.hooks.trace import run_traced
 from flashbulb.reports.tables.files import sha256_of
-from tests.audit.ablations import NEURONS, PROMPTS, ablated, image, images, neuron_file, rows
+from tests.audit.cli.ablations import NEURONS, PROMPTS, ablated, image, images, neuron_file, rows
 from tests.audit.commands import digests, error_line, run_json
 from tests.audit.conftest import Inputs
 from tests.hooks.edits import some_neurons

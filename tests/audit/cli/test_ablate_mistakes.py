@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from flashbulb.hooks import NeuronSet, find_sites, save_neurons
-from tests.audit.ablations import NEURONS, ablated, neuron_file
+from tests.audit.cli.ablations import NEURONS, ablated, neuron_file
 from tests.audit.commands import error_line, run_json
 from tests.audit.conftest import Inputs
 

@@ -11,10 +11,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from flashbulb.reports.tables.sweep import SWEEP_FILES
+from tests.audit.cli.trainings import LORA, NAMES, Training
 from tests.audit.commands import digests, refused, run_flashbulb, run_json, shards, text_file
 from tests.audit.counting import counted_latents
-from tests.audit.single_files import checkpoint_of, configs_of
-from tests.audit.trainings import LORA, NAMES, Training
+from tests.audit.files.single import checkpoint_of, configs_of
 from tests.toy import build_toy_xl_pipe
 
 

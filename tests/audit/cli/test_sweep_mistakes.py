@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 
+from tests.audit.cli.trainings import Training
 from tests.audit.commands import refused, text_file
-from tests.audit.loras import lora_file
-from tests.audit.trainings import Training
+from tests.audit.files.loras import lora_file
 
 
 def mistakes(training: Training, folder: Path) -> Iterable[tuple[tuple[object, ...], str]]:

@@ -6,7 +6,7 @@ import pytest
 
 from flashbulb.audit.execute.coordinator import MAX_LOSSES, Coordinator, WorkersLost
 from flashbulb.audit.execute.messages import Advanced, Done, Ended, Failed, Message, Placed, Ready
-from tests.audit.squares import Count, Square
+from tests.audit.execute.squares import Count, Square
 
 
 class InMemory:

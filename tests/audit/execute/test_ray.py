@@ -18,9 +18,9 @@ from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.run.progress import Advance
 from tests.audit.commands import digests
+from tests.audit.execute.squares import Count, Square, Squares
 from tests.audit.recordings import MANIFEST, Watched, logged, one_thread, prompts
-from tests.audit.squares import Count, Square, Squares
-from tests.ray_cluster import RayCluster, actors_under, ray_cluster
+from tests.services.ray_cluster import RayCluster, actors_under, ray_cluster
 
 PATIENT = 300.0
 VERSIONS = {"numpy": version("numpy")}

@@ -34,7 +34,7 @@ from tests.audit.commands import digests
 from tests.audit.recordings import logged, one_thread
 from tests.audit.scored import TIMESTEP
 from tests.audit.shortages import room_for
-from tests.ray_cluster import ray_cluster
+from tests.services.ray_cluster import ray_cluster
 
 PATIENT = 300.0
 PROMPTS = [Prompt(f"id{i}", f"a star over the sea, number {i}", "p.txt", i, 1) for i in range(7)]

@@ -12,7 +12,7 @@ import torch
 from flashbulb.audit.execute.messages import Failed, Message
 from flashbulb.audit.execute.serve import Place, UnreadableError, serve
 from flashbulb.audit.execute.workers import Workers, open_workers
-from tests.audit.squares import Count, Square, Squares
+from tests.audit.execute.squares import Count, Square, Squares
 
 
 class LockedError(RuntimeError):

@@ -5,7 +5,7 @@ import torch
 
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from tests.audit.loras import assert_same, load, lora_file, lora_weights, some_factors
+from tests.audit.files.loras import assert_same, load, lora_file, lora_weights, some_factors
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 
 

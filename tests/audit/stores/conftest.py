@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.object_store import S3, s3_server
+from tests.services.object_store import S3, s3_server
 
 OnMachine = Callable[[str], AbstractContextManager[Path]]
 

@@ -14,7 +14,7 @@ from moto.s3.models import s3_backends
 from flashbulb.audit.stores.fetching import fetch, fetched
 from flashbulb.reports.tables.stores import StoreError, as_uri, local_path, with_uris
 from tests.audit.commands import digests
-from tests.object_store import BUCKET, S3, Call
+from tests.services.object_store import BUCKET, S3, Call
 
 N_FILES = 40
 

@@ -6,7 +6,7 @@ import pytest
 
 from flashbulb.audit.stores import store
 from tests.audit.commands import QUICK, REFERENCE, only_error_line, refused, run_flashbulb
-from tests.object_store import S3
+from tests.services.object_store import S3
 
 OPTIONS = ("--sample-steps", "1")
 

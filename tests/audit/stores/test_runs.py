@@ -13,8 +13,8 @@ import flashbulb
 from flashbulb.audit.stores import claims
 from tests.audit.commands import CANDIDATES, QUICK, digests, run_flashbulb, run_json
 from tests.audit.conftest import recording
-from tests.object_store import S3
 from tests.processes import fork_python
+from tests.services.object_store import S3
 
 RUN = "s3://bucket/runs/mine"
 SHARDS = ("--shard-size", "2")

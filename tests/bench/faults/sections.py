@@ -9,8 +9,8 @@ from pathlib import Path
 from tests.bench.faults.corrupt import try_corruption
 from tests.bench.faults.disk import try_disk
 from tests.bench.faults.hostile import try_hostile
+from tests.bench.faults.inputs.kinds import try_kinds
 from tests.bench.faults.kills import try_kills
-from tests.bench.faults.kinds import try_kinds
 from tests.bench.faults.readings import try_readings
 from tests.bench.faults.stores import try_stores
 from tests.bench.faults.toys import Toys

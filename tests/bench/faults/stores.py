@@ -15,8 +15,8 @@ from tests.bench.faults.results import Result, read_result
 from tests.bench.faults.runs import UNEXAMINED
 from tests.bench.faults.toys import RECORDING, SAMPLING, Toys
 from tests.bench.faults.trials import Trial, as_command
-from tests.object_store import S3, Call, s3_server
 from tests.processes import Ended, Forked, fork_python
+from tests.services.object_store import S3, Call, s3_server
 
 RUN = "s3://bucket/runs/mine"
 SAME = "as undisturbed"

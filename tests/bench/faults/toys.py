@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from flashbulb.hooks import save_neurons
-from tests.audit.ablations import NEURONS
+from tests.audit.cli.ablations import NEURONS
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE, text_file
 from tests.audit.searches import build_worded_pipe
 from tests.bench.faults.injection import Plan

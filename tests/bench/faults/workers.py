@@ -22,7 +22,7 @@ from tests.bench.faults.runs import UNEXAMINED
 from tests.bench.faults.toys import Toys
 from tests.bench.faults.trials import Trial, as_command
 from tests.processes import Ended, Forked, fork_flashbulb
-from tests.ray_cluster import actors_under
+from tests.services.ray_cluster import actors_under
 
 N_PROMPTS, N_SAMPLED, N_RECOVERED, N_ORDINARY = 80, 24, 16, 8
 SAME = "as of one process"

@@ -19,11 +19,11 @@ from flashbulb.audit.stages.results.state import RecordedRun
 from flashbulb.audit.statistics.detection import BaseShards, RecordedSet, detect
 from flashbulb.audit.statistics.scores import score_neurons
 from flashbulb.reports.tables.schema import FINETUNE_SCORE
+from tests.bench.detection.recorded import Part
 from tests.bench.finetune.pairs import N_DUPLICATED, N_RARE, new_pairs
 from tests.bench.finetune.peers import PEERS
 from tests.bench.finetune.recalls import Recalls, count_recalls
 from tests.bench.finetune.runs import NEGATIVE_KINDS
-from tests.bench.recorded import Part
 
 PLAIN, DIFFERENCE = "plain", "difference"
 CLEAN = ("unseen", "descriptive")

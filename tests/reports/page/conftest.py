@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.drawings import drawn_once
+from tests.audit.shared.drawings import drawn_once
 from tests.reports.pages import page_of, write_illustrated
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser, needs_chromium
 from tests.reports.pages import page_of
 from tests.reports.runs import write_example
+from tests.services.browser import Browser, needs_chromium
 
 pytestmark = needs_chromium
 

@@ -9,7 +9,7 @@ import pytest
 
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.reports.tables.verdict import Verdict
-from tests.audit.ablations import NEURONS, ablated, neuron_file
+from tests.audit.cli.ablations import NEURONS, ablated, neuron_file
 from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import (
     CANDIDATES,

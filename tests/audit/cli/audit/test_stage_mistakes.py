@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.audit.cli.mistakes import MISTAKES
 from tests.audit.commands import CANDIDATES, digests, edit_run_json, refused, run_flashbulb, run_json, text_file
 from tests.audit.conftest import RECOVERY_OPTIONS, recording
-from tests.audit.mistakes import MISTAKES
 
 
 def test_another_recording_is_refused_with_both_values(inputs, at):

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE, refused, run_flashbulb, run_json, scores_of
 from tests.audit.conftest import Inputs
 from tests.audit.counting import counted_latents
-from tests.audit.loras import load, lora_file, lora_weights, some_factors
+from tests.audit.files.loras import load, lora_file, lora_weights, some_factors
 from tests.toy import build_toy_pipe
 
 LEARNED = CANDIDATES[1]

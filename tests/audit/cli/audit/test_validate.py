@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.audit.cli.mistakes import MISTAKES
 from tests.audit.commands import (
     CANDIDATES,
     ODD,
@@ -17,7 +18,6 @@ from tests.audit.commands import (
     run_json,
     text_file,
 )
-from tests.audit.mistakes import MISTAKES
 from tests.reports.runs import HOSTILE
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from flashbulb.audit.model.sampling import sample_images
 from tests.audit.commands import CANDIDATES, run_flashbulb, text_file
 from tests.audit.conftest import Inputs
-from tests.audit.loras import load, lora_file, lora_weights, some_factors
+from tests.audit.files.loras import load, lora_file, lora_weights, some_factors
 
 QUICK = ("--samples", "2", "--sample-steps", "2")
 HOSTILE = "<script>x</script> {{ 7*7 }}"

@@ -21,7 +21,7 @@ from flashbulb.audit.stages import compare as stage
 from tests.audit.cli.compare.conftest import HOSTILE, QUICK, Pair, rows
 from tests.audit.commands import CANDIDATES, digests, edit_run_json, refused, run_flashbulb, run_json
 from tests.audit.counting import counted_latents
-from tests.audit.loras import load
+from tests.audit.files.loras import load
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 
 

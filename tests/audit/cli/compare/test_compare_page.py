@@ -13,7 +13,7 @@ from PIL import Image
 from tests.audit.cli.compare.conftest import HOSTILE, QUICK, Pair, rows
 from tests.audit.commands import CANDIDATES, ODD, refused, run_flashbulb
 from tests.audit.conftest import Finished
-from tests.browser import chromium, needs_chromium
+from tests.services.browser import chromium, needs_chromium
 
 
 def test_prompts_and_images_are_named_in_markdown_and_not_if_they_are_redacted(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.audit.start_costs import FAST, MODEL_LIBRARIES, SLOW_TO_IMPORT, loaded_by, measure, measure_fast
+from tests.audit.cli.start_costs import FAST, MODEL_LIBRARIES, SLOW_TO_IMPORT, loaded_by, measure, measure_fast
 from tests.reports.runs import LEAKS, write_example
 
 

@@ -10,8 +10,8 @@ import pytest
 from huggingface_hub import ModelCard
 from junitparser import Error, Failure, JUnitXml, Skipped
 
+from tests.audit.cli.gate.verdicts import RUNS, TODAY, leaks_of, waiver
 from tests.audit.commands import edit_run_json, only_error_line, run_flashbulb
-from tests.audit.verdicts import RUNS, TODAY, leaks_of, waiver
 from tests.reports.run_files import read_metadata, seal_again
 from tests.reports.runs import LEAKS, SECRET, checked_example, write_example
 

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.audit.cli.gate.verdicts import RUNS, TODAY, leaks_of, waiver
 from tests.audit.commands import Answer, only_error_line, run_flashbulb
-from tests.audit.verdicts import RUNS, TODAY, leaks_of, waiver
 from tests.paths import ROOT
 from tests.reports.runs import HOSTILE, LEAKS, SECRET, write_example
 

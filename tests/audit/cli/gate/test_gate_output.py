@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from tests.audit.cli.gate.verdicts import RUNS, waiver
 from tests.audit.commands import ROOT, only_error_line, run_flashbulb, start
-from tests.audit.verdicts import RUNS, waiver
 from tests.processes import fork_flashbulb
 from tests.reports.runs import LEAKS, write_example
 

@@ -9,7 +9,7 @@ pytest.importorskip("gguf")
 
 from tests.audit.commands import error_line, run_flashbulb, run_json, scores_of
 from tests.audit.conftest import Finished, Inputs
-from tests.audit.gguf_files import stability_weights, write_gguf
+from tests.audit.files.gguf import stability_weights, write_gguf
 
 LOCALIZED = ("--samples", "2", "--sample-steps", "2", "--points", "1", "--controls", "0", "--no-again")
 

@@ -17,11 +17,11 @@ from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import open_session
 from flashbulb.audit.stages.opening.session import open_base
 from flashbulb.reports.tables.files import TABLE_FILES, sha256_of
-from tests.audit.ablations import NEURONS, neuron_file
+from tests.audit.cli.ablations import NEURONS, neuron_file
 from tests.audit.commands import ODD, edit_run_json, error_line, run_flashbulb, run_json, scores_of
 from tests.audit.conftest import Inputs
 from tests.audit.counting import counted_latents
-from tests.audit.loras import assert_same, load, lora_file, lora_weights, some_factors
+from tests.audit.files.loras import assert_same, load, lora_file, lora_weights, some_factors
 from tests.reports.run_files import seal_again
 
 LOCALIZED = ("--samples", "2", "--sample-steps", "2", "--points", "1", "--controls", "0", "--no-again")

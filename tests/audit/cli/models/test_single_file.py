@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from tests.audit.commands import error_line, run_flashbulb, run_json, scores_of
 from tests.audit.conftest import Finished, Inputs
-from tests.audit.single_files import checkpoint_of, configs_of
+from tests.audit.files.single import checkpoint_of, configs_of
 from tests.toy import TEXT_WIDTH, build_toy_vae
 
 

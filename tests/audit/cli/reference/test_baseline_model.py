@@ -14,6 +14,7 @@ from flashbulb.audit.stages.kept.resume import restore_settings
 from flashbulb.audit.stages.recover import collect_targets
 from flashbulb.audit.statistics.baseline import z_scores
 from flashbulb.reports.tables.run_record import load_run
+from tests.audit.cli.trainings import LEARNED
 from tests.audit.commands import (
     CANDIDATES,
     ODD,
@@ -24,7 +25,6 @@ from tests.audit.commands import (
     scores_of,
     text_file,
 )
-from tests.audit.trainings import LEARNED
 
 
 def by_prompt(run):

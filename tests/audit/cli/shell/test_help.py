@@ -29,8 +29,8 @@ from flashbulb.audit.settings import (
     detector_names,
 )
 from flashbulb.audit.training_images.descriptors import PREPROCESSINGS
+from tests.audit.cli.start_costs import FAST, SLOW_TO_IMPORT, loaded_by, measure_fast
 from tests.audit.commands import ROOT, command_line, run_flashbulb
-from tests.audit.start_costs import FAST, SLOW_TO_IMPORT, loaded_by, measure_fast
 
 SETTINGS: dict[str, type[Settings]] = {
     **dict.fromkeys(("audit", "record", "validate", "calibrate"), AuditSettings),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flashbulb.audit.cli.shell.output import print_json
-from tests.audit.ablations import NEURONS, neuron_file
+from tests.audit.cli.ablations import NEURONS, neuron_file
 from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import CANDIDATES, ODD, REFERENCE, run_flashbulb, run_json, scores_of, text_file
 from tests.audit.conftest import RECOVERY_OPTIONS, recording

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
+from tests.audit.cli.mistakes import MISTAKES
 from tests.audit.commands import (
     CANDIDATES,
     QUICK,
@@ -17,7 +18,6 @@ from tests.audit.commands import (
     run_json,
     text_file,
 )
-from tests.audit.mistakes import MISTAKES
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 
 from flashbulb.audit.cli import app
 from flashbulb.hooks import save_neurons
-from tests.audit.ablations import NEURONS
+from tests.audit.cli.ablations import NEURONS
 from tests.audit.cli.conftest import N_NEUTRAL
 from tests.audit.commands import CANDIDATES, run_flashbulb, text_file
 from tests.audit.searches import build_worded_pipe

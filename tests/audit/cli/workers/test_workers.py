@@ -14,7 +14,7 @@ from flashbulb.audit.stages import record
 from tests.audit.commands import digests, run_flashbulb, run_json
 from tests.audit.plantings import plant_known
 from tests.audit.recordings import one_thread
-from tests.ray_cluster import RayCluster, ray_cluster
+from tests.services.ray_cluster import RayCluster, ray_cluster
 
 PATIENCE = 120.0
 HOW = ("timings", "settings", "options", "finished", "seal")

@@ -21,7 +21,7 @@ from flashbulb.audit.model.loading.pipelines import load_model  # noqa: E402
 from flashbulb.audit.model.network import dense, is_quantized, stored_tensors  # noqa: E402
 from flashbulb.hooks import ablate  # noqa: E402
 from flashbulb.hooks.trace import run_traced  # noqa: E402
-from tests.audit.loras import lora_file, lora_weights, refusal, some_factors  # noqa: E402
+from tests.audit.files.loras import lora_file, lora_weights, refusal, some_factors  # noqa: E402
 from tests.hooks.edits import call_arguments, sample, some_neurons  # noqa: E402
 from tests.tolerances import ARITHMETIC  # noqa: E402
 from tests.toy import build_toy_pipe  # noqa: E402

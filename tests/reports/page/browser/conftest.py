@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import Browser
 from tests.reports.pages import page_of, write_illustrated
 from tests.reports.runs import HOSTILE, PROMPTS
+from tests.services.browser import Browser
 
 HOSTILE_PROMPTS = (
     f"{HOSTILE} <script>window.hacked = 1</script><img src=x onerror='window.hacked = 1'>",

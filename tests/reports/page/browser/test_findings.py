@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from tests.browser import Browser, needs_chromium
 from tests.reports.page.browser.conftest import column, enter
 from tests.reports.pages import TRAINING_NAME
 from tests.reports.runs import PROMPTS
+from tests.services.browser import Browser, needs_chromium
 
 pytestmark = needs_chromium
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.browser import Browser, needs_chromium
 from tests.reports.page.browser.conftest import column, enter
 from tests.reports.pages import page_of
 from tests.reports.runs import N_PROMPTS, PROMPTS, write_example
+from tests.services.browser import Browser, needs_chromium
 
 pytestmark = needs_chromium
 

@@ -1,0 +1,1 @@
+"""Detection: every score and detector against the measured truth of planted models."""
