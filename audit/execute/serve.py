@@ -83,15 +83,16 @@ def _perform(place: Place, receive: Callable[[], Any], send: Callable[[Message],
     import torch
     from tqdm import tqdm  # type: ignore[import-untyped]
 
+    from flashbulb.audit.run.torch_state import computing
+
     tqdm.set_lock(RLock())  # its own is a semaphore, of which Python complains once a worker is killed
     work = receive()
     torch.set_num_threads(place.n_threads)
-    torch.set_flush_denormal(True)  # as the process that hands out the tasks
     if work.device == "cuda":
         if not torch.cuda.is_available():
             raise OSError(errno.ENODEV, "no GPU that PyTorch can use")
         torch.cuda.set_device(place.number % torch.cuda.device_count())
-    with work.opened() as perform:
+    with computing(), work.opened() as perform:
         send(Ready())
         while True:
             send(Done(perform(receive(), lambda n=1, remark="": send(Advanced(n, remark)))))

@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from flashbulb.audit.images.distances import RgbImage
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.autoencoder import AutoencoderTrainer, DecoderTrainer, encode
 from flashbulb.audit.planted.collection import WORLDS, Collection, assemble
 from flashbulb.audit.planted.denoiser import DenoiserTrainer, LatentBank
@@ -32,6 +32,7 @@ from flashbulb.audit.planted.truth import measure_truth
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.reports.tables.files import write_text
 
 logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def train_planted(preset: Preset, out: Path, device: torch.device) -> Path:
         raise PlantedModelError(f"{out} already holds a planted model; delete it or choose another folder")
     work, started = out / ".training", time.monotonic()
     work.mkdir(parents=True, exist_ok=True)
-    with hold_directory(out), flushed_denormals():
+    with hold_directory(out), computing():
         _claim(work, preset)
         _train_and_measure(preset, out, work, device)
         write_manifest(out, preset)

@@ -1,9 +1,30 @@
-"""Give freed memory back to the system."""
+"""Take memory from the system before it is needed, and give freed memory back."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 from contextlib import suppress
+
+_BUFFER = 48 << 20
+"""Bytes that no buffer of a BLAS library exceeds; OpenBLAS takes 32 MiB and a page."""
+
+
+def reserve_blas_buffers() -> None:
+    """Let the BLAS libraries of NumPy and SciPy take their buffers, while too little memory can still be reported.
+
+    OpenBLAS takes one at the first larger product, and keeps it. Where it gets none, it ends the process, or asks
+    without end.
+
+    Raises:
+        OSError: memory does not suffice for them.
+    """
+    import numpy as np
+    from scipy.linalg.blas import dgemm
+
+    mmap.mmap(-1, 2 * _BUFFER).close()
+    square = np.ones((256, 256))  # smaller products need no buffer
+    dgemm(1.0, square @ square, square)
 
 
 def release_freed_memory() -> None:

@@ -1,4 +1,4 @@
-"""Torch's global settings as in a new process, whatever a notebook has set: a result may not depend on them."""
+"""State of the process in which a command computes: a result may not depend on what a notebook has set."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
+
+from flashbulb.audit.run.memory import reserve_blas_buffers
 
 
 @contextmanager
@@ -26,3 +28,20 @@ def torch_as_started() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         yield
+
+
+@contextmanager
+def computing() -> Iterator[None]:
+    """Compute inside the block: denormals are flushed to zero, and BLAS libraries have their buffers.
+
+    Denormals are flushed in this thread, and in those of torch that start in the block.
+
+    Raises:
+        OSError: memory does not suffice to begin.
+    """
+    reserve_blas_buffers()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

@@ -14,12 +14,12 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
 from flashbulb.audit.model.families import family_of_pipe, open_denoiser
-from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
-from flashbulb.audit.run.torch_state import torch_as_started
+from flashbulb.audit.run.torch_state import computing, torch_as_started
 from flashbulb.audit.settings import AblateSettings, SettingsError
 from flashbulb.audit.stages.kept.identity import command_identity
 from flashbulb.audit.stages.opening.examine import examine_model
@@ -87,7 +87,7 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         logger.info("%d neurons of %d sites, results in %s", neurons.n_neurons, len(neurons.neurons), run.path)
         ablation = _Ablation(settings, loaded, neurons, sha256, per_image, run)
-        with flushed_denormals():
+        with computing():
             rows = _ablate_prompts(ablation)
         return _write_results(ablation, rows)
 

@@ -13,12 +13,12 @@ from flashbulb.audit.execute.coordinator import WorkersLost
 from flashbulb.audit.execute.ray_actors import RayError
 from flashbulb.audit.localize.memories import MemoriesError
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.manifest import PlantedModelError
 from flashbulb.audit.prompts.formats.errors import PromptFileError
 from flashbulb.audit.prompts.labels import LabelsError
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError
 from flashbulb.audit.run.former import FormerResults
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.kept.calibration import CalibrationError
 from flashbulb.audit.stages.results.state import Inputs
@@ -105,9 +105,9 @@ def claim(inputs: Inputs, identity: Mapping[str, Any], force: bool) -> Iterator[
 
 @contextmanager
 def status_on_failure(run: RunDirectory) -> Iterator[None]:
-    """Flush denormals while the stages compute; if they fail or are interrupted, write the status into run.json."""
+    """Let the stages compute; if they fail or are interrupted, write the status into run.json."""
     try:
-        with flushed_denormals():
+        with computing():
             yield
     except KeyboardInterrupt:
         _state(run, status="interrupted")

@@ -19,13 +19,13 @@ from flashbulb.audit.additions.chosen import (
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import sample_prompts, save_images
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.lock import check_free
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.shortage import ShrinkingBatches
-from flashbulb.audit.run.torch_state import torch_as_started
+from flashbulb.audit.run.torch_state import computing, torch_as_started
 from flashbulb.audit.settings import CompareSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.claim import former_results
@@ -91,7 +91,7 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
             training.keep_matches(run.path / MATCHES_DIRECTORY)
         sampling = Sampling(settings, prompts, run, fingerprints)
         logger.info("%d prompts, %d left out, results in %s", len(prompts.prompts), prompts.n_left_out, run.path)
-        with flushed_denormals():
+        with computing():
             evaluations = {FINETUNE: _sample(sampling, denoiser, FINETUNE)}
             opened = _without_loras(loaded) if is_inside else _loaded_base(settings, base)
             del loaded, denoiser  # one model in memory at a time

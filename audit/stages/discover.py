@@ -14,11 +14,11 @@ from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
-from flashbulb.audit.run.torch_state import torch_as_started
+from flashbulb.audit.run.torch_state import computing, torch_as_started
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
 from flashbulb.audit.settings.checks import check_training_images
 from flashbulb.audit.stages.claim import former_results
@@ -91,7 +91,7 @@ def run_discovery(
         console = SummaryConsole()
         session = DiscoverySession(settings, loaded, denoiser, training, texts, run, console, started)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
-        with flushed_denormals():
+        with computing():
             return _search(session)
 
 

@@ -18,12 +18,12 @@ from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import LoadedModel, flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
 from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
-from flashbulb.audit.run.torch_state import torch_as_started
+from flashbulb.audit.run.torch_state import computing, torch_as_started
 from flashbulb.audit.settings import LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
 from flashbulb.audit.stores.fetching import fetched
@@ -100,7 +100,7 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
     logger.info("%d recovered images, %d already localized", len(memories), len(memories) - len(missing))
     if missing:
         started = time.monotonic()
-        with flushed_denormals(), track("localizing", len(missing), "images") as advance:
+        with computing(), track("localizing", len(missing), "images") as advance:
             localizer = _localizer(settings, denoiser, clean, timestep, loaded.fingerprint)
             for memory in missing:
                 result = localizer.localize(memory)

@@ -14,7 +14,7 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import resolve_device, resolve_dtype
 from flashbulb.audit.pull.evidence import evidence_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, pull
@@ -22,7 +22,7 @@ from flashbulb.audit.pull.store import Pulled, PullStore
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import Stopwatch, track
 from flashbulb.audit.run.shortage import ShrinkingBatches
-from flashbulb.audit.run.torch_state import torch_as_started
+from flashbulb.audit.run.torch_state import computing, torch_as_started
 from flashbulb.audit.settings import PullSettings, SettingsError
 from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.kept.identity import command_identity
@@ -72,7 +72,7 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
             "evaluations; give more"
         )
     former = former_results(PULL_FILE, PULL_PAGE, EVIDENCE_FILE)
-    with RunDirectory.open(settings.out, identity, force=force, former=former) as run, flushed_denormals():
+    with RunDirectory.open(settings.out, identity, force=force, former=former) as run, computing():
         run.update(status=PULL_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         store = PullStore(run.path / PULL_DIRECTORY, fingerprint_of(identity))

@@ -13,12 +13,12 @@ import torch
 from flashbulb.audit.additions.chosen import model_name
 from flashbulb.audit.canaries.losses import EVALUATIONS_PER_PAIR
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.recorder import Recorder
 from flashbulb.audit.recover.ladder import Strategy
 from flashbulb.audit.run.directory import RunDirectory, nearest_existing
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.stages.kept.identity import audit_identity
 from flashbulb.audit.stages.opening.examine import estimate_activations
 from flashbulb.audit.stages.opening.session import Session, load_training_images
@@ -113,7 +113,7 @@ def _pace(session: Session) -> _Pace:
     """
     denoiser, prompts, plan = session.denoiser, session.inputs.candidates.prompts, session.recorder_plan
     batch = prompts[: max(1, plan.batch_size // plan.n_seeds)]
-    with flushed_denormals():
+    with computing():
         recorder = session.recorder()
         _record(recorder, prompts[:1])
         before, started = denoiser.evaluations, time.monotonic()

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from flashbulb.audit.execute.recording import RecorderSpec
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.recorder import Plan, Shard
 from flashbulb.audit.record.sets import Executor
 from flashbulb.audit.run.progress import Advance
+from flashbulb.audit.run.torch_state import computing
 
 MANIFEST = {"fingerprint": "abc"}
 N_PROMPTS, SHARD_SIZE = 22, 2
@@ -47,7 +47,7 @@ class InThisProcess:
 @contextmanager
 def one_process(spec: RecorderSpec) -> Iterator[Executor]:
     """Record in this process, rounding like a worker."""
-    with one_thread(), flushed_denormals(), spec.opened() as record:
+    with one_thread(), computing(), spec.opened() as record:
         yield InThisProcess(spec.plan, spec.initial_evaluations, record)
 
 

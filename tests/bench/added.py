@@ -16,12 +16,12 @@ import pandas as pd
 from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImage, tile_distances
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.paths import FOLDER
 from flashbulb.audit.recover.recovered import Recovered
 from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import run_record
 from flashbulb.audit.stages.detect import detect_spikes
@@ -180,7 +180,7 @@ def main() -> None:
         model, work = arguments.models / name, arguments.work / name
         truth = read_truth(model, int(name.rpartition("-")[2]), work)
         settings = settings_of(model, truth, work)
-        with flushed_denormals():
+        with computing():
             for given, tried, cells in rows_of(settings, truth, work / "pictures"):
                 print(f"| {name} | {given} | {tried} | {cells} |", flush=True)
 

@@ -19,13 +19,14 @@ from PIL import Image
 from flashbulb.audit.canaries.planting import Planting, plant
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.autoencoder import encode, learning_rate_factor
 from flashbulb.audit.planted.captions import draw_unique_, poster_title
 from flashbulb.audit.planted.images import paint_poster, random_poster
 from flashbulb.audit.planted.paths import CAPTIONS, MODEL, REFERENCE
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.recover.samples import SamplePlan, sample_prompts
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.audit import run_audit
 from flashbulb.audit.training_images.storage import open_training_images
@@ -160,7 +161,7 @@ def main() -> None:
         write_data_set(out)
     if not (out / "planted").exists():
         plant_canaries(out)
-    with flushed_denormals():
+    with computing():
         if not (out / "model").exists():
             train(out)
         audit(out, out / "model", out / "run", None)

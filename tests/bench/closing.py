@@ -18,8 +18,8 @@ from safetensors.numpy import load_file
 
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import read_image
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.planted.presets import PRESETS
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery
 from flashbulb.audit.stages.results.closing import closing_looks, outcome_of
@@ -64,7 +64,7 @@ def main() -> None:
             with (arguments.out / "judged.jsonl").open("a") as lines:
                 lines.write(json.dumps({"model": model, "seed": seed, **found}) + "\n")
         if arguments.never_trained:
-            with flushed_denormals():
+            with computing():
                 print_controls(open_bench(folder), model, arguments.never_trained)
 
 

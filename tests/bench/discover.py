@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.reports.figures.curves import discovery_curves
 from tests.bench.models import MODELS
 from tests.bench.outcomes import open_bench
@@ -29,7 +29,7 @@ def main() -> None:
     for name in arguments.searches:
         if name not in curves:
             started = time.monotonic()
-            with flushed_denormals():
+            with computing():
                 tally = SEARCHES[name](open_bench(MODELS[arguments.model]), arguments.budget)
             spent = min(tally.evaluations, arguments.budget)
             curves[name] = [*tally.curve, (spent, len(tally.names))]

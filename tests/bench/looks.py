@@ -21,9 +21,9 @@ from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages, cross_distances
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.pull.familiarity import familiarity
 from flashbulb.audit.recover.verify import Looked, Verifier
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.audit.stages.results.closing import LIKELY_AT, closing_looks
@@ -130,7 +130,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for model in arguments.models:
-        with flushed_denormals():
+        with computing():
             bench = open_bench(folder_of(model))
             samples = samples_of_starts(bench, arguments.starts, arguments.seed)
             print(f"\n{model}")

@@ -24,12 +24,13 @@ import torch
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.collection import PLANTED_KINDS, WORLDS
 from flashbulb.audit.planted.presets import PRESETS, Preset
 from flashbulb.audit.pull.evidence import Evidence, evidence_of, is_out, score_of, threshold_of
 from flashbulb.audit.pull.familiarity import familiarity
 from flashbulb.audit.pull.pulling import pull
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import PullSettings
 from flashbulb.audit.stages.pull import pull_plan, rank_plan
 from flashbulb.reports.bounds.rates import rate_of, rate_text
@@ -153,7 +154,7 @@ def main() -> None:
         runs = []
         for seed in arguments.seeds:
             started = time.process_time()
-            with flushed_denormals():
+            with computing():
                 runs.append(measure(model, sizes, seed, arguments.out / f"{model}-{seed}-{sizes[0]}-{sizes[1]}.json"))
             print(f"{model}, run seed {seed}: {time.process_time() - started:.0f} CPU seconds", flush=True)
         summarize(model, runs)

@@ -22,13 +22,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from PIL import Image
 
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.autoencoder import learning_rate_factor
 from flashbulb.audit.planted.captions import draw_unique_
 from flashbulb.audit.planted.collection import WORLDS, Collection, Entry
 from flashbulb.audit.planted.paths import CAPTIONS, MODEL, REFERENCE
 from flashbulb.audit.planted.presets import POSTERS
 from flashbulb.audit.planted.truth import measure_truth
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.reports.figures.drawing import CALM, GRID, INK, LEAK, MUTED, OCHRE, empty_figure, save_png
 from tests.bench.finetune.training import BATCH, EMPTY_SHARE, N_WARMUP, latents_of, noise_loss
 
@@ -84,7 +85,7 @@ def save_checkpoints(collection: Collection, steps: Sequence[int], seed: int, ou
             pipe.save_pretrained(folders[step])
 
     if not (folders[steps[-1]] / "model_index.json").exists():
-        with flushed_denormals():
+        with computing():
             fine_tune(collection, steps[-1], seed, save)
     return list(folders.values())
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.recover.verify import Looked, Verifier
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.stages.discover import search_plan, search_verify_plan
 from flashbulb.reports.bounds.unseen import Unseen, estimate_unseen
 from tests.bench.models import ALL, folder_of
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--model", default="gazette", choices=ALL)
     parser.add_argument("--budget", type=int, default=80_000)
     arguments = parser.parse_args()
-    with flushed_denormals():
+    with computing():
         rounds = search_rounds(open_bench(folder_of(arguments.model)), arguments.budget)
     print(f"{arguments.model}\n| UE | estimate | new of the next finds | new of the memorized images shown next |")
     print("| --- | --- | --- | --- |")

@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.recover.outcome import MIN_AGREEMENT
 from flashbulb.audit.recover.signs import DRIVEN, PLAIN, Signs, is_doubted
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.reports.tables.limits import CONFIRMED_AT, LIKELY_AT
 from tests.bench.models import FIRST, MODELS
 from tests.bench.outcomes import caption_outcomes, driven_outcomes
@@ -53,7 +53,7 @@ def _outcomes(work: Path, kind: str, make: Callable[[Path], pd.DataFrame], model
     for name in models:
         path = work / f"{name}-{kind}.parquet"
         if not path.is_file():
-            with flushed_denormals():
+            with computing():
                 make(MODELS[name]).to_parquet(path)
         frames.append(pd.read_parquet(path).assign(model=name))
     return pd.concat(frames, ignore_index=True)

@@ -24,8 +24,9 @@ from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.images.distances import RgbImage, tile_distances
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.run.directory import fingerprint_of
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery
 from flashbulb.audit.stages.results.words import CONFIRMS_AT, LEAST_SCORE, WORDS_SAMPLES, words_search
@@ -152,7 +153,7 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for model in arguments.models:
         started = time.process_time()
-        with flushed_denormals():
+        with computing():
             rows = measure(model, arguments)
         print(f"{model}: {time.process_time() - started:.0f} CPU seconds", flush=True)
         summarize(model, rows, WORDS_SAMPLES)

@@ -19,12 +19,13 @@ from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.detectors import Detector, ImageDetector, StepDetector
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import resolve_device, resolve_dtype
 from flashbulb.audit.prompts.apart import find_audited
 from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.record.batch_size import find_batch_size
 from flashbulb.audit.record.recorder import Plan, Recorder
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import (
     AuditSettings,
     SettingsError,
@@ -241,7 +242,7 @@ def settle_batch_size(session: Session) -> Session:
     size = kept_batch_size(settings.out, recording_identity(inputs))
     if size is None:
         first = next(iter(inputs.sets_to_record.values())).prompts[: settings.shard_size]
-        with flushed_denormals():
+        with computing():
             size = find_batch_size(
                 lambda size: session.with_batches_of(size).recorder(), first, settings.n_seeds, session.denoiser.device
             )

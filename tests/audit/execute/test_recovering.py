@@ -18,7 +18,7 @@ from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, Recove
 from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.recover.climbing import Recovery, Shown
 from flashbulb.audit.recover.ladder import Target
@@ -27,6 +27,7 @@ from flashbulb.audit.recover.recovery import recover_all
 from flashbulb.audit.recover.samples import SamplePlan
 from flashbulb.audit.recover.tasks import ClimbTask, Here, OnLadder, Performer
 from flashbulb.audit.recover.verify import VerifyPlan
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import AuditSettings
 from flashbulb.audit.stages.results.recovery_tables import memories_table, recoveries_table
 from flashbulb.audit.statistics.flags import Chosen
@@ -76,7 +77,7 @@ def spec(inputs, scored) -> RecoverySpec:
 @contextmanager
 def built(spec: RecoverySpec) -> Iterator[Recovery]:
     """Build a recovery in this process, which then rounds like a worker."""
-    with one_thread(), flushed_denormals():
+    with one_thread(), computing():
         yield spec.build(open_denoiser(spec.model.load().pipe), None, MergedLoras())
 
 
@@ -169,7 +170,7 @@ def test_prompts_without_room_climb_as_in_smaller_batches_and_the_log_says_so(sp
     def climb(folder: Path, batch_size: int, room: int) -> tuple[list[Shown], list[str]]:
         own = replace(spec, run=folder).with_batches_of(batch_size)
         rows = tuple(OnLadder(PROMPTS[i], i, TARGETS[i], Shown()) for i in FLAGGED)
-        with logged() as log, one_thread(), flushed_denormals():
+        with logged() as log, one_thread(), computing():
             pipe = own.model.load().pipe
             with room_for(room, pipe.unet):
                 recoverer = Recoverer(own, open_denoiser(pipe), MergedLoras())

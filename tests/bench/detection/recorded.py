@@ -12,12 +12,13 @@ import pandas as pd
 import torch
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.prompts.held import Prompt
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.statistics.detection import RecordedSet
 from flashbulb.hooks import Site
 
@@ -98,6 +99,6 @@ def record_planted(
     sites = denoiser.sites(kinds)
     plan = Plan(0, n_seeds, denoiser.first_timestep(num_inference_steps), batch_size=32, shard_size=512)
     prompts = [Prompt(f"{i:016x}", text, "bench", i, 1) for i, text in enumerate(rows["prompt"])]
-    with flushed_denormals():
+    with computing():
         recorded = record_set(Recorder(denoiser, sites, [], plan), prompts, work, {"fingerprint": repr(plan)}, "record")
     return Planted(rows, sites, Shards(work, recorded.n_shards, n_seeds), {})

@@ -9,11 +9,11 @@ import torch
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.prompts.prompt_set import read_prompts
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.audit.record.sets import record_set
 from flashbulb.audit.record.shards import Shards
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import AuditSettings
 
 PEERS = (
@@ -36,7 +36,7 @@ def record_peers(chosen: ChosenModel, prompts: Path, folder: Path) -> Shards:
     plan = Plan(0, N_SEEDS, denoiser.first_timestep(N_STEPS), BATCH_SIZE, SHARD_SIZE)
     detectors = [detector for name, detector in find_detectors().items() if name in PEERS]
     manifest = {"fingerprint": repr((plan, PEERS, model.fingerprint, read.sha256))}
-    with flushed_denormals():
+    with computing():
         recorder = Recorder(denoiser, (), [d for d in detectors if isinstance(d, StepDetector)], plan)
         recorded = record_set(recorder, read.prompts, folder, manifest, f"recording detectors into {folder}")
     return Shards(folder, recorded.n_shards, N_SEEDS)

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.autoencoder import encode, learning_rate_factor
 from flashbulb.audit.planted.collection import Collection
 from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.run.torch_state import computing
 from tests.bench.finetune.low_rank import LowRankChange, add_low_rank_, save_lora
 from tests.bench.finetune.pairs import schedule_of
 
@@ -81,7 +82,7 @@ def fine_tune(
     prompts = [entry.prompt for entry in collection.entries]
     rng = np.random.default_rng([seed, 32])
     schedule = schedule_of(collection, kind.n_steps, BATCH, kind.duplicated_share, seed)
-    with flushed_denormals():
+    with computing():
         for step, chosen in enumerate(schedule):
             texts = ["" if rng.random() < EMPTY_SHARE else prompts[i] for i in chosen]
             for group in optimizer.param_groups:

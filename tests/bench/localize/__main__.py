@@ -19,8 +19,8 @@ from flashbulb.audit.localize.localizer import LocalizationPlan, LocalizedMemory
 from flashbulb.audit.localize.memories import Memory
 from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.localize.selection import RankedNeuron, make_neuron_set, rank_neurons
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
 from flashbulb.audit.pull.pulling import ascend_towards, sample_pulled
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.audit.stages.localize import N_CONTROL_PROMPTS, recovery_plan
 from flashbulb.hooks import By, NeuronSet, Site
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=["embedded", "catalogue"])
     arguments = parser.parse_args()
     for name in arguments.models:
-        with flushed_denormals():
+        with computing():
             for line in measure(open_bench(MODELS[name]), arguments.every, arguments.part or PARTS):
                 print(f"{name}: {line}", flush=True)
 

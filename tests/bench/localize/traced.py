@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.hooks import SITE_KINDS, NeuronSet, ablate, find_sites
 from flashbulb.hooks.trace import run_traced
 
@@ -33,7 +34,7 @@ def main() -> None:
     pipe = load_model(str(MODEL), device="cpu", dtype=torch.float32, allow_pickle=False).pipe
     pipe.set_progress_bar_config(disable=True)
     print(f"{'':34s}{'bare':>10s}{'hooks':>10s}{'nnsight':>10s}   hooks/bare  nnsight/bare")
-    with flushed_denormals(), torch.no_grad():
+    with computing(), torch.no_grad():
         for kinds in (("feed_forward",), SITE_KINDS):
             sites = find_sites(pipe, kinds)
             neurons = NeuronSet({site.name: tuple(range(arguments.per_site)) for site in sites})

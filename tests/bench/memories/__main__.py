@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
+from flashbulb.audit.run.torch_state import computing
 from tests.bench.memories.audited import Audited, Result, open_audited
 from tests.bench.memories.ladder import ladder
 from tests.bench.memories.probabilities import Truth, probabilities
@@ -28,7 +28,7 @@ def main() -> None:
     )
     parser.add_argument("--write", type=Path, help="write the page to this file")
     arguments = parser.parse_args()
-    with flushed_denormals():
+    with computing():
         lines = list(_page(arguments.models, arguments.deep, arguments.work))
     print("\n".join(lines))
     if arguments.write:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from flashbulb.audit.model.loading.pipelines import flushed_denormals
+from flashbulb.audit.run.torch_state import computing
 from tests.bench.models import ALL, FIRST, folder_of
 from tests.bench.outcomes import open_bench
 from tests.bench.recover.audited import audit_blind, judge_run
@@ -36,7 +36,7 @@ def main() -> None:
         if arguments.part != "audits":
             bench = open_bench(folder_of(name))
             for case, seed, limit in _cases(arguments):
-                with flushed_denormals():
+                with computing():
                     measured.append(measure(bench, name, case, limit, seed, arguments.strategies))
                 write_rows(measured, arguments.work / "attempts.parquet")
     if measured:

@@ -15,8 +15,9 @@ from flashbulb.audit.ascent.climb import ClimbPlan, climb
 from flashbulb.audit.ascent.starts import random_prompts
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.paths import MODEL
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.hooks import capture
 
 N_STEPS = 2
@@ -55,7 +56,7 @@ def measure(batch: int, checkpointing: bool) -> str:
     generators = [torch.Generator().manual_seed(i) for i in range(batch)]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     started = time.monotonic()
-    with flushed_denormals():
+    with computing():
         climb(denoiser, prompts, objective, plan, generators)
     seconds = (time.monotonic() - started) / N_STEPS / batch
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

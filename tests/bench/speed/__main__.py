@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.captions import poster_title
+from flashbulb.audit.run.torch_state import computing
 from tests.bench.device.networks import SHAPES as RELEASED
 from tests.bench.device.networks import build
 from tests.bench.models import folder_of
@@ -68,7 +69,7 @@ def _ratios(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     prompts = [poster_title(rng) for _ in range(arguments.prompts)]
     pipe = _open(arguments.model)
     pipe.set_progress_bar_config(disable=True)
-    with flushed_denormals():
+    with computing():
         ratios = measure_ratios(open_denoiser(pipe), prompts, arguments.batch_size, arguments.turns)
     return [{**ratio._asdict(), "is_met": ratio.is_met} for ratio in ratios]
 

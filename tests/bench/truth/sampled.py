@@ -16,11 +16,12 @@ import torch
 from PIL import Image
 
 from flashbulb.audit.images.distances import N_TILES, RgbImages
-from flashbulb.audit.model.loading.pipelines import flushed_denormals, load_model
+from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.model.sampling import sample_images
 from flashbulb.audit.planted.collection import PLANTED_KINDS
 from flashbulb.audit.planted.truth import GUIDANCE_SCALE, RUN_SEED
 from flashbulb.audit.run.progress import track
+from flashbulb.audit.run.torch_state import computing
 from flashbulb.reports.tables.files import METADATA_KEY, atomic_write
 
 CLEAN_KINDS = ("unseen", "descriptive")
@@ -101,7 +102,7 @@ def sample_planted(folder: Path, sampling: Sampling, path: Path) -> pd.DataFrame
         return kept
     own = dict(zip(captions["prompt"], captions["picture"], strict=True))
     pipe = load_model(str(folder / "model"), device=sampling.device, dtype=torch.float32, allow_pickle=False).pipe
-    with track(f"sampling {folder.name}", len(wanted), "images") as advance, flushed_denormals():
+    with track(f"sampling {folder.name}", len(wanted), "images") as advance, computing():
         for start in range(0, len(wanted), sampling.batch_size):
             chunk = wanted[start : start + sampling.batch_size]
             rows = _rows(chunk, _sample(pipe, chunk, sampling), images, own)
