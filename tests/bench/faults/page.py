@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from tests.bench.faults.trials import Trial, problems_of
 
 PROBLEMS = "Problems"
 _HEAD = ("| kind | tried | problems | expected | observed |", "| --- | --- | --- | --- | --- |")
-SHOWN = 2
+SHOWN = 4
 """Different outcomes that a row names."""
 INTRODUCTION = """\
 # Faults, tried
@@ -25,8 +24,7 @@ ended the process.
 SECTIONS = {
     "kinds": """\
 One input of each kind. The number is the section of the list that they come from: 1 models that do not run as they
-were trained, 3 captions, 4 training images, 5 runs on a disk. Kinds of section 2 are under *hostile*. The line of an
-input that is refused names the mistake.""",
+were trained, 3 captions, 4 training images, 5 runs on a disk. Kinds of section 2 are under *hostile*.""",
     "kills": """\
 Each command that writes is ended by SIGKILL, SIGTERM or SIGINT: at its first writes to the disk (opening, renaming,
 making and removing files, flushing), at writes spread over the run, and at moments in time. Then the same command
@@ -47,16 +45,15 @@ machine that shares only the store. Or the store fails every tenth call: with an
 lost connection. All files of the run in the store must equal those of an undisturbed run, as in *kills*.""",
     "disk": """\
 From one write on, or at one write, the operating system answers with an error; or no file may exceed a size, which
-libraries that write past Python meet too. The disk is full, full for a moment, read-only, has its quota spent or
-answers one error of the device. Expected are exit code 2 or 3, one line and no verdict; then the same command
+libraries that write past Python meet too. Expected are exit code 2 or 3, one line and no verdict; then the same command
 runs again without the fault, and every file must equal that of an undisturbed run.""",
     "corrupt": """\
 A finished audit that fails the gate is damaged or edited, judged by `gate`, given to one more command, and judged
 again if that writes. *Other content* means that a command ended with 0 and left a file that differs from what it
 leaves of the undamaged audit, apart from the damaged file itself.""",
     "hostile": """\
-Each folder is opened by `sites`, `validate` and `audit` with "y" on standard input. Its code would leave a
-file. A folder must be refused in one line, or opened because nothing reads the code.""",
+Each folder is opened by three commands with "y" on standard input. Its code would leave a file. A folder must be
+refused in one line, or opened because nothing reads the code.""",
     "readings": """\
 `validate` and `audit --gate` on the four planted models, with the prediction type they were trained with and with the
 others. The audits are short: four memorized captions among twelve clean ones, 60 reference captions, two seeds, the
@@ -132,35 +129,15 @@ def _lines(trials: Sequence[Trial]) -> Iterator[str]:
 
 def _table(trials: Sequence[Trial]) -> Iterator[str]:
     yield from _HEAD
-    for row in dict.fromkeys(map(_row_of, trials)):
-        rows = [trial for trial in trials if _row_of(trial) == row]
+    for kind in dict.fromkeys(trial.kind for trial in trials):
+        rows = [trial for trial in trials if trial.kind == kind]
+        expected = "; ".join(dict.fromkeys(trial.expected for trial in rows))
         counted = Counter(trial.observed.partition(":")[0] for trial in rows).most_common()
         observed = [f"{outcome} ({n})" if n > 1 else outcome for outcome, n in counted[:SHOWN]]
         more = len(counted) - SHOWN
-        expected = row.code or "; ".join(dict.fromkeys(trial.expected for trial in rows))
-        cells = [_name(row, rows), str(len(rows)), str(len(problems_of(rows))), expected]
+        cells = [kind, str(len(rows)), str(len(problems_of(rows))), expected]
         yield (
             f"| {' | '.join(cell.replace('|', ' ') for cell in cells)} | "
             + "; ".join(observed + ([f"{more} others"] if more > 0 else []))
             + " |"
         )
-
-
-class _Row(NamedTuple):
-    """What trials of a row share: the command, job or section, and of inputs the exit code that is expected."""
-
-    name: str
-    code: str = ""
-
-
-def _row_of(trial: Trial) -> _Row:
-    name = trial.kind.partition(": ")[0]
-    if trial.section != "kinds":
-        return _Row(name)
-    return _Row(name, trial.expected.partition(",")[0]) if trial.expected[:1].isdigit() else _Row(trial.kind)
-
-
-def _name(row: _Row, trials: Sequence[Trial]) -> str:
-    """Return the first cell of a row: with all kinds of input, if it has several."""
-    kinds = dict.fromkeys(trial.kind.removeprefix(f"{row.name}: ") for trial in trials)
-    return f"{row.name}: {', '.join(kinds)}" if row.code and kinds.keys() != {row.name} else row.name
