@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 from contextlib import suppress
+from functools import cache
 
 _BUFFER = 48 << 20
 """Bytes that no buffer of a BLAS library exceeds; OpenBLAS takes 32 MiB and a page."""
 
 
+@cache  # a process keeps its buffers: it asks for them once, and again only after a refusal
 def reserve_blas_buffers() -> None:
     """Let the BLAS libraries of NumPy and SciPy take their buffers, while too little memory can still be reported.
 
