@@ -67,11 +67,26 @@ def choose_samples(
         return []
     images = np.concatenate([glimpses[number, start] for start in starts])
     doubt = doubts(images, [(number, place.start) for place in chosen_from], glimpses)
-    is_new = np.ones(len(images), dtype=np.bool_)
+    return [chosen_from[i] for i in _choose_apart(images, doubt, known, n)]
+
+
+def choose_apart(images: RgbImages, doubt: npt.NDArray[np.float64], known: Sequence[RgbImage], n: int) -> list[int]:
+    """Choose at most `n` images [image, height, width, 3], none near another or what is known, the lowest doubt first.
+
+    Args:
+        doubt: how little each promises, [image].
+    """
+    return _choose_apart(reduce_images(images), doubt, known, n)
+
+
+def _choose_apart(reduced: RgbImages, doubt: npt.NDArray[np.float64], known: Sequence[RgbImage], n: int) -> list[int]:
+    is_new = np.ones(len(reduced), dtype=np.bool_)
     if known:
-        is_new = cross_distances(images, reduce_images(known)).min(axis=1) > AGREEMENT_DISTANCE
-    distances, chosen = cross_distances(images, images), list[int]()
-    for i in np.argsort(doubt, kind="stable").tolist():
-        if len(chosen) < n and is_new[i] and (distances[i, chosen] > AGREEMENT_DISTANCE).all():
+        is_new = cross_distances(reduced, reduce_images(known)).min(axis=1) > AGREEMENT_DISTANCE
+    chosen: list[int] = []
+    for i in [i for i in np.argsort(doubt, kind="stable").tolist() if is_new[i]]:
+        if len(chosen) == n:
+            break
+        if not chosen or (cross_distances(reduced[i][None], reduced[chosen]) > AGREEMENT_DISTANCE).all():
             chosen.append(i)
-    return [chosen_from[i] for i in chosen]
+    return chosen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 import numpy as np
 
 from flashbulb.audit.discover.candidates import doubts
@@ -26,11 +28,20 @@ def surest_first(state: SearchState) -> list[int]:
 
 
 def most_promising_first(state: SearchState) -> list[int]:
-    """Return the numbers of all that closing looks may be taken at: findings, the surest ahead, then single samples."""
-    singles = [i for i, times in enumerate(state.times_found) if not times]
+    """Return the numbers of all that closing looks may be taken at.
+
+    Findings come first, the surest ahead; then single samples and glances by turns, the most promising ahead.
+    """
+    waiting = [i for i, times in enumerate(state.times_found) if not times]
+    glances = [i for i in waiting if state.discoveries[i].familiarity is not None]
+    glances.sort(key=lambda i: -(state.discoveries[i].familiarity or 0.0))
+    by_turns = zip_longest(_least_doubtful_first(state, [i for i in waiting if i not in {*glances}]), glances)
+    return [*surest_first(state), *(i for pair in by_turns for i in pair if i is not None)]
+
+
+def _least_doubtful_first(state: SearchState, singles: list[int]) -> list[int]:
     if not singles:
-        return surest_first(state)
+        return []
     images = reduce_images(state.discoveries[i].image for i in singles)
     places = [(state.discoveries[i].round, state.discoveries[i].start) for i in singles]
-    order = np.argsort(doubts(images, places, state.glimpses), kind="stable")
-    return [*surest_first(state), *(singles[i] for i in order.tolist())]
+    return [singles[i] for i in np.argsort(doubts(images, places, state.glimpses), kind="stable").tolist()]

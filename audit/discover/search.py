@@ -2,7 +2,8 @@
 
 A round climbs from many starts at once: random words, and words of a text where the user gives one. Each start sees a
 random tenth of the neurons, so that starts diverge. The z-scores of what was found are projected out (deflation), so
-that rounds diverge. Images that most seeds give without guidance are verified, and new ones are kept.
+that rounds diverge. Images that most seeds give without guidance are verified, and new ones are kept. More starts climb
+without the denoiser (see `text_ascents`); what they show waits for a closing look.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from flashbulb.audit.ascent.climb import Climbed, ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import draw_starts, random_prompts
 from flashbulb.audit.detectors import Matrix
-from flashbulb.audit.discover.candidates import choose_samples
+from flashbulb.audit.discover.candidates import choose_apart, choose_samples
 from flashbulb.audit.discover.deflation import with_direction
 from flashbulb.audit.discover.state import NOT_SHOWN, Discovery, SearchState
+from flashbulb.audit.discover.text_ascents import TextAscents, TextPlan, value_sites
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
@@ -53,6 +55,7 @@ class SearchPlan:
         seen_share: share of the neurons that each start sees.
         n_highest: neurons whose mean z is climbed.
         n_candidates: single samples of a round that are kept for closing looks.
+        text: starts of a round that climb without the denoiser.
         patience: rounds without a new image after which the search stops.
         stop_at: share of new images among further finds at which it stops; None to disregard it.
     """
@@ -68,11 +71,13 @@ class SearchPlan:
     patience: int
     stop_at: float | None
     climb: ClimbPlan
+    text: TextPlan
 
 
 def cost_of_start(plan: SearchPlan, verifier: Verifier) -> int:
-    """Return the UE of one start, at most: ascent, verification, and deflation."""
-    return (1 + BACKWARD_COST) * plan.climb.n_steps + verifier.most_evaluations + _N_DEFLATING
+    """Return the UE of one start, at most: ascent, verification, deflation, and the text ascents that go with it."""
+    glances = plan.text.n_per_start * plan.text.evaluations
+    return (1 + BACKWARD_COST) * plan.climb.n_steps + verifier.most_evaluations + _N_DEFLATING + glances
 
 
 class Search:
@@ -99,11 +104,17 @@ class Search:
         reference = self._batches.call(record_reference)
         require_finite("activations of neutral prompts", torch.from_numpy(reference))
         self._scores = NeuronScores(denoiser, columns, timestep, fit_baseline(reference, plan.n_components))
+        self._text_ascents: TextAscents | None = None
+        if plan.text.n_per_start and value_sites(denoiser):
+            prompts = random_prompts(denoiser, plan.n_reference, self._generator("text reference", 0))
+            self._text_ascents = TextAscents(denoiser, prompts, plan.text)
 
     def begin(self) -> SearchState:
         """Return the state before the first round: nothing found, the baseline's UE spent."""
         empty = torch.zeros(0, self._scores.n_neurons, device=self._denoiser.device)
-        return SearchState(empty, {"reference": self._plan.n_reference, "climb": 0, "verify": 0, "deflate": 0})
+        return SearchState(
+            empty, {"reference": self._plan.n_reference, "climb": 0, "verify": 0, "deflate": 0, "glance": 0}
+        )
 
     def rounds(self, state: SearchState, budget: int | None) -> Iterator[list[Discovery]]:
         """Search until `budget` UE are spent or little is left; yields each round's findings and updates `state`.
@@ -132,6 +143,7 @@ class Search:
         state.spent["climb"] += n * climbed.evaluations
         new = self._collect(state, climbed, looked)
         self._add_candidates(state, climbed, looked)
+        self._add_glances(state, n * self._plan.text.n_per_start)
         state.barren = 0 if new else state.barren + 1
         state.n_rounds += 1
         state.n_starts += n
@@ -178,6 +190,25 @@ class Search:
             image, cost = looked[start].images[sample][None], climbed.evaluations + looked[start].evaluations
             candidate = Discovery(NOT_SHOWN, image, Conditioning({}), number, start, cost, state.evaluations)
             state.discoveries.append(candidate)
+            state.times_found.append(0)
+
+    def _add_glances(self, state: SearchState, n: int) -> None:
+        """Add the most familiar of what `n` text ascents show."""
+        ascents, number = self._text_ascents, state.n_rounds
+        if ascents is None:
+            return
+        generator = self._generator("text round", number)
+        prompts = draw_starts(self._denoiser, self._texts, n, number, generator)
+        images, familiarity = self._batches.call(lambda size: ascents.glance(prompts, f"text {number}", size))
+        cost = self._plan.text.evaluations
+        state.spent["glance"] += n * cost
+        known = [discovery.image for discovery in state.discoveries]
+        for i in choose_apart(images, -familiarity, known, self._plan.text.n_kept):
+            before = state.evaluations
+            glance = Discovery(
+                NOT_SHOWN, images[i][None], Conditioning({}), number, i, cost, before, float(familiarity[i])
+            )
+            state.discoveries.append(glance)
             state.times_found.append(0)
 
     def _judge(self, looked: Looked) -> Outcome | None:

@@ -25,6 +25,7 @@ class Discovery:
         conditioning: what gives it, one row; empty for a candidate.
         cost: UE of this start alone.
         evaluations: UE of the entire search until then.
+        familiarity: of a glance at a text ascent; None for all else.
     """
 
     outcome: Outcome
@@ -34,6 +35,7 @@ class Discovery:
     start: int
     cost: int
     evaluations: int
+    familiarity: float | None = None
 
     @property
     def image(self) -> RgbImage:
@@ -47,7 +49,7 @@ class SearchState:
 
     Args:
         found: orthonormal directions of z-scores that are no longer climbed, [direction, neuron].
-        spent: UE by part: reference, climb, verify, deflate.
+        spent: UE by part: reference, climb, verify, deflate, glance.
         times_found: starts that showed each discovery and no nearer one, its own included; 0 for candidates.
         glimpses: all samples of every start, reduced to 32 by 32 pixels.
         barren: consecutive rounds without a new image.

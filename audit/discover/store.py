@@ -101,7 +101,7 @@ def _stated(discovery: Discovery) -> dict[str, Any]:
         outcome["nearest"]["path"] = str(outcome["nearest"]["path"])
     return {
         "outcome": outcome,
-        **{name: getattr(discovery, name) for name in ("round", "start", "cost", "evaluations")},
+        **{name: getattr(discovery, name) for name in ("round", "start", "cost", "evaluations", "familiarity")},
     }
 
 
@@ -114,5 +114,6 @@ def _discovery(stated: dict[str, Any], tensors: dict[str, Tensor]) -> Discovery:
         Outcome(**{**outcome, "nearest": nearest}),
         images,
         Conditioning({name: tensor[None] for name, tensor in tensors.items()}),
-        *(int(stated[name]) for name in ("round", "start", "cost", "evaluations")),
+        **{name: int(stated[name]) for name in ("round", "start", "cost", "evaluations")},
+        familiarity=stated["familiarity"],
     )

@@ -12,6 +12,7 @@ from flashbulb.audit.discover.findings import findings_of
 from flashbulb.audit.discover.search import Search, SearchPlan, cost_of_start
 from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.discover.store import SearchStore
+from flashbulb.audit.discover.text_ascents import TextPlan
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
@@ -26,7 +27,7 @@ from flashbulb.audit.stages.kept.identity import command_identity
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.opening.session import load_training_images
-from flashbulb.audit.stages.results.closing import Closing
+from flashbulb.audit.stages.results.closing import Closing, familiarity_rank
 from flashbulb.audit.stages.results.discovery import write_discovery_results, write_recoveries
 from flashbulb.audit.stages.results.findings import (
     DiscoverySession,
@@ -201,6 +202,7 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
         patience=settings.patience,
         stop_at=settings.stop_at,
         climb=climb,
+        text=TextPlan(settings.text_starts, settings.n_candidates, climb, familiarity_rank(settings.seed)),
     )
 
 

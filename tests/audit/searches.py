@@ -104,6 +104,7 @@ def quick(**changes: Any) -> DiscoverSettings:
         "n_reference": N_REFERENCE,
         "n_components": 2,
         "n_candidates": 0,
+        "text_starts": 0,
         "n_samples": 2,
         "sample_steps": 2,
         "patience": 2,

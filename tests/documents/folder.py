@@ -32,6 +32,7 @@ QUICK = {
     "PLANT_NUMBER": "48",
     "DISCOVER_STARTS": "2",
     "DISCOVER_STEPS": "1",
+    "DISCOVER_TEXT_STARTS": "1",
 }
 """What a toy audit is given by environment variables where the page gives nothing."""
 EARLIER = {

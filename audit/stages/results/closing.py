@@ -63,7 +63,12 @@ def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLook
         checkpointing=settings.checkpointing,
     )
     verifier = Verifier(denoiser, VerifyPlan(settings.seed, settings.n_samples, settings.sample_steps, _BLOCK))
-    return ClosingLooks(denoiser, verifier, ClosingPlan(pull, 2, RankPlan(settings.seed, share=0.15, n_noises=2)))
+    return ClosingLooks(denoiser, verifier, ClosingPlan(pull, 2, familiarity_rank(settings.seed)))
+
+
+def familiarity_rank(run_seed: int) -> RankPlan:
+    """Return how the familiarity of images is measured, as `flashbulb pull` does."""
+    return RankPlan(run_seed, share=0.15, n_noises=2)
 
 
 class Closing:

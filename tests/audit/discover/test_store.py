@@ -15,7 +15,7 @@ from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.training_images.resemblance import Nearest
 
 N_NEURONS = 12
-BEGIN = {"reference": 16, "climb": 0, "verify": 0, "deflate": 0}
+BEGIN = {"reference": 16, "climb": 0, "verify": 0, "deflate": 0, "glance": 0}
 NEAREST = Nearest(3, Path("bilder/жар.png"), 0.125, True, "template", (0.0, 0.1, 0.5, 1.0), 0.75)
 
 
@@ -29,9 +29,8 @@ def discovery(number: int, start: int, nearest: Nearest | None) -> Discovery:
     shapes = {"prompt_embeds": (1, 4, 8), "pooled_prompt_embeds": (1, 8)}
     given = {name: torch.from_numpy(rng.normal(size=shape).astype(np.float32)) for name, shape in shapes.items()}
     images = rng.integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    return Discovery(
-        Outcome(1, 2 / 3, nearest, 0.8, "likely"), images, Conditioning(given), number, start, 92, 500 + number
-    )
+    outcome, familiarity = Outcome(1, 2 / 3, nearest, 0.8, "likely"), 1.25 * start if start else None
+    return Discovery(outcome, images, Conditioning(given), number, start, 92, 500 + number, familiarity)
 
 
 def search_on(state: SearchState, store: SearchStore) -> None:
@@ -58,7 +57,7 @@ def assert_same(state: SearchState, other: SearchState) -> None:
         assert discovery.conditioning.tensors.keys() == same.conditioning.tensors.keys()
         for name, tensor in discovery.conditioning.tensors.items():
             assert torch.equal(tensor, same.conditioning.tensors[name])
-        stated = ("outcome", "round", "start", "cost", "evaluations")
+        stated = ("outcome", "round", "start", "cost", "evaluations", "familiarity")
         assert [getattr(discovery, name) for name in stated] == [getattr(same, name) for name in stated]
 
 
