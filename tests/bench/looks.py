@@ -54,9 +54,7 @@ class _Watching(Verifier):
 
 def samples_of_starts(bench: Bench, n: int, seed: int) -> RgbImages:
     """Search as `flashbulb discover` does, and return the samples of `n` starts: [start, sample, height, width, 3]."""
-    settings = SEARCH.model_copy(
-        update={"seed": seed, "text_starts": 0, "patience": n, "n_starts": min(n, SEARCH.n_starts)}
-    )
+    settings = SEARCH.model_copy(update={"seed": seed, "patience": n, "n_starts": min(n, SEARCH.n_starts)})
     watching = _Watching(bench.denoiser, search_verify_plan(settings))
     watching.seen = []
     search = Search(bench.denoiser, bench.columns, watching, None, (), search_plan(settings))

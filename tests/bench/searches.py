@@ -26,6 +26,7 @@ from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.collection import WORLDS
 from flashbulb.audit.planted.presets import PRESETS
 from flashbulb.audit.recover.verify import Looked, Verifier
+from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery, search_plan, search_verify_plan
 from flashbulb.audit.statistics.baseline import fit_baseline
 from flashbulb.hooks import observe
@@ -91,8 +92,9 @@ def ours_with_looks(bench: Bench, budget: int) -> Tally:
     """`flashbulb discover` with its closing looks; what it lists is judged by the truth."""
     tally = Tally(bench, budget)
     with TemporaryDirectory() as folder:
-        settings = SEARCH.model_copy(update={"model": str(bench.folder / "model"), "out": Path(folder) / "run"})
-        record = run_discovery(settings.model_copy(update={"budget": budget}), force=False)
+        model, out = str(bench.folder / "model"), Path(folder) / "run"
+        settings = DiscoverSettings(model=model, train_images=None, out=out, budget=budget)
+        record = run_discovery(settings, force=False)
         for finding in sorted(record.findings, key=lambda finding: finding.evaluations):
             tally.add(bench.truth.shown(samples_of(settings.out, finding)), finding.evaluations)
     tally.evaluations = sum(record.evaluations.values())

@@ -12,7 +12,7 @@ from tests.bench.faults.results import Result, read_result
 from tests.bench.faults.runs import Ended, events_of, run
 from tests.bench.faults.toys import SAMPLING, Toys
 
-SEARCH = 400 + 2 * 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and two rounds
+SEARCH = 400 + 2 * 2 * (3 + 3 * 15 + 6 + 2 + 4 + 8)  # the baseline's prompts and two rounds
 GATE_OUTPUTS = (
     *("--junit", "j.xml", "--sarif", "s.sarif", "--summary", "s.md"),
     *("--findings", "f.jsonl", "--findings", "f.parquet", "--model-card", "card.md"),
@@ -44,7 +44,7 @@ def writing_commands(toys: Toys, names: Collection[str] = ()) -> list[Command]:
     """
     images = ("--train-images", toys.training)
     ablated = ("--neurons", toys.neurons, "--prompt", "a red star", "--out", "out")
-    searched = ("--budget", SEARCH, "--starts", 2, "--steps", 1, "--out", "run")
+    searched = ("--budget", SEARCH, "--starts", 2, "--steps", 1, "--text-starts", 1, "--out", "run")
     localized = ("--samples", 2, "--sample-steps", 2, "--seeds", 1, "--points", 2, "--controls", 1, "--no-again")
     commands = [
         Command("index", None, ("index", toys.training, "out")),
