@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
+from flashbulb.audit.discover.candidates import Novelty
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
 from flashbulb.audit.discover.findings import findings_of, most_promising_first
 from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE
@@ -33,7 +34,7 @@ from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
-from flashbulb.reports.tables.limits import CONFIRMED_AT
+from flashbulb.reports.tables.limits import CONFIRMED_AT, REPLICATION_DISTANCE
 from flashbulb.reports.views.discovery import ClosingCounts
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ LIKELY_AT = 0.65
 
 LOOKS_SHARE = 0.65
 """Share of all UE that closing looks may take before the rounds are over, chosen on `gazette`."""
+
+LEAST_LOOKS_SHARE = 0.45
+"""Share of all UE that rounds leave for closing looks, even if less than that waits for one."""
 
 _BLOCK = 16  # looks taken before the next candidates are compared with what they show
 
@@ -89,7 +93,7 @@ class Closing:
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": self._looks.plan.identity})
         self._store = FindingStore(session.run.path / DISCOVERY_DIRECTORY, "closing", Closed, identity)
         self._judged: dict[int, Discovery] = {}
-        self._order: list[int] = []
+        self._novelty, self._order = Novelty(REPLICATION_DISTANCE), list[int]()
         self._passed: set[int] = set()  # what was looked at, or needs no look
         self._shown: list[RgbImage] = []
         self._copied: set[int | None] = set()
@@ -106,8 +110,9 @@ class Closing:
         settings = self._session.settings
         if settings.budget is None or not settings.closing_looks:
             return settings.budget
-        waiting = (len(state.discoveries) - len(self._passed)) * self._looks.most_evaluations
-        return max(int((1 - LOOKS_SHARE) * settings.budget), settings.budget - self.evaluations - waiting)
+        waiting = len(self._waiting(state)[0]) * self._looks.most_evaluations
+        unclaimed = min(settings.budget - self.evaluations - waiting, int((1 - LEAST_LOOKS_SHARE) * settings.budget))
+        return max(int((1 - LOOKS_SHARE) * settings.budget), unclaimed)
 
     def judged(self, state: SearchState) -> SearchState:
         """Return the state as the looks leave it, their UE included."""
@@ -116,7 +121,7 @@ class Closing:
         return replace(state, discoveries=discoveries, spent=spent)
 
     def after_round_(self, state: SearchState) -> None:
-        """Look at the most promising candidates, as far as their share of the UE goes."""
+        """Look at the most promising candidates that are not near what is shown, as far as their share goes."""
         self._look_(state, int(LOOKS_SHARE / (1 - LOOKS_SHARE) * state.evaluations))
 
     def finish_(self, state: SearchState) -> None:
@@ -130,7 +135,7 @@ class Closing:
     def _look_(self, state: SearchState, limit: int | None) -> None:
         if not self._session.settings.closing_looks:
             return
-        started, self._order = time.monotonic(), most_promising_first(state)
+        started = time.monotonic()
         while not self._session.is_over and (block := self._next_block_(state, limit)):
             for number, closed in zip(block, self._take(state, block), strict=True):
                 self._settle_(state, number, closed)
@@ -146,13 +151,23 @@ class Closing:
         limits = [most for most in (limit, None if budget is None else budget - state.evaluations) if most is not None]
         affordable = min([_BLOCK, *((most - self.evaluations) // self._looks.most_evaluations for most in limits)])
         block: list[int] = []
-        for number in [i for i in self._order if i not in self._passed] if affordable > 0 else ():
+        new, near = self._waiting(state) if affordable > 0 else ([], [])
+        for number in [*new, *(near if limit is None else ())]:
             self._passed.add(number)
             if not self._show_copy_or_drop_(state.discoveries[number], number):
                 block.append(number)
             if len(block) == affordable:
                 break
         return block
+
+    def _waiting(self, state: SearchState) -> tuple[list[int], list[int]]:
+        """Return what waits for a look, the most promising first: what is new, and samples near what is shown."""
+        if len(self._order) != len(state.discoveries):
+            self._order = most_promising_first(state)
+        waiting = [i for i in self._order if i not in self._passed]
+        samples = {i: state.discoveries[i].image for i in waiting if not state.times_found[i]}
+        near = self._novelty.near(samples, self._shown)
+        return [i for i in waiting if i not in near], [i for i in waiting if i in near]
 
     def _show_copy_or_drop_(self, discovery: Discovery, number: int) -> bool:
         """Return whether a candidate needs no look: it copies a training image, or shows what another one shows."""
