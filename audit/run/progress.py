@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +24,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
+
+from flashbulb.reports.views.streams import LastingStream
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,8 @@ def _bar(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[remark]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    terminal: Any = LastingStream(sys.stderr)
+    with Progress(*columns, console=Console(file=terminal)) as progress:
         task = progress.add_task(stage, total=total, completed=done, remark="")
         yield lambda n=1, remark="": progress.update(task, advance=n, remark=remark)
 

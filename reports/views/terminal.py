@@ -1,12 +1,12 @@
 """Terminal output: the console, the summary of an audit, and the lists of sites and detectors."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from rich import box
@@ -28,6 +28,7 @@ from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
 from flashbulb.reports.views.listed_prompts import suspects_of
 from flashbulb.reports.views.site_names import short_site
+from flashbulb.reports.views.streams import LastingStream
 from flashbulb.reports.views.text import format_location, visible_text
 
 _MAX_NOTES = 10
@@ -54,16 +55,12 @@ def silent() -> Iterator[None]:
 
 
 class SummaryConsole(Console):
-    """A console as wide as the terminal that ignores a broken pipe, so the exit code stays that of the verdict."""
+    """A console as wide as the terminal; where it cannot print, the exit code stays that of the verdict."""
 
     def __init__(self) -> None:
         width = None if sys.stdout.isatty() else _WIDTH
-        super().__init__(width=width, quiet=_IS_SILENT.get(), force_jupyter=False)  # a notebook gets text
-
-    def on_broken_pipe(self) -> None:
-        """Discard further output; by default rich exits with 1, which for an audit means that the model leaks."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        out: Any = LastingStream(sys.stdout)
+        super().__init__(file=out, width=width, quiet=_IS_SILENT.get(), force_jupyter=False)  # a notebook gets text
 
 
 def print_summary(

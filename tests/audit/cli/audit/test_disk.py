@@ -201,3 +201,10 @@ def test_standard_output_that_cannot_be_written_is_an_error_of_usage(argument):
     assert process.returncode == 2, process.stderr
     assert "No space left on device" in process.stderr
     assert "Traceback" not in process.stderr
+
+
+def test_a_summary_that_cannot_be_printed_leaves_a_complete_audit(inputs, tmp_path):
+    with Path("/dev/full").open("wb") as full:
+        ended = fork_flashbulb("audit", *inputs.options(tmp_path / "run"), out=full).wait()
+    assert (ended.code, run_json(tmp_path / "run")["status"]) == (0, "complete"), ended.err
+    assert ended.err.splitlines()[-1].startswith("what the run prints cannot be shown: No space left on device")

@@ -1,5 +1,7 @@
 """Ctrl-C leaves a run that is not trusted, and that resumes to the result of an uninterrupted one."""
 
+import os
+import pty
 import signal
 
 import pandas as pd
@@ -39,6 +41,21 @@ def test_interrupted_audit_is_not_trusted_and_resumes_to_the_same_result(inputs,
         == run_flashbulb("gate", uninterrupted).code
         == run_json(uninterrupted)["verdict"]["exit_code"]
     )
+
+
+@pytest.mark.parametrize(("is_sent", "code", "status"), [(True, 129, "interrupted"), (False, 0, "complete")])
+def test_a_terminal_that_closes_interrupts_by_its_signal_alone(inputs, tmp_path, is_sent, code, status):
+    """Whoever ignores the signal, as a shell's `disown` lets a command do, still has a bar that cannot be drawn."""
+    many = text_file(tmp_path / "many.txt", [f"a star over the sea, number {i}" for i in range(16)])
+    run, (master, slave) = tmp_path / "run", pty.openpty()
+    process = fork_flashbulb("audit", *inputs._replace(reference=many).options(run), "--shard-size", "1", err=slave)
+    os.close(slave)
+    wait_for(run / "activations" / "reference" / "step" / "part-00000.json", process)
+    os.close(master)
+    if is_sent:
+        process.send_signal(signal.SIGHUP)
+    assert process.wait().code == code
+    assert run_json(run)["status"] == status
 
 
 def test_an_interrupt_before_a_command_begins_is_one_line(monkeypatch):
