@@ -14,7 +14,7 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
 from flashbulb.audit.model.families import family_of_pipe, open_denoiser
-from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
@@ -74,9 +74,7 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
         one of `UNTRUSTED_ERRORS`: a site did not fire, or an image is not finite.
     """
     neurons = _read_neurons(settings)
-    device = resolve_device(settings.device)
-    dtype = resolve_dtype(settings.dtype, device)
-    loaded = load_chosen(chosen_model(settings), device, dtype)
+    loaded = load_chosen(chosen_model(settings), settings.device, settings.dtype)
     _check_model(settings, neurons, loaded)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     examine_model(settings, denoiser, settings.prompt)

@@ -19,7 +19,6 @@ from flashbulb.audit.additions.chosen import (
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import sample_prompts, save_images
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.lock import check_free
@@ -110,8 +109,7 @@ def _checked_prompts(settings: CompareSettings) -> ComparedPrompts:
 
 
 def _load(settings: CompareSettings, chosen: ChosenModel) -> ComposedModel:
-    device = resolve_device(settings.device)
-    return load_chosen(chosen, device, resolve_dtype(settings.dtype, device))
+    return load_chosen(chosen, settings.device, settings.dtype)
 
 
 def _look_at(settings: CompareSettings, prompts: ComparedPrompts, loaded: ComposedModel) -> _Compared:

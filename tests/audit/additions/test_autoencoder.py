@@ -20,7 +20,7 @@ def other(tmp_path: Path) -> Path:
 
 
 def load(base: Path, vae: Path) -> ComposedModel:
-    return load_chosen(ChosenModel(str(base), vae=vae), "cpu", torch.float32)
+    return load_chosen(ChosenModel(str(base), vae=vae), "cpu", "float32")
 
 
 def refusal(base: Path, vae: Path) -> str:
@@ -35,7 +35,7 @@ def test_another_autoencoder_replaces_that_of_the_model(base, other):
     wanted = AutoencoderKL.from_pretrained(other).state_dict()
     assert all(torch.equal(tensor, wanted[key]) for key, tensor in model.pipe.vae.state_dict().items())
     assert not model.pipe.vae.training
-    plain = load_chosen(ChosenModel(str(base)), "cpu", torch.float32)
+    plain = load_chosen(ChosenModel(str(base)), "cpu", "float32")
     assert model.fingerprint != plain.fingerprint
     assert load(base, base).pipe.vae.config.sample_size == plain.pipe.vae.config.sample_size
 

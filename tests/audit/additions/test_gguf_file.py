@@ -40,7 +40,7 @@ def denoiser_of(pipe: Any) -> Any:
     return getattr(pipe, "unet", None) or pipe.transformer
 
 
-def load(folder: Path, file: Path, dtype: torch.dtype = torch.float32, **added: Any) -> Any:
+def load(folder: Path, file: Path, dtype: str = "float32", **added: Any) -> Any:
     return load_chosen(ChosenModel(str(folder), denoiser=file, **added), "cpu", dtype)
 
 
@@ -96,13 +96,13 @@ def test_a_file_computes_what_its_dequantized_weights_compute(tmp_path: Path, na
 
 def test_the_dtype_and_the_fingerprint_are_those_of_the_file(base: Path, tmp_path: Path, weights: Weights) -> None:
     file = write_gguf(tmp_path / "unet.gguf", weights, "Q8_0")
-    loaded = load(base, file, torch.bfloat16)
+    loaded = load(base, file, "bfloat16")
     assert loaded.pipe.unet.dtype == torch.bfloat16
     (wanted, _), (ours, gradient) = predict(load(base, file).pipe), predict(loaded.pipe)
     assert (ours - wanted).norm() < 0.03 * wanted.norm()
     assert gradient.norm() > 0
     assert load(base, file).fingerprint == loaded.fingerprint
-    plain = load_chosen(ChosenModel(str(base)), "cpu", torch.float32).fingerprint
+    plain = load_chosen(ChosenModel(str(base)), "cpu", "float32").fingerprint
     other = load(base, write_gguf(file, weights, "Q4_0")).fingerprint
     assert len({plain, other, loaded.fingerprint}) == 3
 

@@ -25,7 +25,7 @@ def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(base: Path, *files: object) -> Any:
-    return load_chosen(ChosenModel(str(base), textual_inversion=tuple(map(str, files))), "cpu", torch.float32)
+    return load_chosen(ChosenModel(str(base), textual_inversion=tuple(map(str, files))), "cpu", "float32")
 
 
 def saved(path: Path, **tensors: torch.Tensor) -> Path:

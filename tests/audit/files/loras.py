@@ -74,11 +74,11 @@ def fused_(pipe: Any, factors: Factors, factor: float) -> Any:
     return pipe
 
 
-def load(base: Path, *loras: object, dtype: torch.dtype = torch.float32) -> ComposedModel:
+def load(base: Path, *loras: object, dtype: str = "float32") -> ComposedModel:
     return load_chosen(ChosenModel(str(base), lora=tuple(map(str, loras))), "cpu", dtype)
 
 
-def refusal(base: Path, *loras: object, dtype: torch.dtype = torch.float32) -> str:
+def refusal(base: Path, *loras: object, dtype: str = "float32") -> str:
     with pytest.raises(ModelError) as error:
         load(base, *loras, dtype=dtype)
     assert "\n" not in str(error.value)
