@@ -23,6 +23,7 @@ from flashbulb.audit.run.torch_state import computing, torch_as_started
 from flashbulb.audit.settings import AblateSettings, SettingsError
 from flashbulb.audit.stages.kept.identity import command_identity
 from flashbulb.audit.stages.opening.examine import examine_model
+from flashbulb.audit.stages.recover import sample_plan
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
@@ -55,12 +56,8 @@ class _Ablation:
     neurons: NeuronSet
     neurons_sha256: str
     evaluations_per_image: int
+    plan: SamplePlan
     run: RunDirectory
-
-    @property
-    def plan(self) -> SamplePlan:
-        settings = self.settings
-        return SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
 
 
 @torch_as_started()
@@ -84,7 +81,7 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
         run.update(status=ABLATION_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         logger.info("%d neurons of %d sites, results in %s", neurons.n_neurons, len(neurons.neurons), run.path)
-        ablation = _Ablation(settings, loaded, neurons, sha256, per_image, run)
+        ablation = _Ablation(settings, loaded, neurons, sha256, per_image, sample_plan(settings), run)
         with computing():
             rows = _ablate_prompts(ablation)
         return _write_results(ablation, rows)

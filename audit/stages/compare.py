@@ -31,6 +31,7 @@ from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.opening.base import warn_of_other_schedule
 from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.opening.session import load_training_images
+from flashbulb.audit.stages.recover import sample_plan
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.compared_prompts import choose_prompts
 from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling, write_comparison
@@ -88,7 +89,7 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
         run.update(status=COMPARISON_RUNNING)
         if training is not None:
             training.keep_matches(run.path / MATCHES_DIRECTORY)
-        sampling = Sampling(settings, prompts, run, fingerprints)
+        sampling = Sampling(settings, prompts, run, fingerprints, sample_plan(settings))
         logger.info("%d prompts, %d left out, results in %s", len(prompts.prompts), prompts.n_left_out, run.path)
         with computing():
             evaluations = {FINETUNE: _sample(sampling, denoiser, FINETUNE)}

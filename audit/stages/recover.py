@@ -26,7 +26,7 @@ from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifie
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.run.together import undo_cut_off
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import AblateSettings, AuditSettings, CompareSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.opening.session import Session, training_source
@@ -166,7 +166,7 @@ def collect_targets(group: GroupScores | None, prompts: Sequence[Prompt], detect
     }
 
 
-def sample_plan(settings: AuditSettings) -> SamplePlan:
+def sample_plan(settings: AuditSettings | AblateSettings | CompareSettings) -> SamplePlan:
     """Return how prompts are sampled."""
     return SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
 
