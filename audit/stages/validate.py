@@ -125,7 +125,7 @@ def _pace(session: Session) -> _Pace:
 
 
 def _record(recorder: Recorder, prompts: Sequence[Prompt]) -> None:
-    _, encoded = recorder.record_prompt_sites([prompt.text for prompt in prompts])
+    _, encoded = recorder.prompt_sites.read([prompt.text for prompt in prompts])
     recorder.record_step_sites(encoded)
 
 

@@ -30,11 +30,11 @@ def measure(denoiser: Denoiser, prompts: list[str], rows: dict[str, Tensor], n_r
         recorder = Recorder(denoiser, sites, (), Plan(0, N_SEEDS, timestep, BATCH, 256))
 
         def whole() -> dict[str, Tensor]:
-            prompt_rows, encoded = recorder.record_prompt_sites(prompts)
+            prompt_rows, encoded = recorder.prompt_sites.read(prompts)
             return {**prompt_rows, **recorder.record_step_sites(encoded)[0]}
 
         recorded = whole()
-        _, encoded = recorder.record_prompt_sites(prompts)
+        _, encoded = recorder.prompt_sites.read(prompts)
         calls = calls_of(denoiser, recorder, encoded)
 
         def bare() -> None:
