@@ -218,12 +218,9 @@ def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded, base: Tex
 def _readings_of_cut(recorder: Recorder, texts: Sequence[str]) -> tuple[int, ...]:
     """Return what is read of each truncated prompt that tier 0 left out, and so is in no shard."""
     denoiser, size = recorder.denoiser, recorder.plan.batch_size
-    cut = [text for some in _batches(texts, recorder.plan.shard_size) for text in denoiser.find_truncated(some)]
-    return tuple(reading for some in _batches(cut, size) for reading in denoiser.encode(some).readings_of_cut())
-
-
-def _batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (texts[start : start + size] for start in range(0, len(texts), size))
+    cut = denoiser.find_truncated(texts)
+    batches = (cut[first : first + size] for first in range(0, len(cut), size))
+    return tuple(reading for some in batches for reading in denoiser.encode(some).readings_of_cut())
 
 
 def _screen_added(inputs: Inputs, recorder: Recorder, base: TextSpikes) -> Screened:
