@@ -20,6 +20,7 @@ from tests.audit.files.gguf import as_read, dequantized, sd3_weights, stability_
 from tests.audit.files.loras import lora_file, lora_weights, some_factors  # noqa: E402
 from tests.cases import slow_unless_in  # noqa: E402
 from tests.hooks.edits import call_arguments, sample, some_neurons  # noqa: E402
+from tests.refusals import refused_line  # noqa: E402
 from tests.tolerances import ARITHMETIC  # noqa: E402
 from tests.toy import build_toy_pipe, build_toy_xl_pipe  # noqa: E402
 from tests.toy_transformers import build_toy_flux_pipe, build_toy_sd3_pipe  # noqa: E402
@@ -45,10 +46,7 @@ def load(folder: Path, file: Path, dtype: str = "float32", **added: Any) -> Any:
 
 
 def refusal(folder: Path, file: Path, kind: type[Exception] = ModelError, **added: Any) -> str:
-    with pytest.raises(kind) as error:
-        load(folder, file, **added)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+    return refused_line(kind, load, folder, file, **added)
 
 
 def predict(pipe: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from flashbulb.audit.additions.released import vocabulary_files
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from tests.audit.files.loras import assert_same
 from tests.audit.files.single import checkpoint_of, configs_of
+from tests.refusals import refused_line
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 
@@ -41,11 +43,7 @@ def load(saved: Saved, dtype: str = "float32") -> ComposedModel:
     return load_chosen(ChosenModel(str(saved.file), saved.configs), "cpu", dtype)
 
 
-def refusal(saved: Saved) -> str:
-    with pytest.raises(ModelError) as error:
-        load(saved)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refusal = partial(refused_line, ModelError, load)
 
 
 def edit(saved: Saved, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
