@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
-from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.hooks import capture
 from tests.bench.device.networks import alternate
-from tests.bench.speed.ratios import calls_of
+from tests.bench.speed.ratios import call_network, calls_of
 
 BATCH, N_SEEDS, N_ASCENT_STEPS = 32, 4, 3
 
@@ -38,9 +37,7 @@ def measure(denoiser: Denoiser, prompts: list[str], rows: dict[str, Tensor], n_r
         calls = calls_of(denoiser, recorder, encoded)
 
         def bare() -> None:
-            with torch.no_grad():
-                for latents, keywords in calls:
-                    network_of(denoiser.pipe)(latents, timestep, **keywords)
+            call_network(denoiser, timestep, calls)
 
         bare()
         times = alternate([bare, lambda: recorder.record_step_sites(encoded), whole], n_repeats)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -76,9 +76,7 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
     calls = [call for batch in encoded for call in calls_of(denoiser, recorder, batch)]
 
     def bare_unet() -> None:
-        with torch.no_grad():
-            for latents, keywords in calls:
-                network_of(denoiser.pipe)(latents, timestep, **keywords)
+        call_network(denoiser, timestep, calls)
 
     def encode_prompt() -> None:
         for texts in screens:
@@ -103,6 +101,13 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
         "tier 0": lambda: screen_prompts(screen, recorder, screened),
         "peers": peers,
     }
+
+
+@torch.no_grad()
+def call_network(denoiser: Denoiser, timestep: float, calls: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
+    """Call the network alone, as `calls_of` returns."""
+    for latents, keywords in calls:
+        network_of(denoiser.pipe)(latents, timestep, **keywords)
 
 
 def calls_of(denoiser: Denoiser, recorder: Recorder, encoded: Any) -> list[tuple[Any, dict[str, Any]]]:
