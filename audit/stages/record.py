@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model
-from flashbulb.audit.detectors import NeuronDetector, StepDetector
+from flashbulb.audit.detectors import NeuronDetector
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
 from flashbulb.audit.execute.unchanged_model import UnchangedModel
 from flashbulb.audit.execute.workers import Workers, fitting_workers, open_workers
@@ -136,7 +136,7 @@ def _spec_of(session: Session, is_base: bool) -> RecorderSpec:
         unchanged_model(model, chosen, settings.clip_skip),
         without_loras,
         site_kinds=tuple(settings.sites),
-        detectors=tuple(d.name for d in session.detectors if isinstance(d, StepDetector)),
+        detectors=tuple(detector.name for detector in session.step_detectors),
         plan=session.recorder_plan,
     )
 

@@ -75,6 +75,11 @@ class Session:
         return [detector for detector in self.detectors if isinstance(detector, ImageDetector)]
 
     @property
+    def step_detectors(self) -> list[StepDetector]:
+        """Detectors that score a prompt at a step, as it is recorded."""
+        return [detector for detector in self.detectors if isinstance(detector, StepDetector)]
+
+    @property
     def recorder_plan(self) -> Plan:
         """How prompts are recorded."""
         settings = self.inputs.settings
@@ -93,8 +98,7 @@ class Session:
 
     def recorder(self) -> Recorder:
         """Return a new recorder for the sites and step detectors."""
-        step_detectors = [detector for detector in self.detectors if isinstance(detector, StepDetector)]
-        return Recorder(self.denoiser, self.inputs.sites, step_detectors, self.recorder_plan)
+        return Recorder(self.denoiser, self.inputs.sites, self.step_detectors, self.recorder_plan)
 
 
 def load_session(
