@@ -14,16 +14,14 @@ from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.kept.batch_size import agreed_batch_size, refuse_other_batch_sizes
 from flashbulb.audit.stages.kept.identity import recording_identity
 from flashbulb.audit.stages.kept.parts import (
-    RANKS,
     find_parts,
     find_shards,
     merge_parts,
     part_folder,
-    read_part,
     shards_folder,
-    use_local_device,
     wait_for_parts,
 )
+from flashbulb.audit.stages.kept.ranks import RANKS, read_part, use_local_device
 from flashbulb.audit.stages.kept.recorded import open_recorded, save_recorded
 from flashbulb.audit.stages.kept.replay import Replay
 from flashbulb.audit.stages.kept.resume import find_recorded, restore_settings
