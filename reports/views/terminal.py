@@ -95,7 +95,7 @@ def print_summary(
     scores: Rows,
     spikes: pa.Table,
     recoveries: pa.Table,
-    leaks: Sequence[str] = (),
+    leaks: Sequence[str],
 ) -> None:
     """Print what an audit found; prompts are untrusted text, so control characters are made visible.
 
