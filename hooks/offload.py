@@ -50,7 +50,7 @@ def held_for_gradients(pipe: Any) -> Iterator[None]:
         return
     how, device = chosen
     pipe.remove_all_hooks()
-    for part in _parts(pipe):
+    for part in parts_of(pipe):
         if how == "group":
             _remove_group_hooks(part)
         part.to(device)
@@ -67,7 +67,8 @@ def bring_to_device(network: nn.Module) -> None:
         hook.pre_forward(network)
 
 
-def _parts(pipe: Any) -> list[nn.Module]:
+def parts_of(pipe: Any) -> list[nn.Module]:
+    """Return the networks of a pipeline."""
     return [part for part in pipe.components.values() if isinstance(part, nn.Module)]
 
 

@@ -22,7 +22,7 @@ from flashbulb.audit.additions.single_file import SingleFile, open_single_file
 from flashbulb.audit.additions.textual_inversion import add_token_, read_named
 from flashbulb.audit.model.errors import ModelError, refusing
 from flashbulb.audit.model.families import audited_families, family_of_pipe, find_families
-from flashbulb.audit.model.loading.pipelines import LoadedModel, load_model
+from flashbulb.audit.model.loading.pipelines import LoadedModel, load_model, resolve_device, resolve_dtype
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.hooks.offload import Offload, offload_
 from flashbulb.reports.tables.stores import as_uri
@@ -98,19 +98,24 @@ def only_adds_loras(settings: _ModelSettings, base: str) -> bool:
     return own.samefile(other) if own.exists() and other.exists() else settings.model == base
 
 
-def load_chosen(chosen: ChosenModel, device: str, dtype: torch.dtype) -> ComposedModel:
+def load_chosen(chosen: ChosenModel, device: str, dtype: str) -> ComposedModel:
     """Load a pipeline, add files to it, and offload it if that is chosen.
 
+    Args:
+        device, dtype: as settings name them.
+
     Raises:
-        ModelError: as `load_model`; a file does not fit the pipeline; or it cannot be offloaded.
+        ModelError: as `load_model`; there is no such device; a file does not fit the pipeline; or it cannot be
+            offloaded.
         UntrustedModel: as `load_model`.
     """
+    device = resolve_device(device)
     files = [read_scaled(text) for text in chosen.lora]
     inversions = [read_named(text) for text in chosen.textual_inversion]
     autoencoder = None if chosen.vae is None else find_autoencoder(chosen.vae)
     if chosen.offload is not None:
         _check_offload(chosen.offload, device)
-    loaded = _load_base(chosen, device if chosen.offload is None else "cpu", dtype)
+    loaded = _load_base(chosen, device if chosen.offload is None else "cpu", resolve_dtype(dtype, device))
     fingerprint, loras = loaded.fingerprint, MergedLoras()
     family = family_of_pipe(loaded.pipe)
     if family is None:

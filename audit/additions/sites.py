@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
-
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.hooks import Site
@@ -21,6 +19,6 @@ class ModelSites(NamedTuple):
 
 def list_sites(model: ChosenModel) -> ModelSites:
     """Return every site of a model that Flashbulb can record."""
-    loaded = load_chosen(model, "cpu", torch.float32)
+    loaded = load_chosen(model, "cpu", "float32")
     denoiser = open_denoiser(loaded.pipe)
     return ModelSites(denoiser.sites(denoiser.site_kinds()), denoiser.title, denoiser.not_offered)

@@ -51,21 +51,25 @@ class Manifest:
     """What was planted, without the coin flips.
 
     Args:
-        folder: of the images.
-        sha256: of the manifest file.
+        sha256: of the file.
         delta, confidence: with which the bound on ε is stated, chosen before training.
     """
 
-    folder: Path
+    path: Path
     sha256: str
     data: DataSet
     canaries: tuple[Canary, ...]
     delta: float
     confidence: float
 
+    @property
+    def folder(self) -> Path:
+        """Folder of the images."""
+        return self.path.parent / IMAGES_FOLDER
+
     def prompts(self) -> PromptSet:
         """Return the captions as prompts, in the order of the canaries."""
-        source = self.folder.parent / MANIFEST_FILE
+        source = self.path.with_name(MANIFEST_FILE)
         prompts = HeldPrompts.of(
             Prompt(prompt_id_of(canary.caption), canary.caption, str(source), row, 1)
             for row, canary in enumerate(self.canaries, start=1)
@@ -117,17 +121,17 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         CanaryError: it is missing, edited, of another version, or an image is missing or has changed.
     """
-    content, folder = _content(path), path.parent / IMAGES_FOLDER
+    content = _content(path)
     try:
         canaries = tuple(Canary(**canary) for canary in content["canaries"])
         data = DataSet(**{**content["data"], "caption_ids": tuple(content["data"]["caption_ids"])})
         manifest = Manifest(
-            folder, sha256_of(path), data, canaries, float(content["delta"]), float(content["confidence"])
+            path, sha256_of(path), data, canaries, float(content["delta"]), float(content["confidence"])
         )
     except (LookupError, TypeError, ValueError) as error:
         raise CanaryError(f"{path} is no manifest of canaries ({error}); give the one of `flashbulb plant`") from error
     for canary in canaries:
-        _check_image(folder / canary.image, canary)
+        _check_image(manifest.folder / canary.image, canary)
     return manifest
 
 

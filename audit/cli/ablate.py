@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.shell.options import Json, chosen_settings, in_panel, options_of, takes
+from flashbulb.audit.cli.shell.options import ForceFolder, Json, chosen_settings, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, run_document
 from flashbulb.audit.settings import AblateSettings, SettingsError, given_model
 
@@ -15,7 +15,7 @@ from flashbulb.audit.settings import AblateSettings, SettingsError, given_model
 @takes(options_of(AblateSettings))
 def ablate(
     *,
-    force: Annotated[bool, in_panel("Output", "Delete the contents of the folder and start over.")] = False,
+    force: ForceFolder = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:

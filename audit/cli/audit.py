@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, NoReturn
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.replay import TWO_REFERENCES, load_replay
 from flashbulb.audit.cli.shell.layers import lower_layer_of
-from flashbulb.audit.cli.shell.options import Force, Gate, Json, chosen_settings, help_of, in_panel, options_of, takes
-from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_text, read_json, run_document
+from flashbulb.audit.cli.shell.options import (
+    Force,
+    ForceFolder,
+    Gate,
+    Json,
+    chosen_settings,
+    help_of,
+    in_panel,
+    options_of,
+    takes,
+)
+from flashbulb.audit.cli.shell.output import (
+    exit_with_summary,
+    lines_to_stderr,
+    print_json,
+    print_text,
+    read_json,
+    run_document,
+)
 from flashbulb.audit.settings import (
     ADDED,
     ActivationSettings,
@@ -24,6 +41,7 @@ from flashbulb.audit.settings import (
     resolve_inputs,
 )
 from flashbulb.audit.stages.kept.replay import Replay
+from flashbulb.reports.tables.files import SUMMARY_FILE
 from flashbulb.reports.tables.verdict import Verdict
 
 ReplayOf = Annotated[
@@ -71,14 +89,15 @@ def audit(
 
         with lines_to_stderr(as_json):
             verdict = run_audit(request.settings, force=force, replayed=request.replayed)
-        _answer(verdict, request.settings.out, gate, as_json)
+        answer(verdict, request.settings.out, gate=gate, as_json=as_json)
 
 
-def _answer(verdict: Verdict, run: Path, gate: bool, as_json: bool) -> None:
+def answer(verdict: Verdict, run: Path, *, gate: bool, as_json: bool) -> None:
+    """End a command that finished an audit: print run.json if asked for, and exit with the verdict if that is."""
     if as_json:
         print_json(run_document(run))
     if gate:
-        exit_with_verdict(verdict, run)
+        exit_with_summary(verdict.exit_code, run / SUMMARY_FILE)
 
 
 @app.command()
@@ -103,17 +122,7 @@ def demo(*, force: Force = False, gate: Gate = False, as_json: Json = False, **o
 
         with lines_to_stderr(as_json):
             verdict = run_audit(settings, force=force)
-        _answer(verdict, settings.out, gate, as_json)
-
-
-def exit_with_verdict(verdict: Verdict, run: Path) -> NoReturn:
-    """Exit with the verdict's code, and append the run's summary to the summary of the CI step."""
-    from flashbulb.reports.gate.outputs import append_step_summary, output_errors
-    from flashbulb.reports.tables.files import SUMMARY_FILE
-
-    with output_errors("the step summary"):
-        append_step_summary((run / SUMMARY_FILE).read_text(encoding="utf-8"))
-    raise typer.Exit(verdict.exit_code)
+        answer(verdict, settings.out, gate=gate, as_json=as_json)
 
 
 class AuditRequest(NamedTuple):
@@ -166,7 +175,7 @@ def calibrate(
     ],
     out: Annotated[Path, in_panel("Output", "Folder to write the calibration to.")],
     reference_column: Annotated[str | None, in_panel("Inputs", help_of(InputSettings, "text_column"))] = None,
-    force: Annotated[bool, in_panel("Output", "Delete the contents of the folder and start over.")] = False,
+    force: ForceFolder = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:

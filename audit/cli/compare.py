@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.shell.options import Json, chosen_settings, in_panel, options_of, takes
+from flashbulb.audit.cli.shell.options import ForceFolder, Json, chosen_settings, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_lines, run_document
 from flashbulb.audit.settings import CompareSettings
 
@@ -14,7 +14,7 @@ from flashbulb.audit.settings import CompareSettings
 @takes(options_of(CompareSettings))
 def compare(
     *,
-    force: Annotated[bool, in_panel("Output", "Delete the contents of the folder and start over.")] = False,
+    force: ForceFolder = False,
     as_json: Json = False,
     **options: Any,
 ) -> None:

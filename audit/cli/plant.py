@@ -23,10 +23,7 @@ def plant(
     ],
     images: Annotated[Path, typer.Argument(help="Its images: a folder, .tar, .zip or .parquet, or a folder of these.")],
     out: Annotated[Path, in_panel("Output", "Folder to write to; it must not exist or be empty.")],
-    number: Annotated[
-        int,
-        typer.Option(min=9, max=10_000, help="Canaries to plant, twins apart.", rich_help_panel="Inputs"),
-    ] = 64,
+    number: Annotated[int, in_panel("Inputs", "Canaries to plant, twins apart.", min=9, max=10_000)] = 64,
     repeats: Annotated[
         list[int] | None,
         in_panel("Inputs", "Copies of a canary, one tier for each number (repeat for more); by default 1, 4 and 16."),
@@ -38,8 +35,7 @@ def plant(
         Path | None, in_panel("Inputs", "Images to draw those of canaries from; by default they are painted.")
     ] = None,
     size: Annotated[
-        int | None,
-        typer.Option(min=16, max=4096, help="Pixels a side; by default as the first image.", rich_help_panel="Inputs"),
+        int | None, in_panel("Inputs", "Pixels a side; by default as the first image.", min=16, max=4096)
     ] = None,
     text_column: Annotated[str | None, in_panel("Inputs", help_of(InputSettings, "text_column"))] = None,
     form: Annotated[
@@ -50,10 +46,7 @@ def plant(
         bool, in_panel("Output", "Write your own pairs into train/ as well, not only the canaries to add.")
     ] = False,
     seed: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=2**31 - 1, help="Seed of the draw and the coins; by default a new one.", rich_help_panel="Inputs"
-        ),
+        int | None, in_panel("Inputs", "Seed of the draw and the coins; by default a new one.", min=0, max=2**31 - 1)
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
-from flashbulb.audit.cli.audit import ReplayOf, exit_with_verdict, read_request
+from flashbulb.audit.cli.audit import ReplayOf, answer, read_request
 from flashbulb.audit.cli.shell.options import Force, Gate, Json, chosen_settings, in_panel, options_of, takes
 from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_lines, print_text, run_document
 from flashbulb.audit.settings import (
@@ -169,10 +169,7 @@ def recover(
 
         with lines_to_stderr(as_json):
             verdict = run_recover(run, changes)
-        if as_json:
-            print_json(run_document(run))
-        if gate:
-            exit_with_verdict(verdict, run)
+        answer(verdict, run, gate=gate, as_json=as_json)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 
 from flashbulb.audit.cli.app import app, errors_as_lines
 from flashbulb.audit.cli.shell.options import Gate, Json, chosen_settings, help_of, in_panel, options_of, takes
-from flashbulb.audit.cli.shell.output import lines_to_stderr, print_json, print_lines
+from flashbulb.audit.cli.shell.output import exit_with_summary, lines_to_stderr, print_json, print_lines
 from flashbulb.audit.settings import AuditSettings
 
 _OWN = ("model", "denoiser", "lora", "prompts", "out", "baseline_model", "calibration")
@@ -55,7 +55,7 @@ def sweep(
         given = {**options, "prompts": prompts, "baseline_model": baseline_model}
         shared = {"reference": None, "train_images": None, **chosen_settings(given, AuditSettings)}
         from flashbulb.audit.stages.sweep import run_sweep
-        from flashbulb.reports.tables.sweep import sweep_document
+        from flashbulb.reports.tables.sweep import SWEEP_SUMMARY, sweep_document
         from flashbulb.reports.views.sweep import sweep_lines
 
         directory = Path("runs/sweep") if out is None else out
@@ -66,13 +66,4 @@ def sweep(
         else:
             print_lines(sweep_lines(result))
         if gate:
-            _append_step_summary(directory)
-            raise typer.Exit(result.exit_code)
-
-
-def _append_step_summary(directory: Path) -> None:
-    from flashbulb.reports.gate.outputs import append_step_summary, output_errors
-    from flashbulb.reports.tables.sweep import SWEEP_SUMMARY
-
-    with output_errors("the step summary"):
-        append_step_summary((directory / SWEEP_SUMMARY).read_text(encoding="utf-8"))
+            exit_with_summary(result.exit_code, directory / SWEEP_SUMMARY)

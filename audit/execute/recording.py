@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.execute.coordinator import Coordinator
-from flashbulb.audit.model.errors import ModelError
+from flashbulb.audit.execute.unchanged_model import UnchangedModel
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import resolve_dtype
 from flashbulb.audit.record.recorder import Plan, Recorder, Shard, count_initial_evaluations
 from flashbulb.audit.run.progress import Advance
 
@@ -22,20 +20,20 @@ class RecorderSpec:
 
     Args:
         without_loras: record the model as it was before its LoRAs were added.
-        fingerprint: of the model that is recorded, which is compared.
         site_kinds: kinds of sites to record.
         detectors: names of the step detectors.
     """
 
-    model: ChosenModel
+    model: UnchangedModel
     without_loras: bool
-    fingerprint: str
-    dtype: str
-    device: str
-    clip_skip: int | None
     site_kinds: tuple[str, ...]
     detectors: tuple[str, ...]
     plan: Plan
+
+    @property
+    def device(self) -> str:
+        """Device of the model."""
+        return self.model.device
 
     @property
     def step_detectors(self) -> list[StepDetector]:
@@ -56,29 +54,11 @@ class RecorderSpec:
         Raises:
             ModelError: it is no longer the model with this fingerprint.
         """
-        loaded = load_chosen(self.model, self.device, resolve_dtype(self.dtype, self.device))
-        fingerprint = loaded.unadapted if self.without_loras else loaded.fingerprint
-        check_unchanged(self.model, self.fingerprint, fingerprint, "while")
+        loaded = self.model.load("while", without_loras=self.without_loras)
         with loaded.loras.off() if self.without_loras else nullcontext():
-            denoiser = open_denoiser(loaded.pipe, self.clip_skip)
+            denoiser = open_denoiser(loaded.pipe, self.model.clip_skip)
             recorder = Recorder(denoiser, denoiser.sites(self.site_kinds), self.step_detectors, self.plan)
             yield lambda shard, advance: recorder.record_shards([shard], advance)
-
-
-def check_unchanged(model: ChosenModel, recorded: str, found: str, when: str) -> None:
-    """Refuse a model whose fingerprint is no longer the recorded one.
-
-    Args:
-        when: "while" or "since" it was recorded.
-
-    Raises:
-        ModelError: the fingerprints differ.
-    """
-    if found != recorded:
-        raise ModelError(
-            f"{model.model} changed {when} it was recorded, from fingerprint {recorded} to {found}; put that model "
-            "back and run the same command again"
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_chosen
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.detectors import ImageDetector, find_detectors
-from flashbulb.audit.execute.recording import check_unchanged
+from flashbulb.audit.execute.unchanged_model import UnchangedModel
 from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import resolve_dtype
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.attempts import AttemptStore
 from flashbulb.audit.recover.climbing import Recovery
@@ -31,27 +29,6 @@ from flashbulb.audit.statistics.baseline import Baseline
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.storage import TrainingSource
 from flashbulb.reports.tables.files import MATCHES_DIRECTORY, RECOVERY_DIRECTORY
-
-
-@dataclass(frozen=True, slots=True)
-class UnchangedModel:
-    """A model that was looked at before, with its fingerprint."""
-
-    chosen: ChosenModel
-    fingerprint: str
-    dtype: str
-    device: str
-    clip_skip: int | None
-
-    def load(self) -> ComposedModel:
-        """Load it.
-
-        Raises:
-            ModelError: it is no longer the model with this fingerprint.
-        """
-        loaded = load_chosen(self.chosen, self.device, resolve_dtype(self.dtype, self.device))
-        check_unchanged(self.chosen, self.fingerprint, loaded.fingerprint, "since")
-        return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +86,7 @@ class RecoverySpec:
             ModelError: it is no longer the model that was recorded.
             TrainingImagesError: the training images cannot be opened.
         """
-        loaded = self.model.load()
+        loaded = self.model.load("since")
         yield Recoverer(self, open_denoiser(loaded.pipe, self.model.clip_skip), loaded.loras).perform_one
 
     def build(self, denoiser: Denoiser, training: TrainingImages | None, loras: MergedLoras) -> Recovery:
@@ -154,7 +131,7 @@ class RecoverySpec:
             return partial(_without, denoiser, loras)
         if base is None:
             return None
-        load = cache(lambda: open_denoiser(base.load().pipe, base.clip_skip))
+        load = cache(lambda: open_denoiser(base.load("since").pipe, base.clip_skip))
         return lambda: load().called()
 
 

@@ -27,6 +27,7 @@ from flashbulb.hooks import Site, TokenClass
 from flashbulb.hooks.guidance import GuidedBatch
 
 FEWEST_STEPS = 2  # of a call that is stopped before its first step; some schedulers cannot plan a single one
+_AT_ONCE = 256  # prompts that are tokenized to be counted
 
 
 class Denoiser(Sampler):
@@ -139,7 +140,8 @@ class Denoiser(Sampler):
     def find_truncated(self, prompts: Sequence[str]) -> list[str]:
         """Return the prompts whose last words reach no text encoder, without encoding them."""
         n_positions = {name: ids.shape[1] for name, ids in self.encode([""]).input_ids.items()}
-        return list(compress(prompts, self.text.are_truncated(prompts, n_positions)))
+        batches = (prompts[first : first + _AT_ONCE] for first in range(0, len(prompts), _AT_ONCE))
+        return [text for some in batches for text in compress(some, self.text.are_truncated(some, n_positions))]
 
     def encode_from(self, token_embeddings: Mapping[str, Tensor], prompts: EncodedPrompts) -> Conditioning:
         """Encode given token embeddings [prompt, position, width] in place of those of `prompts`, with gradients.

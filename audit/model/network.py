@@ -29,7 +29,7 @@ from flashbulb.hooks import (
     site_modules,
 )
 from flashbulb.hooks.attention import cross_attention_layers
-from flashbulb.hooks.offload import held_for_gradients
+from flashbulb.hooks.offload import held_for_gradients, parts_of
 
 _MOST_DEVIATION = 0.1  # of a gradient, from that of the dequantized weights
 BACKWARD_COST = 2
@@ -156,7 +156,7 @@ class Network:
         network = network_of(self.pipe)
         enables = checkpointing and not network.is_gradient_checkpointing
         with held_for_gradients(self.pipe):
-            required = [(weight, weight.requires_grad) for part in self._parts() for weight in part.parameters()]
+            required = [(weight, weight.requires_grad) for part in parts_of(self.pipe) for weight in part.parameters()]
             try:
                 for weight, _ in required:
                     weight.requires_grad_(False)
@@ -169,18 +169,15 @@ class Network:
                 if enables:
                     network.disable_gradient_checkpointing()
 
-    def _parts(self) -> list[nn.Module]:
-        return [part for part in self.pipe.components.values() if isinstance(part, nn.Module)]
-
     @property
     def is_resident(self) -> bool:
         """Whether all weights lie on the device, rather than coming there when they run."""
-        return all(weight.device == self.device for part in self._parts() for weight in part.parameters())
+        return all(weight.device == self.device for part in parts_of(self.pipe) for weight in part.parameters())
 
     @property
     def weight_bytes(self) -> int:
         """Bytes of all weights."""
-        weights = [weight for part in self._parts() for weight in part.parameters()]
+        weights = [weight for part in parts_of(self.pipe) for weight in part.parameters()]
         return sum(tensor.numel() * tensor.element_size() for weight in weights for tensor in stored_tensors(weight))
 
 

@@ -71,7 +71,7 @@ def _timed(recorder: Recorder, texts: Sequence[str]) -> list[float]:
     seconds: list[float] = []
     while len(seconds) < _N_TIMED or (len(seconds) < _MOST_TIMED and sum(seconds) < _ENOUGH):
         started = time.perf_counter()
-        _, encoded = recorder.record_prompt_sites(texts)
+        _, encoded = recorder.prompt_sites.read(texts)
         recorder.record_step_sites(encoded)
         seconds.append(time.perf_counter() - started)
     return seconds

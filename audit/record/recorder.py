@@ -178,10 +178,6 @@ class Recorder:
         """Return a stream that sees the weights as they are now; None where encoding cannot run beside predictions."""
         return streams_aside(self.denoiser.device, 1)[0] if self._encodes_aside else None
 
-    def record_prompt_sites(self, prompts: Sequence[str]) -> tuple[dict[str, Tensor], EncodedPrompts]:
-        """Return the reductions of the prompt sites and the encoded prompts, as `PromptSites.read`."""
-        return self.prompt_sites.read(prompts)
-
     def record_step_sites(self, encoded: EncodedPrompts) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the reductions of the step sites over space at x_T, and the scores of the step detectors.
 

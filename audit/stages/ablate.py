@@ -14,7 +14,7 @@ from flashbulb.audit.images.png import save_image
 from flashbulb.audit.localize.ablated_samples import PromptSamples, sample_and_measure
 from flashbulb.audit.model.calls import check_clip_skip, embeds_guidance, planned_timesteps
 from flashbulb.audit.model.families import family_of_pipe, open_denoiser
-from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.recover.samples import SamplePlan, image_name
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.progress import track
@@ -23,6 +23,7 @@ from flashbulb.audit.run.torch_state import computing, torch_as_started
 from flashbulb.audit.settings import AblateSettings, SettingsError
 from flashbulb.audit.stages.kept.identity import command_identity
 from flashbulb.audit.stages.opening.examine import examine_model
+from flashbulb.audit.stages.recover import sample_plan
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
@@ -55,12 +56,8 @@ class _Ablation:
     neurons: NeuronSet
     neurons_sha256: str
     evaluations_per_image: int
+    plan: SamplePlan
     run: RunDirectory
-
-    @property
-    def plan(self) -> SamplePlan:
-        settings = self.settings
-        return SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
 
 
 @torch_as_started()
@@ -74,9 +71,7 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
         one of `UNTRUSTED_ERRORS`: a site did not fire, or an image is not finite.
     """
     neurons = _read_neurons(settings)
-    device = resolve_device(settings.device)
-    dtype = resolve_dtype(settings.dtype, device)
-    loaded = load_chosen(chosen_model(settings), device, dtype)
+    loaded = load_chosen(chosen_model(settings), settings.device, settings.dtype)
     _check_model(settings, neurons, loaded)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     examine_model(settings, denoiser, settings.prompt)
@@ -86,7 +81,7 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
         run.update(status=ABLATION_RUNNING)
         logger.info("%s (%s, %s on %s)", model_name(settings), loaded.fingerprint, loaded.dtype, loaded.device)
         logger.info("%d neurons of %d sites, results in %s", neurons.n_neurons, len(neurons.neurons), run.path)
-        ablation = _Ablation(settings, loaded, neurons, sha256, per_image, run)
+        ablation = _Ablation(settings, loaded, neurons, sha256, per_image, sample_plan(settings), run)
         with computing():
             rows = _ablate_prompts(ablation)
         return _write_results(ablation, rows)

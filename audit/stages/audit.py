@@ -38,7 +38,7 @@ from flashbulb.audit.stages.kept.identity import (
 )
 from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.stages.kept.replay import Replay
-from flashbulb.audit.stages.kept.resume import is_detected, is_recorded, restore_settings
+from flashbulb.audit.stages.kept.resume import find_recorded, is_detected, restore_settings
 from flashbulb.audit.stages.opening.detectors import select_detectors
 from flashbulb.audit.stages.opening.examine import check_sampling, check_store_size
 from flashbulb.audit.stages.opening.prompt_sets import read_sets
@@ -142,11 +142,8 @@ def run_record(settings: AuditSettings, *, force: bool, replayed: Replay[AuditSe
     with watch.stage("load"):
         session = open_session(settings, replayed)
     identity = {RECORDING: recording_identity(session.inputs)}
-    status = RunDirectory.examine(settings.out, identity, force=force)
-    if not force and is_recorded(settings.out, status, settings):
-        logger.info("%s is already %s", settings.out, status)
-        with RunDirectory.reopen(settings.out) as run:
-            return run
+    if (kept := find_recorded(settings.out, identity, settings, force=force)) is not None:
+        return kept
     with claim(session.inputs, identity, force) as run:
         recorded = record_prompts(session, run, watch)
         base = None if recorded.inputs.base is None else open_base(session)

@@ -6,10 +6,8 @@ coin flips are read only after the guesses are written.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +34,6 @@ from flashbulb.reports.tables.evidence import CANARIES_SCHEMA
 from flashbulb.reports.tables.files import GUESSES_FILE, MATCHES_DIRECTORY, write_json
 from flashbulb.reports.tables.stores import as_uri
 
-logger = logging.getLogger(__name__)
-
 _PLANTED_COLUMNS = ("canary_id", "tier", "repeats", "group", "is_twin", "image")
 """Columns of canaries.parquet that equal fields of `Canary`."""
 
@@ -61,7 +57,7 @@ def audit_canaries(
         CanaryError: the manifest or an image has changed since the recording.
     """
     inputs, denoiser = recorded.inputs, recovery.denoiser
-    manifest, path = _recorded_manifest(recorded)
+    manifest = _recorded_manifest(recorded)
     planted = Planted(manifest, open_training_images(manifest.folder, *denoiser.image_size))
     if recovery.keep_images:
         planted.images.keep_matches(recovery.run / MATCHES_DIRECTORY)
@@ -72,7 +68,7 @@ def audit_canaries(
     memberships = membership_scores(recovery, performer, images, captions)
     guesses = _guess(manifest.canaries, memberships)
     write_json(run / GUESSES_FILE, {"manifest_sha256": manifest.sha256, "guesses": guesses})
-    inside = are_in(manifest.canaries, read_coins(path))  # the guesses are written
+    inside = are_in(manifest.canaries, read_coins(manifest.path))  # the guesses are written
     tried, evaluations = [UNTRIED] * len(inside), len(captions) * EVALUATIONS_PER_PAIR
     if inputs.settings.max_sampled:
         targets = _targets(recorded, detection, climbed, flagged)
@@ -92,18 +88,13 @@ def audit_canaries(
         },
         schema=CANARIES_SCHEMA,
     )
-    stated = PlantedCanaries(as_uri(path), manifest.sha256, manifest.data.captions, manifest.delta, manifest.confidence)
+    stated = PlantedCanaries(
+        as_uri(manifest.path), manifest.sha256, manifest.data.captions, manifest.delta, manifest.confidence
+    )
     return AuditedCanaries(table, canary_record(table, stated), evaluations)
 
 
-class _ReadManifest(NamedTuple):
-    """A manifest and its path."""
-
-    manifest: Manifest
-    path: Path
-
-
-def _recorded_manifest(recorded: RecordedRun) -> _ReadManifest:
+def _recorded_manifest(recorded: RecordedRun) -> Manifest:
     """Read the manifest again; it must be the one whose captions were recorded."""
     canaries, path = recorded.inputs.canaries, recorded.inputs.settings.canaries
     assert path is not None, "canaries were recorded without a manifest"
@@ -111,7 +102,7 @@ def _recorded_manifest(recorded: RecordedRun) -> _ReadManifest:
     manifest = read_manifest(path)
     if manifest.sha256 != canaries.sha256:
         raise CanaryError(f"{path} is not the manifest whose canaries were recorded; put that one back")
-    return _ReadManifest(manifest, path)
+    return manifest
 
 
 def _score(recorded: RecordedRun, detection: DetectedRun) -> ScoredApart:

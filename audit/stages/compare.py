@@ -19,7 +19,6 @@ from flashbulb.audit.additions.chosen import (
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import resolve_device, resolve_dtype
 from flashbulb.audit.recover.samples import sample_prompts, save_images
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
 from flashbulb.audit.run.lock import check_free
@@ -32,6 +31,7 @@ from flashbulb.audit.stages.claim import former_results
 from flashbulb.audit.stages.opening.base import warn_of_other_schedule
 from flashbulb.audit.stages.opening.examine import examine_model
 from flashbulb.audit.stages.opening.session import load_training_images
+from flashbulb.audit.stages.recover import sample_plan
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.audit.stages.results.compared_prompts import choose_prompts
 from flashbulb.audit.stages.results.comparison import ComparedPrompts, Sampling, write_comparison
@@ -89,7 +89,7 @@ def run_comparison(settings: CompareSettings, *, force: bool) -> Comparison:
         run.update(status=COMPARISON_RUNNING)
         if training is not None:
             training.keep_matches(run.path / MATCHES_DIRECTORY)
-        sampling = Sampling(settings, prompts, run, fingerprints)
+        sampling = Sampling(settings, prompts, run, fingerprints, sample_plan(settings))
         logger.info("%d prompts, %d left out, results in %s", len(prompts.prompts), prompts.n_left_out, run.path)
         with computing():
             evaluations = {FINETUNE: _sample(sampling, denoiser, FINETUNE)}
@@ -110,8 +110,7 @@ def _checked_prompts(settings: CompareSettings) -> ComparedPrompts:
 
 
 def _load(settings: CompareSettings, chosen: ChosenModel) -> ComposedModel:
-    device = resolve_device(settings.device)
-    return load_chosen(chosen, device, resolve_dtype(settings.dtype, device))
+    return load_chosen(chosen, settings.device, settings.dtype)
 
 
 def _look_at(settings: CompareSettings, prompts: ComparedPrompts, loaded: ComposedModel) -> _Compared:

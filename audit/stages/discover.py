@@ -15,7 +15,7 @@ from flashbulb.audit.discover.store import SearchStore
 from flashbulb.audit.discover.text_ascents import TextPlan
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.prompts.prompt_set import PromptSet, read_prompts
 from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import RunDirectory
@@ -70,9 +70,7 @@ def run_discovery(
     check_training_images(settings)
     started = time.monotonic()
     texts = read_prompts(settings.starts_from) if settings.starts_from is not None else None
-    device = resolve_device(settings.device)
-    dtype = resolve_dtype(settings.dtype, device)
-    loaded = load_chosen(chosen_model(settings), device, dtype)
+    loaded = load_chosen(chosen_model(settings), settings.device, settings.dtype)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("discover")
     examine_model(settings, denoiser, ())

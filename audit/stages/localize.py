@@ -18,7 +18,7 @@ from flashbulb.audit.localize.selection import measure_reference_means
 from flashbulb.audit.localize.store import load_localized, save_localized
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import LoadedModel, resolve_device, resolve_dtype
+from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.pull.pulling import PullPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
@@ -130,10 +130,8 @@ def _path(settings: LocalizeSettings, memory: Memory) -> Path:
 
 
 def _load(record: RunRecord, settings: LocalizeSettings) -> LoadedModel:
-    device = resolve_device(settings.device)
-    dtype = resolve_dtype(str(record.settings.get("dtype", "auto")), device)
     chosen = _chosen(record, settings)
-    loaded = load_chosen(chosen, device, dtype)
+    loaded = load_chosen(chosen, settings.device, str(record.settings.get("dtype", "auto")))
     if loaded.fingerprint != record.model.fingerprint:
         raise SettingsError(
             f"{chosen.model} has fingerprint {loaded.fingerprint}, the run audited {record.model.fingerprint}; "

@@ -14,7 +14,6 @@ from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.images.png import pixel_key
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import resolve_device, resolve_dtype
 from flashbulb.audit.pull.evidence import evidence_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.audit.pull.pulling import PullPlan, pull
@@ -52,8 +51,7 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
         NonFiniteActivation: an image of the model is not finite.
     """
     _check_inputs(settings)
-    device = resolve_device(settings.device)
-    loaded = load_chosen(chosen_model(settings), device, resolve_dtype(settings.dtype, device))
+    loaded = load_chosen(chosen_model(settings), settings.device, settings.dtype)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("pull")
     examine_model(settings, denoiser, ())

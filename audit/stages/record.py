@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flashbulb.audit.additions.chosen import base_model, chosen_model
-from flashbulb.audit.detectors import NeuronDetector, StepDetector
+from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model
+from flashbulb.audit.detectors import NeuronDetector
 from flashbulb.audit.execute.recording import RecorderSpec, RecordingWorkers
+from flashbulb.audit.execute.unchanged_model import UnchangedModel
 from flashbulb.audit.execute.workers import Workers, fitting_workers, open_workers
 from flashbulb.audit.prompts.held import ScreenedCandidates
 from flashbulb.audit.prompts.prompt_set import PromptSet
@@ -31,7 +32,7 @@ from flashbulb.audit.stages.opening.base import same_text_side
 from flashbulb.audit.stages.opening.detectors import select_detectors
 from flashbulb.audit.stages.opening.session import Session, base_is_inside
 from flashbulb.audit.stages.results.account import library_versions, recorded_entries
-from flashbulb.audit.stages.results.state import Inputs, RecordedRun
+from flashbulb.audit.stages.results.state import AuditedModel, Inputs, RecordedRun
 from flashbulb.audit.statistics.screening import (
     Screened,
     TextSpikes,
@@ -132,16 +133,17 @@ def _spec_of(session: Session, is_base: bool) -> RecorderSpec:
     if is_base and inputs.base is not None and settings.baseline_model is not None:
         model, chosen = inputs.base, chosen if without_loras else base_model(settings, settings.baseline_model)
     return RecorderSpec(
-        chosen,
+        unchanged_model(model, chosen, settings.clip_skip),
         without_loras,
-        model.fingerprint,
-        model.dtype,
-        model.device,
-        settings.clip_skip,
         site_kinds=tuple(settings.sites),
-        detectors=tuple(d.name for d in session.detectors if isinstance(d, StepDetector)),
+        detectors=tuple(detector.name for detector in session.step_detectors),
         plan=session.recorder_plan,
     )
+
+
+def unchanged_model(model: AuditedModel, chosen: ChosenModel, clip_skip: int | None) -> UnchangedModel:
+    """Return a model that was looked at, as plain values."""
+    return UnchangedModel(chosen, model.fingerprint, model.dtype, model.device, clip_skip)
 
 
 def record_prompt_set(
@@ -216,12 +218,9 @@ def _screened(inputs: Inputs, recorder: Recorder, reference: Recorded, base: Tex
 def _readings_of_cut(recorder: Recorder, texts: Sequence[str]) -> tuple[int, ...]:
     """Return what is read of each truncated prompt that tier 0 left out, and so is in no shard."""
     denoiser, size = recorder.denoiser, recorder.plan.batch_size
-    cut = [text for some in _batches(texts, recorder.plan.shard_size) for text in denoiser.find_truncated(some)]
-    return tuple(reading for some in _batches(cut, size) for reading in denoiser.encode(some).readings_of_cut())
-
-
-def _batches(texts: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (texts[start : start + size] for start in range(0, len(texts), size))
+    cut = denoiser.find_truncated(texts)
+    batches = (cut[first : first + size] for first in range(0, len(cut), size))
+    return tuple(reading for some in batches for reading in denoiser.encode(some).readings_of_cut())
 
 
 def _screen_added(inputs: Inputs, recorder: Recorder, base: TextSpikes) -> Screened:

@@ -7,11 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from flashbulb.audit.additions.chosen import ChosenModel, base_model, chosen_model
+from flashbulb.audit.additions.chosen import base_model, chosen_model
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.ascent.neurons import NeuronScores
 from flashbulb.audit.canaries.manifest import IMAGES_FOLDER
-from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
+from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec
 from flashbulb.audit.execute.workers import open_workers
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.prompts.held import Prompt
@@ -26,14 +26,14 @@ from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifie
 from flashbulb.audit.run.directory import RunDirectory
 from flashbulb.audit.run.progress import Stopwatch
 from flashbulb.audit.run.together import undo_cut_off
-from flashbulb.audit.settings import AuditSettings
+from flashbulb.audit.settings import AblateSettings, AuditSettings, CompareSettings
 from flashbulb.audit.stages.canaries import audit_canaries
 from flashbulb.audit.stages.kept.identity import attempt_fingerprints
 from flashbulb.audit.stages.opening.session import Session, training_source
-from flashbulb.audit.stages.record import workers_of
+from flashbulb.audit.stages.record import unchanged_model, workers_of
 from flashbulb.audit.stages.results.finish import write_results
 from flashbulb.audit.stages.results.propensity import measure_propensity
-from flashbulb.audit.stages.results.state import AuditedModel, DetectedRun, RecordedRun, Results
+from flashbulb.audit.stages.results.state import DetectedRun, RecordedRun, Results
 from flashbulb.audit.statistics.scores import GroupScores
 from flashbulb.audit.training_images.storage import TrainingSource
 from flashbulb.reports.tables.files import CANARIES_FOLDER
@@ -142,11 +142,6 @@ def _for_canaries(spec: RecoverySpec, manifest: Path, *, compares: bool) -> Reco
     return replace(spec, run=spec.run / CANARIES_FOLDER, detectors=(), training=training, seed_budget=0)
 
 
-def unchanged_model(model: AuditedModel, chosen: ChosenModel, clip_skip: int | None) -> UnchangedModel:
-    """Return a model that was looked at, as plain values."""
-    return UnchangedModel(chosen, model.fingerprint, model.dtype, model.device, clip_skip)
-
-
 def chosen_strategies(settings: AuditSettings) -> list[type[Strategy]]:
     """Return the chosen strategies, in the order of the ladder."""
     return [strategy for name, strategy in find_strategies().items() if name in settings.strategies]
@@ -171,7 +166,7 @@ def collect_targets(group: GroupScores | None, prompts: Sequence[Prompt], detect
     }
 
 
-def sample_plan(settings: AuditSettings) -> SamplePlan:
+def sample_plan(settings: AuditSettings | AblateSettings | CompareSettings) -> SamplePlan:
     """Return how prompts are sampled."""
     return SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
 

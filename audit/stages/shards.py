@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from flashbulb.audit.run.directory import RECORDING, RunDirectory
@@ -15,26 +14,22 @@ from flashbulb.audit.stages.claim import claim, status_on_failure
 from flashbulb.audit.stages.kept.batch_size import agreed_batch_size, refuse_other_batch_sizes
 from flashbulb.audit.stages.kept.identity import recording_identity
 from flashbulb.audit.stages.kept.parts import (
-    RANKS,
     find_parts,
     find_shards,
     merge_parts,
     part_folder,
-    read_part,
     shards_folder,
-    use_local_device,
     wait_for_parts,
 )
+from flashbulb.audit.stages.kept.ranks import RANKS, read_part, use_local_device
 from flashbulb.audit.stages.kept.recorded import open_recorded, save_recorded
 from flashbulb.audit.stages.kept.replay import Replay
-from flashbulb.audit.stages.kept.resume import is_recorded, restore_settings
+from flashbulb.audit.stages.kept.resume import find_recorded, restore_settings
 from flashbulb.audit.stages.opening.session import open_base
 from flashbulb.audit.stages.record import record_base, record_prompts
 from flashbulb.audit.stages.results.account import recorded_entries
 from flashbulb.reports.tables.record_files import read_content
 from flashbulb.reports.tables.run_record import SHARD
-
-logger = logging.getLogger(__name__)
 
 
 @torch_as_started()
@@ -87,11 +82,8 @@ def run_merge(out: Path, *, force: bool) -> RunDirectory:
     refuse_other_batch_sizes(parts.folders)
     shards, identity = find_shards(parts), {RECORDING: parts.identity}
     settings = restore_settings(RunDirectory(out, dict(read_content(parts.folders[0], "recording"))), {})
-    status = RunDirectory.examine(out, identity, force=force)
-    if not force and is_recorded(out, status, settings):
-        logger.info("%s is already %s", out, status)
-        with RunDirectory.reopen(out) as run:
-            return run
+    if (kept := find_recorded(out, identity, settings, force=force)) is not None:
+        return kept
     with RunDirectory.open(out, identity, force=force) as run, status_on_failure(run):
         merge_parts(parts, shards, run.path)
         run.update(**recorded_entries(open_recorded(run.path, settings)))

@@ -28,7 +28,6 @@ from flashbulb.audit.stages.results.state import Inputs
 from flashbulb.reports.tables.run_record import ModelIdentity
 from flashbulb.reports.views.audit_plan import AuditPlan, MeasuredCall, Number, PlannedPrompts, PlannedSites, Range
 
-_TOKENIZE_BATCH = 256  # prompts
 _METADATA_BYTES = 2048  # of an image file
 
 
@@ -125,7 +124,7 @@ def _pace(session: Session) -> _Pace:
 
 
 def _record(recorder: Recorder, prompts: Sequence[Prompt]) -> None:
-    _, encoded = recorder.record_prompt_sites([prompt.text for prompt in prompts])
+    _, encoded = recorder.prompt_sites.read([prompt.text for prompt in prompts])
     recorder.record_step_sites(encoded)
 
 
@@ -200,7 +199,6 @@ def _bytes_per_prompt(session: Session) -> int:
 
 def _count_prompts(prompts: PromptSet, denoiser: Denoiser) -> PlannedPrompts:
     texts = prompts.prompts.texts
-    batches = (texts[start : start + _TOKENIZE_BATCH] for start in range(0, len(texts), _TOKENIZE_BATCH))
     return PlannedPrompts(
         prompts.source,
         prompts.n_rows,
@@ -208,7 +206,7 @@ def _count_prompts(prompts: PromptSet, denoiser: Denoiser) -> PlannedPrompts:
         prompts.n_duplicates,
         prompts.n_distinct,
         len(texts),
-        n_truncated=sum(len(denoiser.find_truncated(batch)) for batch in batches),
+        n_truncated=len(denoiser.find_truncated(texts)),
     )
 
 

@@ -94,8 +94,8 @@ def group_neurons(
     min_prompts: int,
     min_jaccard: float,
     max_p_value: float,
-    unflagged: Mapping[str, Sequence[ListedNeuron]] | None = None,
-    findings: Mapping[str, str] | None = None,
+    unflagged: Mapping[str, Sequence[ListedNeuron]] | None,
+    findings: Mapping[str, str] | None,
 ) -> tuple[NeuronGroup, ...]:
     """Group the neurons that at least `min_prompts` flagged prompts list, largest groups first.
 
@@ -105,8 +105,8 @@ def group_neurons(
         min_prompts: smallest number of prompts of a group, at least 2.
         min_jaccard: smallest similarity between a neuron's prompts and its group's, in (0, 1].
         max_p_value: groups with a larger p-value are dropped.
-        unflagged: the same for prompts that were not flagged, as many neurons each; the control for style.
-        findings: finding of each prompt that has one, by prompt_id, for `n_findings`.
+        unflagged: the same for unflagged prompts, as many neurons each; the control for style, None without one.
+        findings: finding of each prompt that has one, by prompt_id, for `n_findings`; None if unknown.
 
     Raises:
         ValueError: `min_prompts` or `min_jaccard` is out of range, or more neurons are listed than `n_neurons`.

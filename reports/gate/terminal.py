@@ -8,7 +8,6 @@ from flashbulb.reports.checks.findings import Finding
 from flashbulb.reports.gate.diff import CHANGES, Changed
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.gate.waivers import Waiver, waiver_states
-from flashbulb.reports.leaks.next_steps import RUN
 from flashbulb.reports.leaks.terminal import leak_lines, step_lines
 from flashbulb.reports.views.text import visible_text
 
@@ -16,7 +15,7 @@ N_SHOWN = 10
 _TITLES = {"breaks": "breaks the policy", "waived": "waived", "known": "known from the baseline"}
 
 
-def gate_lines(report: GateReport, show_prompts: bool, run: str = RUN) -> Iterator[str]:
+def gate_lines(report: GateReport, show_prompts: bool, run: str) -> Iterator[str]:
     """Yield the verdict, the worst findings of each standing but allowed, notes, next steps, and last the seal.
 
     Args:

@@ -27,6 +27,20 @@ class CardImage(NamedTuple):
     is_recovered: bool = False
 
 
+def card_image(
+    path: Path | None, alt: str, directory: Path, labels: Labels, mode: ImageMode, mask: Path | None = None
+) -> CardImage | None:
+    """Return an image with a link to its file in the run `directory`; None if it may not be shown or read.
+
+    Args:
+        mask: see `thumbnail`.
+    """
+    src = None if path is None else thumbnail(path, mode, mask)
+    if path is None or src is None:
+        return None
+    return CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None)
+
+
 class ImageGroup(NamedTuple):
     """Images under one heading, and the text that replaces them if there are none."""
 
@@ -57,10 +71,8 @@ def image_groups(
     name = "recovered image" if is_shown else "image of the last attempt"
 
     def images(path: Path | None, alt: str, mask: Path | None = None, *, marked: bool = False) -> tuple[CardImage, ...]:
-        src = None if path is None else thumbnail(path, mode, mask)
-        if path is None or src is None:
-            return ()
-        return (CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None, marked),)
+        image = card_image(path, alt, directory, labels, mode, mask)
+        return () if image is None else (image._replace(is_recovered=marked),)
 
     def sample(path: Path) -> tuple[CardImage, ...]:
         if path == recovered and is_shown:

@@ -8,11 +8,10 @@ from statistics import median
 from markupsafe import Markup
 
 from flashbulb.reports.bounds.rates import count_text
-from flashbulb.reports.page.card_images import CardImage, ImageGroup
+from flashbulb.reports.page.card_images import CardImage, ImageGroup, card_image
 from flashbulb.reports.page.facts import Fact
 from flashbulb.reports.page.labels import Labels
 from flashbulb.reports.page.template import csp_hash, page_style, template_environment
-from flashbulb.reports.page.thumbnails import thumbnail
 from flashbulb.reports.page.training_files import find_training_file
 from flashbulb.reports.tables.compare import (
     COMPARE_FILE,
@@ -142,8 +141,8 @@ def _card(prompt: PromptComparison, train_images: object, directory: Path, label
     sides = (("base", prompt.base), ("fine-tune", prompt.finetune))
 
     def image(path: Path, alt: str) -> tuple[CardImage, ...]:
-        src = thumbnail(path, "shown")
-        return () if src is None else (CardImage(src, alt, labels.link_to(path, directory)),)
+        shown = card_image(path, alt, directory, labels, "shown")
+        return () if shown is None else (shown,)
 
     def row(title: str, side: Side) -> ImageGroup:
         paths = [path_in_run(directory, COMPARE_FILE, name) for name in side.images[:_MOST_SHOWN]]

@@ -8,9 +8,9 @@ from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.gate.judgement import GateReport
 from flashbulb.reports.leaks.images import LeakedImage
 from flashbulb.reports.leaks.next_steps import RUN, Step
-from flashbulb.reports.page.card_images import CardImage
+from flashbulb.reports.page.card_images import CardImage, card_image
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
+from flashbulb.reports.page.thumbnails import ImageMode
 from flashbulb.reports.page.training_files import find_training_file
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, RECOVERIES_FILE
 from flashbulb.reports.tables.run_paths import path_in_run
@@ -108,11 +108,9 @@ def _image(
     mode: ImageMode,
 ) -> CardImage | None:
     """Return the training image, or else the image that came back; None if neither may be shown or read."""
-    for path, alt in _files(leak, directory, train_images, memories, labels):
-        src = thumbnail(path, mode)
-        if src is not None:
-            return CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None)
-    return None
+    files = _files(leak, directory, train_images, memories, labels)
+    images = (card_image(path, alt, directory, labels, mode) for path, alt in files)
+    return next((image for image in images if image is not None), None)
 
 
 def _files(

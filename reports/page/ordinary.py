@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from flashbulb.reports.bounds.rates import rate_of
 from flashbulb.reports.checks.run import CheckedRun
-from flashbulb.reports.page.card_images import CardImage
+from flashbulb.reports.page.card_images import CardImage, card_image
 from flashbulb.reports.page.labels import Labels
-from flashbulb.reports.page.thumbnails import ImageMode, thumbnail
+from flashbulb.reports.page.thumbnails import ImageMode
 from flashbulb.reports.page.training_files import find_training_file
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, PROPENSITY_FILE
 from flashbulb.reports.tables.propensity import contrast_rows, contrast_sentences
@@ -68,8 +68,8 @@ def _copy(row: TableRow, directory: Path, train_images: object, labels: Labels, 
         ("sample", sample, f"sample of {location}"),
     )
     images = [
-        (title, CardImage(src, alt, labels.link_to(path, directory) if mode == "shown" else None))
+        (title, image)
         for title, path, alt in shown
-        if path is not None and (src := thumbnail(path, mode)) is not None
+        if (image := card_image(path, alt, directory, labels, mode)) is not None
     ]
     return OrdinaryCopy(labels.prompt(row["prompt"], location), location, copied, tuple(images))

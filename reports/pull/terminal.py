@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pyarrow as pa
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from flashbulb.reports.pull.markdown import control_line
 from flashbulb.reports.pull.record import OUT, PULL_PAGE, PullRecord
-from flashbulb.reports.tables.stores import as_uri
+from flashbulb.reports.views.terminal import facts_table, print_page, print_warnings
 from flashbulb.reports.views.text import visible_text
 
 MAX_LINES = 20
@@ -24,14 +23,12 @@ def print_pull(console: Console, record: PullRecord, rows: pa.Table, directory: 
         console.print(line, no_wrap=True, overflow="ellipsis")
     if len(out) > MAX_LINES:
         console.print(Text(f"… and {len(out) - MAX_LINES} more", style="dim"))
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_row("model", Text(f"{visible_text(record.model.name, 80)}  ({record.model.fingerprint})"))
+    table = facts_table(record.model)
     table.add_row("images", f"{record.n_images} ranked, {record.n_tried} pulled at, {record.n_out} out")
     table.add_row("controls", control_line(record))
     parts = ", ".join(f"{name} {n:,}" for name, n in record.evaluations.items())
     table.add_row("evaluations", f"{sum(record.evaluations.values()):,} UE ({parts})")
     table.add_row("time", f"{sum(record.timings.values()):.1f} s")
     console.print(table)
-    for warning in record.warnings:
-        console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
-    console.print(Text(f"Read {visible_text(as_uri(directory / PULL_PAGE), 1000)}"), soft_wrap=True)
+    print_warnings(console, record.warnings)
+    print_page(console, directory / PULL_PAGE)

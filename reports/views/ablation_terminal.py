@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.ablation import ABLATION_PAGE, AblationRecord, PromptEffect
+from flashbulb.reports.views.terminal import facts_table, print_page
 from flashbulb.reports.views.text import visible_text
 
 
@@ -29,13 +29,12 @@ def print_ablation(console: Console, record: AblationRecord, effects: Sequence[P
         )
     console.print(table)
     console.print(_facts(record))
-    console.print(Text(f"Read {visible_text(as_uri(directory / ABLATION_PAGE), 1000)}"), soft_wrap=True)
+    print_page(console, directory / ABLATION_PAGE)
 
 
 def _facts(record: AblationRecord) -> Table:
     neurons, settings = record.neurons, record.settings
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    facts.add_row("model", Text(f"{visible_text(record.model.name, 80)}  ({record.model.fingerprint})"))
+    facts = facts_table(record.model)
     by = visible_text(str(settings.get("by")), 60)
     facts.add_row("ablated", Text(f"{neurons.n_neurons:,} neurons of {neurons.n_sites} sites, by {by}"))
     facts.add_row("seeds", f"{settings.get('n_samples')} a prompt, the same before → after")

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from flashbulb.reports.tables.files import SUMMARY_FILE
-from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords, looks_text
+from flashbulb.reports.views.terminal import facts_table, print_page, print_warnings
 from flashbulb.reports.views.text import visible_text
 
 _STYLES = {"confirmed": "red", "likely": "yellow"}
@@ -44,8 +43,7 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     spent = sum(discovery.evaluations.values())
     budget = "" if discovery.budget is None else f" of {discovery.budget:,}"
     parts = ", ".join(f"{name} {n:,}" for name, n in discovery.evaluations.items() if n)
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_row("model", Text(f"{visible_text(discovery.model.name, 80)}  ({discovery.model.fingerprint})"))
+    table = facts_table(discovery.model)
     table.add_row("findings", f"{discovery.n_confirmed} confirmed, {discovery.n_likely} likely")
     table.add_row("search", f"{discovery.n_rounds} rounds, {discovery.n_starts} starts")
     if discovery.closing.n_looked:
@@ -58,6 +56,5 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     table.add_row("time", f"{sum(discovery.timings.values()):.1f} s")
     table.add_row("stopped because", STOP_MEANINGS[discovery.stopped_because])
     console.print(table)
-    for warning in discovery.warnings:
-        console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
-    console.print(Text(f"Read {visible_text(as_uri(directory / SUMMARY_FILE), 1000)}"), soft_wrap=True)
+    print_warnings(console, discovery.warnings)
+    print_page(console, directory / SUMMARY_FILE)

@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,7 +23,7 @@ from flashbulb.reports.tables.files import REPORT_FILE
 from flashbulb.reports.tables.frame import frame_line
 from flashbulb.reports.tables.propensity import propensity_line
 from flashbulb.reports.tables.rows import Rows
-from flashbulb.reports.tables.run_record import RunRecord
+from flashbulb.reports.tables.run_record import ModelIdentity, RunRecord
 from flashbulb.reports.tables.stores import as_uri
 from flashbulb.reports.views.canaries import HEADER, canary_rows, canary_sentences
 from flashbulb.reports.views.listed_prompts import suspects_of
@@ -63,6 +63,28 @@ class SummaryConsole(Console):
         super().__init__(file=out, width=width, quiet=_IS_SILENT.get(), force_jupyter=False)  # a notebook gets text
 
 
+def facts_table(model: ModelIdentity) -> Table:
+    """Return a table of names and values, which begins with the model."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_row("model", _named(model))
+    return table
+
+
+def _named(model: ModelIdentity) -> Text:
+    return Text(f"{visible_text(model.name, 80)}  ({model.fingerprint})")
+
+
+def print_warnings(console: Console, warnings: Iterable[str]) -> None:
+    """Print what a reader of a result must know; warnings can quote untrusted text."""
+    for warning in warnings:
+        console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
+
+
+def print_page(console: Console, page: Path) -> None:
+    """Print where the page of a result is."""
+    console.print(Text(f"Read {visible_text(as_uri(page), 1000)}"), soft_wrap=True)
+
+
 def print_summary(
     console: Console,
     run: RunRecord,
@@ -70,7 +92,7 @@ def print_summary(
     scores: Rows,
     spikes: pa.Table,
     recoveries: pa.Table,
-    leaks: Sequence[str] = (),
+    leaks: Sequence[str],
 ) -> None:
     """Print what an audit found; prompts are untrusted text, so control characters are made visible.
 
@@ -82,8 +104,7 @@ def print_summary(
     console.print(_counts(run))
     if run.canaries is not None:
         _print_canaries(console, run.canaries)
-    for warning in run.warnings:
-        console.print(Text(f"warning: {visible_text(warning, 300)}", style="yellow"))
+    print_warnings(console, run.warnings)
     for note in run.notes[:_MAX_NOTES]:
         console.print(Text(f"note: {visible_text(note, 300)}"))
     if run.verdict is not None:
@@ -92,7 +113,7 @@ def print_summary(
         console.print(Panel(Text(reasons), title=_HEADLINES[outcome], style=_STYLES[outcome], title_align="left"))
     for line in leaks:
         console.print(Text(line), soft_wrap=True)
-    console.print(Text(f"Read {visible_text(as_uri(directory / REPORT_FILE), 1000)}"), soft_wrap=True)
+    print_page(console, directory / REPORT_FILE)
 
 
 def _print_canaries(console: Console, canaries: CanaryRecord) -> None:
@@ -162,10 +183,9 @@ def _spiking_sites(prompt_id: str, spikes: pa.Table) -> str:
 
 def _counts(run: RunRecord) -> Table:
     counts = run.counts
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = facts_table(run.model)
     flagged = rate_of(counts.n_flagged, counts.n_scored)
     expected = false_flag_rate(run) * counts.n_scored
-    table.add_row("model", Text(f"{visible_text(run.model.name, 80)}  ({run.model.fingerprint})"))
     table.add_row(
         "prompts", f"{counts.n_scored:,} scored, {counts.n_empty:,} empty, {counts.n_truncated:,} cut by tokenizer"
     )
@@ -176,7 +196,7 @@ def _counts(run: RunRecord) -> Table:
         f"{counts.n_flagged} ({percent(flagged.low)} to {percent(flagged.high)}); {expected:.1f} expected by chance",
     )
     if run.base is not None:
-        table.add_row("base", Text(f"{visible_text(run.base.name, 80)}  ({run.base.fingerprint})"))
+        table.add_row("base", _named(run.base))
         table.add_row("known by the base", f"{run.counts.n_known_by_base} prompts that the base flags by its own score")
     table.add_row("high severity", f"{counts.n_high} prompts whose image came back")
     by = ", ".join(f"{strategy} {n}" for strategy, n in counts.recovered_by.items())

@@ -130,6 +130,11 @@ def digests(folder: Path) -> dict[str, str]:
     }
 
 
+def shard_digests(run: Path) -> dict[str, str]:
+    """Return the SHA-256 of the shards and their manifests."""
+    return {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}
+
+
 def scores_of(run: Path) -> pd.DataFrame:
     """Read `scores.parquet` of a run directory."""
     return pd.read_parquet(run / "scores.parquet")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from diffusers import StableDiffusionPipeline
 
-from tests.audit.commands import CANDIDATES, REFERENCE, digests, run_flashbulb, run_json, text_file
+from tests.audit.commands import CANDIDATES, REFERENCE, run_flashbulb, run_json, shard_digests, text_file
 from tests.cases import slow_unless
 from tests.documents.blocks import Block, blocks_of, run_shell, write_tools
 from tests.paths import ROOT
@@ -35,11 +35,6 @@ def cluster_for(block: Block) -> Iterator[Block]:
         return
     with ray_cluster() as cluster:
         yield block._replace(text=block.text.replace(ADDRESS, cluster.address))
-
-
-def recorded(run: Path) -> dict[str, str]:
-    """Return the hashes of the shards and their manifests."""
-    return {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}
 
 
 @pytest.fixture(scope="module")
@@ -80,5 +75,5 @@ def test_the_commands_of_the_page_run_and_write_the_same_shards(
             store.get("runs/mine", tmp_path / "runs" / "mine")
     if calls[-1].words[0] == "record":  # an array, which the next block of the page merges
         assert run_flashbulb("merge", "runs/mine").code == 0
-    assert recorded(Path("runs/mine")) == recorded(prepared / "run")
+    assert shard_digests(Path("runs/mine")) == shard_digests(prepared / "run")
     assert run_json(Path("runs/mine"))["status"] in ("recorded", "detected")

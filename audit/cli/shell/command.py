@@ -184,7 +184,7 @@ def _usage_line(error: Any) -> str:
         said = _no_number(cause) if isinstance(cause, ValidationError) else None
         return f"{origin_of(error.ctx, param.name)}: {said or error.message.removeprefix('Value error, ')}"
     if isinstance(cause, ValidationError):
-        first = _first_error(cause)
+        first: Any = cause.errors(include_url=False)[0]
         got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
         return f"{origin_of(error.ctx, str(first['loc'][0]))}: {first['msg'].removeprefix('Value error, ')}{got}"
     if cause is not None:
@@ -200,10 +200,6 @@ def _no_number(error: ValidationError) -> str | None:
         return None
     words = [other["ctx"]["expected"].strip("'") for other in others if other["type"] == "literal_error"]
     return f"{first['input']!r} is {'neither' if words else 'not'} {' nor '.join([number, *words])}"
-
-
-def _first_error(error: ValidationError) -> Any:
-    return error.errors(include_url=False)[0]
 
 
 def _misplaced_line(context: Any, message: str) -> str:

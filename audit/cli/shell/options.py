@@ -17,12 +17,13 @@ from flashbulb.audit.settings.shared import BatchSize, WorkerCount
 from flashbulb.reports.gate.formats import OUTPUT_FORMATS, OutputFormat
 
 
-def in_panel(panel: Panel, text: str, *names: str) -> Any:
-    """Declare an option that is no setting: the panel that lists it, and its help."""
-    return typer.Option(*names, help=text, rich_help_panel=panel)
+def in_panel(panel: Panel, text: str, *names: str, **limits: Any) -> Any:
+    """Declare an option that is no setting: the panel that lists it, its help, and the `min` and `max` of a number."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, **limits)
 
 
 Force = Annotated[bool, in_panel("Output", "Delete the contents of the run directory and start over.")]
+ForceFolder = Annotated[bool, in_panel("Output", "Delete the contents of the folder and start over.")]
 Gate = Annotated[bool, in_panel("Output", "Exit with the verdict: 0 pass or inconclusive, 1 fail, 3 untrusted.")]
 Json = Annotated[bool, in_panel("Output", "Print one JSON document; by default text.", "--json")]
 

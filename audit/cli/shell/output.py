@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -83,6 +83,19 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object that this command has just written."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def exit_with_summary(code: int, summary: Path) -> NoReturn:
+    """Exit with the code of a verdict, and append its summary, a Markdown file, to that of the CI step.
+
+    Raises:
+        OutputError: the summary cannot be read, or not be appended.
+    """
+    from flashbulb.reports.gate.outputs import append_step_summary, output_errors
+
+    with output_errors("the step summary"):
+        append_step_summary(summary.read_text(encoding="utf-8"))
+    raise typer.Exit(code)
 
 
 @contextmanager

@@ -55,16 +55,25 @@ def restore_settings(
     return changed
 
 
-def is_recorded(directory: Path, status: str | None, settings: AuditSettings) -> bool:
-    """Return whether a directory of this status is recorded completely, with undamaged shards."""
-    if status not in (RECORDED, DETECTED, COMPLETE):
-        return False
+def find_recorded(
+    out: Path, identity: Mapping[str, Any], settings: AuditSettings, *, force: bool
+) -> RunDirectory | None:
+    """Return the directory if this recording is complete there, with undamaged shards; with `force` never.
+
+    Raises:
+        RunDirectoryError, DirectoryHeldError: as `RunDirectory.examine`.
+    """
+    status = RunDirectory.examine(out, identity, force=force)
+    if force or status not in (RECORDED, DETECTED, COMPLETE):
+        return None
     try:
-        open_recorded(directory, settings)
+        open_recorded(out, settings)
     except (RunDirectoryError, RunIncompleteError) as error:
         logger.warning("%s", error)
-        return False
-    return True
+        return None
+    logger.info("%s is already %s", out, status)
+    with RunDirectory.reopen(out) as run:
+        return run
 
 
 def is_detected(run: RunDirectory, settings: AuditSettings) -> bool:

@@ -6,12 +6,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import torch
-
 from flashbulb.audit.additions.chosen import ComposedModel, base_model, load_chosen
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import resolve_device
 from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.record.prompt_sites import PromptSites
 from flashbulb.audit.settings import AuditSettings, SettingsError
@@ -52,10 +49,9 @@ class Base(NamedTuple):
     text_side: TextSide | None
 
 
-def look_at_base(settings: AuditSettings, name: str, dtype: torch.dtype, prompts: Prompts) -> Base:
+def look_at_base(settings: AuditSettings, name: str, prompts: Prompts) -> Base:
     """Load and examine the base, and let go of it."""
-    device = resolve_device(settings.device)
-    return _look(settings, load_chosen(base_model(settings, name), device, dtype), prompts)
+    return _look(settings, load_chosen(base_model(settings, name), settings.device, settings.dtype), prompts)
 
 
 def look_without_loras(settings: AuditSettings, loaded: ComposedModel, prompts: Prompts) -> Base:

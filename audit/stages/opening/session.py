@@ -19,7 +19,6 @@ from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.detectors import Detector, ImageDetector, StepDetector
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
-from flashbulb.audit.model.loading.pipelines import resolve_device, resolve_dtype
 from flashbulb.audit.prompts.apart import find_audited
 from flashbulb.audit.prompts.held import HeldPrompts
 from flashbulb.audit.prompts.prompt_set import PromptSet
@@ -76,6 +75,11 @@ class Session:
         return [detector for detector in self.detectors if isinstance(detector, ImageDetector)]
 
     @property
+    def step_detectors(self) -> list[StepDetector]:
+        """Detectors that score a prompt at a step, as it is recorded."""
+        return [detector for detector in self.detectors if isinstance(detector, StepDetector)]
+
+    @property
     def recorder_plan(self) -> Plan:
         """How prompts are recorded."""
         settings = self.inputs.settings
@@ -94,8 +98,7 @@ class Session:
 
     def recorder(self) -> Recorder:
         """Return a new recorder for the sites and step detectors."""
-        step_detectors = [detector for detector in self.detectors if isinstance(detector, StepDetector)]
-        return Recorder(self.denoiser, self.inputs.sites, step_detectors, self.recorder_plan)
+        return Recorder(self.denoiser, self.inputs.sites, self.step_detectors, self.recorder_plan)
 
 
 def load_session(
@@ -107,12 +110,10 @@ def load_session(
 ) -> Session:
     """Load the model, unless it is loaded, find its sites, and open the calibration if there is one."""
     policy, waivers = read_policy(settings.policy), read_waivers(settings.waivers)
-    device = resolve_device(settings.device)
-    dtype = resolve_dtype(settings.dtype, device)
     prompts = Prompts(candidates.prompts, reference.prompts if reference is not None else HeldPrompts.of(()))
     name, is_inside = settings.baseline_model, base_is_inside(settings)
-    base = None if name is None or is_inside else look_at_base(settings, name, dtype, prompts)
-    loaded = loaded or load_chosen(chosen_model(settings), device, dtype)
+    base = None if name is None or is_inside else look_at_base(settings, name, prompts)
+    loaded = loaded or load_chosen(chosen_model(settings), settings.device, settings.dtype)
     if is_inside:
         base = look_without_loras(settings, loaded, prompts)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
@@ -203,8 +204,7 @@ def reload_base(inputs: Inputs) -> Session:
 
 
 def _reload(settings: AuditSettings, chosen: ChosenModel, model: AuditedModel) -> ComposedModel:
-    dtype = resolve_dtype(model.dtype, model.device)
-    loaded = load_chosen(chosen, model.device, dtype)
+    loaded = load_chosen(chosen, model.device, model.dtype)
     if loaded.fingerprint != model.fingerprint:
         raise SettingsError(
             f"{chosen.model} has fingerprint {loaded.fingerprint}, {settings.out} was recorded from "

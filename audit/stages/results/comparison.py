@@ -64,11 +64,7 @@ class Sampling:
     prompts: ComparedPrompts
     run: RunDirectory
     fingerprints: dict[str, str]
-
-    @property
-    def plan(self) -> SamplePlan:
-        settings = self.settings
-        return SamplePlan(settings.seed, settings.n_samples, settings.sample_steps, settings.guidance_scale)
+    plan: SamplePlan
 
     def folder(self, prompt: Prompt, side: str) -> str:
         """Return the folder of a model's images of a prompt, relative to the directory."""

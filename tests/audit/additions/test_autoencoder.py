@@ -1,6 +1,7 @@
 """Another autoencoder replaces that of the model if it has the same latents; its folder is read as a stranger's."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from diffusers import AutoencoderKL
 
 from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_chosen
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
+from tests.refusals import refused_line
 from tests.toy import build_toy_vae
 from tests.toy_variants import build_tiny_autoencoder
 
@@ -20,14 +22,10 @@ def other(tmp_path: Path) -> Path:
 
 
 def load(base: Path, vae: Path) -> ComposedModel:
-    return load_chosen(ChosenModel(str(base), vae=vae), "cpu", torch.float32)
+    return load_chosen(ChosenModel(str(base), vae=vae), "cpu", "float32")
 
 
-def refusal(base: Path, vae: Path) -> str:
-    with pytest.raises(ModelError) as error:
-        load(base, vae)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refusal = partial(refused_line, ModelError, load)
 
 
 def test_another_autoencoder_replaces_that_of_the_model(base, other):
@@ -35,7 +33,7 @@ def test_another_autoencoder_replaces_that_of_the_model(base, other):
     wanted = AutoencoderKL.from_pretrained(other).state_dict()
     assert all(torch.equal(tensor, wanted[key]) for key, tensor in model.pipe.vae.state_dict().items())
     assert not model.pipe.vae.training
-    plain = load_chosen(ChosenModel(str(base)), "cpu", torch.float32)
+    plain = load_chosen(ChosenModel(str(base)), "cpu", "float32")
     assert model.fingerprint != plain.fingerprint
     assert load(base, base).pipe.vae.config.sample_size == plain.pipe.vae.config.sample_size
 

@@ -59,12 +59,12 @@ def lora(base: Path, place: Path, value: float) -> ChosenModel:
 
 @pytest.mark.parametrize("make", [folder, single_file, autoencoder, textual_inversion, lora])
 def test_the_fingerprint_is_that_of_the_content(base: Path, tmp_path: Path, make: Input) -> None:
-    first = load_chosen(make(base, tmp_path, 0.25), "cpu", torch.float32).fingerprint
-    other = load_chosen(make(base, tmp_path, 0.5), "cpu", torch.float32).fingerprint
-    again = load_chosen(make(base, tmp_path, 0.25), "cpu", torch.float32).fingerprint
+    first = load_chosen(make(base, tmp_path, 0.25), "cpu", "float32").fingerprint
+    other = load_chosen(make(base, tmp_path, 0.5), "cpu", "float32").fingerprint
+    again = load_chosen(make(base, tmp_path, 0.25), "cpu", "float32").fingerprint
     assert first == again
     assert first != other
-    plain = load_chosen(ChosenModel(str(base)), "cpu", torch.float32).fingerprint
+    plain = load_chosen(ChosenModel(str(base)), "cpu", "float32").fingerprint
     assert plain not in (first, other)
 
 
@@ -75,7 +75,7 @@ def test_a_variant_and_shards_are_read_as_the_whole(tmp_path: Path, how: dict[st
     for component in ("unet", "text_encoder"):
         files = {path.name for path in (tmp_path / component).glob("*.safetensors")}
         assert all(".fp16" in name for name in files) if "variant" in how else len(files) > 1
-    assert_same(load_chosen(ChosenModel(str(tmp_path)), "cpu", torch.float32).pipe, pipe.to(torch.float32))
+    assert_same(load_chosen(ChosenModel(str(tmp_path)), "cpu", "float32").pipe, pipe.to(torch.float32))
 
 
 @pytest.mark.parametrize("component", ["unet", "text_encoder"])
@@ -91,4 +91,4 @@ def test_weights_quantized_by_a_missing_library_are_refused_with_its_name(
     quantized = {"quantization_config": {"quant_method": method, "quant_type": "int8wo"}}
     path.write_text(json.dumps(json.loads(path.read_text()) | quantized))
     with pytest.raises(ModelError, match=f"quantized by {method}, which is not installed; {cure}.*, or dequantize"):
-        load_chosen(ChosenModel(str(copy)), "cpu", torch.float32)
+        load_chosen(ChosenModel(str(copy)), "cpu", "float32")

@@ -82,9 +82,7 @@ def test_numbers_that_are_not_finite_are_refused_and_nothing_is_merged(base, tmp
         path = lora_file(tmp_path / "lora.safetensors", weights | {key: torch.full_like(weights[key], value)})
         assert f"not finite, first in {key}" in refusal(base, path)
     path = lora_file(tmp_path / "lora.safetensors", {key: tensor * 300 for key, tensor in weights.items()})
-    assert "overflow float16; give a smaller scale, or --dtype float32" in refusal(
-        base, f"{path}:100", dtype=torch.float16
-    )
+    assert "overflow float16; give a smaller scale, or --dtype float32" in refusal(base, f"{path}:100", dtype="float16")
     lora_file(path, {key: tensor.to(torch.int8) for key, tensor in weights.items()})
     assert "as I8; only float16 to float64 are read" in refusal(base, path)
     alpha = {"unet.conv_in.alpha": torch.tensor(float("nan"))}
@@ -100,7 +98,7 @@ def test_a_lora_that_changes_no_weight_is_refused(base, tmp_path, weights):
     alphas = {key.replace(".lora_A.weight", ".alpha"): torch.zeros(()) for key in weights if ".lora_A." in key}
     assert "its alpha or scale is too small" in refusal(base, lora_file(path, weights | alphas))
     lora_file(path, weights)
-    assert "as float16" in refusal(base, f"{path}:1e-9", dtype=torch.float16)
+    assert "as float16" in refusal(base, f"{path}:1e-9", dtype="float16")
     first = min(key for key in weights if ".lora_B." in key)
     load(base, lora_file(path, zero | {first: weights[first]}))  # one trained layer is enough
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from flashbulb.audit.additions.released import vocabulary_files
 from flashbulb.audit.model.errors import ModelError, UntrustedModel
 from tests.audit.files.loras import assert_same
 from tests.audit.files.single import checkpoint_of, configs_of
+from tests.refusals import refused_line
 from tests.toy import build_toy_pipe, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 
@@ -37,15 +39,11 @@ def saved(tmp_path: Path) -> Saved:
     return save(build_toy_pipe(), tmp_path)
 
 
-def load(saved: Saved, dtype: torch.dtype = torch.float32) -> ComposedModel:
+def load(saved: Saved, dtype: str = "float32") -> ComposedModel:
     return load_chosen(ChosenModel(str(saved.file), saved.configs), "cpu", dtype)
 
 
-def refusal(saved: Saved) -> str:
-    with pytest.raises(ModelError) as error:
-        load(saved)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refusal = partial(refused_line, ModelError, load)
 
 
 def edit(saved: Saved, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
@@ -80,12 +78,12 @@ def test_a_checkpoint_equals_its_folder_and_what_diffusers_reads(tmp_path, build
 
 
 def test_the_dtype_is_that_of_the_audit_and_the_default_is_left_alone(saved):
-    pipe = load(saved, torch.float16).pipe
+    pipe = load(saved, "float16").pipe
     assert {weight.dtype for weight in pipe.unet.parameters()} == {torch.float16}
     assert torch.get_default_dtype() == torch.float32
     edit(saved, lambda weights: weights | {"model.diffusion_model.out.2.bias": torch.full((4,), 1e6)})
     with pytest.raises(UntrustedModel, match=r"not finite in float16, first conv_out\.bias"):
-        load(saved, torch.float16)
+        load(saved, "float16")
 
 
 def test_layers_that_the_text_encoder_leaves_out_are_not_missed(tmp_path):

@@ -1,5 +1,6 @@
 """A textual inversion is read as the pipeline's own loader reads it, or refused in one line."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
+from tests.refusals import refused_line
 from tests.toy import TEXT_WIDTH, build_toy_xl_pipe
 from tests.toy_transformers import build_toy_sd3_pipe
 
@@ -25,7 +27,7 @@ def xl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(base: Path, *files: object) -> Any:
-    return load_chosen(ChosenModel(str(base), textual_inversion=tuple(map(str, files))), "cpu", torch.float32)
+    return load_chosen(ChosenModel(str(base), textual_inversion=tuple(map(str, files))), "cpu", "float32")
 
 
 def saved(path: Path, **tensors: torch.Tensor) -> Path:
@@ -33,11 +35,7 @@ def saved(path: Path, **tensors: torch.Tensor) -> Path:
     return path
 
 
-def refusal(base: Path, *files: object) -> str:
-    with pytest.raises(ModelError) as error:
-        load(base, *files)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refusal = partial(refused_line, ModelError, load)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from flashbulb.audit.additions.chosen import ChosenModel
 from flashbulb.audit.execute.recording import RecorderSpec
+from flashbulb.audit.execute.unchanged_model import UnchangedModel
 from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.record.recorder import Plan
 from flashbulb.audit.record.sets import record_set
@@ -19,9 +20,8 @@ def spec(inputs) -> RecorderSpec:
     fingerprint = load_model(model, device="cpu", dtype=torch.float32, allow_pickle=False).fingerprint
     plan = Plan(run_seed=7, n_seeds=2, timestep=981, batch_size=2, shard_size=SHARD_SIZE)
     kinds = ("text_mlp", "cross_k", "feed_forward")
-    return RecorderSpec(
-        ChosenModel(model), False, fingerprint, "float32", "cpu", None, kinds, ("anisotropy", "nemo"), plan
-    )
+    unchanged = UnchangedModel(ChosenModel(model), fingerprint, "float32", "cpu", None)
+    return RecorderSpec(unchanged, False, kinds, ("anisotropy", "nemo"), plan)
 
 
 @pytest.fixture(scope="session")

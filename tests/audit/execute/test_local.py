@@ -202,6 +202,6 @@ def test_a_shard_that_loses_every_worker_ends_with_one_line(spec, tmp_path):
 
 
 def test_the_error_of_a_worker_is_that_of_the_recording(spec, tmp_path):
-    other = replace(spec, fingerprint="another")
+    other = replace(spec, model=replace(spec.model, fingerprint="another"))
     with recording_workers(other, 1) as workers, pytest.raises(ModelError, match="changed while it was recorded"):
         record_set(workers, prompts(), tmp_path, MANIFEST, "other")

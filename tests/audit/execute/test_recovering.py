@@ -14,7 +14,8 @@ import torch
 from flashbulb.audit.additions.chosen import ChosenModel
 from flashbulb.audit.additions.lora import MergedLoras
 from flashbulb.audit.execute.coordinator import Coordinator
-from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec, UnchangedModel
+from flashbulb.audit.execute.recovering import ClimbedNeurons, Recoverer, RecoverySpec
+from flashbulb.audit.execute.unchanged_model import UnchangedModel
 from flashbulb.audit.execute.workers import Workers, open_workers
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.families import open_denoiser
@@ -78,7 +79,7 @@ def spec(inputs, scored) -> RecoverySpec:
 def built(spec: RecoverySpec) -> Iterator[Recovery]:
     """Build a recovery in this process, which then rounds like a worker."""
     with one_thread(), computing():
-        yield spec.build(open_denoiser(spec.model.load().pipe), None, MergedLoras())
+        yield spec.build(open_denoiser(spec.model.load("since").pipe), None, MergedLoras())
 
 
 def told(recovered: list[Recovered]) -> tuple[object, ...]:
@@ -171,7 +172,7 @@ def test_prompts_without_room_climb_as_in_smaller_batches_and_the_log_says_so(sp
         own = replace(spec, run=folder).with_batches_of(batch_size)
         rows = tuple(OnLadder(PROMPTS[i], i, TARGETS[i], Shown()) for i in FLAGGED)
         with logged() as log, one_thread(), computing():
-            pipe = own.model.load().pipe
+            pipe = own.model.load("since").pipe
             with room_for(room, pipe.unet):
                 recoverer = Recoverer(own, open_denoiser(pipe), MergedLoras())
                 return recoverer.perform_one(ClimbTask(folder, rows, None), lambda n=1, remark="": None), log

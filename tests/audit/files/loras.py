@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from flashbulb.audit.additions.chosen import ChosenModel, ComposedModel, load_chosen
 from flashbulb.audit.model.errors import ModelError
+from tests.refusals import refused_line
 
 RANK = 2
 TRAINED = ("unet", "text_encoder")
@@ -74,15 +75,11 @@ def fused_(pipe: Any, factors: Factors, factor: float) -> Any:
     return pipe
 
 
-def load(base: Path, *loras: object, dtype: torch.dtype = torch.float32) -> ComposedModel:
+def load(base: Path, *loras: object, dtype: str = "float32") -> ComposedModel:
     return load_chosen(ChosenModel(str(base), lora=tuple(map(str, loras))), "cpu", dtype)
 
 
-def refusal(base: Path, *loras: object, dtype: torch.dtype = torch.float32) -> str:
-    with pytest.raises(ModelError) as error:
-        load(base, *loras, dtype=dtype)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refusal = partial(refused_line, ModelError, load)
 
 
 def assert_same(pipe: Any, other: Any, tolerance: float = 0) -> None:

@@ -3,7 +3,6 @@
 import random
 import struct
 import subprocess
-import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image, ImageCms
 from flashbulb.audit.images.decoding import decode, grey_levels
 from flashbulb.audit.images.formats import has_image_suffix, image_suffixes, starts_like_an_image
 from flashbulb.reports.figures.image_files import IMAGE_ERRORS
+from tests.audit.files.hostile_images import claimed_png
 from tests.audit.images.files import difference, encoded, picture
 
 
@@ -85,20 +85,10 @@ def test_of_several_frames_the_first_is_read():
     assert not decode(encoded(first, "GIF")).has_more_frames
 
 
-def claimed_png(width: int, height: int) -> bytes:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
-    )
-
-
 def test_a_decompression_bomb_is_refused_before_it_is_decoded():
     for side in (60_000, 10_000):
         with pytest.raises(Image.DecompressionBombError):
-            decode(claimed_png(side, side))
+            decode(claimed_png(side))
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -81,7 +81,7 @@ def test_nothing_moves_weights_while_gradients_flow(how):
 @pytest.mark.parametrize("how", OFFLOADS)
 def test_offload_is_refused_where_it_saves_nothing(how, tmp_path):
     with pytest.raises(ModelError, match=f"--offload {how} saves memory of an accelerator, and the device is the cpu"):
-        load_chosen(ChosenModel(str(tmp_path), offload=how), "cpu", torch.float32)
+        load_chosen(ChosenModel(str(tmp_path), offload=how), "cpu", "float32")
 
 
 def test_base_of_an_offloaded_model_with_loras_is_loaded_by_itself(tmp_path):

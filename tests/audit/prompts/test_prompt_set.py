@@ -4,7 +4,6 @@ import csv
 import gzip
 import hashlib
 import math
-import string
 import tempfile
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from flashbulb.audit.prompts.prompt_set import read_prompts
 from tests.audit.prompts.files import (
     NASTY,
     csv_text,
-    give_stdin,
     jsonl_text,
     parquet_file,
     refusal,
@@ -27,10 +25,6 @@ from tests.audit.prompts.files import (
     texts_of,
     written,
 )
-from tests.paths import ROOT
-
-REAL_FILES = ROOT.parent / "shared" / "data" / "prompts"
-
 
 # Any character but NUL and halves of surrogate pairs; quotes, line breaks and delimiters are frequent.
 any_text = st.text(
@@ -233,34 +227,3 @@ def test_sha256_covers_the_raw_bytes_and_suffixes_may_be_capital(tmp_path: Path)
     path = written(tmp_path / "PROMPTS.v1.TXT.GZ", data)
     assert read_prompts(path).sha256 == hashlib.sha256(data).hexdigest()
     assert texts_of(read_prompts(path)) == ["a cat"]
-
-
-@pytest.mark.parametrize(
-    ("name", "n_rows", "text_column"),
-    [
-        ("nemo_memorized_laion_prompts.csv", 500, "Caption"),
-        ("nemo_unmemorized_laion_prompts.csv", 500, "Caption"),
-        ("wen_sdv1_500_memorized.jsonl", 500, "caption"),
-        ("jeon_sd2_mem.jsonl", 219, "caption"),
-        ("jeon_sd1_nmem.txt", 500, None),
-    ],
-)
-def test_published_files_are_read_completely(
-    monkeypatch: pytest.MonkeyPatch, name: str, n_rows: int, text_column: str | None
-) -> None:
-    path = REAL_FILES / name
-    if not path.exists():
-        pytest.skip("the published prompt files are not beside the repository")
-    prompts = read_prompts(str(path))
-    assert (prompts.n_rows, prompts.n_empty, prompts.text_column) == (n_rows, 0, text_column)
-    give_stdin(monkeypatch, path.read_bytes())
-    assert texts_of(read_prompts("-")) == texts_of(prompts)
-
-
-def test_the_published_lists_of_the_same_prompts_give_the_same_ids() -> None:
-    paths = [REAL_FILES / name for name in ("nemo_memorized_laion_prompts.csv", "wen_sdv1_500_memorized.jsonl")]
-    if not all(path.exists() for path in paths):
-        pytest.skip("the published prompt files are not beside the repository")
-    nemo, wen = ({p.prompt_id for p in read_prompts(str(path)).prompts} for path in paths)
-    assert len(nemo & wen) > 450
-    assert all(len(i) == 16 and set(i) <= set(string.hexdigits) for i in nemo)

@@ -111,7 +111,7 @@ def record_plainly(pipe, folder: Path, batch_size: int, shard_size: int) -> None
         prompts = PROMPTS[start : start + shard_size]
         halves, scores, cut = ([], []), [], []
         for first in range(0, len(prompts), per_call):
-            activations, encoded = recorder.record_prompt_sites([p.text for p in prompts[first : first + per_call]])
+            activations, encoded = recorder.prompt_sites.read([p.text for p in prompts[first : first + per_call]])
             halves[0].append(activations)
             activations, step_scores = recorder.record_step_sites(encoded)
             halves[1].append(activations)

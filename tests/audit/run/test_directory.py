@@ -1,12 +1,14 @@
 """A run directory belongs to one audit: the same audit resumes it, others are refused, --force empties it."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError, fingerprint_of
 from flashbulb.reports.tables.files import SCHEMA_VERSION
+from tests.refusals import refused_line
 
 IDENTITY = {"model": "aaaa", "prompts": "bbbb", "settings": {"fpr": 0.01, "n_seeds": 4}}
 OTHER = {**IDENTITY, "settings": {"fpr": 0.05, "n_seeds": 4}}
@@ -17,11 +19,7 @@ def start(path: Path, identity=IDENTITY, *, force: bool = False) -> RunDirectory
         return run
 
 
-def refusal(path: Path, identity=IDENTITY, *, force: bool = False) -> str:
-    with pytest.raises(RunDirectoryError) as error:
-        start(path, identity, force=force)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refusal = partial(refused_line, RunDirectoryError, start)
 
 
 def record(path: Path) -> dict:

@@ -54,6 +54,8 @@ def groups_of(listing: Listed, **changes) -> tuple[NeuronGroup, ...]:
         "min_prompts": 3,
         "min_jaccard": MIN_JACCARD,
         "max_p_value": MAX_P_VALUE,
+        "unflagged": None,
+        "findings": None,
     }
     return group_neurons(listing, **(arguments | changes))
 

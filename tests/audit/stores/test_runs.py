@@ -11,7 +11,7 @@ import pytest
 
 import flashbulb
 from flashbulb.audit.stores import claims
-from tests.audit.commands import CANDIDATES, QUICK, digests, run_flashbulb, run_json
+from tests.audit.commands import CANDIDATES, QUICK, digests, run_flashbulb, run_json, shard_digests
 from tests.audit.conftest import recording
 from tests.processes import fork_python
 from tests.services.object_store import S3
@@ -111,10 +111,6 @@ def _says_nothing_of_this_machine(run: Path, printed: str, tmp_path: Path) -> No
     assert run_json(run)["settings"]["train_images"] == "s3://bucket/inputs/training"
 
 
-def recorded(run: Path) -> dict[str, str]:
-    return {name: digest for name, digest in digests(run / "activations").items() if "/part-" in name}
-
-
 @pytest.fixture(scope="module")
 def whole(inputs, tmp_path_factory) -> Path:
     """The recording of one process, in files. Read-only."""
@@ -143,12 +139,12 @@ def test_a_recording_that_was_killed_is_finished_on_another_machine(
     assert killed.wait().code == -signal.SIGKILL
     s3.app.on_call = lambda call: None
     left = len([key for key in s3.keys("runs") if re.search(r"/part-\d+\.json", key)])
-    assert 0 < left < len([name for name in recorded(whole) if name.endswith(".json")])
+    assert 0 < left < len([name for name in shard_digests(whole) if name.endswith(".json")])
     with on_machine("there"):
         answer = run_flashbulb(*words)
     assert answer.code == 0, answer.err
     assert "is claimed by process" in answer.err
-    assert recorded(s3.get("runs/mine", tmp_path / "mine")) == recorded(whole)
+    assert shard_digests(s3.get("runs/mine", tmp_path / "mine")) == shard_digests(whole)
 
 
 @pytest.mark.slow  # ranks merge parts in a store as well
@@ -160,7 +156,7 @@ def test_parts_of_machines_that_share_only_the_store_are_merged(s3, on_machine, 
             assert f"shard recorded in {RUN}.shards/{number}-of-2; when all are" in answer.out
     answer = run_flashbulb("merge", RUN)
     assert answer.code == 0, answer.err
-    assert recorded(s3.get("runs/mine", tmp_path / "mine")) == recorded(whole)
+    assert shard_digests(s3.get("runs/mine", tmp_path / "mine")) == shard_digests(whole)
     with on_machine("there"):
         assert run_flashbulb("detect", RUN, "--fpr", "0.2").code == 0
 
@@ -186,7 +182,7 @@ def test_the_first_of_ranks_waits_for_machines_that_share_only_the_store(s3, on_
     for rank in ranks:
         ended = rank.wait()
         assert ended.code == 0, ended.err
-    assert recorded(s3.get("runs/mine", tmp_path / "mine")) == recorded(whole)
+    assert shard_digests(s3.get("runs/mine", tmp_path / "mine")) == shard_digests(whole)
 
 
 def test_an_audit_through_a_store_that_fails_every_tenth_call_equals_one_in_files(s3, inputs, whole, tmp_path):
@@ -195,7 +191,7 @@ def test_an_audit_through_a_store_that_fails_every_tenth_call_equals_one_in_file
     assert answer.code == 0, answer.err
     assert s3.app.n_failed - n_failed > 5
     s3.app.fails_every = 0
-    assert recorded(s3.get("runs/mine", tmp_path / "mine")) == recorded(whole)
+    assert shard_digests(s3.get("runs/mine", tmp_path / "mine")) == shard_digests(whole)
 
 
 def test_an_index_of_training_images_in_a_store_finds_them_on_another_machine(s3, on_machine, stored, tmp_path):

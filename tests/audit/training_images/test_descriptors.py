@@ -14,8 +14,7 @@ from flashbulb.audit.training_images.embeddings import brute_force, faiss_search
 from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.audit.training_images.storage import build_index, open_training_images
 from flashbulb.reports.tables.files import sha256_of
-
-SIDE = 32
+from tests.audit.training_images.random_images import SIZE, random_images
 
 
 class ShrunkenImage(torch.nn.Module):
@@ -23,11 +22,6 @@ class ShrunkenImage(torch.nn.Module):
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.adaptive_avg_pool2d(batch, 8).flatten(1)
-
-
-def random_images(n: int, seed: int = 0) -> np.ndarray:
-    coarse = np.random.default_rng(seed).integers(0, 256, (n, 5, 5, 3), dtype=np.uint8)
-    return np.stack([np.asarray(Image.fromarray(c).resize((SIDE, SIDE), Image.Resampling.BICUBIC)) for c in coarse])
 
 
 @pytest.fixture(scope="module")
@@ -101,27 +95,27 @@ def test_files_that_are_not_descriptors_are_refused_in_one_line(tmp_path, weight
 
 
 def test_similarity_is_reported_and_finds_a_copy_that_pixels_do_not(folder, sscd):
-    images = open_training_images(folder, SIDE, SIDE, sscd)
+    images = open_training_images(folder, SIZE, SIZE, sscd)
     copy, negative = random_images(12)[4], 255 - random_images(12)[4]
     found = images.nearest(np.stack([copy, random_images(1, seed=9)[0]]))
     assert (found[0].kind, found[0].index) == ("verbatim", 4)
     assert found[1].kind is None
     blue = np.stack([negative[..., 0]] * 3, axis=-1)
     always = Descriptor("sscd-disc-large", "", lambda batch: torch.ones(len(batch), 4))
-    (alike,) = open_training_images(folder, SIDE, SIDE, always).nearest(blue[None])
+    (alike,) = open_training_images(folder, SIZE, SIZE, always).nearest(blue[None])
     assert alike.kind == "template"
     assert alike.copy_similarity == pytest.approx(1)
 
 
 def test_an_index_stores_its_descriptors_and_refuses_others(folder, sscd, tmp_path):
     assert build_index(folder, tmp_path / "index", descriptor=sscd).n_images == 12
-    images = open_training_images(tmp_path / "index", SIDE, SIDE, sscd)
+    images = open_training_images(tmp_path / "index", SIZE, SIZE, sscd)
     assert [n.index for n in images.nearest(random_images(12)[:3])] == [0, 1, 2]
     with pytest.raises(TrainingImagesError, match="build the index again with these weights"):
-        open_training_images(tmp_path / "index", SIDE, SIDE, Descriptor("sscd-disc-large", "other", sscd.model))
+        open_training_images(tmp_path / "index", SIZE, SIZE, Descriptor("sscd-disc-large", "other", sscd.model))
     build_index(folder, tmp_path / "plain")
     with pytest.raises(TrainingImagesError, match="holds no descriptors"):
-        open_training_images(tmp_path / "plain", SIDE, SIDE, sscd)
+        open_training_images(tmp_path / "plain", SIZE, SIZE, sscd)
 
 
 def test_brute_force_in_chunks_equals_sorting_everything(monkeypatch):

@@ -15,22 +15,16 @@ from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.audit.training_images.resemblance import Nearest
 from flashbulb.audit.training_images.sources.members import TrainingImagesError
 from flashbulb.audit.training_images.storage import build_index, open_training_images
+from tests.audit.training_images.random_images import SIZE, detailed
 
-SIZE = 32
 COUNTED = "flashbulb.audit.training_images.nearest.TrainingImages._nearest"
-
-
-def noise(n: int, seed: int) -> np.ndarray:
-    """Make images with detail: [image, height, width, 3]."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
-    return np.stack([np.asarray(Image.fromarray(c).resize((SIZE, SIZE), Image.Resampling.BICUBIC)) for c in coarse])
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Training images as BMP files, whose size in bytes does not depend on what they show."""
     (tmp_path / "set").mkdir()
-    for number, image in enumerate(noise(9, seed=0)):
+    for number, image in enumerate(detailed(9, seed=0)):
         Image.fromarray(image).save(tmp_path / "set" / f"{number}.bmp")
     return tmp_path / "set"
 
@@ -44,9 +38,9 @@ def index(folder: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def samples() -> np.ndarray:
     """A copy, a shifted copy that only an alignment finds, a mirrored copy, and an image of nothing."""
-    images = noise(9, seed=0)
+    images = detailed(9, seed=0)
     cut = np.asarray(Image.fromarray(images[4][3:29, 3:29]).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    return np.stack([images[2], cut, images[5][:, ::-1], noise(1, seed=7)[0]])
+    return np.stack([images[2], cut, images[5][:, ::-1], detailed(1, seed=7)[0]])
 
 
 @pytest.fixture
@@ -122,7 +116,7 @@ def test_an_image_that_changed_behind_an_index_is_matched_again(folder, index, s
     before = opened(index, tmp_path / "kept").nearest(samples)
     n_matched()
     was = (folder / "2.bmp").stat()
-    Image.fromarray(noise(1, seed=3)[0]).save(folder / "2.bmp")
+    Image.fromarray(detailed(1, seed=3)[0]).save(folder / "2.bmp")
     os.utime(folder / "2.bmp", ns=(was.st_atime_ns, was.st_mtime_ns))
     assert (folder / "2.bmp").stat().st_size == was.st_size
     found = opened(index, tmp_path / "kept").nearest(samples)
@@ -145,9 +139,9 @@ def test_an_image_that_is_gone_or_of_another_size_is_an_error(folder, index, sam
 def test_an_image_that_changes_between_two_looks_is_an_error(folder, tmp_path):
     images = opened(folder, tmp_path / "kept")
     images.image(2)
-    Image.fromarray(noise(1, seed=3)[0]).save(folder / "2.bmp")
+    Image.fromarray(detailed(1, seed=3)[0]).save(folder / "2.bmp")
     with pytest.raises(TrainingImagesError, match=r"2\.bmp changed during the audit"):
-        images.nearest(noise(2, seed=5))
+        images.nearest(detailed(2, seed=5))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "garbage", "of another call"])
@@ -156,7 +150,7 @@ def test_damaged_or_foreign_files_are_matched_again_and_written_anew(folder, sam
     expected = opened(folder, kept).nearest(samples)
     path, whole = the_file(kept), the_file(kept).read_bytes()
     if damage == "of another call":
-        opened(folder, tmp_path / "other").nearest(noise(4, seed=9))
+        opened(folder, tmp_path / "other").nearest(detailed(4, seed=9))
         shutil.copy(the_file(tmp_path / "other"), path)
     else:
         flipped = bytearray(whole)

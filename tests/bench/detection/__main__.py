@@ -21,6 +21,7 @@ from flashbulb.audit.record.shards import Shards
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
 from flashbulb.hooks import SITE_KINDS
 from flashbulb.reports.tables.schema import detector_columns
+from flashbulb.reports.views.markdown_parts import table
 from tests.bench.__main__ import audit
 from tests.bench.detection.ablation import Choice, ablation, score
 from tests.bench.detection.bands import by_band
@@ -81,7 +82,7 @@ def _page(models: Mapping[str, Path], work: Path) -> Iterator[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return ["", *(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)), ""]
+    return ["", *table(header, rows), ""]
 
 
 def _cell(values: np.ndarray, positive: np.ndarray, negative: np.ndarray) -> str:

@@ -14,6 +14,7 @@ from flashbulb.audit.stages.kept.recorded import open_recorded
 from flashbulb.audit.statistics.scores import score_neurons
 from flashbulb.audit.statistics.separation import measure_separation, tpr_at_fpr
 from flashbulb.reports.bounds.rates import exact_interval
+from flashbulb.reports.views.markdown_parts import table
 from tests.bench.__main__ import detect
 from tests.bench.detection.labelled import FPR, labelled_scores, negative_sets
 
@@ -45,17 +46,18 @@ def _lines(name: str, folder: Path, run: Path) -> list[str]:
     planted = rows["kind"].str.startswith("planted")
     n_seeds = int(rows.loc[planted, "n_seeds"].max())
     positives = {band: (mask & planted).to_numpy() for band, mask in _bands(rows["p"]).items()}
+    header = ["score", *(f"{band} ({int(mask.sum())})" for band, mask in positives.items())]
+    cells = [
+        [score, *(_cell(values[mask], values[clean]) for mask in positives.values())]
+        for score, values in _scores(rows, run).items()
+    ]
     lines = [
         f"### {name}",
         "",
         f"p by {n_seeds} seeds; {int(clean.sum())} clean captions.",
         "",
-        "| score | " + " | ".join(f"{band} ({int(mask.sum())})" for band, mask in positives.items()) + " |",
-        "| --- |" + " --- |" * len(positives),
+        *table(header, cells),
     ]
-    for score, values in _scores(rows, run).items():
-        cells = [_cell(values[mask], values[clean]) for mask in positives.values()]
-        lines.append(f"| {score} | " + " | ".join(cells) + " |")
     flagged = rows["flagged"].to_numpy()
     shares = [_rate(int(flagged[mask].sum()), int(mask.sum())) for mask in (*positives.values(), clean)]
     named = zip((*positives, "clean"), shares, strict=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from flashbulb.audit.statistics.separation import auc, tpr_at_fpr
+from flashbulb.reports.views.markdown_parts import table
 from tests.bench.truth.probabilities import best_truth
 
 ODD_KINDS = ("rare_word", "long", "other_alphabet", "gibberish")
@@ -44,16 +45,16 @@ def detection_table(folder: Path, run: Path) -> str:
     columns = [c for c in labelled.columns if c.startswith(shown)]
     positive = labelled["label"] == "memorized"
     sets = negative_sets(labelled)
+    rows = []
+    for column in ["spike_score", *(c for c in columns if c != "spike_score")]:
+        values = labelled[column].to_numpy()
+        rows.append([column, *(_cell(values, positive.to_numpy(), mask.to_numpy()) for mask in sets.values())])
     lines = [
         f"{positive.sum()} memorized, {(labelled['label'] == 'partial').sum()} partial (left out); negatives: "
         + ", ".join(f"{name} {mask.sum()}" for name, mask in sets.items()),
         "",
-        "| score | " + " | ".join(sets) + " |",
-        "| --- |" + " --- |" * len(sets),
+        *table(["score", *sets], rows),
     ]
-    for column in ["spike_score", *(c for c in columns if c != "spike_score")]:
-        cells = [_cell(labelled[column].to_numpy(), positive.to_numpy(), mask.to_numpy()) for mask in sets.values()]
-        lines.append(f"| {column} | " + " | ".join(cells) + " |")
     flagged = labelled["flagged"].to_numpy()
     rates = [f"{name} {flagged[mask].mean():.2%}" for name, mask in sets.items() if mask.any()]
     lines += ["", f"flagged: memorized {flagged[positive].mean():.2%}; " + ", ".join(rates)]

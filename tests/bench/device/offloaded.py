@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
-from flashbulb.audit.model.calls import network_of
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.record.recorder import Plan, Recorder
 from flashbulb.hooks import capture
 from tests.bench.device.networks import alternate
-from tests.bench.speed.ratios import calls_of
+from tests.bench.speed.ratios import call_network, calls_of
 
 BATCH, N_SEEDS, N_ASCENT_STEPS = 32, 4, 3
 
@@ -30,17 +29,15 @@ def measure(denoiser: Denoiser, prompts: list[str], rows: dict[str, Tensor], n_r
         recorder = Recorder(denoiser, sites, (), Plan(0, N_SEEDS, timestep, BATCH, 256))
 
         def whole() -> dict[str, Tensor]:
-            prompt_rows, encoded = recorder.record_prompt_sites(prompts)
+            prompt_rows, encoded = recorder.prompt_sites.read(prompts)
             return {**prompt_rows, **recorder.record_step_sites(encoded)[0]}
 
         recorded = whole()
-        _, encoded = recorder.record_prompt_sites(prompts)
+        _, encoded = recorder.prompt_sites.read(prompts)
         calls = calls_of(denoiser, recorder, encoded)
 
         def bare() -> None:
-            with torch.no_grad():
-                for latents, keywords in calls:
-                    network_of(denoiser.pipe)(latents, timestep, **keywords)
+            call_network(denoiser, timestep, calls)
 
         bare()
         times = alternate([bare, lambda: recorder.record_step_sites(encoded), whole], n_repeats)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.planted.paths import MODEL
 from flashbulb.audit.planted.presets import POSTERS
@@ -32,7 +30,7 @@ def train(kind: Kind, seed: int, folder: Path) -> None:
     if not (lora.exists() or (folder / "model" / "model_index.json").exists()):
         fine_tune(collection, kind, seed).save(folder)
     if not (folder / "truth.parquet").exists():
-        pipe = load_chosen(chosen_model(folder), "cpu", torch.float32).pipe
+        pipe = load_chosen(chosen_model(folder), "cpu", "float32").pipe
         measure_truth(pipe, collection, folder / "truth.parquet", POSTERS.truth_seeds)
 
 

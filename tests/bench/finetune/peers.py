@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from flashbulb.audit.additions.chosen import ChosenModel, load_chosen
 from flashbulb.audit.detectors import StepDetector, find_detectors
 from flashbulb.audit.model.families import open_denoiser
@@ -31,7 +29,7 @@ N_SEEDS, N_STEPS, BATCH_SIZE, SHARD_SIZE = (
 
 def record_peers(chosen: ChosenModel, prompts: Path, folder: Path) -> Shards:
     """Record every prompt of the file with the seeds and the timestep of an audit; resumes."""
-    model, read = load_chosen(chosen, "cpu", torch.float32), read_prompts(str(prompts))
+    model, read = load_chosen(chosen, "cpu", "float32"), read_prompts(str(prompts))
     denoiser = open_denoiser(model.pipe)
     plan = Plan(0, N_SEEDS, denoiser.first_timestep(N_STEPS), BATCH_SIZE, SHARD_SIZE)
     detectors = [detector for name, detector in find_detectors().items() if name in PEERS]

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
 from flashbulb.audit.additions.chosen import load_chosen
 from flashbulb.audit.images.distances import tile_distances
@@ -32,7 +31,7 @@ def count_recalls(folder: Path, collection: Collection, difference: pd.Series) -
     ranked = difference.sort_values(ascending=False, kind="stable").index.tolist()
     middle = len(ranked) // 2
     prompts = [*ranked[:N_TOP], *ranked[middle : middle + N_TOP]]
-    pipe = load_chosen(chosen_model(folder), "cpu", torch.float32).pipe
+    pipe = load_chosen(chosen_model(folder), "cpu", "float32").pipe
     recalled = [_recalls(pipe, prompt, collection) for prompt in prompts]
     return Recalls(sum(recalled[:N_TOP]), sum(recalled[N_TOP:]))
 

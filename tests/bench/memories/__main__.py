@@ -10,10 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from flashbulb.audit.run.torch_state import computing
+from flashbulb.reports.views.markdown_parts import table as markdown_table
 from tests.bench.memories.audited import Audited, Result, open_audited
 from tests.bench.memories.ladder import ladder
 from tests.bench.memories.probabilities import Truth, probabilities
-from tests.bench.memories.table import CASES, HEADER, MORE, PLAIN, markdown, table
+from tests.bench.memories.table import CASES, HEADER, MORE, PLAIN, table
 from tests.bench.models import ALL, folder_of
 from tests.bench.truth.probabilities import best_truth
 
@@ -46,7 +47,7 @@ def _page(names: Sequence[str], deep: Sequence[str], work: Path) -> Iterator[str
             rows += table(audited, results)
             if name in deep:
                 rest += _more(audited, results, _truth(folder))
-    yield from (*markdown(HEADER, rows), *rest)
+    yield from (*markdown_table(HEADER, rows), *rest)
 
 
 def _more(audited: Audited, results: Sequence[Result], truth: Truth) -> Iterator[str]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from flashbulb.audit.statistics.flags import Chosen
 from flashbulb.reports.tables.limits import VERBATIM
+from flashbulb.reports.views.markdown_parts import table
 from tests.bench.memories.audited import Audited, Climbed, Result
 from tests.bench.memories.probabilities import Truth
 from tests.bench.memories.shown import rate
-from tests.bench.memories.table import markdown
 from tests.bench.truth.bands import BANDS, band_of
 
 HEADER = [
@@ -58,7 +58,7 @@ def ladder(audited: Audited, few: Result, more: Result, truth: Truth) -> Iterato
     for name, positions in {**groups, "flagged": chosen.flagged, "controls": chosen.controls}.items():
         seeds = f"{sum(hits[i][0] > 0 for i in positions)} of {len(positions)}" if name != "controls" else "-"
         rows.append([name, str(len(positions)), seeds, *_cells(audited, positions, more, climbed)])
-    yield from markdown(HEADER, rows)
+    yield from table(HEADER, rows)
 
 
 def _cells(audited: Audited, positions: Sequence[int], more: Result, climbed: dict[int, Climbed]) -> Iterator[str]:

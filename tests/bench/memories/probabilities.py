@@ -9,9 +9,9 @@ import numpy as np
 from scipy.stats import fisher_exact
 
 from flashbulb.reports.bounds.replication import Replication, replication_of
+from flashbulb.reports.views.markdown_parts import table
 from tests.bench.memories.audited import Audited, Result
 from tests.bench.memories.shown import rate
-from tests.bench.memories.table import markdown
 
 Truth = Mapping[str, tuple[int, int]]
 """Of each planted caption: of so many seeds of the truth (the second), so many show its image."""
@@ -86,7 +86,7 @@ def probabilities(audited: Audited, results: Sequence[Result], truth: Truth) -> 
                 f"{np.median([e.stated.high - e.stated.low for e in found]):.2f}",
             ]
         )
-    yield from (*markdown(HEADER, rows), "")
+    yield from (*table(HEADER, rows), "")
     yield from _extraction(audited, [result for result in results if result.is_given], truth)
 
 
@@ -98,7 +98,7 @@ def _extraction(audited: Audited, results: Sequence[Result], truth: Truth) -> It
         predicted = [f"{_expected([e.stated.share for e in es], n):.1f}" for es in by_case.values()]
         by_truth = _expected([e.truth for e in next(iter(by_case.values()))], n)
         rows.append([str(n), f"{by_truth:.1f}", *predicted])
-    yield from markdown(["samples", "by the truth's p", *(f"by p of {name}" for name in by_case)], rows)
+    yield from table(["samples", "by the truth's p", *(f"by p of {name}" for name in by_case)], rows)
     for name, found in by_case.items():
         yield f"{name}: {sum(e.stated.hits > 0 for e in found)} of {len(found)} gave their image at least once."
 

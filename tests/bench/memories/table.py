@@ -30,11 +30,6 @@ def table(audited: Audited, results: Sequence[Result]) -> list[list[str]]:
     return rows
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table as lines of Markdown."""
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
-
-
 def _rules(result: Result) -> Iterator[tuple[str, list[Shown]]]:
     if result.case.n_samples == result.case.mean_samples:
         yield "one finding a prompt", list(one_finding(result))

@@ -7,11 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from flashbulb.audit.images.distances import RgbImage, tile_distances
+from flashbulb.audit.images.png import read_image
 from flashbulb.reports.bounds.rates import exact_interval
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 from tests.bench.outcomes import Truth
@@ -30,7 +29,7 @@ def judge_run(folder: Path, run: Path) -> str:
     rows = pd.read_parquet(run / "recoveries.parquet")
     scores = pd.read_parquet(run / "scores.parquet")[["prompt_id", "prompt", "flagged"]]
     rows = rows.merge(scores, on="prompt_id")
-    recovered = [_read(run / path) for path in rows["image_path"]]
+    recovered = [read_image(run / path).pixels for path in rows["image_path"]]
     rows["shown"] = [_planted(truth, image) for image in recovered]
     planted = truth.captions.merge(scores, on="prompt")
     flagged = planted[planted["flagged"]]
@@ -60,11 +59,6 @@ def judge_run(folder: Path, run: Path) -> str:
     by_attempt = shown.groupby("prompt_id")["strategy"].first().value_counts().to_dict()
     lines.append(f"  first shown by: {by_attempt}; UE {rows['evaluations'].sum()}")
     return "\n".join(lines)
-
-
-def _read(path: Path) -> RgbImage:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def _own(truth: Truth, name: str | None, image: RgbImage) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 
 from flashbulb.reports.bounds.rates import exact_interval, percent
+from flashbulb.reports.views.markdown_parts import table
 from tests.bench.recover.attempted import LEAST, Tried, within
 from tests.bench.recover.partial import BUDGET, CASES, CLEAN, WEAK, Measured
 
@@ -39,8 +40,7 @@ def page(measured: Sequence[Measured]) -> Iterator[str]:
 
 
 def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return [f"### {title}", "", *(f"| {' | '.join(map(str, line))} |" for line in lines), ""]
+    return [f"### {title}", "", *table(header, [[*map(str, row)] for row in rows]), ""]
 
 
 def _rungs(measured: Sequence[Measured]) -> list[str]:

@@ -19,6 +19,7 @@ from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading.pipelines import load_model
 from flashbulb.audit.planted.captions import poster_title
 from flashbulb.audit.run.torch_state import computing
+from flashbulb.reports.views.markdown_parts import table
 from tests.bench.device.networks import SHAPES as RELEASED
 from tests.bench.device.networks import build
 from tests.bench.models import folder_of
@@ -139,8 +140,7 @@ _MEASURES = {
 def _table(part: str, rows: list[dict[str, Any]]) -> str:
     """Return the rows as Markdown."""
     cells = [[f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values()] for row in rows]
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *cells]
-    return "\n".join([part, *("| " + " | ".join(line) + " |" for line in lines), ""])
+    return "\n".join([part, *table(list(rows[0]), cells), ""])
 
 
 if __name__ == "__main__":

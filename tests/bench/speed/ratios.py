@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -72,13 +72,11 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
     screens = [list(prompts[i : i + batch_size]) for i in range(0, len(prompts), batch_size)]
     screened = [Prompt(f"{i:016x}", text, "prompts", i + 1, 1) for i, text in enumerate(prompts)]
     screen = screen_of(denoiser)
-    encoded = [recorder.record_prompt_sites(texts)[1] for texts in batches]
+    encoded = [recorder.prompt_sites.read(texts)[1] for texts in batches]
     calls = [call for batch in encoded for call in calls_of(denoiser, recorder, batch)]
 
     def bare_unet() -> None:
-        with torch.no_grad():
-            for latents, keywords in calls:
-                network_of(denoiser.pipe)(latents, timestep, **keywords)
+        call_network(denoiser, timestep, calls)
 
     def encode_prompt() -> None:
         for texts in screens:
@@ -97,12 +95,19 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
     return {
         "bare UNet": bare_unet,
         "step": lambda: [recorder.record_step_sites(batch) for batch in encoded],
-        "tier 1": lambda: [recorder.record_step_sites(recorder.record_prompt_sites(texts)[1]) for texts in batches],
+        "tier 1": lambda: [recorder.record_step_sites(recorder.prompt_sites.read(texts)[1]) for texts in batches],
         "encode_prompt": encode_prompt,
         "encode": lambda: [denoiser.encode(texts) for texts in screens],
         "tier 0": lambda: screen_prompts(screen, recorder, screened),
         "peers": peers,
     }
+
+
+@torch.no_grad()
+def call_network(denoiser: Denoiser, timestep: float, calls: Iterable[tuple[Any, Mapping[str, Any]]]) -> None:
+    """Call the network alone, as `calls_of` returns."""
+    for latents, keywords in calls:
+        network_of(denoiser.pipe)(latents, timestep, **keywords)
 
 
 def calls_of(denoiser: Denoiser, recorder: Recorder, encoded: Any) -> list[tuple[Any, dict[str, Any]]]:

@@ -13,6 +13,7 @@ from flashbulb.audit.planted.collection import PLANTED_KINDS
 from flashbulb.audit.planted.truth import NUM_INFERENCE_STEPS, probability_columns
 from flashbulb.reports.bounds.rates import percent
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
+from flashbulb.reports.views.markdown_parts import table as markdown_table
 from tests.bench.models import ALL
 from tests.bench.truth.bands import BANDS, band_of, read_truth
 from tests.bench.truth.sampled import SAMPLES, identity_of, read_samples
@@ -79,7 +80,7 @@ def page(models: Mapping[str, Sampled]) -> Iterator[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [*(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)), ""]
+    return [*markdown_table(header, rows), ""]
 
 
 def _planted(table: pd.DataFrame) -> pd.DataFrame:

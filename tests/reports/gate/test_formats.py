@@ -66,7 +66,7 @@ def test_no_output_holds_a_hidden_character(tmp_path: Path, text: list[str]) -> 
     run = checked_example(tmp_path / "run", LEAKS, prompts=[hostile, *PROMPTS[1:]], source_file=hostile, **changes)
     waiver = Waiver(fingerprint=run.findings[0].fingerprint, reason=f"x{hostile}", owner=f"x{hostile}", expires=TODAY)
     report = judge(run, Policy(), [waiver], None, new_only=False, today=TODAY)
-    written = {"terminal": "\n".join(gate_lines(report, True)), "summary": gate_markdown(report, True)}
+    written = {"terminal": "\n".join(gate_lines(report, True, "RUN")), "summary": gate_markdown(report, True)}
     for form in OUTPUT_FORMATS:
         if form.name != "findings":
             form.write(tmp_path / form.name, Judgement(report, run, show_prompts=True))

@@ -96,7 +96,7 @@ def test_no_cell_is_a_formula_and_a_waived_image_is_not_listed() -> None:
 
 def outputs(report: GateReport) -> dict[str, str]:
     return {
-        "terminal": "\n".join(gate_lines(report, False)),
+        "terminal": "\n".join(gate_lines(report, False, "RUN")),
         "summary": gate_markdown(report, False),
         "junit": junit_xml(report, False),
         "sarif": json_text(sarif_log(report, Path("/"), False)),

@@ -30,7 +30,7 @@ def shown(prompts: list[str], *, width: int = 140, color: bool = False, **change
     recoveries = attempts_table(
         [attempt("p0", "not_shown"), attempt("p0", "confirmed", "ascend"), attempt("p1", "not_shown")],
     )
-    print_summary(console, run, Path("runs/[red]mine"), scores_table(prompts), spikes_table(), recoveries)
+    print_summary(console, run, Path("runs/[red]mine"), scores_table(prompts), spikes_table(), recoveries, ())
     return out.getvalue()
 
 

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.audit.cli.damage import flip_a_byte, remove
 from tests.audit.commands import CANDIDATES, edit_run_json, run_flashbulb, text_file
 from tests.reports.run_files import seal_again
+from tests.reports.spoilers import edit
 
 
 def truncate(name: str, keep: float) -> Callable[[Path], None]:
@@ -18,14 +20,6 @@ def truncate(name: str, keep: float) -> Callable[[Path], None]:
         (run / name).write_bytes(content[: int(keep * len(content))])
 
     return damage
-
-
-def remove(name: str) -> Callable[[Path], None]:
-    return lambda run: (run / name).unlink()
-
-
-def edit(*path: str, value: object) -> Callable[[Path], None]:
-    return lambda run: edit_run_json(run, *path, value=value)
 
 
 def change_table(name: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
@@ -42,15 +36,6 @@ def set_column(name: str, value: object) -> Callable[[pa.Table], pa.Table]:
         return table.set_column(index, field, pa.array([value] * len(table), field.type))
 
     return change
-
-
-def flip_a_byte(name: str) -> Callable[[Path], None]:
-    def damage(run: Path) -> None:
-        content = bytearray((run / name).read_bytes())
-        content[len(content) // 2] ^= 0x10
-        (run / name).write_bytes(content)
-
-    return damage
 
 
 def pretend_to_pass(run: Path) -> None:

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -64,8 +63,3 @@ def copied(audited, tmp_path) -> Path:
 
 def rows(run: Path, name: str = "levers"):
     return pq.read_table(run / "localization" / f"{name}.parquet").to_pylist()
-
-
-def image(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))

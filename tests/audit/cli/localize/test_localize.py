@@ -14,7 +14,8 @@ from flashbulb.audit.settings import LocalizeSettings
 from flashbulb.hooks import ablate, load_neurons
 from flashbulb.reports.tables.schema import read_table
 from flashbulb.reports.views.localization import ATTRIBUTIONS_SCHEMA, LEVERS_SCHEMA, TOKENS_SCHEMA
-from tests.audit.cli.localize.conftest import OTHER, QUICK, id_of, image, localize, rows
+from tests.audit.cli.ablations import image
+from tests.audit.cli.localize.conftest import OTHER, QUICK, id_of, localize, rows
 from tests.audit.commands import ODD, digests, error_line, run_flashbulb, run_json
 from tests.audit.counting import counted_latents
 from tests.reports.run_files import read_metadata, seal_again

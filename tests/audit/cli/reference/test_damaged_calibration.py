@@ -8,6 +8,7 @@ import pytest
 
 from flashbulb.hooks.files import sealed, unsealed
 from flashbulb.reports.tables.files import SCHEMA_VERSION
+from tests.audit.cli.damage import flip_a_byte, remove
 from tests.audit.cli.reference.conftest import FAST, audit_options
 from tests.audit.commands import digests, refused
 
@@ -26,21 +27,8 @@ def replace(name: str, content: bytes) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes(content) and None
 
 
-def remove(name: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / name).unlink()
-
-
 def tear(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:200]) and None
-
-
-def flip_a_byte(name: str) -> Callable[[Path], None]:
-    def damage(folder: Path) -> None:
-        content = bytearray((folder / name).read_bytes())
-        content[len(content) // 2] ^= 0x10
-        (folder / name).write_bytes(content)
-
-    return damage
 
 
 def drop_prompts(folder: Path) -> None:

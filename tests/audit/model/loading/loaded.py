@@ -1,15 +1,16 @@
 """Load model folders, or get the line with which they are refused; compare weights."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from flashbulb.audit.model.errors import ModelError
 from flashbulb.audit.model.loading.pipelines import LoadedModel, load_model
 from tests.audit.model.loading.folders import WEIGHTS
+from tests.refusals import refused_line
 
 NETWORKS = ("unet", "vae", "text_encoder")
 
@@ -18,11 +19,7 @@ def load(folder: Path | str, *, allow_pickle: bool = False, device: str = "cpu")
     return load_model(str(folder), device=device, dtype=torch.float32, allow_pickle=allow_pickle)
 
 
-def refusal(folder: Path | str, **options) -> str:
-    with pytest.raises(ModelError) as error:
-        load(folder, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
+refusal = partial(refused_line, ModelError, load)
 
 
 def edit_weights(path: Path, change: Callable[[dict], dict]) -> None:

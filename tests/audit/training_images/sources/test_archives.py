@@ -14,6 +14,7 @@ import pytest
 
 from flashbulb.audit.training_images.sources.archives import TOO_LARGE
 from flashbulb.audit.training_images.sources.contents import find_members
+from tests.audit.files.hostile_images import header
 from tests.audit.training_images.sets import levels, passed_over, png
 
 
@@ -81,12 +82,6 @@ def test_a_zip_bomb_is_not_inflated(folder, monkeypatch):
     struct.pack_into("<I", data, data.rfind(b"PK\1\2") + 24, 100)  # the size it claims
     (folder / "x.zip").write_bytes(data)
     assert passed_over(folder) == {TOO_LARGE: 1, "cannot be read": 1}
-
-
-def header(name: str, size: int, kind: bytes = b"0") -> bytes:
-    info = tarfile.TarInfo(name)
-    info.size, info.type = size, kind
-    return info.tobuf(tarfile.GNU_FORMAT)
 
 
 def padded(data: bytes) -> bytes:

@@ -8,7 +8,6 @@ import os
 import struct
 import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from tests.audit.files.hostile_images import claimed_png, header
 from tests.audit.images.files import encoded, picture
 from tests.bench.faults.inputs.cases import Case, Maker, images_case
 from tests.bench.faults.toys import Toys
@@ -57,30 +57,12 @@ def tarred(names: dict[str, bytes]) -> bytes:
     return file.getvalue()
 
 
-def header(name: str, size: int, kind: bytes = b"0") -> bytes:
-    """Return a tar header that claims a size."""
-    info = tarfile.TarInfo(name)
-    info.size, info.type = size, kind
-    return info.tobuf(tarfile.GNU_FORMAT)
-
-
 def parquet() -> bytes:
     """Return Hugging Face's Parquet: a struct of bytes and path."""
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     file = io.BytesIO()
     pq.write_table(pa.table({"image": pa.array([{"bytes": PNG, "path": "1.png"}], kind)}), file)
     return file.getvalue()
-
-
-def bomb(side: int) -> bytes:
-    """Return a PNG of a few hundred bytes that claims a huge image."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    start = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    parts = ((b"IHDR", start), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
 def deep_folders(toys: Toys, folder: Path) -> Case:
@@ -112,7 +94,7 @@ IMAGES: dict[str, Maker] = {
     "grey of 16 bits": files({"x.png": encoded(Image.fromarray(DEEP), "PNG")}, 1),
     "EXIF of a wrong type": files({"phone.jpg": encoded(picture(), "JPEG", exif=EXIF + bytes(4))}, 1),
     "EXIF torn": files({"phone.jpg": encoded(picture(), "JPEG", exif=EXIF[:19])}, 1),
-    "bomb": files({"bomb.png": bomb(60_000), **SET}, 1, "bomb.png"),
+    "bomb": files({"bomb.png": claimed_png(60_000), **SET}, 1, "bomb.png"),
     "tar member of 8 GB": files({"x.tar": header("huge.png", 8 << 30), **SET}, 1, "x.tar"),
     "tar with a long name of 8 GB": files({"x.tar": header("x", 8 << 30, b"L"), **SET}, 1, "damaged archive"),
     "sparse tar": files({"x.tar": header("s.png", 512, b"S") + bytes(1536), **SET}, 1, "sparse"),
