@@ -34,7 +34,7 @@ from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
 from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.tables.files import DISCOVERY_DIRECTORY
-from flashbulb.reports.tables.limits import CONFIRMED_AT, REPLICATION_DISTANCE
+from flashbulb.reports.tables.limits import CONFIRMED_AT
 from flashbulb.reports.views.discovery import ClosingCounts
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,9 @@ LOOKS_SHARE = 0.65
 
 LEAST_LOOKS_SHARE = 0.45
 """Share of all UE that rounds leave for closing looks, even if less than that waits for one."""
+
+NEAR_SHOWN = 0.25
+"""Distance at 32 by 32 pixels to a finding up to which a sample waits until the rounds are over; chosen on `gazette`."""
 
 _BLOCK = 16  # looks taken before the next candidates are compared with what they show
 
@@ -93,7 +96,7 @@ class Closing:
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": self._looks.plan.identity})
         self._store = FindingStore(session.run.path / DISCOVERY_DIRECTORY, "closing", Closed, identity)
         self._judged: dict[int, Discovery] = {}
-        self._novelty, self._order = Novelty(REPLICATION_DISTANCE), list[int]()
+        self._novelty, self._order = Novelty(NEAR_SHOWN), list[int]()
         self._passed: set[int] = set()  # what was looked at, or needs no look
         self._shown: list[RgbImage] = []
         self._copied: set[int | None] = set()

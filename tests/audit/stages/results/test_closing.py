@@ -211,7 +211,7 @@ def test_samples_near_what_is_shown_wait_until_the_rounds_are_over(
     monkeypatch.setattr(ClosingLooks, "look", look)
     monkeypatch.setattr(Search, "_round", counted)
     monkeypatch.setattr("flashbulb.audit.discover.search.choose_samples", lambda *_: [ChosenSample(0, 0)])
-    monkeypatch.setattr("flashbulb.audit.stages.results.closing.REPLICATION_DISTANCE", limit)
+    monkeypatch.setattr("flashbulb.audit.stages.results.closing.NEAR_SHOWN", limit)
     monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)
     discover(model, tmp_path / "run", shown={}, n_candidates=1, patience=3, budget=9000, closing_looks=True)
     assert " ".join(events) == order
