@@ -49,7 +49,7 @@ LEAST_LOOKS_SHARE = 0.45
 """Share of all UE that rounds leave for closing looks, even if less than that waits for one."""
 
 NEAR_SHOWN = 0.25
-"""Distance to a finding, at 32 by 32 pixels, up to which a sample waits for the end of the rounds; chosen on `gazette`."""
+"""Distance to a finding (at 32 by 32 pixels) within which samples wait for the end of the rounds; chosen on `gazette`."""
 
 _BLOCK = 16  # looks taken before the next candidates are compared with what they show
 
