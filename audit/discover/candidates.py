@@ -28,27 +28,6 @@ class ChosenSample(NamedTuple):
     sample: int
 
 
-class Novelty:
-    """Tells which images lie near what is shown already: a look at such an image mostly shows the same once more.
-
-    Args:
-        limit: distance at 32 by 32 pixels up to which an image is near.
-    """
-
-    def __init__(self, limit: float) -> None:
-        self._limit, self._reduced = limit, dict[int, RgbImage]()
-
-    def near(self, images: Mapping[int, RgbImage], shown: Sequence[RgbImage]) -> set[int]:
-        """Return the numbers of the images near any of `shown`; a number always means the same image."""
-        if not images or not shown:
-            return set()
-        for number in images.keys() - self._reduced.keys():
-            self._reduced[number] = reduce_images([images[number]])[0]
-        reduced = np.stack([self._reduced[number] for number in images])
-        is_near = cross_distances(reduced, reduce_images(shown)).min(axis=1) <= self._limit
-        return {number for number, near in zip(images, is_near.tolist(), strict=True) if near}
-
-
 def doubts(images: RgbImages, places: Sequence[Place], glimpses: Mapping[Place, RgbImages]) -> npt.NDArray[np.float64]:
     """Return how little each image promises: its distance to the rest of its start times that to other starts.
 

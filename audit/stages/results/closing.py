@@ -9,7 +9,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 
-from flashbulb.audit.discover.candidates import Novelty
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
 from flashbulb.audit.discover.findings import findings_of, most_promising_first
 from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE
@@ -44,12 +43,6 @@ LIKELY_AT = 0.65
 
 LOOKS_SHARE = 0.65
 """Share of all UE that closing looks may take before the rounds are over, chosen on `gazette`."""
-
-LEAST_LOOKS_SHARE = 0.45
-"""Share of all UE that rounds leave for closing looks, even if less than that waits for one."""
-
-NEAR_SHOWN = 0.25
-"""Distance to a finding (at 32 by 32 pixels) within which samples wait for the end of the rounds; chosen on `gazette`."""
 
 _BLOCK = 16  # looks taken before the next candidates are compared with what they show
 
@@ -96,7 +89,7 @@ class Closing:
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": self._looks.plan.identity})
         self._store = FindingStore(session.run.path / DISCOVERY_DIRECTORY, "closing", Closed, identity)
         self._judged: dict[int, Discovery] = {}
-        self._novelty, self._order = Novelty(NEAR_SHOWN), list[int]()
+        self._order: list[int] = []
         self._passed: set[int] = set()  # what was looked at, or needs no look
         self._shown: list[RgbImage] = []
         self._copied: set[int | None] = set()
@@ -113,9 +106,8 @@ class Closing:
         settings = self._session.settings
         if settings.budget is None or not settings.closing_looks:
             return settings.budget
-        waiting = len(self._waiting(state)[0]) * self._looks.most_evaluations
-        unclaimed = min(settings.budget - self.evaluations - waiting, int((1 - LEAST_LOOKS_SHARE) * settings.budget))
-        return max(int((1 - LOOKS_SHARE) * settings.budget), unclaimed)
+        waiting = (len(state.discoveries) - len(self._passed)) * self._looks.most_evaluations
+        return max(int((1 - LOOKS_SHARE) * settings.budget), settings.budget - self.evaluations - waiting)
 
     def judged(self, state: SearchState) -> SearchState:
         """Return the state as the looks leave it, their UE included."""
@@ -124,7 +116,7 @@ class Closing:
         return replace(state, discoveries=discoveries, spent=spent)
 
     def after_round_(self, state: SearchState) -> None:
-        """Look at the most promising candidates that are not near what is shown, as far as their share goes."""
+        """Look at the most promising candidates, as far as their share of the UE goes."""
         self._look_(state, int(LOOKS_SHARE / (1 - LOOKS_SHARE) * state.evaluations))
 
     def finish_(self, state: SearchState) -> None:
@@ -138,7 +130,7 @@ class Closing:
     def _look_(self, state: SearchState, limit: int | None) -> None:
         if not self._session.settings.closing_looks:
             return
-        started = time.monotonic()
+        started, self._order = time.monotonic(), most_promising_first(state)
         while not self._session.is_over and (block := self._next_block_(state, limit)):
             for number, closed in zip(block, self._take(state, block), strict=True):
                 self._settle_(state, number, closed)
@@ -154,23 +146,13 @@ class Closing:
         limits = [most for most in (limit, None if budget is None else budget - state.evaluations) if most is not None]
         affordable = min([_BLOCK, *((most - self.evaluations) // self._looks.most_evaluations for most in limits)])
         block: list[int] = []
-        new, near = self._waiting(state) if affordable > 0 else ([], [])
-        for number in [*new, *(near if limit is None else ())]:
+        for number in [i for i in self._order if i not in self._passed] if affordable > 0 else ():
             self._passed.add(number)
             if not self._show_copy_or_drop_(state.discoveries[number], number):
                 block.append(number)
             if len(block) == affordable:
                 break
         return block
-
-    def _waiting(self, state: SearchState) -> tuple[list[int], list[int]]:
-        """Return what waits for a look, the most promising first: what is new, and samples near what is shown."""
-        if len(self._order) != len(state.discoveries):
-            self._order = most_promising_first(state)
-        waiting = [i for i in self._order if i not in self._passed]
-        samples = {i: state.discoveries[i].image for i in waiting if not state.times_found[i]}
-        near = self._novelty.near(samples, self._shown)
-        return [i for i in waiting if i not in near], [i for i in waiting if i in near]
 
     def _show_copy_or_drop_(self, discovery: Discovery, number: int) -> bool:
         """Return whether a candidate needs no look: it copies a training image, or shows what another one shows."""

@@ -18,8 +18,8 @@ from tests.audit.commands import digests, error_line, run_flashbulb, run_json
 from tests.audit.conftest import Inputs
 from tests.audit.searches import ToldVerifier, build_worded_pipe
 
-ROUND = ("--starts", "2", "--steps", "1")
-BUDGET = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and one round
+ROUND = ("--starts", "2", "--steps", "1", "--text-starts", "1")
+BUDGET = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2 + 12)  # the baseline's prompts and one round
 
 pytestmark = pytest.mark.usefixtures("short_searches")
 

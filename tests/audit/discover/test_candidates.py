@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flashbulb.audit.discover import candidates
-from flashbulb.audit.discover.candidates import Novelty, choose_apart, choose_samples, doubts
+from flashbulb.audit.discover.candidates import choose_apart, choose_samples, doubts
 from flashbulb.audit.images.distances import RgbImage, RgbImages
 
 
@@ -57,15 +57,6 @@ def test_doubts_do_not_depend_on_how_many_images_are_compared_at_once(monkeypatc
     together = doubts(images, places, glimpses)
     monkeypatch.setattr(candidates, "_BLOCK", 2)
     np.testing.assert_allclose(doubts(images, places, glimpses), together, atol=1e-9)
-
-
-def test_images_are_near_what_is_shown_up_to_the_limit_whenever_they_are_asked_for() -> None:
-    novelty, images = Novelty(0.2), {4: image(1), 7: image(2), 9: image(3)}
-    assert novelty.near(images, []) == set()
-    assert novelty.near({}, [image(1)]) == set()
-    assert novelty.near(images, [image(2), image(5)]) == {7}
-    assert novelty.near({**images, 11: image(5)}, [image(2), image(5)]) == {7, 11}
-    assert Novelty(2.0).near(images, [image(5)]) == {4, 7, 9}
 
 
 def test_images_are_chosen_apart_the_lowest_doubt_first() -> None:

@@ -66,9 +66,9 @@ def test_calibration_prints_its_folder_and_content(inputs, tmp_path):
 
 def test_discovery_prints_its_run_json(short_searches, tmp_path):
     build_worded_pipe().save_pretrained(tmp_path / "model")
-    budget = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2)  # the baseline's prompts and one round
-    options = (tmp_path / "model", "--budget", budget, "--starts", "2", "--steps", "1", "--out", tmp_path / "run")
-    document = document_of("discover", *options)
+    budget = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2 + 12)  # the baseline's prompts and one round
+    options = ("--budget", budget, "--starts", "2", "--steps", "1", "--text-starts", "1", "--out", tmp_path / "run")
+    document = document_of("discover", tmp_path / "model", *options)
     assert document == {"run": str(tmp_path / "run"), **run_json(tmp_path / "run")}
     assert document["n_starts"] == 2
 

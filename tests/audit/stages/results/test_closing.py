@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flashbulb.audit.discover.candidates import ChosenSample
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
-from flashbulb.audit.discover.search import Search
-from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage, RgbImages
 from flashbulb.audit.recover.signs import Regression
 from flashbulb.audit.stages.results.closing import LIKELY_AT, outcome_of
@@ -191,30 +188,6 @@ def see_in_looks(monkeypatch: pytest.MonkeyPatch, image: RgbImage) -> None:
 
     monkeypatch.setattr(ClosingLooks, "look", look)
     monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)
-
-
-@pytest.mark.parametrize(("limit", "order"), [(0.0, "round 1 round 1 round 1"), (2.0, "round 1 round round 2")])
-def test_samples_near_what_is_shown_wait_until_the_rounds_are_over(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, order: str
-) -> None:
-    events: list[str] = []
-    search_round = Search._round
-
-    def look(_self: ClosingLooks, images: RgbImages, _keys: object) -> list[Closed]:
-        events.append(str(len(images)))
-        return [Closed(np.stack([blocks(len(events) + i)] * 3), 0.99, 10) for i in range(len(images))]
-
-    def counted(search: Search, state: SearchState, n: int) -> list[Discovery]:
-        events.append("round")
-        return search_round(search, state, n)
-
-    monkeypatch.setattr(ClosingLooks, "look", look)
-    monkeypatch.setattr(Search, "_round", counted)
-    monkeypatch.setattr("flashbulb.audit.discover.search.choose_samples", lambda *_: [ChosenSample(0, 0)])
-    monkeypatch.setattr("flashbulb.audit.stages.results.closing.NEAR_SHOWN", limit)
-    monkeypatch.setattr("flashbulb.audit.stages.results.closing.LOOKS_SHARE", 0.9)
-    discover(model, tmp_path / "run", shown={}, n_candidates=1, patience=3, budget=9000, closing_looks=True)
-    assert " ".join(events) == order
 
 
 def test_a_training_image_that_a_look_copied_is_listed_once(
