@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import zip_longest
 
 import numpy as np
 
 from flashbulb.audit.discover.candidates import doubts
 from flashbulb.audit.discover.state import Discovery, SearchState
+from flashbulb.audit.images.distances import is_near_any
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.recover.outcome import VERDICTS
+
+SURE_AT, NEAR_SURER = 0.95, 0.25
+"""A confirmed finding of less confidence, within this distance of a surer one, is likely; chosen on `gazette`."""
 
 
 def findings_of(state: SearchState) -> dict[int, Discovery]:
     """Return the findings by number, in the order found."""
     return {i: d for i, d in enumerate(state.discoveries) if d.outcome.verdict != "not_shown"}
+
+
+def doubted(discoveries: Sequence[Discovery]) -> list[Discovery]:
+    """Count confirmed findings near a surer one as likely, unless they are sure or copy a training image.
+
+    Most of what is confirmed wrongly is a blurred memory, or a template in a colour that is none of its own.
+    """
+    confirmed = [i for i, discovery in enumerate(discoveries) if discovery.outcome.verdict == "confirmed"]
+    confirmed.sort(key=lambda i: -(discoveries[i].outcome.confidence or 0.0))
+    judged = list(discoveries)
+    for rank, i in enumerate(confirmed):
+        outcome, surer = discoveries[i].outcome, [discoveries[j].image for j in confirmed[:rank]]
+        is_sure = outcome.copied is not None or (outcome.confidence or 0.0) >= SURE_AT
+        if not is_sure and is_near_any(discoveries[i].image, surer, NEAR_SURER):
+            judged[i] = replace(discoveries[i], outcome=replace(outcome, verdict="likely"))
+    return judged
 
 
 def surest_first(state: SearchState) -> list[int]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
-from flashbulb.audit.discover.findings import findings_of, most_promising_first
+from flashbulb.audit.discover.findings import doubted, findings_of, most_promising_first
 from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE
 from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage, is_near_any
@@ -112,8 +112,9 @@ class Closing:
     def judged(self, state: SearchState) -> SearchState:
         """Return the state as the looks leave it, their UE included."""
         discoveries = [self._judged.get(i, discovery) for i, discovery in enumerate(state.discoveries)]
-        spent = {**state.spent, "close": self.evaluations} if self._session.settings.closing_looks else state.spent
-        return replace(state, discoveries=discoveries, spent=spent)
+        if not self._session.settings.closing_looks:
+            return replace(state, discoveries=discoveries)
+        return replace(state, discoveries=doubted(discoveries), spent={**state.spent, "close": self.evaluations})
 
     def after_round_(self, state: SearchState) -> None:
         """Look at the most promising candidates, as far as their share of the UE goes."""
