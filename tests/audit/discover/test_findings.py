@@ -1,5 +1,7 @@
 """A confirmed finding near a surer one is doubted, unless it is sure by itself."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,14 +9,15 @@ from flashbulb.audit.discover.findings import NEAR_SURER, SURE_AT, doubted
 from flashbulb.audit.discover.state import Discovery
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.recover.outcome import Outcome
-from tests.audit.discover.test_store import NEAREST
+from flashbulb.audit.training_images.resemblance import Nearest
 
+COPIED = Nearest(3, Path("training.png"), 0.1, True, "whole", (0.0, 0.0, 1.0, 1.0), 0.9)
 LEVELS = {"here": 100, "near": 130, "far": 230}
 
 
 def finding(place: str, confidence: float, verdict: str = "confirmed", is_copy: bool = False) -> Discovery:
     images = np.full((1, 16, 16, 3), LEVELS[place], dtype=np.uint8)
-    outcome = Outcome(0, 1.0, NEAREST if is_copy else None, confidence, verdict)
+    outcome = Outcome(0, 1.0, COPIED if is_copy else None, confidence, verdict)
     return Discovery(outcome, images, Conditioning({}), 0, 0, 1, 1)
 
 
