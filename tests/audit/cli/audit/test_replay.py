@@ -31,7 +31,8 @@ def searched(short_searches: None, tmp_path_factory: pytest.TempPathFactory) -> 
     """A finished discovery. Read-only."""
     folder = tmp_path_factory.mktemp("searched")
     build_worded_pipe().save_pretrained(folder / "model")
-    options = ("--budget", BUDGET, "--starts", "1", "--steps", "1", "--patience", "2", "--out", folder / "run")
+    starts = ("--starts", "1", "--steps", "1", "--text-starts", "0")
+    options = ("--budget", BUDGET, *starts, "--patience", "2", "--out", folder / "run")
     assert run_flashbulb("discover", folder / "model", *options).code == 0
     return folder / "run"
 

@@ -122,8 +122,8 @@ def test_a_blind_search_climbs_both_text_encoders(short_searches: None, tmp_path
         encoder.config.eos_token_id = tokenizer.eos_token_id
         setattr(pipe, name.replace("text_encoder", "tokenizer"), tokenizer)
     pipe.save_pretrained(tmp_path / "model")
-    budget = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2)
-    options = ("--budget", budget, "--starts", 2, "--steps", 1, "--out", tmp_path / "found")
+    budget = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2 + 12)
+    options = ("--budget", budget, "--starts", 2, "--steps", 1, "--text-starts", 1, "--out", tmp_path / "found")
     answer = run_flashbulb("discover", tmp_path / "model", *options)
     assert answer.code == 0, answer.err
     assert json.loads((tmp_path / "found" / "run.json").read_text())["status"] == "discovery"

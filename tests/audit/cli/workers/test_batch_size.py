@@ -69,7 +69,8 @@ def test_a_command_goes_on_in_smaller_batches(
         words = (copied, *SAMPLING, "--seeds", 1, "--points", 4, "--controls", 1, "--no-again")
     else:
         build_worded_pipe().save_pretrained(tmp_path / "searched")
-        words = (tmp_path / "searched", "--budget", 220 + N_NEUTRAL, "--starts", 6, "--steps", 1, *out)
+        starts = ("--starts", 6, "--steps", 1, "--text-starts", 1)
+        words = (tmp_path / "searched", "--budget", 290 + N_NEUTRAL, *starts, *out)
     answer = run_flashbulb(command, *words, "--batch-size", "auto", *(() if command == "localize" else NO_EXAMINE))
     assert answer.code == 0, answer.err
     assert "memory ran out" in answer.err
