@@ -67,19 +67,17 @@ def choose_samples(
         return []
     images = np.concatenate([glimpses[number, start] for start in starts])
     doubt = doubts(images, [(number, place.start) for place in chosen_from], glimpses)
-    return [chosen_from[i] for i in _choose_apart(images, doubt, known, n)]
+    return [chosen_from[i] for i in choose_apart(images, doubt, known, n)]
 
 
-def choose_apart(images: RgbImages, doubt: npt.NDArray[np.float64], known: Sequence[RgbImage], n: int) -> list[int]:
-    """Choose at most `n` images [image, height, width, 3], none near another or what is known, the lowest doubt first.
+def choose_apart(reduced: RgbImages, doubt: npt.NDArray[np.float64], known: Sequence[RgbImage], n: int) -> list[int]:
+    """Choose at most `n` images, none near another or what is known, the lowest doubt first.
 
     Args:
+        reduced: images, reduced, [image, row, column, 3].
         doubt: how little each promises, [image].
+        known: images that are kept already, of any size.
     """
-    return _choose_apart(reduce_images(images), doubt, known, n)
-
-
-def _choose_apart(reduced: RgbImages, doubt: npt.NDArray[np.float64], known: Sequence[RgbImage], n: int) -> list[int]:
     is_new = np.ones(len(reduced), dtype=np.bool_)
     if known:
         is_new = cross_distances(reduced, reduce_images(known)).min(axis=1) > AGREEMENT_DISTANCE

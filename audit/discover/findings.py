@@ -10,7 +10,7 @@ import numpy as np
 
 from flashbulb.audit.discover.candidates import doubts
 from flashbulb.audit.discover.state import Discovery, SearchState
-from flashbulb.audit.images.distances import is_near_any
+from flashbulb.audit.images.distances import RgbImage, is_near_any
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.recover.outcome import VERDICTS
 
@@ -30,12 +30,13 @@ def doubted(discoveries: Sequence[Discovery]) -> list[Discovery]:
     """
     confirmed = [i for i, discovery in enumerate(discoveries) if discovery.outcome.verdict == "confirmed"]
     confirmed.sort(key=lambda i: -(discoveries[i].outcome.confidence or 0.0))
-    judged = list(discoveries)
-    for rank, i in enumerate(confirmed):
-        outcome, surer = discoveries[i].outcome, [discoveries[j].image for j in confirmed[:rank]]
+    judged, surer = list(discoveries), list[RgbImage]()
+    for i in confirmed:
+        image, outcome = discoveries[i].image, discoveries[i].outcome
         is_sure = outcome.copied is not None or (outcome.confidence or 0.0) >= SURE_AT
-        if not is_sure and is_near_any(discoveries[i].image, surer, NEAR_SURER):
+        if not is_sure and is_near_any(image, surer, NEAR_SURER):
             judged[i] = replace(discoveries[i], outcome=replace(outcome, verdict="likely"))
+        surer.append(image)
     return judged
 
 

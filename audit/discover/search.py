@@ -17,11 +17,12 @@ import torch
 from flashbulb.audit.ascent.climb import Climbed, ClimbPlan, climb
 from flashbulb.audit.ascent.neurons import HighestNeurons, NeuronScores, activations_of
 from flashbulb.audit.ascent.starts import draw_starts, random_prompts
+from flashbulb.audit.ascent.values import ValueScores, value_sites
 from flashbulb.audit.detectors import Matrix
-from flashbulb.audit.discover.candidates import choose_apart, choose_samples
+from flashbulb.audit.discover.candidates import Place, choose_apart, choose_samples
 from flashbulb.audit.discover.deflation import with_direction
 from flashbulb.audit.discover.state import NOT_SHOWN, Discovery, SearchState
-from flashbulb.audit.discover.text_ascents import TextAscents, TextPlan, value_sites
+from flashbulb.audit.discover.text_ascents import TextAscents, TextPlan
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
@@ -54,7 +55,7 @@ class SearchPlan:
         n_starts: starts of a round.
         seen_share: share of the neurons that each start sees.
         n_highest: neurons whose mean z is climbed.
-        n_candidates: single samples of a round that are kept for closing looks.
+        n_candidates: single samples of a round that are kept for closing looks, and as many glances.
         text: starts of a round that climb without the denoiser.
         patience: rounds without a new image after which the search stops.
         stop_at: share of new images among further finds at which it stops; None to disregard it.
@@ -105,9 +106,10 @@ class Search:
         require_finite("activations of neutral prompts", torch.from_numpy(reference))
         self._scores = NeuronScores(denoiser, columns, timestep, fit_baseline(reference, plan.n_components))
         self._text_ascents: TextAscents | None = None
-        if plan.text.n_per_start and value_sites(denoiser):
+        if plan.text.n_per_start and (sites := value_sites(denoiser)):
             prompts = random_prompts(denoiser, plan.n_reference, self._generator("text reference", 0))
-            self._text_ascents = TextAscents(denoiser, prompts, plan.text)
+            scores = ValueScores(denoiser, sites, prompts, plan.climb.batch_size)
+            self._text_ascents = TextAscents(denoiser, scores, plan.text)
 
     def begin(self) -> SearchState:
         """Return the state before the first round: nothing found, the baseline's UE spent."""
@@ -188,28 +190,20 @@ class Search:
         state.glimpses |= {(number, i): reduce_images(look.images) for i, look in enumerate(looked)}
         for start, sample in choose_samples(number, known, state.glimpses, self._plan.n_candidates):
             image, cost = looked[start].images[sample][None], climbed.evaluations + looked[start].evaluations
-            candidate = Discovery(NOT_SHOWN, image, Conditioning({}), number, start, cost, state.evaluations)
-            state.discoveries.append(candidate)
-            state.times_found.append(0)
+            _let_wait(state, image, (number, start), cost)
 
     def _add_glances(self, state: SearchState, n: int) -> None:
         """Add the most familiar of what `n` text ascents show."""
         ascents, number = self._text_ascents, state.n_rounds
         if ascents is None:
             return
-        generator = self._generator("text round", number)
-        prompts = draw_starts(self._denoiser, self._texts, n, number, generator)
+        prompts = draw_starts(self._denoiser, self._texts, n, number, self._generator("text round", number))
         images, familiarity = self._batches.call(lambda size: ascents.glance(prompts, f"text {number}", size))
         cost = self._plan.text.evaluations
         state.spent["glance"] += n * cost
         known = [discovery.image for discovery in state.discoveries]
-        for i in choose_apart(images, -familiarity, known, self._plan.text.n_kept):
-            before = state.evaluations
-            glance = Discovery(
-                NOT_SHOWN, images[i][None], Conditioning({}), number, i, cost, before, float(familiarity[i])
-            )
-            state.discoveries.append(glance)
-            state.times_found.append(0)
+        for i in choose_apart(reduce_images(images), -familiarity, known, self._plan.n_candidates):
+            _let_wait(state, images[i][None], (number, i), cost, float(familiarity[i]))
 
     def _judge(self, looked: Looked) -> Outcome | None:
         """Return the outcome of a verified start; None if it shows nothing or was not verified."""
@@ -229,6 +223,13 @@ class Search:
 
     def _generator(self, purpose: str, number: int) -> torch.Generator:
         return sample_generator(self._plan.run_seed, f"search\n{purpose}", number)
+
+
+def _let_wait(state: SearchState, image: RgbImages, place: Place, cost: int, familiarity: float | None = None) -> None:
+    """Add an image, [1, height, width, 3], as a candidate for a closing look."""
+    given = (NOT_SHOWN, image, Conditioning({}), *place, cost, state.evaluations, familiarity)
+    state.discoveries.append(Discovery(*given))
+    state.times_found.append(0)
 
 
 def _index_of(outcome: Outcome | None, images: RgbImages, state: SearchState) -> int | None:

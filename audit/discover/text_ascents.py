@@ -10,7 +10,6 @@ does. Most of what is seen is a blend of memories; those that the model denoises
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,13 +19,12 @@ import torch
 from torch import Tensor
 
 from flashbulb.audit.ascent.climb import ClimbPlan, climb
+from flashbulb.audit.ascent.values import ValueScores
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
-from flashbulb.audit.statistics.baseline import fit_baseline
-from flashbulb.hooks import Site, UnknownArchitecture, observe
 from flashbulb.hooks.recorder import require_finite
 
 GLANCE_AT = (0.9, 0.7, 0.5, 0.3)
@@ -39,13 +37,11 @@ class TextPlan:
 
     Args:
         n_per_start: such starts for each that climbs with it.
-        n_kept: glances of a round that are kept for closing looks.
         climb: as the other starts climb.
         rank: how the familiarity of what is seen is measured.
     """
 
     n_per_start: int
-    n_kept: int
     climb: ClimbPlan
     rank: RankPlan
 
@@ -63,27 +59,10 @@ class Glances(NamedTuple):
 
 
 class TextAscents:
-    """Ascents of the variance of z of a model's `to_v` neurons.
+    """Ascents of the variance of z of a model's `to_v` neurons."""
 
-    Args:
-        reference: neutral prompts that the baseline is fitted on.
-    """
-
-    def __init__(self, denoiser: Denoiser, reference: Sequence[str], plan: TextPlan) -> None:
-        self._denoiser, self._plan = denoiser, plan
-        self._sites = value_sites(denoiser)
-        self._modules = denoiser.modules(self._sites)
-        size = plan.climb.batch_size
-        with torch.no_grad():
-            parts = [
-                self._activations(denoiser.encode(reference[first : first + size]).conditioning).cpu()
-                for first in range(0, len(reference), size)
-            ]
-        activations = torch.cat(parts)
-        require_finite("activations of neutral prompts", activations)
-        baseline = fit_baseline(activations.numpy(), 0)
-        self._location = torch.tensor(baseline.location, device=denoiser.device)
-        self._scale = torch.tensor(baseline.scale, device=denoiser.device)
+    def __init__(self, denoiser: Denoiser, scores: ValueScores, plan: TextPlan) -> None:
+        self._denoiser, self._scores, self._plan = denoiser, scores, plan
 
     def glance(self, prompts: Sequence[str], key: str, batch_size: int) -> Glances:
         """Climb from each prompt, and glance at where it ends; costs `TextPlan.evaluations` UE a prompt.
@@ -104,29 +83,11 @@ class TextAscents:
         generators = [sample_generator(plan.rank.run_seed, f"{key}\n{first + i}", 0) for i in range(len(prompts))]
 
         def variance(_noise: Tensor, conditioning: Conditioning, _rows: slice) -> Tensor:
-            return ((self._activations(conditioning) - self._location) / self._scale).var(dim=1)
+            return self._scores(conditioning).var(dim=1)
 
         climbed = climb(self._denoiser, self._denoiser.encode(prompts), variance, plan.climb, generators)
         images = denoised_at(self._denoiser, climbed.conditioning, generators, GLANCE_AT)
         return Glances(images, familiarity(self._denoiser, images, plan.rank))
-
-    def _activations(self, conditioning: Conditioning) -> Tensor:
-        """Return the mean magnitude of each neuron over the tokens: [prompt, neuron], float32."""
-        read: list[Tensor] = []
-
-        def keep(_site: Site, activation: Tensor) -> None:
-            read.append(activation.float().abs().mean(dim=1))
-
-        with observe(self._modules, self._sites, keep):
-            self._denoiser.run_prompt_sites(self._sites, conditioning.to(self._denoiser.device, self._denoiser.dtype))
-        return torch.cat(read, dim=1)
-
-
-def value_sites(denoiser: Denoiser) -> list[Site]:
-    """Return the cross-attention's values, if the model has any that depend on the prompt alone."""
-    with suppress(UnknownArchitecture):
-        return [site for site in denoiser.sites(["cross_v"]) if site.is_prompt_site]
-    return []
 
 
 @torch.no_grad()

@@ -200,7 +200,7 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
         patience=settings.patience,
         stop_at=settings.stop_at,
         climb=climb,
-        text=TextPlan(settings.text_starts, settings.n_candidates, climb, familiarity_rank(settings.seed)),
+        text=TextPlan(settings.text_starts, climb, familiarity_rank(settings.seed)),
     )
 
 

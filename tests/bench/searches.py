@@ -18,6 +18,7 @@ from torch import Tensor
 
 from flashbulb.audit.ascent.climb import Objective, climb
 from flashbulb.audit.ascent.starts import random_prompts, whole_words
+from flashbulb.audit.ascent.values import ValueScores, value_sites
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
@@ -28,8 +29,6 @@ from flashbulb.audit.planted.presets import PRESETS
 from flashbulb.audit.recover.verify import Looked, Verifier
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.discover import run_discovery, search_plan, search_verify_plan
-from flashbulb.audit.statistics.baseline import fit_baseline
-from flashbulb.hooks import observe
 from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.closing import samples_of
 from tests.bench.outcomes import SEARCH, Bench
@@ -173,23 +172,12 @@ def wens_norm(bench: Bench, budget: int) -> Tally:
 def variance_of_z(bench: Bench, budget: int) -> Tally:
     """The public experiment: variance over neurons of the z-scores of `to_v`, as the objective of the ascent."""
     denoiser = bench.denoiser
-    sites = denoiser.sites(["cross_v"])
-    modules = denoiser.modules(sites)
-
-    def read(conditioning: Conditioning) -> Tensor:
-        values: list[Tensor] = []
-        with observe(modules, sites, lambda _site, activation: values.append(activation.abs().mean(dim=1))):
-            denoiser.run_prompt_sites(sites, conditioning)
-        return torch.cat(values, dim=1)
-
     prompts = random_prompts(denoiser, SEARCH.n_reference, sample_generator(1, "reference", 0))
-    with torch.no_grad():
-        baseline = fit_baseline(read(denoiser.encode(prompts).conditioning).numpy(), 0)
-    location, scale = torch.tensor(baseline.location), torch.tensor(baseline.scale)
+    scores = ValueScores(denoiser, value_sites(denoiser), prompts, len(prompts))
 
     def objective(latents: Tensor, conditioning: Conditioning, _rows: slice) -> Tensor:
         denoiser.evaluations += len(latents)  # costs no evaluation; counted as if, which is what the others pay
-        return ((read(conditioning) - location) / scale).var(dim=1)
+        return scores(conditioning).var(dim=1)
 
     return _ascents(bench, budget, objective)
 

@@ -10,10 +10,11 @@ from diffusers import StableDiffusionPipeline
 
 import flashbulb.audit.discover.text_ascents as text_ascents
 from flashbulb.audit.ascent.climb import Climbed, climb
+from flashbulb.audit.ascent.values import ValueScores, value_sites
 from flashbulb.audit.discover.findings import most_promising_first
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.discover.state import NOT_SHOWN, Discovery, SearchState
-from flashbulb.audit.discover.text_ascents import GLANCE_AT, TextAscents, denoised_at, value_sites
+from flashbulb.audit.discover.text_ascents import GLANCE_AT, TextAscents, denoised_at
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, cross_distances
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
@@ -42,8 +43,9 @@ def pipe() -> StableDiffusionPipeline:
 
 
 def ascents(pipe: StableDiffusionPipeline, **changes: Any) -> TextAscents:
-    plan = search_plan(quick(**changes)).text
-    return TextAscents(open_denoiser(pipe), [f"{a} {b}" for a in WORDS for b in WORDS[:3]], plan)
+    denoiser, plan = open_denoiser(pipe), search_plan(quick(**changes)).text
+    reference = [f"{a} {b}" for a in WORDS for b in WORDS[:3]]
+    return TextAscents(denoiser, ValueScores(denoiser, value_sites(denoiser), reference, 8), plan)
 
 
 def test_ascents_cost_no_evaluation_and_glances_what_the_plan_says(
