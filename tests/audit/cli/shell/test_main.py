@@ -1,6 +1,7 @@
 """What the command sets up before it imports the libraries."""
 
 import os
+import subprocess
 import sys
 
 import pytest
@@ -25,3 +26,19 @@ def test_threads_that_wait_leave_the_processor_unless_they_are_told_otherwise(mo
         entry.main()
     assert ended.value.code == 0
     assert tuple(map(os.environ.get, WAITING)) == used
+
+
+IMPORTS = """
+import gc, sys
+from flashbulb.audit import __main__ as entry
+sys.argv = ["flashbulb", "--version"]
+entry._run()
+import flashbulb.audit.stages.audit
+print(gc.get_stats()[2]["collections"])
+"""
+
+
+def test_imports_of_libraries_wait_for_no_full_collection_of_garbage():
+    """Nine of them took a sixth of what a small audit computes."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) <= 1
