@@ -137,8 +137,8 @@ class Recorder:
         plan, n_before, cut = self.plan, self.denoiser.evaluations, list[int]()
         texts, aside = [prompt.text for prompt in shard.prompts], self._stream_aside()
         n_per_call = max(1, plan.batch_size // plan.n_seeds)
-        # A GPU waits for calls rather than for sums, so it encodes about as many prompts at a time as latents.
-        n_encoded = max(1, plan.batch_size // n_per_call) * n_per_call if self._is_on_gpu else n_per_call
+        # A call for few prompts costs almost as much as for many: about as many are encoded at a time as latents.
+        n_encoded = max(1, plan.batch_size // n_per_call) * n_per_call
         prompt_batches: list[Mapping[str, Tensor]] = []
         step_batches: list[tuple[Mapping[str, Tensor], Mapping[str, Tensor]]] = []
 

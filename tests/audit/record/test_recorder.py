@@ -65,6 +65,16 @@ def test_activations_do_not_depend_on_batch_size(toy_pipe, tmp_path, before_stor
                 torch.testing.assert_close(other[column], values, rtol=0, atol=BATCH, equal_nan=True)
 
 
+def test_as_many_prompts_are_encoded_at_a_time_as_latents_are_evaluated(toy_pipe, tmp_path):
+    n_encoded = []
+    handle = toy_pipe.text_encoder.register_forward_hook(
+        lambda _module, _args, output: n_encoded.append(len(output[0]))
+    )
+    record(toy_pipe, tmp_path, batch_size=2 * N_SEEDS, shard_size=len(PROMPTS))
+    handle.remove()
+    assert len(PROMPTS) in n_encoded, "a call of the denoiser is for two prompts"
+
+
 def test_rows_are_in_the_order_of_prompts_and_seeds(toy_pipe, tmp_path):
     recorded = record(toy_pipe, tmp_path)
     assert recorded == recording.Recorded(tmp_path, 3, 1, len(PROMPTS) * N_SEEDS)

@@ -78,6 +78,12 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
     def bare_unet() -> None:
         call_network(denoiser, timestep, calls)
 
+    def tier_1() -> None:
+        for texts in screens:  # encoded together, as `Recorder.record_shards` does
+            read = recorder.prompt_sites.read(texts)[1]
+            for first in range(0, len(texts), per_call):
+                recorder.record_step_sites(read.rows(slice(first, first + per_call)))
+
     def encode_prompt() -> None:
         for texts in screens:
             denoiser.pipe.encode_prompt(texts, denoiser.device, 1, False)
@@ -95,7 +101,7 @@ def ways_of(denoiser: Denoiser, prompts: Sequence[str], batch_size: int) -> dict
     return {
         "bare UNet": bare_unet,
         "step": lambda: [recorder.record_step_sites(batch) for batch in encoded],
-        "tier 1": lambda: [recorder.record_step_sites(recorder.prompt_sites.read(texts)[1]) for texts in batches],
+        "tier 1": tier_1,
         "encode_prompt": encode_prompt,
         "encode": lambda: [denoiser.encode(texts) for texts in screens],
         "tier 0": lambda: screen_prompts(screen, recorder, screened),
