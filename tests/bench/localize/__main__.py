@@ -81,7 +81,7 @@ def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
         return Localizer(denoiser, sites, attributor, clean, clean_attribution, None, plan, "bench")
 
     if "default" in parts:
-        yield from _default_selection(localizer(_clean_prompts(bench), default), memories)
+        yield from _default_selection(localizer(clean_prompts(bench), default), memories)
     if "peers" in parts:
         yield from _peers(bench, sites, attributor, clean_attribution, few, plan.evaluations)
     if "fewest" in parts:
@@ -93,7 +93,7 @@ def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
     if "again" in parts:
         yield from _again(bench, sites, attributor, clean_attribution, few)
     if "shorter" in parts:
-        clean = _clean_prompts(bench)[:N_CONTROL_PROMPTS]
+        clean = clean_prompts(bench)[:N_CONTROL_PROMPTS]
         in_many = dataclasses.replace(SAMPLING, num_inference_steps=LONG_STEPS)
         many = localizer(clean, dataclasses.replace(default, sampling=in_many))
         recovery = Recovery(denoiser, SETTINGS.by, RECOVERY)
@@ -114,7 +114,7 @@ def _default_selection(localizer: Localizer, memories: Sequence[Memory]) -> Iter
     yield f"memories brought into a clean prompt by patching: {patched} of {len(found)}"
 
 
-def _clean_prompts(bench: Bench) -> list[str]:
+def clean_prompts(bench: Bench) -> list[str]:
     clean = bench.captions.loc[bench.captions["kind"].isin(["unseen", "descriptive"]), "prompt"].tolist()
     return list(np.random.default_rng(0).permutation(clean)[:N_CLEAN].tolist())
 

@@ -15,7 +15,7 @@ from tests.audit.localize.memory_examples import (
     build_localizer,
     memory_of_a_sample,
 )
-from tests.bench.localize import shorter
+from tests.bench.localize import patched, shorter
 
 
 @pytest.fixture
@@ -31,6 +31,13 @@ def test_verdicts_that_differ_are_counted_by_what_they_say() -> None:
     assert "erased: 1 and 2 of 2; same verdict 1 of 2" in erased
     assert "patched: 0 and 0 of 1; same verdict 1 of 1" in patched
     assert "all: 1 and 2 of 3; same verdict 2 of 3" in both
+
+
+def test_verdicts_of_patching_are_compared_on_the_same_and_on_other_seeds() -> None:
+    counts = [{6: [1, 2, 0, 0], 25: [2, 2, 0, 0]}, {6: [4, 4, 4, 4], 25: [4, 4, 4, 4]}]
+    steps, seeds = patched.agreement(counts, n_samples=4)
+    assert steps == "few and many steps, same seeds: 7 of 8 verdicts are the same"
+    assert seeds == "many steps, other seeds: 8 of 12 pairs are the same"
 
 
 def test_each_memory_has_a_line_and_equal_tests_give_equal_verdicts(denoiser) -> None:
