@@ -27,7 +27,7 @@ from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbIm
 from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.network import BACKWARD_COST
+from flashbulb.audit.model.evaluations import BACKWARD_COST
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.record.columns import Columns
 from flashbulb.audit.recover.outcome import Outcome, judge

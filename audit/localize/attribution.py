@@ -20,7 +20,7 @@ from torch import Tensor
 
 from flashbulb.audit.model.conditioning import EncodedPrompts
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.network import BACKWARD_COST
+from flashbulb.audit.model.evaluations import BACKWARD_COST
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.hooks import Site, observe
 from flashbulb.hooks.recorder import require_finite

@@ -173,7 +173,7 @@ class Denoiser(Sampler):
         Args:
             timestep: the scheduler's, one for all latents or one each, [latent].
         """
-        self.evaluations += len(latents)
+        self.count(len(latents))
         if self._empty is None:
             native = self._evaluate(latents, timestep, conditioning)
         else:
@@ -184,7 +184,7 @@ class Denoiser(Sampler):
     def _evaluate_guided(
         self, latents: Tensor, timestep: float | Tensor, conditioning: Conditioning, empty: Conditioning
     ) -> Tensor:
-        self.evaluations += len(latents)
+        self.count(len(latents))
         both = {
             name: self.guidance.join(GuidedBatch(empty.repeat(len(latents)).tensors[name], tensor))
             for name, tensor in conditioning.tensors.items()

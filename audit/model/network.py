@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from flashbulb.audit.model.calls import clip_skip_works, counted_latents, network_of, observed_predictions
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.errors import ModelError, UntrustedModel, refusing
+from flashbulb.audit.model.evaluations import EvaluationCounter
 from flashbulb.hooks import (
     SITE_KINDS,
     By,
@@ -32,11 +33,9 @@ from flashbulb.hooks.attention import cross_attention_layers
 from flashbulb.hooks.offload import held_for_gradients, parts_of
 
 _MOST_DEVIATION = 0.1  # of a gradient, from that of the dequantized weights
-BACKWARD_COST = 2
-"""UE of one backward pass; with its forward evaluation a step costs 3."""
 
 
-class Network:
+class Network(EvaluationCounter):
     """The denoiser network of a loaded pipeline, and how often it ran."""
 
     title: ClassVar[str]
@@ -44,20 +43,15 @@ class Network:
     guidance: ClassVar[GuidanceLayout]
 
     def __init__(self, pipe: Any) -> None:
+        super().__init__()
         self.pipe = pipe
         self.device: torch.device = pipe._execution_device  # under offload, weights come here when they run
         self.dtype: torch.dtype = network_of(pipe).dtype
-        self.evaluations = 0
-        """Evaluations of the denoiser of one latent (UE) so far, in predictions and in sampling."""
 
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count what the pipeline's own calls evaluate while the context is open."""
-
-        def add(n: int) -> None:
-            self.evaluations += n
-
-        with clip_skip_works(self.pipe), counted_latents(self.pipe, add):
+        with clip_skip_works(self.pipe), counted_latents(self.pipe, self.count):
             yield
 
     @contextmanager
@@ -94,13 +88,6 @@ class Network:
             yield
         finally:
             handle.remove()
-
-    @contextmanager
-    def counting_backward(self) -> Iterator[None]:
-        """Count also one backward pass through every evaluation that is made while the context is open."""
-        before = self.evaluations
-        yield
-        self.evaluations += BACKWARD_COST * (self.evaluations - before)
 
     def sites(self, kinds: Collection[str]) -> tuple[Site, ...]:
         """Find the sites of `kinds`, as `flashbulb.hooks.find_sites`."""

@@ -18,7 +18,7 @@ from flashbulb.audit.ascent.climb import ClimbPlan, climb
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.network import BACKWARD_COST
+from flashbulb.audit.model.evaluations import BACKWARD_COST
 from flashbulb.audit.model.prediction import log_losses
 from flashbulb.audit.model.sampling import sample_generator
 

@@ -60,7 +60,7 @@ class RunDirectory:
 
         Args:
             force: start over where the directory holds an audit. Any other folder is never touched.
-            former: what to bring back if the block is refused, of a directory that is finished.
+            former: what to bring back if the block is refused, of a directory that is finished; a new one is nobody's.
 
         Raises:
             RunDirectoryError: not writable, holds something else, or holds an audit of another identity.
@@ -74,8 +74,9 @@ class RunDirectory:
                 record = _read_accepted(path, identity, force)
                 if record is not None and force:
                     _clear(path)
-                elif record is not None and former is not None:
-                    stack.enter_context(cls(path, record).keeping(former))
+                    record = None
+                if former is not None:
+                    stack.enter_context(former.unclaimed(path) if record is None else cls(path, record).keeping(former))
                 run = cls(path, {})
                 run.begin(identity, status="running")
             except OSError as error:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flashbulb.reports.tables.files import FORMER_FOLDER
+from flashbulb.reports.tables.files import FORMER_FOLDER, LOCK_FILE, RUN_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,16 @@ class FormerResults:
                 raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    @contextmanager
+    def unclaimed(self, directory: Path) -> Iterator[None]:
+        """Leave a new directory to any command if the block is refused before anything is in it."""
+        try:
+            yield
+        except self.refusals:
+            if {path.name for path in directory.iterdir()} <= {RUN_FILE, LOCK_FILE}:
+                (directory / RUN_FILE).unlink(missing_ok=True)
+            raise
 
     def _bring_back(self, directory: Path, links: Mapping[str, Path]) -> None:
         for name in set(self._names(directory)) - links.keys():

@@ -50,17 +50,19 @@ class _SpeedColumn(TextColumn):
 
 
 @contextmanager
-def track(stage: str, total: int, unit: str, *, done: int = 0) -> Iterator[Advance]:
+def track(stage: str, total: int | None, unit: str, *, done: int = 0, vanishes: bool = False) -> Iterator[Advance]:
     """Show on stderr how much of `stage` is done, the units per second and the time left.
 
     Args:
+        total: units of the stage; None where they are not known.
         done: units that an earlier run completed.
+        vanishes: leave no bar behind, for a stage that goes on later.
     """
     if in_notebook():
-        with _cell(stage, total, unit, done) as advance:
+        with _cell(stage, total, unit, done, vanishes) as advance:
             yield advance
     elif sys.stderr.isatty():
-        with _bar(stage, total, unit, done) as advance:
+        with _bar(stage, total, unit, done, vanishes) as advance:
             yield advance
     else:
         with _lines(stage, total, unit, done) as advance:
@@ -68,7 +70,7 @@ def track(stage: str, total: int, unit: str, *, done: int = 0) -> Iterator[Advan
 
 
 @contextmanager
-def _bar(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+def _bar(stage: str, total: int | None, unit: str, done: int, vanishes: bool) -> Iterator[Advance]:
     columns = (
         TextColumn("[bold]{task.description:<24}"),
         BarColumn(),
@@ -80,7 +82,7 @@ def _bar(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         TextColumn("[dim]{task.fields[remark]}"),
     )
     terminal: Any = LastingStream(sys.stderr)
-    with Progress(*columns, console=Console(file=terminal)) as progress:
+    with Progress(*columns, console=Console(file=terminal), transient=vanishes) as progress:
         task = progress.add_task(stage, total=total, completed=done, remark="")
         yield lambda n=1, remark="": progress.update(task, advance=n, remark=remark)
 
@@ -92,11 +94,13 @@ def in_notebook() -> bool:
 
 
 @contextmanager
-def _cell(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+def _cell(stage: str, total: int | None, unit: str, done: int, vanishes: bool) -> Iterator[Advance]:
     """Show one line below the cell, and update it."""
     from IPython.display import display
 
     def line(count: int, speed: float) -> dict[str, str]:
+        if total is None:
+            return {"text/plain": f"{stage:<24} {count} {unit}"}
         left = f", {(total - count) / speed:.0f} s left" if speed and count < total else ""
         filled = 24 * count // max(total, 1)
         return {"text/plain": f"{stage:<24} {'█' * filled}{'░' * (24 - filled)} {count}/{total} {unit}{left}"}
@@ -108,18 +112,23 @@ def _cell(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
         _SECONDS_BETWEEN_UPDATES,
         lambda count, speed, _remark: handle.update(line(count, speed), raw=True),
     )
+    if vanishes:
+        handle.update({"text/plain": ""}, raw=True)
 
 
 @contextmanager
-def _lines(stage: str, total: int, unit: str, done: int) -> Iterator[Advance]:
+def _lines(stage: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
     def tell(count: int, speed: float, remark: str) -> None:
+        if total is None:
+            logger.info("%s %d %s, %.1f %s/s %s", stage, count, unit, speed, unit, remark)
+            return
         left = f"{(total - count) / speed:.0f} s" if speed else "unknown"
         logger.info("%s %d/%d, %.1f %s/s, ETA %s %s", stage, count, total, speed, unit, left, remark)
 
     yield _telling(total, done, _SECONDS_BETWEEN_LINES, tell)
 
 
-def _telling(total: int, done: int, seconds: float, tell: Callable[[int, float, str], None]) -> Advance:
+def _telling(total: int | None, done: int, seconds: float, tell: Callable[[int, float, str], None]) -> Advance:
     """Return what counts units, and tells their number, the speed and a remark every few seconds and at the end."""
     started = last = time.monotonic()
     count = done
@@ -130,7 +139,7 @@ def _telling(total: int, done: int, seconds: float, tell: Callable[[int, float, 
             return
         count += n
         now = time.monotonic()
-        if now - last >= seconds or count >= total:
+        if now - last >= seconds or (total is not None and count >= total):
             last = now
             tell(count, (count - done) / max(now - started, 1e-9), remark)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from flashbulb.audit.additions.chosen import chosen_model, load_chosen, model_name
@@ -73,7 +74,6 @@ def run_discovery(
     loaded = load_chosen(chosen_model(settings), settings.device, settings.dtype)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("discover")
-    examine_model(settings, denoiser, ())
     _check_budget(settings, denoiser)
     if settings.words_budget:
         check_words_budget(settings, denoiser)
@@ -81,6 +81,7 @@ def run_discovery(
     if replayed is not None:
         replayed.compare_inputs(identity)
     RunDirectory.examine(settings.out, identity, force=force)  # before anything takes long
+    examine_model(settings, denoiser, ())
     training = load_training_images(settings, denoiser)
     former = former_results(RECOVERIES_FILE, CURVE_FILE, EVIDENCE_FILE)
     with RunDirectory.open(settings.out, identity, force=force, former=former) as run:
@@ -95,12 +96,15 @@ def run_discovery(
 
 
 def _check_budget(settings: DiscoverSettings, denoiser: Denoiser) -> None:
-    start_cost = cost_of_start(search_plan(settings), Verifier(denoiser, search_verify_plan(settings)))
+    plan, verifier = search_plan(settings), Verifier(denoiser, search_verify_plan(settings))
+    bare_plan = replace(plan, text=replace(plan.text, n_per_start=0))
+    start_cost, bare_cost = cost_of_start(plan, verifier), cost_of_start(bare_plan, verifier)
     least = settings.n_reference + start_cost
     if settings.budget is not None and settings.budget < least:
+        bare = f", or {settings.n_reference + bare_cost} with --text-starts 0" if settings.text_starts else ""
         raise SettingsError(
             f"--budget {settings.budget} does not pay for one start: neutral prompts take {settings.n_reference} "
-            f"denoiser evaluations and a start up to {start_cost}; give at least {least}"
+            f"denoiser evaluations and a start up to {start_cost}; give at least {least}{bare}"
         )
 
 
@@ -110,7 +114,8 @@ def _search(session: DiscoverySession) -> DiscoveryRecord:
     verifier = Verifier(session.denoiser, search_verify_plan(settings))
     columns = columns_of(settings.kind, sites)
     texts = session.texts.prompts.texts if session.texts is not None else []
-    search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
+    with session.progress("searching", settings.budget, 0):
+        search = Search(session.denoiser, columns, verifier, session.training, texts, search_plan(settings))
     store = SearchStore(run.path / DISCOVERY_DIRECTORY, kept_identity(run.record["identity"], session.training))
     state, closing = search.begin(), Closing(session)
     clear_findings(session)  # images of an earlier run, whose looks and budgets may have been others
@@ -144,7 +149,10 @@ def _next_round(
             _refuse_no_round(session, state)
             return False
         started = time.monotonic()
-        if next(search.rounds(state, budget), None) is None:
+        spent = state.evaluations + closing.evaluations
+        with session.progress("searching", session.settings.budget, spent):
+            found = next(search.rounds(state, budget), None)
+        if found is None:
             return False
         state.seconds += time.monotonic() - started
         if session.settings.images:
@@ -153,8 +161,8 @@ def _next_round(
         if i >= n_before:
             save_finding(session, state.discoveries[i], i)
             show_finding(session, state.discoveries[i], i)
-    n_found = len(findings_of(state))
-    logger.info("round %d: %d findings in total, %d UE", state.n_rounds, n_found, state.evaluations)
+    now = closing.judged(state)
+    logger.info("round %d: %d findings in total, %d UE", now.n_rounds, len(findings_of(now)), now.evaluations)
     return True
 
 

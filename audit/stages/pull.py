@@ -54,11 +54,11 @@ def run_pull(settings: PullSettings, *, force: bool, replayed: Replay[PullSettin
     loaded = load_chosen(chosen_model(settings), settings.device, settings.dtype)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     denoiser.require("pull")
-    examine_model(settings, denoiser, ())
     identity = command_identity("pull", settings, loaded)
     if replayed is not None:
         replayed.compare_inputs(identity)
     RunDirectory.examine(settings.out, identity, force=force)  # before anything takes long
+    examine_model(settings, denoiser, ())
     watch = Stopwatch()
     with watch.stage("rank"):
         sources = [source for source in (settings.source, settings.controls) if source is not None]

@@ -17,7 +17,7 @@ import numpy as np
 from flashbulb.audit.ascent.starts import random_prompts
 from flashbulb.audit.images.distances import AGREEMENT_DISTANCE, RgbImage, RgbImages, medoid, tile_distances
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.model.network import BACKWARD_COST
+from flashbulb.audit.model.evaluations import BACKWARD_COST
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.pull.evidence import evidence_of, score_of
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import JsonValue, TypeAdapter
 
-from flashbulb.reports.bounds.rates import Rate
+from flashbulb.reports.bounds.rates import Rate, count_text
 from flashbulb.reports.bounds.unseen import Unseen
 from flashbulb.reports.tables.files import RUN_FILE, RunIncompleteError
 from flashbulb.reports.tables.record_files import Count, read_finished, validate_record
@@ -85,6 +85,7 @@ class DiscoveryRecord:
         evaluations, timings: UE and seconds, by part, e.g. reference, climb, verify, close.
         findings: in the order found.
         tables: SHA-256 of each table, by file name.
+        n_text_starts: starts that climbed without the denoiser, beside `n_starts`.
         n_words_searched: findings for which a prompt in words was searched.
         words_evaluations: UE of these searches, beside `evaluations`.
         unseen: estimated share of further finds that are new findings; None if nothing was found.
@@ -108,10 +109,20 @@ class DiscoveryRecord:
     versions: Mapping[str, str]
     tables: Mapping[str, str]
     warnings: tuple[str, ...]
+    n_text_starts: Count = 0
     n_words_searched: Count = 0
     words_evaluations: Count = 0
     unseen: Unseen | None = None
     closing: ClosingCounts = ClosingCounts()
+
+    @property
+    def starts_text(self) -> str:
+        """How many starts climbed, in words."""
+        if not self.n_text_starts:
+            return count_text(self.n_starts, "start")
+        return (
+            f"{count_text(self.n_starts, 'start')}, {count_text(self.n_text_starts, 'text start')} without the denoiser"
+        )
 
     @property
     def n_words(self) -> int:
@@ -136,9 +147,8 @@ class DiscoveryRecord:
 def looks_text(counts: ClosingCounts) -> str:
     """Say what closing looks did, in a few words."""
     shown = " (--no-closing-looks lists them)" if counts.n_refused else ""
-    return (
-        f"{counts.n_looked}, {counts.n_refused} findings refused{shown}, {counts.n_repeated} show a surer one's image"
-    )
+    refused = count_text(counts.n_refused, "finding")
+    return f"{counts.n_looked}, {refused} refused{shown}, {counts.n_repeated} show a surer one's image"
 
 
 _ADAPTER = TypeAdapter(DiscoveryRecord)

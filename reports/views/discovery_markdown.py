@@ -57,7 +57,7 @@ def _search(discovery: DiscoveryRecord) -> list[str]:
             str(spent) if discovery.budget is None else f"{spent} of a budget of {discovery.budget}",
         ),
         ("rounds", str(discovery.n_rounds)),
-        ("starts", str(discovery.n_starts)),
+        ("starts", discovery.starts_text),
         *([("closing looks", looks_text(discovery.closing))] if discovery.closing.n_looked else []),
         ("stopped because", STOP_MEANINGS[discovery.stopped_because]),
         ("left to find", discovery.unseen_text),

@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.tables.files import SUMMARY_FILE
 from flashbulb.reports.views.discovery import STOP_MEANINGS, DiscoveryRecord, Finding, FindingWords, looks_text
 from flashbulb.reports.views.terminal import facts_table, print_page, print_warnings
@@ -45,7 +46,7 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     parts = ", ".join(f"{name} {n:,}" for name, n in discovery.evaluations.items() if n)
     table = facts_table(discovery.model)
     table.add_row("findings", f"{discovery.n_confirmed} confirmed, {discovery.n_likely} likely")
-    table.add_row("search", f"{discovery.n_rounds} rounds, {discovery.n_starts} starts")
+    table.add_row("search", f"{count_text(discovery.n_rounds, 'round')}, {discovery.starts_text}")
     if discovery.closing.n_looked:
         table.add_row("closing looks", looks_text(discovery.closing))
     table.add_row("evaluations", f"{spent:,}{budget} UE" + (f" ({parts})" if parts else ""))

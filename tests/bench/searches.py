@@ -22,7 +22,7 @@ from flashbulb.audit.ascent.values import ValueScores, value_sites
 from flashbulb.audit.discover.search import Search
 from flashbulb.audit.images.distances import RgbImages
 from flashbulb.audit.model.conditioning import Conditioning
-from flashbulb.audit.model.network import BACKWARD_COST
+from flashbulb.audit.model.evaluations import BACKWARD_COST
 from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.planted.collection import WORLDS
 from flashbulb.audit.planted.presets import PRESETS

@@ -113,7 +113,7 @@ class Ascend:
     def worst_cost(self) -> int:
         """UE of every ascent of a prompt, its kinship and its verification."""
         from flashbulb.audit.ascent.shorten import MAX_TRIED
-        from flashbulb.audit.model.network import BACKWARD_COST
+        from flashbulb.audit.model.evaluations import BACKWARD_COST
 
         restarts = range(self.n_restarts)
         steps = sum(self.plan.climb_of(restart).n_steps for restart in restarts)

@@ -62,7 +62,7 @@ class AscendShortened:
     @property
     def worst_cost(self) -> int:
         """UE of the ranking, the ascents, the samples, the kinship of a prompt, and of its verification."""
-        from flashbulb.audit.model.network import BACKWARD_COST
+        from flashbulb.audit.model.evaluations import BACKWARD_COST
 
         ascent_cost = (1 + BACKWARD_COST) * self.ascend.climb_of(RESTART).n_steps + self.plan.evaluations(self.denoiser)
         return N_TRIED + N_BEST * ascent_cost + 2 * N_KINSHIP + self.verifier.most_evaluations

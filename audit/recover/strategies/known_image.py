@@ -49,7 +49,7 @@ class KnownImagePlan:
     @property
     def evaluations(self) -> int:
         """UE of one image."""
-        from flashbulb.audit.model.network import BACKWARD_COST
+        from flashbulb.audit.model.evaluations import BACKWARD_COST
 
         return (1 + BACKWARD_COST) * self.n_steps * self.n_noises
 

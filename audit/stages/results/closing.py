@@ -178,7 +178,9 @@ class Closing:
             names = [finding_id(i) for i in missing]
             if n_others := sum(map(self._store.has_file, names)) if keeps else 0:
                 logger.info("taking %s of another release or at other images again", count_text(n_others, "look"))
-            looks = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
+            spent = state.evaluations + self.evaluations
+            with self._session.progress("looking closely", self._session.settings.budget, spent):
+                looks = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
             kept |= dict(zip(missing, looks, strict=True))
         looked = {i: closed for i in block if (closed := kept[i]) is not None}
         for i in missing if keeps else ():

@@ -148,6 +148,7 @@ def _record(
         versions=library_versions(),
         tables={RECOVERIES_FILE: sha256_of(run / RECOVERIES_FILE)},
         warnings=passed_over_warnings(session.training.passed_over) if session.training is not None else (),
+        n_text_starts=settings.text_starts * state.n_starts if state.spent["glance"] else 0,
         n_words_searched=len(words),
         words_evaluations=words_evaluations,
         unseen=estimate_unseen([n for n in state.times_found if n]),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.loading.pipelines import LoadedModel
 from flashbulb.audit.prompts.prompt_set import PromptSet
 from flashbulb.audit.run.directory import RunDirectory, fingerprint_of
+from flashbulb.audit.run.progress import track
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
@@ -47,6 +49,12 @@ class DiscoverySession:
     prepared: float = 0.0
     on_closing: float = 0.0
     on_words: float = 0.0
+
+    @contextmanager
+    def progress(self, stage: str, budget: int | None, spent: int) -> Iterator[None]:
+        """Show the UE of a stage, of which `spent` are spent, while a part of it computes and prints nothing."""
+        with track(stage, budget, "UE", done=spent, vanishes=True) as advance, self.denoiser.telling(advance):
+            yield
 
     @property
     def is_over(self) -> bool:

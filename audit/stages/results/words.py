@@ -89,14 +89,16 @@ def search_words(session: DiscoverySession, state: SearchState) -> dict[int, Wor
     batches = ShrinkingBatches(settings.per_call, "words")
     for number in surest_first(state):
         image = state.discoveries[number].image
-        left = settings.words_budget - sum(words.evaluations for words in found.values())
+        spent = sum(words.evaluations for words in found.values())
+        left = settings.words_budget - spent
         kept = store.load(finding_id(number), image) if settings.images else None
         if left < search.most_evaluations or (kept is None and session.is_over):
             logger.info("words for %d of %d findings; the limit is spent", len(found), len(surest_first(state)))
             break
         if kept is None:
             started = time.monotonic()
-            kept = batches.call(partial(_find, session, image, finding_id(number)))
+            with session.progress("words", settings.words_budget, spent):
+                kept = batches.call(partial(_find, session, image, finding_id(number)))
             session.on_words += time.monotonic() - started
         found[number] = kept
         if settings.images:

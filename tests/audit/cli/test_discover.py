@@ -19,7 +19,8 @@ from tests.audit.conftest import Inputs
 from tests.audit.searches import ToldVerifier, build_worded_pipe
 
 ROUND = ("--starts", "2", "--steps", "1", "--text-starts", "1")
-BUDGET = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2 + 12)  # the baseline's prompts and one round
+LEAST = N_NEUTRAL + 3 + 3 * 15 + 6 + 2  # the baseline's prompts and one start
+BUDGET = N_NEUTRAL + 2 * (3 + 3 * 15 + 6 + 2 + 12)  # and one round
 
 pytestmark = pytest.mark.usefixtures("short_searches")
 
@@ -93,6 +94,7 @@ def test_ctrl_c_prints_how_to_resume(model: Path, tmp_path: Path, monkeypatch: p
         ((), "give --budget (denoiser evaluations), --minutes, or both"),
         (("--budget", "0"), "--budget: "),
         (("--budget", str(N_NEUTRAL + 1)), f"--budget {N_NEUTRAL + 1} does not pay for one start"),
+        (("--budget", "9", "--steps", "1", "--text-starts", "2"), f"at least {LEAST + 24}, or {LEAST} with --text-"),
         (("--budget", "9999", "--minutes", "0"), "--minutes: "),
         (("--budget", "9999", "--train-images", "/nowhere/images"), "no /nowhere/images; give --train-images"),
         (("--budget", "9999", "--device", "abacus"), "abacus"),
@@ -109,6 +111,14 @@ def test_mistake_is_one_line_and_writes_nothing(
 ) -> None:
     assert line in error_line(run_flashbulb("discover", model, *options, "--out", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_search_that_was_refused_before_its_first_round_begins_with_other_settings(
+    model: Path, tmp_path: Path
+) -> None:
+    options = ("discover", model, *ROUND, "--out", tmp_path / "run")
+    assert "give more" in error_line(run_flashbulb(*options, "--minutes", "1e-6"))
+    assert run_flashbulb(*options, "--seed", "1", "--budget", BUDGET).code == 0
 
 
 def test_unknown_model_is_one_line(tmp_path: Path) -> None:

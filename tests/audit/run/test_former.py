@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flashbulb.audit.run.directory import RunDirectory
+from flashbulb.audit.run.directory import RunDirectory, RunDirectoryError
 from flashbulb.audit.run.former import FormerResults
 from flashbulb.reports.tables.files import FORMER_FOLDER
 from tests.audit.commands import digests
@@ -52,6 +52,23 @@ def fail(run: Path, error: type[BaseException]) -> None:
         raise error
 
 
+def refuse(path: Path, *, force: bool, made: bool) -> None:
+    with RunDirectory.open(path, IDENTITY, force=force, former=former()) as opened:
+        if made:
+            (opened.path / "shard").touch()
+        raise RefusedError
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_new_directory_is_free_again_if_its_command_is_refused(tmp_path: Path, force: bool) -> None:
+    for made in (False, True):
+        with pytest.raises(RefusedError):
+            refuse(tmp_path / "run", force=force, made=made)
+        assert (tmp_path / "run" / "run.json").exists() == made  # what was made belongs to the command that made it
+    with pytest.raises(RunDirectoryError, match="holds another audit"):
+        RunDirectory.examine(tmp_path / "run", {"recovery": {"x": 2}}, force=False)
+
+
 def test_a_refused_command_leaves_what_was_finished(run: Path) -> None:
     before = digests(run)
     with pytest.raises(RefusedError):
@@ -92,13 +109,14 @@ def test_so_does_success_and_a_refusal_after_which_the_former_results_no_longer_
 
 
 def test_a_run_that_was_not_finished_or_is_forced_does_not_come_back(run: Path) -> None:
-    with pytest.raises(RefusedError), RunDirectory.open(run, IDENTITY, force=True, former=former()):
-        raise RefusedError
-    assert {path.name for path in run.iterdir()} == {"run.json"}
-    (run / "report.html").write_text("of nothing")
+    with RunDirectory.open(run, IDENTITY, force=True):
+        (run / "report.html").write_text("of nothing")
     with pytest.raises(RefusedError), RunDirectory.open(run, IDENTITY, force=False, former=former()):
         raise RefusedError
-    assert not (run / "report.html").exists()
+    assert {path.name for path in run.iterdir()} == {"run.json"}
+    with pytest.raises(RefusedError), RunDirectory.open(run, IDENTITY, force=True, former=former()):
+        raise RefusedError
+    assert not list(run.iterdir())
 
 
 def test_what_a_killed_process_left_is_not_taken_for_results(run: Path) -> None:

@@ -53,3 +53,9 @@ def test_without_a_kernel_it_is_no_notebook(monkeypatch: pytest.MonkeyPatch) -> 
     assert not in_notebook()
     monkeypatch.delitem(sys.modules, "IPython")
     assert not in_notebook()
+
+
+def test_a_stage_that_goes_on_later_leaves_no_line(cell: Cell) -> None:
+    with track("searching", None, "UE", done=400, vanishes=True):
+        pass
+    assert cell.lines == [f"{'searching':<24} 400 UE", ""]

@@ -1,6 +1,7 @@
 """A discovery ends when its budget, time or patience is spent, and an interrupted one can be resumed."""
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from flashbulb.audit.run import progress
 from flashbulb.audit.run.directory import RunDirectoryError
 from flashbulb.audit.settings import SettingsError
 from flashbulb.reports.tables.files import RunIncompleteError
@@ -74,6 +76,20 @@ def test_resumed_search_gives_the_result_of_an_uninterrupted_one(
     earlier = sum(uninterrupted.record.evaluations.values()) - second.spent
     assert 2 * (ROUND - 2 * 8) <= earlier <= 2 * ROUND  # two rounds were kept; only shown starts are verified
     assert all(path.stat().st_mtime_ns == written for path, written in kept.items())
+
+
+def test_progress_moves_within_a_round_and_counts_what_is_spent(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    with caplog.at_level(logging.INFO, "flashbulb"):
+        searched = discover(model, tmp_path / "run", text_starts=1)
+    told = [int(line.split()[1].split("/")[0]) for line in caplog.messages if line.startswith("searching ")]
+    assert told == sorted(told)
+    assert told[0] <= N_REFERENCE
+    assert told[-1] == sum(searched.record.evaluations.values()) == searched.spent
+    assert len(told) > 10 * searched.record.n_rounds
+    assert searched.record.n_text_starts == searched.record.n_starts
 
 
 def test_finished_search_is_resumed_only_with_more_patience(

@@ -167,6 +167,17 @@ def test_closing_looks_are_read_back_and_shown_where_there_were_any(tmp_path: Pa
     assert "closing looks" not in discovery_markdown(discovery_record(), findings_table())
 
 
+def test_text_starts_are_counted_beside_the_others(tmp_path: Path) -> None:
+    climbed, out = discovery_record(n_text_starts=3456), io.StringIO()
+    write_record(tmp_path, climbed)
+    assert load_discovery(tmp_path) == climbed
+    says = "432 starts, 3,456 text starts without the denoiser"
+    print_discovery(Console(file=out, width=140), climbed, tmp_path)
+    assert f"| starts | {says} |" in discovery_markdown(climbed, findings_table())
+    assert f"9 rounds, {says}" in out.getvalue()
+    assert "| starts | 432 starts |" in discovery_markdown(discovery_record(), findings_table())
+
+
 def test_a_search_limited_by_time_has_no_budget() -> None:
     discovery, out = discovery_record(budget=None), io.StringIO()
     print_discovery(Console(file=out, width=140), discovery, Path("runs/me"))
