@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -26,9 +26,12 @@ N_MEMORIZED, N_CLEAN, N_REFERENCE = 4, 12, 60
 SHORT = ("--seeds", 2, "--samples", 4, "--strategy", "sample", "--detectors", "none", "--fpr", 0.05)
 
 
-def try_readings(toys: Toys, work: Path, seed: int) -> Iterator[Trial]:
+def try_readings(
+    toys: Toys, work: Path, seed: int, names: Sequence[str] = tuple(MODELS), options: Sequence[object] = SHORT
+) -> Iterator[Trial]:
     """Audit each planted model as it is, and read in the two other ways."""
-    for name, planted in MODELS.items():
+    for name in names:
+        planted = MODELS[name]
         folder = work / name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -37,7 +40,7 @@ def try_readings(toys: Toys, work: Path, seed: int) -> Iterator[Trial]:
         for reading in READINGS:
             model = linked_copy(planted / "model", folder / reading)
             edit_config("scheduler", model, prediction_type=reading)
-            for command in (("validate",), ("audit", "--gate", *SHORT, "--out", f"run-{reading}")):
+            for command in (("validate",), ("audit", "--gate", *options, "--out", f"run-{reading}")):
                 ended = run(Plan(str(folder)), (*command, "--model", model, *inputs), examined=True)
                 yield _trial(name, right, reading, command[0], ended)
 

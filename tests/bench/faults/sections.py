@@ -11,6 +11,7 @@ from tests.bench.faults.disk import try_disk
 from tests.bench.faults.hostile import try_hostile
 from tests.bench.faults.inputs.kinds import try_kinds
 from tests.bench.faults.kills import try_kills
+from tests.bench.faults.readings import SHORT as SHORT_AUDIT
 from tests.bench.faults.readings import try_readings
 from tests.bench.faults.stores import try_stores
 from tests.bench.faults.toys import Toys
@@ -37,5 +38,6 @@ SHORT: dict[str, Section] = {
     "disk": partial(try_disk, n_moments=1),
     "corrupt": partial(try_corruption, most=15),
     "hostile": try_hostile,
+    "readings": partial(try_readings, names=("embedded",), options=(*SHORT_AUDIT, "--sample-steps", 10)),
 }
 """The same with fewer moments and mutations, in minutes."""

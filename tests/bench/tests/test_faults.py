@@ -12,7 +12,7 @@ from tests.bench.faults.sections import SHORT
 from tests.bench.faults.toys import Toys, build_toys
 from tests.bench.faults.trials import Trial, problems_of
 
-FEWEST = {"workers": 13, "stores": 6}
+FEWEST = {"workers": 13, "stores": 6, "readings": 6}
 """Trials of the sections that are shorter than the others."""
 
 
