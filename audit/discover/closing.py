@@ -67,11 +67,13 @@ class Closed:
         images: samples of the surest pull, [sample, height, width, 3].
         confidence: probability that they show a memory; unless a pull confirms it, the mean of all pulls.
         evaluations: UE spent on all pulls.
+        together: keys of all images that were looked at in one call, on which the last bits depend.
     """
 
     images: RgbImages
     confidence: float
     evaluations: int
+    together: Sequence[str] = ()
 
     @property
     def image(self) -> RgbImage:
@@ -117,10 +119,11 @@ class ClosingLooks:
                 best[i] = replace(surest, evaluations=best[i].evaluations + closed.evaluations)
                 sums[i], aims[i] = sums[i] + closed.confidence, closed.image
         n_pulls = [closed.evaluations // self._cost_of_pull for closed in best]
-        return [
-            closed if closed.confidence >= CONFIRMED_AT else replace(closed, confidence=total / n)
+        means = [
+            closed.confidence if closed.confidence >= CONFIRMED_AT else total / n
             for closed, total, n in zip(best, sums, n_pulls, strict=True)
         ]
+        return [replace(closed, confidence=mean, together=list(keys)) for closed, mean in zip(best, means, strict=True)]
 
     def _pull(self, aims: RgbImages, keys: Sequence[str]) -> list[Closed]:
         size = self.plan.pull.batch_size

@@ -22,7 +22,7 @@ def encode_images(vae: Any, images: RgbImages, device: torch.device) -> Tensor:
     Raises:
         NonFiniteActivation: a latent has a value that is not finite.
     """
-    pixels = torch.tensor(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # [image, 3, height, width]
+    pixels = torch.tensor(images).permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1  # [image, 3, height, width]
     encoded = vae.encode(pixels.to(device, vae.dtype))
     # a tiny autoencoder returns latents, the others a distribution
     latents = encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.mode()
@@ -40,7 +40,8 @@ def decode_latents(vae: Any, latents: Tensor, device: torch.device) -> RgbImages
     scaled = latents.float() / vae.config.scaling_factor + _shift(vae)
     pixels = vae.decode(scaled.to(device, vae.dtype)).sample.float()
     require_finite("decoded images", pixels)
-    return np.asarray(((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy())
+    levels = ((pixels.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1)
+    return np.ascontiguousarray(levels.cpu().numpy())  # as it is read back: last bits depend on the layout
 
 
 def _shift(vae: Any) -> float:

@@ -76,4 +76,4 @@ def _as_images(images: Any, names: Sequence[str]) -> RgbImages:
         raise NonFiniteActivation(
             f"the image of {names[broken[0]]} is not finite; load the model in float32 or bfloat16"
         )
-    return np.asarray((array * 255).round(), dtype=np.uint8)
+    return np.ascontiguousarray((array * 255).round(), dtype=np.uint8)  # as they are read back

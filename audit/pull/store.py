@@ -18,11 +18,18 @@ from flashbulb.audit.run.tensors import read_tensors, write_tensors
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What a pull at one image shows, its nearest sample, and the UE spent."""
+    """What a pull at one image shows.
+
+    Args:
+        sample: the nearest to the image.
+        evaluations: UE spent.
+        together: keys of all images that were pulled at in one call, on which the last bits depend.
+    """
 
     evidence: Evidence
     sample: RgbImage
     evaluations: int
+    together: Sequence[str] = ()
 
 
 class PullStore:
@@ -45,18 +52,21 @@ class PullStore:
         write_tensors(self._block(keys), {"familiarity": torch.from_numpy(familiarity)}, self._identity, {})
 
     def pulled(self, key: str) -> Pulled | None:
-        """Return what a pull at an image showed; None if there was none."""
+        """Return what a pull at an image showed; None if there was none, or some of its call was not kept."""
         kept = read_tensors(self._image(key), self._identity)
-        if kept is None:
+        if kept is None or not all(self._image(other).exists() for other in kept[1].get("together", ())):
             return None
         tensors, stated = kept
-        return Pulled(
-            Evidence(**stated["evidence"]), np.asarray(tensors["nearest"].numpy()), int(stated["evaluations"])
-        )
+        nearest = np.asarray(tensors["nearest"].numpy())
+        return Pulled(Evidence(**stated["evidence"]), nearest, int(stated["evaluations"]), stated.get("together", ()))
 
     def save_pulled(self, key: str, pulled: Pulled) -> None:
         """Keep what a pull at an image showed."""
-        stated = {"evidence": asdict(pulled.evidence), "evaluations": pulled.evaluations}
+        stated = {
+            "evidence": asdict(pulled.evidence),
+            "evaluations": pulled.evaluations,
+            "together": list(pulled.together),
+        }
         write_tensors(self._image(key), {"nearest": torch.from_numpy(pulled.sample.copy())}, self._identity, stated)
 
     def _block(self, keys: Sequence[str]) -> Path:

@@ -139,11 +139,12 @@ def _pull_both(session: PullSession, denoiser: Denoiser, store: PullStore) -> No
         if given is None:
             continue
         chosen = [i for i in given.order() if given.familiarity[i] > lowest]
-        if left is not None:
-            given.n_unpaid = max(0, len(chosen) - left)
-            chosen = chosen[:left]
-            left -= len(chosen)
-        _pull_at(given, chosen, denoiser, store, plan)
+        firsts = np.unique([given.keys[i] for i in chosen], return_index=True)[1]
+        paid = [chosen[place] for place in sorted(firsts.tolist())][:left]
+        left = None if left is None else left - len(paid)
+        _pull_at(given, paid, denoiser, store, plan)
+        given.count_copies_(chosen)
+        given.n_unpaid = sum(i not in given.pulled for i in chosen)
 
 
 def _refuse_shared(session: PullSession) -> None:
@@ -176,9 +177,10 @@ def _pull_at(given: GivenImages, chosen: Sequence[int], denoiser: Denoiser, stor
     with track("pulling", len(chosen), "images", done=len(given.pulled)) as advance:
         while open_ones:
             images, samples = batches.call(pull_next)
+            together = [given.keys[i] for i in open_ones[: len(images)]]
             for i, image, shown in zip(open_ones, images, samples, strict=False):
                 evidence = evidence_of(shown, image)
-                given.pulled[i] = Pulled(evidence, shown[evidence.best], cost)
+                given.pulled[i] = Pulled(evidence, shown[evidence.best], cost, together)
                 store.save_pulled(given.keys[i], given.pulled[i])
             open_ones = open_ones[len(images) :]
             advance(len(images))

@@ -171,12 +171,12 @@ class Closing:
         """Look at images, or read what an earlier run saw."""
         keeps = self._session.settings.images
         aims = {i: state.discoveries[i].image for i in block}
-        kept = {i: self._store.load(finding_id(i), aim) if keeps else None for i, aim in aims.items()}
+        kept = {i: self._kept(finding_id(i), aim) if keeps else None for i, aim in aims.items()}
         missing = [i for i in block if kept[i] is None]
         if missing:
             images = np.stack([aims[i] for i in missing])
             names = [finding_id(i) for i in missing]
-            if n_others := sum(map(self._store.has_file, names)) if keeps else 0:
+            if n_others := sum(self._is_other(i, aims[i]) for i in missing) if keeps else 0:
                 logger.info("taking %s of another release or at other images again", count_text(n_others, "look"))
             spent = state.evaluations + self.evaluations
             with self._session.progress("looking closely", self._session.settings.budget, spent):
@@ -186,6 +186,15 @@ class Closing:
         for i in missing if keeps else ():
             self._store.save(finding_id(i), aims[i], looked[i])
         return list(looked.values())
+
+    def _kept(self, name: str, aim: RgbImage) -> Closed | None:
+        """Return what an earlier run saw, unless it was cut off before it had written all that it saw together."""
+        closed = self._store.load(name, aim)
+        return closed if closed is not None and all(map(self._store.has_file, closed.together)) else None
+
+    def _is_other(self, number: int, aim: RgbImage) -> bool:
+        """Return whether a look is kept that another release took, or one at another image."""
+        return self._store.has_file(finding_id(number)) and self._store.load(finding_id(number), aim) is None
 
     def _looks_in(self, batch_size: int) -> ClosingLooks:
         settings = self._session.settings.model_copy(update={"batch_size": batch_size})

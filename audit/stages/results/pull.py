@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from typing import Any
 
@@ -57,6 +57,12 @@ class GivenImages:
         first = sorted(np.unique(self.keys, return_index=True)[1].tolist())
         chosen = [self.rows[i] for i in first], [self.keys[i] for i in first]
         return GivenImages(self.training, *chosen, self.familiarity[first])
+
+    def count_copies_(self, chosen: Sequence[int]) -> None:
+        """Let the pull at an image count for its copies among `chosen`, at no further cost."""
+        by_key = {self.keys[i]: replace(pulled, evaluations=0) for i, pulled in self.pulled.items()}
+        copies = [i for i in chosen if i not in self.pulled and self.keys[i] in by_key]
+        self.pulled |= {i: by_key[self.keys[i]] for i in copies}
 
     def order(self) -> list[int]:
         """Return the indices of the images, the most familiar first."""

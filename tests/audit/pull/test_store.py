@@ -36,6 +36,15 @@ def test_ranks_come_back_for_the_same_block_alone(tmp_path: Path) -> None:
     assert PullStore(tmp_path, "another").ranks(["a", "b"]) is None
 
 
+def test_a_pull_of_a_call_that_was_cut_off_while_it_was_written_counts_as_missing(tmp_path: Path) -> None:
+    store, keys = PullStore(tmp_path, "this"), [pixel_key(random_image(i)) for i in range(2)]
+    pulled = Pulled(EVIDENCE, random_image(2), 270, keys)
+    store.save_pulled(keys[0], pulled)
+    assert store.pulled(keys[0]) is None
+    store.save_pulled(keys[1], pulled)
+    assert [getattr(store.pulled(key), "together", None) for key in keys] == [keys, keys]
+
+
 def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
     store, key = PullStore(tmp_path, "this"), pixel_key(random_image(0))
     store.save_pulled(key, Pulled(EVIDENCE, random_image(1), 270))

@@ -80,6 +80,20 @@ def test_a_finished_pull_is_kept_and_computes_nothing_again(
     pd.testing.assert_frame_equal(table_of(pulled.run), before)
 
 
+def test_copies_of_an_image_are_pulled_at_once(given: Given, tmp_path: Path) -> None:
+    images, run = Path(shutil.copytree(given.images, tmp_path / "images")), tmp_path / "run"
+    shutil.copy(images / "0.png", images / "copy.png")
+    budget = RANK * (N_IMAGES + 1) + PULL * (N_IMAGES - 1)
+    options = ("pull", given.model, images, "--no-examine", "--out", run)
+    assert run_flashbulb(*options, "--budget", budget).code == 0
+    assert load_pull(run).n_unpaid in (1, 2)
+    assert run_flashbulb(*options).code == 0
+    table = table_of(run).set_index(table_of(run)["path"].map(lambda path: Path(path).name))
+    assert load_pull(run).evaluations["pull"] == PULL * N_IMAGES == table["evaluations"].sum()
+    assert sorted(table["evaluations"][["0.png", "copy.png"]]) == [0, PULL]
+    assert table["closeness"]["0.png"] == table["closeness"]["copy.png"]
+
+
 def test_a_budget_pays_for_ranks_and_controls_first_and_a_larger_one_resumes(
     given: Given, pulled: Pulled, tmp_path: Path
 ) -> None:

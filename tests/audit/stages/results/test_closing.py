@@ -1,5 +1,6 @@
 """Closing looks are paid from the budget, kept, and judged by confidence; with training images, by copies of one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,28 @@ def test_looks_that_another_release_took_otherwise_are_taken_again_and_count_onc
     assert_same_results(again, first)
     assert again.record.evaluations == first.record.evaluations
     assert again.spent == N_REFERENCE + 4 * short_pulls
+
+
+@pytest.mark.usefixtures("short_pulls")
+def test_looks_of_a_call_that_was_cut_off_while_they_were_written_are_taken_again_together(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[set[str]] = []
+    look = ClosingLooks.look
+
+    def noted(looks: ClosingLooks, images: RgbImages, keys: Sequence[str]) -> list[Closed]:
+        calls.append({*keys})
+        return look(looks, images, keys)
+
+    monkeypatch.setattr(ClosingLooks, "look", noted)
+    options: dict[str, Any] = {"closing_looks": True, "budget": 3000, "n_candidates": 3}
+    discover(model, tmp_path / "run", **options)
+    kept, together = digests(tmp_path / "run" / "discovery"), next(keys for keys in calls if len(keys) > 1)
+    (tmp_path / "run" / "discovery" / f"closing-{max(together)}.safetensors").unlink()
+    calls.clear()
+    discover(model, tmp_path / "run", **options)
+    assert calls == [together]
+    assert digests(tmp_path / "run" / "discovery") == kept
 
 
 @pytest.mark.usefixtures("short_pulls")
