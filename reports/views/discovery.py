@@ -88,7 +88,7 @@ class DiscoveryRecord:
         n_text_starts: starts that climbed without the denoiser, beside `n_starts`.
         n_words_searched: findings for which a prompt in words was searched.
         words_evaluations: UE of these searches, beside `evaluations`.
-        unseen: estimated share of further finds that are new findings; None if nothing was found.
+        unseen: estimated share of further finds that are new findings; None if no start showed any.
         closing: what closing looks did; their UE are in `evaluations`.
     """
 
@@ -133,7 +133,7 @@ class DiscoveryRecord:
     def unseen_text(self) -> str:
         """What further searching would bring, in words."""
         if self.unseen is None:
-            return "not estimated, for nothing was found"
+            return "not estimated, for no start showed a finding"
         share, low, high = (f"{100 * x:.0f}" for x in (self.unseen.share, self.unseen.low, self.unseen.high))
         return f"about {share} % of further finds would be new (95 % interval {low} to {high} %)"
 

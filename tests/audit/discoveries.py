@@ -1,5 +1,6 @@
 """Discoveries of a toy pipeline as the command runs them, with a verifier that is told what images show."""
 
+import shutil
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -66,7 +67,13 @@ def discover(
         return Searched(run, sum(spent[0]), False)
 
 
+def copied(searched: Searched, folder: Path) -> Path:
+    """Copy a run, to go on in the copy and compare it with the run."""
+    return Path(shutil.copytree(searched.run, folder / "copied"))
+
+
 def assert_same_results(actual: Searched, expected: Searched) -> None:
+    assert actual.run != expected.run, "a run always equals itself"
     pd.testing.assert_frame_equal(actual.table, expected.table)
     names = (
         "evaluations",

@@ -132,8 +132,12 @@ class Closing:
         if not self._session.settings.closing_looks:
             return
         started, self._order = time.monotonic(), most_promising_first(state)
-        while not self._session.is_over and (block := self._next_block_(state, limit)):
-            for number, closed in zip(block, self._take(state, block), strict=True):
+        while block := self._next_block_(state, limit):
+            looked = self._take(state, block)
+            if not looked:
+                self._passed -= {*block}
+                break
+            for number, closed in zip(block, looked, strict=True):
                 self._settle_(state, number, closed)
         self._session.on_closing += time.monotonic() - started
 
@@ -168,11 +172,13 @@ class Closing:
         return True
 
     def _take(self, state: SearchState, block: Sequence[int]) -> list[Closed]:
-        """Look at images, or read what an earlier run saw."""
+        """Look at images, or read what an earlier run saw; return nothing if a look is missing and the time is over."""
         keeps = self._session.settings.images
         aims = {i: state.discoveries[i].image for i in block}
         kept = {i: self._kept(finding_id(i), aim) if keeps else None for i, aim in aims.items()}
         missing = [i for i in block if kept[i] is None]
+        if missing and self._session.is_over:
+            return []
         if missing:
             images = np.stack([aims[i] for i in missing])
             names = [finding_id(i) for i in missing]

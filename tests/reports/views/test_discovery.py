@@ -104,7 +104,9 @@ def test_what_is_left_to_find_is_shown_with_its_interval() -> None:
     assert f"| left to find | {line} |" in discovery_markdown(discovery, findings_table())
     print_discovery(Console(file=out, width=140), discovery, Path("runs/me"))
     assert line in out.getvalue()
-    assert "| left to find | not estimated" in discovery_markdown(discovery_record(), findings_table())
+    assert "| left to find | not estimated, for no start showed a finding |" in discovery_markdown(
+        discovery_record(), findings_table()
+    )
 
 
 def test_what_is_left_reads_back_as_written(tmp_path: Path) -> None:

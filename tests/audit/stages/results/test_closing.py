@@ -17,7 +17,7 @@ from flashbulb.reports.tables.limits import CONFIRMED_AT
 from flashbulb.reports.views.discovery import ClosingCounts
 from tests.audit.commands import digests
 from tests.audit.counting import counted_matches
-from tests.audit.discoveries import Searched, assert_same_results, discover, small_search
+from tests.audit.discoveries import Searched, assert_same_results, copied, discover, small_search
 from tests.audit.searches import N_REFERENCE
 from tests.cases import slow_unless_in
 
@@ -67,7 +67,7 @@ def test_closing_looks_are_paid_from_the_budget_and_refuse_what_is_no_memory(
     assert closed.table.empty
     assert not list(tmp_path.rglob("finding-*.png"))
     if images:
-        again = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+        again = discover(model, copied(closed, tmp_path), closing_looks=True, budget=3000)
         assert_same_results(again, closed)
         assert again.spent == N_REFERENCE
 
@@ -78,7 +78,7 @@ def test_looks_that_another_release_took_otherwise_are_taken_again_and_count_onc
     first = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
     monkeypatch.setattr(ClosingPlan, "identity", {"plan": "of another release"})
     with caplog.at_level("INFO"):
-        again = discover(model, tmp_path / "run", closing_looks=True, budget=3000)
+        again = discover(model, copied(first, tmp_path), closing_looks=True, budget=3000)
     assert caplog.text.count("taking 1 look of another release or at other images again") == 4
     assert_same_results(again, first)
     assert again.record.evaluations == first.record.evaluations
@@ -117,7 +117,10 @@ def test_looks_and_words_are_resumed_with_another_batch_size(
     options: dict[str, Any] = {"closing_looks": True, "budget": 3000, "words_budget": 400}
     first = discover(model, tmp_path / "run", **options)
     assert (first.record.closing.n_looked, first.record.n_words_searched) >= (1, 1)
-    again = discover(model, tmp_path / "run", batch_size=3, **options)
+    run = copied(first, tmp_path)
+    late = discover(model, run, **{**options, "budget": None, "minutes": 1e-6})
+    assert_same_results(late, first)  # what is kept takes no time
+    again = discover(model, run, batch_size=3, **options)
     assert again.spent == N_REFERENCE
     assert_same_results(again, first)
 
@@ -189,7 +192,7 @@ def test_single_samples_that_a_look_confirms_are_found(
     assert sum(record.evaluations.values()) == closed.spent
     assert [finding.times_found for finding in record.findings] == [1] * len(record.findings)
     assert {f"{finding.finding_id}.png" for finding in record.findings} == set(digests(closed.run / "images"))
-    again = discover(model, tmp_path / "run", budget=3000, **options)
+    again = discover(model, copied(closed, tmp_path), budget=3000, **options)
     assert again.spent == N_REFERENCE
     assert_same_results(again, closed)
     without = discover(model, tmp_path / "run", budget=3000, **{**options, "closing_looks": False})
@@ -234,7 +237,7 @@ def test_rounds_and_matches_are_kept_for_the_same_training_images_only(
     shown = {(1, 0): secret}
     first = discover(model, tmp_path / "run", shown=shown, **options)
     with counted_matches() as matched:
-        again = discover(model, tmp_path / "run", shown=shown, **options)
+        again = discover(model, copied(first, tmp_path), shown=shown, **options)
     assert_same_results(again, first)
     assert (again.spent, matched.n_samples) == (N_REFERENCE, 0)
     assert [finding.verdict for finding in first.record.findings] == ["confirmed"]

@@ -13,7 +13,7 @@ from flashbulb.audit.recover.outcome import Outcome
 from flashbulb.audit.settings import SettingsError
 from flashbulb.audit.stages.results.words import CONFIRMS_AT, confirm_by_words_
 from flashbulb.audit.words.words import Words
-from tests.audit.discoveries import Searched, assert_same_results, discover, small_search
+from tests.audit.discoveries import Searched, assert_same_results, copied, discover, small_search
 from tests.audit.searches import N_REFERENCE
 from tests.cases import slow_unless_in
 
@@ -61,12 +61,13 @@ def test_words_are_searched_within_their_own_budget_and_resumed(
     assert 0 < first.record.words_evaluations <= 400
     assert first.spent == uninterrupted.spent + first.record.words_evaluations
     assert "## Prompts in words" in (first.run / "summary.md").read_text(encoding="utf-8")
-    again = discover(model, tmp_path / "run", words_budget=4000, images=images)
+    run = copied(first, tmp_path)
+    again = discover(model, run, words_budget=4000, images=images)
     assert again.record.n_words_searched == 4
     assert again.record.words_evaluations == 4 * first.record.words_evaluations // first.record.n_words_searched
     if images:
         assert again.spent < N_REFERENCE + again.record.words_evaluations
-    less = discover(model, tmp_path / "run", words_budget=400, images=images)
+    less = discover(model, run, words_budget=400, images=images)
     assert_same_results(less, first)
     assert less.record.words_evaluations == first.record.words_evaluations <= 400
 
