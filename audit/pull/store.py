@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,10 +51,19 @@ class PullStore:
         """Keep the familiarity of a block of images, [image]."""
         write_tensors(self._block(keys), {"familiarity": torch.from_numpy(familiarity)}, self._identity, {})
 
-    def pulled(self, key: str) -> Pulled | None:
-        """Return what a pull at an image showed; None if there was none, or some of its call was not kept."""
+    def pulled(self, keys: Collection[str]) -> dict[str, Pulled]:
+        """Return what pulls at these images showed, by key, but nothing of a call of which something is missing."""
+        kept = {key: pulled for key in keys if (pulled := self._load(key)) is not None}
+        missing = {*keys} - kept.keys()
+
+        def is_there(key: str) -> bool:
+            return key in kept or (key not in missing and self._image(key).exists())
+
+        return {key: pulled for key, pulled in kept.items() if all(map(is_there, pulled.together))}
+
+    def _load(self, key: str) -> Pulled | None:
         kept = read_tensors(self._image(key), self._identity)
-        if kept is None or not all(self._image(other).exists() for other in kept[1].get("together", ())):
+        if kept is None:
             return None
         tensors, stated = kept
         nearest = np.asarray(tensors["nearest"].numpy())

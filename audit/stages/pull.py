@@ -164,7 +164,8 @@ def _refuse_shared(session: PullSession) -> None:
 def _pull_at(given: GivenImages, chosen: Sequence[int], denoiser: Denoiser, store: PullStore, plan: PullPlan) -> None:
     """Pull at chosen images of a set, a batch at a time; what an earlier run kept is not pulled at again."""
     cost = plan.evaluations(denoiser)
-    given.pulled |= {i: kept for i in chosen if (kept := store.pulled(given.keys[i])) is not None}
+    kept = store.pulled([given.keys[i] for i in chosen])
+    given.pulled |= {i: kept[given.keys[i]] for i in chosen if given.keys[i] in kept}
     open_ones = [i for i in chosen if i not in given.pulled]
 
     batches = ShrinkingBatches(plan.batch_size, "pulling")

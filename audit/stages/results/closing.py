@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -175,15 +175,16 @@ class Closing:
         """Look at images, or read what an earlier run saw; return nothing if a look is missing and the time is over."""
         keeps = self._session.settings.images
         aims = {i: state.discoveries[i].image for i in block}
-        kept = {i: self._kept(finding_id(i), aim) if keeps else None for i, aim in aims.items()}
+        kept = self._kept(aims) if keeps else dict.fromkeys(block)
         missing = [i for i in block if kept[i] is None]
         if missing and self._session.is_over:
             return []
         if missing:
             images = np.stack([aims[i] for i in missing])
             names = [finding_id(i) for i in missing]
-            if n_others := sum(self._is_other(i, aims[i]) for i in missing) if keeps else 0:
-                logger.info("taking %s of another release or at other images again", count_text(n_others, "look"))
+            if n_others := sum(map(self._store.has_file, names)) if keeps else 0:
+                line = "taking %s of another release, at other images or not complete again"
+                logger.info(line, count_text(n_others, "look"))
             spent = state.evaluations + self.evaluations
             with self._session.progress("looking closely", self._session.settings.budget, spent):
                 looks = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
@@ -193,14 +194,15 @@ class Closing:
             self._store.save(finding_id(i), aims[i], looked[i])
         return list(looked.values())
 
-    def _kept(self, name: str, aim: RgbImage) -> Closed | None:
-        """Return what an earlier run saw, unless it was cut off before it had written all that it saw together."""
-        closed = self._store.load(name, aim)
-        return closed if closed is not None and all(map(self._store.has_file, closed.together)) else None
+    def _kept(self, aims: Mapping[int, RgbImage]) -> dict[int, Closed | None]:
+        """Return what an earlier run saw, but nothing of a call of which something is missing."""
+        loaded = {finding_id(i): self._store.load(finding_id(i), aim) for i, aim in aims.items()}
 
-    def _is_other(self, number: int, aim: RgbImage) -> bool:
-        """Return whether a look is kept that another release took, or one at another image."""
-        return self._store.has_file(finding_id(number)) and self._store.load(finding_id(number), aim) is None
+        def is_there(name: str) -> bool:
+            return loaded[name] is not None if name in loaded else self._store.has_file(name)
+
+        wholes = (closed is not None and all(map(is_there, closed.together)) for closed in loaded.values())
+        return {i: closed if whole else None for i, closed, whole in zip(aims, loaded.values(), wholes, strict=True)}
 
     def _looks_in(self, batch_size: int) -> ClosingLooks:
         settings = self._session.settings.model_copy(update={"batch_size": batch_size})

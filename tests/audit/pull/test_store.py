@@ -18,12 +18,11 @@ def random_image(seed: int) -> np.ndarray:
 def test_a_pull_comes_back_for_its_pixels_and_identity_alone(tmp_path: Path) -> None:
     image, sample = random_image(0), random_image(1)
     PullStore(tmp_path, "this").save_pulled(pixel_key(image), Pulled(EVIDENCE, sample, 270))
-    kept = PullStore(tmp_path, "this").pulled(pixel_key(image.copy()))
-    assert kept is not None
+    kept = PullStore(tmp_path, "this").pulled([pixel_key(image.copy())])[pixel_key(image)]
     assert (kept.evidence, kept.evaluations) == (EVIDENCE, 270)
     np.testing.assert_array_equal(kept.sample, sample)
-    assert PullStore(tmp_path, "this").pulled(pixel_key(sample)) is None
-    assert PullStore(tmp_path, "another").pulled(pixel_key(image)) is None
+    assert PullStore(tmp_path, "this").pulled([pixel_key(sample)]) == {}
+    assert PullStore(tmp_path, "another").pulled([pixel_key(image)]) == {}
 
 
 def test_ranks_come_back_for_the_same_block_alone(tmp_path: Path) -> None:
@@ -40,9 +39,12 @@ def test_a_pull_of_a_call_that_was_cut_off_while_it_was_written_counts_as_missin
     store, keys = PullStore(tmp_path, "this"), [pixel_key(random_image(i)) for i in range(2)]
     pulled = Pulled(EVIDENCE, random_image(2), 270, keys)
     store.save_pulled(keys[0], pulled)
-    assert store.pulled(keys[0]) is None
+    assert store.pulled(keys) == store.pulled(keys[:1]) == {}
     store.save_pulled(keys[1], pulled)
-    assert [getattr(store.pulled(key), "together", None) for key in keys] == [keys, keys]
+    assert store.pulled(keys).keys() == {*keys}
+    assert store.pulled(keys[:1]).keys() == {keys[0]}
+    (tmp_path / f"image-{keys[1]}.safetensors").write_bytes(b"damaged")
+    assert store.pulled(keys) == {}
 
 
 def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
@@ -50,4 +52,4 @@ def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
     store.save_pulled(key, Pulled(EVIDENCE, random_image(1), 270))
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    assert store.pulled(key) is None
+    assert store.pulled([key]) == {}

@@ -1,6 +1,6 @@
 """Closing looks are paid from the budget, kept, and judged by confidence; with training images, by copies of one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,15 +79,16 @@ def test_looks_that_another_release_took_otherwise_are_taken_again_and_count_onc
     monkeypatch.setattr(ClosingPlan, "identity", {"plan": "of another release"})
     with caplog.at_level("INFO"):
         again = discover(model, copied(first, tmp_path), closing_looks=True, budget=3000)
-    assert caplog.text.count("taking 1 look of another release or at other images again") == 4
+    assert caplog.text.count("taking 1 look of another release, at other images or not complete again") == 4
     assert_same_results(again, first)
     assert again.record.evaluations == first.record.evaluations
     assert again.spent == N_REFERENCE + 4 * short_pulls
 
 
 @pytest.mark.usefixtures("short_pulls")
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"damaged")])
 def test_looks_of_a_call_that_was_cut_off_while_they_were_written_are_taken_again_together(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object]
 ) -> None:
     calls: list[set[str]] = []
     look = ClosingLooks.look
@@ -100,7 +101,7 @@ def test_looks_of_a_call_that_was_cut_off_while_they_were_written_are_taken_agai
     options: dict[str, Any] = {"closing_looks": True, "budget": 3000, "n_candidates": 3}
     discover(model, tmp_path / "run", **options)
     kept, together = digests(tmp_path / "run" / "discovery"), next(keys for keys in calls if len(keys) > 1)
-    (tmp_path / "run" / "discovery" / f"closing-{max(together)}.safetensors").unlink()
+    spoil(tmp_path / "run" / "discovery" / f"closing-{max(together)}.safetensors")
     calls.clear()
     discover(model, tmp_path / "run", **options)
     assert calls == [together]
