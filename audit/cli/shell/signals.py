@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -10,6 +13,7 @@ from typing import NoReturn
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SECONDS_UNTIL_AGAIN = 0.05
 _received: list[int] = []
 
 
@@ -48,10 +52,19 @@ def terminated_as_interrupted() -> Iterator[None]:
         _received.append(number)
         raise KeyboardInterrupt
 
+    def come_again(ignored: sys.UnraisableHookArgs) -> None:
+        """Interrupt again where Python lets no exception out, as in a finalizer."""
+        if _received and ignored.exc_type is KeyboardInterrupt:
+            threading.Timer(_SECONDS_UNTIL_AGAIN, os.kill, (os.getpid(), _received[-1])).start()
+        else:
+            hook_before(ignored)
+
     numbers = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    hook_before, sys.unraisablehook = sys.unraisablehook, come_again
     before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
+        sys.unraisablehook = hook_before
         for number, handler in before.items():
             signal.signal(number, handler)
