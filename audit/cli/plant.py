@@ -15,6 +15,8 @@ from flashbulb.audit.cli.shell.output import print_json, print_text
 from flashbulb.audit.settings import InputSettings, SettingsError
 from flashbulb.reports.views.text import visible_text
 
+_MOST_REPEATS = 10_000
+
 
 @app.command()
 def plant(
@@ -66,6 +68,8 @@ def plant(
         tiers = tuple(dict.fromkeys(repeats or (1, 4, 16)))
         if min(tiers) < 1:
             raise SettingsError(f"--repeats {min(tiers)}: a canary is in the training set at least once")
+        if max(tiers) > _MOST_REPEATS:
+            raise SettingsError(f"--repeats {max(tiers)}: a canary has at most {_MOST_REPEATS} copies")
         from flashbulb.audit.canaries import planting
         from flashbulb.audit.prompts.prompt_set import read_prompts
 

@@ -23,7 +23,7 @@ from flashbulb.audit.settings.inputs import (
     refuse_missing_model,
     resolve_inputs,
 )
-from flashbulb.audit.settings.localize import LocalizeSettings
+from flashbulb.audit.settings.localize import MOST_CONTROLS, LocalizeSettings
 from flashbulb.audit.settings.option import PANELS, Option, Panel, Settings, SettingsError
 from flashbulb.audit.settings.pull import PullSettings
 from flashbulb.audit.settings.recording import (
@@ -51,6 +51,7 @@ __all__ = [
     "ADDED",
     "DEFAULT_DETECTORS",
     "MODELS",
+    "MOST_CONTROLS",
     "PANELS",
     "AblateSettings",
     "ActivationSettings",

@@ -20,6 +20,9 @@ from flashbulb.audit.settings.shared import (
     SiteKind,
 )
 
+MOST_CONTROLS = 8
+"""Clean prompts that the controls of each recovered image are taken from."""
+
 
 class LocalizeSettings(Settings):
     """The findings of a finished audit to localize, and how neurons are selected and tested."""
@@ -62,7 +65,9 @@ class LocalizeSettings(Settings):
         Option("Neurons"),
     ] = "unconditional"
     n_controls: Annotated[
-        int, Field(ge=0, description="Clean prompts to test each edit on."), Option("Neurons", "controls")
+        int,
+        Field(ge=0, le=MOST_CONTROLS, description=f"Clean prompts to test each edit on, up to {MOST_CONTROLS}."),
+        Option("Neurons", "controls"),
     ] = 2
     n_seeds: Annotated[
         int,

@@ -27,6 +27,7 @@ from flashbulb.audit.stages.recover import sample_plan
 from flashbulb.audit.stages.results.account import library_versions
 from flashbulb.hooks import NeuronSet, ablate, load_neurons, sites_of
 from flashbulb.hooks.ablate import check_by
+from flashbulb.reports.bounds.rates import count_text
 from flashbulb.reports.figures.ablation import ablation_panel
 from flashbulb.reports.tables.files import IMAGES_DIRECTORY, SCHEMA_VERSION, sha256_of, write_text
 from flashbulb.reports.tables.run_record import ABLATION, ABLATION_RUNNING, ModelIdentity
@@ -75,6 +76,10 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
     _check_model(settings, neurons, loaded)
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     examine_model(settings, denoiser, settings.prompt)
+    if cut := denoiser.find_truncated(settings.prompt):
+        logger.warning(
+            "%s longer than the text encoder reads; what follows is not read", count_text(len(cut), "prompt")
+        )
     per_image = denoiser.evaluations_per_image(settings.sample_steps, settings.guidance_scale)
     sha256 = sha256_of(settings.neurons)
     with RunDirectory.open(settings.out, _identity(settings, loaded, sha256), force=force) as run:

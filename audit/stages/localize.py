@@ -24,7 +24,7 @@ from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.lock import hold_directory
 from flashbulb.audit.run.progress import track
 from flashbulb.audit.run.torch_state import computing, torch_as_started
-from flashbulb.audit.settings import LocalizeSettings, SettingsError
+from flashbulb.audit.settings import MOST_CONTROLS, LocalizeSettings, SettingsError
 from flashbulb.audit.stages.results.localization import write_localization_results
 from flashbulb.audit.stores.fetching import fetched
 from flashbulb.reports.checks.run import load_checked
@@ -33,9 +33,6 @@ from flashbulb.reports.tables.run_record import RunRecord, load_run
 from flashbulb.reports.views.localization import LOCALIZATION_DIRECTORY, LocalizationCounts
 
 logger = logging.getLogger(__name__)
-
-N_CONTROL_PROMPTS = 8
-"""Number of clean prompts that the controls of each recovered image are taken from."""
 
 N_FOR_MEANS, N_FOR_ATTRIBUTION = 64, 32
 """Number of clean prompts for mean activations and for the mean attribution."""
@@ -81,7 +78,7 @@ def _localize(settings: LocalizeSettings) -> LocalizationCounts:
             "localize in the model that it was distilled from"
         )
     folder = settings.run / LOCALIZATION_DIRECTORY
-    clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, N_CONTROL_PROMPTS), settings.seed)
+    clean = draw_clean_prompts(settings.run, max(N_FOR_MEANS, MOST_CONTROLS), settings.seed)
     timestep = denoiser.first_timestep(_count(record, "num_inference_steps"))
     if not clean:
         raise SettingsError(
@@ -119,7 +116,7 @@ def _shared_evaluations(
     """Return the UE spent once for all memories: the attribution, the means and the samples of clean prompts."""
     attribution = _attribution_plan(settings, 0)
     attributed = attribution.evaluations * len(clean[-N_FOR_ATTRIBUTION:]) + attribution.n_seeds  # of the empty prompt
-    pool = clean[:N_CONTROL_PROMPTS]
+    pool = clean[:MOST_CONTROLS]
     controls = {prompt for memory in memories for prompt in controls_of(memory, pool, settings.n_controls)}
     sampled = len(controls) * _sampling(settings).evaluations(denoiser)
     return attributed + sampled + (len(clean) if settings.by == "mean" else 0)
@@ -219,5 +216,5 @@ def _localizer(
     )
     attributor = Attributor(denoiser, denoiser.sites(denoiser.site_kinds()), _attribution_plan(settings, timestep))
     clean_attribution = average_neurons(attributor.attribute(clean[-N_FOR_ATTRIBUTION:]))
-    controls = clean[: N_CONTROL_PROMPTS if settings.n_controls else 0]
+    controls = clean[: MOST_CONTROLS if settings.n_controls else 0]
     return Localizer(denoiser, sites, attributor, controls, clean_attribution, means, plan, fingerprint)

@@ -130,6 +130,16 @@ class DiscoveryRecord:
         return sum(finding.words is not None for finding in self.findings)
 
     @property
+    def words_text(self) -> str:
+        """What the search for words brought, in words; empty if none was asked for."""
+        if self.n_words_searched:
+            searched = count_text(self.n_words_searched, "finding")
+            return f"{self.n_words} of {searched} searched, {self.words_evaluations:,} UE"
+        if not self.settings.get("words_budget"):
+            return ""
+        return f"none searched, for {'the time was over' if self.findings else 'there is no finding'}"
+
+    @property
     def unseen_text(self) -> str:
         """What further searching would bring, in words."""
         if self.unseen is None:

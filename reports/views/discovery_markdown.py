@@ -58,6 +58,7 @@ def _search(discovery: DiscoveryRecord) -> list[str]:
         ),
         ("rounds", str(discovery.n_rounds)),
         ("starts", discovery.starts_text),
+        *([("words", discovery.words_text)] if discovery.words_text else []),
         *([("closing looks", looks_text(discovery.closing))] if discovery.closing.n_looked else []),
         ("stopped because", STOP_MEANINGS[discovery.stopped_because]),
         ("left to find", discovery.unseen_text),

@@ -50,9 +50,8 @@ def print_discovery(console: Console, discovery: DiscoveryRecord, directory: Pat
     if discovery.closing.n_looked:
         table.add_row("closing looks", looks_text(discovery.closing))
     table.add_row("evaluations", f"{spent:,}{budget} UE" + (f" ({parts})" if parts else ""))
-    if discovery.n_words_searched:
-        found = f"{discovery.n_words} of {discovery.n_words_searched} findings searched"
-        table.add_row("words", f"{found}, {discovery.words_evaluations:,} UE")
+    if discovery.words_text:
+        table.add_row("words", discovery.words_text)
     table.add_row("left to find", discovery.unseen_text)
     table.add_row("time", f"{sum(discovery.timings.values()):.1f} s")
     table.add_row("stopped because", STOP_MEANINGS[discovery.stopped_because])

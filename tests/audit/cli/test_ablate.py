@@ -240,3 +240,10 @@ def test_force_starts_over(inputs: Inputs, neurons: Path, done: Path, tmp_path: 
     assert ablated(inputs.model, neurons, out, "--by", "mean", "--force", prompts=("x",)).code == 0
     assert {row["prompt"] for row in rows(out)} == {"x"}
     assert len(list((out / "panels").iterdir())) == 1
+
+
+def test_a_prompt_of_which_the_end_is_not_read_is_told(inputs: Inputs, tmp_path: Path) -> None:
+    neurons = neuron_file(tmp_path / "neurons.json", NEURONS)
+    answer = ablated(inputs.model, neurons, tmp_path / "out", "--by", "zero", prompts=("a red star " * 99, "a star"))
+    assert answer.code == 0
+    assert "1 prompt longer than the text encoder reads; what follows is not read" in answer.err

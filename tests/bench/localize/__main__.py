@@ -21,8 +21,8 @@ from flashbulb.audit.localize.recovery import count_recovered_again
 from flashbulb.audit.localize.selection import RankedNeuron, make_neuron_set, rank_neurons
 from flashbulb.audit.pull.pulling import ascend_towards, sample_pulled
 from flashbulb.audit.run.torch_state import computing
-from flashbulb.audit.settings import LocalizeSettings
-from flashbulb.audit.stages.localize import N_CONTROL_PROMPTS, recovery_plan
+from flashbulb.audit.settings import MOST_CONTROLS, LocalizeSettings
+from flashbulb.audit.stages.localize import recovery_plan
 from flashbulb.hooks import By, NeuronSet, Site
 from flashbulb.reports.bounds.rates import rate_of, rate_text
 from tests.bench.localize.nemo import (
@@ -93,7 +93,7 @@ def measure(bench: Bench, every: int, parts: Sequence[str]) -> Iterator[str]:
     if "again" in parts:
         yield from _again(bench, sites, attributor, clean_attribution, few)
     if "shorter" in parts:
-        clean = clean_prompts(bench)[:N_CONTROL_PROMPTS]
+        clean = clean_prompts(bench)[:MOST_CONTROLS]
         in_many = dataclasses.replace(SAMPLING, num_inference_steps=LONG_STEPS)
         many = localizer(clean, dataclasses.replace(default, sampling=in_many))
         recovery = Recovery(denoiser, SETTINGS.by, RECOVERY)

@@ -18,7 +18,7 @@ from flashbulb.audit.localize.effects import count_patched, sample_and_record
 from flashbulb.audit.localize.localizer import controls_of
 from flashbulb.audit.localize.selection import make_neuron_set, rank_neurons
 from flashbulb.audit.run.torch_state import computing
-from flashbulb.audit.stages.localize import N_CONTROL_PROMPTS
+from flashbulb.audit.settings import MOST_CONTROLS
 from tests.bench.localize.__main__ import N_USUAL, SAMPLING, SETTINGS, clean_prompts, read_planted_memories
 from tests.bench.localize.shorter import LONG_STEPS
 from tests.bench.models import MODELS
@@ -49,7 +49,7 @@ def main(names: Sequence[str]) -> None:
 def count_groups(bench: Bench, every: int) -> Iterator[tuple[str, Counts]]:
     """Yield some memories' prompts with their counts; the second group is that of `localize`."""
     denoiser, (kind, share) = bench.denoiser, (SETTINGS.kind, SETTINGS.share)
-    sites, clean = denoiser.sites([kind]), clean_prompts(bench)[:N_CONTROL_PROMPTS]
+    sites, clean = denoiser.sites([kind]), clean_prompts(bench)[:MOST_CONTROLS]
     plan = AttributionPlan(0, denoiser.first_timestep(50), SETTINGS.n_seeds, SETTINGS.n_points, SETTINGS.batch_size)
     attributor = Attributor(denoiser, sites, plan)
     reference = pd.read_csv(bench.folder / "reference.csv", keep_default_na=False)["prompt"].tolist()

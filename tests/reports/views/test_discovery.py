@@ -146,6 +146,21 @@ def test_a_search_for_words_that_found_none_says_so() -> None:
     assert "0 of 1 finding searched have a prompt" in page
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"findings": (), "n_confirmed": 0, "n_likely": 0}, "none searched, for there is no finding"),
+        ({}, "none searched, for the time was over"),
+        ({"n_words_searched": 2, "words_evaluations": 4_100}, "0 of 2 findings searched, 4,100 UE"),
+    ],
+)
+def test_words_that_were_asked_for_are_never_left_out_in_silence(changes: dict[str, Any], says: str) -> None:
+    discovery, out = discovery_record(settings={"words_budget": 5000}, **changes), io.StringIO()
+    print_discovery(Console(file=out, width=140), discovery, Path("runs/me"))
+    assert says in out.getvalue()
+    assert f"| words | {says} |" in discovery_markdown(discovery, findings_table())
+
+
 @pytest.mark.parametrize("width", [30, 200])
 @pytest.mark.parametrize("words", [None, WORDS, replace(WORDS, text=HOSTILE)])
 def test_words_are_printed_on_one_line(width: int, words: FindingWords | None) -> None:

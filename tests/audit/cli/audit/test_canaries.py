@@ -215,4 +215,5 @@ def test_plant_prints_one_json_document(tmp_path: Path) -> None:
 def test_plant_refuses_no_copy_and_too_few_canaries(tmp_path: Path) -> None:
     data = data_set(tmp_path / "data", FEWEST_CAPTIONS)
     assert "at least once" in refused("plant", data, data, "--out", tmp_path / "out", "--repeats", "0")
+    assert "at most 10000 copies" in refused("plant", data, data, "--out", tmp_path / "out", "--repeats", "10001")
     assert "plant at least 48" in refused("plant", data, data, "--out", tmp_path / "out", "--number", "20")

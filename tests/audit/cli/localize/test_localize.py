@@ -139,6 +139,7 @@ def refused_unchanged(run: Path, before: dict[str, str], *options: object, code:
         (("--prompt", "\x1b[31m\nnever seen"), "never seen' in "),
         (("--kind", "nonsense"), "--kind: "),
         (("--share", "0"), "--share: "),
+        (("--controls", "9"), "--controls: Input should be less than or equal to 8, got 9"),
         (("--guidance-scale", "1"), "--guidance-scale: "),
         (("--samples", "1"), "--samples: "),
         (("--device", "cuda:77"), "cuda:77"),
