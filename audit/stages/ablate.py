@@ -77,9 +77,7 @@ def run_ablation(settings: AblateSettings, *, force: bool) -> AblationRecord:
     denoiser = open_denoiser(loaded.pipe, settings.clip_skip)
     examine_model(settings, denoiser, settings.prompt)
     if cut := denoiser.find_truncated(settings.prompt):
-        logger.warning(
-            "%s longer than the text encoder reads; what follows is not read", count_text(len(cut), "prompt")
-        )
+        logger.warning("the text encoder does not read %s to the end", count_text(len(cut), "prompt"))
     per_image = denoiser.evaluations_per_image(settings.sample_steps, settings.guidance_scale)
     sha256 = sha256_of(settings.neurons)
     with RunDirectory.open(settings.out, _identity(settings, loaded, sha256), force=force) as run:

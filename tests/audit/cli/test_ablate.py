@@ -246,4 +246,4 @@ def test_a_prompt_of_which_the_end_is_not_read_is_told(inputs: Inputs, tmp_path:
     neurons = neuron_file(tmp_path / "neurons.json", NEURONS)
     answer = ablated(inputs.model, neurons, tmp_path / "out", "--by", "zero", prompts=("a red star " * 99, "a star"))
     assert answer.code == 0
-    assert "1 prompt longer than the text encoder reads; what follows is not read" in answer.err
+    assert "the text encoder does not read 1 prompt to the end" in answer.err
