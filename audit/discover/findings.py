@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import zip_longest
 
-import numpy as np
-
-from flashbulb.audit.discover.candidates import doubts
 from flashbulb.audit.discover.state import Discovery, SearchState
 from flashbulb.audit.images.distances import RgbImage, is_near_any
-from flashbulb.audit.images.reduced import reduce_images
 from flashbulb.audit.recover.outcome import VERDICTS
 
 SURE_AT, NEAR_SURER = 0.95, 0.25
@@ -48,23 +43,3 @@ def surest_first(state: SearchState) -> list[int]:
         return -VERDICTS.index(outcome.verdict), -(outcome.confidence or 0.0)
 
     return sorted(findings_of(state), key=doubt)
-
-
-def most_promising_first(state: SearchState) -> list[int]:
-    """Return the numbers of all that closing looks may be taken at.
-
-    Findings come first, the surest ahead; then single samples and glances by turns, the most promising ahead.
-    """
-    waiting = [i for i, times in enumerate(state.times_found) if not times]
-    glances = [i for i in waiting if state.discoveries[i].familiarity is not None]
-    glances.sort(key=lambda i: -(state.discoveries[i].familiarity or 0.0))
-    by_turns = zip_longest(_least_doubtful_first(state, [i for i in waiting if i not in {*glances}]), glances)
-    return [*surest_first(state), *(i for pair in by_turns for i in pair if i is not None)]
-
-
-def _least_doubtful_first(state: SearchState, singles: list[int]) -> list[int]:
-    if not singles:
-        return []
-    images = reduce_images(state.discoveries[i].image for i in singles)
-    places = [(state.discoveries[i].round, state.discoveries[i].start) for i in singles]
-    return [singles[i] for i in np.argsort(doubts(images, places, state.glimpses), kind="stable").tolist()]

@@ -227,8 +227,9 @@ class Search:
 
 def _let_wait(state: SearchState, image: RgbImages, place: Place, cost: int, familiarity: float | None = None) -> None:
     """Add an image, [1, height, width, 3], as a candidate for a closing look."""
-    given = (NOT_SHOWN, image, Conditioning({}), *place, cost, state.evaluations, familiarity)
-    state.discoveries.append(Discovery(*given))
+    state.discoveries.append(
+        Discovery(NOT_SHOWN, image, Conditioning({}), *place, cost, state.evaluations, familiarity)
+    )
     state.times_found.append(0)
 
 

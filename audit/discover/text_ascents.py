@@ -27,6 +27,9 @@ from flashbulb.audit.model.sampling import sample_generator
 from flashbulb.audit.pull.familiarity import RankPlan, familiarity
 from flashbulb.hooks.recorder import require_finite
 
+STEPS, LEARNING_RATE = 4, 0.02
+"""Few large steps: more of them lead more starts to the same images; chosen on `gazette` (docs/discovery-tried.md)."""
+
 GLANCE_AT = (0.9, 0.7, 0.5, 0.3)
 """Shares of the noise schedule at which a glance denoises, chosen on `gazette` (docs/discovery-tried.md)."""
 
@@ -37,7 +40,7 @@ class TextPlan:
 
     Args:
         n_per_start: such starts for each that climbs with it.
-        climb: as the other starts climb.
+        climb: of the variance.
         rank: how the familiarity of what is seen is measured.
     """
 

@@ -69,16 +69,16 @@ class DiscoverSettings(TrainingImageSettings):
     ] = None
     n_starts: Annotated[
         int, Field(ge=1, description="Ascents per round, each from random words."), Option("Search", "starts")
-    ] = 48
+    ] = 24
     text_starts: Annotated[
         int,
         Field(
             ge=0,
-            description="Ascents of the text encoder alone for each of these; they cost 12 denoiser evaluations each, "
+            description="Ascents of the text encoder alone for each of these; they cost 8 denoiser evaluations each, "
             "and what they show waits for a closing look.",
         ),
         Option("Search"),
-    ] = 8
+    ] = 24
     steps: Annotated[int, Field(ge=1, le=1000, description="Gradient steps per ascent."), Option("Search")] = 15
     learning_rate: Annotated[
         float, Field(gt=0, le=MOST, description="Learning rate of the ascents."), Option("Search", "rate")

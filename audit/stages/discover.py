@@ -13,7 +13,7 @@ from flashbulb.audit.discover.findings import findings_of
 from flashbulb.audit.discover.search import Search, SearchPlan, cost_of_start
 from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.discover.store import SearchStore
-from flashbulb.audit.discover.text_ascents import TextPlan
+from flashbulb.audit.discover.text_ascents import LEARNING_RATE, STEPS, TextPlan
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.model.families import open_denoiser
 from flashbulb.audit.model.loading.pipelines import LoadedModel
@@ -208,7 +208,11 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
         patience=settings.patience,
         stop_at=settings.stop_at,
         climb=climb,
-        text=TextPlan(settings.text_starts, climb, familiarity_rank(settings.seed)),
+        text=TextPlan(
+            settings.text_starts,
+            replace(climb, n_steps=STEPS, learning_rate=LEARNING_RATE),
+            replace(familiarity_rank(settings.seed), n_noises=1),
+        ),
     )
 
 

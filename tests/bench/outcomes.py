@@ -33,7 +33,7 @@ from flashbulb.audit.statistics.scores import columns_of
 from flashbulb.reports.tables.limits import REPLICATION_DISTANCE
 
 SETTINGS = AuditSettings(model="", prompts="", reference=None, train_images=None, out=Path(), batch_size=64)
-SEARCH = DiscoverSettings(model="", train_images=None, out=Path(), text_starts=0)
+SEARCH = DiscoverSettings(model="", train_images=None, out=Path(), n_starts=48, text_starts=0)
 """A search by rounds that climb with the denoiser, and nothing else, unless said otherwise."""
 
 

@@ -10,9 +10,10 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from flashbulb.audit.discover.closing import Closed, ClosingLooks, ClosingPlan
-from flashbulb.audit.discover.findings import doubted, findings_of, most_promising_first
+from flashbulb.audit.discover.findings import doubted, findings_of
 from flashbulb.audit.discover.search import SAME_IMAGE_DISTANCE
 from flashbulb.audit.discover.state import Discovery, SearchState
+from flashbulb.audit.discover.waiting import Waiting
 from flashbulb.audit.images.distances import RgbImage, is_near_any
 from flashbulb.audit.model.denoiser import Denoiser
 from flashbulb.audit.pull.familiarity import RankPlan
@@ -89,7 +90,7 @@ class Closing:
         identity = fingerprint_of({"discovery": session.run.record["identity"], "closing": self._looks.plan.identity})
         self._store = FindingStore(session.run.path / DISCOVERY_DIRECTORY, "closing", Closed, identity)
         self._judged: dict[int, Discovery] = {}
-        self._order: list[int] = []
+        self._waiting = Waiting()
         self._passed: set[int] = set()  # what was looked at, or needs no look
         self._shown: list[RgbImage] = []
         self._copied: set[int | None] = set()
@@ -131,7 +132,8 @@ class Closing:
     def _look_(self, state: SearchState, limit: int | None) -> None:
         if not self._session.settings.closing_looks:
             return
-        started, self._order = time.monotonic(), most_promising_first(state)
+        started = time.monotonic()
+        self._waiting.renew_(state)
         while block := self._next_block_(state, limit):
             looked = self._take(state, block)
             if not looked:
@@ -151,7 +153,7 @@ class Closing:
         limits = [most for most in (limit, None if budget is None else budget - state.evaluations) if most is not None]
         affordable = min([_BLOCK, *((most - self.evaluations) // self._looks.most_evaluations for most in limits)])
         block: list[int] = []
-        for number in [i for i in self._order if i not in self._passed] if affordable > 0 else ():
+        for number in self._waiting.order(self._passed) if affordable > 0 else ():
             self._passed.add(number)
             if not self._show_copy_or_drop_(state.discoveries[number], number):
                 block.append(number)
@@ -214,9 +216,11 @@ class Closing:
         self.evaluations += closed.evaluations
         before, outcome = state.discoveries[number], outcome_of(closed, self._session.training)
         is_refused, is_repeated = outcome.verdict == "not_shown", self._is_shown(closed.image, outcome)
+        is_finding = before.outcome.verdict != "not_shown"
+        if not is_finding:
+            self._waiting.learn_(before, is_new=not (is_refused or is_repeated))
         if is_refused or is_repeated:
             self._drop_(before, number)
-            is_finding = before.outcome.verdict != "not_shown"
             self.n_refused += is_finding and is_refused
             self.n_repeated += is_finding and not is_refused
         else:
