@@ -94,7 +94,7 @@ def test_ctrl_c_prints_how_to_resume(model: Path, tmp_path: Path, monkeypatch: p
         ((), "give --budget (denoiser evaluations), --minutes, or both"),
         (("--budget", "0"), "--budget: "),
         (("--budget", str(N_NEUTRAL + 1)), f"--budget {N_NEUTRAL + 1} does not pay for one start"),
-        (("--budget", "9", "--steps", "1", "--text-starts", "2"), f"at least {LEAST + 24}, or {LEAST} with --text-"),
+        (("--budget", "9", "--steps", "1", "--text-starts", "2"), f"at least {LEAST + 16}, or {LEAST} with --text-"),
         (("--budget", "9999", "--minutes", "0"), "--minutes: "),
         (("--budget", "9999", "--train-images", "/nowhere/images"), "no /nowhere/images; give --train-images"),
         (("--budget", "9999", "--device", "abacus"), "abacus"),
