@@ -28,7 +28,7 @@ class Waiting:
         self.findings = surest_first(state)
         self.glances = [i for i in candidates if _is_glance(state.discoveries[i])]
         self.glances.sort(key=lambda i: -(state.discoveries[i].familiarity or 0.0))
-        self.samples = _least_doubtful_first(state, [i for i in candidates if i not in {*self.glances}])
+        self.samples = _least_doubtful_first(state, [i for i in candidates if not _is_glance(state.discoveries[i])])
 
     def learn_(self, candidate: Discovery, *, is_new: bool) -> None:
         """Take in whether a look at a candidate showed something new."""
@@ -61,14 +61,13 @@ class _Promise:
 def by_turns(first: Sequence[int], second: Sequence[int], share: float) -> list[int]:
     """Merge two orders, so that `share` of every beginning is of the second, until one of them ends."""
     merged: list[int] = []
-    n_first = n_second = 0
-    while n_first < len(first) and n_second < len(second):
+    n_second = 0
+    while (n_first := len(merged) - n_second) < len(first) and n_second < len(second):
         if n_second < share * (len(merged) + 1):
             merged.append(second[n_second])
             n_second += 1
         else:
             merged.append(first[n_first])
-            n_first += 1
     return [*merged, *first[n_first:], *second[n_second:]]
 
 

@@ -14,6 +14,7 @@ import torch
 from flashbulb.audit.images.distances import RgbImage
 from flashbulb.audit.pull.evidence import Evidence
 from flashbulb.audit.run.tensors import read_tensors, write_tensors
+from flashbulb.audit.run.whole_calls import of_whole_calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,7 @@ class PullStore:
 
     def pulled(self, keys: Collection[str]) -> dict[str, Pulled]:
         """Return what pulls at these images showed, by key, but nothing of a call of which something is missing."""
-        kept = {key: pulled for key in keys if (pulled := self._load(key)) is not None}
-        missing = {*keys} - kept.keys()
-
-        def is_there(key: str) -> bool:
-            return key in kept or (key not in missing and self._image(key).exists())
-
-        return {key: pulled for key, pulled in kept.items() if all(map(is_there, pulled.together))}
+        return of_whole_calls({key: self._load(key) for key in keys}, lambda key: self._image(key).exists())
 
     def _load(self, key: str) -> Pulled | None:
         kept = read_tensors(self._image(key), self._identity)

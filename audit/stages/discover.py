@@ -211,7 +211,7 @@ def search_plan(settings: DiscoverSettings) -> SearchPlan:
         text=TextPlan(
             settings.text_starts,
             replace(climb, n_steps=STEPS, learning_rate=LEARNING_RATE),
-            replace(familiarity_rank(settings.seed), n_noises=1),
+            familiarity_rank(settings.seed, n_noises=1),
         ),
     )
 

@@ -23,6 +23,7 @@ from flashbulb.audit.recover.verify import Verifier, VerifyPlan
 from flashbulb.audit.run.directory import fingerprint_of
 from flashbulb.audit.run.finding_store import FindingStore
 from flashbulb.audit.run.shortage import ShrinkingBatches
+from flashbulb.audit.run.whole_calls import of_whole_calls
 from flashbulb.audit.settings import DiscoverSettings
 from flashbulb.audit.stages.results.findings import (
     DiscoverySession,
@@ -67,9 +68,9 @@ def closing_looks(settings: DiscoverSettings, denoiser: Denoiser) -> ClosingLook
     return ClosingLooks(denoiser, verifier, ClosingPlan(pull, 2, familiarity_rank(settings.seed)))
 
 
-def familiarity_rank(run_seed: int) -> RankPlan:
-    """Return how the familiarity of images is measured, as `flashbulb pull` does."""
-    return RankPlan(run_seed, share=0.15, n_noises=2)
+def familiarity_rank(run_seed: int, n_noises: int = 2) -> RankPlan:
+    """Return how the familiarity of images is measured, by default as `flashbulb pull` does."""
+    return RankPlan(run_seed, share=0.15, n_noises=n_noises)
 
 
 class Closing:
@@ -177,8 +178,8 @@ class Closing:
         """Look at images, or read what an earlier run saw; return nothing if a look is missing and the time is over."""
         keeps = self._session.settings.images
         aims = {i: state.discoveries[i].image for i in block}
-        kept = self._kept(aims) if keeps else dict.fromkeys(block)
-        missing = [i for i in block if kept[i] is None]
+        looked = self._kept(aims) if keeps else {}
+        missing = [i for i in block if i not in looked]
         if missing and self._session.is_over:
             return []
         if missing:
@@ -190,21 +191,16 @@ class Closing:
             spent = state.evaluations + self.evaluations
             with self._session.progress("looking closely", self._session.settings.budget, spent):
                 looks = self._batches.call(lambda batch_size: self._looks_in(batch_size).look(images, names))
-            kept |= dict(zip(missing, looks, strict=True))
-        looked = {i: closed for i in block if (closed := kept[i]) is not None}
+            looked |= dict(zip(missing, looks, strict=True))
         for i in missing if keeps else ():
             self._store.save(finding_id(i), aims[i], looked[i])
-        return list(looked.values())
+        return [looked[i] for i in block]
 
-    def _kept(self, aims: Mapping[int, RgbImage]) -> dict[int, Closed | None]:
+    def _kept(self, aims: Mapping[int, RgbImage]) -> dict[int, Closed]:
         """Return what an earlier run saw, but nothing of a call of which something is missing."""
         loaded = {finding_id(i): self._store.load(finding_id(i), aim) for i, aim in aims.items()}
-
-        def is_there(name: str) -> bool:
-            return loaded[name] is not None if name in loaded else self._store.has_file(name)
-
-        wholes = (closed is not None and all(map(is_there, closed.together)) for closed in loaded.values())
-        return {i: closed if whole else None for i, closed, whole in zip(aims, loaded.values(), wholes, strict=True)}
+        whole = of_whole_calls(loaded, self._store.has_file)
+        return {i: whole[finding_id(i)] for i in aims if finding_id(i) in whole}
 
     def _looks_in(self, batch_size: int) -> ClosingLooks:
         settings = self._session.settings.model_copy(update={"batch_size": batch_size})

@@ -13,11 +13,11 @@ from flashbulb.audit.discover.state import SearchState
 from flashbulb.audit.images.distances import RgbImage, is_near_any
 from flashbulb.audit.images.png import save_image
 from flashbulb.audit.model.denoiser import Denoiser
-from flashbulb.audit.pull.familiarity import RankPlan
 from flashbulb.audit.recover.verify import VERIFY_SAMPLES, VERIFY_STEPS, Verifier, VerifyPlan
 from flashbulb.audit.run.finding_store import FindingStore
 from flashbulb.audit.run.shortage import ShrinkingBatches
 from flashbulb.audit.settings import DiscoverSettings, SettingsError
+from flashbulb.audit.stages.results.closing import familiarity_rank
 from flashbulb.audit.stages.results.findings import DiscoverySession, kept_identity, show_words, words_image_name
 from flashbulb.audit.stages.results.recovery_tables import finding_id
 from flashbulb.audit.training_images.nearest import TrainingImages
@@ -43,7 +43,7 @@ def words_search(denoiser: Denoiser, training: TrainingImages | None, settings: 
     plan = WordsPlan(
         run_seed=settings.seed,
         shares=(0.7, 0.85),
-        familiarity=RankPlan(settings.seed, share=0.15, n_noises=1),
+        familiarity=familiarity_rank(settings.seed, n_noises=1),
         least_score=LEAST_SCORE,
         n_starts=64,
         n_stages=3,
